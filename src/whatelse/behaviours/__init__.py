@@ -1,0 +1,1 @@
+"""What else changed. One file is one behaviour; `whatelse.registry` finds it by its path."""

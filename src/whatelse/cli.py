@@ -1,0 +1,200 @@
+"""The command line: thin, and nothing in it that the library does not do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from whatelse import registry
+from whatelse.errors import StoreError, StudyError, WhatElseError, nearest
+
+if TYPE_CHECKING:
+    from whatelse.report.findings import Findings
+
+UNUSABLE, INTERRUPTED = 3, 130
+
+app = typer.Typer(
+    name="whatelse",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="You compressed the model. [bold]What else changed?[/bold]\n\nCompress PyTorch models, measure everything "
+    "else that changed, and get verdicts that statistics can defend. Exit codes: 0 done, 3 unusable input, "
+    "130 interrupted (finished work is kept).",
+)
+
+Json = Annotated[str, typer.Option("--json", metavar="FILE", help="Write the findings as JSON; - for standard output.")]
+Html = Annotated[str, typer.Option("--html", metavar="FILE", help="Write one self-contained HTML page.")]
+Results = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="Where finished cells are kept and found again.")
+]
+On = Annotated[str, typer.Option("--on", metavar="ENGINE", help="Where jobs run: here (worker processes) or ray.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Jobs at once; 0 for as many as cores.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
+Kept = Path("whatelse-results")
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(metavar="[methods|behaviours]", help="Only one kind.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
+) -> None:
+    """Name every method and behaviour, with one line each, its settings and its needs."""
+    kinds: tuple[registry.Kind, ...] = ("methods", "behaviours")
+    if kind and kind not in kinds:
+        raise StudyError(f"whatelse list {kind}: no such kind; {nearest(kind, kinds)}")
+    cards = {k: [registry.card(k, n) for n in registry.names(k)] for k in kinds if kind in {"", k}}
+    if as_json:
+        listing = {k: [{**vars(c), "constants": c.constants} for c in found] for k, found in cards.items()}
+        sys.stdout.write(json.dumps(listing, indent=1) + "\n")
+        return
+    console = Console()
+    for k, found in cards.items():
+        table = Table(title=k, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table.add_column("name", style="bold", no_wrap=True)
+        table.add_column("what it is")
+        table.add_column("settings" if k == "methods" else "needs", style="dim")
+        for c in found:
+            table.add_row(c.name, c.summary, ", ".join(c.settings if k == "methods" else c.needs))
+        console.print(table)
+
+
+@app.command()
+def table(
+    json_file: Json = "table.json",
+    html: Html = "table.html",
+    results: Results = Kept,
+    on: On = "here",
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the study file.")] = "",
+) -> None:
+    """Measure the survey's Table 1 on real handwritten digits; write it as a page and as JSON.
+
+    It is nothing but a study file that ships in the package: --copy gives it to you as a start for your own.
+    Safe to interrupt: a second run goes on where the first one was.
+    """
+    text = resources.files("whatelse.study").joinpath("table1.toml").read_text("utf-8")
+    if copy:
+        _write(copy, text)
+        return
+    _conduct(text, "table1.toml", (json_file, html), results, (on, workers), quiet=quiet)
+
+
+@app.command("study")
+def study_(
+    file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="What to measure.")],
+    json_file: Json = "",
+    html: Html = "",
+    results: Results = Kept,
+    on: On = "here",
+    workers: Workers = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a grid of recipes, behaviours and seeds. Safe to interrupt: a second run finds its work done.
+
+    Without --json and --html it writes STUDY.json and STUDY.html into the current folder.
+    """
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{file}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
+    out = (json_file, html) if json_file or html else (f"{file.stem}.json", f"{file.stem}.html")
+    _conduct(text, str(file), out, results, (on, workers), quiet=quiet)
+
+
+@app.command()
+def report(
+    findings: Annotated[Path, typer.Argument(metavar="FINDINGS.json", help="What a study or a table wrote.")],
+    html: Html = "",
+    card: Annotated[str, typer.Option("--card", metavar="FILE", help="Write a model card in Markdown.")] = "",
+    markdown: Annotated[str, typer.Option("--markdown", metavar="FILE", help="Write the table in Markdown.")] = "",
+    quiet: Quiet = False,
+) -> None:
+    """Show findings: in the terminal, as a page, as a model card, as Markdown for a pull request."""
+    # Imported here, as in every command: `whatelse list` must not wait for torch or matplotlib.
+    from whatelse.report import card as cards
+    from whatelse.report import findings as reader
+    from whatelse.report import markdown as tables
+
+    found = reader.load(findings)
+    if html:
+        _write_page(found, html)
+    if card:
+        _write(card, cards.render(found))
+    if markdown:
+        _write(markdown, tables.render(found))
+    if not quiet and "-" not in {html, card, markdown}:
+        _print(found)
+
+
+def _conduct(
+    text: str, where: str, out: tuple[str, str], results: Path, place: tuple[str, int], *, quiet: bool
+) -> None:
+    from whatelse._progress import bar
+    from whatelse.report import findings as reader
+    from whatelse.study import spec
+    from whatelse.study.conduct import conduct
+
+    study = spec.parse(text, where)
+    with bar(quiet=quiet) as show:
+        found = conduct(study, results, on=place[0], workers=place[1], show=show)
+    json_file, html = out
+    if json_file:
+        _write(json_file, json.dumps(found, indent=1, allow_nan=False) + "\n")
+    read = reader.parse(found, where)
+    if html:
+        _write_page(read, html)
+    if not quiet and json_file != "-":
+        _print(read)
+        written = " and ".join(name for name in (html, json_file) if name)
+        Console(stderr=True).print(f"written: {written}", highlight=False)
+
+
+def _print(found: Findings) -> None:
+    from whatelse.report import table as tables
+
+    tables.print_table(found, Console())
+
+
+def _write_page(found: Findings, name: str) -> None:
+    from whatelse.report import page
+
+    _write(name, page.render(found))
+
+
+def _write(name: str, text: str) -> None:
+    if name == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(name).write_text(text, "utf-8")
+    except OSError as error:
+        raise StoreError(f"cannot write {name}: {error.strerror}; finished cells are kept") from error
+
+
+def main() -> None:
+    """Run the command line; every error of the user's is one line on stderr and exit code 3."""
+    try:
+        code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        _fail(error.format_message(), UNUSABLE)
+    except WhatElseError as error:
+        _fail(str(error), UNUSABLE)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; finished cells are kept: run the same command again to go on", INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    one_line = " ".join(message.split())
+    sys.stderr.write(f"whatelse: {one_line}\n")
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""The doors for tasks: each item returns a Task."""

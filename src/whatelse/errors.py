@@ -1,0 +1,60 @@
+"""Every error that the toolkit raises on purpose."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WhatElseError(Exception):
+    """Base class: a caller catches the toolkit's own errors by it, the command line prints one line of it."""
+
+
+class UnknownItemError(WhatElseError):
+    """A method or behaviour was asked for by a name that no file has."""
+
+
+class SettingError(WhatElseError):
+    """A setting is unknown, of the wrong type or outside its declared range."""
+
+
+class RecipeError(WhatElseError):
+    """A recipe cannot be read, or its steps make no sense in that order."""
+
+
+class TaskError(WhatElseError):
+    """Data cannot be used: a split is missing, labels are out of range, shapes disagree."""
+
+
+class StudyError(WhatElseError):
+    """A study file has a wrong key, a missing part or a value that makes no sense."""
+
+
+class StoreError(WhatElseError):
+    """Results cannot be written or read back: a full disk, a folder without permission, a damaged file."""
+
+
+class FindingsError(WhatElseError):
+    """A findings file is not one, or is of a version that this release does not read."""
+
+
+class NotMeasurableError(WhatElseError):
+    """A behaviour needs what this subject or task does not offer; the message is the reason."""
+
+
+class MissingExtraError(WhatElseError):
+    """An optional package is absent; the message says which extra brings it."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint that offers the known names nearest to a misspelled one.
+
+    Args:
+        name: What was asked for.
+        known: Every name there is.
+    """
+    every = sorted(known)
+    near = difflib.get_close_matches(name, every, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"there are: {', '.join(every)}"

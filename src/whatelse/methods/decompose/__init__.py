@@ -1,0 +1,1 @@
+"""Replace layers by products of smaller ones."""

@@ -1,0 +1,1 @@
+"""Teach a smaller model what a larger one knows."""

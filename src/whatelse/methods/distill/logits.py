@@ -1,0 +1,70 @@
+"""Train a smaller student to match the softened predictions of the model.
+
+The student is the model's own architecture with every hidden width multiplied by ``width``, trained from random
+weights on ``mix * T^2 * KL(p_teacher^T || p_student^T) + (1 - mix) * CE(y, p_student)``, with
+``p^T = softmax(z / T)``; the factor ``T^2`` keeps the two gradients of one size.
+
+Source:
+    Hinton, Vinyals, Dean, Distilling the knowledge in a neural network, 2015, arXiv:1503.02531.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from whatelse.nets._initialize import initialize
+from whatelse.nets._narrow import narrow
+from whatelse.nets._training import Loss, Schedule, fit
+from whatelse.settings import param
+from whatelse.task import Task
+
+VERSION, KNOB = 1, "width"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of distillation."""
+
+    width: float = param(0.5, "Width of the student as a share of the teacher's.", low=0.01, high=1.0)
+    temperature: float = param(4.0, "Softens both predictions; 1 leaves them as they are.", low=0.1, high=1000.0)
+    mix: float = param(0.9, "Weight of the teacher's predictions; the rest is that of the labels.", low=0.0, high=1.0)
+    epochs: int = param(30, "Passes over train.", low=0, high=10_000)
+    rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
+    batch: int = param(50, "Examples a step.", low=1)
+
+
+def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator) -> nn.Module:
+    """Return a trained student.
+
+    Args:
+        model: The teacher: convolutions and linear layers in ``nn.Sequential``.
+        config: Size of the student and how it is taught.
+        task: Its train split, with the labels as they were recorded.
+        rng: Source of the student's weights and of the order of the examples.
+
+    Raises:
+        RecipeError: The teacher is not a chain of layers whose widths can be changed.
+    """
+    student = narrow(model, config.width)
+    initialize(student, rng)
+    with torch.no_grad():
+        taught = model(task.train.inputs)
+    schedule = Schedule(config.epochs, config.rate, config.batch)
+    fit(student, task.train.inputs, _loss(taught, task.train.observed, config), schedule, rng)
+    return student
+
+
+def _loss(taught: Tensor, labels: Tensor, config: Config) -> Loss:
+    t = config.temperature
+    soft = functional.log_softmax(taught / t, 1)
+
+    def loss(logits: Tensor, batch: Tensor) -> Tensor:
+        told = functional.log_softmax(logits / t, 1)
+        match = functional.kl_div(told, soft[batch], reduction="batchmean", log_target=True) * t**2
+        return config.mix * match + (1 - config.mix) * functional.cross_entropy(logits, labels[batch])
+
+    return loss

@@ -1,0 +1,1 @@
+"""Store weights and activations in fewer bits."""

@@ -1,0 +1,1 @@
+"""Training steps, for recipes and for controls."""

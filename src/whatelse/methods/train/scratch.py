@@ -1,0 +1,62 @@
+"""Train the model's architecture anew from random weights on hard labels.
+
+It makes the baseline itself; after a method that made a smaller architecture it is the control *scratch*
+(Liu et al.); with another seed the *twin*; with no epochs the untrained *random* control; with weight decay
+the regularization control. Weights that are exactly zero stay zero: after pruning this is the control of
+Frankle & Carbin in which the mask is kept and the weights are drawn anew.
+
+Source:
+    Liu et al., Rethinking the value of network pruning, ICLR 2019, arXiv:1810.05270; Frankle & Carbin, The
+    lottery ticket hypothesis, ICLR 2019, arXiv:1803.03635.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from whatelse.errors import RecipeError
+from whatelse.nets._initialize import initialize
+from whatelse.nets._training import Schedule, fit, hard_labels
+from whatelse.settings import param
+from whatelse.task import Task
+
+VERSION, KNOB = 1, ""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of training from scratch."""
+
+    epochs: int = param(30, "Passes over train; 0 leaves the model untrained.", low=0, high=10_000)
+    rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
+    batch: int = param(50, "Examples a step.", low=1)
+    decay: float = param(0.0, "Decoupled weight decay.", low=0.0, high=10.0)
+
+
+def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator) -> nn.Module:
+    """Return a model of the same architecture, trained from random weights.
+
+    Args:
+        model: Gives the architecture and, by its exact zeros, the mask.
+        config: How long and how hard.
+        task: Its train split, with the labels as they were recorded.
+        rng: Source of the weights and of the order of the examples.
+
+    Raises:
+        RecipeError: The model has no trainable parameters, as after ``quantize.uniform``.
+    """
+    fresh = deepcopy(model)
+    masks = [(p, p != 0) for p in fresh.parameters() if p.dim() > 1]
+    if not masks:
+        raise RecipeError("train.scratch: the model has no trainable parameters; train before quantize.uniform")
+    initialize(fresh, rng)
+    with torch.no_grad():
+        for parameter, mask in masks:
+            parameter.mul_(mask)
+    schedule = Schedule(config.epochs, config.rate, config.batch, config.decay)
+    fit(fresh, task.train.inputs, hard_labels(task.train.observed), schedule, rng)
+    return fresh

@@ -1,0 +1,1 @@
+"""Small reference networks, how they are built from settings, trained, saved and read back."""

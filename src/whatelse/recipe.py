@@ -1,0 +1,99 @@
+"""A chain of methods with their settings: read, printed and applied."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from whatelse import registry, settings
+from whatelse.errors import RecipeError
+from whatelse.task import Task
+
+
+@dataclass(frozen=True)
+class Step:
+    """One method with its settings.
+
+    Attributes:
+        name: Dotted name of the method.
+        given: Settings that differ from their default, by name.
+    """
+
+    name: str
+    given: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        """Return the step as a recipe has it."""
+        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.given)})"
+
+
+Recipe = tuple[Step, ...]
+
+
+def parse(text: str) -> Recipe:
+    """Return the steps of a recipe such as ``prune.magnitude(sparsity=0.9) > train.finetune(epochs=2)``.
+
+    Args:
+        text: Steps joined by ``>``; an empty text is the empty recipe.
+
+    Raises:
+        RecipeError: The text is not of that form.
+        UnknownItemError: A step names no method.
+        SettingError: A setting is unknown or out of range.
+    """
+    if not text.strip():
+        return ()
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        raise RecipeError(f"recipe {text!r}: {error.msg} at column {error.offset}") from error
+    calls = [tree]
+    if isinstance(tree, ast.Compare) and all(isinstance(op, ast.Gt) for op in tree.ops):
+        calls = [tree.left, *tree.comparators]
+    return tuple(_step(call, text) for call in calls)
+
+
+def write(recipe: Recipe) -> str:
+    """Return the recipe as text that `parse` reads back to the same.
+
+    Args:
+        recipe: Steps.
+    """
+    return " > ".join(map(str, recipe))
+
+
+def apply(step: Step, model: nn.Module, task: Task, rng: torch.Generator) -> nn.Module:
+    """Return the model after one step; the given model is left as it was.
+
+    Args:
+        step: What to do.
+        model: Any module that the method can treat.
+        task: Its train and calibration splits may be read, and nothing else.
+        rng: Source of everything random.
+    """
+    method = registry.load("methods", step.name)
+    config = settings.build(method.Config, dict(step.given), step.name)
+    made = method.compress(model, config, task, rng)
+    assert isinstance(made, nn.Module)
+    made.eval()
+    return made.requires_grad_(requires_grad=False)
+
+
+def _step(call: ast.expr, text: str) -> Step:
+    if not isinstance(call, ast.Call) or call.args:
+        raise RecipeError(f"recipe {text!r}: {ast.unparse(call)!r} is not of the form family.method(setting=value)")
+    name = ast.unparse(call.func)
+    given = {}
+    for word in call.keywords:
+        try:
+            given[str(word.arg)] = ast.literal_eval(word.value)
+        except ValueError as error:
+            value = ast.unparse(word.value)
+            raise RecipeError(f"recipe {text!r}: {word.arg}={value} is not a plain value") from error
+    method = registry.load("methods", name)
+    config = settings.build(method.Config, given, name)
+    return Step(name, tuple(settings.changed(config).items()))

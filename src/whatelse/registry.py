@@ -1,0 +1,130 @@
+"""Methods, behaviours, nets and data doors, found by their path: a new file is a new item."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from whatelse.errors import MissingExtraError, UnknownItemError, nearest
+
+Kind = Literal["methods", "behaviours", "nets", "data"]
+_ROOT = Path(__file__).parent
+_WORD = {"methods": "method", "behaviours": "behaviour", "nets": "net", "data": "data door"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a listing says of an item, read from its source without importing it.
+
+    Attributes:
+        name: Dotted name, such as ``prune.magnitude``.
+        summary: First sentence of the docstring.
+        source: What stands under ``Source:``.
+        needs: Capabilities that a behaviour asks for, sorted; empty for a method.
+        settings: Names of its settings, in order.
+        constants: The remaining upper-case constants that are plain values, such as ``VERSION``.
+    """
+
+    name: str
+    summary: str
+    source: str
+    needs: tuple[str, ...]
+    settings: tuple[str, ...]
+    constants: dict[str, object]
+
+
+@cache
+def names(kind: Kind) -> tuple[str, ...]:
+    """List the dotted names of all items of a kind, such as ``prune.magnitude``, sorted.
+
+    Only file names are read, so that a listing needs none of the optional packages.
+
+    Args:
+        kind: Which folder to look in.
+    """
+    root = _ROOT / kind
+    found = (p.relative_to(root).with_suffix("") for p in root.rglob("*.py"))
+    return tuple(sorted(".".join(p.parts) for p in found if not p.name.startswith("_")))
+
+
+def load(kind: Kind, name: str) -> ModuleType:
+    """Import one item.
+
+    Args:
+        kind: Which folder to look in.
+        name: A dotted name from `names`.
+
+    Raises:
+        UnknownItemError: No file has that name; the message offers the nearest ones.
+        MissingExtraError: The item needs a package that is not installed.
+    """
+    check(kind, name)
+    try:
+        return import_module(f"whatelse.{kind}.{name}")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"{name} needs the package {error.name!r}, which is not installed") from error
+
+
+def check(kind: Kind, name: str) -> None:
+    """Refuse a name that no file has, without importing anything.
+
+    Args:
+        kind: Which folder to look in.
+        name: A dotted name.
+
+    Raises:
+        UnknownItemError: No file has that name; the message offers the nearest ones.
+    """
+    if name not in names(kind):
+        raise UnknownItemError(f"no {_WORD[kind]} named {name!r}; {nearest(name, names(kind))}")
+
+
+@cache
+def card(kind: Kind, name: str) -> Card:
+    """Return what a listing says of an item, from its source text alone.
+
+    Args:
+        kind: Which folder to look in.
+        name: A dotted name from `names`.
+    """
+    check(kind, name)
+    tree = ast.parse((_ROOT / kind / Path(*name.split("."))).with_suffix(".py").read_text("utf-8"))
+    text = ast.get_docstring(tree) or ""
+    _, _, source = text.partition("Source:\n")
+    constants: dict[str, object] = {}
+    settings: tuple[str, ...] = ()
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            constants |= _constants(node)
+        elif isinstance(node, ast.ClassDef) and node.name == "Config":
+            settings = tuple(
+                s.target.id for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)
+            )
+    needs = constants.pop("NEEDS", ())
+    return Card(
+        name=name,
+        summary=" ".join(text.split("\n\n")[0].split()),
+        source=" ".join(source.split()),
+        needs=tuple(sorted(needs)) if isinstance(needs, set) else (),
+        settings=settings,
+        constants=constants,
+    )
+
+
+def _constants(node: ast.Assign) -> dict[str, object]:
+    target = node.targets[0]
+    pairs = zip(target.elts, node.value.elts, strict=True) if _both_tuples(node) else [(target, node.value)]  # type: ignore[attr-defined]
+    found: dict[str, object] = {}
+    for left, right in pairs:
+        if isinstance(left, ast.Name) and left.id.isupper() and not left.id.startswith("_"):
+            found[left.id] = set() if ast.unparse(right) == "set()" else ast.literal_eval(right)
+    return found
+
+
+def _both_tuples(node: ast.Assign) -> bool:
+    return isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple)

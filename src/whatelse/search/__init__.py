@@ -1,0 +1,1 @@
+"""Propose recipes under budgets."""

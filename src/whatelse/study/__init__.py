@@ -1,0 +1,1 @@
+"""A grid of recipes, behaviours and seeds: planned, run, stored, resumed and analyzed."""

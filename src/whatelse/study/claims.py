@@ -1,0 +1,95 @@
+"""From findings to the outcome of a claim: supported, contradicted, level-dependent or indistinguishable."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from whatelse.study.spec import Claim, Expectation, Study
+
+Finding = dict[str, Any]
+_HOLDS = {
+    "worse": {"worsened"},
+    "better": {"improved"},
+    "not worse": {"improved", "unchanged"},
+    "not better": {"worsened", "unchanged"},
+}
+_DECIDED = {"improved", "unchanged", "worsened"}
+
+
+def judge(claim: Claim, study: Study, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return the outcome of a claim with the findings that it rests on.
+
+    Every finding that the claim speaks of either holds (it moved as said, and by more than retraining moves one
+    model), fails (it moved otherwise, or was shown not to move), or stays open. All that are decided hold:
+    supported. All fail: contradicted. Both: level-dependent. Fewer than a third decided: indistinguishable from
+    the noise of retraining.
+
+    Args:
+        claim: The sentence under test.
+        study: Its study.
+        findings: All findings of the study, in the form of the findings file.
+    """
+    votes: Counter[str] = Counter()
+    because: list[str] = []
+    for expectation in claim.expect:
+        chosen = _chosen(expectation, study, findings)
+        because += [f["id"] for f in chosen]
+        cast = [_vote(expectation, f) for f in chosen]
+        if expectation.some and "holds" in cast:
+            cast = ["holds"]
+        votes.update(cast)
+    return {
+        "row": claim.row,
+        "claim": claim.claim,
+        "source": claim.source,
+        "supports": claim.supports,
+        "outcome": _outcome(votes),
+        "reason": _reason(votes, because, findings),
+        "because": because,
+    }
+
+
+def _chosen(expectation: Expectation, study: Study, findings: Sequence[Finding]) -> list[Finding]:
+    measurement = next(m for m in study.measurements if m.label == expectation.label)
+    task = expectation.task or measurement.tasks[0]
+    names = {c.name for c in study.candidates if c.family in expectation.families} | set(expectation.candidates)
+    return [
+        f
+        for f in findings
+        if f["label"] == expectation.label and f["task"] == task and f["candidate"] in names and f["leading"]
+    ]
+
+
+def _vote(expectation: Expectation, finding: Finding) -> str:
+    if finding["verdict"] not in _DECIDED:
+        return "open"
+    if finding["verdict"] not in _HOLDS[expectation.direction]:
+        return "fails"
+    floor = finding["floor"]
+    moved = finding["verdict"] != "unchanged"
+    return "open" if moved and floor is not None and abs(finding["effect"]) < floor else "holds"
+
+
+def _outcome(votes: Counter[str]) -> str:
+    decided = votes["holds"] + votes["fails"]
+    if not votes:
+        return "not measured"
+    if 3 * decided < votes.total():
+        return "indistinguishable"
+    if not votes["fails"]:
+        return "supported"
+    return "level-dependent" if votes["holds"] else "contradicted"
+
+
+def _reason(votes: Counter[str], because: list[str], findings: Sequence[Finding]) -> str:
+    if not votes:
+        return "nothing was measured"
+    named = set(because)
+    verdicts = Counter(f["verdict"] for f in findings if f["id"] in named)
+    seen = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common())
+    return (
+        f"of {votes.total()} predictions {votes['holds']} hold, {votes['fails']} fail, {votes['open']} stay open or "
+        f"inside the noise of retraining ({seen})"
+    )

@@ -1,0 +1,61 @@
+"""A study from its file to its findings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from whatelse.study import exhibits, findings, run, work
+from whatelse.study.plan import Plan, plan
+from whatelse.study.run import Progress
+from whatelse.study.spec import Study
+from whatelse.study.store import Store, key
+
+KINDS = ("training", "compressing", "measuring", "analyzing")
+
+
+def conduct(
+    study: Study, results: Path, *, on: str = "here", workers: int = 0, show: Callable[[Progress], None] | None = None
+) -> dict[str, Any]:
+    """Return the findings of a study; work that a former call finished is found, not done again.
+
+    Args:
+        study: A checked study.
+        results: Folder of the results.
+        on: Where jobs run, one of `whatelse.study.run.ENGINES`.
+        workers: How many jobs at once; 0 for as many as cores.
+        show: Called whenever a job starts or ends.
+
+    Raises:
+        StudyError: There is no such engine.
+        StoreError: Results cannot be written; what is finished is kept.
+    """
+    started = time.perf_counter()
+    store = Store(results)
+    tasks = {name: work.load_task(study, name) for name in study.tasks}
+    todo = plan(study, {name: task.key for name, task in tasks.items()})
+    progress = run.run(study, todo, store, lambda: run.engine(on, workers), show or _silent)
+    shown = exhibits.collect(study, todo, store, tasks)
+    timing = _timing(todo, store, progress, time.perf_counter() - started)
+    return findings.assemble(study, todo, store, tasks, shown, timing)
+
+
+def _timing(todo: Plan, store: Store, progress: Progress, wall: float) -> dict[str, float]:
+    """Return the seconds spent over all calls that did some of the work; a call that found all done adds none."""
+    name = key("timing", 1, {}, *(e.key for e in todo.effects), seed=0)
+    spent = {"wall_s": 0.0, **{f"{kind}_s": 0.0 for kind in KINDS}}
+    if store.has("effects", name):
+        spent |= store.load_record("effects", name)
+    if progress.reports:
+        spent["wall_s"] += wall
+        for report in progress.reports:
+            for kind in KINDS:
+                spent[f"{kind}_s"] += getattr(report, kind)
+        store.save_record("effects", name, spent)
+    return spent
+
+
+def _silent(progress: Progress) -> None:
+    del progress

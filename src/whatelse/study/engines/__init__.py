@@ -1,0 +1,1 @@
+"""Where jobs run: in worker processes here, or on a Ray cluster."""

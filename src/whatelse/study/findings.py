@@ -1,0 +1,224 @@
+"""From effects to findings: margins, noise floors, corrections for many questions, verdicts."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+import whatelse
+from whatelse import registry
+from whatelse.recipe import parse, write
+from whatelse.statistics import multiplicity, power, seeds, verdicts
+from whatelse.statistics.paired import Effect
+from whatelse.study import claims
+from whatelse.study.plan import Effects, Job, Plan, pairs, scratch_of
+from whatelse.study.spec import Measurement, Study, template
+from whatelse.study.store import Store
+from whatelse.task import Task
+
+SCHEMA = 1
+Finding = dict[str, Any]
+
+
+def assemble(
+    study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task], exhibits: Sequence[Finding], timing: Finding
+) -> Finding:
+    """Return everything that leaves the machine room, in the form of the findings file.
+
+    Args:
+        study: The study.
+        plan: Its work, done.
+        store: Where effects are kept.
+        tasks: By name.
+        exhibits: Examples to show.
+        timing: Seconds spent, by kind of work.
+    """
+    found = _findings(study, plan, store)
+    return {
+        "schema": SCHEMA,
+        "whatelse": whatelse.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "study": {
+            "name": study.name,
+            "title": study.title,
+            "description": " ".join(study.description.split()),
+            "file": study.text,
+            "draws": study.draws,
+        },
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "platform": f"{platform.system()} {platform.machine()}",
+            "threads": 1,
+        },
+        "timing": timing,
+        "seeds": study.seeds,
+        "tasks": [_task(study, name, task) for name, task in tasks.items()],
+        "rows": [_row(study, row.name) for row in study.rows],
+        "candidates": list(_candidates(study, plan, store)),
+        "findings": found,
+        "claims": [claims.judge(c, study, found) for c in study.claims],
+        "exhibits": list(exhibits),
+        "failed": _failed(plan, store),
+    }
+
+
+def _findings(study: Study, plan: Plan, store: Store) -> list[Finding]:
+    found: list[Finding] = []
+    measurements = {m.label: m for m in study.measurements}
+    for effects in plan.effects:
+        if not store.has("effects", effects.key):
+            continue
+        records = store.load_record("effects", effects.key)["effects"]
+        found += _of_measurement(study, measurements[effects.label], effects, records)
+    for i, finding in enumerate(found):
+        finding["id"] = f"f{i + 1}"
+    _correct(study, found)
+    for finding in found:
+        _decide(finding)
+    return found
+
+
+def _of_measurement(study: Study, m: Measurement, effects: Effects, records: list[Finding]) -> Iterator[Finding]:
+    item, card = registry.load("behaviours", m.item), registry.card("behaviours", m.item)
+    leading = dict(reversed(pairs(study, m)))
+    retrained = [r for r in records if r["candidate"] == "twin" and not r["why"]]
+    floor = seeds.floor(retrained[0]["per_seed"]) if retrained and item.OVER != "layer" else None
+    for record in records:
+        yield {
+            "row": m.row,
+            "behaviour": m.item,
+            "settings": m.settings,
+            "label": m.label,
+            "title": card.summary,
+            "task": effects.task,
+            "seeds": len(study.seeds),
+            "unit": item.UNIT,
+            "better": item.BETTER,
+            "over": item.OVER,
+            "margin": m.margin,
+            "floor": floor,
+            "leading": leading.get(record["candidate"]) == record["control"],
+            "primary": m.primary
+            and effects.task == m.tasks[0]
+            and leading.get(record["candidate"]) == record["control"],
+            "validity": [*record["doubts"], *record["notes"]],
+            **record,
+        }
+
+
+def _correct(study: Study, found: list[Finding]) -> None:
+    """Give every finding its adjusted p: Holm over a candidate's primary ones, false discovery over its others."""
+    for name in {f["candidate"] for f in found}:
+        mine = [f for f in found if f["candidate"] == name and not f["why"] and f["over"] != "layer"]
+        for primary, adjust in ((True, multiplicity.holm), (False, multiplicity.benjamini_hochberg)):
+            family = [f for f in mine if f["primary"] == primary and not math.isnan(f["p"])]
+            if family:
+                for finding, adjusted in zip(family, adjust([f["p"] for f in family]), strict=True):
+                    finding["adjusted_p"] = float(adjusted)
+
+
+def _decide(finding: Finding) -> None:
+    if finding["why"]:
+        failed = finding["why"].startswith("failed: ")
+        empty = dict.fromkeys(("before", "after", "effect", "low", "high", "p", "adjusted_p", "detectable", "needed"))
+        finding |= {**empty, "per_seed": [], "verdict": "failed" if failed else "not measurable"}
+        return
+    effect = Effect(**{name: finding[name] for name in Effect._fields})
+    adjusted = finding.setdefault("adjusted_p", finding["p"])
+    finding["verdict"] = verdicts.decide(
+        effect, margin=finding["margin"], better=finding["better"], adjusted_p=adjusted, distrust=finding["doubts"]
+    )
+    exact = finding["over"] == "layer"
+    finding["detectable"] = None if exact else power.detectable(effect.se)
+    finding["needed"] = None
+    if finding["verdict"] == "inconclusive":
+        finding["needed"] = power.needed(effect.effect, effect.low, effect.high, finding["margin"], finding["n"])
+    for name, value in finding.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            finding[name] = None
+
+
+def _task(study: Study, name: str, task: Task) -> Finding:
+    spec = study.tasks[name]
+    return {
+        "name": name,
+        "title": spec.title,
+        "description": spec.description,
+        "splits": {split: len(task.splits[split]) for split in task.splits},
+        "classes": task.classes,
+        "references": spec.references,
+        "key": task.key,
+    }
+
+
+def _row(study: Study, name: str) -> Finding:
+    row = next(r for r in study.rows if r.name == name)
+    lead = next((m for m in study.measurements if m.row == name and m.primary), None)
+    if lead is None:
+        return {**asdict(row), "behaviour": "", "label": "", "task": "", "unit": "", "better": "", "margin": None}
+    item = registry.load("behaviours", lead.item)
+    measured = {"behaviour": lead.item, "label": lead.label, "task": lead.tasks[0], "margin": lead.margin}
+    return {**asdict(row), **measured, "unit": item.UNIT, "better": item.BETTER}
+
+
+def _candidates(study: Study, plan: Plan, store: Store) -> Iterator[Finding]:
+    first = next(iter(study.tasks))
+    jobs = {j.subject: j for j in plan.jobs if j.task == first and j.shadow is None and j.seed == study.seeds[0]}
+    specs = {c.name: c for c in study.candidates}
+    scratches = {scratch_of(c): c for c in study.candidates}
+    for name, job in jobs.items():
+        spec = specs.get(name) or scratches.get(name)
+        steps = parse(template(specs[name].recipe, study.tasks[first])) if name in specs else ()
+        knob = _knob(steps)
+        yield {
+            "name": name,
+            "family": spec.family if spec else "",
+            "level": spec.level if spec else "",
+            "knob": knob[1],
+            "knob_name": knob[0],
+            "recipe": write(tuple(link.step for link in job.chain if link.step is not None)),
+            "role": "candidate" if name in specs else "baseline" if name == "baseline" else "control",
+            **_size(job, store),
+        }
+
+
+def _knob(steps: Sequence[Any]) -> tuple[str, float | None]:
+    for step in steps:
+        method = registry.load("methods", step.name)
+        if method.KNOB:
+            return method.KNOB, dict(step.given).get(method.KNOB, getattr(method.Config(), method.KNOB))
+    return "", None
+
+
+def _size(job: Job, store: Store) -> Finding:
+    if not store.has("models", job.chain[-1].key):
+        return {"parameters": None, "bytes": None, "macs": None, "left_alone": []}
+    tensors, _ = store.load("models", job.chain[-1].key)
+    # Biases have one dimension and are no layer that a method could treat.
+    steps = [link for link in job.chain[1:] if link.step is not None and not link.step.name.startswith("train.")]
+    left = [name for link in steps for name in store.load("models", link.key)[1]["left"]]
+    return {
+        "parameters": None,
+        "bytes": sum(t.numel() * t.element_size() for t in tensors.values()),
+        "macs": None,
+        "left_alone": left,
+    }
+
+
+def _failed(plan: Plan, store: Store) -> list[Finding]:
+    found = []
+    for job in plan.jobs:
+        for cell in job.cells:
+            if not store.has("values", cell.key) and store.has("failed", cell.key):
+                record = store.load_record("failed", cell.key)
+                found.append({"cell": f"{job.name} · {cell.label}", "error": record["error"]})
+    return found

@@ -1,0 +1,278 @@
+"""Which cells a study has, under which keys, and which jobs make them in what order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from whatelse import recipe, registry
+from whatelse.recipe import Recipe, Step
+from whatelse.study.spec import CandidateSpec, Measurement, Study, TaskSpec, template
+from whatelse.study.store import key
+
+# Seeds of the models that are not baselines lie far from those of baselines.
+_TWIN, _SHADOW = 10_000, 20_000
+
+
+@dataclass(frozen=True)
+class Link:
+    """One model of a chain: the untrained network (``step`` is None) or what a step made of the model before."""
+
+    step: Step | None
+    key: str
+
+
+Chain = tuple[Link, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One behaviour of one model on one task: the unit of work that is found again by its key."""
+
+    key: str
+    label: str
+    item: str
+    given: tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything about one model on one task, done together so that its observations are shared.
+
+    Attributes:
+        name: How progress and messages call it.
+        task: Name of the task.
+        subject: Name of the candidate, of the control, or ``baseline``.
+        seed: The seed of the study.
+        chain: How the model is made.
+        baseline: Key of the model that it is compared with; that of its own for a baseline.
+        shadow: Number of the shadow whose members it is trained on; None for a model under audit.
+        shadows: Keys of what the shadow models of the same recipe say.
+        base_shadows: Keys of what the shadow models of the baseline say.
+        cells: What to measure; a shadow job has one cell with an empty item, its logits.
+        needs: Names of the jobs that must have ended before.
+    """
+
+    name: str
+    task: str
+    subject: str
+    seed: int
+    chain: Chain
+    baseline: str
+    shadow: int | None
+    shadows: tuple[str, ...]
+    base_shadows: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Effects:
+    """One measurement on one task: all its effects, computed together from finished cells.
+
+    Attributes:
+        name: How progress and messages call it.
+        key: Under which the effects are kept.
+        label: Of the measurement.
+        task: Name of the task.
+        item: The behaviour.
+        cells: Keys by subject, one a seed.
+        pairs: Which subject is held against which other; ``zero`` for the values themselves.
+        draws: Resamples an interval.
+        needs: Names of the jobs that must have ended before.
+    """
+
+    name: str
+    key: str
+    label: str
+    task: str
+    item: str
+    cells: tuple[tuple[str, tuple[str, ...]], ...]
+    pairs: tuple[tuple[str, str], ...]
+    draws: int
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All work of a study, every job after those that it needs."""
+
+    jobs: tuple[Job, ...]
+    effects: tuple[Effects, ...]
+
+
+@dataclass(frozen=True)
+class _Subject:
+    name: str
+    recipe: Recipe
+    shadows: str = ""  # the subject whose shadow models serve; none where empty
+    after: str = ""  # the subject whose chain this one continues
+
+
+def plan(study: Study, tasks: Mapping[str, str]) -> Plan:
+    """Return the work of a study.
+
+    Args:
+        study: A checked study.
+        tasks: Key of every task, by name.
+    """
+    jobs: list[Job] = []
+    for name, spec in study.tasks.items():
+        subjects = _subjects(study, spec)
+        shadows = list(_shadow_jobs(study, name, tasks[name], subjects))
+        jobs += shadows
+        for seed in study.seeds:
+            jobs += _audit_jobs(study, name, tasks[name], subjects, seed, shadows)
+    return Plan(tuple(jobs), tuple(_effects(study, jobs)))
+
+
+def pairs(study: Study, measurement: Measurement) -> tuple[tuple[str, str], ...]:
+    """Return which subject is held against which other in a measurement, the primary control first.
+
+    Args:
+        study: The study.
+        measurement: One of its measurements.
+    """
+    if measurement.control == "zero":
+        return tuple((s, "zero") for s in ["baseline", *(c.name for c in study.candidates)])
+    found = [(c, "baseline") for c in study.controls if c != "scratch"]
+    for c in study.candidates:
+        first = measurement.control or c.control
+        found.append((c.name, first))
+        others = ["baseline", *(["twin"] if "twin" in study.controls else [])] if measurement.primary else []
+        found += [(c.name, other) for other in others if other != first]
+        if c.scratch and not needs_references(measurement):
+            found.append((c.name, scratch_of(c)))
+    return tuple(found)
+
+
+def scratch_of(candidate: CandidateSpec) -> str:
+    """Return the name of the control that trains a candidate's architecture from random weights.
+
+    Args:
+        candidate: A candidate with ``scratch``.
+    """
+    return f"{candidate.name} from scratch"
+
+
+def needs_references(measurement: Measurement) -> bool:
+    """Say whether a measurement needs shadow models.
+
+    Args:
+        measurement: Any measurement.
+    """
+    return "references" in registry.card("behaviours", measurement.item).needs
+
+
+def _subjects(study: Study, spec: TaskSpec) -> list[_Subject]:
+    def steps(text: str) -> Recipe:
+        return recipe.parse(template(text, spec))
+
+    found = [_Subject("baseline", (), "baseline")]
+    controls = {n: t for n, t in study.controls.items() if not spec.controls or n in spec.controls}
+    for name, text in controls.items():
+        if name != "scratch":
+            found.append(_Subject(name, steps(text), "baseline" if name == "twin" else name))
+    for c in study.candidates:
+        found.append(_Subject(c.name, steps(c.recipe), c.name))
+        if c.scratch and "scratch" in controls:
+            found.append(_Subject(scratch_of(c), steps(controls["scratch"]), after=c.name))
+    return found
+
+
+def _chain(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int) -> Chain:
+    net = registry.load("nets", study.net.item)
+    links = [Link(None, key(f"nets.{study.net.item}", net.VERSION, study.net.settings, task, seed=seed))]
+    for step in (*recipe.parse(template(spec.baseline, spec)), *steps):
+        version = registry.load("methods", step.name).VERSION
+        links.append(Link(step, key(step.name, version, dict(step.given), links[-1].key, task, seed=seed)))
+    return tuple(links)
+
+
+def _shadow_jobs(study: Study, task: str, task_key: str, subjects: list[_Subject]) -> Iterator[Job]:
+    if not any(task in m.tasks and needs_references(m) for m in study.measurements):
+        return
+    spec = study.tasks[task]
+    for k in range(spec.references):
+        for subject in (s for s in subjects if s.shadows == s.name):
+            chain = _chain(study, spec, subject.recipe, f"{task_key}/shadow {k}", _SHADOW + k)
+            cell = Cell(key("shadow", 1, {}, chain[-1].key, task_key, seed=_SHADOW + k), "", "", ())
+            first = _name(task, f"shadow {k}", "baseline")
+            name = _name(task, f"shadow {k}", subject.name)
+            needs = () if subject.name == "baseline" else (first,)
+            yield Job(name, task, subject.name, _SHADOW + k, chain, "", k, (), (), (cell,), needs)
+
+
+def _audit_jobs(
+    study: Study, task: str, task_key: str, subjects: list[_Subject], seed: int, shadows: list[Job]
+) -> Iterator[Job]:
+    spec = study.tasks[task]
+    named = {s.name: s for s in subjects}
+    baseline = _chain(study, spec, (), task_key, seed)
+    for subject in subjects:
+        before = named[subject.after].recipe if subject.after else ()
+        own = _TWIN + seed if subject.name == "twin" else seed
+        chain = _chain(study, spec, (*before, *subject.recipe), task_key, own)
+        mine = [j for j in shadows if j.subject == subject.shadows]
+        cells = tuple(_cells(study, task, task_key, subject, seed, (chain, baseline, mine)))
+        needs = [_name(task, f"seed {seed}", n) for n in dict.fromkeys(["baseline", subject.after]) if n]
+        theirs = [j.name for j in shadows if j.subject in {"baseline", subject.shadows}]
+        needs += theirs if any("references" in registry.card("behaviours", c.item).needs for c in cells) else []
+        yield Job(
+            name=_name(task, f"seed {seed}", subject.name),
+            task=task,
+            subject=subject.name,
+            seed=seed,
+            chain=chain,
+            baseline=baseline[-1].key,
+            shadow=None,
+            shadows=tuple(j.cells[0].key for j in mine),
+            base_shadows=tuple(j.cells[0].key for j in shadows if j.subject == "baseline"),
+            cells=cells,
+            needs=tuple(n for n in needs if n != _name(task, f"seed {seed}", subject.name)),
+        )
+
+
+def _cells(
+    study: Study, task: str, task_key: str, subject: _Subject, seed: int, made: tuple[Chain, Chain, list[Job]]
+) -> Iterator[Cell]:
+    chain, baseline, shadows = made
+    for m in study.measurements:
+        if task not in m.tasks or (needs_references(m) and not subject.shadows):
+            continue
+        version = registry.load("behaviours", m.item).VERSION
+        inputs = [chain[-1].key, task_key]
+        if _is_pair(m.item):
+            inputs.append(baseline[-1].key)
+        if needs_references(m):
+            inputs += [j.cells[0].key for j in shadows]
+        name = key(m.item, version, m.settings, *inputs, seed=seed)
+        yield Cell(name, m.label, m.item, tuple(m.settings.items()))
+
+
+def _is_pair(item: str) -> bool:
+    return "compare" in vars(registry.load("behaviours", item))
+
+
+def _effects(study: Study, jobs: list[Job]) -> Iterator[Effects]:
+    for m in study.measurements:
+        for task in m.tasks:
+            cells: dict[str, list[str]] = {}
+            needs = []
+            for job in jobs:
+                for cell in job.cells:
+                    if job.task == task and cell.label == m.label:
+                        cells.setdefault(job.subject, []).append(cell.key)
+                        needs.append(job.name)
+            held = pairs(study, m)
+            every = [k for keys in cells.values() for k in keys]
+            name = key("effects", 1, {"pairs": held, "draws": study.draws}, m.item, *every, seed=0)
+            found = tuple((s, tuple(keys)) for s, keys in cells.items())
+            yield Effects(
+                _name("effects", task, m.label), name, m.label, task, m.item, found, held, study.draws, tuple(needs)
+            )
+
+
+def _name(*parts: str) -> str:
+    return " · ".join(parts)

@@ -1,0 +1,155 @@
+"""Do what a plan says and is not done yet, every job after those that it needs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+
+from whatelse.errors import StudyError, WhatElseError, nearest
+from whatelse.study import work
+from whatelse.study.engines._engine import Engine
+from whatelse.study.plan import Effects, Job, Plan
+from whatelse.study.spec import Study
+from whatelse.study.store import Store
+from whatelse.study.work import Report
+
+ENGINES = ("here", "ray")
+
+
+@dataclass
+class Progress:
+    """What is going on, for whoever shows it.
+
+    Attributes:
+        total: Jobs in the plan.
+        done: Jobs that ended, those found done counted.
+        running: Names of the jobs that run now.
+        reports: What every job of this run spent.
+    """
+
+    total: int
+    done: int = 0
+    running: list[str] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+
+
+def engine(name: str, workers: int) -> Engine:
+    """Return an engine, started.
+
+    Args:
+        name: One of `ENGINES`.
+        workers: How many jobs at once; 0 for as many as cores.
+
+    Raises:
+        StudyError: There is no such engine.
+    """
+    if name not in ENGINES:
+        raise StudyError(f"--on {name!r}: no such engine; {nearest(name, ENGINES)}")
+    made = importlib.import_module(f"whatelse.study.engines.{name}").engine(workers)
+    assert isinstance(made, Engine)
+    return made
+
+
+def missing(plan: Plan, store: Store) -> tuple[list[Job], list[Effects]]:
+    """Return the work that is not done: jobs with an absent cell, and effects that are absent or rest on such.
+
+    Args:
+        plan: All work.
+        store: Where finished work is found.
+    """
+    jobs = [j for j in plan.jobs if any(not store.has("values", c.key) for c in j.cells)]
+    redo = {j.name for j in jobs}
+    effects = [e for e in plan.effects if not store.has("effects", e.key) or redo & set(e.needs)]
+    return jobs, effects
+
+
+def run(
+    study: Study, plan: Plan, store: Store, start: Callable[[], Engine], show: Callable[[Progress], None]
+) -> Progress:
+    """Do all missing work of a plan.
+
+    Args:
+        study: The study, for the workers.
+        plan: Its work.
+        store: Where results are kept.
+        start: Starts the engine; not called when nothing is missing.
+        show: Called whenever something starts or ends.
+
+    Raises:
+        StoreError: Results cannot be written; what is finished is kept.
+    """
+    jobs, effects = missing(plan, store)
+    progress = Progress(len(plan.jobs) + len(plan.effects))
+    progress.done = progress.total - len(jobs) - len(effects)
+    show(progress)
+    if not jobs and not effects:
+        return progress
+    place = start()
+    try:
+        _drain(place, _waiting([*jobs, *effects]), study, store, progress, show)
+    except BaseException:
+        place.executor.shutdown(wait=False, cancel_futures=True)
+        place.stop()
+        raise
+    place.executor.shutdown()
+    return progress
+
+
+def _waiting(work_left: Iterable[Job | Effects]) -> dict[str, tuple[Job | Effects, set[str]]]:
+    every = {w.name: w for w in work_left}
+    return {name: (w, {n for n in w.needs if n in every}) for name, w in every.items()}
+
+
+def _drain(
+    place: Engine,
+    waiting: dict[str, tuple[Job | Effects, set[str]]],
+    study: Study,
+    store: Store,
+    progress: Progress,
+    show: Callable[[Progress], None],
+) -> None:
+    running: dict[Future[Report], str] = {}
+    ready = [name for name, (_, needs) in waiting.items() if not needs]
+    while ready or running:
+        # One more than can run is handed over, so that no worker waits and what is shown as running does run.
+        while ready and len(running) <= place.slots:
+            name = ready.pop(0)
+            running[_submit(place, waiting[name][0], study, store)] = name
+        progress.running = list(running.values())
+        show(progress)
+        ended, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in ended:
+            name = running.pop(future)
+            progress.reports.append(_result(future, name))
+            progress.done += 1
+            freed = _free(waiting, name)
+            ready = sorted([*ready, *freed], key=list(waiting).index)
+    progress.running = []
+    show(progress)
+
+
+def _submit(place: Engine, what: Job | Effects, study: Study, store: Store) -> Future[Report]:
+    if isinstance(what, Job):
+        return place.executor.submit(work.do, what, study.text, store)
+    return place.executor.submit(work.analyze, what, store)
+
+
+def _result(future: Future[Report], name: str) -> Report:
+    try:
+        return future.result()
+    except WhatElseError:
+        raise
+    except Exception as error:  # a worker that died, or a summary that raised: named, and the rest goes on
+        return Report(name, failed=((name, f"{type(error).__name__}: {error}"),))
+
+
+def _free(waiting: dict[str, tuple[Job | Effects, set[str]]], ended: str) -> list[str]:
+    freed = []
+    for name, (_, needs) in waiting.items():
+        if ended in needs:
+            needs.remove(ended)
+            if not needs:
+                freed.append(name)
+    return freed

@@ -1,0 +1,304 @@
+"""What a study file says, checked before any work."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from whatelse import recipe, registry, settings
+from whatelse.errors import StudyError, WhatElseError, nearest
+
+S = TypeVar("S")
+CONTROLS = ("placebo", "twin", "scratch", "random", "regularized")
+DIRECTIONS = ("worse", "better", "not worse", "not better")
+
+
+@dataclass(frozen=True)
+class Net:
+    """The untrained network that every baseline starts from: ``item`` of ``nets``, with ``settings``."""
+
+    item: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One task: ``data`` door with ``settings``, the ``baseline`` recipe, and ``values`` for recipe templates.
+
+    ``references`` is the number of shadow models for membership, an even number; 0 for none. ``controls`` names
+    the controls that this task has; all of the study where it is empty.
+    """
+
+    data: str
+    title: str
+    baseline: str
+    description: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    references: int = 0
+    controls: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CandidateSpec:
+    """One candidate: what is done to the baseline, and what it is held against.
+
+    ``control`` is ``placebo`` where the recipe trains further, ``baseline`` where it does not. ``scratch`` adds
+    the control that trains the candidate's own architecture from random weights.
+    """
+
+    name: str
+    family: str
+    recipe: str
+    level: str = ""
+    control: str = "placebo"
+    scratch: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: the survey's claim in short, whom it cites, and the question that is measured."""
+
+    name: str
+    title: str
+    question: str = ""
+    survey: str = ""
+    cited: str = ""
+    status: str = "measured"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One behaviour on some tasks: in which row it stands and how much damage counts as damage.
+
+    ``margin`` is in the behaviour's unit. The one ``primary`` measurement of a row gives the verdict in the table,
+    on the first of its tasks. ``control = "zero"`` tests the values themselves against zero.
+    """
+
+    row: str
+    item: str
+    tasks: list[str]
+    margin: float
+    label: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    primary: bool = False
+    control: str = ""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a claim says of some candidates: the ``direction`` of one measurement, by ``label``.
+
+    With ``some`` it is enough that one of them moves so. Where ``task`` is empty it is the measurement's first.
+    """
+
+    direction: str
+    label: str
+    candidates: list[str] = field(default_factory=list)
+    families: list[str] = field(default_factory=list)
+    task: str = ""
+    some: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence under test, who is cited for it, what the cited source really supports, and what it predicts."""
+
+    row: str
+    claim: str
+    source: str
+    supports: str
+    expect: list[Expectation]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A whole study file.
+
+    Attributes:
+        name: Short name.
+        title: Heading of the report.
+        description: A paragraph for the reader.
+        seeds: One baseline each.
+        net: The untrained network.
+        tasks: By name.
+        controls: Recipes of `CONTROLS`. Placebo, random and regularized start from the baseline, the twin from a
+            baseline of another seed, scratch from each candidate that asks for it.
+        candidates: In the order of the table's columns.
+        rows: In the order of the table.
+        measurements: What is measured.
+        claims: What is tested.
+        draws: Resamples an interval.
+        text: The file as it was read.
+    """
+
+    name: str
+    title: str
+    seeds: list[int]
+    net: Net
+    tasks: dict[str, TaskSpec]
+    controls: dict[str, str]
+    candidates: list[CandidateSpec]
+    rows: list[Row]
+    measurements: list[Measurement]
+    claims: list[Claim] = field(default_factory=list)
+    description: str = ""
+    draws: int = 10_000
+    text: str = ""
+
+
+def read(path: Path) -> Study:
+    """Return the study of a file, checked.
+
+    Args:
+        path: A TOML file.
+
+    Raises:
+        StudyError: The file cannot be read, has a wrong or missing key, or names something that is not there.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise StudyError(f"{path}: {reason}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str) -> Study:
+    """Return the study of a text, checked.
+
+    Args:
+        text: TOML.
+        where: Name of the file, for messages.
+
+    Raises:
+        StudyError: The text is not TOML, has a wrong or missing key, or names something that is not there.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{where}: {error}") from error
+    try:
+        study = _read(Study, {**table, "text": text}, "study")
+        _check(study)
+    except WhatElseError as error:
+        raise StudyError(f"{where}: {error}") from error
+    return study
+
+
+def _read(kind: type[S], table: object, where: str) -> S:
+    if not isinstance(table, Mapping):
+        raise StudyError(f"{where}: got {table!r}; a table is needed")
+    hints = get_type_hints(kind)
+    for name in table:
+        if name not in hints:
+            raise StudyError(f"{where}: no key {name!r}; {nearest(name, set(hints) - {'text'})}")
+    values = {}
+    for f in fields(kind):  # type: ignore[arg-type]
+        if f.name in table:
+            values[f.name] = _value(hints[f.name], table[f.name], f"{where}.{f.name}")
+        elif f.default is MISSING and f.default_factory is MISSING:
+            raise StudyError(f"{where}: the key {f.name!r} is missing")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - whatever TOML holds
+    if get_origin(hint) is list:
+        inner = get_args(hint)[0]
+        if not isinstance(value, list):
+            raise StudyError(f"{where}={value!r} is not a list")
+        return [_value(inner, part, f"{where}[{i}]") for i, part in enumerate(value)]
+    if get_origin(hint) is dict:
+        inner = get_args(hint)[1]
+        if not isinstance(value, dict):
+            raise StudyError(f"{where}={value!r} is not a table")
+        return {name: _value(inner, part, f"{where}.{name}") for name, part in value.items()}
+    if hint in {Net, TaskSpec, CandidateSpec, Row, Measurement, Expectation, Claim}:
+        return _read(hint, value, where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if hint is not Any and type(value) is not hint:
+        raise StudyError(f"{where}={value!r} is not of type {hint.__name__}")
+    return value
+
+
+def template(text: str, task: TaskSpec) -> str:
+    """Return a recipe with the task's own values put in place of ``{name}``.
+
+    Args:
+        text: A recipe template.
+        task: Gives the values.
+
+    Raises:
+        StudyError: The template names a value that the task does not have.
+    """
+    try:
+        return text.format_map(task.values)
+    except (KeyError, IndexError, ValueError) as error:
+        raise StudyError(f"recipe {text!r} needs a value {error} that tasks.*.values does not have") from error
+
+
+def _check(study: Study) -> None:
+    if not study.seeds or len(set(study.seeds)) < len(study.seeds):
+        raise StudyError(f"study.seeds={study.seeds!r}; at least one seed is needed, none twice")
+    registry.check("nets", study.net.item)
+    for name, task in study.tasks.items():
+        registry.check("data", task.data)
+        if task.references < 0 or task.references % 2:
+            raise StudyError(f"tasks.{name}.references={task.references}; an even number, 0 or more, is needed")
+        for text in [task.baseline, *study.controls.values(), *(c.recipe for c in study.candidates)]:
+            recipe.parse(template(text, task))
+        _known(f"tasks.{name}.controls", task.controls, study.controls)
+    _known("controls", study.controls, CONTROLS)
+    _distinct("candidates", [c.name for c in study.candidates])
+    for i, candidate in enumerate(study.candidates):
+        _known(f"candidates[{i}].control", [candidate.control], ["baseline", *study.controls])
+    _check_measurements(study)
+    for i, claim in enumerate(study.claims):
+        _check_claim(f"claims[{i}]", claim, study)
+
+
+def _check_measurements(study: Study) -> None:
+    rows = [r.name for r in study.rows]
+    _distinct("rows", rows)
+    for i, m in enumerate(study.measurements):
+        where = f"measurements[{i}]"
+        _known(f"{where}.row", [m.row], rows)
+        _known(f"{where}.tasks", m.tasks, study.tasks)
+        _known(f"{where}.control", [m.control] if m.control else [], ["zero", "baseline", *study.controls])
+        item = registry.load("behaviours", m.item)
+        settings.build(item.Config, m.settings, m.item)
+        if m.margin < 0 or not m.tasks:
+            raise StudyError(
+                f"{where}: margin={m.margin}, tasks={m.tasks}; a margin of 0 or more and a task are needed"
+            )
+    for row in study.rows:
+        primary = [m.label for m in study.measurements if m.row == row.name and m.primary]
+        if len(primary) != (row.status == "measured"):
+            raise StudyError(f"row {row.name!r} has {len(primary)} primary measurements; a measured row has one")
+    _distinct("measurements", [m.label for m in study.measurements])
+
+
+def _check_claim(where: str, claim: Claim, study: Study) -> None:
+    _known(f"{where}.row", [claim.row], [r.name for r in study.rows])
+    for e in claim.expect:
+        _known(f"{where}.direction", [e.direction], DIRECTIONS)
+        _known(f"{where}.label", [e.label], [m.label for m in study.measurements])
+        _known(f"{where}.candidates", e.candidates, ["baseline", *(c.name for c in study.candidates)])
+        _known(f"{where}.families", e.families, [c.family for c in study.candidates])
+        _known(f"{where}.task", [e.task] if e.task else [], study.tasks)
+
+
+def _known(where: str, asked: Any, known: Any) -> None:  # noqa: ANN401 - any two collections of names
+    for name in asked:
+        if name not in known:
+            raise StudyError(f"{where}: no {name!r}; {nearest(name, set(known))}")
+
+
+def _distinct(where: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise StudyError(f"{where}: the name {name!r} stands twice")

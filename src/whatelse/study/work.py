@@ -1,0 +1,300 @@
+"""What a worker does: make one model, observe it, measure it; or turn finished cells into effects."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from whatelse import recipe, registry, settings, subject
+from whatelse.errors import NotMeasurableError, StoreError
+from whatelse.evidence import Evidence, References
+from whatelse.statistics import paired, resample
+from whatelse.study.plan import Cell, Effects, Job, Link
+from whatelse.study.spec import Study, parse
+from whatelse.study.store import KeptEvidence, Store
+from whatelse.task import Task
+
+TRAINING = ("train", "distill")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a job spent, in seconds, and which of its cells failed, with the error."""
+
+    name: str
+    training: float = 0.0
+    compressing: float = 0.0
+    measuring: float = 0.0
+    analyzing: float = 0.0
+    failed: tuple[tuple[str, str], ...] = ()
+
+
+def generator(*parts: str) -> torch.Generator:
+    """Return a generator whose seed is made of names: the same on every machine and in every order of work.
+
+    Args:
+        parts: What the random numbers are for.
+    """
+    return torch.Generator().manual_seed(_number(parts))
+
+
+def load_task(study: Study, name: str) -> Task:
+    """Return a task of a study.
+
+    Args:
+        study: A checked study.
+        name: Name of the task in it.
+    """
+    spec = study.tasks[name]
+    door = registry.load("data", spec.data)
+    task = door.load(settings.build(door.Config, spec.settings, f"data {spec.data}"))
+    assert isinstance(task, Task)
+    return task
+
+
+def do(job: Job, text: str, store: Store) -> Report:
+    """Make the model of a job and every cell of it that is not done, keep them, and say what was spent.
+
+    A cell that raises is recorded as failed, and the others go on.
+
+    Args:
+        job: What to do.
+        text: The study file.
+        store: Where results are kept.
+
+    Raises:
+        StoreError: Results cannot be written.
+    """
+    study = _study(text)
+    task = _task(text, job.task)
+    missing = [c for c in job.cells if not store.has("values", c.key)]
+    spent = {"training": 0.0, "compressing": 0.0}
+    try:
+        model = _make(job, study, task, store, spent)
+    except StoreError:
+        raise
+    except Exception as error:  # whatever a method raises, the rest of the study goes on
+        return Report(job.name, **spent, failed=tuple(_fail(c, job, error, store) for c in missing))
+    started = time.perf_counter()
+    failed = []
+    if job.shadow is not None:
+        _keep_shadow(job, model, task, store)
+    else:
+        mine, base = _evidences(job, model, task, store)
+        for cell in missing:
+            try:
+                _measure(cell, job, mine, base, store)
+            except StoreError:
+                raise
+            except Exception as error:  # whatever a behaviour raises, the other cells go on
+                failed.append(_fail(cell, job, error, store))
+    return Report(job.name, **spent, measuring=time.perf_counter() - started, failed=tuple(failed))
+
+
+def analyze(effects: Effects, store: Store) -> Report:
+    """Compute all effects of one measurement from its finished cells, and keep them.
+
+    Args:
+        effects: Which.
+        store: Where cells and effects are kept.
+
+    Raises:
+        StoreError: Results cannot be read or written.
+    """
+    started = time.perf_counter()
+    item = registry.load("behaviours", effects.item)
+    seen = {name: _Seen(keys, store) for name, keys in effects.cells}
+    units = max((len(s.values[0]) for s in seen.values() if s.values), default=0)
+    rng = np.random.default_rng(_number((effects.label, effects.task)))
+    exact = item.OVER == "layer"
+    drawn = None if exact or not units else resample.counts(units, effects.draws, rng)
+    found = []
+    for name, against in effects.pairs:
+        if name not in seen:
+            continue
+        after, before = seen[name], seen.get(against)
+        record = {"candidate": name, "control": against, "n": units, "notes": after.notes, "doubts": after.doubts}
+        why = after.why or (before.why if before is not None else "")
+        if why:
+            found.append({**record, "why": why})
+            continue
+        values = [np.zeros_like(v) for v in after.values] if before is None else before.values
+        effect = paired.effect(
+            values, after.values, item.summarise, rng, draws=effects.draws, exact=exact, resamples=drawn
+        )
+        each = [
+            _point(a, item.summarise) - _point(b, item.summarise) for a, b in zip(after.values, values, strict=True)
+        ]
+        found.append({**record, "why": "", "per_seed": each, **effect._asdict()})
+    store.save_record("effects", effects.key, {"effects": found})
+    return Report(effects.name, analyzing=time.perf_counter() - started)
+
+
+class _Seen:
+    """The values of one subject over all seeds, or why there are none."""
+
+    def __init__(self, keys: Sequence[str], store: Store) -> None:
+        self.values: list[np.ndarray] = []
+        self.notes: list[str] = []
+        self.doubts: list[str] = []
+        self.why = ""
+        for name in keys:
+            if not store.has("values", name):
+                error = store.load_record("failed", name)["error"] if store.has("failed", name) else "not measured"
+                self.why = f"failed: {error}"
+                return
+            tensors, meta = store.load("values", name)
+            if meta["why"]:
+                self.why = meta["why"]
+                return
+            self.values.append(tensors["values"].numpy().astype(np.float64))
+            self.notes += [n for n in meta["notes"] if n not in self.notes]
+            self.doubts += [d for d in meta["doubts"] if d not in self.doubts]
+
+
+def _point(values: np.ndarray, summarise: paired.Summarise) -> float:
+    return float(summarise(values, np.ones((1, len(values))))[0])
+
+
+@cache
+def _study(text: str) -> Study:
+    return parse(text, "study")
+
+
+@cache
+def _task(text: str, name: str) -> Task:
+    return load_task(_study(text), name)
+
+
+def _number(parts: Sequence[str]) -> int:
+    return int.from_bytes(hashlib.sha256("\n".join(parts).encode()).digest()[:6], "big")
+
+
+def _make(job: Job, study: Study, task: Task, store: Store, spent: dict[str, float]) -> nn.Module:
+    if job.shadow is not None:
+        task = shadow_task(task, job.shadow)
+    done = max((i for i, link in enumerate(job.chain) if store.has("models", link.key)), default=-1)
+    model = store.load_model(job.chain[done].key) if done >= 0 else _untrained(job.chain[0], study, task)
+    for link in job.chain[max(done, 0) + 1 :]:
+        assert link.step is not None
+        started = time.perf_counter()
+        made = recipe.apply(link.step, model, task, generator(link.key))
+        seconds = time.perf_counter() - started
+        spent["training" if link.step.name.split(".")[0] in TRAINING else "compressing"] += seconds
+        store.save_model(link.key, made, {"seconds": seconds, "step": str(link.step), "left": _left(model, made)})
+        model = made
+    return model
+
+
+def _untrained(link: Link, study: Study, task: Task) -> nn.Module:
+    net = registry.load("nets", study.net.item)
+    config = settings.build(net.Config, study.net.settings, f"nets.{study.net.item}")
+    made = net.build(config, task.shape, task.classes, generator(link.key))
+    assert isinstance(made, nn.Module)
+    return made
+
+
+def _left(before: nn.Module, after: nn.Module) -> list[str]:
+    """Return the layers whose weights a step did not touch: what it left alone."""
+    then, now = before.state_dict(), after.state_dict()
+    same = [n for n, t in then.items() if t.dim() > 1 and n in now and torch.equal(t, now[n])]
+    return [n.removesuffix(".weight") for n in same]
+
+
+def shadow_members(task: Task, number: int) -> tuple[Tensor, int]:
+    """Return which records are a shadow's members, ``(P,)`` bool, and how many records are of train.
+
+    The records are all of train, then as many of test as there are, at most the number of train. Shadows come in
+    pairs: the second has the records that the first has not, so that every record is out of just half of them.
+
+    Args:
+        task: The task under audit.
+        number: Number of the shadow, from 0.
+    """
+    members = len(task.train)
+    count = members + min(members, len(task.test))
+    order = torch.randperm(count, generator=generator("shadow members", task.key, str(number // 2)))
+    inside = torch.zeros(count, dtype=torch.bool)
+    half = order[: count // 2] if number % 2 == 0 else order[count // 2 :]
+    inside[half] = True
+    return inside, members
+
+
+def shadow_task(task: Task, number: int) -> Task:
+    """Return the task with a shadow's members as its train split.
+
+    Args:
+        task: The task under audit.
+        number: Number of the shadow, from 0.
+    """
+    inside, members = shadow_members(task, number)
+    train, test = task.train, task.test.take(torch.arange(len(inside) - members))
+    mine = train.join(test).take(torch.nonzero(inside).flatten())
+    return task.with_train(mine, mine.take(torch.arange(min(len(task.calibration), len(mine)))))
+
+
+def _keep_shadow(job: Job, model: nn.Module, task: Task, store: Store) -> None:
+    assert job.shadow is not None
+    inside, members = shadow_members(task, job.shadow)
+    seen = Evidence(_of(model, job, task), task)
+    logits = torch.cat([seen.logits("train"), seen.logits("test")[: len(inside) - members]])
+    store.save("values", job.cells[0].key, {"logits": logits, "inside": inside}, {"why": ""})
+
+
+def _of(model: nn.Module, job: Job, task: Task) -> subject.Subject:
+    return subject.of(model, job.subject, job.chain[-1].key, task.test.inputs[:4], generator("probe", task.key))
+
+
+def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Evidence, Evidence]:
+    keep = KeptEvidence(store, job.baseline, task.key)
+    if job.subject == "baseline":
+        mine = Evidence(_of(model, job, task), task, shadows=_shadows(job.shadows, store), keep=keep)
+        return mine, mine
+    whole = subject.of(
+        store.load_model(job.baseline), "baseline", job.baseline, task.test.inputs[:4], generator("probe", task.key)
+    )
+    base = Evidence(whole, task, shadows=_shadows(job.base_shadows, store), keep=keep)
+    return Evidence(_of(model, job, task), task, reference=base, shadows=_shadows(job.shadows, store)), base
+
+
+def _shadows(keys: tuple[str, ...], store: Store) -> Callable[[], References] | None:
+    def load() -> References:
+        loaded = [store.load("values", name)[0] for name in keys]
+        return References(torch.stack([t["logits"] for t in loaded]), torch.stack([t["inside"] for t in loaded]))
+
+    return load if keys else None
+
+
+def _measure(cell: Cell, job: Job, mine: Evidence, base: Evidence, store: Store) -> None:
+    started = time.perf_counter()
+    item = registry.load("behaviours", cell.item)
+    config = settings.build(item.Config, dict(cell.given), cell.item)
+    # The same for every model of this seed: all are asked with the same random numbers.
+    rng = generator(cell.item, str(cell.given), mine.task.key, str(job.seed))
+    mine.notes.clear()
+    mine.doubts.clear()
+    before = asdict(mine.passes)
+    values, why = torch.zeros(0), ""
+    try:
+        values = item.compare(base, mine, config, rng) if "compare" in vars(item) else item.measure(mine, config, rng)
+    except NotMeasurableError as error:
+        why = str(error)
+    spent = {k: v - before[k] for k, v in asdict(mine.passes).items()}
+    meta = {"why": why, "notes": mine.notes, "doubts": mine.doubts, "passes": spent}
+    store.save("values", cell.key, {"values": values}, {**meta, "seconds": time.perf_counter() - started})
+    store.forget("failed", cell.key)
+
+
+def _fail(cell: Cell, job: Job, error: Exception, store: Store) -> tuple[str, str]:
+    text = f"{type(error).__name__}: {error}"
+    trace = "".join(traceback.format_exception(error))
+    store.save_record("failed", cell.key, {"cell": job.name, "label": cell.label, "error": text, "trace": trace})
+    return (f"{job.name} · {cell.label}", text)

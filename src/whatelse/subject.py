@@ -1,0 +1,115 @@
+"""A model under audit, and what it lets one see: predicts, differentiates, opens."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from whatelse.errors import NotMeasurableError
+from whatelse.nets._layers import FakeQuantize
+
+CAPABILITIES = ("predicts", "differentiates", "opens")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A live module under audit, its parameters frozen.
+
+    Attributes:
+        name: How messages call it.
+        model: The module, in evaluation mode.
+        key: What made it; results are found again by it.
+        offers: The capabilities that it has, out of `CAPABILITIES`.
+        straight_through: True where rounding in the model passes its gradient straight through, so that
+            gradients are those of a surrogate and cannot agree with finite differences.
+    """
+
+    name: str
+    model: nn.Module
+    key: str
+    offers: frozenset[str]
+    straight_through: bool = False
+
+    def require(self, *needs: str) -> None:
+        """Refuse a question that this subject cannot answer.
+
+        Args:
+            needs: Capabilities, out of `CAPABILITIES`.
+
+        Raises:
+            NotMeasurableError: The subject lacks one of them; the message names it.
+        """
+        for need in needs:
+            if need not in self.offers:
+                has = ", ".join(c for c in CAPABILITIES if c in self.offers)
+                raise NotMeasurableError(f"needs a model that {need}; {self.name} only {has}")
+
+
+def of(model: nn.Module, name: str, key: str, probe: Tensor, rng: torch.Generator) -> Subject:
+    """Return the subject of a module, with the capabilities that it really has.
+
+    A module whose input gradient disagrees with finite differences of its log-odds margin is one that only
+    predicts: kernels that drop gradients in silence would pass for robust. A module that holds a
+    `FakeQuantize` is known to pass gradients straight through its rounding, and is kept.
+
+    Args:
+        model: Any classifier, ``(N, ...)`` to ``(N, classes)``.
+        name: How messages call it.
+        key: What made it.
+        probe: A few inputs, ``(N, ...)``, for the check of the gradient.
+        rng: Source of the directions.
+    """
+    model.eval()
+    model.requires_grad_(requires_grad=False)
+    rounds = any(isinstance(m, FakeQuantize) for m in model.modules())
+    offers = {"predicts", "opens"}
+    if rounds or gradient_agreement(model, probe, rng) > 0.9:
+        offers.add("differentiates")
+    return Subject(name, model, key, frozenset(offers), straight_through=rounds)
+
+
+def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return ``log p_y - log (1 - p_y)`` of every example, ``(N,)``, stable at any scale of the logits.
+
+    Args:
+        logits: ``(N, classes)``.
+        labels: The class ``y`` of every example, ``(N,)``.
+    """
+    mine = logits.gather(1, labels[:, None]).squeeze(1)
+    rest = logits.scatter(1, labels[:, None], float("-inf"))
+    return mine - rest.logsumexp(1)
+
+
+def gradient_agreement(model: nn.Module, inputs: Tensor, rng: torch.Generator, step: float = 1e-3) -> float:
+    """Return the correlation of input gradients with central finite differences, in [-1, 1].
+
+    Eight random directions an example are compared, in double precision, for the log-odds margin of the
+    predicted class. A gradient that is missing counts as -1.
+
+    Args:
+        model: Any classifier with frozen parameters.
+        inputs: ``(N, ...)``.
+        rng: Source of the directions.
+        step: Length of the step on either side, in units of the input.
+    """
+    model = deepcopy(model).double()
+    start = inputs.double().requires_grad_()
+    logits = model(start)
+    labels = logits.argmax(1)
+    (slope,) = torch.autograd.grad(log_odds(logits, labels).sum(), start, allow_unused=True)
+    if slope is None:
+        return -1.0
+    told, seen = [], []
+    with torch.no_grad():
+        for _ in range(8):
+            way = torch.randn(inputs.shape, generator=rng, dtype=torch.float64)
+            ahead, behind = (log_odds(model(start + s * step * way), labels) for s in (1, -1))
+            told.append((slope * way).flatten(1).sum(1))
+            seen.append((ahead - behind) / (2 * step))
+    a, b = torch.cat(told), torch.cat(seen)
+    if not bool(b.any()):
+        return 1.0 if not bool(a.any()) else -1.0
+    return float(torch.nn.functional.cosine_similarity(a, b, dim=0))

@@ -1,0 +1,169 @@
+"""What a model is asked: inputs, targets, named groups, masks and bounds, in four splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from whatelse.errors import TaskError, nearest
+
+SPLITS = ("train", "calibration", "select", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Examples of one split.
+
+    Attributes:
+        inputs: ``(N, ...)`` float32.
+        targets: The true class of every example, ``(N,)`` int64, in ``[0, classes)``.
+        observed: The label as it was recorded, ``(N,)``: what training sees. It differs from ``targets``
+            where labels are noisy.
+        groups: Named group codes, each ``(N,)`` int64.
+        masks: Where the evidence for the label lies, ``(N, ...)`` bool of the shape of ``inputs``, or None.
+        clusters: Which examples belong together (one user, one document), ``(N,)``, or None.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    observed: Tensor
+    groups: Mapping[str, Tensor] = field(default_factory=dict)
+    masks: Tensor | None = None
+    clusters: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.targets)
+
+    def take(self, picks: Tensor) -> Split:
+        """Return the split of the picked examples, with repeats where an index repeats.
+
+        Args:
+            picks: Indices of examples, ``(M,)``.
+        """
+        return Split(
+            self.inputs[picks],
+            self.targets[picks],
+            self.observed[picks],
+            {name: codes[picks] for name, codes in self.groups.items()},
+            None if self.masks is None else self.masks[picks],
+            None if self.clusters is None else self.clusters[picks],
+        )
+
+    def join(self, other: Split) -> Split:
+        """Return the examples of this split, then those of another; what only one of them has is dropped.
+
+        Args:
+            other: A split of the same task.
+        """
+        groups = {n: torch.cat([c, other.groups[n]]) for n, c in self.groups.items() if n in other.groups}
+        return Split(
+            torch.cat([self.inputs, other.inputs]),
+            torch.cat([self.targets, other.targets]),
+            torch.cat([self.observed, other.observed]),
+            groups,
+            None if self.masks is None or other.masks is None else torch.cat([self.masks, other.masks]),
+            None if self.clusters is None or other.clusters is None else torch.cat([self.clusters, other.clusters]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Labelled examples in the splits train (members), calibration (inside train), select and test.
+
+    Attributes:
+        name: Short name, such as ``digits``.
+        classes: Number of classes.
+        bounds: Smallest and largest value that an input may take.
+        splits: The four splits of `SPLITS`.
+        group_names: For every grouping the name of each code.
+
+    Raises:
+        TaskError: A split is missing, or labels are out of range or constant.
+    """
+
+    name: str
+    classes: int
+    bounds: tuple[float, float]
+    splits: Mapping[str, Split]
+    group_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in SPLITS:
+            if name not in self.splits:
+                raise TaskError(f"task {self.name}: split {name!r} is missing; a task has {', '.join(SPLITS)}")
+            _check_labels(f"task {self.name}, split {name}", self.splits[name], self.classes)
+
+    def split(self, name: str) -> Split:
+        """Return one split.
+
+        Args:
+            name: One of `SPLITS`.
+
+        Raises:
+            TaskError: There is no such split.
+        """
+        if name not in self.splits:
+            raise TaskError(f"task {self.name}: no split {name!r}; {nearest(name, self.splits)}")
+        return self.splits[name]
+
+    @property
+    def train(self) -> Split:
+        """The members: what models are fitted on."""
+        return self.splits["train"]
+
+    @property
+    def calibration(self) -> Split:
+        """The part of train that compression may look at to set its scales."""
+        return self.splits["calibration"]
+
+    @property
+    def test(self) -> Split:
+        """What verdicts are given on; no method and no search ever reads it."""
+        return self.splits["test"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return tuple(self.train.inputs.shape[1:])
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of everything in the task, so that results are found again only for the same data."""
+        digest = hashlib.sha256(f"{self.classes} {self.bounds}".encode())
+        for name in SPLITS:
+            split = self.splits[name]
+            parts = [split.inputs, split.targets, split.observed, split.masks, split.clusters]
+            for part in [*parts, *(split.groups[g] for g in sorted(split.groups))]:
+                if part is not None:
+                    digest.update(str(tuple(part.shape)).encode())
+                    digest.update(part.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def with_train(self, train: Split, calibration: Split) -> Task:
+        """Return the task with other members, as a shadow model needs it.
+
+        Args:
+            train: The new members.
+            calibration: The new calibration split, inside ``train``.
+        """
+        splits = {**self.splits, "train": train, "calibration": calibration}
+        return Task(self.name, self.classes, self.bounds, splits, self.group_names)
+
+
+def _check_labels(where: str, split: Split, classes: int) -> None:
+    if len(split.inputs) != len(split.targets) or len(split.observed) != len(split.targets):
+        sizes = f"{len(split.inputs)} inputs, {len(split.targets)} targets, {len(split.observed)} observed labels"
+        raise TaskError(f"{where}: {sizes}; they must agree")
+    for name, labels in (("targets", split.targets), ("observed", split.observed)):
+        bad = torch.nonzero((labels < 0) | (labels >= classes)).flatten()
+        if len(bad):
+            row = int(bad[0])
+            raise TaskError(f"{where}: {name} of row {row} is {int(labels[row])}; allowed are 0 to {classes - 1}")
+    if len(split) and bool((split.targets == split.targets[0]).all()) and len(split) > 1:
+        raise TaskError(f"{where}: every target is {int(split.targets[0])}; a task needs at least two classes")
