@@ -33,16 +33,12 @@ def split_of(inputs, targets, observed=None, groups=None, masks=None):
     return Split(inputs, targets, observed, groups, masks)
 
 
-def task_of(
-    inputs, targets, *, classes=2, bounds=(-10.0, 10.0), observed=None, groups=None, masks=None, train=None
-):
+def task_of(inputs, targets, *, classes=2, bounds=(-10.0, 10.0), observed=None, groups=None, masks=None, train=None):
     """A task whose four splits are the same examples, unless ``train`` is given."""
     test = split_of(inputs, targets, observed, groups, masks)
     train = test if train is None else train
     splits = {"train": train, "calibration": train, "select": test, "test": test}
-    names = {
-        name: tuple(f"{name} {i}" for i in range(int(codes.max()) + 1)) for name, codes in test.groups.items()
-    }
+    names = {name: tuple(f"{name} {i}" for i in range(int(codes.max()) + 1)) for name, codes in test.groups.items()}
     return Task("toy", classes, bounds, splits, names)
 
 

@@ -17,6 +17,9 @@ def bar(*, quiet: bool) -> Generator[Callable[[State], None], None, None]:
 
     Args:
         quiet: Show nothing.
+
+    Yields:
+        What to call whenever a job starts or ends.
     """
     columns = (
         BarColumn(24),

@@ -99,6 +99,8 @@ def gradient_agreement(model: nn.Module, inputs: Tensor, rng: torch.Generator, s
     start = inputs.double().requires_grad_()
     logits = model(start)
     labels = logits.argmax(1)
+    if not logits.requires_grad:
+        return -1.0
     (slope,) = torch.autograd.grad(log_odds(logits, labels).sum(), start, allow_unused=True)
     if slope is None:
         return -1.0

@@ -91,7 +91,7 @@ def _of_measurement(study: Study, m: Measurement, effects: Effects, records: lis
     item, card = registry.load("behaviours", m.item), registry.card("behaviours", m.item)
     leading = dict(reversed(pairs(study, m)))
     retrained = [r for r in records if r["candidate"] == "twin" and not r["why"]]
-    floor = seeds.floor(retrained[0]["per_seed"]) if retrained and item.OVER != "layer" else None
+    floor = _floor(retrained[0]["per_seed"], "compare" in vars(item)) if retrained and item.OVER != "layer" else None
     for record in records:
         yield {
             "row": m.row,
@@ -115,6 +115,11 @@ def _of_measurement(study: Study, m: Measurement, effects: Effects, records: lis
         }
 
 
+def _floor(effects: list[float], pair: bool) -> float:  # noqa: FBT001 - said once, just above
+    """Return what retraining alone does: to a number of one model, or to how far two models agree."""
+    return abs(float(np.mean(effects))) if pair else seeds.floor(effects)
+
+
 def _correct(study: Study, found: list[Finding]) -> None:
     """Give every finding its adjusted p: Holm over a candidate's primary ones, false discovery over its others."""
     for name in {f["candidate"] for f in found}:
@@ -133,7 +138,7 @@ def _decide(finding: Finding) -> None:
         finding |= {**empty, "per_seed": [], "verdict": "failed" if failed else "not measurable"}
         return
     effect = Effect(**{name: finding[name] for name in Effect._fields})
-    adjusted = finding.setdefault("adjusted_p", finding["p"])
+    adjusted: float = finding.setdefault("adjusted_p", finding["p"])
     finding["verdict"] = verdicts.decide(
         effect, margin=finding["margin"], better=finding["better"], adjusted_p=adjusted, distrust=finding["doubts"]
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -241,24 +242,48 @@ def template(text: str, task: TaskSpec) -> str:
         raise StudyError(f"recipe {text!r} needs a value {error} that tasks.*.values does not have") from error
 
 
+@contextmanager
+def _at(where: str) -> Generator[None, None, None]:
+    try:
+        yield
+    except WhatElseError as error:
+        raise StudyError(f"{where}: {error}") from error
+
+
 def _check(study: Study) -> None:
     if not study.seeds or len(set(study.seeds)) < len(study.seeds):
         raise StudyError(f"study.seeds={study.seeds!r}; at least one seed is needed, none twice")
-    registry.check("nets", study.net.item)
-    for name, task in study.tasks.items():
-        registry.check("data", task.data)
-        if task.references < 0 or task.references % 2:
-            raise StudyError(f"tasks.{name}.references={task.references}; an even number, 0 or more, is needed")
-        for text in [task.baseline, *study.controls.values(), *(c.recipe for c in study.candidates)]:
-            recipe.parse(template(text, task))
-        _known(f"tasks.{name}.controls", task.controls, study.controls)
+    if study.draws < 100:
+        raise StudyError(f"study.draws={study.draws}; 100 or more are needed")
+    with _at("net"):
+        net = registry.load("nets", study.net.item)
+        settings.build(net.Config, study.net.settings, study.net.item)
     _known("controls", study.controls, CONTROLS)
     _distinct("candidates", [c.name for c in study.candidates])
     for i, candidate in enumerate(study.candidates):
         _known(f"candidates[{i}].control", [candidate.control], ["baseline", *study.controls])
+        if candidate.scratch:
+            _known(f"candidates[{i}].scratch", ["scratch"], study.controls)
+    for name, task in study.tasks.items():
+        _check_task(f"tasks.{name}", task, study)
     _check_measurements(study)
     for i, claim in enumerate(study.claims):
         _check_claim(f"claims[{i}]", claim, study)
+
+
+def _check_task(where: str, task: TaskSpec, study: Study) -> None:
+    with _at(where):
+        door = registry.load("data", task.data)
+        settings.build(door.Config, task.settings, f"data {task.data}")
+    if task.references < 0 or task.references % 2:
+        raise StudyError(f"{where}.references={task.references}; an even number, 0 or more, is needed")
+    _known(f"{where}.controls", task.controls, study.controls)
+    recipes = {f"{where}.baseline": task.baseline}
+    recipes |= {f"controls.{name}": text for name, text in study.controls.items()}
+    recipes |= {f"candidates[{i}].recipe": c.recipe for i, c in enumerate(study.candidates)}
+    for place, text in recipes.items():
+        with _at(place):
+            recipe.parse(template(text, task))
 
 
 def _check_measurements(study: Study) -> None:
@@ -269,8 +294,9 @@ def _check_measurements(study: Study) -> None:
         _known(f"{where}.row", [m.row], rows)
         _known(f"{where}.tasks", m.tasks, study.tasks)
         _known(f"{where}.control", [m.control] if m.control else [], ["zero", "baseline", *study.controls])
-        item = registry.load("behaviours", m.item)
-        settings.build(item.Config, m.settings, m.item)
+        with _at(where):
+            item = registry.load("behaviours", m.item)
+            settings.build(item.Config, m.settings, m.item)
         if m.margin < 0 or not m.tasks:
             raise StudyError(
                 f"{where}: margin={m.margin}, tasks={m.tasks}; a margin of 0 or more and a task are needed"

@@ -1,0 +1,44 @@
+# Everything here runs in .venv, which the first call makes. `make help` lists the targets.
+
+PYTHON ?= python3
+# Processes with one thread each: two threads in one process can be far slower than one on a busy machine.
+export OMP_NUM_THREADS = 1
+
+.PHONY: help table test lint fast mutants bench picture clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
+
+table: .venv/ready-table  ## measure Table 1 on real digits; write table.html and table.json
+	.venv/bin/whatelse table
+
+test: .venv/ready-dev lint  ## check style and types, then run all tests
+	.venv/bin/python -m pytest -n auto
+
+fast: .venv/ready-dev  ## run the tests without those that run for long
+	.venv/bin/python -m pytest -n auto -m "not slow and not browser"
+
+lint: .venv/ready-dev  ## check style and types only
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
+	.venv/bin/python bench/statistics.py
+	.venv/bin/python bench/table.py
+
+picture: .venv/ready-dev  ## draw docs/table.png, the picture in the README, from table.json
+	.venv/bin/python bench/picture.py
+
+clean:  ## remove the environment and the results
+	rm -rf .venv whatelse-results table.html table.json
+
+.venv/ready-table: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -q -c constraints.txt -e '.[table]'
+	touch $@
+
+.venv/ready-dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@

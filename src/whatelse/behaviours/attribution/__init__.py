@@ -1,0 +1,1 @@
+"""Which parts of an input the model's decision rests on."""

@@ -1,0 +1,78 @@
+"""Time of a forward pass of one batch as a ratio to the baseline's, the two measured in turn.
+
+Each turn times baseline and then candidate, so that a neighbour on the machine slows both; one turn before the
+first warms up and is dropped. The median over turns is summarised. It speaks for this machine, this number of
+threads, this batch and dense kernels only; one turn stands for a moment, not for an example. The passes of both
+models are counted as the candidate's.
+
+Source:
+    Blalock et al., What is the state of neural network pruning?, MLSys 2020, arXiv:2003.03033: speed is measured,
+    not derived from counts.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+
+VERSION, UNIT, BETTER, NEEDS, OVER = 1, "x baseline", "lower", {"predicts"}, "turn"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the latency."""
+
+    batch: int = param(64, "Examples in the batch; no more than test has.", low=1)
+    turns: int = param(15, "Times that each model is measured.", low=1, high=10_000)
+
+
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return the candidate's time as a multiple of the baseline's in each turn, ``(turns,)``.
+
+    Args:
+        baseline: Evidence of the model before compression.
+        candidate: Evidence of the compressed model.
+        config: Batch and number of turns.
+        rng: Not used; what varies is the clock.
+    """
+    del rng
+    inputs = baseline.split("test").inputs[: config.batch]
+    ratios = []
+    for _ in range(1 + config.turns):
+        before, after = _timed(baseline.model, inputs), _timed(candidate.model, inputs)
+        ratios.append(after / max(before, 1e-9))
+    candidate.passes.forward += 2 * len(ratios) * len(inputs)
+    return torch.tensor(ratios[1:])
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the median ratio of every resample, ``(draws,)``.
+
+    Args:
+        values: What `compare` returned, ``(turns,)``.
+        counts: How often each turn stands in each resample, ``(draws, turns)``.
+    """
+    order = np.argsort(values)
+    upto = counts[:, order].cumsum(1)
+    half = upto[:, -1:] / 2
+    low, high = (upto >= half).argmax(1), (upto > half).argmax(1)
+    median: np.ndarray = (values[order][low] + values[order][high]) / 2
+    return median
+
+
+def _seconds() -> float:
+    return time.perf_counter()
+
+
+@torch.no_grad()
+def _timed(model: nn.Module, inputs: Tensor) -> float:
+    start = _seconds()
+    model(inputs)
+    return _seconds() - start

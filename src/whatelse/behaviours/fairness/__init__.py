@@ -1,0 +1,1 @@
+"""How outcomes differ between groups."""

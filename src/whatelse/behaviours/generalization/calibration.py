@@ -1,0 +1,62 @@
+"""Squared difference between confidence and accuracy, debiased: 0 on average for a calibrated model.
+
+In each of 15 equal-width bins of confidence, with ``n`` of all ``N`` examples, mean confidence ``s`` and accuracy
+``y``, the plug-in error ``(s - y)**2`` is too large by the variance of ``y``, which is subtracted:
+``sum_bins n / N * ((s - y)**2 - y * (1 - y) / (n - 1))``. It may come out slightly negative. Bins with fewer than
+two examples add nothing. On a resample ``1 / (n - 1)`` becomes ``q / (n**2 - q)``, ``q`` the sum of the squared
+counts, which is the same where every count is 1: a repeated example is no new evidence, and without this the
+resamples would be centered on the biased error.
+
+Source:
+    Kumar, Liang & Ma, Verified uncertainty calibration, NeurIPS 2019, arXiv:1909.10155.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.behaviours.generalization import _confidence
+from whatelse.evidence import Evidence
+
+VERSION, UNIT, BETTER, NEEDS, OVER = 1, "squared calibration error", "lower", {"predicts"}, "test example"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The debiased calibration error has no settings."""
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return confidence in the predicted class and whether it is the true one, ``(N, 2)``.
+
+    Args:
+        evidence: Gives the logits.
+        config: Not used.
+        rng: Not used; the behaviour is deterministic.
+    """
+    del config, rng
+    return _confidence.observe(evidence)
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the debiased squared calibration error of every resample, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(N, 2)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    confidence, correct = values[:, 0].astype(np.float64), values[:, 1]
+    bins = _confidence.membership(confidence)
+    columns = np.concatenate([bins, bins * correct[:, None], bins * confidence[:, None]], 1)
+    size, rights, sures = np.split(counts @ columns, 3, axis=1)
+    repeats = (counts * counts) @ bins
+    right, sure = rights / np.maximum(size, 1), sures / np.maximum(size, 1)
+    pairs = size * size - repeats
+    noise = right * (1 - right) * repeats / np.maximum(pairs, 1)
+    error = np.where(pairs > 0, (sure - right) ** 2 - noise, 0)
+    total: np.ndarray = (size * error).sum(1) / counts.sum(1)
+    return total

@@ -1,0 +1,61 @@
+"""Share of test examples whose correctness flips against the baseline, by direction.
+
+*harmed*: right to wrong; *healed*: wrong to right; *moved*: wrong to another wrong class; *any*: the predicted
+class changed, the sum of the three; *net*: harmed minus healed, which is the accuracy lost. Two models of equal
+accuracy can differ on many examples: harmed and healed cancel in accuracy and not here.
+
+Source:
+    Dutta et al., Accuracy is not all you need, NeurIPS 2024, arXiv:2407.09141; the same examples are the
+    compression-impacted exemplars of Hooker et al. 2019, arXiv:1911.05248.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+
+VERSION, UNIT, BETTER, NEEDS, OVER = 1, "share of examples", "lower", {"predicts"}, "test example"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the flips."""
+
+    kind: str = param("harmed", "Which flips count.", choices=("harmed", "healed", "moved", "any", "net"))
+
+
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return 1 for each test example that flips and 0 for the others; -1 where ``net`` counts a healed one, ``(N,)``.
+
+    Args:
+        baseline: Evidence of the model before compression.
+        candidate: Evidence of the compressed model.
+        config: Which flips count.
+        rng: Not used; the behaviour is deterministic.
+    """
+    del rng
+    targets = baseline.split("test").targets
+    before, after = baseline.predictions("test"), candidate.predictions("test")
+    harmed = ((before == targets) & (after != targets)).float()
+    healed = ((before != targets) & (after == targets)).float()
+    moved = ((before != after) & (before != targets) & (after != targets)).float()
+    flips = {"harmed": harmed, "healed": healed, "moved": moved}
+    flips |= {"any": harmed + healed + moved, "net": harmed - healed}
+    return flips[config.kind]
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the share of flips of every resample, ``(draws,)``.
+
+    Args:
+        values: What `compare` returned, ``(N,)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    mean: np.ndarray = counts @ values / counts.sum(1)
+    return mean

@@ -1,0 +1,54 @@
+"""Generalization gap: accuracy on the train labels as recorded minus accuracy on the test targets.
+
+Train is scored on what training saw, wrong labels included, test on the truth: under label noise a large gap says
+that the noise was fitted. It closes both when fitting stops and when the model breaks, so read it beside accuracy.
+
+Source:
+    Zhang et al., Understanding deep learning requires rethinking generalization, ICLR 2017, arXiv:1611.03530.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.evidence import Evidence
+
+VERSION, UNIT, BETTER, NEEDS, OVER = 1, "difference of accuracies", "lower", {"predicts"}, "record"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The generalization gap has no settings."""
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return whether each record is classified correctly and whether it is of train, ``(N, 2)``: train, then test.
+
+    Args:
+        evidence: Gives the predictions on train and test.
+        config: Not used.
+        rng: Not used; the behaviour is deterministic.
+    """
+    del config, rng
+    seen = (evidence.predictions("train") == evidence.split("train").observed).float()
+    unseen = (evidence.predictions("test") == evidence.split("test").targets).float()
+    member = torch.cat([torch.ones_like(seen), torch.zeros_like(unseen)])
+    return torch.stack([torch.cat([seen, unseen]), member], 1)
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the accuracy on train minus that on test in every resample, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(N, 2)``.
+        counts: How often each record stands in each resample, ``(draws, N)``.
+    """
+    correct, member = values[:, 0], values[:, 1]
+    seen = counts @ (correct * member) / (counts @ member)
+    unseen = counts @ (correct * (1 - member)) / (counts @ (1 - member))
+    gap: np.ndarray = seen - unseen
+    return gap

@@ -1,0 +1,49 @@
+"""Negative log-likelihood of the true class, a proper score of the predicted probabilities.
+
+``values[i] = -log softmax(logits[i])[targets[i]]``, in nats; unlike accuracy it moves with every probability.
+
+Source:
+    Gneiting & Raftery, Strictly proper scoring rules, prediction, and estimation, JASA 2007,
+    doi:10.1198/016214506000001437.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from whatelse.evidence import Evidence
+
+VERSION, UNIT, BETTER, NEEDS, OVER = 1, "nats", "lower", {"predicts"}, "test example"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The likelihood has no settings."""
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return the negative log-likelihood of the true class of each test example in nats, ``(N,)``.
+
+    Args:
+        evidence: Gives the logits.
+        config: Not used.
+        rng: Not used; the behaviour is deterministic.
+    """
+    del config, rng
+    return functional.cross_entropy(evidence.logits("test"), evidence.split("test").targets, reduction="none")
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean negative log-likelihood of every resample, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(N,)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    mean: np.ndarray = counts @ values / counts.sum(1)
+    return mean

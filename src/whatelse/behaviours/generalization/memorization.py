@@ -1,0 +1,66 @@
+"""Share of the wrongly labelled train examples on which the model repeats the wrong label.
+
+Taken over the train examples whose recorded label is not their target: ``values[i] = 1`` where the prediction is
+the recorded, wrong label. Such a label follows from nothing but the record itself, so repeating it is fitting
+that record; a model that never saw it would do so about once in ``classes - 1`` of its errors. This is a proxy:
+memorization in the strict sense compares with models trained without the record.
+
+Source:
+    Zhang et al., Understanding deep learning requires rethinking generalization, ICLR 2017, arXiv:1611.03530
+    (labels at random are fitted); the strict sense: Feldman & Zhang, What neural networks memorize and why,
+    NeurIPS 2020, arXiv:2008.03703.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.errors import NotMeasurableError
+from whatelse.evidence import Evidence
+
+VERSION, UNIT, BETTER, NEEDS, OVER = (
+    1,
+    "share of wrong labels repeated",
+    "lower",
+    {"predicts", "label noise"},
+    "training example",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Memorization of wrong labels has no settings."""
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return 1 for each wrongly labelled train example whose wrong label is predicted, else 0, ``(N,)``.
+
+    Args:
+        evidence: Gives the predictions on train.
+        config: Not used.
+        rng: Not used; the behaviour is deterministic.
+
+    Raises:
+        NotMeasurableError: Every recorded label of train is the true one.
+    """
+    del config, rng
+    train = evidence.split("train")
+    wrong = train.observed != train.targets
+    if not bool(wrong.any()):
+        raise NotMeasurableError(f"needs wrong labels in train; task {evidence.task.name} has none")
+    return (evidence.predictions("train") == train.observed)[wrong].float()
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the share of wrong labels repeated in every resample, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(N,)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    mean: np.ndarray = counts @ values / counts.sum(1)
+    return mean

@@ -1,0 +1,1 @@
+"""Whether gradients give away the examples that they were computed on."""

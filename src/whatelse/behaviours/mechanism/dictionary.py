@@ -1,0 +1,117 @@
+"""Share of the baseline's features that survive compression, under a dictionary frozen on the baseline.
+
+A small sparse autoencoder ``f(h) = relu(E (h - b) + c)``, ``h ~ D f(h) + b``, with columns of ``D`` of length 1 and
+an L1 penalty on ``f``, is fitted once to the baseline's last hidden layer on train. Its encoder then reads the test
+activations of both models. A feature survives if its codes under the two models correlate above 0.9 (Pearson) over
+the same examples; features that the baseline never activates are left out. The threshold is part of the definition.
+
+It asks whether *these* features are where they were, so the candidate must have kept the baseline's basis: pruned
+or quantized, yes; a model trained anew loses all of them by its other basis alone, however like it computes.
+
+Source:
+    Duan, Perplexity can miss SAE feature damage, 2026, arXiv:2606.03002 (frozen dictionary, Pearson per feature);
+    Gupte et al. 2025, arXiv:2507.15977 (dictionaries of the original read the compressed model).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from whatelse.errors import NotMeasurableError
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+
+VERSION, UNIT, BETTER, NEEDS, OVER = 1, "share of features", "higher", {"predicts", "opens"}, "test example"
+_SURVIVES = 0.9
+# One fixed seed: whichever candidate comes first, all are read with the same dictionary.
+_SEED, _STEPS, _RATE, _SPARSITY = 2606, 150, 1e-2, 1e-1
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the frozen dictionary."""
+
+    atoms: int = param(32, "Features in the dictionary.", low=2, high=4096)
+
+
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return the codes of each test example, the baseline's and then the candidate's, ``(N, 2 * atoms)``.
+
+    Args:
+        baseline: Evidence of the model before compression; holds the dictionary.
+        candidate: Evidence of the compressed model; takes a note on how much the dictionary explains.
+        config: Size of the dictionary.
+        rng: Not used; the dictionary is fitted from a fixed seed, the same for every candidate.
+
+    Raises:
+        NotMeasurableError: A model does not open or has no hidden layer, or the two layers differ in width.
+    """
+    del rng
+    before, after = baseline.hidden("test"), candidate.hidden("test")
+    if before.shape[1] != after.shape[1]:
+        widths = f"{after.shape[1]} hidden units, not {before.shape[1]}"
+        raise NotMeasurableError(f"needs the baseline's basis; {candidate.subject.name} has {widths}")
+    name = f"dictionary {VERSION} atoms={config.atoms}"
+    frozen = baseline.once(name, lambda: _fit(baseline.hidden("train"), config.atoms))
+    shares = " and ".join(f"{_explained(frozen, h):.0%}" for h in (before, after))
+    candidate.note(f"the dictionary explains {shares} of the variance, before and after")
+    return torch.cat([_encode(frozen, before), _encode(frozen, after)], 1)
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the share of surviving features of every resample, ``(draws,)``; NaN if the baseline activates none.
+
+    Args:
+        values: What `compare` returned, ``(N, 2 * atoms)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    codes = values.astype(np.float64)
+    x, y = np.split(codes - codes.mean(0), 2, axis=1)
+    means = counts @ np.concatenate([x, y, x * x, y * y, x * y], 1) / counts.sum(1)[:, None]
+    mx, my, xx, yy, xy = np.split(means, 5, axis=1)
+    # Below a billionth of the square, a variance is rounding: the feature is constant in this resample.
+    varies, follows = xx - mx * mx > 1e-9 * xx, yy - my * my > 1e-9 * yy
+    scale = np.where(varies & follows, (xx - mx * mx) * (yy - my * my), 1)
+    r = np.where(varies & follows, (xy - mx * my) / np.sqrt(scale), 0)
+    active = varies.sum(1)
+    share: np.ndarray = np.where(active > 0, (r > _SURVIVES).sum(1) / np.maximum(active, 1), np.nan)
+    return share
+
+
+def _encode(frozen: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    scaled = hidden / frozen["scale"] - frozen["center"]
+    return functional.relu(scaled @ frozen["encoder"].T + frozen["bias"])
+
+
+def _explained(frozen: dict[str, Tensor], hidden: Tensor) -> float:
+    left = hidden / frozen["scale"] - frozen["center"] - _encode(frozen, hidden) @ frozen["decoder"].T
+    spread = (hidden - hidden.mean(0)) / frozen["scale"]
+    return float(1 - left.square().sum() / spread.square().sum().clamp(min=1e-12))
+
+
+@torch.enable_grad()
+def _fit(hidden: Tensor, atoms: int) -> dict[str, Tensor]:
+    rng = torch.Generator().manual_seed(_SEED)
+    scale = (hidden - hidden.mean(0)).square().sum(1).mean().sqrt().clamp(min=1e-6)
+    scaled = hidden / scale
+    decoder = functional.normalize(torch.randn(hidden.shape[1], atoms, generator=rng), dim=0)
+    free = [decoder.T.clone(), torch.zeros(atoms), decoder, scaled.mean(0)]
+    for tensor in free:
+        tensor.requires_grad_()
+    encoder, bias, decoder, center = free
+    adam = torch.optim.Adam(free, lr=_RATE)
+    for _ in range(_STEPS):
+        codes = functional.relu((scaled - center) @ encoder.T + bias)
+        unit = functional.normalize(decoder, dim=0)
+        left = scaled - center - codes @ unit.T
+        loss = left.square().sum(1).mean() + _SPARSITY * codes.sum(1).mean()
+        adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+    found = {"encoder": encoder, "bias": bias, "decoder": functional.normalize(decoder, dim=0), "center": center}
+    return {"scale": scale, **{name: tensor.detach() for name, tensor in found.items()}}

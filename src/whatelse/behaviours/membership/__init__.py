@@ -1,0 +1,1 @@
+"""Whether the model gives away what it was trained on."""

@@ -1,0 +1,1 @@
+"""How predictions hold under hostile inputs."""

@@ -1,0 +1,132 @@
+"""How findings are arranged: columns by family and strength, rows as the survey has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from whatelse.report.findings import CONTROLS, Candidate, Claim, Finding, Findings, Row
+
+_STRENGTH = {"mild": 0, "": 1, "strong": 2}
+
+
+@dataclass(frozen=True)
+class Family:
+    """The candidates of one kind of compression, from mild to strong."""
+
+    name: str
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table with its claims and, per candidate in column order, its primary finding."""
+
+    row: Row
+    claims: tuple[Claim, ...]
+    cells: tuple[Finding | None, ...]
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is anything to show in the cells."""
+        return self.row.status == "measured"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The whole table: families of columns, and lines."""
+
+    families: tuple[Family, ...]
+    lines: tuple[Line, ...]
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every column in order."""
+        return tuple(candidate for family in self.families for candidate in family.candidates)
+
+
+def arrange(findings: Findings) -> Grid:
+    """Return the table that findings make.
+
+    Args:
+        findings: As loaded.
+    """
+    families = _families(findings)
+    columns = [candidate.name for family in families for candidate in family.candidates]
+    primary = {(f.row, f.candidate): f for f in findings.findings if f.primary}
+    lines = tuple(
+        Line(
+            row,
+            tuple(claim for claim in findings.claims if claim.row == row.name),
+            tuple(primary.get((row.name, column)) for column in columns),
+        )
+        for row in findings.rows
+    )
+    return Grid(families, lines)
+
+
+def _families(findings: Findings) -> tuple[Family, ...]:
+    models = [candidate for candidate in findings.candidates if candidate.role == "candidate"]
+    names = dict.fromkeys(candidate.family for candidate in models)
+    return tuple(
+        Family(
+            name,
+            tuple(sorted((c for c in models if c.family == name), key=lambda c: _STRENGTH.get(c.level, 1))),
+        )
+        for name in names
+    )
+
+
+def short_name(candidate: Candidate) -> str:
+    """Return a candidate's name without its family in front: ``50 %`` for ``prune 50 %``.
+
+    Args:
+        candidate: Any candidate.
+    """
+    rest = candidate.name.removeprefix(candidate.family).strip(" .:-")
+    return rest or candidate.name
+
+
+def controls(findings: Findings) -> frozenset[str]:
+    """Return the names of all models that are controls.
+
+    Args:
+        findings: As loaded.
+    """
+    return frozenset(CONTROLS) | {c.name for c in findings.candidates if c.role == "control"}
+
+
+def anchors(findings: Findings, line: Line) -> dict[str, Finding]:
+    """Return, by name of the control, what controls do to the primary question of a row.
+
+    Args:
+        findings: As loaded.
+        line: A row of the table.
+    """
+    asked = {(f.behaviour, f.label, f.task) for f in line.cells if f is not None}
+    known = controls(findings)
+    found: dict[str, Finding] = {}
+    for finding in findings.findings:
+        same = finding.row == line.row.name and (finding.behaviour, finding.label, finding.task) in asked
+        if same and finding.candidate in known:
+            found.setdefault(finding.candidate, finding)
+    return found
+
+
+def questions(findings: Findings, line: Line) -> dict[str, list[Finding]]:
+    """Return all findings of a row by question: the primary one first, candidates before controls.
+
+    Args:
+        findings: As loaded.
+        line: A row of the table.
+    """
+    order = {name: at for at, name in enumerate(c.name for c in findings.candidates)}
+    known = controls(findings)
+    mine = [f for f in findings.findings if f.row == line.row.name]
+    mine.sort(key=lambda f: (f.candidate in known, order.get(f.candidate, len(order))))
+    first = [f for f in mine if f.primary]
+    groups: dict[str, list[Finding]] = {}
+    for finding in first + [f for f in mine if not f.primary]:
+        several = len({f.task for f in mine}) > 1
+        name = f"{finding.label} (task {finding.task})" if several else finding.label
+        groups.setdefault(name, []).append(finding)
+    return groups

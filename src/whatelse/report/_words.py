@@ -1,0 +1,290 @@
+"""How verdicts, numbers and directions are put into words; the same on every surface."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from whatelse.report.findings import Finding, Row
+
+NOT_YET = "not measured yet"
+
+
+class Sign(NamedTuple):
+    """What stands beside a verdict: a symbol, the same in ASCII, a color name of rich, and what it means."""
+
+    symbol: str
+    ascii: str
+    style: str
+    meaning: str
+
+
+VERDICTS: Mapping[str, Sign] = {
+    "improved": Sign("▲", "+", "bold blue", "a change for the better: the 95 % interval excludes zero"),
+    "unchanged": Sign("=", "=", "green", "shown equivalent: the 90 % interval lies inside the margin"),
+    "worsened": Sign("▼", "-", "bold red", "harm: the 95 % interval excludes zero on the bad side"),
+    "inconclusive": Sign("?", "?", "yellow", "neither a change nor its absence is shown; more data needed"),
+    "not measurable": Sign("–", "/", "dim", "the question cannot be put to this model; the reason is given"),
+    "not trusted": Sign("⚠", "!", "magenta", "the measurement failed one of its own sanity checks"),
+    "failed": Sign("×", "x", "reverse red", "the measurement stopped with an error"),
+    NOT_YET: Sign("…", ".", "dim", "nobody has measured this yet"),
+}
+
+OUTCOMES: Mapping[str, str] = {
+    "supported": "the measurements agree with the claim",
+    "contradicted": "the measurements say otherwise",
+    "level-dependent": "true at some strengths of compression, false at others",
+    "indistinguishable": "not told apart from what retraining alone does",
+    "not measured": "not measured",
+}
+
+_SHARES = frozenset({"accuracy", "rate", "share", "fraction", "probability", "percentage"})
+_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def is_share(unit: str) -> bool:
+    """Tell whether a unit is a proportion of one, shown in percent and its effects in percentage points.
+
+    Args:
+        unit: As the finding has it, such as ``accuracy`` or ``error rate``.
+    """
+    return not _SHARES.isdisjoint(unit.lower().replace("-", " ").split())
+
+
+def scale(unit: str) -> float:
+    """Return the factor from a stored number to a shown one: 100 for shares, else 1.
+
+    Args:
+        unit: As the finding has it.
+    """
+    return 100.0 if is_share(unit) else 1.0
+
+
+def effect_unit(unit: str) -> str:
+    """Return the word that follows a shown effect: ``pp`` (percentage points) for shares, else the unit.
+
+    Args:
+        unit: As the finding has it.
+    """
+    return "pp" if is_share(unit) else unit
+
+
+def decimals(value: float) -> int:
+    """Return how many decimals two significant digits need, at most 4.
+
+    Args:
+        value: A shown number.
+    """
+    if value == 0:
+        return 0
+    rounded = float(f"{value:.1e}")
+    return min(4, max(0, 1 - math.floor(math.log10(abs(rounded)))))
+
+
+def number(value: float, *, plus: bool = False, places: int | None = None) -> str:
+    """Return a number with two significant digits, or with given decimals; large ones with k, M, G, T.
+
+    Args:
+        value: What to show.
+        plus: Whether a positive number gets its sign.
+        places: Decimals, where they are given by a neighbor.
+    """
+    for size, prefix in _PREFIXES:
+        if abs(value) >= 0.9995 * size:
+            text = f"{abs(value) / size:.{decimals(value / size)}f}{prefix}"
+            break
+    else:
+        text = f"{abs(value):.{decimals(value) if places is None else places}f}"
+    if not text.strip("0."):
+        return "0"
+    sign = "\N{MINUS SIGN}" if value < 0 else "+" if plus else ""
+    return sign + text
+
+
+def signed(value: float, unit: str) -> str:
+    """Return an effect with sign and unit, such as ``−2.3 pp``.
+
+    Args:
+        value: The effect as stored.
+        unit: As the finding has it.
+    """
+    return f"{number(value * scale(unit), plus=True)} {effect_unit(unit)}".strip()
+
+
+def brief(value: float, unit: str) -> str:
+    """Return an effect for a narrow cell: a long unit is left to the details.
+
+    Args:
+        value: The effect as stored.
+        unit: As the finding has it.
+    """
+    return signed(value, unit if len(effect_unit(unit)) <= 4 else "")
+
+
+def size(value: float, unit: str) -> str:
+    """Return an amount that has no direction, such as a margin: ``2.0 pp``.
+
+    Args:
+        value: The amount as stored.
+        unit: As the finding has it.
+    """
+    return f"{number(abs(value) * scale(unit))} {effect_unit(unit)}".strip()
+
+
+def state(value: float, unit: str) -> str:
+    """Return a level before or after, such as ``97.1 %`` or ``0.853 cosine``.
+
+    Args:
+        value: The summary as stored.
+        unit: As the finding has it.
+    """
+    if is_share(unit):
+        return f"{value * 100:.1f} %".replace("-", "\N{MINUS SIGN}")
+    places = decimals(value) + 1 if 0 < abs(value) < 100 else None
+    return f"{number(value, places=places)} {unit}".strip()
+
+
+def interval(low: float, high: float, unit: str) -> str:
+    """Return an interval, such as ``−3.4 to −1.2 pp``, both ends with the same decimals.
+
+    Args:
+        low: Lower end as stored.
+        high: Upper end as stored.
+        unit: As the finding has it.
+    """
+    a, b = low * scale(unit), high * scale(unit)
+    places = max(decimals(max(abs(a), abs(b))), decimals(b - a))
+    ends = f"{number(a, plus=True, places=places)} to {number(b, plus=True, places=places)}"
+    return f"{ends} {effect_unit(unit)}".strip()
+
+
+def chance(p: float) -> str:
+    """Return a p-value, such as ``0.013`` or ``< 0.001``.
+
+    Args:
+        p: Between 0 and 1.
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def count(n: int) -> str:
+    """Return a count with its thousands set apart, such as ``2,400``.
+
+    Args:
+        n: How many.
+    """
+    return f"{n:,}"
+
+
+def harm(better: str) -> str:
+    """Return the sentence that says which sign is harm.
+
+    Args:
+        better: ``higher`` or ``lower``.
+    """
+    if better == "higher":
+        return "Higher is better, so a negative effect is harm."
+    return "Lower is better, so a positive effect is harm."
+
+
+def measured_in(row: Row) -> str:
+    """Return unit, direction and margin of a row in one sentence, or nothing where it has none.
+
+    Args:
+        row: A row of the table.
+    """
+    if row.unit is None or row.better is None:
+        return ""
+    unit = f"{row.unit} (effects in percentage points, pp)" if is_share(row.unit) else row.unit
+    margin = "" if row.margin is None else f" Margin: ±{size(row.margin, row.unit)}."
+    return f"Measured in {unit}. {harm(row.better)}{margin}"
+
+
+def reason(finding: Finding) -> str:
+    """Return, in one or two sentences, why this verdict was given.
+
+    Args:
+        finding: Any finding.
+    """
+    if finding.verdict == "inconclusive":
+        return f"Neither a change nor its absence is shown. {_settled(finding)}"
+    if finding.verdict == "unchanged":
+        within = "" if finding.margin is None else f" of ±{size(finding.margin, finding.unit)}"
+        return f"The 90 % interval lies inside the margin{within}: shown equivalent."
+    if finding.verdict in {"improved", "worsened"}:
+        side = "better" if finding.verdict == "improved" else "harm"
+        return f"The whole 95 % interval lies on the {side} side of zero. {harm(finding.better)}"
+    why = finding.why or "; ".join(finding.validity) or "no reason was recorded"
+    return f"{why[0].upper()}{why[1:].rstrip('.')}."
+
+
+def _settled(finding: Finding) -> str:
+    if finding.needed is None:
+        return "More examples alone would not settle it; more seeds might."
+    now = "" if finding.n is None else f" (now {count(finding.n)})"
+    return f"About {count(finding.needed)} examples would settle it{now}."
+
+
+def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
+    """Return everything that is known of one finding as pairs of a name and its value in words.
+
+    Args:
+        finding: Any finding.
+    """
+    unit = finding.unit
+    pairs = [("Question", finding.label), ("Before and after", before_after(finding))]
+    if finding.effect is not None:
+        pairs.append(("Effect", signed(finding.effect, unit)))
+    if finding.low is not None and finding.high is not None:
+        pairs.append(("95 % interval", interval(finding.low, finding.high, unit)))
+    sizes = (
+        ("Margin", finding.margin, "±{} counts as no change"),
+        ("Noise floor", finding.floor, "±{} from retraining alone"),
+        ("Detectable", finding.detectable, "{} would be found 4 times in 5"),
+    )
+    pairs += [(name, form.format(size(v, unit))) for name, v, form in sizes if v is not None]
+    pairs += [("Control", finding.control), ("Sample", sample(finding))]
+    if finding.needed is not None:
+        pairs.append(("Needed", f"about {count(finding.needed)} examples to settle it"))
+    if finding.adjusted_p is not None:
+        pairs.append(("p, adjusted", chance(finding.adjusted_p)))
+    pairs.append(("Validity", "; ".join(finding.validity) or "all checks passed"))
+    if finding.why:
+        pairs.append(("Note", finding.why))
+    return tuple((name, value) for name, value in pairs if value)
+
+
+def before_after(finding: Finding) -> str:
+    """Return ``97.1 % → 94.8 %``, or nothing where one of the two is missing.
+
+    Args:
+        finding: Any finding.
+    """
+    if finding.before is None or finding.after is None:
+        return ""
+    return f"{state(finding.before, finding.unit)} → {state(finding.after, finding.unit)}"
+
+
+def sample(finding: Finding) -> str:
+    """Return how much was looked at, such as ``900 test examples × 5 seeds``.
+
+    Args:
+        finding: Any finding.
+    """
+    parts = []
+    if finding.n is not None:
+        parts.append(f"{count(finding.n)} {plural(finding.n, finding.over)}")
+    if finding.seeds is not None:
+        parts.append(f"{finding.seeds} {plural(finding.seeds, 'seed')}")
+    return " × ".join(parts)
+
+
+def plural(n: int, noun: str) -> str:
+    """Return a noun in the number that fits.
+
+    Args:
+        n: How many.
+        noun: In the singular.
+    """
+    return noun if n == 1 else f"{noun}es" if noun.endswith("ch") else f"{noun}s"

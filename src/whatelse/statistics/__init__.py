@@ -1,0 +1,1 @@
+"""Paired effects, their intervals, verdicts, multiplicity and power: arrays in, numbers out."""

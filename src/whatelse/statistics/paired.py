@@ -1,0 +1,244 @@
+"""The effect of a candidate against its control on the same examples, with its intervals.
+
+Any summary is resampled, not only means: an area under a curve or a minimum over groups gets the interval of an area
+or of a minimum. One seed is resampled over examples, several over seeds and examples both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import norm
+
+from whatelse.statistics import resample, summaries
+
+Summarise = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Pairs = list[tuple[np.ndarray, np.ndarray]]
+
+# A sample of at most so many different rows is resampled by row. More would cost more than drawing examples.
+_FEW = 64
+# A resample may lack a whole group; with more undefined resamples than this share there is no interval.
+_UNDEFINED = 0.05
+
+
+class Effect(NamedTuple):
+    """An effect in the behaviour's unit, its intervals, p value and standard error."""
+
+    before: float
+    after: float
+    effect: float
+    low: float
+    high: float
+    low90: float
+    high90: float
+    p: float
+    se: float
+
+
+def effect(
+    before: Sequence[np.ndarray],
+    after: Sequence[np.ndarray],
+    summarise: Summarise,
+    rng: np.random.Generator,
+    *,
+    draws: int = 10_000,
+    clusters: np.ndarray | None = None,
+    exact: bool = False,
+    resamples: np.ndarray | None = None,
+) -> Effect:
+    """Return the effect, its 95 % and 90 % intervals, two-sided p value (never 0) and standard error.
+
+    With one seed the interval is the bias-corrected and accelerated bootstrap over examples (Efron, JASA 82:171-185,
+    1987). With S > 1 seeds it is that of the mean over seeds without the part that seeds do not share, plus a Student t
+    with S - 1 degrees of freedom over seeds (docs/decisions/0003-crossed-seeds.md). The standard error with S > 1 is
+    half the 95 % interval over 1.96, so that it counts how few the seeds are. Where no example changed, the interval is
+    that of an event never seen in n examples (the rule of three), not a point. All numbers are NaN where values are
+    NaN, where the summary is undefined, or where more than 5 % of its resamples are.
+
+    Args:
+        before: The control's values, for each seed ``(N,)`` or ``(N, k)``.
+        after: The candidate's values for the same seeds and the same N examples, in the same order.
+        summarise: From values and counts ``(draws, N)`` to one number for each resample, ``(draws,)``.
+        rng: Where the random numbers come from.
+        draws: Number of resamples.
+        clusters: Code of each example's cluster, ``(N,)``; clusters are resampled whole.
+        exact: The values are all there is, not a sample: only seeds vary.
+        resamples: Counts that `resample.counts` returned, ``(draws, N)``, for use in several calls.
+
+    Raises:
+        ValueError: Numbers of seeds or of examples differ, or are 0, or resamples or clusters do not fit them.
+    """
+    pairs = _paired(before, after, resamples)
+    sample = _Sample(pairs, np.ones(len(pairs[0][0])), summarise, clusters)
+    points = sample.both(sample.often[None])[0]
+    if any(np.isnan(values).any() for pair in pairs for values in pair) or not np.isfinite(points).all():
+        return _nothing(points)
+    each = points[:, 1] - points[:, 0]
+    offsets = np.zeros(draws)
+    if not exact:
+        if clusters is None and resamples is None:
+            sample = sample.collapsed(rng)
+        drawn = sample.drawn(draws, rng, resamples)
+        defined = ~np.isnan(drawn).any(1)
+        if defined.mean() < 1 - _UNDEFINED:
+            return _nothing(points)
+        offsets = sample.offsets(drawn[defined], each)
+    if len(each) > 1:
+        spread = math.sqrt(each.var(ddof=1) / len(each))
+        offsets += rng.standard_t(len(each) - 1, len(offsets)) * spread
+    if not exact and np.ptp(offsets) <= 1e-9 * np.abs(points).max():
+        offsets = sample.unseen(len(offsets))
+    return _of(points, offsets)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The rows of values of all seeds, how often each row occurs, and the summary that is asked of resamples."""
+
+    pairs: Pairs
+    often: np.ndarray
+    summarise: Summarise
+    clusters: np.ndarray | None = None
+
+    def collapsed(self, rng: np.random.Generator) -> _Sample:
+        """Return the same sample with equal rows taken together, if there are few different ones.
+
+        Counts then are drawn for a handful of rows in place of all examples. A summary is a function of how often
+        each row stands in a resample, so that nothing changes; this is tried on the sample and two resamples, and a
+        summary that answers otherwise gets all examples.
+
+        Args:
+            rng: Where the random numbers come from.
+        """
+        n = len(self.often)
+        columns = np.concatenate([v.reshape(n, -1) for pair in self.pairs for v in pair], 1)
+        if columns.shape[1] > _FEW:
+            return self
+        _, first, which, often = np.unique(columns, axis=0, return_index=True, return_inverse=True, return_counts=True)
+        if len(first) > min(_FEW, n // 4):
+            return self
+        few = _Sample([(b[first], a[first]) for b, a in self.pairs], often.astype(np.float64), self.summarise)
+        tried = np.concatenate([np.ones((1, n)), resample.counts(n, 2, rng)])
+        same = np.stack([np.bincount(which.ravel(), row, len(first)) for row in tried])
+        agree = np.allclose(self.both(tried), few.both(same), rtol=1e-9, atol=1e-12, equal_nan=True)
+        return few if agree else self
+
+    def both(self, counts: np.ndarray) -> np.ndarray:
+        """Return the summaries of both sides, ``(draws, S, 2)``."""
+        # A resample may lack what the summary divides by: NaN is the answer, not a warning.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sides = [np.stack([self.summarise(values, counts) for values in pair], 1) for pair in self.pairs]
+        return np.stack(sides, 1)
+
+    def effects(self, counts: np.ndarray) -> np.ndarray:
+        """Return the effect of every seed, ``(draws, S)``."""
+        if self.summarise is summaries.mean:
+            # The effect on a mean is the mean of differences: one matrix product for all seeds.
+            differences = np.stack([after - before for before, after in self.pairs], 1)
+            return np.asarray(counts @ differences / counts.sum(1, keepdims=True))
+        return np.diff(self.both(counts))[:, :, 0]
+
+    def drawn(self, draws: int, rng: np.random.Generator, resamples: np.ndarray | None) -> np.ndarray:
+        """Return the effect of every seed in every resample, ``(draws, S)``."""
+        rows, n = len(self.often), int(self.often.sum())
+        total = draws if resamples is None else len(resamples)
+        out = np.empty((total, len(self.pairs)))
+        for some in resample.blocks(total, rows):
+            if resamples is not None:
+                counts = resamples[some]
+            elif rows < n:
+                counts = rng.multinomial(n, self.often / n, some.stop - some.start)
+            else:
+                counts = resample.counts(n, some.stop - some.start, rng, self.clusters)
+            out[some] = self.effects(counts.astype(np.float64))
+        return out
+
+    def offsets(self, drawn: np.ndarray, each: np.ndarray) -> np.ndarray:
+        """Return what resampled examples add to the mean effect, ``(draws,)``, without what seeds do not share."""
+        together = drawn.mean(1)
+        offsets = _corrected(together, float(each.mean()), self._acceleration()) - each.mean()
+        if len(each) == 1:
+            return offsets
+        # The interaction of examples and seeds is in the variance over seeds already.
+        alone = np.mean((drawn - together[:, None]).var(0, ddof=1)) / (len(each) - 1)
+        common = together.var(ddof=1)
+        shared = max(0.0, 1 - alone / common) if common > 0 else 0.0
+        return offsets * math.sqrt(shared)
+
+    def unseen(self, draws: int) -> np.ndarray:
+        """Return offsets for a sample in which nothing varies: what n examples cannot exclude, ``(draws,)``.
+
+        A change that strikes a share of 3 / n of the examples stays unseen in n of them once in 20 times. It moves
+        the summary at most 3 times as far as one example can: the range of the jackknife, or one unit where all
+        values are the same.
+        """
+        sides = np.concatenate([self.both(counts) for counts in self._left_out()])
+        widest = float(np.ptp(sides, axis=0).max())
+        units = int(self.often.sum()) if self.clusters is None else len(sides)
+        far = -np.log((np.arange(draws // 2) + 0.5) / draws) * (widest if widest > 0 else 1 / units)
+        return np.concatenate([-far, np.zeros(draws % 2), far])
+
+    def _left_out(self) -> Iterator[np.ndarray]:
+        if np.any(self.often > 1):
+            return iter([self.often - np.eye(len(self.often))])
+        return resample.left_out(len(self.often), self.clusters)
+
+    def _acceleration(self) -> float:
+        """Return a sixth of the skewness of what single units contribute; 0 where one cannot be left out."""
+        without = np.concatenate([self.effects(counts).mean(1) for counts in self._left_out()])
+        often = self.often if self.clusters is None else np.ones(len(without))
+        pull = np.average(without, weights=often) - without
+        scale = np.sum(often * pull**2) ** 1.5
+        return float(np.sum(often * pull**3) / (6 * scale)) if np.isfinite(scale) and scale > 0 else 0.0
+
+
+def _paired(before: Sequence[np.ndarray], after: Sequence[np.ndarray], resamples: np.ndarray | None) -> Pairs:
+    if len(before) != len(after) or not len(before):
+        raise ValueError(f"before has {len(before)} seeds and after has {len(after)}; the same, at least 1, are needed")
+    pairs = [(np.asarray(b, np.float64), np.asarray(a, np.float64)) for b, a in zip(before, after, strict=True)]
+    n = len(pairs[0][0])
+    for seed, (b, a) in enumerate(pairs):
+        if len(b) != n or len(a) != n or n < 1:
+            raise ValueError(
+                f"seed {seed}: before has {len(b)} examples and after has {len(a)}; the same, as in seed 0 ({n}), "
+                "and at least 1, are needed"
+            )
+    if resamples is not None and (resamples.ndim != 2 or resamples.shape[1] != n):
+        raise ValueError(f"resamples have the shape {resamples.shape}; (draws, {n}) is needed for {n} examples")
+    return pairs
+
+
+def _corrected(drawn: np.ndarray, point: float, acceleration: float) -> np.ndarray:
+    """Return the draws so picked that their percentiles are the ends of the BCa interval, in ascending order."""
+    ordered = np.sort(drawn)
+    size = len(ordered)
+    near = 1e-12 * max(1.0, abs(point))
+    below, equal = np.searchsorted(ordered, [point - near, point + near])
+    bias = norm.ppf(((below + equal) / 2 + 0.5) / (size + 1))
+    z = bias + norm.ppf((np.arange(size) + 0.5) / size)
+    share = norm.cdf(bias + z / np.maximum(1 - acceleration * z, 0.1))
+    picked: np.ndarray = ordered[np.minimum((share * size).astype(int), size - 1)]
+    return picked
+
+
+def _of(points: np.ndarray, offsets: np.ndarray) -> Effect:
+    before, after = points.mean(0)
+    shift = float(np.mean(points[:, 1] - points[:, 0]))
+    drawn = shift + offsets
+    low, low90, high90, high = np.quantile(drawn, [0.025, 0.05, 0.95, 0.975])
+    # Of a count, many draws are 0 but for rounding.
+    near = 1e-12 * np.abs(points).max()
+    rarer = min(int(np.sum(drawn <= near)), int(np.sum(drawn >= -near)))
+    p = min(1.0, 2 * (rarer + 1) / (len(drawn) + 1))
+    se = drawn.std(ddof=1) if len(points) == 1 else (high - low) / 2 / norm.ppf(0.975)
+    return Effect(*map(float, (before, after, shift, low, high, low90, high90, p, se)))
+
+
+def _nothing(points: np.ndarray) -> Effect:
+    nan = math.nan
+    before, after = points.mean(0)
+    return Effect(float(before), float(after), nan, nan, nan, nan, nan, nan, nan)

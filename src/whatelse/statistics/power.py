@@ -1,0 +1,78 @@
+"""What a measurement could have found, and how many examples would settle it."""
+
+from __future__ import annotations
+
+import math
+
+from scipy.stats import norm
+
+_LEVEL, _POWER = 0.05, 0.8
+# More examples than anyone measures.
+_MOST = 10**9
+
+
+def detectable(se: float, *, level: float = _LEVEL, power: float = _POWER) -> float:
+    """Return the smallest true effect that a two-sided test finds with the given power, in the unit of ``se``.
+
+    Args:
+        se: Standard error of the effect.
+        level: Level of the test, within (0, 1).
+        power: Chance to find the effect, within (level, 1).
+
+    Raises:
+        ValueError: The level or the power is out of range, or the standard error is negative.
+    """
+    if not 0 < level < power < 1:
+        raise ValueError(f"level={level}, power={power}; 0 < level < power < 1 is needed")
+    if se < 0:
+        raise ValueError(f"se={se} is negative")
+    return float((norm.ppf(1 - level / 2) + norm.ppf(power)) * se)
+
+
+def needed(effect: float, low: float, high: float, margin: float, n: int) -> int | None:
+    """Return how many examples would settle an inconclusive effect, or None where no number can.
+
+    The interval shrinks with the root of n. Settled is an effect either shown different from 0 or shown equivalent,
+    whichever is sooner, with power .8 if the truth is what was estimated: that is more than would move a bound just
+    over the line. Only examples are counted; where seeds are what varies, more examples may not be enough.
+
+    Args:
+        effect: The estimate.
+        low: Lower end of its 95 % interval.
+        high: Upper end of its 95 % interval.
+        margin: Effects within plus and minus this are equivalent, at least 0.
+        n: Number of examples that were measured.
+
+    Raises:
+        ValueError: The margin is negative or the interval is upside down.
+    """
+    if margin < 0 or low > high:
+        raise ValueError(f"margin={margin}, low={low}, high={high}; margin >= 0 and low <= high are needed")
+    if not all(map(math.isfinite, (effect, low, high))):
+        return None
+    se = max(high - effect, effect - low) / float(norm.ppf(0.975))
+    away, inside = abs(effect), margin - abs(effect)
+    both = norm.ppf((1 + _POWER) / 2) if away == 0 else norm.ppf(_POWER)
+    sizes = [
+        n * ((norm.ppf(quantile) + extra) * se / distance) ** 2
+        for quantile, extra, distance in ((0.975, norm.ppf(_POWER), away), (0.95, both, inside))
+        if distance > 0
+    ]
+    best = float(min(sizes, default=math.inf))
+    return max(n + 1, math.ceil(best)) if best <= _MOST else None
+
+
+def equivalence_n(discordance: float, margin: float, power: float = 0.9) -> int:
+    """Return how many examples show two equally good classifiers equivalent, by two one-sided tests at 5 %.
+
+    Args:
+        discordance: Share of examples on which just one of the two is right, within (0, 1].
+        margin: Differences of accuracy within plus and minus this are equivalent, above 0.
+        power: Chance to show it if the true difference is 0, within (0, 1).
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+    if not (0 < discordance <= 1 and margin > 0 and 0 < power < 1):
+        raise ValueError(f"discordance={discordance}, margin={margin}, power={power}; out of (0, 1], (0, inf), (0, 1)")
+    return math.ceil(discordance * float((norm.ppf(0.95) + norm.ppf((1 + power) / 2)) / margin) ** 2)

@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from whatelse.behaviours.efficiency import bytes as size
+from whatelse.errors import NotMeasurableError
+from whatelse.nets._layers import Quantized
+
+
+def measured(evidence, rng):
+    return size.measure(evidence, size.Config(), rng)
+
+
+@pytest.mark.known_answer
+def test_a_dense_tensor_takes_four_bytes_a_number(toy, net, task, rng):
+    values = measured(toy.evidence_of(net, task), rng)
+    assert values.tolist() == [4 * 54, 4 * 3, 4 * 108, 4 * 8, 4 * 2]
+    assert size.summarise(values.numpy(), toy.ones(values)) == pytest.approx([4 * 175])
+
+
+@pytest.mark.known_answer
+def test_a_sparse_tensor_takes_its_mask_and_its_values(toy, net, task, rng):
+    with torch.no_grad():
+        net.linear.weight[:, :20] = 0  # 28 of 108 are left: 112 bytes, and 14 for the mask
+    values = measured(toy.evidence_of(net, task), rng)
+    assert sorted(values.tolist()) == sorted([4 * 54, 4 * 3, 112, 14, 4 * 8, 4 * 2])
+    assert int(values.sum()) == 700 - 432 + 126
+
+
+@pytest.mark.known_answer
+def test_a_quantized_layer_takes_its_packed_codes(toy, net, task, rng):
+    tight = Quantized(net.linear, 3, 8)
+    tight.fold(net.linear.weight)
+    tight.round_input.low.fill_(-1)
+    net.linear = tight
+    values = measured(toy.evidence_of(net, task), rng)
+    # 108 codes of 3 bits in 41 bytes, a scale for each of 4 outputs, two bounds of the activations.
+    assert sorted(values.tolist()) == sorted([4 * 54, 4 * 3, 41, 16, 4, 4, 4 * 8, 4 * 2])
+
+
+def test_what_cannot_be_saved_is_not_measurable(toy, task, rng):
+    class Odd(torch.nn.Linear):
+        pass
+
+    evidence = toy.evidence_of(torch.nn.Sequential(torch.nn.Flatten(), Odd(72, 2)), task)
+    with pytest.raises(NotMeasurableError, match="needs a model that can be saved; .*Odd"):
+        measured(evidence, rng)

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from whatelse.behaviours.fairness import gap
+from whatelse.errors import NotMeasurableError
+
+# Right: 2 of 3 in group 0, 1 of 2 in group 1, 0 of 1 in group 2.
+TARGETS, SAID, STYLE = [0, 1, 2, 0, 1, 2], [0, 1, 0, 0, 0, 1], [0, 0, 0, 1, 1, 2]
+
+
+@pytest.mark.known_answer
+def test_the_gap_by_hand(answers, toy, rng):
+    evidence = answers(SAID, TARGETS, {"style": STYLE})
+    values = gap.measure(evidence, gap.Config(least=1), rng)
+    assert values.tolist() == [[1, 0], [1, 0], [0, 0], [1, 1], [0, 1], [0, 2]]
+    assert gap.summarise(values.numpy(), toy.ones(values)) == pytest.approx([2 / 3])
+    counts = np.array([[1, 1, 1, 1, 1, 0], [1, 1, 0, 1, 3, 0]])
+    assert gap.summarise(values.numpy(), counts) == pytest.approx([2 / 3 - 1 / 2, 1 - 1 / 4])
+
+
+@pytest.mark.known_answer
+def test_it_is_the_slow_difference():
+    draw = np.random.default_rng(0)
+    values = np.stack([draw.integers(0, 2, 200), draw.integers(-1, 4, 200)], 1).astype(float)
+    counts = draw.multinomial(200, np.full(200, 1 / 200), size=20)
+    slow = []
+    for c in counts:
+        rates = [np.average(values[values[:, 1] == g, 0], weights=c[values[:, 1] == g]) for g in range(4)]
+        slow.append(max(rates) - min(rates))
+    assert gap.summarise(values, counts) == pytest.approx(slow)
+
+
+def test_it_warns_of_the_bias_and_needs_two_groups(answers, rng):
+    evidence = answers(SAID, TARGETS, {"style": STYLE})
+    gap.measure(evidence, gap.Config(least=2), rng)
+    assert any("read its change" in note for note in evidence.notes)
+    with pytest.raises(NotMeasurableError, match="needs 2 or more groups of 3 examples; style has 1"):
+        gap.measure(evidence, gap.Config(least=3), rng)

@@ -1,0 +1,60 @@
+import re
+
+import numpy as np
+import pytest
+
+from whatelse.behaviours.fairness import worst_group
+from whatelse.errors import NotMeasurableError
+
+# Right: 2 of 3 in group 0, 1 of 2 in group 1, 0 of 1 in group 2.
+TARGETS, SAID, STYLE = [0, 1, 2, 0, 1, 2], [0, 1, 0, 0, 0, 1], [0, 0, 0, 1, 1, 2]
+
+
+@pytest.mark.known_answer
+def test_the_worst_group_by_hand(answers, toy, rng):
+    evidence = answers(SAID, TARGETS, {"style": STYLE})
+    values = worst_group.measure(evidence, worst_group.Config(least=1), rng)
+    assert values.tolist() == [[1, 0], [1, 0], [0, 0], [1, 1], [0, 1], [0, 2]]
+    assert worst_group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0])
+    # Without an example of group 2 the worst is group 1, then group 0.
+    counts = np.array([[1, 1, 1, 1, 1, 0], [1, 1, 1, 4, 0, 0], [0, 2, 1, 1, 0, 0]])
+    assert worst_group.summarise(values.numpy(), counts) == pytest.approx([1 / 2, 2 / 3, 2 / 3])
+
+
+@pytest.mark.known_answer
+def test_it_is_the_slow_minimum(rng):
+    draw = np.random.default_rng(0)
+    values = np.stack([draw.integers(0, 2, 200), draw.integers(-1, 4, 200)], 1).astype(float)
+    counts = draw.multinomial(200, np.full(200, 1 / 200), size=20)
+    slow = [
+        min(np.average(values[values[:, 1] == g, 0], weights=c[values[:, 1] == g]) for g in range(4)) for c in counts
+    ]
+    assert worst_group.summarise(values, counts) == pytest.approx(slow)
+
+
+def test_a_small_group_is_left_out_and_named(answers, toy, rng):
+    evidence = answers(SAID, TARGETS, {"style": STYLE})
+    values = worst_group.measure(evidence, worst_group.Config(least=2), rng)
+    assert values[:, 1].tolist() == [0, 0, 0, 1, 1, -1]
+    assert worst_group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0.5])
+    assert evidence.notes == ["left out as smaller than 2 examples: style 2 (1)"]
+
+
+def test_the_grouping_is_chosen_by_name(answers, rng):
+    evidence = answers(SAID, TARGETS, {"style": STYLE, "half": [0, 1, 0, 1, 0, 1]})
+    values = worst_group.measure(evidence, worst_group.Config(group="half", least=1), rng)
+    assert values[:, 1].tolist() == [0, 1, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("groups", "settings", "message"),
+    [
+        (None, {}, "needs groups; task toy has none"),
+        ({"style": STYLE}, {"group": "stile"}, "needs the grouping 'stile'; did you mean style?"),
+        ({"style": STYLE}, {"least": 9}, "needs 1 or more groups of 9 examples; style has 0"),
+    ],
+)
+def test_what_is_missing_is_said(answers, rng, groups, settings, message):
+    evidence = answers(SAID, TARGETS, groups)
+    with pytest.raises(NotMeasurableError, match=re.escape(message)):
+        worst_group.measure(evidence, worst_group.Config(**settings), rng)

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from whatelse.behaviours.generalization import ece
+
+
+def slowly(confidence, correct):
+    total = 0.0
+    for k in range(15):
+        last = confidence == 1.0 if k == 14 else False
+        inside = ((confidence >= k / 15) & (confidence < (k + 1) / 15)) | last
+        if inside.any():
+            total += inside.mean() * abs(confidence[inside].mean() - correct[inside].mean())
+    return total
+
+
+@pytest.mark.known_answer
+def test_values_are_confidence_and_correctness(answers, rng):
+    chances = np.array([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25], [0.05, 0.05, 0.9]])
+    values = ece.measure(answers(np.log(chances), [0, 2, 2]), ece.Config(), rng)
+    assert values[:, 0].tolist() == pytest.approx([0.7, 0.5, 0.9], abs=1e-6)
+    assert values[:, 1].tolist() == [1, 0, 1]
+
+
+@pytest.mark.known_answer
+def test_two_bins_by_hand():
+    # Confidence .9, one of two right; confidence .5, both right: (2 * .4 + 2 * .5) / 4.
+    values = np.array([[0.9, 1], [0.9, 0], [0.5, 1], [0.5, 1]])
+    assert ece.summarise(values, np.ones((1, 4))) == pytest.approx([0.45])
+    # The first example alone: .1; the last two alone: .5.
+    assert ece.summarise(values, np.array([[3, 0, 0, 0], [0, 0, 1, 2]])) == pytest.approx([0.1, 0.5])
+
+
+@pytest.mark.known_answer
+def test_it_is_the_slow_formula():
+    rng = np.random.default_rng(1)
+    confidence = np.concatenate([rng.uniform(0.1, 1, 300), [1.0, 1.0, 0.0]])
+    correct = (rng.random(303) < confidence**2).astype(float)
+    found = ece.summarise(np.stack([confidence, correct], 1), np.ones((1, 303)))
+    assert found == pytest.approx([slowly(confidence, correct)])
+
+
+def test_full_confidence_lies_in_the_last_bin():
+    # In one bin the two errors cancel to |.995 - .5|; apart they would not.
+    assert ece.summarise(np.array([[1.0, 1], [0.99, 0]]), np.ones((1, 2))) == pytest.approx([0.495])

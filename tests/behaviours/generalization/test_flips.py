@@ -1,0 +1,37 @@
+import pytest
+
+from whatelse.behaviours.generalization import accuracy, flips
+
+# kept right, harmed, healed, moved, kept wrong, harmed
+TARGETS, BEFORE, AFTER = [0, 0, 0, 0, 0, 1], [0, 0, 1, 1, 1, 1], [0, 2, 0, 2, 1, 2]
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("harmed", [0, 1, 0, 0, 0, 1]),
+        ("healed", [0, 0, 1, 0, 0, 0]),
+        ("moved", [0, 0, 0, 1, 0, 0]),
+        ("any", [0, 1, 1, 1, 0, 1]),
+        ("net", [0, 1, -1, 0, 0, 1]),
+    ],
+)
+def test_each_flip_has_its_direction(answers, votes, toy, rng, kind, expected):
+    baseline, candidate = answers(votes(BEFORE), TARGETS), answers(votes(AFTER), TARGETS)
+    values = flips.compare(baseline, candidate, flips.Config(kind=kind), rng)
+    assert values.tolist() == expected
+    assert flips.summarise(values.numpy(), toy.ones(values)) == pytest.approx([sum(expected) / 6])
+
+
+def test_net_is_the_accuracy_lost(answers, votes, toy, rng):
+    baseline, candidate = answers(votes(BEFORE), TARGETS), answers(votes(AFTER), TARGETS)
+    net = flips.compare(baseline, candidate, flips.Config(kind="net"), rng).mean()
+    right = [accuracy.measure(e, accuracy.Config(), rng).mean() for e in (baseline, candidate)]
+    assert float(net) == pytest.approx(float(right[0] - right[1]))
+
+
+def test_a_model_does_not_flip_against_itself(answers, votes, rng):
+    evidence = answers(votes(BEFORE), TARGETS)
+    for kind in ("harmed", "healed", "moved", "any", "net"):
+        assert not flips.compare(evidence, evidence, flips.Config(kind=kind), rng).any()

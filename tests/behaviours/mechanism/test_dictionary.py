@@ -1,0 +1,127 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from whatelse.behaviours.mechanism import dictionary
+from whatelse.errors import NotMeasurableError
+
+
+def reads(matrix):
+    """A model whose hidden layer is ``relu(matrix x)``."""
+    matrix = torch.as_tensor(matrix).float()
+    model = torch.nn.Sequential(
+        torch.nn.Linear(matrix.shape[1], len(matrix), bias=False),
+        torch.nn.ReLU(),
+        torch.nn.Linear(len(matrix), 2),
+    )
+    with torch.no_grad():
+        model[0].weight.copy_(matrix)
+        model[2].weight.copy_(torch.arange(2.0 * len(matrix)).view(2, -1))
+        model[2].bias.zero_()
+    return model
+
+
+@pytest.fixture
+def task(toy):
+    """Four planted features, each on in a third of the examples."""
+    draw = np.random.default_rng(0)
+    codes = draw.uniform(1, 2, (300, 4)) * (draw.random((300, 4)) < 1 / 3)
+    return toy.task_of(torch.tensor(codes, dtype=torch.float32), torch.arange(300) % 2)
+
+
+@pytest.fixture
+def turn():
+    """Where the planted features lie among six hidden units: orthogonal directions that stay non-negative."""
+    matrix = torch.zeros(6, 4)
+    matrix[[0, 1, 2, 3, 4, 5], [0, 0, 1, 2, 2, 3]] = torch.tensor([1.0, 1.0, 1.0, 0.5, 1.0, 1.0])
+    return matrix
+
+
+def survival(baseline, candidate, rng, atoms=4):
+    values = dictionary.compare(baseline, candidate, dictionary.Config(atoms=atoms), rng).numpy()
+    return dictionary.summarise(values, np.ones((1, len(values))))[0]
+
+
+@pytest.mark.known_answer
+def test_the_dictionary_finds_planted_features(toy, task, turn, rng):
+    baseline = toy.evidence_of(reads(turn), task)
+    codes = dictionary.compare(baseline, baseline, dictionary.Config(atoms=4), rng).numpy()[:, :4]
+    truth = task.test.inputs.numpy()
+    r = np.corrcoef(codes.T, truth.T)[:4, 4:]
+    assert sorted(r.argmax(1)) == [0, 1, 2, 3]
+    assert (r.max(1) > 0.9).all()
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_planted_damage_is_the_share_of_features_lost(toy, task, turn, rng, lost):
+    broken = turn.clone()
+    broken[:, :lost] = 0
+    baseline = toy.evidence_of(reads(turn), task)
+    assert survival(baseline, toy.evidence_of(reads(broken), task), rng) == pytest.approx(1 - lost / 4)
+
+
+@pytest.mark.known_answer
+def test_values_are_codes_of_the_frozen_encoder(toy, task, turn, rng):
+    baseline = toy.evidence_of(reads(turn), task)
+    candidate = toy.evidence_of(reads(turn * 0.8 + 0.01), task)
+    values = dictionary.compare(baseline, candidate, dictionary.Config(atoms=5), rng)
+    frozen = baseline.once("dictionary 1 atoms=5", lambda: pytest.fail("it is kept with the baseline"))
+    for i in (0, 17, 299):
+        expected = []
+        for evidence in (baseline, candidate):
+            h = evidence.hidden("test")[i] / frozen["scale"] - frozen["center"]
+            expected += [max(0.0, float(w @ h + c)) for w, c in zip(frozen["encoder"], frozen["bias"], strict=True)]
+        assert values[i].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.known_answer
+def test_survival_is_numpys_correlation_above_the_threshold():
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(80, 6)) + 40  # far from zero, where sums of squares would cancel
+    x[:, 4] = 3.0  # never varies: not a feature
+    y = x + draw.normal(size=(80, 6)) * np.array([0.1, 0.3, 0.49, 2, 0.1, 0.1])
+    y[:, 5] = 1.0  # silenced
+    counts = np.concatenate([np.ones((1, 80), int), draw.multinomial(80, np.full(80, 1 / 80), size=30)])
+    slow = []
+    for c in counts:
+        a, b = np.repeat(x, c, 0), np.repeat(y, c, 0)
+        kept = [np.corrcoef(a[:, k], b[:, k])[0, 1] > 0.9 for k in (0, 1, 2, 3)]
+        slow.append(sum(kept) / 5)
+    assert dictionary.summarise(np.concatenate([x, y], 1), counts) == pytest.approx(slow)
+    assert len(set(slow)) > 1
+
+
+def test_the_same_dictionary_for_every_candidate(toy, task, turn, rng):
+    first, second = (toy.evidence_of(reads(turn), task) for _ in range(2))
+    other = torch.Generator().manual_seed(99)
+    state = torch.get_rng_state()
+    one = dictionary.compare(first, first, dictionary.Config(atoms=4), rng)
+    two = dictionary.compare(second, second, dictionary.Config(atoms=4), other)
+    assert torch.equal(one, two)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_another_width_has_no_shared_basis(toy, task, turn, rng):
+    baseline, student = toy.evidence_of(reads(turn), task), toy.evidence_of(reads(turn[:3]), task, name="student")
+    message = "needs the baseline's basis; student has 3 hidden units, not 6"
+    with pytest.raises(NotMeasurableError, match=re.escape(message)):
+        dictionary.compare(baseline, student, dictionary.Config(), rng)
+
+
+def test_it_says_how_much_the_dictionary_explains(toy, task, turn, rng):
+    baseline, candidate = (toy.evidence_of(reads(turn), task) for _ in range(2))
+    survival(baseline, candidate, rng)
+    (note,) = candidate.notes
+    before, after = re.fullmatch(
+        r"the dictionary explains (\d+)% and (\d+)% of the variance, before and after", note
+    ).groups()
+    assert before == after
+    assert int(before) > 85
+
+
+def test_no_active_feature_is_not_a_number():
+    values = np.concatenate([np.zeros((10, 2)), np.arange(20.0).reshape(10, 2)], 1)
+    assert np.isnan(dictionary.summarise(values, np.ones((1, 10)))).all()

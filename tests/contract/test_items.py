@@ -1,0 +1,183 @@
+"""What every method and every behaviour must do. New files are picked up by their path."""
+
+import copy
+import dataclasses
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+
+from whatelse import registry
+from whatelse.errors import NotMeasurableError
+from whatelse.nets import cnn
+
+ROOT = Path(__file__).parents[2]
+METHODS, BEHAVIOURS = registry.names("methods"), registry.names("behaviours")
+ITEMS = [("methods", n) for n in METHODS] + [("behaviours", n) for n in BEHAVIOURS]
+NEEDS = {"predicts", "differentiates", "opens", "groups", "masks", "references", "label noise"}
+OVER = {"test example", "training example", "record", "batch", "layer", "turn", "example", "image"}
+every_item = pytest.mark.parametrize(("kind", "name"), ITEMS, ids=[":".join(i) for i in ITEMS])
+
+
+def entry(kind, item):
+    return "compress" if kind == "methods" else "compare" if "compare" in vars(item) else "measure"
+
+
+def test_of(kind, name):
+    *folders, last = name.split(".")
+    return ROOT.joinpath("tests", kind, *folders, f"test_{last}.py")
+
+
+test_of.__test__ = False
+
+
+@every_item
+def test_it_has_the_parts_in_order(kind, name):
+    item = registry.load(kind, name)
+    part = entry(kind, item)
+    assert re.search(r"^Source:\n    \S", item.__doc__, re.M), "say where it comes from"
+    assert isinstance(item.VERSION, int)
+    assert dataclasses.is_dataclass(item.Config)
+    assert item.Config.__dataclass_params__.frozen
+    item.Config()  # every setting has a default
+    assert all(f.metadata.get("help") for f in dataclasses.fields(item.Config))
+    asked = {
+        "compress": ["model", "config", "task", "rng"],
+        "measure": ["evidence", "config", "rng"],
+        "compare": ["baseline", "candidate", "config", "rng"],
+    }
+    assert list(inspect.signature(getattr(item, part)).parameters) == asked[part]
+    public = [
+        n for n, v in vars(item).items() if not n.startswith("_") and getattr(v, "__module__", None) == item.__name__
+    ]
+    assert public == ["Config", part, *(["summarise"] if kind == "behaviours" else [])]
+
+
+@pytest.mark.parametrize("name", BEHAVIOURS)
+def test_a_behaviour_says_what_its_numbers_are(name):
+    item = registry.load("behaviours", name)
+    assert item.BETTER in {"higher", "lower"}
+    assert item.UNIT
+    assert item.NEEDS <= NEEDS
+    assert item.OVER in OVER
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_names_its_knob(name):
+    item = registry.load("methods", name)
+    assert item.KNOB == "" or item.KNOB in {f.name for f in dataclasses.fields(item.Config)}
+
+
+@every_item
+def test_it_has_a_known_answer(kind, name):
+    path = test_of(kind, name)
+    assert path.exists(), f"write {path.relative_to(ROOT)}"
+    assert "@pytest.mark.known_answer" in path.read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", ["offset", "permuted", "unchanged"])
+def test_every_items_own_test_fails_when_the_item_is_broken(mutant, tmp_path):
+    out = tmp_path / "out.xml"
+    files = [str(test_of(kind, name)) for kind, name in ITEMS]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", f"--junit-xml={out}", *files],
+        cwd=ROOT,
+        env={**os.environ, "WHATELSE_MUTANT": mutant, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert out.exists(), run.stdout + run.stderr
+    caught = {
+        case.get("classname") for case in ElementTree.parse(out).iter("testcase") if case.find("failure") is not None
+    }
+    missed = [f"{k}:{n}" for k, n in ITEMS if not _caught(k, n, caught)]
+    assert not missed, f"their tests pass although they are broken ({mutant}): {missed}"
+
+
+def _caught(kind, name, caught):
+    *folders, last = name.split(".")
+    return ".".join(["tests", kind, *folders, f"test_{last}"]) in caught
+
+
+@pytest.fixture(scope="module")
+def images():
+    """A task that offers whatever a behaviour may need, and two small networks."""
+    rng = torch.Generator().manual_seed(5)
+    inputs = torch.rand(60, 1, 8, 8, generator=rng)
+    targets = torch.arange(60) % 3
+    inputs[torch.arange(60), 0, targets] += 1
+    return inputs.clamp(0, 1), targets
+
+
+def evidences(toy, images):
+    inputs, targets = images
+    observed = torch.where(torch.arange(60) % 7 == 0, (targets + 1) % 3, targets)
+    masks = torch.zeros(inputs.shape, dtype=torch.bool)
+    masks[:, :, :3] = True
+    style = {"style": (torch.arange(60) % 2)}
+    task = toy.task_of(inputs, targets, classes=3, bounds=(0, 1), observed=observed, groups=style, masks=masks)
+    rng = torch.Generator().manual_seed(3)
+    models = [cnn.build(cnn.Config(width=2, hidden=8), (1, 8, 8), 3, rng) for _ in range(2)]
+    inside = torch.rand(4, 120, generator=rng) < 0.5
+    inside[1], inside[3] = ~inside[0], ~inside[2]
+    logits = torch.randn(4, 120, 3, generator=rng)
+    base = toy.evidence_of(models[0], task, name="baseline", shadows=lambda: toy.References(logits, inside))
+    mine = toy.evidence_of(models[1], task, reference=base, shadows=lambda: toy.References(logits + 0.1, inside))
+    return base, mine
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_leaves_its_input_and_the_process_alone(name, toy, images):
+    inputs, targets = images
+    task = toy.task_of(inputs, targets, classes=3, bounds=(0, 1))
+    model = cnn.build(cnn.Config(width=4, hidden=8), (1, 8, 8), 3, torch.Generator().manual_seed(3))
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    item = registry.load("methods", name)
+    fields = {f.name for f in dataclasses.fields(item.Config)}
+    config = dataclasses.replace(item.Config(), **({"epochs": 1} if "epochs" in fields else {}))
+    one, two = (item.compress(model, config, task, torch.Generator().manual_seed(7)) for _ in range(2))
+    assert one is not model
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert one(inputs).shape == (60, 3)
+    assert torch.equal(one(inputs), two(inputs)), "same seed, same model"
+    assert torch.equal(state, torch.get_rng_state()), "the generator of the process was used"
+
+
+@pytest.mark.parametrize("name", BEHAVIOURS)
+def test_a_behaviour_repeats_and_leaves_the_model_and_the_process_alone(name, toy, images):
+    item = registry.load("behaviours", name)
+    state = torch.get_rng_state()
+    found = []
+    for _ in range(2):
+        base, mine = evidences(toy, images)
+        weights = copy.deepcopy(mine.model.state_dict())
+        rng = torch.Generator().manual_seed(7)
+        try:
+            if "compare" in vars(item):
+                values = item.compare(base, mine, item.Config(), rng)
+            else:
+                values = item.measure(mine, item.Config(), rng)
+        except NotMeasurableError as error:
+            pytest.fail(f"not measurable on a task that has everything: {error}")
+        found.append(values)
+        assert all(torch.equal(weights[k], v) for k, v in mine.model.state_dict().items())
+        assert not any(m._forward_hooks for m in mine.model.modules()), "a hook was left behind"
+    assert found[0].dtype == torch.float32
+    assert found[0].isfinite().all()
+    assert found[0].shape == found[1].shape
+    if item.OVER != "turn":  # wall times do not repeat
+        assert torch.equal(found[0], found[1]), "same seed, same values"
+    assert torch.equal(state, torch.get_rng_state()), "the generator of the process was used"
+    counts = np.ones((3, len(found[0])))
+    summary = item.summarise(found[0].numpy().astype(float), counts)
+    assert summary.shape == (3,)
+    assert summary[0] == summary[2]

@@ -1,0 +1,76 @@
+from whatelse.study import plan, spec
+
+
+def of(text):
+    study = spec.parse(text, "small")
+    return study, plan.plan(study, dict.fromkeys(study.tasks, "task key"))
+
+
+def test_every_model_of_every_seed_has_a_job_after_those_it_needs(small):
+    _, found = of(small)
+    names = [j.name for j in found.jobs]
+    assert names == [f"clean · seed {s} · {who}" for s in (0, 1) for who in ("baseline", "placebo", "twin", "half")]
+    for job in found.jobs:
+        assert all(names.index(n) < names.index(job.name) for n in job.needs)
+    (effects,) = found.effects
+    assert set(effects.needs) == set(names)
+    assert effects.pairs == (
+        ("placebo", "baseline"),
+        ("twin", "baseline"),
+        ("half", "placebo"),
+        ("half", "baseline"),
+        ("half", "twin"),
+    )
+
+
+def test_keys_do_not_move(small):
+    """If this fails, results of earlier releases can no longer be found. Raise VERSION of the item instead."""
+    _, found = of(small)
+    half = next(j for j in found.jobs if j.subject == "half")
+    assert [link.key for link in half.chain] == [
+        "nets.cnn-bcec4dec9ff396b3",
+        "train.scratch-a1a663d510c3de6d",
+        "prune.magnitude-568b294341685665",
+        "train.finetune-b851ce233e310461",
+    ]
+    assert half.cells[0].key == "generalization.accuracy-f112aa5858938bdf"
+
+
+def test_candidates_share_the_models_that_they_share(small):
+    _, found = of(small)
+    jobs = {(j.subject, j.seed): j for j in found.jobs}
+    base, half, twin = jobs["baseline", 0], jobs["half", 0], jobs["twin", 0]
+    assert half.chain[: len(base.chain)] == base.chain
+    assert half.baseline == base.chain[-1].key == twin.baseline
+    assert twin.chain[0].key != base.chain[0].key, "the twin starts from another seed"
+    assert jobs["half", 1].chain[-1].key != half.chain[-1].key
+
+
+def test_a_changed_setting_moves_only_what_rests_on_it(small):
+    before, after = of(small)[1], of(small.replace("prune.magnitude()", "prune.magnitude(sparsity=0.6)"))[1]
+    moved = {a.subject for a, b in zip(before.jobs, after.jobs, strict=True) if a.cells != b.cells}
+    assert moved == {"half"}
+
+
+def test_scratch_continues_the_candidate(small):
+    text = small.replace('twin = ""', 'twin = ""\nscratch = "train.scratch(epochs=1)"')
+    _, found = of(text.replace('level = "strong"', 'level = "strong"\nscratch = true'))
+    jobs = {j.subject: j for j in found.jobs}
+    own, made = jobs["half from scratch"], jobs["half"]
+    assert own.chain[: len(made.chain)] == made.chain
+    assert made.name in own.needs
+
+
+def test_shadow_models_go_through_the_same_recipe(small):
+    text = small.replace("values = { epochs = 1 }", "values = { epochs = 1 }\nreferences = 2")
+    text = text.replace("generalization.accuracy", "membership.reference")
+    _, found = of(text)
+    shadows = [j for j in found.jobs if j.shadow is not None]
+    assert {(j.subject, j.shadow) for j in shadows} == {(s, k) for s in ("baseline", "placebo", "half") for k in (0, 1)}
+    half = next(j for j in found.jobs if j.subject == "half" and j.shadow is None)
+    theirs = [j for j in shadows if j.subject == "half"]
+    assert half.shadows == tuple(j.cells[0].key for j in theirs)
+    assert [link.step for link in theirs[0].chain] == [link.step for link in half.chain]
+    assert {j.name for j in theirs} <= set(half.needs)
+    twin = next(j for j in found.jobs if j.subject == "twin")
+    assert twin.shadows == tuple(j.cells[0].key for j in shadows if j.subject == "baseline")

@@ -1,0 +1,148 @@
+import json
+
+import pytest
+import torch
+
+from whatelse import registry
+from whatelse.errors import StoreError, StudyError
+from whatelse.study import conduct, plan, run, spec, work
+from whatelse.study.store import Store
+
+
+def prepared(text, root):
+    study = spec.parse(text, "small")
+    tasks = {name: work.load_task(study, name) for name in study.tasks}
+    return study, plan.plan(study, {n: t.key for n, t in tasks.items()}), Store(root)
+
+
+def quiet(progress):
+    del progress
+
+
+def effects_of(todo, store):
+    return [store.load_record("effects", e.key) for e in todo.effects]
+
+
+def test_a_second_run_finds_everything_done(small, tmp_path, inline):
+    study, todo, store = prepared(small, tmp_path)
+    first = run.run(study, todo, store, lambda: inline, quiet)
+    assert first.done == first.total == 9
+    assert not [f for r in first.reports for f in r.failed]
+
+    def never():
+        raise AssertionError("nothing is missing")
+
+    second = run.run(study, todo, store, never, quiet)
+    assert second.done == 9
+    assert second.reports == []
+
+
+def test_a_run_that_was_cut_goes_on_and_ends_the_same(small, tmp_path, inline):
+    study, todo, store = prepared(small, tmp_path / "cut")
+    shown = []
+
+    def cut(progress):
+        shown.append(progress.done)
+        if progress.done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run(study, todo, store, lambda: inline, cut)
+    jobs, _ = run.missing(todo, store)
+    assert len(jobs) == 4
+    run.run(study, todo, store, lambda: inline, quiet)
+    whole = Store(tmp_path / "whole")
+    run.run(study, todo, whole, lambda: inline, quiet)
+    assert effects_of(todo, store) == effects_of(todo, whole)
+
+
+def test_worker_processes_give_the_same_numbers(small, tmp_path, inline):
+    study, todo, here = prepared(small, tmp_path / "here")
+    run.run(study, todo, here, lambda: run.engine("here", 2), quiet)
+    alone = Store(tmp_path / "alone")
+    threads = torch.get_num_threads()
+    assert threads >= 1
+    run.run(study, todo, alone, lambda: inline, quiet)
+    a, b = effects_of(todo, here), effects_of(todo, alone)
+    if threads == 1:
+        assert a == b
+    assert [e["candidate"] for e in a[0]["effects"]] == [e["candidate"] for e in b[0]["effects"]]
+
+
+def test_a_behaviour_that_raises_fails_alone(small, tmp_path, inline, monkeypatch):
+    item = registry.load("behaviours", "generalization.accuracy")
+    whole = item.measure
+
+    def raises(evidence, config, rng):
+        if evidence.subject.name == "half":
+            raise RuntimeError("broken on purpose")
+        return whole(evidence, config, rng)
+
+    monkeypatch.setattr(item, "measure", raises)
+    study, todo, store = prepared(small, tmp_path)
+    progress = run.run(study, todo, store, lambda: inline, quiet)
+    failed = [name for r in progress.reports for name, _ in r.failed]
+    assert failed == [f"clean · seed {s} · half · accuracy" for s in (0, 1)]
+    (effects,) = effects_of(todo, store)
+    by_pair = {(e["candidate"], e["control"]): e["why"] for e in effects["effects"]}
+    assert by_pair["twin", "baseline"] == ""
+    assert by_pair["half", "placebo"] == "failed: RuntimeError: broken on purpose"
+    monkeypatch.setattr(item, "measure", whole)
+    run.run(study, todo, store, lambda: inline, quiet)
+    assert all(e["why"] == "" for e in effects_of(todo, store)[0]["effects"]), "a failed cell is tried again"
+
+
+def test_a_method_that_raises_fails_its_candidate_alone(small, tmp_path, inline, monkeypatch):
+    item = registry.load("methods", "prune.magnitude")
+
+    def raises(*_):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(item, "compress", raises)
+    study, todo, store = prepared(small, tmp_path)
+    progress = run.run(study, todo, store, lambda: inline, quiet)
+    assert progress.done == progress.total
+    assert len([f for r in progress.reports for f in r.failed]) == 2
+
+
+def test_results_that_cannot_be_written_stop_the_run(small, tmp_path, inline):
+    study, todo, _ = prepared(small, tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="finished cells are kept"):
+        run.run(study, todo, Store(tmp_path / "file"), lambda: inline, quiet)
+
+
+def test_an_unknown_engine_is_named():
+    with pytest.raises(StudyError, match="--on 'rai': no such engine; did you mean ray"):
+        run.engine("rai", 0)
+
+
+def test_findings_are_json_and_complete(small, tmp_path, inline, monkeypatch):
+    monkeypatch.setattr(run, "engine", lambda *_: inline)
+    found = conduct.conduct(spec.parse(small, "small"), tmp_path)
+    again = conduct.conduct(spec.parse(small, "small"), tmp_path)
+    json.dumps(found, allow_nan=False)
+    assert {**found, "created": ""} == {**again, "created": ""}
+    lead = [f for f in found["findings"] if f["primary"] and f["candidate"] == "half"]
+    assert [f["control"] for f in lead] == ["placebo"]
+    assert lead[0]["before"] + lead[0]["effect"] == pytest.approx(lead[0]["after"])
+    assert lead[0]["n"] == 900
+    assert len(lead[0]["per_seed"]) == 2
+    assert lead[0]["floor"] > 0
+    assert found["timing"]["training_s"] > 0
+    assert found["exhibits"][0]["candidate"] == "half"
+    item = found["exhibits"][0]["items"][0]
+    assert item["before"] == item["truth"] != item["after"]
+
+
+def test_shadows_see_each_record_in_half_of_the_pairs(small):
+    study = spec.parse(small, "small")
+    task = work.load_task(study, "clean")
+    inside = torch.stack([work.shadow_members(task, k)[0] for k in range(4)])
+    assert inside.shape == (4, 1200)
+    assert inside.sum(0).eq(2).all()
+    shadow = work.shadow_task(task, 1)
+    assert len(shadow.train) == 600
+    pool = torch.cat([task.train.inputs, task.test.inputs[:600]])
+    assert torch.equal(shadow.train.inputs, pool[inside[1]])
+    assert torch.equal(shadow.test.inputs, task.test.inputs)

@@ -1,0 +1,144 @@
+import pytest
+import torch
+
+from whatelse import registry, settings, subject
+from whatelse.errors import NotMeasurableError
+from whatelse.nets import cnn
+
+QUICK = [
+    "generalization.accuracy",
+    "generalization.flips",
+    "generalization.calibration",
+    "generalization.ece",
+    "generalization.likelihood",
+    "generalization.memorization",
+    "generalization.gap",
+    "attribution.agreement",
+    "attribution.localization",
+    "transparency.tree",
+    "mechanism.cka",
+    "mechanism.dictionary",
+    "fairness.worst_group",
+    "fairness.gap",
+    "fairness.flip_share",
+    "fairness.odds",
+    "membership.reference",
+    "membership.loss",
+    "membership.pair",
+]
+
+
+@pytest.fixture
+def pair(toy, rng):
+    """Evidence of two small networks on a task that offers everything."""
+    inputs = torch.rand(90, 1, 8, 8, generator=rng)
+    targets = torch.arange(90) % 3
+    observed = torch.where(torch.arange(90) % 7 == 0, (targets + 1) % 3, targets)
+    masks = torch.zeros(inputs.shape, dtype=torch.bool)
+    masks[:, :, :3] = True
+    style = {"style": torch.arange(90) % 2}
+    task = toy.task_of(inputs, targets, classes=3, bounds=(0, 1), observed=observed, groups=style, masks=masks)
+    models = [cnn.build(cnn.Config(width=2, hidden=8), (1, 8, 8), 3, rng) for _ in range(2)]
+    inside = torch.arange(180).repeat(2, 1) % 2 == torch.arange(2)[:, None]
+    logits = torch.randn(2, 180, 3, generator=rng)
+    base = toy.evidence_of(models[0], task, name="baseline", shadows=lambda: toy.References(logits, inside))
+    mine = toy.evidence_of(models[1], task, reference=base, shadows=lambda: toy.References(logits, inside))
+    return base, mine
+
+
+def test_one_pass_serves_every_quick_behaviour(pair):
+    """The quick tier costs at most 4 forward-equivalents per example and model; here 3: one is of train."""
+    base, mine = pair
+    for name in QUICK:
+        item = registry.load("behaviours", name)
+        config = settings.build(item.Config, {}, name)
+        rng = torch.Generator().manual_seed(0)
+        _ = item.compare(base, mine, config, rng) if "compare" in vars(item) else item.measure(mine, config, rng)
+    for evidence in pair:
+        spent = evidence.passes.forward + evidence.passes.backward
+        assert spent == 90 * 3, "test forward and backward, train forward"
+        assert spent <= 4 * 90
+
+
+def test_the_gradient_is_that_of_the_log_odds_margin(toy, linear, task):
+    # z = (-x0, x0): the margin of class 1 is 2 x0, of class 0 it is -2 x0.
+    evidence = toy.evidence_of(linear, task)
+    assert evidence.margin_gradient().tolist() == [[-2, 0], [-2, 0], [2, 0], [2, 0]]
+
+
+def test_a_candidate_explains_what_the_baseline_predicts(toy, linear, task):
+    base = toy.evidence_of(linear, task)
+    turned = torch.nn.Linear(2, 2, bias=False)
+    turned.weight.data = -linear.weight.data
+    mine = toy.evidence_of(turned, task, reference=base)
+    assert mine.explained().tolist() == base.predictions().tolist() != mine.predictions().tolist()
+    assert mine.margin_gradient()[0].tolist() == [2, 0]
+
+
+def test_log_odds_are_stable_at_any_scale():
+    logits = torch.tensor([[1e4, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    found = subject.log_odds(logits, torch.tensor([0, 1]))
+    p = torch.softmax(logits[1], 0)[1]
+    assert found[0] == pytest.approx(1e4, rel=1e-3)
+    assert found[1] == pytest.approx(float(torch.log(p / (1 - p))), rel=1e-5)
+
+
+class Dropped(torch.nn.Module):
+    """Its output depends on the input, its gradient is lost, as in a kernel without a backward."""
+
+    def forward(self, x):
+        return torch.stack([x.detach().sum(1), -x.detach().sum(1)], 1) + 0 * x.sum()
+
+
+def test_a_gradient_that_lies_is_noticed(toy, task):
+    evidence = toy.evidence_of(Dropped(), task)
+    assert evidence.subject.offers == {"predicts", "opens"}
+    with pytest.raises(NotMeasurableError, match="needs a model that differentiates"):
+        evidence.margin_gradient()
+
+
+def test_memory_that_runs_out_halves_the_batch(toy, linear, task):
+    class Hungry(torch.nn.Linear):
+        def forward(self, x):
+            if len(x) > 1:
+                raise torch.OutOfMemoryError("allocate memory")
+            return super().forward(x)
+
+    model = Hungry(2, 2, bias=False)
+    model.weight.data = linear.weight.data
+    evidence = toy.evidence_of(linear, task)
+    starving = type(evidence)(subject.Subject("m", model, "k", evidence.subject.offers), task, batch=4)
+    assert torch.equal(starving.logits(), evidence.logits())
+    assert starving.batch == 1
+    assert "halved to 1" in starving.notes[-1]
+
+
+def test_hooks_are_gone_after_an_error(toy, task):
+    class Breaks(torch.nn.Module):
+        def forward(self, x):
+            raise ValueError("broken")
+
+    model = torch.nn.Sequential(torch.nn.ReLU(), Breaks())
+    evidence = toy.evidence_of(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 2)), task)
+    broken = type(evidence)(subject.Subject("m", model, "k", frozenset({"predicts"})), task)
+    with pytest.raises(ValueError, match="broken"):
+        broken.logits()
+    assert not model[0]._forward_hooks
+
+
+def test_what_is_kept_is_not_made_again(toy, linear, task):
+    class Shelf(dict):
+        def load(self, name):
+            return self.get(name)
+
+        def save(self, name, tensors):
+            self[name] = tensors
+
+    shelf = Shelf()
+    first = toy.evidence_of(linear, task)
+    first.keep = shelf
+    logits = first.logits()
+    second = toy.evidence_of(linear, task)
+    second.keep = shelf
+    assert torch.equal(second.logits(), logits)
+    assert second.passes.forward == 0
