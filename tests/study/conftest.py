@@ -13,12 +13,12 @@ seeds = [0, 1]
 draws = 200
 [net]
 item = "cnn"
-settings = { width = 2, hidden = 8 }
+settings = { width = 4, hidden = 16 }
 [tasks.clean]
 data = "digits"
 title = "Digits"
 baseline = "train.scratch(epochs={epochs})"
-values = { epochs = 1 }
+values = { epochs = 6 }
 [controls]
 placebo = "train.finetune(epochs=1)"
 twin = ""
@@ -26,7 +26,7 @@ twin = ""
 name = "half"
 family = "prune"
 level = "strong"
-recipe = "prune.magnitude() > train.finetune(epochs=1)"
+recipe = "prune.magnitude(sparsity=0.9) > train.finetune(epochs=1)"
 [[rows]]
 name = "overfitting"
 title = "Overfitting"

@@ -49,7 +49,7 @@ def test_a_run_that_was_cut_goes_on_and_ends_the_same(small, tmp_path, inline):
     with pytest.raises(KeyboardInterrupt):
         run.run(study, todo, store, lambda: inline, cut)
     jobs, _ = run.missing(todo, store)
-    assert len(jobs) == 4
+    assert 0 < len(jobs) < len(todo.jobs)
     run.run(study, todo, store, lambda: inline, quiet)
     whole = Store(tmp_path / "whole")
     run.run(study, todo, whole, lambda: inline, quiet)

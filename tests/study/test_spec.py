@@ -26,8 +26,8 @@ def test_the_shipped_study_is_sound():
         ('data = "digits"', 'data = "digit"', "no data door named 'digit'; did you mean digits"),
         ("{epochs}", "{epoch}", r"needs a value 'epoch' that tasks\.\*\.values does not have"),
         (
-            "prune.magnitude()",
-            "prune.magnitude(sparsity=2.0)",
+            "sparsity=0.9",
+            "sparsity=2.0",
             r"candidates\[0\].recipe: prune.magnitude: sparsity=2.0 is outside \[0.0, 1.0\]",
         ),
         (
@@ -42,7 +42,7 @@ def test_the_shipped_study_is_sound():
         ('level = "strong"', 'control = "placeb"', r"candidates\[0\].control: no 'placeb'"),
         ("[controls]", "references = 3\n[controls]", "an even number"),
         ("[net]", "[net]\nwidth = 3", "study.net: no key 'width'"),
-        ("settings = { width = 2, hidden = 8 }", "settings = 3", "is not a table"),
+        ("settings = { width = 4, hidden = 16 }", "settings = 3", "is not a table"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_place(small, old, new, message):

@@ -288,3 +288,24 @@ def plural(n: int, noun: str) -> str:
         noun: In the singular.
     """
     return noun if n == 1 else f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+
+
+def capital(text: str) -> str:
+    """Return a text with its first letter large and the others as they are.
+
+    Args:
+        text: Any text.
+    """
+    return text[:1].upper() + text[1:]
+
+
+def remarks(finding: Finding) -> str:
+    """Return what else is worth a note in a list of numbers: validity flags, the reason, needed examples.
+
+    Args:
+        finding: Any finding.
+    """
+    parts = [*finding.validity, finding.why]
+    if finding.needed is not None:
+        parts.append(f"about {count(finding.needed)} examples would settle it")
+    return "; ".join(part for part in parts if part)

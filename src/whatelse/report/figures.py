@@ -172,7 +172,7 @@ def _frame(axes: Axes, scale: Scale, controls: int, slots: int) -> None:
     for side in ("top", "right", "bottom", "left"):
         axes.spines[side].set_visible(False)
     ticks = _ticks(scale)
-    axes.set_yticks(ticks, labels=[words.number(tick, plus=True) for tick in ticks])
+    axes.set_yticks(ticks, labels=[_tick(tick) for tick in ticks])
     axes.yaxis.minorticks_off()
     axes.tick_params(length=0, colors=_COLORS["soft"], labelsize=10)
     axes.patch.set_visible(False)
@@ -199,6 +199,11 @@ def _ticks(scale: Scale) -> list[float]:
             kept.append(value)
             places.append(place)
     return sorted(kept)
+
+
+def _tick(value: float) -> str:
+    places = 0 if value == 0 else max(0, -int(np.floor(np.log10(abs(value)))))
+    return words.number(value, plus=True, places=places) if abs(value) < 1000 else words.number(value, plus=True)
 
 
 def _bands(axes: Axes, cells: Sequence[Finding | None], first: int) -> None:
@@ -256,8 +261,9 @@ def _labels(axes: Axes, labels: list[tuple[str, ...]], controls: int) -> None:
     for at, lines in enumerate(labels):
         color = _COLORS["soft" if at < controls else "ink"]
         for line, text in enumerate(lines):
-            place = {"transform": below, "ha": "center", "va": "top"}
-            axes.text(at, -0.03 - 0.075 * line, text, fontsize=10, color=_COLORS["soft"] if line else color, **place)
+            tone = _COLORS["soft"] if line else color
+            y = -0.03 - 0.075 * line
+            axes.text(at, y, text, transform=below, ha="center", va="top", fontsize=10, color=tone)
     for height, edge, text in ((0.99, "top", "↑ better"), (0.01, "bottom", "↓ harm")):
         axes.text(0.995, height, text, transform=axes.transAxes, ha="right", va=edge, fontsize=9, color=_COLORS["soft"])
 

@@ -52,9 +52,9 @@ def effect(
 ) -> Effect:
     """Return the effect, its 95 % and 90 % intervals, two-sided p value (never 0) and standard error.
 
-    With one seed the interval is the bias-corrected and accelerated bootstrap over examples (Efron, JASA 82:171-185,
-    1987). With S > 1 seeds it is that of the mean over seeds without the part that seeds do not share, plus a Student t
-    with S - 1 degrees of freedom over seeds (docs/decisions/0003-crossed-seeds.md). The standard error with S > 1 is
+    With one seed the interval is the percentile bootstrap over examples. With S > 1 seeds it is that of the mean over
+    seeds without the part that seeds do not share, plus a Student t with S - 1 degrees of freedom over seeds
+    (docs/decisions/0003-crossed-seeds.md). The standard error with S > 1 is
     half the 95 % interval over 1.96, so that it counts how few the seeds are. Where no example changed, the interval is
     that of an event never seen in n examples (the rule of three), not a point. All numbers are NaN where values are
     NaN, where the summary is undefined, or where more than 5 % of its resamples are.
@@ -86,7 +86,8 @@ def effect(
         defined = ~np.isnan(drawn).any(1)
         if defined.mean() < 1 - _UNDEFINED:
             return _nothing(points)
-        offsets = sample.offsets(drawn[defined], each)
+        drawn = drawn[defined]
+        offsets = _shared(drawn) if len(each) > 1 else drawn[:, 0] - each[0]
     if len(each) > 1:
         spread = math.sqrt(each.var(ddof=1) / len(each))
         offsets += rng.standard_t(len(each) - 1, len(offsets)) * spread
@@ -157,18 +158,6 @@ class _Sample:
             out[some] = self.effects(counts.astype(np.float64))
         return out
 
-    def offsets(self, drawn: np.ndarray, each: np.ndarray) -> np.ndarray:
-        """Return what resampled examples add to the mean effect, ``(draws,)``, without what seeds do not share."""
-        together = drawn.mean(1)
-        offsets = _corrected(together, float(each.mean()), self._acceleration()) - each.mean()
-        if len(each) == 1:
-            return offsets
-        # The interaction of examples and seeds is in the variance over seeds already.
-        alone = np.mean((drawn - together[:, None]).var(0, ddof=1)) / (len(each) - 1)
-        common = together.var(ddof=1)
-        shared = max(0.0, 1 - alone / common) if common > 0 else 0.0
-        return offsets * math.sqrt(shared)
-
     def unseen(self, draws: int) -> np.ndarray:
         """Return offsets for a sample in which nothing varies: what n examples cannot exclude, ``(draws,)``.
 
@@ -187,14 +176,6 @@ class _Sample:
             return iter([self.often - np.eye(len(self.often))])
         return resample.left_out(len(self.often), self.clusters)
 
-    def _acceleration(self) -> float:
-        """Return a sixth of the skewness of what single units contribute; 0 where one cannot be left out."""
-        without = np.concatenate([self.effects(counts).mean(1) for counts in self._left_out()])
-        often = self.often if self.clusters is None else np.ones(len(without))
-        pull = np.average(without, weights=often) - without
-        scale = np.sum(often * pull**2) ** 1.5
-        return float(np.sum(often * pull**3) / (6 * scale)) if np.isfinite(scale) and scale > 0 else 0.0
-
 
 def _paired(before: Sequence[np.ndarray], after: Sequence[np.ndarray], resamples: np.ndarray | None) -> Pairs:
     if len(before) != len(after) or not len(before):
@@ -212,17 +193,15 @@ def _paired(before: Sequence[np.ndarray], after: Sequence[np.ndarray], resamples
     return pairs
 
 
-def _corrected(drawn: np.ndarray, point: float, acceleration: float) -> np.ndarray:
-    """Return the draws so picked that their percentiles are the ends of the BCa interval, in ascending order."""
-    ordered = np.sort(drawn)
-    size = len(ordered)
-    near = 1e-12 * max(1.0, abs(point))
-    below, equal = np.searchsorted(ordered, [point - near, point + near])
-    bias = norm.ppf(((below + equal) / 2 + 0.5) / (size + 1))
-    z = bias + norm.ppf((np.arange(size) + 0.5) / size)
-    share = norm.cdf(bias + z / np.maximum(1 - acceleration * z, 0.1))
-    picked: np.ndarray = ordered[np.minimum((share * size).astype(int), size - 1)]
-    return picked
+def _shared(drawn: np.ndarray) -> np.ndarray:
+    """Return what resampled examples add to the mean effect, ``(draws,)``, without what seeds do not share."""
+    together, seeds = drawn.mean(1), drawn.shape[1]
+    # Centered: an average over seeds keeps the bias of a summary such as a minimum while its spread shrinks.
+    offsets = together - together.mean()
+    # The interaction of examples and seeds is in the variance over seeds already.
+    alone = np.mean((drawn - together[:, None]).var(0, ddof=1)) / (seeds - 1)
+    common = together.var(ddof=1)
+    return offsets * math.sqrt(max(0.0, 1 - alone / common)) if common > 0 else offsets
 
 
 def _of(points: np.ndarray, offsets: np.ndarray) -> Effect:

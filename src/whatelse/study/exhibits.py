@@ -63,6 +63,8 @@ def _harmed(
     harmed = torch.stack([(b.predictions() == truth) & (c.predictions() != truth) for b, c in seen])
     often = harmed.sum(0)
     picks = [i for i in often.argsort(descending=True, stable=True)[:SHOWN].tolist() if often[i] > 0]
+    if not picks:
+        return
     yield {
         "row": row,
         "kind": "harmed",

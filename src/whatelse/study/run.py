@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 
 from whatelse.errors import StudyError, WhatElseError, nearest
@@ -79,6 +79,7 @@ def run(
 
     Raises:
         StoreError: Results cannot be written; what is finished is kept.
+        StudyError: A worker process died.
     """
     jobs, effects = missing(plan, store)
     progress = Progress(len(plan.jobs) + len(plan.effects))
@@ -89,6 +90,10 @@ def run(
     place = start()
     try:
         _drain(place, _waiting([*jobs, *effects]), study, store, progress, show)
+    except BrokenExecutor as error:
+        raise StudyError(
+            "a worker process died, perhaps for want of memory; finished cells are kept: run again, with fewer --workers"
+        ) from error
     except BaseException:
         place.executor.shutdown(wait=False, cancel_futures=True)
         place.stop()
@@ -139,9 +144,9 @@ def _submit(place: Engine, what: Job | Effects, study: Study, store: Store) -> F
 def _result(future: Future[Report], name: str) -> Report:
     try:
         return future.result()
-    except WhatElseError:
+    except (WhatElseError, BrokenExecutor):
         raise
-    except Exception as error:  # a worker that died, or a summary that raised: named, and the rest goes on
+    except Exception as error:  # a summary that raised: named, and the rest goes on
         return Report(name, failed=((name, f"{type(error).__name__}: {error}"),))
 
 

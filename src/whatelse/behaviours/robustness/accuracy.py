@@ -128,4 +128,4 @@ def _check_budgets(evidence: Evidence, right: Tensor, rng: torch.Generator) -> N
     test = evidence.split("test").take(rows)
     left = int((~_tried(evidence, _attack.climb(evidence, test.inputs, test.targets, large, rng), rows)).sum())
     if left > _LEFT * len(rows):
-        evidence.distrust(f"masked gradient: {left} of {len(rows)} withstand half the range of the inputs")
+        evidence.distrust(f"masked gradient or constant output: {left} of {len(rows)} withstand half the input range")

@@ -1,0 +1,110 @@
+"""What a participant of distributed training shares of one example: gradients of weights, and which it withholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from whatelse.errors import NotMeasurableError
+from whatelse.evidence import Evidence
+from whatelse.nets._layers import Quantized
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """A model in double precision and the tensors whose gradients are shared.
+
+    Double precision, so that rounding of the tiny gradients of a converged model does not pass for protection.
+
+    Attributes:
+        model: A copy of the module.
+        tensors: Weights and biases by name; those of quantized layers are the dequantized ones, whose gradient passes
+            straight through the rounding.
+        kept: Where a tensor is not zero, by name: a pruned weight is not trained and its gradient not shared. All of
+            a vector (biases, norms) is.
+    """
+
+    model: nn.Module
+    tensors: dict[str, Tensor]
+    kept: dict[str, Tensor]
+
+    def gradient(self, *names: str) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+        """Return a function from a batch ``(B, ...)`` and its labels ``(B,)`` to the gradients of its mean loss.
+
+        Withheld entries are zero. The loss is the cross-entropy.
+
+        Args:
+            names: Which tensors; all if none is named.
+        """
+        chosen = {name: self.tensors[name] for name in names or self.tensors}
+
+        def loss(tensors: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
+            logits = torch.func.functional_call(self.model, tensors, (inputs,))
+            return functional.cross_entropy(logits, labels)
+
+        def gradient(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+            found = torch.func.grad(loss)(chosen, inputs, labels)
+            return {name: found[name] * self.kept[name] for name in chosen}
+
+        return gradient
+
+
+def shared(evidence: Evidence) -> Shared:
+    """Return the model of some evidence with the tensors whose gradients it would share.
+
+    Args:
+        evidence: Of the model; it is copied, not changed.
+
+    Raises:
+        NotMeasurableError: The subject does not open, or has no weights.
+    """
+    evidence.subject.require("opens", "differentiates")
+    model = deepcopy(evidence.model).double()
+    tensors = {}
+    for prefix, part in model.named_modules():
+        own = dict(part.named_parameters(recurse=False))
+        if isinstance(part, Quantized):
+            own = {"weight": part.weight} | ({} if part.bias is None else {"bias": part.bias})
+        tensors |= {f"{prefix}.{name}" if prefix else name: t.detach() for name, t in own.items()}
+    if not tensors:
+        raise NotMeasurableError(f"needs a model with weights; {evidence.subject.name} has none")
+    kept = {name: (t != 0) | (t.dim() < 2) for name, t in tensors.items()}
+    return Shared(model, tensors, kept)
+
+
+def leaves(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers in order of declaration, by name; a quantized layer is one.
+
+    Args:
+        model: Any module.
+    """
+    rounding = {f"{name}.round_input".lstrip(".") for name, part in model.named_modules() if isinstance(part, Quantized)}
+    return {
+        name: part
+        for name, part in model.named_modules()
+        if isinstance(part, Quantized) or not (list(part.children()) or name in rounding)
+    }
+
+
+def is_linear(part: nn.Module) -> bool:
+    """Return whether a layer is a linear one, quantized or not.
+
+    Args:
+        part: A layer.
+    """
+    return isinstance(part, nn.Linear) or (isinstance(part, Quantized) and part.like == "Linear")
+
+
+def tensor_names(layer: str) -> tuple[str, str]:
+    """Return the names of a layer's weight and bias.
+
+    Args:
+        layer: Name of the layer; empty for the model itself.
+    """
+    prefix = f"{layer}." if layer else ""
+    return f"{prefix}weight", f"{prefix}bias"

@@ -1,0 +1,120 @@
+"""The page: one self-contained HTML file that somebody who has never seen it can read.
+
+Nothing in it is loaded from anywhere; a content security policy inside the file forbids that too.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from whatelse.report import _words as words
+from whatelse.report._grid import arrange, short_name
+from whatelse.report._sections import CONTROL_MEANING, sections
+from whatelse.report.findings import Candidate, Findings
+
+
+def render(findings: Findings) -> str:
+    """Return the page as HTML; the same findings give the same bytes.
+
+    Args:
+        findings: As loaded.
+    """
+    environment = _environment()
+    grid = arrange(findings)
+    style, script = (_source(environment, name) for name in ("style.css", "script.js"))
+    return environment.get_template("page.html").render(
+        it=findings,
+        grid=grid,
+        sections=sections(findings, grid),
+        outcomes=_outcomes(findings),
+        models=_models(findings),
+        timing=_timing(findings.timing),
+        when=_when(findings.created),
+        words=words,
+        control_meaning=CONTROL_MEANING,
+        style=Markup(style),  # noqa: S704 - ships with the package
+        script=Markup(script),  # noqa: S704 - ships with the package
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("whatelse.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["short"] = short_name
+    environment.filters["css"] = lambda word: word.replace(" ", "-")
+    return environment
+
+
+def _source(environment: Environment, name: str) -> str:
+    return environment.get_template(name).render()
+
+
+def _outcomes(findings: Findings) -> str:
+    """Say how many of the survey's claims had which outcome."""
+    counts: Counter[str] = Counter(claim.outcome for claim in findings.claims)
+    return ", ".join(f"{counts[word]} {word}" for word in words.OUTCOMES if counts[word])
+
+
+def _models(findings: Findings) -> list[tuple[Candidate, list[tuple[str, str]]]]:
+    """Pair each model with its costs, each with its share of the baseline's."""
+    base = next((c for c in findings.candidates if c.name == "baseline"), None)
+    return [
+        (
+            candidate,
+            [
+                _cost(candidate.parameters, base.parameters if base else None, ""),
+                _cost(candidate.bytes, base.bytes if base else None, "B"),
+                _cost(candidate.macs, base.macs if base else None, ""),
+            ],
+        )
+        for candidate in findings.candidates
+    ]
+
+
+def _cost(value: int | None, base: int | None, unit: str) -> tuple[str, str]:
+    if value is None:
+        return "", ""
+    text = words.number(value) if unit or value >= 10_000 else words.count(value)
+    text = f"{text[:-1]} {text[-1]}{unit}" if text[-1].isalpha() else f"{text} {unit}".strip()
+    return text, f"{value / base:.0%}" if base and value != base else ""
+
+
+def _timing(timing: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(_spoken(name), _lasted(name, value)) for name, value in timing.items()]
+
+
+def _spoken(name: str) -> str:
+    return words.capital(name.removesuffix("_s").replace("_", " ").replace("wall", "start to end"))
+
+
+def _lasted(name: str, value: object) -> str:
+    if not name.endswith("_s") or isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def _when(created: str) -> str:
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    zone = moment.tzname() or ""
+    return f"{moment.day} {moment:%B %Y, %H:%M} {zone}".strip()
