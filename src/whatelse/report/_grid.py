@@ -57,7 +57,7 @@ def arrange(findings: Findings) -> Grid:
         Line(
             row,
             tuple(claim for claim in findings.claims if claim.row == row.name),
-            tuple(primary.get((row.name, column)) for column in columns),
+            tuple(primary.get((row.name, column)) if row.status == "measured" else None for column in columns),
         )
         for row in findings.rows
     )

@@ -32,6 +32,7 @@ class Plot:
 
     family: str
     knob: str
+    width: float
     svg: Markup
 
 
@@ -83,6 +84,11 @@ class Section:
         every = [f for group in self.numbers.values() for f in group]
         primary = sum(f.primary for f in every)
         return f"{primary} primary, {len(every) - primary} secondary and control"
+
+    @property
+    def one_line(self) -> bool:
+        """Whether the figures fit side by side on a wide screen without their words getting too small."""
+        return sum(plot.width for plot in self.plots) <= 1300
 
 
 def sections(findings: Findings, grid: Grid) -> tuple[Section, ...]:
@@ -149,7 +155,8 @@ def _plots(grid: Grid, line: Line, held: Mapping[str, Finding], name: str) -> tu
         mine = line.cells[start : start + len(family.candidates)]
         start += len(mine)
         svg = figures.effect_figure(family, mine, held, scale, f"{name}-{at}")
-        plots.append(Plot(family.name, _knob(family), Markup(svg)))  # noqa: S704 - figures escape what they are given
+        width = float(svg.split('width="', 1)[1].split('"', 1)[0])
+        plots.append(Plot(family.name, _knob(family), width, Markup(svg)))  # noqa: S704 - figures escape what they are given
     return tuple(plots), _notes(cells, held, scale)
 
 

@@ -109,7 +109,7 @@ def signed(value: float, unit: str) -> str:
         value: The effect as stored.
         unit: As the finding has it.
     """
-    return f"{number(value * scale(unit), plus=True)} {effect_unit(unit)}".strip()
+    return _with(number(value * scale(unit), plus=True), effect_unit(unit))
 
 
 def brief(value: float, unit: str) -> str:
@@ -119,7 +119,24 @@ def brief(value: float, unit: str) -> str:
         value: The effect as stored.
         unit: As the finding has it.
     """
-    return signed(value, unit if len(effect_unit(unit)) <= 4 else "")
+    return signed(value, unit) if is_brief(unit) else _with(number(value, plus=True), "")
+
+
+def is_brief(unit: str) -> bool:
+    """Tell whether a unit is short enough to stand in a narrow cell.
+
+    Args:
+        unit: As the finding has it.
+    """
+    return len(effect_unit(unit)) <= 2 or unit == "bytes"
+
+
+def _with(text: str, unit: str) -> str:
+    """A number and its unit, the prefix beside the unit where that is usual: ``76 kB``, ``38 k parameters``."""
+    if text[-1].isalpha():
+        text = f"{text[:-1]} {text[-1]}"
+        return f"{text}B" if unit == "bytes" else f"{text} {unit}".strip()
+    return f"{text} {'B' if unit == 'bytes' else unit}".strip()
 
 
 def size(value: float, unit: str) -> str:
@@ -129,7 +146,7 @@ def size(value: float, unit: str) -> str:
         value: The amount as stored.
         unit: As the finding has it.
     """
-    return f"{number(abs(value) * scale(unit))} {effect_unit(unit)}".strip()
+    return _with(number(abs(value) * scale(unit)), effect_unit(unit))
 
 
 def state(value: float, unit: str) -> str:
@@ -142,7 +159,7 @@ def state(value: float, unit: str) -> str:
     if is_share(unit):
         return f"{value * 100:.1f} %".replace("-", "\N{MINUS SIGN}")
     places = decimals(value) + 1 if 0 < abs(value) < 100 else None
-    return f"{number(value, places=places)} {unit}".strip()
+    return _with(number(value, places=places), unit)
 
 
 def interval(low: float, high: float, unit: str) -> str:
@@ -154,9 +171,16 @@ def interval(low: float, high: float, unit: str) -> str:
         unit: As the finding has it.
     """
     a, b = low * scale(unit), high * scale(unit)
-    places = max(decimals(max(abs(a), abs(b))), decimals(b - a))
-    ends = f"{number(a, plus=True, places=places)} to {number(b, plus=True, places=places)}"
-    return f"{ends} {effect_unit(unit)}".strip()
+    places = max(decimals(max(abs(a), abs(b))), decimals(b - a) - 1)
+    ends = [number(end, plus=True, places=places) for end in (a, b)]
+    # An end just beside zero must not be rounded onto it: whether zero is inside is what the verdict hangs on.
+    ends = [number(e, plus=True) if text == "0" else text for e, text in zip((a, b), ends, strict=True)]
+    shown = effect_unit(unit)
+    if a == b:
+        return _with(ends[0], shown)
+    if any(end[-1].isalpha() for end in ends):
+        return f"{_with(ends[0], shown)} to {_with(ends[1], shown)}"
+    return f"{ends[0]} to {_with(ends[1], shown)}"
 
 
 def chance(p: float) -> str:
@@ -233,7 +257,7 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
         finding: Any finding.
     """
     unit = finding.unit
-    pairs = [("Question", finding.label), ("Before and after", before_after(finding))]
+    pairs = [("Question", finding.label), ("Control → model", before_after(finding, unit))]
     if finding.effect is not None:
         pairs.append(("Effect", signed(finding.effect, unit)))
     if finding.low is not None and finding.high is not None:
@@ -241,12 +265,10 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
     sizes = (
         ("Margin", finding.margin, "±{} counts as no change"),
         ("Noise floor", finding.floor, "±{} from retraining alone"),
-        ("Detectable", finding.detectable, "{} would be found 4 times in 5"),
+        ("Detectable", finding.detectable, "{}, found 4 times in 5"),
     )
     pairs += [(name, form.format(size(v, unit))) for name, v, form in sizes if v is not None]
     pairs += [("Control", finding.control), ("Sample", sample(finding))]
-    if finding.needed is not None:
-        pairs.append(("Needed", f"about {count(finding.needed)} examples to settle it"))
     if finding.adjusted_p is not None:
         pairs.append(("p, adjusted", chance(finding.adjusted_p)))
     pairs.append(("Validity", "; ".join(finding.validity) or "all checks passed"))
@@ -255,15 +277,16 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in pairs if value)
 
 
-def before_after(finding: Finding) -> str:
-    """Return ``97.1 % → 94.8 %``, or nothing where one of the two is missing.
+def before_after(finding: Finding, unit: str) -> str:
+    """Return the control's level and the model's, ``97.1 % → 94.8 %``, or nothing where one is missing.
 
     Args:
         finding: Any finding.
+        unit: The finding's unit, or nothing where the reader has it from a heading.
     """
     if finding.before is None or finding.after is None:
         return ""
-    return f"{state(finding.before, finding.unit)} → {state(finding.after, finding.unit)}"
+    return f"{state(finding.before, unit)} → {state(finding.after, unit)}"
 
 
 def sample(finding: Finding) -> str:

@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -23,9 +24,9 @@ from matplotlib.figure import Figure
 
 from whatelse.report import _words as words
 from whatelse.report._grid import Family, short_name
-from whatelse.report.findings import Finding
+from whatelse.report.findings import Candidate, Finding
 
-SLOT, LEFT, RIGHT, HEIGHT = 54, 46, 10, 236
+SLOT, LEFT, RIGHT, TOP, PLOT, LINE = 44, 40, 6, 8, 190, 14
 MARKS: Mapping[str, str] = {
     "improved": "^",
     "worsened": "v",
@@ -127,25 +128,33 @@ def effect_figure(
     """
     with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        drawn = [(n, a) for n, a in anchors.items() if within(a, scale)]
-        width = LEFT + RIGHT + SLOT * (len(drawn) + len(cells))
-        figure = Figure(figsize=(width / 72, HEIGHT / 72), facecolor="none")
-        FigureCanvasSVG(figure)
-        figure.patch.set_visible(False)
-        axes = figure.add_axes((LEFT / width, 40 / HEIGHT, 1 - (LEFT + RIGHT) / width, 1 - 52 / HEIGHT))
-        _frame(axes, scale, len(drawn), len(drawn) + len(cells))
+        drawn = {name: anchor for name, anchor in anchors.items() if within(anchor, scale)}
+        labels = [wrap(name, 8) for name in drawn] + [_below(candidate) for candidate in family.candidates]
+        figure, axes = _axes(len(labels), max(map(len, labels)))
+        _frame(axes, scale, len(drawn), len(labels))
         _bands(axes, cells, len(drawn))
-        for at, (_, anchor) in enumerate(drawn):
-            _point(axes, at, anchor, "control")
         _line(axes, cells, len(drawn))
-        labels = [tuple(n.split(" ", 1)) for n, _ in drawn]
-        for at, (candidate, cell) in enumerate(zip(family.candidates, cells, strict=True), len(drawn)):
-            labels.append((short_name(candidate), candidate.level))
+        for at, anchor in enumerate(drawn.values()):
+            _point(axes, at, anchor, "control")
+        for at, cell in enumerate(cells, len(drawn)):
             _mark(axes, at, cell)
         _labels(axes, labels, len(drawn))
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(out.getvalue(), name, *_told(family, cells, anchors))
+
+
+def _below(candidate: Candidate) -> list[str]:
+    return wrap(short_name(candidate), 8) + ([candidate.level] if candidate.level else [])
+
+
+def _axes(slots: int, lines: int) -> tuple[Figure, Axes]:
+    width, foot = LEFT + RIGHT + SLOT * slots, LINE * lines + 8
+    height = TOP + PLOT + foot
+    figure = Figure(figsize=(width / 72, height / 72))
+    FigureCanvasSVG(figure)
+    figure.patch.set_visible(False)
+    return figure, figure.add_axes((LEFT / width, foot / height, 1 - (LEFT + RIGHT) / width, PLOT / height))
 
 
 def _forward(values: np.ndarray, linear: float | None) -> np.ndarray:
@@ -174,7 +183,7 @@ def _frame(axes: Axes, scale: Scale, controls: int, slots: int) -> None:
     ticks = _ticks(scale)
     axes.set_yticks(ticks, labels=[_tick(tick) for tick in ticks])
     axes.yaxis.minorticks_off()
-    axes.tick_params(length=0, colors=_COLORS["soft"], labelsize=10)
+    axes.tick_params(length=0, colors=_COLORS["soft"], labelsize=10.5)
     axes.patch.set_visible(False)
     for tick in ticks:
         axes.axhline(tick, color=_COLORS["rule"], linewidth=0.6, zorder=0)
@@ -195,7 +204,7 @@ def _ticks(scale: Scale) -> list[float]:
     places: list[float] = []
     for value in wanted:
         place = float(_forward(np.array([value]), scale.linear)[0] - ends[0]) / float(ends[1] - ends[0])
-        if 0.01 <= place <= 0.99 and all(abs(place - other) > 0.11 for other in places):
+        if 0.08 <= place <= 0.92 and all(abs(place - other) > 0.11 for other in places):
             kept.append(value)
             places.append(place)
     return sorted(kept)
@@ -249,23 +258,23 @@ def _point(axes: Axes, at: int, finding: Finding, kind: str) -> None:
         marker=MARKS.get(kind, "o"),
         markersize=6 if kind == "control" else 8,
         markerfacecolor=_COLORS["surface"] if hollow else color,
-        markeredgecolor=color if hollow else _COLORS["surface"],
-        markeredgewidth=1.6 if hollow else 0.8,
+        markeredgecolor=color,
+        markeredgewidth=1.6 if hollow else 0,
         zorder=4,
     )
 
 
-def _labels(axes: Axes, labels: list[tuple[str, ...]], controls: int) -> None:
+def _labels(axes: Axes, labels: Sequence[Sequence[str]], controls: int) -> None:
     axes.set_xticks([])
     below = axes.get_xaxis_transform()
     for at, lines in enumerate(labels):
-        color = _COLORS["soft" if at < controls else "ink"]
         for line, text in enumerate(lines):
-            tone = _COLORS["soft"] if line else color
-            y = -0.03 - 0.075 * line
-            axes.text(at, y, text, transform=below, ha="center", va="top", fontsize=10, color=tone)
-    for height, edge, text in ((0.99, "top", "↑ better"), (0.01, "bottom", "↓ harm")):
-        axes.text(0.995, height, text, transform=axes.transAxes, ha="right", va=edge, fontsize=9, color=_COLORS["soft"])
+            tone = _COLORS["soft" if line or at < controls else "ink"]
+            y = -(5 + LINE * line) / PLOT
+            axes.text(at, y, text, transform=below, ha="center", va="top", fontsize=11, color=tone)
+    for height, edge, text in ((0.995, "top", "↑ better"), (0.005, "bottom", "↓ harm")):
+        place = axes.transAxes
+        axes.text(0.01, height, text, transform=place, ha="left", va=edge, fontsize=10, color=_COLORS["soft"])
 
 
 def _told(family: Family, cells: Sequence[Finding | None], anchors: Mapping[str, Finding]) -> tuple[str, str]:

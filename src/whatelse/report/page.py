@@ -77,7 +77,7 @@ def _models(findings: Findings) -> list[tuple[Candidate, list[tuple[str, str]]]]
             candidate,
             [
                 _cost(candidate.parameters, base.parameters if base else None, ""),
-                _cost(candidate.bytes, base.bytes if base else None, "B"),
+                _cost(candidate.bytes, base.bytes if base else None, "bytes"),
                 _cost(candidate.macs, base.macs if base else None, ""),
             ],
         )
@@ -88,9 +88,7 @@ def _models(findings: Findings) -> list[tuple[Candidate, list[tuple[str, str]]]]
 def _cost(value: int | None, base: int | None, unit: str) -> tuple[str, str]:
     if value is None:
         return "", ""
-    text = words.number(value) if unit or value >= 10_000 else words.count(value)
-    text = f"{text[:-1]} {text[-1]}{unit}" if text[-1].isalpha() else f"{text} {unit}".strip()
-    return text, f"{value / base:.0%}" if base and value != base else ""
+    return words.size(value, unit), f"{value / base:.0%}" if base and value != base else ""
 
 
 def _timing(timing: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ def midp(b: int, c: int) -> float:
         ValueError: A number is negative.
     """
     few, n = _fewer(b, c)
-    return float(2 * binom.cdf(few, n, 0.5) - binom.pmf(few, n, 0.5))
+    return min(1.0, float(2 * binom.cdf(few, n, 0.5) - binom.pmf(few, n, 0.5)))
 
 
 def exact(b: int, c: int) -> float:

@@ -54,10 +54,10 @@ def effect(
 
     With one seed the interval is the percentile bootstrap over examples. With S > 1 seeds it is that of the mean over
     seeds without the part that seeds do not share, plus a Student t with S - 1 degrees of freedom over seeds
-    (docs/decisions/0003-crossed-seeds.md). The standard error with S > 1 is
-    half the 95 % interval over 1.96, so that it counts how few the seeds are. Where no example changed, the interval is
-    that of an event never seen in n examples (the rule of three), not a point. All numbers are NaN where values are
-    NaN, where the summary is undefined, or where more than 5 % of its resamples are.
+    (docs/decisions/0003-crossed-seeds.md). The standard error with S > 1 is half the 95 % interval over 1.96, so that
+    it counts how few the seeds are. Where no example changed, the interval is that of an event never seen in n examples
+    (the rule of three), not a point. The interval is NaN where values are NaN, where the summary is undefined, or where
+    more than 5 % of its resamples are.
 
     Args:
         before: The control's values, for each seed ``(N,)`` or ``(N, k)``.
@@ -73,10 +73,12 @@ def effect(
         ValueError: Numbers of seeds or of examples differ, or are 0, or resamples or clusters do not fit them.
     """
     pairs = _paired(before, after, resamples)
+    if any(np.isnan(values).any() for pair in pairs for values in pair):
+        return _nothing(math.nan, math.nan)
     sample = _Sample(pairs, np.ones(len(pairs[0][0])), summarise, clusters)
     points = sample.both(sample.often[None])[0]
-    if any(np.isnan(values).any() for pair in pairs for values in pair) or not np.isfinite(points).all():
-        return _nothing(points)
+    if not np.isfinite(points).all():
+        return _nothing(*points.mean(0))
     each = points[:, 1] - points[:, 0]
     offsets = np.zeros(draws)
     if not exact:
@@ -85,7 +87,7 @@ def effect(
         drawn = sample.drawn(draws, rng, resamples)
         defined = ~np.isnan(drawn).any(1)
         if defined.mean() < 1 - _UNDEFINED:
-            return _nothing(points)
+            return _nothing(*points.mean(0))
         drawn = drawn[defined]
         offsets = _shared(drawn) if len(each) > 1 else drawn[:, 0] - each[0]
     if len(each) > 1:
@@ -155,7 +157,7 @@ class _Sample:
                 counts = rng.multinomial(n, self.often / n, some.stop - some.start)
             else:
                 counts = resample.counts(n, some.stop - some.start, rng, self.clusters)
-            out[some] = self.effects(counts.astype(np.float64))
+            out[some] = self.effects(counts.astype(np.float64, copy=False))
         return out
 
     def unseen(self, draws: int) -> np.ndarray:
@@ -201,7 +203,8 @@ def _shared(drawn: np.ndarray) -> np.ndarray:
     # The interaction of examples and seeds is in the variance over seeds already.
     alone = np.mean((drawn - together[:, None]).var(0, ddof=1)) / (seeds - 1)
     common = together.var(ddof=1)
-    return offsets * math.sqrt(max(0.0, 1 - alone / common)) if common > 0 else offsets
+    shared = max(0.0, 1 - alone / common) if common > 0 else 0.0
+    return np.asarray(offsets * math.sqrt(shared))
 
 
 def _of(points: np.ndarray, offsets: np.ndarray) -> Effect:
@@ -217,7 +220,6 @@ def _of(points: np.ndarray, offsets: np.ndarray) -> Effect:
     return Effect(*map(float, (before, after, shift, low, high, low90, high90, p, se)))
 
 
-def _nothing(points: np.ndarray) -> Effect:
+def _nothing(before: float, after: float) -> Effect:
     nan = math.nan
-    before, after = points.mean(0)
     return Effect(float(before), float(after), nan, nan, nan, nan, nan, nan, nan)

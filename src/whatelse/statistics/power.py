@@ -52,10 +52,9 @@ def needed(effect: float, low: float, high: float, margin: float, n: int) -> int
         return None
     se = max(high - effect, effect - low) / float(norm.ppf(0.975))
     away, inside = abs(effect), margin - abs(effect)
-    both = norm.ppf((1 + _POWER) / 2) if away == 0 else norm.ppf(_POWER)
     sizes = [
         n * ((norm.ppf(quantile) + extra) * se / distance) ** 2
-        for quantile, extra, distance in ((0.975, norm.ppf(_POWER), away), (0.95, both, inside))
+        for quantile, extra, distance in ((0.975, norm.ppf(_POWER), away), (0.95, norm.ppf((1 + _POWER) / 2), inside))
         if distance > 0
     ]
     best = float(min(sizes, default=math.inf))

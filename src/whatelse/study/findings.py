@@ -24,6 +24,7 @@ from whatelse.study.store import Store
 from whatelse.task import Task
 
 SCHEMA = 1
+COSTS = ("parameters", "bytes", "macs")
 Finding = dict[str, Any]
 
 
@@ -63,7 +64,7 @@ def assemble(
         "seeds": study.seeds,
         "tasks": [_task(study, name, task) for name, task in tasks.items()],
         "rows": [_row(study, row.name) for row in study.rows],
-        "candidates": list(_candidates(study, plan, store)),
+        "candidates": list(_candidates(study, plan, store, _costs(found))),
         "findings": found,
         "claims": [claims.judge(c, study, found) for c in study.claims],
         "exhibits": list(exhibits),
@@ -90,6 +91,7 @@ def _findings(study: Study, plan: Plan, store: Store) -> list[Finding]:
 def _of_measurement(study: Study, m: Measurement, effects: Effects, records: list[Finding]) -> Iterator[Finding]:
     item, card = registry.load("behaviours", m.item), registry.card("behaviours", m.item)
     leading = dict(reversed(pairs(study, m)))
+    scratches = {scratch_of(c) for c in study.candidates if c.scratch}
     retrained = [r for r in records if r["candidate"] == "twin" and not r["why"]]
     floor = _floor(retrained[0]["per_seed"], "compare" in vars(item)) if retrained and item.OVER != "layer" else None
     for record in records:
@@ -112,6 +114,8 @@ def _of_measurement(study: Study, m: Measurement, effects: Effects, records: lis
             and leading.get(record["candidate"]) == record["control"],
             "validity": [*record["doubts"], *record["notes"]],
             **record,
+            "against": record["control"],
+            "control": "scratch" if record["control"] in scratches else record["control"],
         }
 
 
@@ -138,9 +142,13 @@ def _decide(finding: Finding) -> None:
         finding |= {**empty, "per_seed": [], "verdict": "failed" if failed else "not measurable"}
         return
     effect = Effect(**{name: finding[name] for name in Effect._fields})
-    adjusted: float = finding.setdefault("adjusted_p", finding["p"])
+    finding.setdefault("adjusted_p", finding["p"])
     finding["verdict"] = verdicts.decide(
-        effect, margin=finding["margin"], better=finding["better"], adjusted_p=adjusted, distrust=finding["doubts"]
+        effect,
+        margin=finding["margin"],
+        better=finding["better"],
+        adjusted_p=finding["adjusted_p"],
+        distrust=finding["doubts"],
     )
     exact = finding["over"] == "layer"
     finding["detectable"] = None if exact else power.detectable(effect.se)
@@ -169,13 +177,24 @@ def _row(study: Study, name: str) -> Finding:
     row = next(r for r in study.rows if r.name == name)
     lead = next((m for m in study.measurements if m.row == name and m.primary), None)
     if lead is None:
-        return {**asdict(row), "behaviour": "", "label": "", "task": "", "unit": "", "better": "", "margin": None}
+        return {**asdict(row), **dict.fromkeys(("behaviour", "label", "task", "unit", "better", "margin"))}
     item = registry.load("behaviours", lead.item)
     measured = {"behaviour": lead.item, "label": lead.label, "task": lead.tasks[0], "margin": lead.margin}
     return {**asdict(row), **measured, "unit": item.UNIT, "better": item.BETTER}
 
 
-def _candidates(study: Study, plan: Plan, store: Store) -> Iterator[Finding]:
+def _costs(found: list[Finding]) -> dict[str, Finding]:
+    """Return what every model costs, from the exact measurements, each under its item's own name."""
+    costs: dict[str, Finding] = {}
+    for finding in found:
+        name = finding["behaviour"].rpartition(".")[2]
+        if name in COSTS and finding["after"] is not None:
+            costs.setdefault(finding["candidate"], {})[name] = round(finding["after"])
+            costs.setdefault(finding["against"], {})[name] = round(finding["before"])
+    return costs
+
+
+def _candidates(study: Study, plan: Plan, store: Store, costs: dict[str, Finding]) -> Iterator[Finding]:
     first = next(iter(study.tasks))
     jobs = {j.subject: j for j in plan.jobs if j.task == first and j.shadow is None and j.seed == study.seeds[0]}
     specs = {c.name: c for c in study.candidates}
@@ -191,8 +210,9 @@ def _candidates(study: Study, plan: Plan, store: Store) -> Iterator[Finding]:
             "knob": knob[1],
             "knob_name": knob[0],
             "recipe": write(tuple(link.step for link in job.chain if link.step is not None)),
-            "role": "candidate" if name in specs else "baseline" if name == "baseline" else "control",
-            **_size(job, store),
+            "role": "candidate" if name in specs else "control",
+            **dict.fromkeys(COSTS) | costs.get(name, {}),
+            "left_alone": _left_alone(job, store),
         }
 
 
@@ -204,19 +224,11 @@ def _knob(steps: Sequence[Any]) -> tuple[str, float | None]:
     return "", None
 
 
-def _size(job: Job, store: Store) -> Finding:
-    if not store.has("models", job.chain[-1].key):
-        return {"parameters": None, "bytes": None, "macs": None, "left_alone": []}
-    tensors, _ = store.load("models", job.chain[-1].key)
-    # Biases have one dimension and are no layer that a method could treat.
-    steps = [link for link in job.chain[1:] if link.step is not None and not link.step.name.startswith("train.")]
-    left = [name for link in steps for name in store.load("models", link.key)[1]["left"]]
-    return {
-        "parameters": None,
-        "bytes": sum(t.numel() * t.element_size() for t in tensors.values()),
-        "macs": None,
-        "left_alone": left,
-    }
+def _left_alone(job: Job, store: Store) -> list[str]:
+    """Return the layers that the steps of a recipe did not touch, training aside."""
+    steps = [link for link in job.chain if link.step is not None and not link.step.name.startswith("train.")]
+    made = [link.key for link in steps if store.has("models", link.key)]
+    return [name for key in made for name in store.load("models", key)[1]["left"]]
 
 
 def _failed(plan: Plan, store: Store) -> list[Finding]:

@@ -92,7 +92,7 @@ def run(
         _drain(place, _waiting([*jobs, *effects]), study, store, progress, show)
     except BrokenExecutor as error:
         raise StudyError(
-            "a worker process died, perhaps for want of memory; finished cells are kept: run again, with fewer --workers"
+            "a worker process died, perhaps for want of memory; finished cells are kept: run again with fewer --workers"
         ) from error
     except BaseException:
         place.executor.shutdown(wait=False, cancel_futures=True)

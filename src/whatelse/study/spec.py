@@ -13,7 +13,7 @@ from whatelse import recipe, registry, settings
 from whatelse.errors import StudyError, WhatElseError, nearest
 
 S = TypeVar("S")
-CONTROLS = ("placebo", "twin", "scratch", "random", "regularized")
+CONTROLS = ("placebo", "twin", "scratch", "random", "weight decay")
 DIRECTIONS = ("worse", "better", "not worse", "not better")
 
 
@@ -126,7 +126,7 @@ class Study:
         seeds: One baseline each.
         net: The untrained network.
         tasks: By name.
-        controls: Recipes of `CONTROLS`. Placebo, random and regularized start from the baseline, the twin from a
+        controls: Recipes of `CONTROLS`. Placebo, random and weight decay start from the baseline, the twin from a
             baseline of another seed, scratch from each candidate that asks for it.
         candidates: In the order of the table's columns.
         rows: In the order of the table.

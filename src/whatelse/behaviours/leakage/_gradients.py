@@ -42,6 +42,7 @@ class Shared:
             names: Which tensors; all if none is named.
         """
         chosen = {name: self.tensors[name] for name in names or self.tensors}
+        masks = {name: kept for name, kept in self.kept.items() if not bool(kept.all())}
 
         def loss(tensors: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
             logits = torch.func.functional_call(self.model, tensors, (inputs,))
@@ -49,7 +50,7 @@ class Shared:
 
         def gradient(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
             found = torch.func.grad(loss)(chosen, inputs, labels)
-            return {name: found[name] * self.kept[name] for name in chosen}
+            return {name: g * masks[name] if name in masks else g for name, g in found.items()}
 
         return gradient
 
@@ -83,7 +84,9 @@ def leaves(model: nn.Module) -> dict[str, nn.Module]:
     Args:
         model: Any module.
     """
-    rounding = {f"{name}.round_input".lstrip(".") for name, part in model.named_modules() if isinstance(part, Quantized)}
+    rounding = {
+        f"{name}.round_input".lstrip(".") for name, part in model.named_modules() if isinstance(part, Quantized)
+    }
     return {
         name: part
         for name, part in model.named_modules()

@@ -119,7 +119,9 @@ def _climbed(evidence: Evidence, inputs: Tensor, labels: Tensor, noise: Tensor, 
     for k in range(1, budget.steps + 1):
         far = (now.at + step * now.slope.sign()).clamp(low, high)
         share = 1.0 if k == 1 else _MOMENTUM
-        ahead = _look(evidence, (now.at + share * (far - now.at) + (1 - share) * (now.at - last.at)).clamp(low, high), labels)
+        ahead = _look(
+            evidence, (now.at + share * (far - now.at) + (1 - share) * (now.at - last.at)).clamp(low, high), labels
+        )
         risen = risen + (ahead.loss > now.loss)
         last, now = now, ahead
         top = now.where(now.loss > top.loss, top)

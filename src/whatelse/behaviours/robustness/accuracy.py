@@ -84,7 +84,9 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     _check_budgets(candidate, right, rng)
     robust = own.clone()
     robust[rows] = ~torch.stack(list(others.values())).any(0)
-    candidate.note(f"under its own gradients alone {float(own.float().mean()):.3f}, under all attacks {float(robust.float().mean()):.3f}, unattacked {float(right.float().mean()):.3f}")
+    candidate.note(
+        f"under its own gradients alone {float(own.float().mean()):.3f}, under all attacks {float(robust.float().mean()):.3f}, unattacked {float(right.float().mean()):.3f}"
+    )
     return robust.float()
 
 

@@ -1,0 +1,104 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from statsmodels.stats.power import normal_power
+
+from whatelse.statistics import power
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(("level", "wanted"), [(0.05, 0.8), (0.05, 0.9), (0.01, 0.8)])
+def test_the_detectable_effect_is_found_with_that_power(level, wanted):
+    effect = power.detectable(0.02, level=level, power=wanted)
+    # statsmodels, for one sample of 1 with standard deviation .02; the far tail adds less than 1e-4.
+    assert normal_power(effect / 0.02, 1, level, sigma=1.0) == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.known_answer
+def test_the_detectable_effect_by_hand():
+    assert power.detectable(1.0) == pytest.approx(1.959964 + 0.841621, abs=1e-6)
+    assert power.detectable(0.0) == 0
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(
+    ("discordance", "margin", "n"),
+    [
+        (0.01, 0.01, 1083),
+        (0.02, 0.01, 2165),
+        (0.05, 0.01, 5412),
+        (0.10, 0.01, 10_823),
+        (0.01, 0.005, 4 * 1083),
+        (0.10, 0.02, 10_823 / 4),
+    ],
+)
+def test_sizes_for_equivalence_are_those_of_the_table(discordance, margin, n):
+    # The table's other margins are multiples of its rounded numbers.
+    assert power.equivalence_n(discordance, margin, 0.9) == pytest.approx(n, abs=0 if margin == 0.01 else 4)
+
+
+@pytest.mark.known_answer
+def test_sizes_for_equivalence_give_the_power():
+    """By simulation, 20,000 samples: standard error .002; the normal approximation is good to about .01."""
+    n = power.equivalence_n(0.05, 0.02, 0.9)
+    rng = np.random.default_rng(0)
+    up, down, _ = rng.multinomial(n, [0.025, 0.025, 0.95], 20_000).T
+    mean = (up - down) / n
+    se = np.sqrt((up + down) / n - mean**2) / math.sqrt(n)
+    assert (np.abs(mean) + norm.ppf(0.95) * se < 0.02).mean() == pytest.approx(0.9, abs=0.02)
+
+
+@pytest.mark.known_answer
+def test_needed_by_hand():
+    # The standard error is 1. To find 2: n (1.960 + .842)^2 / 4. To show 0 within 2: n (1.645 + 1.282)^2 / 4.
+    assert power.needed(2.0, 2 - 1.959964, 2 + 1.959964, 0.0, 1000) == math.ceil(1000 * (2.8015852 / 2) ** 2)
+    assert power.needed(0.0, -1.959964, 1.959964, 2.0, 1000) == math.ceil(1000 * (2.9264053 / 2) ** 2)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(("truth", "margin"), [(0.5, 0.2), (0.1, 1.0), (0.0, 1.0), (0.6, 1.0)])
+def test_with_so_many_examples_the_question_is_settled(truth, margin):
+    """Had the estimate been the truth: by simulation, 20,000 studies, standard error .003."""
+    n, half = 100, 1.0
+    need = power.needed(truth, truth - half, truth + half, margin, n)
+    se = half / norm.ppf(0.975) * math.sqrt(n / need)
+    seen = np.random.default_rng(0).normal(truth, se, 20_000)
+    different = np.abs(seen) > norm.ppf(0.975) * se
+    same = np.abs(seen) + norm.ppf(0.95) * se < margin
+    assert (different | same).mean() > 0.79
+    se *= math.sqrt(2)
+    seen = np.random.default_rng(0).normal(truth, se, 20_000)
+    alone = max((np.abs(seen) > norm.ppf(0.975) * se).mean(), (np.abs(seen) + norm.ppf(0.95) * se < margin).mean())
+    assert alone < 0.7, "half as many are not enough"
+
+
+def test_the_longer_arm_counts_and_more_than_n_are_needed():
+    assert power.needed(0.5, 0.4, 1.5, 0.0, 100) == power.needed(0.5, -0.5, 0.6, 0.0, 100)
+    assert power.needed(5.0, 4.9, 5.1, 1.0, 100) == 101
+
+
+@pytest.mark.parametrize(
+    ("effect", "low", "high", "margin"),
+    [(0.0, -1.0, 1.0, 0.0), (math.nan, -1.0, 1.0, 1.0), (1e-9, -1.0, 1.0, 0.0), (0.1, -math.inf, 1.0, 1.0)],
+)
+def test_where_no_number_can_settle_it_there_is_none(effect, low, high, margin):
+    assert power.needed(effect, low, high, margin, 100) is None
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: power.detectable(-1.0), "se=-1.0"),
+        (lambda: power.detectable(1.0, level=0.9), "level=0.9"),
+        (lambda: power.needed(0.0, -1.0, 1.0, -0.5, 10), "margin=-0.5"),
+        (lambda: power.needed(0.0, 1.0, -1.0, 0.5, 10), "low=1.0, high=-1.0"),
+        (lambda: power.equivalence_n(0.0, 0.1), "discordance=0.0"),
+        (lambda: power.equivalence_n(0.1, 0.0), "margin=0.0"),
+        (lambda: power.equivalence_n(0.1, 0.1, 1.0), "power=1.0"),
+    ],
+)
+def test_bad_input_is_named(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()

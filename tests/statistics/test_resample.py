@@ -1,0 +1,72 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from whatelse.statistics import resample
+
+
+@pytest.mark.known_answer
+def test_counts_are_multinomial():
+    n, draws = 20, 40_000
+    counts = resample.counts(n, draws, np.random.default_rng(0)).astype(np.float64)
+    assert counts.shape == (draws, n)
+    assert (counts.sum(1) == n).all()
+    # Mean 1, variance 1 - 1/n, covariance -1/n. Their standard errors are at most 1.4 / sqrt(draws) = .007.
+    assert counts.mean(0) == pytest.approx(np.ones(n), abs=0.03)
+    assert np.cov(counts.T) == pytest.approx(np.eye(n) - 1 / n, abs=0.035)
+
+
+def test_counts_are_of_single_precision_and_repeat_with_the_generator():
+    one, two, other = (resample.counts(30, 5, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert one.dtype == np.float32
+    assert (one == two).all()
+    assert (one != other).any()
+
+
+@pytest.mark.known_answer
+def test_clusters_are_drawn_whole():
+    clusters = np.array(["b", "a", "b", "c", "b"])
+    counts = resample.counts(5, 20_000, np.random.default_rng(0), clusters)
+    assert (counts[:, 0] == counts[:, 2]).all()
+    assert (counts[:, 0] == counts[:, 4]).all()
+    assert (counts[:, [0, 1, 3]].sum(1) == 3).all()
+    # The variance of a count of 3 clusters is 2/3; without clusters it would be 4/5. Standard error .01.
+    assert counts.var(0) == pytest.approx(np.full(5, 2 / 3), abs=0.04)
+
+
+@pytest.mark.known_answer
+def test_the_jackknife_leaves_out_one_unit():
+    assert np.concatenate(list(resample.left_out(3))).tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    whole = np.concatenate(list(resample.left_out(3, np.array([7, 4, 7]))))
+    assert whole.tolist() == [[1, 0, 1], [0, 1, 0]]
+
+
+def test_blocks_cover_all_rows_once(monkeypatch):
+    monkeypatch.setattr(resample, "BLOCK", 10)
+    cut = list(resample.blocks(7, 4))
+    assert [i for s in cut for i in range(7)[s]] == list(range(7))
+    assert all((s.stop - s.start) * 4 <= 10 for s in cut)
+    assert list(resample.blocks(2, 99)) == [slice(0, 1), slice(1, 2)]
+
+
+def test_memory_beyond_the_answer_is_bounded():
+    tracemalloc.start()
+    counts = resample.counts(10_000, 1_000, np.random.default_rng(0))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Three arrays of 8 bytes for one block; 10 MB for the rest. All indices at once would take 80 MB.
+    assert most < counts.nbytes + 3 * 8 * resample.BLOCK + 1e7
+
+
+@pytest.mark.parametrize(
+    ("n", "draws", "clusters", "said"),
+    [
+        (0, 5, None, "n=0; at least 1"),
+        (5, 0, None, "draws=0"),
+        (5, 5, np.zeros(4), r"clusters have the shape \(4,\); \(5,\) is needed"),
+    ],
+)
+def test_bad_input_is_named(n, draws, clusters, said):
+    with pytest.raises(ValueError, match=said):
+        resample.counts(n, draws, np.random.default_rng(0), clusters)

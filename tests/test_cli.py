@@ -1,0 +1,143 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from whatelse import registry
+
+SMALL = (Path(__file__).parent / "study" / "conftest.py").read_text("utf-8").split('"""')[3]
+
+
+def whatelse(*args, cwd):
+    call = [sys.executable, "-c", "from whatelse.cli import main; main()", *args]
+    return subprocess.run(call, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
+
+
+def refused(run, *words):
+    assert run.returncode == 3, run.stdout + run.stderr
+    assert run.stderr.count("\n") == 1, run.stderr
+    assert run.stderr.startswith("whatelse: ")
+    for word in words:
+        assert word in run.stderr
+    return True
+
+
+def test_the_listing_names_every_item(tmp_path):
+    found = json.loads(whatelse("list", "--json", cwd=tmp_path).stdout)
+    assert [c["name"] for c in found["methods"]] == list(registry.names("methods"))
+    assert [c["name"] for c in found["behaviours"]] == list(registry.names("behaviours"))
+    accuracy = next(c for c in found["behaviours"] if c["name"] == "generalization.accuracy")
+    assert accuracy["needs"] == ["predicts"]
+    only = whatelse("list", "methods", cwd=tmp_path)
+    assert "prune.magnitude" in only.stdout
+    assert "generalization" not in only.stdout
+
+
+def test_help_is_worth_reading(tmp_path):
+    run = whatelse("--help", cwd=tmp_path)
+    assert run.returncode == 0
+    assert "What else changed?" in run.stdout
+    for command in ("list", "table", "study", "report"):
+        assert command in run.stdout
+        assert whatelse(command, "--help", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("lst",), ("No such command", "list")),
+        (("list", "methds"), ("no such kind", "methods")),
+        (("study", "none.toml"), ("none.toml", "No such file")),
+        (("study",), ("Missing argument",)),
+        (("table", "--workers", "many"), ("--workers",)),
+        (("report", "none.json"), ("none.json",)),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_exit_code_3(args, words, tmp_path):
+    assert refused(whatelse(*args, cwd=tmp_path), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("prune.magnitude", "prune.magnitud", ("small.toml", "candidates[0]", "did you mean prune.magnitude")),
+        ("sparsity=0.9", "sparsity=9", ("sparsity=9", "[0.0, 1.0]")),
+        ("generalization.accuracy", "generalisation.accuracy", ("did you mean generalization.accuracy",)),
+        ("title = ", "titel = ", ("no key 'titel'", "did you mean title")),
+    ],
+)
+def test_a_wrong_study_is_refused_before_any_work(old, new, words, tmp_path):
+    (tmp_path / "small.toml").write_text(SMALL.replace(old, new, 1))
+    assert refused(whatelse("study", "small.toml", cwd=tmp_path), *words)
+    assert [p.name for p in tmp_path.iterdir()] == ["small.toml"]
+
+
+def test_the_study_of_the_table_is_given_away(tmp_path):
+    assert whatelse("table", "--copy", "mine.toml", cwd=tmp_path).returncode == 0
+    shipped = resources.files("whatelse.study").joinpath("table1.toml").read_text("utf-8")
+    assert (tmp_path / "mine.toml").read_text("utf-8") == shipped
+
+
+@pytest.mark.slow
+def test_a_study_is_run_interrupted_resumed_and_reported(tmp_path):
+    (tmp_path / "small.toml").write_text(SMALL)
+    call = [sys.executable, "-c", "from whatelse.cli import main; main()", "study", "small.toml"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen(
+        call,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    values = tmp_path / "whatelse-results" / "values"
+    for _ in range(600):
+        if values.exists() and any(values.iterdir()):
+            break
+        time.sleep(0.1)
+    os.killpg(running.pid, signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, out + err
+    assert "Traceback" not in err
+    assert "run the same command again to go on" in err
+    kept = {p.name for p in values.iterdir()}
+    assert kept
+    assert not (tmp_path / "small.json").exists()
+
+    second = whatelse("study", "small.toml", cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert kept <= {p.name for p in values.iterdir()}
+    assert "half" in second.stdout
+    found = json.loads((tmp_path / "small.json").read_text("utf-8"))
+    assert found["schema"] == 1
+    assert (tmp_path / "small.html").read_text("utf-8").startswith("<!doctype html>")
+
+    started = time.perf_counter()
+    third = whatelse("study", "small.toml", "--json", "-", "--quiet", cwd=tmp_path)
+    assert time.perf_counter() - started < 60, "nothing is trained again"
+    again = json.loads(third.stdout)
+    assert third.stderr == ""
+    assert {**again, "created": ""} == {**found, "created": ""}
+
+    report = whatelse("report", "small.json", "--html", "a.html", "--markdown", "a.md", "--card", "c.md", cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
+    assert all((tmp_path / name).read_text("utf-8") for name in ("a.html", "a.md", "c.md"))
+    assert refused(whatelse("report", "small.toml", cwd=tmp_path), "small.toml")
+    assert refused(whatelse("report", "small.json", "--html", "no/where.html", cwd=tmp_path), "no/where.html")
+
+
+@pytest.mark.slow
+def test_results_that_cannot_be_written_are_said_in_one_line(tmp_path):
+    (tmp_path / "small.toml").write_text(SMALL)
+    (tmp_path / "whatelse-results").write_text("in the way")
+    run = whatelse("study", "small.toml", "--quiet", cwd=tmp_path)
+    assert refused(run, "cannot write", "whatelse-results", "finished cells are kept")
