@@ -12,6 +12,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from whatelse.report.findings import Findings, parse
+from whatelse.report.page import render
 
 FT = "train.finetune(epochs=2)"
 # family, short name, level, knob, knob's name, recipe, share of parameters kept, damage done (0 to 1)
@@ -307,9 +308,15 @@ def make(seed: int = 0) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _made() -> str:
     return json.dumps(make())
+
+
+@pytest.fixture(scope="package")
+def rendered(_made: str) -> str:
+    """The page of the unchanged document."""
+    return render(parse(json.loads(_made)))
 
 
 @pytest.fixture

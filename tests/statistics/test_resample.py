@@ -26,11 +26,11 @@ def test_counts_are_of_single_precision_and_repeat_with_the_generator():
 
 @pytest.mark.known_answer
 def test_clusters_are_drawn_whole():
-    clusters = np.array(["b", "a", "b", "c", "b"])
+    clusters = np.array(["b", "b", "a", "b", "c"])
     counts = resample.counts(5, 20_000, np.random.default_rng(0), clusters)
-    assert (counts[:, 0] == counts[:, 2]).all()
-    assert (counts[:, 0] == counts[:, 4]).all()
-    assert (counts[:, [0, 1, 3]].sum(1) == 3).all()
+    assert (counts[:, 0] == counts[:, 1]).all()
+    assert (counts[:, 0] == counts[:, 3]).all()
+    assert (counts[:, [0, 2, 4]].sum(1) == 3).all()
     # The variance of a count of 3 clusters is 2/3; without clusters it would be 4/5. Standard error .01.
     assert counts.var(0) == pytest.approx(np.full(5, 2 / 3), abs=0.04)
 

@@ -19,7 +19,7 @@ CONTROL_MEANING: Mapping[str, str] = {
     "placebo": "the baseline given the same extra training, but not made smaller",
     "twin": "the same training with another random seed",
     "scratch": "the small architecture trained from scratch, without the larger model's help",
-    "random": "a network that was never trained: the most damage there can be",
+    "random": "a network that was never trained: what a model that knows nothing does",
     "weight decay": "the baseline trained with weight decay, a plain remedy against overfitting",
     "zero": "no change at all",
 }

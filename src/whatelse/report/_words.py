@@ -271,7 +271,8 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
     pairs += [("Control", finding.control), ("Sample", sample(finding))]
     if finding.adjusted_p is not None:
         pairs.append(("p, adjusted", chance(finding.adjusted_p)))
-    pairs.append(("Validity", "; ".join(finding.validity) or "all checks passed"))
+    passed = "all checks passed" if finding.effect is not None else ""
+    pairs.append(("Validity", "; ".join(finding.validity) or passed))
     if finding.why:
         pairs.append(("Note", finding.why))
     return tuple((name, value) for name, value in pairs if value)

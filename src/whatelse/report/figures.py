@@ -255,6 +255,7 @@ def _point(axes: Axes, at: int, finding: Finding, kind: str) -> None:
     axes.plot(
         [at],
         [(finding.effect or 0.0) * unit],
+        color=color,
         marker=MARKS.get(kind, "o"),
         markersize=6 if kind == "control" else 8,
         markerfacecolor=_COLORS["surface"] if hollow else color,

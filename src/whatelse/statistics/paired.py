@@ -79,12 +79,34 @@ def effect(
     points = sample.both(sample.often[None])[0]
     if not np.isfinite(points).all():
         return _nothing(*points.mean(0))
+    if exact:
+        return judged(points, None, sample.unseen, rng, draws)
+    if clusters is None and resamples is None:
+        sample = sample.collapsed(rng)
+    return judged(points, sample.drawn(draws, rng, resamples), sample.unseen, rng, draws)
+
+
+def judged(
+    points: np.ndarray,
+    drawn: np.ndarray | None,
+    unseen: Callable[[int], np.ndarray],
+    rng: np.random.Generator,
+    draws: int,
+) -> Effect:
+    """Return the effect, its intervals, p value and standard error from what was drawn already.
+
+    Args:
+        points: Summaries of control and candidate for every seed, ``(S, 2)``.
+        drawn: Effect of every seed in every resample, ``(draws, S)``; None where only seeds vary.
+        unseen: Gives the offsets of a sample in which nothing varies, ``(draws,)``.
+        rng: Where the random numbers come from.
+        draws: Number of draws where only seeds vary.
+    """
+    if not np.isfinite(points).all():
+        return _nothing(*points.mean(0))
     each = points[:, 1] - points[:, 0]
     offsets = np.zeros(draws)
-    if not exact:
-        if clusters is None and resamples is None:
-            sample = sample.collapsed(rng)
-        drawn = sample.drawn(draws, rng, resamples)
+    if drawn is not None:
         defined = ~np.isnan(drawn).any(1)
         if defined.mean() < 1 - _UNDEFINED:
             return _nothing(*points.mean(0))
@@ -93,8 +115,8 @@ def effect(
     if len(each) > 1:
         spread = math.sqrt(each.var(ddof=1) / len(each))
         offsets += rng.standard_t(len(each) - 1, len(offsets)) * spread
-    if not exact and np.ptp(offsets) <= 1e-9 * np.abs(points).max():
-        offsets = sample.unseen(len(offsets))
+    if drawn is not None and np.ptp(offsets) <= 1e-9 * np.abs(points).max():
+        offsets = unseen(len(offsets))
     return _of(points, offsets)
 
 
@@ -168,15 +190,26 @@ class _Sample:
         values are the same.
         """
         sides = np.concatenate([self.both(counts) for counts in self._left_out()])
-        widest = float(np.ptp(sides, axis=0).max())
         units = int(self.often.sum()) if self.clusters is None else len(sides)
-        far = -np.log((np.arange(draws // 2) + 0.5) / draws) * (widest if widest > 0 else 1 / units)
-        return np.concatenate([-far, np.zeros(draws % 2), far])
+        return spread_of_unseen(sides, units, draws)
 
     def _left_out(self) -> Iterator[np.ndarray]:
         if np.any(self.often > 1):
             return iter([self.often - np.eye(len(self.often))])
         return resample.left_out(len(self.often), self.clusters)
+
+
+def spread_of_unseen(left: np.ndarray, units: int, draws: int) -> np.ndarray:
+    """Return what an event that units did not show could still move, as offsets ``(draws,)``.
+
+    Args:
+        left: Summaries with one unit left out, ``(units, ...)``.
+        units: Number of units that were looked at.
+        draws: Number of offsets.
+    """
+    widest = float(np.ptp(left, axis=0).max())
+    far = -np.log((np.arange(draws // 2) + 0.5) / draws) * (widest if widest > 0 else 1 / units)
+    return np.concatenate([-far, np.zeros(draws % 2), far])
 
 
 def _paired(before: Sequence[np.ndarray], after: Sequence[np.ndarray], resamples: np.ndarray | None) -> Pairs:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from whatelse import recipe, registry, settings, subject
 from whatelse.errors import NotMeasurableError, StoreError
 from whatelse.evidence import Evidence, References
-from whatelse.statistics import paired, resample
+from whatelse.statistics import resample, sides
 from whatelse.study.plan import Cell, Effects, Job, Link
 from whatelse.study.spec import Study, parse
 from whatelse.study.store import KeptEvidence, Store
@@ -114,25 +114,22 @@ def analyze(effects: Effects, store: Store) -> Report:
     seen = {name: _Seen(keys, store) for name, keys in effects.cells}
     units = max((len(s.values[0]) for s in seen.values() if s.values), default=0)
     rng = np.random.default_rng(_number((effects.label, effects.task)))
-    exact = item.OVER == "layer"
-    drawn = None if exact or not units else resample.counts(units, effects.draws, rng)
+    # Parameters and bytes are no sample: only seeds vary.
+    drawn = None if item.OVER == "layer" or not units else resample.counts(units, effects.draws, rng)
+    made = {name: sides.side(s.values, item.summarise, drawn) for name, s in seen.items() if not s.why}
     found = []
     for name, against in effects.pairs:
-        if name not in seen:
+        if name not in seen or (against != "zero" and against not in seen):
             continue
-        after, before = seen[name], seen.get(against)
+        after = seen[name]
         record = {"candidate": name, "control": against, "n": units, "notes": after.notes, "doubts": after.doubts}
-        why = after.why or (before.why if before is not None else "")
+        why = after.why or ("" if against == "zero" else seen[against].why)
         if why:
             found.append({**record, "why": why})
             continue
-        values = [np.zeros_like(v) for v in after.values] if before is None else before.values
-        effect = paired.effect(
-            values, after.values, item.summarise, rng, draws=effects.draws, exact=exact, resamples=drawn
-        )
-        each = [
-            _point(a, item.summarise) - _point(b, item.summarise) for a, b in zip(after.values, values, strict=True)
-        ]
+        old = sides.zero(made[name]) if against == "zero" else made[against]
+        effect = sides.contrast(old, made[name], rng, draws=effects.draws)
+        each = (made[name].points - old.points).tolist()
         found.append({**record, "why": "", "per_seed": each, **effect._asdict()})
     store.save_record("effects", effects.key, {"effects": found})
     return Report(effects.name, analyzing=time.perf_counter() - started)
@@ -155,13 +152,9 @@ class _Seen:
             if meta["why"]:
                 self.why = meta["why"]
                 return
-            self.values.append(tensors["values"].numpy().astype(np.float64))
+            self.values.append(tensors["values"].numpy())
             self.notes += [n for n in meta["notes"] if n not in self.notes]
             self.doubts += [d for d in meta["doubts"] if d not in self.doubts]
-
-
-def _point(values: np.ndarray, summarise: paired.Summarise) -> float:
-    return float(summarise(values, np.ones((1, len(values))))[0])
 
 
 @cache

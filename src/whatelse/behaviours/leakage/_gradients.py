@@ -25,13 +25,13 @@ class Shared:
         model: A copy of the module.
         tensors: Weights and biases by name; those of quantized layers are the dequantized ones, whose gradient passes
             straight through the rounding.
-        kept: Where a tensor is not zero, by name: a pruned weight is not trained and its gradient not shared. All of
-            a vector (biases, norms) is.
+        masks: 1 where a weight is not zero and 0 where it is pruned, by name, for weights with zeros: a pruned one is
+            not trained and its gradient not shared. Vectors (biases, norms) are shared whole.
     """
 
     model: nn.Module
     tensors: dict[str, Tensor]
-    kept: dict[str, Tensor]
+    masks: dict[str, Tensor]
 
     def gradient(self, *names: str) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
         """Return a function from a batch ``(B, ...)`` and its labels ``(B,)`` to the gradients of its mean loss.
@@ -42,7 +42,6 @@ class Shared:
             names: Which tensors; all if none is named.
         """
         chosen = {name: self.tensors[name] for name in names or self.tensors}
-        masks = {name: kept for name, kept in self.kept.items() if not bool(kept.all())}
 
         def loss(tensors: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
             logits = torch.func.functional_call(self.model, tensors, (inputs,))
@@ -50,7 +49,7 @@ class Shared:
 
         def gradient(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
             found = torch.func.grad(loss)(chosen, inputs, labels)
-            return {name: g * masks[name] if name in masks else g for name, g in found.items()}
+            return {name: g * self.masks[name] if name in self.masks else g for name, g in found.items()}
 
         return gradient
 
@@ -66,7 +65,7 @@ def shared(evidence: Evidence) -> Shared:
     """
     evidence.subject.require("opens", "differentiates")
     model = deepcopy(evidence.model).double()
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for prefix, part in model.named_modules():
         own = dict(part.named_parameters(recurse=False))
         if isinstance(part, Quantized):
@@ -74,8 +73,8 @@ def shared(evidence: Evidence) -> Shared:
         tensors |= {f"{prefix}.{name}" if prefix else name: t.detach() for name, t in own.items()}
     if not tensors:
         raise NotMeasurableError(f"needs a model with weights; {evidence.subject.name} has none")
-    kept = {name: (t != 0) | (t.dim() < 2) for name, t in tensors.items()}
-    return Shared(model, tensors, kept)
+    masks = {name: (t != 0).to(t.dtype) for name, t in tensors.items() if t.dim() > 1 and bool((t == 0).any())}
+    return Shared(model, tensors, masks)
 
 
 def leaves(model: nn.Module) -> dict[str, nn.Module]:

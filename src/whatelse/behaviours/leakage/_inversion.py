@@ -1,8 +1,13 @@
 """Rebuild inputs from their gradients by optimization: kept, so that a report can draw what was rebuilt.
 
+Minimized by Adam over inputs inside their bounds: one minus the cosine between the shared gradient and that of the
+guess, plus total variation. All images are rebuilt at once, each alone in its batch.
+
 Source:
     Geiping et al., Inverting gradients: how easy is it to break privacy in federated learning?, NeurIPS 2020,
-    arXiv:2003.14053.
+    arXiv:2003.14053. Departures: the cosine is taken tensor by tensor and averaged, since over all tensors at once
+    the largest layer hides the others (on digits, 23 against 17 dB after 300 steps); the gradient's sign is not taken;
+    the rate falls along a cosine.
 """
 
 from __future__ import annotations
@@ -13,12 +18,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.leakage import _gradients
+from whatelse.behaviours.leakage import _examples, _gradients
+from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 
 # The attack on every model starts at the same points: what differs is then due to the model.
 _START = 2020
-_BETAS, _EPSILON = (0.9, 0.999), 1e-8
+_BETAS, _TINY = (0.9, 0.999), 1e-300
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Budget:
     Attributes:
         images: How many test examples, from the first; each alone in its batch.
         iterations: Steps of Adam.
-        rate: Largest step, as a share of the range of the inputs.
+        rate: Largest step, as a share of the range of the inputs; it falls to zero along half a cosine.
         smooth: Weight of the total variation, in units of the range.
     """
 
@@ -59,34 +65,38 @@ def _reconstruct(evidence: Evidence, budget: Budget) -> dict[str, Tensor]:
     test = evidence.split("test")
     images, labels = test.inputs[: budget.images].double(), test.targets[: budget.images]
     low, high = evidence.task.bounds
-    per_image = torch.func.vmap(model.gradient())
-    shared = {n: g.flatten(1) for n, g in per_image(images[:, None], labels[:, None]).items()}
-    norms = torch.stack([g.square().sum(1) for g in shared.values()]).sum(0).sqrt()
+    if not (math.isfinite(low) and math.isfinite(high)) or bool((images < low).any() | (images > high).any()):
+        raise NotMeasurableError(f"needs inputs in finite bounds; the task has {low} to {high}")
+    shared = _examples.gradients(model, images, labels)
+    squares = {n: torch.linalg.vecdot(g, g) for n, g in shared.items()}
 
     def distance(guess: Tensor) -> Tensor:
-        found = per_image(guess[:, None], labels[:, None])
-        match = torch.stack([(g.flatten(1) * shared[n]).sum(1) for n, g in found.items()]).sum(0)
-        size = torch.stack([g.square().flatten(1).sum(1) for g in found.values()]).sum(0).sqrt()
-        cosine = match / (size * norms).clamp(min=torch.finfo(size.dtype).tiny)
-        return (1 - cosine + budget.smooth * _variation(guess) / (high - low)).sum()
+        found = _examples.gradients(model, guess, labels)
+        apart = [1 - _cosine(g, shared[n], squares[n]) for n, g in found.items()]
+        return (torch.stack(apart).mean(0) + budget.smooth * _variation(guess) / (high - low)).sum()
 
     start = torch.rand(images.shape, generator=torch.Generator().manual_seed(_START), dtype=images.dtype)
     guess = low + (high - low) * start
     first, second = torch.zeros_like(guess), torch.zeros_like(guess)
-    for step in range(1, budget.iterations + 1):
-        slope = torch.func.grad(distance)(guess).nan_to_num()
-        slope = slope.sign()
+    for step in range(budget.iterations):
+        guess.requires_grad_()
+        (slope,) = torch.autograd.grad(distance(guess), guess)
         first = _BETAS[0] * first + (1 - _BETAS[0]) * slope
         second = _BETAS[1] * second + (1 - _BETAS[1]) * slope.square()
-        move = (first / (1 - _BETAS[0] ** step)) / ((second / (1 - _BETAS[1] ** step)).sqrt() + _EPSILON)
-        rate = budget.rate * (high - low) * _decayed((step - 1) / budget.iterations)
-        guess = (guess - rate * move).clamp(low, high)
-    return {"images": images.float(), "reconstructions": guess.float(), "norms": norms}
+        steep = (second / (1 - _BETAS[1] ** (step + 1))).sqrt().clamp(min=_TINY)
+        rate = budget.rate * (high - low) * (1 + math.cos(math.pi * step / budget.iterations)) / 2
+        guess = (guess.detach() - rate * first / (1 - _BETAS[0] ** (step + 1)) / steep).clamp(low, high)
+    evidence.passes.forward += len(images) * (budget.iterations + 1)
+    # The gradient itself, and the two passes back through it.
+    evidence.passes.backward += len(images) * (3 * budget.iterations + 1)
+    norms = torch.stack(list(squares.values())).sum(0).sqrt()
+    return {"images": images.float(), "reconstructions": guess.detach().float(), "norms": norms}
 
 
-def _decayed(done: float) -> float:
-    """Return the share of the rate that is left: a tenth at 3/8, 5/8 and 7/8 of the steps, as in the source."""
-    return 0.1 ** sum(done >= mark for mark in (3 / 8, 5 / 8, 7 / 8))
+def _cosine(found: Tensor, shared: Tensor, square: Tensor) -> Tensor:
+    """Return the cosine of two gradients of each image, 0 where one of them is zero, ``(M,)``."""
+    cosine: Tensor = torch.linalg.vecdot(found, shared) / (torch.linalg.vecdot(found, found) * square + _TINY).sqrt()
+    return cosine
 
 
 def _variation(images: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whatelse.behaviours.leakage import _gradients
+from whatelse.behaviours.leakage import _examples, _gradients
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.nets._layers import Quantized
@@ -63,14 +63,14 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     many = min(config.batches, len(test) // config.batch)
     if not many:
         raise NotMeasurableError(f"needs a batch of {config.batch} examples; test has {len(test)}")
-    inputs = test.inputs[: many * config.batch].double().unflatten(0, (many, config.batch))
-    labels = test.targets[: many * config.batch].view(many, config.batch)
-    found = torch.func.vmap(model.gradient(*names))(inputs, labels)
+    inputs, labels = test.inputs[: many * config.batch].double(), test.targets[: many * config.batch]
+    each = _examples.gradients(model, inputs, labels, *names)
+    found = {n: g.view(many, config.batch, *model.tensors[n].shape).mean(1) for n, g in each.items()}
     evidence.passes.forward += many * config.batch
     evidence.passes.backward += many * config.batch
     read = {n: g.flatten(2).amin(2) if g.dim() > 2 else g for n, g in found.items() if positive or g.dim() == 2}
     recovered = torch.stack(list(read.values())).amin(0) < 0
-    true = torch.zeros_like(recovered).scatter(1, labels, value=True)
+    true = torch.zeros_like(recovered).scatter(1, labels.view(many, -1), value=True)
     size = sum(g.flatten(1).square().sum(1) for g in found.values())
     evidence.note(f"gradient norm of the last layer {float(torch.as_tensor(size).sqrt().median()):.1e} (median)")
     return ((recovered & true).sum(1) / (recovered | true).sum(1)).float()
@@ -87,7 +87,11 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _head(model: _gradients.Shared) -> tuple[list[str], bool]:
-    """Return the names of the last layer's tensors, and whether its inputs are never negative."""
+    """Return the names of the last layer's tensors, and whether its inputs are never negative.
+
+    Raises:
+        NotMeasurableError: Nothing can be read off the signs of its gradient.
+    """
     layers = list(_gradients.leaves(model.model).items())
     name, last = layers[-1]
     if not _gradients.is_linear(last):

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.leakage import _gradients
+from whatelse.behaviours.leakage import _examples, _gradients
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
@@ -66,14 +66,15 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     inputs, labels = test.inputs[: config.examples].double(), test.targets[: config.examples]
     truth = _entering(model, layer, inputs)
     names = [n for name in (layer, after) for n in _gradients.tensor_names(name) if n in model.tensors]
-    found = torch.func.vmap(model.gradient(*dict.fromkeys(names)))(inputs[:, None], labels[:, None])
+    each = _examples.gradients(model, inputs, labels, *names)
+    found = {n: g.view(len(g), *model.tensors[n].shape) for n, g in each.items()}
     evidence.passes.forward += 2 * len(inputs)
     evidence.passes.backward += len(inputs)
     units = found[_gradients.tensor_names(after)[1]]
     if after != layer:
         units = units @ model.tensors[_gradients.tensor_names(after)[0]]
     weight = _gradients.tensor_names(layer)[0]
-    guess, known = _divide(found[weight], units, model.kept[weight])
+    guess, known = _divide(found[weight], units, model.masks.get(weight, torch.ones_like(found[weight][0])))
     largest = truth.abs().amax(1, keepdim=True)
     good = known & ((guess - truth).abs() <= config.tolerance * largest)
     size = float(found[weight].flatten(1).norm(dim=1).median())
@@ -92,7 +93,11 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _first(model: _gradients.Shared) -> tuple[str, str]:
-    """Return the first linear layer and the one whose bias gives the gradient at its units: itself or the next."""
+    """Return the first linear layer and the one whose bias gives the gradient at its units: itself or the next.
+
+    Raises:
+        NotMeasurableError: There is none.
+    """
     layers = list(_gradients.leaves(model.model).items())
     places = [i for i, (_, part) in enumerate(layers) if _gradients.is_linear(part)]
     if not places:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence, References
@@ -71,6 +72,20 @@ def odds(scores: Tensor, recorded: Tensor) -> Tensor:
     flat = scores.double().flatten(0, -2)
     every = recorded.expand(scores.shape[:-1]).flatten()
     return log_odds(flat, every).view(scores.shape[:-1])
+
+
+def log_ratio(mine: Tensor, outside: Tensor, a: float) -> Tensor:
+    """Return the log of RMIA's likelihood ratio ``p / p_bar`` of each record, of the shape of ``mine``.
+
+    ``p_bar = ((1 + a) p_out + (1 - a)) / 2`` is what a model chosen at random would give the recorded label.
+
+    Args:
+        mine: Log-odds of the recorded labels by the model in question, ``(..., P)``.
+        outside: ``p_out``, the mean probability by shadow models that did not have the record, ``(..., P)``.
+        a: Slope from the mean outside to that of all models.
+    """
+    anybody = ((1 + a) * outside + (1 - a)) / 2
+    return functional.logsigmoid(mine) - anybody.clamp(min=torch.finfo(anybody.dtype).tiny).log()
 
 
 def mean_outside(values: Tensor, inside: Tensor) -> Tensor:

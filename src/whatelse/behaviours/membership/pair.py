@@ -1,11 +1,11 @@
 """Area under the ROC curve of a membership attack by someone who holds both models, before and after compression.
 
-For each model and record: ``d = phi - mean(phi_out)``, ``phi`` the log-odds of the recorded label, ``phi_out`` those
-of the shadow models (of that model's own recipe) that did not have the record. The score is ``b d_baseline +
-c d_candidate``. Its weights come from the shadow models alone: each in turn plays the target, its ``d`` taken against
-the others, and a logistic regression (ridge 1e-3 on standardized ``d``) learns which records it had. The target's
-own members are never learnt from. With the baseline itself as candidate this is what one who holds only the baseline
-gets from the same attack; held against that, the effect is what publishing the second model adds.
+Four numbers a record, two a model: the log of the ratio ``r = log p - log p_bar`` of `membership.reference`, its
+``p_out`` by the shadow models of that model's own recipe, and the log-odds ``phi`` of the recorded label. The score is
+their weighted sum. The weights come from the shadow models alone: each in turn plays the target, its ``p_out`` taken
+from the others, and a logistic regression (ridge 1e-3 on standardized numbers) learns which records it had. The
+target's own members are never learnt from. With the baseline itself as candidate this is what one who holds only the
+baseline gets from the same attack; held against that, the effect is what publishing the second model adds.
 
 Source:
     CompLeak: Deep learning model compression exacerbates privacy leakage, USENIX Security 2026, arXiv:2507.16872, for
@@ -25,6 +25,7 @@ from torch.nn import functional
 from whatelse.behaviours.membership import _records
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
+from whatelse.settings import param
 from whatelse.statistics import summaries
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "AUC", "lower", {"predicts", "references"}, "record"
@@ -33,7 +34,9 @@ _RIDGE, _STEPS, _SMALL = 1e-3, 100, 1e-10
 
 @dataclass(frozen=True)
 class Config:
-    """The attack on both models has no settings."""
+    """Settings of the attack on both models."""
+
+    a: float = param(0.3, "Slope from the mean outside to the mean of all models.", low=0.0, high=1.0)
 
 
 def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
@@ -49,20 +52,26 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         NotMeasurableError: One of the models has no shadow models, those of the two had different records, or there
             are too few to learn the weights from.
     """
-    del config, rng
-    shadows = [_records.references(e) for e in (baseline, candidate)]
+    del rng
+    both = (baseline, candidate)
+    shadows = [_records.references(e) for e in both]
     inside = shadows[0].inside
-    if shadows[1].inside.shape != inside.shape or not torch.equal(shadows[1].inside, inside):
+    if not torch.equal(shadows[1].inside, inside):
         raise NotMeasurableError("needs shadow models of both recipes that were trained on the same records")
     count = inside.shape[1]
     recorded = _records.labels(candidate, count)
-    theirs = torch.stack([_records.odds(s.logits, recorded) for s in shadows], -1)
-    mine = torch.stack([_records.odds(_records.logits(e, count), recorded) for e in (baseline, candidate)], -1)
-    played, known = _played(theirs, inside)
-    weights, scale = _learn(played, known)
-    outside = torch.stack([_records.mean_outside(theirs[..., m], inside) for m in (0, 1)], -1)
-    score = (mine - outside) / scale @ weights
-    candidate.note(f"weight of the baseline {float(weights[0]):.2f}, of the compressed model {float(weights[1]):.2f}")
+    played, mine = [], []
+    for e, said in zip(both, shadows, strict=True):
+        theirs = _records.odds(said.logits, recorded)
+        odds = _records.odds(_records.logits(e, count), recorded)
+        outside = _records.mean_outside(theirs.sigmoid(), inside)
+        played += [_records.log_ratio(theirs, _mean_of_others(theirs.sigmoid(), inside), config.a), theirs]
+        mine += [_records.log_ratio(odds, outside, config.a), odds]
+    usable = (~inside).sum(0) > (~inside).long()
+    weights, scale = _learn(torch.stack(played, -1)[usable], inside[usable])
+    score = torch.stack(mine, -1) / scale @ weights
+    said_weights = ", ".join(f"{float(w):.2f}" for w in weights)
+    candidate.note(f"weights of ratio and log-odds, baseline then compressed: {said_weights}")
     return torch.stack([score, _records.members(candidate, count)], 1).float()
 
 
@@ -76,31 +85,29 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return summaries.auc(values, counts)
 
 
-def _played(odds: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each shadow's odds against the others' outside, ``(R, 2)``, and whether it had the record, ``(R,)``."""
-    out = (~inside)[..., None]
-    total, many = (odds * out).sum(0), out.sum(0)
-    # A shadow that did not have the record is taken out of the mean that it is held against.
-    left = many - out.long()
-    apart = odds - (total - odds * out) / left.clamp(min=1)
-    usable = (left > 0).squeeze(-1)
-    known = inside[usable]
-    if not bool(known.any()) or bool(known.all()):
-        raise NotMeasurableError("needs four shadow models or more, each record outside two of them")
-    return apart[usable], known
+def _mean_of_others(values: Tensor, inside: Tensor) -> Tensor:
+    """Return for each shadow the mean over the other ones that did not have the record, ``(K, P)``; 0 where none."""
+    out = (~inside).to(values.dtype)
+    return ((values * out).sum(0) - values * out) / (out.sum(0) - out).clamp(min=1)
 
 
 def _learn(features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the weights of a ridge logistic regression by Newton's method, and the features' scale, ``(2,)`` each."""
+    """Return the weights of a ridge logistic regression by Newton's method, and the features' scale, ``(F,)`` each.
+
+    Raises:
+        NotMeasurableError: There is nothing to learn from.
+    """
+    if not len(known) or bool(known.all()) or not bool(known.any()):
+        raise NotMeasurableError("needs four shadow models or more, each record outside two of them")
     scale = features.std(0).clamp(min=1e-12)
     x = torch.cat([features / scale, torch.ones(len(features), 1, dtype=features.dtype)], 1)
     sign = 2 * known.to(x.dtype) - 1
-    ridge = _RIDGE * len(x) * torch.tensor([1.0, 1.0, 1e-6], dtype=x.dtype)
+    ridge = _RIDGE * len(x) * torch.tensor([*[1.0] * features.shape[1], 1e-6], dtype=x.dtype)
 
     def cost(w: Tensor) -> Tensor:
         return -functional.logsigmoid(sign * (x @ w)).sum() + (ridge * w * w).sum() / 2
 
-    w = torch.zeros(3, dtype=x.dtype)
+    w = torch.zeros(x.shape[1], dtype=x.dtype)
     for _ in range(_STEPS):
         p = (x @ w).sigmoid()
         slope = x.T @ (p - known.to(x.dtype)) + ridge * w
@@ -110,4 +117,4 @@ def _learn(features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         w = w - move
         if move.norm() <= _SMALL:
             break
-    return w[:2], scale
+    return w[:-1], scale

@@ -12,6 +12,7 @@ Source:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,12 +50,11 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     shadows = _records.references(evidence)
     count = shadows.inside.shape[1]
     recorded = _records.labels(evidence, count)
-    mine = _likelihood(_records.logits(evidence, count), recorded)
-    theirs = _likelihood(shadows.logits.double(), recorded)
-    outside = _records.mean_outside(theirs, shadows.inside)
-    ratio = mine / (((1 + config.a) * outside + (1 - config.a)) / 2)
+    outside = _records.mean_outside(_records.odds(shadows.logits, recorded).sigmoid(), shadows.inside)
+    mine = _records.odds(_records.logits(evidence, count), recorded)
+    ratio = _records.log_ratio(mine, outside, config.a)
     member = _records.members(evidence, count)
-    beaten = torch.searchsorted(ratio[~member].sort().values, ratio / config.gamma, right=True)
+    beaten = torch.searchsorted(ratio[~member].sort().values, ratio - math.log(config.gamma), right=True)
     # A non-member stands in the population too; it is not compared with itself.
     itself = (~member).long()
     score = (beaten - itself * (config.gamma <= 1)) / (itself.sum() - itself).clamp(min=1)
@@ -70,8 +70,3 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         counts: How often each record stands in each resample, ``(draws, P)``.
     """
     return summaries.auc(values, counts)
-
-
-def _likelihood(scores: Tensor, recorded: Tensor) -> Tensor:
-    """Return the probability of each recorded label, ``(..., P)``, kept above zero."""
-    return _records.odds(scores, recorded).sigmoid().clamp(min=torch.finfo(torch.float64).tiny)

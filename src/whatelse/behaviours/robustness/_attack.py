@@ -74,7 +74,7 @@ def fooled(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
         inputs: ``(M, ...)``.
         labels: True classes, ``(M,)``.
     """
-    said = [_logits(evidence, part).argmax(1) for part in inputs.split(evidence.batch)]
+    said = [_logits(evidence, part).argmax(1) for part in torch.split(inputs, evidence.batch)]
     return torch.cat(said) != labels if said else torch.zeros(0, dtype=torch.bool)
 
 
@@ -92,7 +92,7 @@ def climb(evidence: Evidence, inputs: Tensor, labels: Tensor, budget: Budget, rn
         rng: Source of the starts, uniform in the ball.
     """
     noise = 2 * torch.rand(inputs.shape, generator=rng) - 1
-    parts = zip(*(t.split(evidence.batch) for t in (inputs, labels, noise)), strict=True)
+    parts = zip(*(torch.split(t, evidence.batch) for t in (inputs, labels, noise)), strict=True)
     found = [_climbed(evidence, x, y, n, budget) for x, y, n in parts]
     return torch.cat(found) if found else inputs
 
@@ -150,7 +150,7 @@ def _checkpoints(steps: int) -> set[int]:
     while marks[-1] < 1:
         gap = max(gap - 0.03, 0.06)
         marks.append(marks[-1] + gap)
-    return {math.ceil(mark * steps) for mark in marks[1:]}
+    return {math.ceil(round(mark * steps, 6)) for mark in marks[1:]}
 
 
 def search(evidence: Evidence, inputs: Tensor, labels: Tensor, budget: Budget, rng: torch.Generator) -> Tensor:
@@ -185,14 +185,14 @@ def search(evidence: Evidence, inputs: Tensor, labels: Tensor, budget: Budget, r
 
 def _margin(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
     """Return the score of the true class above the next best; negative where the model is fooled."""
-    logits = torch.cat([_logits(evidence, part) for part in inputs.split(evidence.batch)])
+    logits = torch.cat([_logits(evidence, part) for part in torch.split(inputs, evidence.batch)])
     mine = logits.gather(1, labels[:, None]).squeeze(1)
     return mine - logits.scatter(1, labels[:, None], float("-inf")).amax(1)
 
 
 def _share(done: float) -> float:
     """Return the share of the features in the window; of 10,000 queries it halves after 10, 50, 200, ..."""
-    return 0.8 / 2 ** bisect.bisect_left(_HALVINGS, 10_000 * done)
+    return 0.8 * 0.5 ** bisect.bisect_left(_HALVINGS, 10_000 * done)
 
 
 def _window(shape: tuple[int, int, int, int], share: float, rng: torch.Generator) -> Tensor:

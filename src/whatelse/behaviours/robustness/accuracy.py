@@ -84,9 +84,8 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     _check_budgets(candidate, right, rng)
     robust = own.clone()
     robust[rows] = ~torch.stack(list(others.values())).any(0)
-    candidate.note(
-        f"under its own gradients alone {float(own.float().mean()):.3f}, under all attacks {float(robust.float().mean()):.3f}, unattacked {float(right.float().mean()):.3f}"
-    )
+    own_share, all_share, clean = (float(v.float().mean()) for v in (own, robust, right))
+    candidate.note(f"unattacked {clean:.3f}; own gradients alone {own_share:.3f}; all attacks {all_share:.3f}")
     return robust.float()
 
 

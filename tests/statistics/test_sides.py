@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from whatelse.statistics import paired, resample, sides, summaries
+
+
+def worst(values, counts):
+    weight = np.stack([counts @ (values[:, 1] == g) for g in (0, 1)], 1)
+    right = np.stack([counts @ (values[:, 0] * (values[:, 1] == g)) for g in (0, 1)], 1)
+    return (right / weight).min(1)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("seeds", [1, 4])
+@pytest.mark.parametrize("summarise", [summaries.mean, worst])
+def test_the_numbers_are_those_of_effect(seeds, summarise):
+    rng = np.random.default_rng(1)
+    shape = (120,) if summarise is summaries.mean else (120, 2)
+    before, after = ([rng.integers(0, 2, shape).astype(float) for _ in range(seeds)] for _ in range(2))
+    resamples = resample.counts(120, 500, np.random.default_rng(2))
+    whole = paired.effect(before, after, summarise, np.random.default_rng(3), draws=500, resamples=resamples)
+    old, new = (sides.side(v, summarise, resamples) for v in (before, after))
+    assert sides.contrast(old, new, np.random.default_rng(3)) == pytest.approx(whole)
+
+
+def test_quantities_that_are_no_sample_vary_over_seeds_only():
+    old, new = (sides.side([np.array([1.0, 2.0]), np.array(v)], worst_sum, None) for v in ([3.0], [1.0, 1.0, 5.0]))
+    found = sides.contrast(old, new, np.random.default_rng(0), draws=200)
+    assert (found.before, found.after, found.effect) == (3, 5, 2)
+    assert found.low < 2 < found.high
+    same = sides.contrast(old, old, np.random.default_rng(0), draws=200)
+    assert (same.low, same.effect, same.high) == (0, 0, 0)
+
+
+def worst_sum(values, counts):
+    return counts @ values
+
+
+def test_zero_is_a_control():
+    resamples = resample.counts(50, 300, np.random.default_rng(2))
+    one = sides.side([np.linspace(0.5, 1.5, 50)], summaries.mean, resamples)
+    found = sides.contrast(sides.zero(one), one, np.random.default_rng(0))
+    assert (found.before, found.effect) == (0, pytest.approx(1))
+    assert found.low > 0.8
+
+
+def test_nan_and_unpaired_sides():
+    resamples = resample.counts(3, 100, np.random.default_rng(2))
+    good, bad = (sides.side([np.array([1.0, 2.0, v])], summaries.mean, resamples) for v in (3, np.nan))
+    assert np.isnan(sides.contrast(good, bad, np.random.default_rng(0)).effect)
+    two = sides.side([np.ones(3)] * 2, summaries.mean, resamples)
+    with pytest.raises(ValueError, match="before has 1 seeds and after has 2"):
+        sides.contrast(good, two, np.random.default_rng(0))
+
+
+def test_where_nothing_varies_the_interval_is_not_a_point():
+    resamples = resample.counts(100, 300, np.random.default_rng(2))
+    ones = sides.side([np.ones(100)], summaries.mean, resamples)
+    found = sides.contrast(ones, ones, np.random.default_rng(0))
+    assert found.high90 == pytest.approx(0.03, abs=0.002), "the rule of three: 3 / 100"
