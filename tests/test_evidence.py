@@ -39,8 +39,8 @@ def pair(toy, rng):
     style = {"style": torch.arange(90) % 2}
     task = toy.task_of(inputs, targets, classes=3, bounds=(0, 1), observed=observed, groups=style, masks=masks)
     models = [cnn.build(cnn.Config(width=2, hidden=8), (1, 8, 8), 3, rng) for _ in range(2)]
-    inside = torch.arange(180).repeat(2, 1) % 2 == torch.arange(2)[:, None]
-    logits = torch.randn(2, 180, 3, generator=rng)
+    inside = (torch.arange(180) + torch.arange(4)[:, None]) % 2 == 0
+    logits = torch.randn(4, 180, 3, generator=rng)
     base = toy.evidence_of(models[0], task, name="baseline", shadows=lambda: toy.References(logits, inside))
     mine = toy.evidence_of(models[1], task, reference=base, shadows=lambda: toy.References(logits, inside))
     return base, mine
@@ -124,6 +124,24 @@ def test_hooks_are_gone_after_an_error(toy, task):
     with pytest.raises(ValueError, match="broken"):
         broken.logits()
     assert not model[0]._forward_hooks
+
+
+def test_layers_keep_their_order_whatever_the_shelf_does(toy, task):
+    class Shuffling(dict):
+        def load(self, name):
+            return dict(sorted(self[name].items(), key=lambda kv: hash(kv[0]) % 7)) if name in self else None
+
+        def save(self, name, tensors):
+            self[name] = tensors
+
+    parts = [torch.nn.Linear(2, 2 + i) if i == 0 else torch.nn.Linear(1 + i, 2 + i) for i in range(6)]
+    model = torch.nn.Sequential(*[m for part in parts for m in (part, torch.nn.ReLU())])
+    shelf = Shuffling()
+    for _ in range(2):
+        evidence = toy.evidence_of(model, task)
+        evidence.keep = shelf
+        assert [t.shape[1] for t in evidence.activations().values()] == [2, 3, 4, 5, 6, 7]
+        assert evidence.hidden().shape[1] == 7
 
 
 def test_what_is_kept_is_not_made_again(toy, linear, task):

@@ -133,7 +133,8 @@ class Evidence:
         """
         self.subject.require("opens")
         held = self._observed(split)
-        return {name[len("layer ") :]: t for name, t in held.items() if name.startswith("layer ")}
+        # Sorted, as what is kept on disk comes back in any order: the names count the layers.
+        return {name.split(" ", 2)[2]: held[name] for name in sorted(held) if name.startswith("layer ")}
 
     def hidden(self, split: str = "test") -> Tensor:
         """Return the last hidden layer, ``(N, units)``.
@@ -215,7 +216,10 @@ class Evidence:
 
     def _batch(self, inputs: Tensor, explained: Tensor | None, *, gradient: bool) -> dict[str, Tensor]:
         seen: dict[str, Tensor] = {}
-        hooks = [part.register_forward_hook(_keeper(name, seen)) for name, part in _nonlinear(self.model)]
+        hooks = [
+            part.register_forward_hook(_keeper(f"layer {i:04d} {name}", seen))
+            for i, (name, part) in enumerate(_nonlinear(self.model))
+        ]
         x = inputs.detach().requires_grad_(gradient)
         try:
             with torch.set_grad_enabled(gradient):
@@ -240,7 +244,7 @@ def _nonlinear(model: nn.Module) -> list[tuple[str, nn.Module]]:
 def _keeper(name: str, seen: dict[str, Tensor]) -> Callable[[nn.Module, object, Tensor], None]:
     def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
         del module, inputs
-        seen[f"layer {name}"] = output.flatten(2).mean(2) if output.dim() > 2 else output
+        seen[name] = output.flatten(2).mean(2) if output.dim() > 2 else output
 
     return keep
 

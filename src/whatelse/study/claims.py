@@ -21,8 +21,8 @@ _DECIDED = {"improved", "unchanged", "worsened"}
 def judge(claim: Claim, study: Study, findings: Sequence[Finding]) -> dict[str, Any]:
     """Return the outcome of a claim with the findings that it rests on.
 
-    Every finding that the claim speaks of either holds (it moved as said, and by more than retraining moves one
-    model), fails (it moved otherwise, or was shown not to move), or stays open. All that are decided hold:
+    Every finding that the claim speaks of either holds (it moved as said, and a number of one model by more than
+    retraining moves it), fails (it moved otherwise, or was shown not to move), or stays open. All that are decided hold:
     supported. All fail: contradicted. Both: level-dependent. Fewer than a third decided: indistinguishable from
     the noise of retraining.
 
@@ -67,9 +67,13 @@ def _vote(expectation: Expectation, finding: Finding) -> str:
         return "open"
     if finding["verdict"] not in _HOLDS[expectation.direction]:
         return "fails"
-    floor = finding["floor"]
     moved = finding["verdict"] != "unchanged"
-    return "open" if moved and floor is not None and abs(finding["effect"]) < floor else "holds"
+    return "open" if moved and not finding["pair"] and _within(finding) else "holds"
+
+
+def _within(finding: Finding) -> bool:
+    """Say whether an effect is smaller than what retraining alone does to one model."""
+    return finding["floor"] is not None and abs(finding["effect"]) < finding["floor"]
 
 
 def _outcome(votes: Counter[str]) -> str:
@@ -87,9 +91,11 @@ def _reason(votes: Counter[str], because: list[str], findings: Sequence[Finding]
     if not votes:
         return "nothing was measured"
     named = set(because)
-    verdicts = Counter(f["verdict"] for f in findings if f["id"] in named)
-    seen = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common())
+    mine = [f for f in findings if f["id"] in named]
+    seen = ", ".join(f"{n} {verdict}" for verdict, n in Counter(f["verdict"] for f in mine).most_common())
+    closer = sum(f["pair"] and f["verdict"] == "worsened" and _within(f) for f in mine)
+    aside = f"; {closer} of the worsened moved less than a network that is merely trained again" if closer else ""
     return (
         f"of {votes.total()} predictions {votes['holds']} hold, {votes['fails']} fail, {votes['open']} stay open or "
-        f"inside the noise of retraining ({seen})"
+        f"inside the noise of retraining ({seen}{aside})"
     )

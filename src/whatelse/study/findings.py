@@ -106,6 +106,7 @@ def _of_measurement(study: Study, m: Measurement, effects: Effects, records: lis
             "unit": item.UNIT,
             "better": item.BETTER,
             "over": item.OVER,
+            "pair": "compare" in vars(item),
             "margin": m.margin,
             "floor": floor,
             "leading": leading.get(record["candidate"]) == record["control"],

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from whatelse.behaviours.membership import reference
+from whatelse.errors import NotMeasurableError
+
+
+def slow(recorded, scores, shadows, inside, a, gamma):
+    """RMIA for each record by two loops, from equations 2 and 10 of the paper."""
+    probability = torch.softmax(torch.as_tensor(scores).double(), -1)
+    others = torch.softmax(torch.as_tensor(shadows).double(), -1)
+    count = len(recorded)
+
+    def likelihood_ratio(x):
+        out = [float(others[k, x, recorded[x]]) for k in range(len(inside)) if not inside[k, x]]
+        p_out = sum(out) / len(out)
+        return float(probability[x, recorded[x]]) / (0.5 * ((1 + a) * p_out + (1 - a)))
+
+    found = []
+    for x in range(count):
+        population = [z for z in range(count // 2, count) if z != x]
+        found.append(np.mean([likelihood_ratio(x) / likelihood_ratio(z) >= gamma for z in population]))
+    return found
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(("a", "gamma"), [(0.3, 1.0), (0.0, 1.0), (1.0, 1.5)])
+def test_it_is_the_papers_double_loop(records, drawn, toy, rng, a, gamma):
+    recorded, scores, shadows, inside = drawn
+    evidence = records(scores, recorded, shadows, inside)
+    values = reference.measure(evidence, reference.Config(a=a, gamma=gamma), rng)
+    expected = slow(recorded, scores, shadows, inside, a, gamma)
+    assert values[:, 0].tolist() == pytest.approx(expected)
+    assert values[:, 1].tolist() == [1.0] * 20 + [0.0] * 20
+    area = reference.summarise(values.numpy(), toy.ones(values))
+    assert area == pytest.approx([roc_auc_score(values[:, 1], expected)])
+    assert area > 0.6
+    assert evidence.notes == ["6 shadow models, 20 members, 20 others"]
+
+
+@pytest.mark.known_answer
+def test_two_members_and_two_others_by_hand(records, rng):
+    # p = .9 .6 | .5 .2 and p_out = .5 throughout, so that ratios rank as p does.
+    odds = torch.tensor([0.9, 0.6, 0.5, 0.2]).logit()
+    scores = torch.stack([odds, torch.zeros(4)], 1)
+    evidence = records(scores, [0, 0, 0, 0], torch.zeros(2, 4, 2), [[True, False] * 2, [False, True] * 2])
+    evidence_values = reference.measure(evidence, reference.Config(), rng)
+    # The others: .5 beats .2 and .2 beats nothing; neither is compared with itself.
+    assert evidence_values.tolist() == [[1, 1], [1, 1], [1, 0], [0, 0]]
+
+
+@pytest.mark.known_answer
+def test_resamples_are_weighted_as_scikit_learn_weighs(records, drawn, rng):
+    recorded, scores, shadows, inside = drawn
+    values = reference.measure(records(scores, recorded, shadows, inside), reference.Config(), rng).numpy()
+    counts = np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), size=20).astype(np.float32)
+    expected = [roc_auc_score(values[:, 1], values[:, 0], sample_weight=c) for c in counts]
+    assert reference.summarise(values, counts) == pytest.approx(expected)
+
+
+def test_a_shadow_that_had_the_record_does_not_count(records, drawn, rng):
+    recorded, scores, shadows, inside = drawn
+    other = torch.where(inside[..., None], 100 * torch.randn(shadows.shape, generator=rng), shadows)
+    found = [reference.measure(records(scores, recorded, s, inside), reference.Config(), rng) for s in (shadows, other)]
+    assert torch.equal(*found)
+
+
+def test_logits_too_large_for_a_probability_still_rank(records, rng):
+    scores = torch.tensor([[900.0, 0], [800, 0], [-800, 0], [-900, 0]])
+    evidence = records(scores, [0, 0, 0, 0], torch.zeros(2, 4, 2), [[True, False] * 2, [False, True] * 2])
+    values = reference.measure(evidence, reference.Config(), rng)
+    assert values[:, 0].tolist() == [1, 1, 1, 0]
+
+
+def test_what_is_missing_is_said(records, drawn, rng):
+    recorded, scores, shadows, inside = drawn
+    with pytest.raises(NotMeasurableError, match="there are none"):
+        reference.measure(records(scores, recorded), reference.Config(), rng)
+    inside = inside.clone()
+    inside[:, 3] = True
+    with pytest.raises(NotMeasurableError, match="1 are inside all"):
+        reference.measure(records(scores, recorded, shadows, inside), reference.Config(), rng)
+    with pytest.raises(NotMeasurableError, match="they have 15 records"):
+        reference.measure(records(scores, recorded, shadows[:, :15], inside[:, :15] & False), reference.Config(), rng)
