@@ -59,6 +59,7 @@ class Evidence:
         batch: Examples a pass; halved when memory runs out.
         passes: What was spent so far.
         notes: Remarks of behaviours on how far their values go.
+        pictures: What a behaviour made that people can look at: ``shown`` and ``made``, each ``(M, ...)``.
         doubts: Failed validity checks; a measurement with one is *not trusted*.
     """
 
@@ -70,6 +71,7 @@ class Evidence:
     batch: int = 512
     passes: Passes = field(default_factory=Passes)
     notes: list[str] = field(default_factory=list)
+    pictures: dict[str, Tensor] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     _held: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
@@ -183,6 +185,15 @@ class Evidence:
             text: One line.
         """
         self.notes.append(text)
+
+    def show(self, shown: Tensor, made: Tensor) -> None:
+        """Offer pictures for the report: examples, and what was made of them.
+
+        Args:
+            shown: Examples, ``(M, ...)``.
+            made: What an attack rebuilt of each, ``(M, ...)``.
+        """
+        self.pictures = {"shown": shown.float(), "made": made.float()}
 
     def distrust(self, text: str) -> None:
         """Record a failed validity check: the verdict becomes *not trusted*.

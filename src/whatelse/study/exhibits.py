@@ -1,4 +1,4 @@
-"""Examples to look at: those that compression harmed most, with both models' attribution maps."""
+"""Examples to look at: those that compression harmed most, with both models' maps, and what attacks rebuilt."""
 
 from __future__ import annotations
 
@@ -10,106 +10,146 @@ from torch import Tensor
 
 from whatelse import registry, subject
 from whatelse.evidence import Evidence
-from whatelse.study.plan import Job, Plan
-from whatelse.study.spec import CandidateSpec, Study
+from whatelse.study.plan import Job, Plan, pairs
+from whatelse.study.spec import CandidateSpec, Measurement, Study
 from whatelse.study.store import KeptEvidence, Store, key
 from whatelse.study.work import generator
 from whatelse.task import Task
 
-SHOWN = 6
+SHOWN = 4
 Exhibit = dict[str, Any]
+Jobs = dict[tuple[str, int], Job]
 
 
 def collect(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -> list[Exhibit]:
-    """Return the examples that each candidate harmed most, for the rows measured on images.
+    """Return pictures for the rows whose primary measurement is of images of one channel.
 
-    An example is harmed when the baseline was right and the candidate is wrong; those harmed under most seeds come
-    first. Only rows whose first task has images of one channel are shown.
+    For the strong level of every family: the examples whose value moved furthest to the worse, on average over seeds,
+    from the control to the candidate; or, where the measurement rebuilds inputs, what it rebuilt from the baseline and
+    from the candidate.
 
     Args:
         study: The study.
         plan: Its work, done.
-        store: Where models are kept.
+        store: Where models and values are kept.
         tasks: By name.
     """
-    name = key("exhibits", 1, {"shown": SHOWN}, *(e.key for e in plan.effects), seed=0)
+    name = key("exhibits", 2, {"shown": SHOWN}, *(e.key for e in plan.effects), seed=0)
     if not store.has("effects", name):
         store.save_record("effects", name, {"exhibits": list(_make(study, plan, store, tasks))})
     return list(store.load_record("effects", name)["exhibits"])
 
 
 def _make(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -> Iterator[Exhibit]:
-    for row in study.rows:
-        lead = next((m for m in study.measurements if m.row == row.name and m.primary), None)
-        if lead is None or registry.load("behaviours", lead.item).OVER != "test example":
+    for lead in (m for m in study.measurements if m.primary):
+        name = lead.tasks[0]
+        task = tasks[name]
+        if registry.load("behaviours", lead.item).OVER != "test example" or len(task.shape) != 3 or task.shape[0] != 1:
             continue
-        task = tasks[lead.tasks[0]]
-        if len(task.shape) != 3 or task.shape[0] != 1:
+        jobs = {(j.subject, j.seed): j for j in plan.jobs if j.task == name and j.shadow is None}
+        strong = [c for c in study.candidates if c.level == "strong"]
+        if rebuilt := _rebuilt("baseline", jobs, lead, study, store):
+            yield rebuilt
+            yield from (e for c in strong if (e := _rebuilt(c.name, jobs, lead, study, store)))
             continue
-        for candidate in study.candidates:
-            if candidate.level == "strong":
-                yield from _harmed(row.name, lead.tasks[0], candidate, study, plan, store, task)
+        for candidate in strong:
+            yield from _harmed(candidate, jobs, lead, study, store, task)
 
 
-def _harmed(
-    row: str, name: str, candidate: CandidateSpec, study: Study, plan: Plan, store: Store, task: Task
-) -> Iterator[Exhibit]:
-    jobs = {(j.subject, j.seed): j for j in plan.jobs if j.task == name and j.shadow is None}
-    pairs = [_pair(jobs["baseline", s], jobs[candidate.name, s], store, task) for s in study.seeds]
-    if not all(pairs):
-        return
-    seen = [pair for pair in pairs if pair]
-    truth = task.test.targets
-    harmed = torch.stack([(b.predictions() == truth) & (c.predictions() != truth) for b, c in seen])
-    often = harmed.sum(0)
-    picks = [i for i in often.argsort(descending=True, stable=True)[:SHOWN].tolist() if often[i] > 0]
-    if not picks:
-        return
-    yield {
-        "row": row,
-        "kind": "harmed",
-        "task": name,
-        "candidate": candidate.name,
-        "title": f"harmed most by {candidate.name}",
-        "items": [_item(i, seen, harmed[:, i], task) for i in picks],
+def _values(job: Job, m: Measurement, store: Store) -> dict[str, Tensor]:
+    """Return what a cell kept; nothing where it failed or could not be measured."""
+    cell = next((c for c in job.cells if c.label == m.label), None)
+    if cell is None or not store.has("values", cell.key):
+        return {}
+    tensors, meta = store.load("values", cell.key)
+    return {} if meta["why"] else tensors
+
+
+def _rebuilt(name: str, jobs: Jobs, m: Measurement, study: Study, store: Store) -> Exhibit | None:
+    kept = _values(jobs[name, study.seeds[0]], m, store)
+    if "made" not in kept:
+        return None
+    unit = registry.load("behaviours", m.item).UNIT
+    return {
+        "row": m.row,
+        "kind": "reconstruction",
+        "task": m.tasks[0],
+        "candidate": name,
+        "title": f"rebuilt from the gradient of {'the baseline' if name == 'baseline' else name}",
+        "items": [
+            {
+                "index": i,
+                "image": _rounded(kept["shown"][i][0].clamp(0, 1)),
+                "reconstruction": _rounded(kept["made"][i][0].clamp(0, 1)),
+                "note": f"{float(kept['values'][i]):.0f} {unit}",
+            }
+            for i in range(min(SHOWN, len(kept["made"])))
+        ],
     }
 
 
-def _pair(base: Job, mine: Job, store: Store, task: Task) -> tuple[Evidence, Evidence] | None:
-    if not (store.has("models", base.chain[-1].key) and store.has("models", mine.chain[-1].key)):
-        return None
+def _harmed(
+    candidate: CandidateSpec, jobs: Jobs, m: Measurement, study: Study, store: Store, task: Task
+) -> Iterator[Exhibit]:
+    control = next(against for name, against in pairs(study, m) if name == candidate.name)
+    if control == "zero":
+        return
+    held = [(_values(jobs[control, s], m, store), _values(jobs[candidate.name, s], m, store)) for s in study.seeds]
+    if not all(a and b for a, b in held) or held[0][0]["values"].dim() > 2 or held[0][0]["values"][0].numel() > 2:
+        return
+    # A second column, where there is one, is the group: the outcome comes first.
+    before, after = (torch.stack([h[i]["values"].view(len(h[i]["values"]), -1)[:, 0] for h in held]) for i in (0, 1))
+    sign = -1 if registry.load("behaviours", m.item).BETTER == "higher" else 1
+    harm = sign * (after - before)
+    order = harm.mean(0).argsort(descending=True, stable=True)
+    picks = [i for i in order[:SHOWN].tolist() if harm[:, i].mean() > 0]
+    if not picks:
+        return
+    yield {
+        "row": m.row,
+        "kind": "harmed",
+        "task": m.tasks[0],
+        "candidate": candidate.name,
+        "title": f"harmed most by {candidate.name}",
+        "items": [
+            _item(i, jobs, candidate.name, study.seeds[int(harm[:, i].argmax())], store, task)
+            | {"note": _note(m, before[:, i], after[:, i], len(study.seeds)) + _groups(i, task)}
+            for i in picks
+        ],
+    }
+
+
+def _note(m: Measurement, before: Tensor, after: Tensor, seeds: int) -> str:
+    return f"{m.label}: {float(before.mean()):.2g} → {float(after.mean()):.2g}, mean of {seeds} seeds"
+
+
+def _groups(index: int, task: Task) -> str:
+    named = [names[int(task.test.groups[g][index])] for g, names in task.group_names.items()]
+    return "".join(f"; {name}" for name in named if not name.isdigit())
+
+
+def _item(index: int, jobs: Jobs, name: str, seed: int, store: Store, task: Task) -> Exhibit:
+    base = jobs["baseline", seed]
     before = Evidence(_subject(base, store, task), task, keep=KeptEvidence(store, base.baseline, task.key))
-    return before, Evidence(_subject(mine, store, task), task, reference=before)
+    after = Evidence(_subject(jobs[name, seed], store, task), task, reference=before)
+    image = task.test.inputs[index]
+    return {
+        "index": index,
+        "truth": str(int(task.test.targets[index])),
+        "before": str(int(before.predictions()[index])),
+        "after": str(int(after.predictions()[index])),
+        "image": _rounded(image[0]),
+        "maps": {
+            "baseline": _rounded((image * before.margin_gradient()[index])[0]),
+            "candidate": _rounded((image * after.margin_gradient()[index])[0]),
+        },
+    }
 
 
 def _subject(job: Job, store: Store, task: Task) -> subject.Subject:
     name = job.chain[-1].key
     probe = task.test.inputs[:4]
     return subject.of(store.load_model(name), job.subject, name, probe, generator("probe", task.key))
-
-
-def _item(index: int, seen: list[tuple[Evidence, Evidence]], harmed: Tensor, task: Task) -> Exhibit:
-    which = int(harmed.nonzero()[0])
-    before, after = seen[which]
-    image = task.test.inputs[index]
-    groups = [names[int(task.test.groups[g][index])] for g, names in task.group_names.items() if g != "digit"]
-    return {
-        "index": index,
-        "truth": _class(task, int(task.test.targets[index])),
-        "before": _class(task, int(before.predictions()[index])),
-        "after": _class(task, int(after.predictions()[index])),
-        "image": _rounded(image[0]),
-        "maps": {
-            "baseline": _rounded((image * before.margin_gradient()[index])[0]),
-            "candidate": _rounded((image * after.margin_gradient()[index])[0]),
-        },
-        "note": f"harmed under {int(harmed.sum())} of {len(harmed)} seeds" + "".join(f"; {g}" for g in groups),
-    }
-
-
-def _class(task: Task, code: int) -> str:
-    del task
-    return str(code)
 
 
 def _rounded(image: Tensor) -> list[list[float]]:

@@ -274,6 +274,7 @@ def _measure(cell: Cell, job: Job, mine: Evidence, base: Evidence, store: Store)
     rng = generator(cell.item, str(cell.given), mine.task.key, str(job.seed))
     mine.notes.clear()
     mine.doubts.clear()
+    mine.pictures = {}
     before = asdict(mine.passes)
     values, why = torch.zeros(0), ""
     try:
@@ -282,7 +283,9 @@ def _measure(cell: Cell, job: Job, mine: Evidence, base: Evidence, store: Store)
         why = str(error)
     spent = {k: v - before[k] for k, v in asdict(mine.passes).items()}
     meta = {"why": why, "notes": mine.notes, "doubts": mine.doubts, "passes": spent}
-    store.save("values", cell.key, {"values": values}, {**meta, "seconds": time.perf_counter() - started})
+    store.save(
+        "values", cell.key, {"values": values, **mine.pictures}, {**meta, "seconds": time.perf_counter() - started}
+    )
     store.forget("failed", cell.key)
 
 

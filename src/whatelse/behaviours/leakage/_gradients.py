@@ -26,7 +26,8 @@ class Shared:
         tensors: Weights and biases by name; those of quantized layers are the dequantized ones, whose gradient passes
             straight through the rounding.
         masks: 1 where a weight is not zero and 0 where it is pruned, by name, for weights with zeros: a pruned one is
-            not trained and its gradient not shared. Vectors (biases, norms) are shared whole.
+            not trained and its gradient not shared. Vectors (biases, norms) are shared whole, and so are quantized
+            weights: one that rounds to zero is trained on, and cannot be told from one pruned before.
     """
 
     model: nn.Module
@@ -73,8 +74,8 @@ def shared(evidence: Evidence) -> Shared:
         tensors |= {f"{prefix}.{name}" if prefix else name: t.detach() for name, t in own.items()}
     if not tensors:
         raise NotMeasurableError(f"needs a model with weights; {evidence.subject.name} has none")
-    masks = {name: (t != 0).to(t.dtype) for name, t in tensors.items() if t.dim() > 1 and bool((t == 0).any())}
-    return Shared(model, tensors, masks)
+    pruned = {name: p != 0 for name, p in model.named_parameters() if p.dim() > 1 and bool((p == 0).any())}
+    return Shared(model, tensors, {name: kept.double() for name, kept in pruned.items()})
 
 
 def leaves(model: nn.Module) -> dict[str, nn.Module]:

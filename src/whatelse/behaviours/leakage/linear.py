@@ -4,8 +4,8 @@ With output unit i of a layer ``z = W x + b`` the gradients are ``dL/dW_ij = d_i
 ``x_j = (dL/dW_ij) / (dL/db_i)`` for any unit with ``d_i != 0`` whose weight ``W_ij`` is not pruned: the gradient of a
 pruned weight is not shared. With a share s of weights pruned at random and n units active, ``1 - s^n`` of the input is
 recovered. Where a factored layer ``U V x + b`` stands for it, the attacker knows ``U`` and ``d = dL/db``, hence the
-gradient ``U^T d`` at the inner units, and divides ``dL/dV`` by it: factors alone withhold nothing. Of a layer that
-rounds its input, the rounded input is found.
+gradient ``U^T d`` at the inner units, and divides ``dL/dV`` by it: factors alone withhold nothing. Of a quantized
+layer, whose gradient passes straight through the rounding, the rounded input is found.
 
 Value of an example: share of the entries that are found to within ``tolerance`` of the input's largest absolute
 entry. Gradients are of the cross-entropy, in double precision.
