@@ -190,6 +190,8 @@ def main() -> None:
     except WhatElseError as error:
         _fail(str(error), UNUSABLE)
     except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         _fail("interrupted; finished cells are kept: run the same command again to go on", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -127,7 +127,7 @@ def models(images):
     for seed in (3, 4):
         rng = torch.Generator().manual_seed(seed)
         model = cnn.build(cnn.Config(width=4, hidden=8), (1, 8, 8), 3, rng)
-        _training.fit(model, inputs, _training.hard_labels(targets), _training.Schedule(15, 0.02, 30), rng)
+        _training.fit(model, inputs, _training.hard_labels(targets), _training.Schedule(40, 0.01, 15), rng)
         found.append(model)
     return found
 

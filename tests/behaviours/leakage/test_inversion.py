@@ -48,7 +48,7 @@ def test_structural_similarity_by_hand():
 
 @pytest.mark.known_answer
 def test_inputs_of_a_linear_model_come_back(blobs, chain, toy, rng):
-    """The gradient of its weights is the input times a vector: the direction is given away, the bounds give the size."""
+    """The gradient of its weights is the input times a vector: it gives the direction, the bounds the size."""
     evidence = toy.evidence_of(chain(torch.nn.Flatten(), torch.nn.Linear(64, 3)), blobs)
     values = inversion.measure(evidence, inversion.Config(iterations=300, smooth=0.0), rng)
     assert values.shape == (4,)

@@ -1,16 +1,17 @@
 """Area under the ROC curve of a membership attack by someone who holds both models, before and after compression.
 
-Four numbers a record, two a model: the log of the ratio ``r = log p - log p_bar`` of `membership.reference`, its
-``p_out`` by the shadow models of that model's own recipe, and the log-odds ``phi`` of the recorded label. The score is
-their weighted sum. The weights come from the shadow models alone: each in turn plays the target, its ``p_out`` taken
-from the others, and a logistic regression (ridge 1e-3 on standardized numbers) learns which records it had. The
-target's own members are never learnt from. With the baseline itself as candidate this is what one who holds only the
-baseline gets from the same attack; held against that, the effect is what publishing the second model adds.
+Two numbers a record: for each model the log of the ratio of `membership.reference`, ``r = log p - log p_bar``, its
+``p_out`` by the shadow models of that model's own recipe. The score is their weighted sum. The weights come from the
+shadow models alone: each in turn plays the target, its ``p_out`` taken from the others, and a logistic regression
+(ridge 1e-3 on standardized r) learns which records it had. The target's own members are never learnt from. With the
+baseline itself as candidate this ranks as `membership.reference` does on the baseline: held against that, the effect
+is what publishing the second model adds. The rule is linear: a second model that is broken can cost it a little.
 
 Source:
     CompLeak: Deep learning model compression exacerbates privacy leakage, USENIX Security 2026, arXiv:2507.16872, for
-    the question; calibrated log-odds: Carlini et al., S&P 2022, arXiv:2112.03570, and Watson et al., ICLR 2022,
-    arXiv:2111.08440. The source trains its attack on features of both models; so do we, with two features.
+    the question and an attack trained on what both models say; the ratio: Zarifzadeh, Liu & Shokri, ICML 2024,
+    arXiv:2312.03262. The two ratios in place of the source's posteriors and losses are ours: they leave little to
+    learn; on digits log-odds beside them made the attack worse (AUC .60 against .65).
 """
 
 from __future__ import annotations
@@ -65,13 +66,12 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         theirs = _records.odds(said.logits, recorded)
         odds = _records.odds(_records.logits(e, count), recorded)
         outside = _records.mean_outside(theirs.sigmoid(), inside)
-        played += [_records.log_ratio(theirs, _mean_of_others(theirs.sigmoid(), inside), config.a), theirs]
-        mine += [_records.log_ratio(odds, outside, config.a), odds]
+        played.append(_records.log_ratio(theirs, _mean_of_others(theirs.sigmoid(), inside), config.a))
+        mine.append(_records.log_ratio(odds, outside, config.a))
     usable = (~inside).sum(0) > (~inside).long()
     weights, scale = _learn(torch.stack(played, -1)[usable], inside[usable])
     score = torch.stack(mine, -1) / scale @ weights
-    said_weights = ", ".join(f"{float(w):.2f}" for w in weights)
-    candidate.note(f"weights of ratio and log-odds, baseline then compressed: {said_weights}")
+    candidate.note(f"weight of the baseline {float(weights[0]):.2f}, of the compressed model {float(weights[1]):.2f}")
     return torch.stack([score, _records.members(candidate, count)], 1).float()
 
 
