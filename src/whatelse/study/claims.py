@@ -22,9 +22,9 @@ def judge(claim: Claim, study: Study, findings: Sequence[Finding]) -> dict[str, 
     """Return the outcome of a claim with the findings that it rests on.
 
     Every finding that the claim speaks of either holds (it moved as said, and a number of one model by more than
-    retraining moves it), fails (it moved otherwise, or was shown not to move), or stays open. All that are decided hold:
-    supported. All fail: contradicted. Both: level-dependent. Fewer than a third decided: indistinguishable from
-    the noise of retraining.
+    retraining moves it), fails (it moved otherwise, or was shown not to move), or stays open. All that are decided
+    hold: supported. All fail: contradicted. Both: level-dependent. Fewer than a third decided: indistinguishable
+    from the noise of retraining.
 
     Args:
         claim: The sentence under test.
