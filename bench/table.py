@@ -3,8 +3,9 @@
     python bench/table.py [SEEDS]
 
 Runs `whatelse table` from nothing in a temporary folder, then again to see that finished work is found. The bare
-arithmetic is counted from what the run left behind: every training step times the time of such a step in a tight loop, every pass of
-examples times the time of such a pass, both measured here, on one thread, on the same architectures.
+arithmetic is counted from what the run left behind: every training step times the time of such a step in a tight
+loop, every pass of examples times the time of such a pass, both measured here, on one thread, on the same
+architectures.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def report(
 
     found = reader.load(findings)
     if html:
-        _write_page(found, html)
+        _write_page(found, html, findings.read_text("utf-8"))
     if card:
         _write(card, cards.render(found))
     if markdown:
@@ -148,11 +148,12 @@ def _conduct(
     with bar(quiet=quiet) as show:
         found = conduct(study, results, on=place[0], workers=place[1], show=show)
     json_file, html = out
+    text_of = json.dumps(found, indent=1, allow_nan=False) + "\n"
     if json_file:
-        _write(json_file, json.dumps(found, indent=1, allow_nan=False) + "\n")
+        _write(json_file, text_of)
     read = reader.parse(found, where)
     if html:
-        _write_page(read, html)
+        _write_page(read, html, text_of)
     if not quiet and json_file != "-":
         _print(read)
         written = " and ".join(name for name in (html, json_file) if name)
@@ -165,10 +166,15 @@ def _print(found: Findings) -> None:
     tables.print_table(found, Console())
 
 
-def _write_page(found: Findings, name: str) -> None:
-    from whatelse.report import page
+def _write_page(found: Findings, name: str, text: str) -> None:
+    """Write the page, unless it stands there already, made of the same findings by the same release."""
+    from whatelse.report import standing
 
-    _write(name, page.render(found))
+    mark = standing.mark(text)
+    if name == "-" or not standing.stands(Path(name), mark):
+        from whatelse.report import page
+
+        _write(name, page.render(found, mark))
 
 
 def _write(name: str, text: str) -> None:

@@ -21,17 +21,19 @@ from whatelse.report._sections import CONTROL_MEANING, sections
 from whatelse.report.findings import Candidate, Findings
 
 
-def render(findings: Findings) -> str:
+def render(findings: Findings, made_from: str = "") -> str:
     """Return the page as HTML; the same findings give the same bytes.
 
     Args:
         findings: As loaded.
+        made_from: What `whatelse.report.standing.mark` says of the findings file; written into the page.
     """
     environment = _environment()
     grid = arrange(findings)
     style, script = (_source(environment, name) for name in ("style.css", "script.js"))
     return environment.get_template("page.html").render(
         it=findings,
+        made_from=made_from,
         grid=grid,
         sections=sections(findings, grid),
         outcomes=_outcomes(findings),

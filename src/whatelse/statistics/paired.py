@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from whatelse.statistics import resample, summaries
 
@@ -249,7 +249,7 @@ def _of(points: np.ndarray, offsets: np.ndarray) -> Effect:
     near = 1e-12 * np.abs(points).max()
     rarer = min(int(np.sum(drawn <= near)), int(np.sum(drawn >= -near)))
     p = min(1.0, 2 * (rarer + 1) / (len(drawn) + 1))
-    se = drawn.std(ddof=1) if len(points) == 1 else (high - low) / 2 / norm.ppf(0.975)
+    se = drawn.std(ddof=1) if len(points) == 1 else (high - low) / 2 / ndtri(0.975)
     return Effect(*map(float, (before, after, shift, low, high, low90, high90, p, se)))
 
 

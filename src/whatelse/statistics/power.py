@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.stats import norm
+from scipy.special import ndtri
 
 _LEVEL, _POWER = 0.05, 0.8
 # More examples than anyone measures.
@@ -26,7 +26,7 @@ def detectable(se: float, *, level: float = _LEVEL, power: float = _POWER) -> fl
         raise ValueError(f"level={level}, power={power}; 0 < level < power < 1 is needed")
     if se < 0:
         raise ValueError(f"se={se} is negative")
-    return float((norm.ppf(1 - level / 2) + norm.ppf(power)) * se)
+    return float((ndtri(1 - level / 2) + ndtri(power)) * se)
 
 
 def needed(effect: float, low: float, high: float, margin: float, n: int) -> int | None:
@@ -50,11 +50,11 @@ def needed(effect: float, low: float, high: float, margin: float, n: int) -> int
         raise ValueError(f"margin={margin}, low={low}, high={high}; margin >= 0 and low <= high are needed")
     if not all(map(math.isfinite, (effect, low, high))):
         return None
-    se = max(high - effect, effect - low) / float(norm.ppf(0.975))
+    se = max(high - effect, effect - low) / float(ndtri(0.975))
     away, inside = abs(effect), margin - abs(effect)
     sizes = [
-        n * ((norm.ppf(quantile) + extra) * se / distance) ** 2
-        for quantile, extra, distance in ((0.975, norm.ppf(_POWER), away), (0.95, norm.ppf((1 + _POWER) / 2), inside))
+        n * ((ndtri(quantile) + extra) * se / distance) ** 2
+        for quantile, extra, distance in ((0.975, ndtri(_POWER), away), (0.95, ndtri((1 + _POWER) / 2), inside))
         if distance > 0
     ]
     best = float(min(sizes, default=math.inf))
@@ -74,4 +74,4 @@ def equivalence_n(discordance: float, margin: float, power: float = 0.9) -> int:
     """
     if not (0 < discordance <= 1 and margin > 0 and 0 < power < 1):
         raise ValueError(f"discordance={discordance}, margin={margin}, power={power}; out of (0, 1], (0, inf), (0, 1)")
-    return math.ceil(discordance * float((norm.ppf(0.95) + norm.ppf((1 + power) / 2)) / margin) ** 2)
+    return math.ceil(discordance * float((ndtri(0.95) + ndtri((1 + power) / 2)) / margin) ** 2)

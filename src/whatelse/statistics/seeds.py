@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 
 def floor(effects_per_seed: Sequence[float] | np.ndarray) -> float:
@@ -24,4 +24,4 @@ def floor(effects_per_seed: Sequence[float] | np.ndarray) -> float:
     effects = np.asarray(effects_per_seed, np.float64)
     if not effects.size:
         raise ValueError("effects_per_seed is empty; a noise floor needs at least 1 twin")
-    return float(t.ppf(0.975, effects.size) * np.sqrt(np.mean(effects**2)))
+    return float(stdtrit(effects.size, 0.975) * np.sqrt(np.mean(effects**2)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,18 @@ def conduct(
     return findings.assemble(study, todo, store, tasks, shown, timing)
 
 
-def _timing(todo: Plan, store: Store, progress: Progress, wall: float) -> dict[str, float]:
-    """Return the seconds spent over all calls that did some of the work; a call that found all done adds none."""
+def _timing(todo: Plan, store: Store, progress: Progress, wall: float) -> dict[str, Any]:
+    """Return when the work ended and the seconds spent over all calls that did some of it.
+
+    A call that found everything done adds nothing, and its findings are the same bytes.
+    """
     name = key("timing", 1, {}, *(e.key for e in todo.effects), seed=0)
-    spent = {"wall_s": 0.0, **{f"{kind}_s": 0.0 for kind in KINDS}}
+    spent: dict[str, Any] = {"ended": "", "wall_s": 0.0, **{f"{kind}_s": 0.0 for kind in KINDS}}
     if store.has("effects", name):
         spent |= store.load_record("effects", name)
-    if progress.reports:
-        spent["wall_s"] += wall
+    if progress.reports or not spent["ended"]:
+        spent["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
+        spent["wall_s"] += wall if progress.reports else 0.0
         for report in progress.reports:
             for kind in KINDS:
                 spent[f"{kind}_s"] += getattr(report, kind)

@@ -6,7 +6,6 @@ import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -39,13 +38,13 @@ def assemble(
         store: Where effects are kept.
         tasks: By name.
         exhibits: Examples to show.
-        timing: Seconds spent, by kind of work.
+        timing: Seconds spent, by kind of work, and when it ended.
     """
     found = _findings(study, plan, store)
     return {
         "schema": SCHEMA,
         "whatelse": whatelse.__version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": timing["ended"],
         "study": {
             "name": study.name,
             "title": study.title,
@@ -60,7 +59,7 @@ def assemble(
             "platform": f"{platform.system()} {platform.machine()}",
             "threads": 1,
         },
-        "timing": timing,
+        "timing": {name: value for name, value in timing.items() if name != "ended"},
         "seeds": study.seeds,
         "tasks": [_task(study, name, task) for name, task in tasks.items()],
         "rows": [_row(study, row.name) for row in study.rows],

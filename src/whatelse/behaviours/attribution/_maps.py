@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from whatelse.evidence import Evidence
@@ -38,4 +37,6 @@ def ranks(values: Tensor) -> Tensor:
     Args:
         values: Finite, ``(N, features)``.
     """
+    from scipy.stats import rankdata  # takes a second to import: not for a listing or a finished study
+
     return torch.from_numpy(rankdata(values.numpy(), axis=1)).to(values)
