@@ -34,7 +34,7 @@ def conduct(
         StoreError: Results cannot be written; what is finished is kept.
     """
     started = time.perf_counter()
-    store = Store(results)
+    store = Store(results.resolve())  # workers may stand in another folder
     tasks = {name: work.load_task(study, name) for name in study.tasks}
     todo = plan(study, {name: task.key for name, task in tasks.items()})
     progress = run.run(study, todo, store, lambda: run.engine(on, workers), show or _silent)

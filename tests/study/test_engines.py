@@ -1,0 +1,34 @@
+import sys
+
+import pytest
+
+from whatelse.errors import MissingExtraError
+from whatelse.study import plan, run, spec, work
+from whatelse.study.store import Store
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"--on ray needs Ray: pip install 'whatelse\[ray\]'"):
+        run.engine("ray", 1)
+
+
+def test_as_many_workers_as_asked_for():
+    engine = run.engine("here", 3)
+    assert engine.slots == 3
+    engine.executor.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own, about its next release
+def test_ray_gives_the_same_numbers(small, tmp_path, inline):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    study = spec.parse(small, "small")
+    todo = plan.plan(study, {n: work.load_task(study, n).key for n in study.tasks})
+    found = []
+    for name, start in (("ray", lambda: run.engine("ray", 2)), ("inline", lambda: inline)):
+        store = Store(tmp_path / name)
+        run.run(study, todo, store, start, lambda _: None)
+        found.append([store.load_record("effects", e.key)["effects"] for e in todo.effects])
+    assert [e["candidate"] for e in found[0][0]] == [e["candidate"] for e in found[1][0]]
+    assert found[0][0][0]["effect"] == pytest.approx(found[1][0][0]["effect"], abs=0.02)
