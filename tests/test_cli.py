@@ -57,6 +57,8 @@ def test_help_is_worth_reading(tmp_path):
         (("study",), ("Missing argument",)),
         (("table", "--workers", "many"), ("--workers",)),
         (("report", "none.json"), ("none.json",)),
+        (("table", "--on", "rai"), ("no such engine", "ray")),
+        (("table", "--json", "no/where.json"), ("cannot write no/where.json", "nothing was done")),
     ],
 )
 def test_a_wrong_call_is_one_line_and_exit_code_3(args, words, tmp_path):

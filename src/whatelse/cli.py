@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib import resources
 from pathlib import Path
@@ -141,10 +142,13 @@ def _conduct(
 ) -> None:
     from whatelse._progress import bar
     from whatelse.report import findings as reader
-    from whatelse.study import spec
+    from whatelse.study import run, spec
     from whatelse.study.conduct import conduct
 
     study = spec.parse(text, where)
+    run.check_engine(place[0])
+    for name in out:
+        _probe(name)
     with bar(quiet=quiet) as show:
         found = conduct(study, results, on=place[0], workers=place[1], show=show)
     json_file, html = out
@@ -175,6 +179,13 @@ def _write_page(found: Findings, name: str, text: str) -> None:
         from whatelse.report import page
 
         _write(name, page.render(found, mark))
+
+
+def _probe(name: str) -> None:
+    """Refuse a place that nothing can be written to, before an hour's work rather than after it."""
+    folder = Path(name).parent
+    if name not in {"", "-"} and (not os.access(folder, os.W_OK) or Path(name).is_dir()):
+        raise StoreError(f"cannot write {name}: {folder} is no folder that can be written to; nothing was done")
 
 
 def _write(name: str, text: str) -> None:

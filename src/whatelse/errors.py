@@ -34,6 +34,10 @@ class StoreError(WhatElseError):
     """Results cannot be written or read back: a full disk, a folder without permission, a damaged file."""
 
 
+class ArtifactError(WhatElseError):
+    """A model cannot be described as data, or what was saved does not fit its description."""
+
+
 class FindingsError(WhatElseError):
     """A findings file is not one, or is of a version that this release does not read."""
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from whatelse import recipe
-from whatelse.errors import StoreError
+from whatelse.errors import ArtifactError
 from whatelse.nets import _architecture, _artifact, cnn
 from whatelse.nets._layers import pack, unpack
 
@@ -49,9 +49,9 @@ def test_a_pruned_model_takes_fewer_bytes(toy, rng, task):
 
 
 def test_only_known_layers_are_saved_or_built():
-    with pytest.raises(StoreError, match="cannot save a layer of type LSTM"):
+    with pytest.raises(ArtifactError, match="cannot save a layer of type LSTM"):
         _architecture.describe(torch.nn.Sequential(torch.nn.LSTM(2, 2)))
-    with pytest.raises(StoreError, match="names the layer 'Module'"):
+    with pytest.raises(ArtifactError, match="names the layer 'Module'"):
         _architecture.build({"kind": "Module"})
 
 

@@ -27,3 +27,11 @@ def test_nothing_known_is_no_floor():
     assert math.isnan(seeds.floor([0.1, math.nan]))
     with pytest.raises(ValueError, match="effects_per_seed is empty"):
         seeds.floor([])
+
+
+def test_seeds_dominate_where_they_make_the_width():
+    each = [0.1, -0.1, 0.3, -0.3, 0.0]
+    # Standard deviation .2236, five seeds, t = 2.776: half a width of .2776.
+    assert seeds.dominate(each, -0.28, 0.28)
+    assert not seeds.dominate(each, -0.5, 0.5)
+    assert not seeds.dominate([0.1], -1, 1)

@@ -16,7 +16,7 @@ STUDY = Study(
 )
 
 
-def outcome(verdicts, direction="worse", *, effect=-0.2, floor=0.1, some=False, pair=False):
+def outcome(verdicts, direction="worse", *, effect=-0.2, floor=0.1, some=False, agreement=False):
     findings = [
         {
             "id": f"f{i}",
@@ -27,7 +27,7 @@ def outcome(verdicts, direction="worse", *, effect=-0.2, floor=0.1, some=False, 
             "verdict": verdict,
             "effect": effect,
             "floor": floor,
-            "pair": pair,
+            "agreement": agreement,
         }
         for i, (name, verdict) in enumerate(zip("abc", verdicts, strict=True))
     ]
@@ -56,8 +56,13 @@ def test_a_move_inside_the_noise_of_retraining_is_no_support():
     assert outcome(["worsened"] * 3, effect=-0.05)["outcome"] == "indistinguishable"
 
 
+def test_a_move_inside_the_noise_is_no_evidence_against_either():
+    assert outcome(["improved"] * 3, effect=0.05)["outcome"] == "indistinguishable"
+    assert outcome(["improved"] * 3, effect=0.2)["outcome"] == "contradicted"
+
+
 def test_agreement_below_the_placebos_counts_and_says_what_retraining_does():
-    found = outcome(["worsened"] * 3, effect=-0.05, pair=True)
+    found = outcome(["worsened"] * 3, effect=-0.05, agreement=True)
     assert found["outcome"] == "supported"
     assert "3 of the worsened moved less than a network that is merely trained again" in found["reason"]
 

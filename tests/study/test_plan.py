@@ -36,6 +36,14 @@ def test_keys_do_not_move(small):
     assert half.cells[0].key == "generalization.accuracy-7eed43bee0e4ff50"
 
 
+def test_defaults_may_be_written_or_left_out(small):
+    written = small.replace("margin = 0.02", "margin = 0.02\nsettings = {}").replace("width = 4", "width = 4")
+    assert of(written)[1].jobs == of(small)[1].jobs
+    text = small.replace("settings = { width = 4, hidden = 16 }", "settings = { width = 16, hidden = 64 }")
+    bare = small.replace("settings = { width = 4, hidden = 16 }", "")
+    assert of(text)[1].jobs == of(bare)[1].jobs
+
+
 def test_candidates_share_the_models_that_they_share(small):
     _, found = of(small)
     jobs = {(j.subject, j.seed): j for j in found.jobs}

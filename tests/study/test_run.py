@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from whatelse import registry
-from whatelse.errors import StoreError, StudyError
+from whatelse.errors import StoreError, StudyError, TaskError
 from whatelse.study import conduct, plan, run, spec, work
 from whatelse.study.store import Store
 
@@ -103,6 +103,23 @@ def test_a_method_that_raises_fails_its_candidate_alone(small, tmp_path, inline,
     progress = run.run(study, todo, store, lambda: inline, quiet)
     assert progress.done == progress.total
     assert len([f for r in progress.reports for f in r.failed]) == 2
+
+
+def test_a_model_that_cannot_be_saved_fails_its_candidate_alone(small, tmp_path, inline, monkeypatch):
+    item = registry.load("methods", "prune.magnitude")
+    monkeypatch.setattr(item, "compress", lambda model, *_: torch.nn.Sequential(model, torch.nn.Softplus()))
+    study, todo, store = prepared(small, tmp_path)
+    progress = run.run(study, todo, store, lambda: inline, quiet)
+    failed = [error for r in progress.reports for _, error in r.failed]
+    assert len(failed) == 2
+    assert all("cannot save a layer of type Softplus" in error for error in failed)
+
+
+def test_a_network_that_does_not_fit_is_refused_before_any_work(small, tmp_path):
+    text = small.replace('title = "Digits"', 'title = "Digits"\nsettings = { canvas = 10 }')
+    with pytest.raises(TaskError, match="sides multiples of 4"):
+        conduct.conduct(spec.parse(text, "small"), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_results_that_cannot_be_written_stop_the_run(small, tmp_path, inline):

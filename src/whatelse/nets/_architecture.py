@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from whatelse.errors import StoreError
+from whatelse.errors import ArtifactError
 from whatelse.nets._layers import FakeQuantize, Quantized
 
 # The arguments of each kind of layer that a saved file may name: nothing else is ever constructed.
@@ -39,7 +39,7 @@ def describe(model: nn.Module) -> Spec:
         model: Built of ``nn.Sequential`` and the layers that `build` knows.
 
     Raises:
-        StoreError: The tree holds a kind of layer that cannot be described.
+        ArtifactError: The tree holds a kind of layer that cannot be described.
     """
     if isinstance(model, nn.Sequential):
         return {
@@ -56,7 +56,7 @@ def describe(model: nn.Module) -> Spec:
         }
     if type(model) not in _ARGUMENTS:
         known = ", ".join(sorted([*_KINDS, "Quantized", "Sequential"]))
-        raise StoreError(f"cannot save a layer of type {type(model).__name__}; allowed are {known}")
+        raise ArtifactError(f"cannot save a layer of type {type(model).__name__}; allowed are {known}")
     spec: Spec = {"kind": type(model).__name__}
     spec |= {name: getattr(model, name) for name in _ARGUMENTS[type(model)]}
     if isinstance(model, nn.Conv2d | nn.Linear):
@@ -73,7 +73,7 @@ def build(spec: Spec) -> nn.Module:
         spec: What `describe` returned.
 
     Raises:
-        StoreError: The description names a kind of layer that is not allowed.
+        ArtifactError: The description names a kind of layer that is not allowed.
     """
     with torch.device("meta"):
         model = _build(spec)
@@ -88,7 +88,7 @@ def _build(spec: Spec) -> nn.Module:
     if kind == "Quantized":
         return Quantized(_build(spec["like"]), spec["bits"], spec["activation_bits"])
     if kind not in _KINDS:
-        raise StoreError(f"a saved model names the layer {kind!r}; allowed are {', '.join(sorted(_KINDS))}")
+        raise ArtifactError(f"a saved model names the layer {kind!r}; allowed are {', '.join(sorted(_KINDS))}")
     return _KINDS[kind](**arguments)
 
 

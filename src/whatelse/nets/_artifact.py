@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from whatelse.errors import StoreError
+from whatelse.errors import ArtifactError
 from whatelse.nets import _architecture
 from whatelse.nets._layers import pack, unpack
 
@@ -22,7 +22,7 @@ def encode(model: nn.Module) -> tuple[dict[str, Tensor], _architecture.Spec]:
         model: Built of the layers that `_architecture.describe` knows.
 
     Raises:
-        StoreError: The tree holds a kind of layer that cannot be described.
+        ArtifactError: The tree holds a kind of layer that cannot be described.
     """
     spec = {"tree": _architecture.describe(model), "shapes": {}}
     tensors: dict[str, Tensor] = {}
@@ -46,7 +46,7 @@ def decode(tensors: dict[str, Tensor], spec: _architecture.Spec) -> nn.Module:
         spec: The description.
 
     Raises:
-        StoreError: Tensors and description do not fit each other.
+        ArtifactError: Tensors and description do not fit each other.
     """
     whole = {n: t for n, t in tensors.items() if not n.endswith((_VALUES, _MASK))}
     for name, shape in spec["shapes"].items():
@@ -58,6 +58,6 @@ def decode(tensors: dict[str, Tensor], spec: _architecture.Spec) -> nn.Module:
     try:
         model.load_state_dict(whole)
     except RuntimeError as error:
-        raise StoreError(f"a saved model does not fit its description: {str(error).splitlines()[-1]}") from error
+        raise ArtifactError(f"a saved model does not fit its description: {str(error).splitlines()[-1]}") from error
     model.eval()
     return model.requires_grad_(requires_grad=False)

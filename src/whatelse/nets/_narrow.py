@@ -13,7 +13,7 @@ _PLAIN = (nn.ReLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Flatten, nn.Identity, nn.Max
 
 
 def narrow(model: nn.Module, width: float) -> nn.Module:
-    """Return the architecture with every hidden width multiplied and rounded up; weights are not set.
+    """Return the architecture with every hidden width multiplied and rounded; weights are not set.
 
     Args:
         model: Convolutions (ungrouped), linear layers, nonlinearities and pooling in one ``nn.Sequential``.

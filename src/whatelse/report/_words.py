@@ -244,6 +244,10 @@ def reason(finding: Finding) -> str:
 
 
 def _settled(finding: Finding) -> str:
+    if finding.needed_seeds is not None:
+        return (
+            f"Seeds vary more than examples: about {count(finding.needed_seeds)} would settle it (now {finding.seeds})."
+        )
     if finding.needed is None:
         return "More examples alone would not settle it; more seeds might."
     now = "" if finding.n is None else f" (now {count(finding.n)})"
@@ -332,4 +336,6 @@ def remarks(finding: Finding) -> str:
     parts = [*finding.validity, finding.why]
     if finding.needed is not None:
         parts.append(f"about {count(finding.needed)} examples would settle it")
+    if finding.needed_seeds is not None:
+        parts.append(f"about {count(finding.needed_seeds)} seeds would settle it")
     return "; ".join(part for part in parts if part)

@@ -111,6 +111,7 @@ class Finding:
     floor: float | None = None
     detectable: float | None = None
     needed: int | None = None
+    needed_seeds: int | None = None
     p: float | None = None
     adjusted_p: float | None = None
     validity: tuple[str, ...] = ()

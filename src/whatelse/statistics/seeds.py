@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import stdtrit
+
+
+def dominate(effects: Sequence[float], low: float, high: float) -> bool:
+    """Say whether an interval is wide for want of seeds: whether seeds alone make more than half of its variance.
+
+    Args:
+        effects: The effect under each seed.
+        low: Lower end of its 95 % interval.
+        high: Upper end of its 95 % interval.
+    """
+    each = np.asarray(effects, np.float64)
+    if each.size < 2 or high <= low:
+        return False
+    half = float(stdtrit(each.size - 1, 0.975)) * float(each.std(ddof=1)) / math.sqrt(each.size)
+    return half**2 > ((high - low) / 2) ** 2 / 2
 
 
 def floor(effects_per_seed: Sequence[float] | np.ndarray) -> float:

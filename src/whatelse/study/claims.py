@@ -21,10 +21,11 @@ _DECIDED = {"improved", "unchanged", "worsened"}
 def judge(claim: Claim, study: Study, findings: Sequence[Finding]) -> dict[str, Any]:
     """Return the outcome of a claim with the findings that it rests on.
 
-    Every finding that the claim speaks of either holds (it moved as said, and a number of one model by more than
-    retraining moves it), fails (it moved otherwise, or was shown not to move), or stays open. All that are decided
-    hold: supported. All fail: contradicted. Both: level-dependent. Fewer than a third decided: indistinguishable
-    from the noise of retraining.
+    Every finding that the claim speaks of holds (it moved as said), fails (it moved otherwise, or was shown not to
+    move), or stays open: undecided, or moved by less than retraining moves one model. For agreement with the baseline
+    the noise is the placebo's, which the effect is against; the twin's is told beside it. All that are decided hold:
+    supported. All fail: contradicted. Both: level-dependent. Fewer than a third decided: indistinguishable from the
+    noise of retraining.
 
     Args:
         claim: The sentence under test.
@@ -65,10 +66,9 @@ def _chosen(expectation: Expectation, study: Study, findings: Sequence[Finding])
 def _vote(expectation: Expectation, finding: Finding) -> str:
     if finding["verdict"] not in _DECIDED:
         return "open"
-    if finding["verdict"] not in _HOLDS[expectation.direction]:
-        return "fails"
-    moved = finding["verdict"] != "unchanged"
-    return "open" if moved and not finding["pair"] and _within(finding) else "holds"
+    if finding["verdict"] != "unchanged" and not finding["agreement"] and _within(finding):
+        return "open"
+    return "holds" if finding["verdict"] in _HOLDS[expectation.direction] else "fails"
 
 
 def _within(finding: Finding) -> bool:
@@ -93,7 +93,7 @@ def _reason(votes: Counter[str], because: list[str], findings: Sequence[Finding]
     named = set(because)
     mine = [f for f in findings if f["id"] in named]
     seen = ", ".join(f"{n} {verdict}" for verdict, n in Counter(f["verdict"] for f in mine).most_common())
-    closer = sum(f["pair"] and f["verdict"] == "worsened" and _within(f) for f in mine)
+    closer = sum(f["agreement"] and f["verdict"] == "worsened" and _within(f) for f in mine)
     aside = f"; {closer} of the worsened moved less than a network that is merely trained again" if closer else ""
     return (
         f"of {votes.total()} predictions {votes['holds']} hold, {votes['fails']} fail, {votes['open']} stay open or "

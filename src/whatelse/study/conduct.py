@@ -31,11 +31,14 @@ def conduct(
 
     Raises:
         StudyError: There is no such engine.
+        TaskError: The network cannot take the inputs of a task.
         StoreError: Results cannot be written; what is finished is kept.
     """
     started = time.perf_counter()
     store = Store(results.resolve())  # workers may stand in another folder
     tasks = {name: work.load_task(study, name) for name in study.tasks}
+    for task in tasks.values():
+        work.check_net(study, task)
     todo = plan(study, {name: task.key for name, task in tasks.items()})
     progress = run.run(study, todo, store, lambda: run.engine(on, workers), show or _silent)
     shown = exhibits.collect(study, todo, store, tasks)

@@ -92,7 +92,9 @@ def _of_measurement(study: Study, m: Measurement, effects: Effects, records: lis
     leading = dict(reversed(pairs(study, m)))
     scratches = {scratch_of(c) for c in study.candidates if c.scratch}
     retrained = [r for r in records if r["candidate"] == "twin" and not r["why"]]
-    floor = _floor(retrained[0]["per_seed"], "compare" in vars(item)) if retrained and item.OVER != "layer" else None
+    # A question about agreement is one on which the baseline agrees with itself alike under every seed.
+    agreement = bool(retrained) and float(np.ptp(retrained[0]["held"])) < 1e-9 and "compare" in vars(item)
+    floor = _floor(retrained[0]["per_seed"], agreement) if retrained and item.OVER != "layer" else None
     for record in records:
         yield {
             "row": m.row,
@@ -105,7 +107,7 @@ def _of_measurement(study: Study, m: Measurement, effects: Effects, records: lis
             "unit": item.UNIT,
             "better": item.BETTER,
             "over": item.OVER,
-            "pair": "compare" in vars(item),
+            "agreement": agreement,
             "margin": m.margin,
             "floor": floor,
             "leading": leading.get(record["candidate"]) == record["control"],
@@ -119,9 +121,9 @@ def _of_measurement(study: Study, m: Measurement, effects: Effects, records: lis
         }
 
 
-def _floor(effects: list[float], pair: bool) -> float:  # noqa: FBT001 - said once, just above
+def _floor(effects: list[float], agreement: bool) -> float:  # noqa: FBT001 - said once, just above
     """Return what retraining alone does: to a number of one model, or to how far two models agree."""
-    return abs(float(np.mean(effects))) if pair else seeds.floor(effects)
+    return abs(float(np.mean(effects))) if agreement else seeds.floor(effects)
 
 
 def _correct(study: Study, found: list[Finding]) -> None:
@@ -138,7 +140,9 @@ def _correct(study: Study, found: list[Finding]) -> None:
 def _decide(finding: Finding) -> None:
     if finding["why"]:
         failed = finding["why"].startswith("failed: ")
-        empty = dict.fromkeys(("before", "after", "effect", "low", "high", "p", "adjusted_p", "detectable", "needed"))
+        empty = dict.fromkeys(
+            ("before", "after", "effect", "low", "high", "p", "adjusted_p", "detectable", "needed", "needed_seeds")
+        )
         finding |= {**empty, "per_seed": [], "verdict": "failed" if failed else "not measurable"}
         return
     effect = Effect(**{name: finding[name] for name in Effect._fields})
@@ -152,9 +156,12 @@ def _decide(finding: Finding) -> None:
     )
     exact = finding["over"] == "layer"
     finding["detectable"] = None if exact else power.detectable(effect.se)
-    finding["needed"] = None
+    finding |= {"needed": None, "needed_seeds": None}
     if finding["verdict"] == "inconclusive":
-        finding["needed"] = power.needed(effect.effect, effect.low, effect.high, finding["margin"], finding["n"])
+        of_seeds = seeds.dominate(finding["per_seed"], effect.low, effect.high)
+        units = finding["seeds"] if of_seeds else finding["n"]
+        name = "needed_seeds" if of_seeds else "needed"
+        finding[name] = power.needed(effect.effect, effect.low, effect.high, finding["margin"], units)
     for name, value in finding.items():
         if isinstance(value, float) and not math.isfinite(value):
             finding[name] = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from whatelse import recipe, registry
+from whatelse import recipe, registry, settings
 from whatelse.recipe import Recipe, Step
 from whatelse.study.spec import CandidateSpec, Measurement, Study, TaskSpec, template
 from whatelse.study.store import key
@@ -140,7 +140,8 @@ def pairs(study: Study, measurement: Measurement) -> tuple[tuple[str, str], ...]
     for c in study.candidates:
         first = measurement.control or c.control
         found.append((c.name, first))
-        others = ["baseline", *(["twin"] if "twin" in study.controls else [])] if measurement.primary else []
+        known = [name for name in ("twin", "weight decay") if name in study.controls]
+        others = ["baseline", *known] if measurement.primary else []
         found += [(c.name, other) for other in others if other != first]
         if c.scratch and not needs_references(measurement):
             found.append((c.name, scratch_of(c)))
@@ -183,7 +184,8 @@ def _subjects(study: Study, spec: TaskSpec) -> list[_Subject]:
 
 def _chain(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int) -> Chain:
     net = registry.load("nets", study.net.item)
-    links = [Link(None, key(f"nets.{study.net.item}", net.VERSION, study.net.settings, task, seed=seed))]
+    given = settings.changed(settings.build(net.Config, study.net.settings, study.net.item))
+    links = [Link(None, key(f"nets.{study.net.item}", net.VERSION, given, task, seed=seed))]
     for step in (*recipe.parse(template(spec.baseline, spec)), *steps):
         version = registry.load("methods", step.name).VERSION
         links.append(Link(step, key(step.name, version, dict(step.given), links[-1].key, task, seed=seed)))
@@ -241,14 +243,15 @@ def _cells(
     for m in study.measurements:
         if task not in m.tasks or (needs_references(m) and not subject.shadows):
             continue
-        version = registry.load("behaviours", m.item).VERSION
+        item = registry.load("behaviours", m.item)
+        given = settings.changed(settings.build(item.Config, m.settings, m.item))
         inputs = [chain[-1].key, task_key]
         if _is_pair(m.item):
             inputs.append(baseline[-1].key)
         if needs_references(m):
             inputs += [j.cells[0].key for j in shadows]
-        name = key(m.item, version, m.settings, *inputs, seed=seed)
-        yield Cell(name, m.label, m.item, tuple(m.settings.items()))
+        name = key(m.item, item.VERSION, given, *inputs, seed=seed)
+        yield Cell(name, m.label, m.item, tuple(given.items()))
 
 
 def _is_pair(item: str) -> bool:

@@ -45,11 +45,23 @@ def engine(name: str, workers: int) -> Engine:
     Raises:
         StudyError: There is no such engine.
     """
-    if name not in ENGINES:
-        raise StudyError(f"--on {name!r}: no such engine; {nearest(name, ENGINES)}")
+    check_engine(name)
     made = importlib.import_module(f"whatelse.study.engines.{name}").engine(workers)
     assert isinstance(made, Engine)
     return made
+
+
+def check_engine(name: str) -> None:
+    """Refuse a name that no engine has.
+
+    Args:
+        name: One of `ENGINES`.
+
+    Raises:
+        StudyError: There is no such engine.
+    """
+    if name not in ENGINES:
+        raise StudyError(f"--on {name!r}: no such engine; {nearest(name, ENGINES)}")
 
 
 def missing(plan: Plan, store: Store) -> tuple[list[Job], list[Effects]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -238,7 +238,7 @@ def template(text: str, task: TaskSpec) -> str:
     """
     try:
         return text.format_map(task.values)
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise StudyError(f"recipe {text!r} needs a value {error} that tasks.*.values does not have") from error
 
 
@@ -261,7 +261,7 @@ def _check(study: Study) -> None:
     _known("controls", study.controls, CONTROLS)
     _distinct("candidates", [c.name for c in study.candidates])
     for i, candidate in enumerate(study.candidates):
-        _known(f"candidates[{i}].control", [candidate.control], ["baseline", *study.controls])
+        _known(f"candidates[{i}].control", [candidate.control], _models(study.controls))
         if candidate.scratch:
             _known(f"candidates[{i}].scratch", ["scratch"], study.controls)
     for name, task in study.tasks.items():
@@ -278,12 +278,24 @@ def _check_task(where: str, task: TaskSpec, study: Study) -> None:
     if task.references < 0 or task.references % 2:
         raise StudyError(f"{where}.references={task.references}; an even number, 0 or more, is needed")
     _known(f"{where}.controls", task.controls, study.controls)
+    for i, candidate in enumerate(study.candidates):
+        controls = task.controls or list(study.controls)
+        _known(f"candidates[{i}].control, on {where}", [candidate.control], _models(controls))
     recipes = {f"{where}.baseline": task.baseline}
     recipes |= {f"controls.{name}": text for name, text in study.controls.items()}
     recipes |= {f"candidates[{i}].recipe": c.recipe for i, c in enumerate(study.candidates)}
     for place, text in recipes.items():
         with _at(place):
             recipe.parse(template(text, task))
+
+
+def _of(study: Study, task: str) -> list[str]:
+    return study.tasks[task].controls or list(study.controls)
+
+
+def _models(controls: Iterable[str]) -> list[str]:
+    """Return the controls that are one model; a candidate's scratch is held against that candidate alone."""
+    return ["baseline", *(name for name in controls if name != "scratch")]
 
 
 def _check_measurements(study: Study) -> None:
@@ -293,7 +305,8 @@ def _check_measurements(study: Study) -> None:
         where = f"measurements[{i}]"
         _known(f"{where}.row", [m.row], rows)
         _known(f"{where}.tasks", m.tasks, study.tasks)
-        _known(f"{where}.control", [m.control] if m.control else [], ["zero", "baseline", *study.controls])
+        for task in m.tasks:
+            _known(f"{where}.control", [m.control] if m.control else [], ["zero", *_models(_of(study, task))])
         with _at(where):
             item = registry.load("behaviours", m.item)
             settings.build(item.Config, m.settings, m.item)

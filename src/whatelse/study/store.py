@@ -65,8 +65,15 @@ class Store:
         Args:
             kind: One of `KINDS`.
             name: Its key.
+
+        Raises:
+            StoreError: The folder cannot be looked into.
         """
-        return self.path(kind, name).exists()
+        path = self.path(kind, name)
+        try:
+            return path.exists()
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror}") from error
 
     def save(self, kind: str, name: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Keep tensors with a JSON record beside them in one file.

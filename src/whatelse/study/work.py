@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from whatelse import recipe, registry, settings, subject
-from whatelse.errors import NotMeasurableError, StoreError
+from whatelse.errors import NotMeasurableError, StoreError, StudyError
 from whatelse.evidence import Evidence, References
 from whatelse.statistics import resample, sides
 from whatelse.study.plan import Cell, Effects, Job, Link
@@ -79,6 +79,7 @@ def do(job: Job, text: str, store: Store) -> Report:
     spent = {"training": 0.0, "compressing": 0.0}
     try:
         model = _make(job, study, task, store, spent)
+        mine, base = _evidences(job, model, task, store)
     except StoreError:
         raise
     except Exception as error:  # whatever a method raises, the rest of the study goes on
@@ -86,16 +87,15 @@ def do(job: Job, text: str, store: Store) -> Report:
     started = time.perf_counter()
     failed = []
     if job.shadow is not None:
-        _keep_shadow(job, model, task, store)
-    else:
-        mine, base = _evidences(job, model, task, store)
-        for cell in missing:
-            try:
-                _measure(cell, job, mine, base, store)
-            except StoreError:
-                raise
-            except Exception as error:  # whatever a behaviour raises, the other cells go on
-                failed.append(_fail(cell, job, error, store))
+        _keep_shadow(job, mine, task, store)
+        missing = []
+    for cell in missing:
+        try:
+            _measure(cell, job, mine, base, store)
+        except StoreError:
+            raise
+        except Exception as error:  # whatever a behaviour raises, the other cells go on
+            failed.append(_fail(cell, job, error, store))
     return Report(job.name, **spent, measuring=time.perf_counter() - started, failed=tuple(failed))
 
 
@@ -122,7 +122,8 @@ def analyze(effects: Effects, store: Store) -> Report:
         if name not in seen or (against != "zero" and against not in seen):
             continue
         after = seen[name]
-        record = {"candidate": name, "control": against, "n": units, "notes": after.notes, "doubts": after.doubts}
+        doubts = [*after.doubts, *(f"its control: {d}" for d in (seen[against].doubts if against in seen else ()))]
+        record = {"candidate": name, "control": against, "n": units, "notes": after.notes, "doubts": doubts}
         why = after.why or ("" if against == "zero" else seen[against].why)
         if why:
             found.append({**record, "why": why})
@@ -130,7 +131,8 @@ def analyze(effects: Effects, store: Store) -> Report:
         old = sides.zero(made[name]) if against == "zero" else made[against]
         effect = sides.contrast(old, made[name], rng, draws=effects.draws)
         each = (made[name].points - old.points).tolist()
-        found.append({**record, "why": "", "per_seed": each, **effect._asdict()})
+        held = old.points.tolist()
+        found.append({**record, "why": "", "per_seed": each, "held": held, **effect._asdict()})
     store.save_record("effects", effects.key, {"effects": found})
     return Report(effects.name, analyzing=time.perf_counter() - started)
 
@@ -187,6 +189,19 @@ def _make(job: Job, study: Study, task: Task, store: Store, spent: dict[str, flo
     return model
 
 
+def check_net(study: Study, task: Task) -> None:
+    """Refuse a network that cannot take the inputs of a task, before any work.
+
+    Args:
+        study: Gives the network.
+        task: Gives the shape of its inputs.
+
+    Raises:
+        TaskError: The network cannot take such inputs.
+    """
+    _untrained(Link(None, "check"), study, task)
+
+
 def _untrained(link: Link, study: Study, task: Task) -> nn.Module:
     net = registry.load("nets", study.net.item)
     config = settings.build(net.Config, study.net.settings, f"nets.{study.net.item}")
@@ -234,10 +249,9 @@ def shadow_task(task: Task, number: int) -> Task:
     return task.with_train(mine, mine.take(torch.arange(min(len(task.calibration), len(mine)))))
 
 
-def _keep_shadow(job: Job, model: nn.Module, task: Task, store: Store) -> None:
+def _keep_shadow(job: Job, seen: Evidence, task: Task, store: Store) -> None:
     assert job.shadow is not None
     inside, members = shadow_members(task, job.shadow)
-    seen = Evidence(_of(model, job, task), task)
     logits = torch.cat([seen.logits("train"), seen.logits("test")[: len(inside) - members]])
     store.save("values", job.cells[0].key, {"logits": logits, "inside": inside}, {"why": ""})
 
@@ -248,9 +262,14 @@ def _of(model: nn.Module, job: Job, task: Task) -> subject.Subject:
 
 def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Evidence, Evidence]:
     keep = KeptEvidence(store, job.baseline, task.key)
+    if job.shadow is not None:
+        mine = Evidence(_of(model, job, task), task)
+        return mine, mine
     if job.subject == "baseline":
         mine = Evidence(_of(model, job, task), task, shadows=_shadows(job.shadows, store), keep=keep)
         return mine, mine
+    if not store.has("models", job.baseline):
+        raise StudyError("its baseline failed")
     whole = subject.of(
         store.load_model(job.baseline), "baseline", job.baseline, task.test.inputs[:4], generator("probe", task.key)
     )
@@ -260,6 +279,8 @@ def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Ev
 
 def _shadows(keys: tuple[str, ...], store: Store) -> Callable[[], References] | None:
     def load() -> References:
+        if not all(store.has("values", name) for name in keys):
+            raise StudyError("some of its shadow models failed")
         loaded = [store.load("values", name)[0] for name in keys]
         return References(torch.stack([t["logits"] for t in loaded]), torch.stack([t["inside"] for t in loaded]))
 
@@ -271,7 +292,7 @@ def _measure(cell: Cell, job: Job, mine: Evidence, base: Evidence, store: Store)
     item = registry.load("behaviours", cell.item)
     config = settings.build(item.Config, dict(cell.given), cell.item)
     # The same for every model of this seed: all are asked with the same random numbers.
-    rng = generator(cell.item, str(cell.given), mine.task.key, str(job.seed))
+    rng = generator(cell.item, str(sorted(cell.given)), mine.task.key, str(job.seed))
     mine.notes.clear()
     mine.doubts.clear()
     mine.pictures = {}

@@ -153,7 +153,7 @@ def test_it_is_reproducible_and_says_what_it_did(lines, toy):
     assert mine.notes[0] == mine.notes[1]
     assert mine.notes[0].startswith("unattacked 0.")
     assert not base.notes
-    kept = base.once("apgd radius=0.3 steps=20 examples=1000", dict)
+    kept = base.once("apgd 1 radius=0.3 steps=20 examples=1000", dict)
     assert set(kept) == {"points", "fooled"}
 
 

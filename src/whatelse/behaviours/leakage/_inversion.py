@@ -24,6 +24,8 @@ from whatelse.evidence import Evidence
 
 # The attack on every model starts at the same points: what differs is then due to the model.
 _START = 2020
+# Of what is kept; raised when the same budget would give other reconstructions.
+_VERSION = 1
 _BETAS, _TINY = (0.9, 0.999), 1e-300
 
 
@@ -56,7 +58,8 @@ def reconstruct(evidence: Evidence, budget: Budget) -> dict[str, Tensor]:
     Raises:
         NotMeasurableError: The model does not open or differentiate.
     """
-    said = f"inversion images={budget.images} iterations={budget.iterations} rate={budget.rate} smooth={budget.smooth}"
+    tries = f"iterations={budget.iterations} rate={budget.rate} smooth={budget.smooth}"
+    said = f"inversion {_VERSION} images={budget.images} {tries}"
     return evidence.once(said, lambda: _reconstruct(evidence, budget))
 
 

@@ -2,9 +2,9 @@
 
 An example of the first ``examples`` of test counts 1 if the model is right on it and at every adversarial point:
 those that APGD finds with the model's own gradients (straight through rounding, where the model rounds), from two
-random starts, those that it found for the baseline, and those of a random search (Square). The baseline's points are
-tried on every model, so that none is judged by fewer attacks than its controls; the share under the model's own
-gradients alone, the one comparable with other publications, is noted.
+random starts, those that it found for the baseline, and those of a random search (Square). The baseline's points
+are tried on every candidate and control alike; the candidates' points are not tried on the baseline. The share under
+the model's own gradients alone, the one comparable with other publications, is noted.
 
 Robustness that is really a hidden gradient fails a check and is not trusted: no budget must give the accuracy of
 unattacked examples; at most 5 % of gradients may be exactly zero; random search, or the points of the baseline, must

@@ -18,9 +18,16 @@ def engine(workers: int) -> Engine:
     Args:
         workers: How many; 0 takes as many as this process may use cores.
     """
-    count = workers or len(os.sched_getaffinity(0))
+    count = workers or _cores()
     context = multiprocessing.get_context("spawn")
     return Engine(ProcessPoolExecutor(count, mp_context=context, initializer=_settle), count, _stop)
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux says which cores this process may use
+        return os.cpu_count() or 1
 
 
 def _settle() -> None:
