@@ -1,11 +1,11 @@
 """Measure the main job: minutes, memory, where the time goes, and how far it is from its bare arithmetic.
 
-    python bench/table.py [SEEDS]
+    python bench/table.py [SEEDS [FOLDER]]
 
-Runs `whatelse table` from nothing in a temporary folder, then again to see that finished work is found. The bare
-arithmetic is counted from what the run left behind: every training step times the time of such a step in a tight
-loop, every pass of examples times the time of such a pass, both measured here, on one thread, on the same
-architectures.
+Runs the study of `whatelse table` from nothing, in a temporary folder or in a new FOLDER that is kept, then again to
+see that finished work is found. The bare arithmetic is counted from what the run left behind: every training step
+times the time of such a step in a tight loop, every pass of examples times the time of such a pass, both measured
+here, on one thread, on the same architectures.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ def main() -> None:
     if len(sys.argv) > 1:
         text = text.replace("seeds = [0, 1, 2, 3, 4]", f"seeds = {list(range(int(sys.argv[1])))}")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = Path(sys.argv[2] if len(sys.argv) > 2 else name)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "table1.toml").write_text(text, "utf-8")
         first, memory = timed_run(folder)
         second, _ = timed_run(folder)
