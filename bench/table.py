@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -66,14 +67,14 @@ def timed_run(folder: Path) -> tuple[float, int]:
     return seconds, peak
 
 
-def best(call: Callable[[], object], repeats: int = 15) -> float:
-    """Return the seconds of the fastest of some calls."""
+def typical(call: Callable[[], object], repeats: int = 31) -> float:
+    """Return the median seconds of some calls, the first few left out."""
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
         call()
         times.append(time.perf_counter() - started)
-    return min(times)
+    return statistics.median(times[5:])
 
 
 def bare(text: str, store: Store) -> tuple[float, float]:
@@ -125,7 +126,7 @@ def one_step(job: Job, store: Store, task: work.Task) -> float:
         functional.cross_entropy(model(inputs), labels).backward()
         adam.step()
 
-    return best(call)
+    return typical(call)
 
 
 def one_pass(job: Job, store: Store, task: work.Task) -> float:
@@ -133,7 +134,7 @@ def one_pass(job: Job, store: Store, task: work.Task) -> float:
     model = store.load_model(job.chain[-1].key)
     inputs = task.test.inputs[:512]
     with torch.no_grad():
-        return best(lambda: model(inputs))
+        return typical(lambda: model(inputs))
 
 
 def main() -> None:
