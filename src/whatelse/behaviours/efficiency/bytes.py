@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.errors import NotMeasurableError, StoreError
+from whatelse.errors import ArtifactError, NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.nets import _artifact
 
@@ -43,7 +43,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     evidence.subject.require("opens")
     try:
         tensors, _ = _artifact.encode(evidence.model)
-    except StoreError as error:
+    except ArtifactError as error:
         raise NotMeasurableError(f"needs a model that can be saved; {error}") from error
     return torch.tensor([float(t.numel() * t.element_size()) for t in tensors.values()])
 
