@@ -139,7 +139,7 @@ def one_pass(job: Job, store: Store, task: work.Task) -> float:
 
 def main() -> None:
     """Run the measurement and print it."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # as the workers that are measured; the process is the bench's own
     from importlib import resources
 
     text = resources.files("whatelse.study").joinpath("table1.toml").read_text("utf-8")

@@ -64,7 +64,7 @@ def changed(config: Any) -> dict[str, Any]:  # noqa: ANN401 - any item's Config
     return {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != f.default}
 
 
-def _checked(value: Any, default: Any, rule: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
+def _checked(value: Any, default: Any, rule: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401 - as in `param`
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not type(default):

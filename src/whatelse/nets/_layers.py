@@ -88,7 +88,7 @@ class Quantized(nn.Module):
         self.register_buffer("codes", torch.zeros(-(-like.weight.numel() * bits // 8), dtype=torch.uint8))
         # Kept beside the codes so that a forward pass need not unpack; derived, hence not saved.
         self.register_buffer("weight", torch.zeros(self.shape), persistent=False)
-        self.register_load_state_dict_post_hook(lambda module, _: module.unfold())  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(lambda module, _: module.unfold())  # type: ignore[no-untyped-call] # torch's own
 
     @torch.no_grad()
     def fold(self, weight: Tensor) -> None:

@@ -54,7 +54,7 @@ def fit(model: nn.Module, inputs: Tensor, loss: Loss, schedule: Schedule, rng: t
     for _ in range(schedule.epochs):
         for batch in torch.split(torch.randperm(len(inputs), generator=rng), schedule.batch):
             adam.zero_grad(set_to_none=True)
-            loss(model(inputs[batch]), batch).backward()  # type: ignore[no-untyped-call]
+            loss(model(inputs[batch]), batch).backward()  # type: ignore[no-untyped-call] # torch's own
             adam.step()
             cycle.step()
             for parameter, mask in masks:

@@ -127,6 +127,7 @@ def effect_figure(
         name: Unique in the page; prefixes every id in the figure.
     """
     with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+        # The text stays text: the reader's fonts draw it, not matplotlib's.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         drawn = {name: anchor for name, anchor in anchors.items() if within(anchor, scale)}
         labels = [wrap(name, 8) for name in drawn] + [_below(candidate) for candidate in family.candidates]

@@ -319,7 +319,7 @@ def _word(allowed: tuple[str, ...], data: object, where: str) -> str:
     return data
 
 
-def _several(inner: Any, data: object, where: str) -> tuple[Any, ...]:  # noqa: ANN401
+def _several(inner: Any, data: object, where: str) -> tuple[Any, ...]:  # noqa: ANN401 - as wide as JSON
     if not isinstance(data, (list, tuple)):
         raise FindingsError(f"{where}: got {_short(data)}; allowed is a list")
     values = tuple(_value(inner, one, f"{where}[{at}]") for at, one in enumerate(data))
@@ -329,14 +329,14 @@ def _several(inner: Any, data: object, where: str) -> tuple[Any, ...]:  # noqa: 
     return values
 
 
-def _mapping(hint: Any, data: object, where: str) -> dict[str, Any]:  # noqa: ANN401
+def _mapping(hint: Any, data: object, where: str) -> dict[str, Any]:  # noqa: ANN401 - as wide as JSON
     if not isinstance(data, Mapping):
         raise FindingsError(f"{where}: got {_short(data)}; allowed is an object")
     inner = get_args(hint)[1]
     return {str(name): _value(inner, one, f"{where}.{name}") for name, one in data.items()}
 
 
-def _scalar(kind: type[Any], data: object, where: str) -> Any:  # noqa: ANN401
+def _scalar(kind: type[Any], data: object, where: str) -> Any:  # noqa: ANN401 - as wide as JSON
     wanted = (int, float) if kind is float else kind
     if not isinstance(data, wanted) or (isinstance(data, bool) and kind is not bool):
         named = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind]

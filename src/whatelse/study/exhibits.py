@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from whatelse import registry, subject
+from whatelse import registry
 from whatelse.evidence import Evidence
 from whatelse.study.plan import Job, Plan, pairs
 from whatelse.study.spec import CandidateSpec, Measurement, Study
 from whatelse.study.store import KeptEvidence, Store, key
-from whatelse.study.work import generator
+from whatelse.study.work import subject_of
+from whatelse.subject import Subject
 from whatelse.task import Task
 
 SHOWN = 4
@@ -146,10 +147,9 @@ def _item(index: int, jobs: Jobs, name: str, seed: int, store: Store, task: Task
     }
 
 
-def _subject(job: Job, store: Store, task: Task) -> subject.Subject:
+def _subject(job: Job, store: Store, task: Task) -> Subject:
     name = job.chain[-1].key
-    probe = task.test.inputs[:4]
-    return subject.of(store.load_model(name), job.subject, name, probe, generator("probe", task.key))
+    return subject_of(store.load_model(name), job.subject, name, task)
 
 
 def _rounded(image: Tensor) -> list[list[float]]:

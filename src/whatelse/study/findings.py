@@ -94,7 +94,7 @@ def _of_measurement(study: Study, m: Measurement, effects: Effects, records: lis
     retrained = [r for r in records if r["candidate"] == "twin" and not r["why"]]
     # A question about agreement is one on which the baseline agrees with itself alike under every seed.
     agreement = bool(retrained) and float(np.ptp(retrained[0]["held"])) < 1e-9 and "compare" in vars(item)
-    floor = _floor(retrained[0]["per_seed"], agreement) if retrained and item.OVER != "layer" else None
+    floor = _floor(retrained[0]["per_seed"], agreement=agreement) if retrained and item.OVER != "layer" else None
     for record in records:
         yield {
             "row": m.row,
@@ -121,7 +121,7 @@ def _of_measurement(study: Study, m: Measurement, effects: Effects, records: lis
         }
 
 
-def _floor(effects: list[float], agreement: bool) -> float:  # noqa: FBT001 - said once, just above
+def _floor(effects: list[float], *, agreement: bool) -> float:
     """Return what retraining alone does: to a number of one model, or to how far two models agree."""
     return abs(float(np.mean(effects))) if agreement else seeds.floor(effects)
 

@@ -279,8 +279,7 @@ def _check_task(where: str, task: TaskSpec, study: Study) -> None:
         raise StudyError(f"{where}.references={task.references}; an even number, 0 or more, is needed")
     _known(f"{where}.controls", task.controls, study.controls)
     for i, candidate in enumerate(study.candidates):
-        controls = task.controls or list(study.controls)
-        _known(f"candidates[{i}].control, on {where}", [candidate.control], _models(controls))
+        _known(f"candidates[{i}].control, on {where}", [candidate.control], _models(_controls(study, task)))
     recipes = {f"{where}.baseline": task.baseline}
     recipes |= {f"controls.{name}": text for name, text in study.controls.items()}
     recipes |= {f"candidates[{i}].recipe": c.recipe for i, c in enumerate(study.candidates)}
@@ -289,8 +288,8 @@ def _check_task(where: str, task: TaskSpec, study: Study) -> None:
             recipe.parse(template(text, task))
 
 
-def _of(study: Study, task: str) -> list[str]:
-    return study.tasks[task].controls or list(study.controls)
+def _controls(study: Study, task: TaskSpec) -> list[str]:
+    return task.controls or list(study.controls)
 
 
 def _models(controls: Iterable[str]) -> list[str]:
@@ -306,7 +305,11 @@ def _check_measurements(study: Study) -> None:
         _known(f"{where}.row", [m.row], rows)
         _known(f"{where}.tasks", m.tasks, study.tasks)
         for task in m.tasks:
-            _known(f"{where}.control", [m.control] if m.control else [], ["zero", *_models(_of(study, task))])
+            _known(
+                f"{where}.control",
+                [m.control] if m.control else [],
+                ["zero", *_models(_controls(study, study.tasks[task]))],
+            )
         with _at(where):
             item = registry.load("behaviours", m.item)
             settings.build(item.Config, m.settings, m.item)

@@ -256,25 +256,32 @@ def _keep_shadow(job: Job, seen: Evidence, task: Task, store: Store) -> None:
     store.save("values", job.cells[0].key, {"logits": logits, "inside": inside}, {"why": ""})
 
 
-def _of(model: nn.Module, job: Job, task: Task) -> subject.Subject:
-    return subject.of(model, job.subject, job.chain[-1].key, task.test.inputs[:4], generator("probe", task.key))
+def subject_of(model: nn.Module, name: str, made: str, task: Task) -> subject.Subject:
+    """Return the subject of a model of a study, its gradient checked on the first test examples.
+
+    Args:
+        model: The model.
+        name: How messages call it.
+        made: Its key.
+        task: Gives the examples.
+    """
+    return subject.of(model, name, made, task.test.inputs[:4], generator("probe", task.key))
 
 
 def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Evidence, Evidence]:
     keep = KeptEvidence(store, job.baseline, task.key)
+    own = subject_of(model, job.subject, job.chain[-1].key, task)
     if job.shadow is not None:
-        mine = Evidence(_of(model, job, task), task)
+        mine = Evidence(own, task)
         return mine, mine
     if job.subject == "baseline":
-        mine = Evidence(_of(model, job, task), task, shadows=_shadows(job.shadows, store), keep=keep)
+        mine = Evidence(own, task, shadows=_shadows(job.shadows, store), keep=keep)
         return mine, mine
     if not store.has("models", job.baseline):
         raise StudyError("its baseline failed")
-    whole = subject.of(
-        store.load_model(job.baseline), "baseline", job.baseline, task.test.inputs[:4], generator("probe", task.key)
-    )
+    whole = subject_of(store.load_model(job.baseline), "baseline", job.baseline, task)
     base = Evidence(whole, task, shadows=_shadows(job.base_shadows, store), keep=keep)
-    return Evidence(_of(model, job, task), task, reference=base, shadows=_shadows(job.shadows, store)), base
+    return Evidence(own, task, reference=base, shadows=_shadows(job.shadows, store)), base
 
 
 def _shadows(keys: tuple[str, ...], store: Store) -> Callable[[], References] | None:

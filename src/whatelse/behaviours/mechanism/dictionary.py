@@ -111,7 +111,7 @@ def _fit(hidden: Tensor, atoms: int) -> dict[str, Tensor]:
         left = scaled - center - codes @ unit.T
         loss = left.square().sum(1).mean() + _SPARSITY * codes.sum(1).mean()
         adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call] # torch's own
         adam.step()
     found = {"encoder": encoder, "bias": bias, "decoder": functional.normalize(decoder, dim=0), "center": center}
     return {"scale": scale, **{name: tensor.detach() for name, tensor in found.items()}}

@@ -51,6 +51,6 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     keep = torch.ones_like(size, dtype=torch.bool)
     keep[size.argsort(stable=True)[: round(config.sparsity * len(size))]] = False
     with torch.no_grad():
-        for weight, kept in zip(weights, keep.split([w.numel() for w in weights]), strict=True):  # type: ignore[no-untyped-call]
+        for weight, kept in zip(weights, keep.split([w.numel() for w in weights]), strict=True):  # type: ignore[no-untyped-call] # torch's own
             weight.mul_(kept.view_as(weight))
     return pruned

@@ -42,7 +42,7 @@ class _Cluster(Executor):
         future: Future[T] = self._call.remote(call, *args).future()
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         del wait, cancel_futures
         self._ray.shutdown()
 
