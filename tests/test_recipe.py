@@ -41,7 +41,21 @@ def test_steps_follow_each_other(task, rng):
     assert (torch.cat([model[0].weight.flatten(), model[2].weight.flatten()]) == 0).sum() >= 8
 
 
-def test_decomposing_after_quantizing_is_refused(task, rng, linear):
-    first, second = recipe.parse("quantize.uniform() > decompose.svd()")
-    with pytest.raises(RecipeError, match="decompose before quantizing"):
-        recipe.apply(second, recipe.apply(first, linear, task, rng), task, rng)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("quantize.uniform() > decompose.svd()", "put decompose.svd before quantize.uniform"),
+        ("quantize.uniform() > train.finetune() > prune.magnitude()", "put train.finetune before quantize.uniform"),
+        ("prune.magnitude() > train.finetune() > decompose.svd()", "prune.magnitude leaves a sparse one"),
+    ],
+)
+def test_a_senseless_order_is_refused_before_any_work(text, message):
+    with pytest.raises(RecipeError, match=message):
+        recipe.parse(text)
+
+
+def test_what_a_step_left_alone_is_named(task, rng):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    model[0].weight.data.fill_(5.0)
+    (step,) = recipe.parse("prune.magnitude(sparsity=0.5)")
+    assert recipe.left_alone(model, recipe.apply(step, model, task, rng)) == ["0"]

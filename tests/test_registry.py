@@ -15,7 +15,12 @@ def test_a_card_is_read_without_importing():
     assert card.summary.startswith("Zero the weights of smallest absolute value")
     assert "1506.02626" in card.source
     assert card.settings == ("sparsity",)
-    assert card.constants == {"VERSION": 1, "KNOB": "sparsity"}
+    assert card.constants == {
+        "VERSION": 1,
+        "KNOB": "sparsity",
+        "TAKES": ("dense", "sparse"),
+        "LEAVES": "sparse",
+    }
 
 
 @pytest.mark.parametrize("kind", ["methods", "behaviours"])

@@ -33,6 +33,9 @@ class Step:
 
 Recipe = tuple[Step, ...]
 
+# What a method may find and leave: every weight a number of its own, some exactly zero, stored in few bits, a tree.
+STATES = ("dense", "sparse", "packed", "tree")
+
 
 def parse(text: str) -> Recipe:
     """Return the steps of a recipe such as ``prune.magnitude(sparsity=0.9) > train.finetune(epochs=2)``.
@@ -41,7 +44,7 @@ def parse(text: str) -> Recipe:
         text: Steps joined by ``>``; an empty text is the empty recipe.
 
     Raises:
-        RecipeError: The text is not of that form.
+        RecipeError: The text is not of that form, or its steps make no sense in that order.
         UnknownItemError: A step names no method.
         SettingError: A setting is unknown or out of range.
     """
@@ -54,7 +57,9 @@ def parse(text: str) -> Recipe:
     calls = [tree]
     if isinstance(tree, ast.Compare) and all(isinstance(op, ast.Gt) for op in tree.ops):
         calls = [tree.left, *tree.comparators]
-    return tuple(_step(call, text) for call in calls)
+    steps = tuple(_step(call, text) for call in calls)
+    _check_order(steps, text)
+    return steps
 
 
 def write(recipe: Recipe) -> str:
@@ -83,6 +88,18 @@ def apply(step: Step, model: nn.Module, task: Task, rng: torch.Generator) -> nn.
     return made.requires_grad_(requires_grad=False)
 
 
+def left_alone(before: nn.Module, after: nn.Module) -> list[str]:
+    """Return the layers whose weights a step did not touch.
+
+    Args:
+        before: The model before the step.
+        after: The model after it.
+    """
+    then, now = before.state_dict(), after.state_dict()
+    same = [n for n, t in then.items() if t.dim() > 1 and n in now and torch.equal(t, now[n])]
+    return [n.removesuffix(".weight") for n in same]
+
+
 def _step(call: ast.expr, text: str) -> Step:
     if not isinstance(call, ast.Call) or call.args:
         raise RecipeError(f"recipe {text!r}: {ast.unparse(call)!r} is not of the form family.method(setting=value)")
@@ -96,4 +113,24 @@ def _step(call: ast.expr, text: str) -> Step:
             raise RecipeError(f"recipe {text!r}: {word.arg}={value} is not a plain value") from error
     method = registry.load("methods", name)
     config = settings.build(method.Config, given, name)
+    for inner in settings.recipes(config):
+        parse(inner)
     return Step(name, tuple(settings.changed(config).items()))
+
+
+def _check_order(steps: Recipe, text: str) -> None:
+    """Hold what each method takes against what the methods before it leave.
+
+    Raises:
+        RecipeError: A step cannot use what the steps before it leave.
+    """
+    state, by = "", ""
+    for step in steps:
+        method = registry.load("methods", step.name)
+        if state and state not in method.TAKES:
+            takes = " or ".join(sorted(method.TAKES))
+            raise RecipeError(
+                f"recipe {text!r}: {step.name} takes a model with {takes} weights, and {by} leaves a {state} one; "
+                f"put {step.name} before {by}"
+            )
+        state, by = (method.LEAVES, step.name) if method.LEAVES else (state, by)

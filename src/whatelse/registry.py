@@ -12,9 +12,9 @@ from typing import Literal
 
 from whatelse.errors import MissingExtraError, UnknownItemError, nearest
 
-Kind = Literal["methods", "behaviours", "nets", "data"]
+Kind = Literal["methods", "behaviours", "nets", "layers", "data"]
 _ROOT = Path(__file__).parent
-_WORD = {"methods": "method", "behaviours": "behaviour", "nets": "net", "data": "data door"}
+_WORD = {"methods": "method", "behaviours": "behaviour", "nets": "net", "layers": "file of layers", "data": "data door"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def card(kind: Kind, name: str) -> Card:
         name=name,
         summary=" ".join(text.split("\n\n")[0].split()),
         source=" ".join(source.split()),
-        needs=tuple(sorted(needs)) if isinstance(needs, set) else (),
+        needs=needs if isinstance(needs, tuple) else (),
         settings=settings,
         constants=constants,
     )
@@ -122,7 +122,8 @@ def _constants(node: ast.Assign) -> dict[str, object]:
     found: dict[str, object] = {}
     for left, right in pairs:
         if isinstance(left, ast.Name) and left.id.isupper() and not left.id.startswith("_"):
-            found[left.id] = set() if ast.unparse(right) == "set()" else ast.literal_eval(right)
+            value = () if ast.unparse(right) == "set()" else ast.literal_eval(right)
+            found[left.id] = tuple(sorted(value)) if isinstance(value, set) else value
     return found
 
 

@@ -18,6 +18,7 @@ def param(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
+    recipe: bool = False,
 ) -> Any:  # noqa: ANN401 - dataclasses.field is typed so
     """Declare one field of an item's ``Config``.
 
@@ -30,8 +31,10 @@ def param(
         low: Smallest allowed value, if there is one.
         high: Largest allowed value, if there is one.
         choices: The allowed words, for a setting that is a word.
+        recipe: True for a setting that is itself a recipe.
     """
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+    rules = {"help": help, "low": low, "high": high, "choices": choices, "recipe": recipe}
+    return field(default=default, metadata=rules)
 
 
 def build(kind: type[C], given: Mapping[str, Any], where: str) -> C:
@@ -62,6 +65,15 @@ def changed(config: Any) -> dict[str, Any]:  # noqa: ANN401 - any item's Config
         config: A dataclass whose fields were made with `param`.
     """
     return {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != f.default}
+
+
+def recipes(config: Any) -> list[str]:  # noqa: ANN401 - any item's Config
+    """Return the settings that are recipes, so that they are read before any work.
+
+    Args:
+        config: A dataclass whose fields were made with `param`.
+    """
+    return [getattr(config, f.name) for f in fields(config) if f.metadata["recipe"]]
 
 
 def _checked(value: Any, default: Any, rule: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401 - as in `param`

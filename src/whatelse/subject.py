@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import NotMeasurableError
-from whatelse.nets._layers import FakeQuantize
+from whatelse.layers._own import Own
 
 CAPABILITIES = ("predicts", "differentiates", "opens")
 
@@ -52,8 +52,8 @@ def of(model: nn.Module, name: str, key: str, probe: Tensor, rng: torch.Generato
     """Return the subject of a module, with the capabilities that it really has.
 
     A module whose input gradient disagrees with finite differences of its log-odds margin is one that only
-    predicts: kernels that drop gradients in silence would pass for robust. A module that holds a
-    `FakeQuantize` is known to pass gradients straight through its rounding, and is kept.
+    predicts: kernels that drop gradients in silence would pass for robust. A module that holds a layer known to
+    pass gradients straight through its rounding is kept.
 
     Args:
         model: Any classifier, ``(N, ...)`` to ``(N, classes)``.
@@ -64,7 +64,7 @@ def of(model: nn.Module, name: str, key: str, probe: Tensor, rng: torch.Generato
     """
     model.eval()
     model.requires_grad_(requires_grad=False)
-    rounds = any(isinstance(m, FakeQuantize) for m in model.modules())
+    rounds = any(isinstance(m, Own) and m.straight_through for m in model.modules())
     offers = {"predicts", "opens"}
     if rounds or gradient_agreement(model, probe, rng) > 0.9:
         offers.add("differentiates")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from whatelse import registry
+from whatelse import recipe, registry
 from whatelse.errors import NotMeasurableError
 from whatelse.nets import _training, cnn
 
@@ -70,8 +70,11 @@ def test_a_behaviour_says_what_its_numbers_are(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_names_its_knob(name):
+def test_a_method_names_its_knob_and_its_place_in_a_recipe(name):
     item = registry.load("methods", name)
+    assert item.TAKES
+    assert set(recipe.STATES) >= item.TAKES
+    assert item.LEAVES in {"", *recipe.STATES}
     assert item.KNOB == "" or item.KNOB in {f.name for f in dataclasses.fields(item.Config)}
 
 

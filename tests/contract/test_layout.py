@@ -13,18 +13,19 @@ HEAVY = ("torch", "sklearn", "matplotlib", "scipy", "numpy", "ray", "pandas")
 
 # Which rooms a room may import; a file at the top is a room of its own. Arrows point one way.
 LOW = {"errors", "settings", "registry"}
-OBSERVED = LOW | {"task", "subject", "nets", "evidence"}
+OBSERVED = LOW | {"task", "subject", "layers", "nets", "evidence"}
 MAY = {
     "errors": set(),
     "settings": {"errors"},
     "registry": {"errors"},
     "task": {"errors"},
-    "nets": {"errors", "settings"},
+    "layers": {"errors"},
+    "nets": LOW | {"layers"},
     "data": LOW | {"task"},
-    "subject": LOW | {"task", "nets"},
+    "subject": LOW | {"task", "layers"},
     "evidence": LOW | {"task", "subject"},
     "recipe": LOW | {"task"},
-    "methods": LOW | {"task", "nets"},
+    "methods": LOW | {"task", "nets", "layers", "recipe"},
     "behaviours": OBSERVED | {"statistics"},
     "statistics": {"errors"},
     "search": OBSERVED | {"recipe", "methods", "behaviours", "statistics"},

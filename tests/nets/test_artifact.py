@@ -3,8 +3,8 @@ import torch
 
 from whatelse import recipe
 from whatelse.errors import ArtifactError
+from whatelse.layers.quantized import pack, unpack
 from whatelse.nets import _architecture, _artifact, cnn
-from whatelse.nets._layers import pack, unpack
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 7, 8])

@@ -1,4 +1,9 @@
-"""A module tree as plain data and back, so that a saved model needs no pickle and no code of its own."""
+"""A module tree as plain data and back, so that a saved model needs no pickle and no code of its own.
+
+Three kinds of parts: a layer of torch's from an allow-list, a layer of this toolkit, and a container. An
+``nn.Sequential`` is described by its parts; any other module is traced (torch.fx) into a graph of calls, every one
+of an allow-listed function, method or part.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +13,43 @@ from typing import Any
 import torch
 from torch import nn
 
-from whatelse.errors import ArtifactError
-from whatelse.nets._layers import FakeQuantize, Quantized
+from whatelse import registry
+from whatelse.errors import ArtifactError, UnknownItemError
+from whatelse.layers._own import Own
+from whatelse.nets import _graph
 
 # The arguments of each kind of layer that a saved file may name: nothing else is ever constructed.
+_CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+_POOL = ("kernel_size", "stride", "padding")
+_NORM = ("num_features", "eps", "momentum", "affine", "track_running_stats")
 _ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
-    nn.Conv2d: ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"),
+    nn.Conv1d: _CONVOLUTION,
+    nn.Conv2d: _CONVOLUTION,
     nn.Linear: ("in_features", "out_features"),
+    nn.Embedding: ("num_embeddings", "embedding_dim", "padding_idx"),
+    nn.MultiheadAttention: ("embed_dim", "num_heads", "dropout", "batch_first"),
     nn.ReLU: (),
-    nn.GELU: (),
+    nn.ReLU6: (),
+    nn.LeakyReLU: ("negative_slope",),
+    nn.GELU: ("approximate",),
+    nn.SiLU: (),
+    nn.Hardswish: (),
     nn.Sigmoid: (),
     nn.Tanh: (),
+    nn.Softmax: ("dim",),
     nn.Identity: (),
     nn.Flatten: ("start_dim", "end_dim"),
-    nn.MaxPool2d: ("kernel_size", "stride", "padding"),
-    nn.AvgPool2d: ("kernel_size", "stride", "padding"),
+    nn.Dropout: ("p",),
+    nn.MaxPool2d: (*_POOL, "dilation", "ceil_mode"),
+    nn.AvgPool2d: (*_POOL, "ceil_mode", "count_include_pad"),
     nn.AdaptiveAvgPool2d: ("output_size",),
-    nn.BatchNorm2d: ("num_features",),
-    FakeQuantize: ("bits",),
+    nn.BatchNorm1d: _NORM,
+    nn.BatchNorm2d: _NORM,
+    nn.LayerNorm: ("normalized_shape", "eps", "elementwise_affine"),
+    nn.GroupNorm: ("num_groups", "num_channels", "eps", "affine"),
 }
 _KINDS = {kind.__name__: kind for kind in _ARGUMENTS}
+_BIASED = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.LayerNorm)
 
 Spec = dict[str, Any]
 
@@ -36,32 +58,23 @@ def describe(model: nn.Module) -> Spec:
     """Return a module tree as JSON-ready data.
 
     Args:
-        model: Built of ``nn.Sequential`` and the layers that `build` knows.
+        model: ``nn.Sequential`` of layers that `build` knows, or any module that torch.fx can trace into them.
 
     Raises:
-        ArtifactError: The tree holds a kind of layer that cannot be described.
+        ArtifactError: The tree holds a layer, or calls something, that cannot be described; the message names it.
     """
-    if isinstance(model, nn.Sequential):
-        return {
-            "kind": "Sequential",
-            "parts": {name: describe(part) for name, part in model.named_children()},
-        }
-    if isinstance(model, Quantized):
-        like = {"kind": model.like, "bias": model.bias is not None, **_shape_arguments(model)}
-        return {
-            "kind": "Quantized",
-            "like": like,
-            "bits": model.bits,
-            "activation_bits": model.activation_bits,
-        }
-    if type(model) not in _ARGUMENTS:
-        known = ", ".join(sorted([*_KINDS, "Quantized", "Sequential"]))
+    if type(model) is nn.Sequential:
+        return {"kind": "Sequential", "parts": {name: describe(part) for name, part in model.named_children()}}
+    if isinstance(model, Own):
+        return {"kind": f"{type(model).__module__.rpartition('.')[2]}.{type(model).__name__}", **model.arguments()}
+    if type(model) in _ARGUMENTS:
+        return _layer(model)
+    if not list(model.children()):
+        known = ", ".join([*sorted(_KINDS), "Sequential"])
         raise ArtifactError(f"cannot save a layer of type {type(model).__name__}; allowed are {known}")
-    spec: Spec = {"kind": type(model).__name__}
-    spec |= {name: getattr(model, name) for name in _ARGUMENTS[type(model)]}
-    if isinstance(model, nn.Conv2d | nn.Linear):
-        spec["bias"] = model.bias is not None
-    return spec
+    graph = _graph.describe(model, _is_part)
+    parts = {name: describe(model.get_submodule(name)) for name in _graph.parts(graph)}
+    return {"kind": "Graph", "parts": parts, **graph}
 
 
 def build(spec: Spec) -> nn.Module:
@@ -73,11 +86,28 @@ def build(spec: Spec) -> nn.Module:
         spec: What `describe` returned.
 
     Raises:
-        ArtifactError: The description names a kind of layer that is not allowed.
+        ArtifactError: The description names a kind of layer or a call that is not allowed.
     """
-    with torch.device("meta"):
-        model = _build(spec)
+    try:
+        with torch.device("meta"):
+            model = _build(spec)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise ArtifactError(f"the description of a saved model is damaged: {error}") from error
     return model.to_empty(device="cpu")
+
+
+def _is_part(module: nn.Module) -> bool:
+    return isinstance(module, Own) or type(module) in _ARGUMENTS
+
+
+def _layer(layer: nn.Module) -> Spec:
+    spec: Spec = {"kind": type(layer).__name__}
+    spec |= {name: getattr(layer, name) for name in _ARGUMENTS[type(layer)]}
+    if isinstance(layer, _BIASED):
+        spec["bias"] = layer.bias is not None
+    if isinstance(layer, nn.MultiheadAttention):
+        spec["bias"] = layer.in_proj_bias is not None
+    return spec
 
 
 def _build(spec: Spec) -> nn.Module:
@@ -85,15 +115,21 @@ def _build(spec: Spec) -> nn.Module:
     kind = spec["kind"]
     if kind == "Sequential":
         return nn.Sequential(OrderedDict((name, _build(part)) for name, part in spec["parts"].items()))
-    if kind == "Quantized":
-        return Quantized(_build(spec["like"]), spec["bits"], spec["activation_bits"])
+    if kind == "Graph":
+        return _graph.build(spec, {name: _build(part) for name, part in spec["parts"].items()})
+    if "." in kind:
+        return _own(kind).empty({name: v for name, v in spec.items() if name != "kind"})
     if kind not in _KINDS:
         raise ArtifactError(f"a saved model names the layer {kind!r}; allowed are {', '.join(sorted(_KINDS))}")
     return _KINDS[kind](**arguments)
 
 
-def _shape_arguments(layer: Quantized) -> Spec:
-    if layer.like == "Linear":
-        return {"in_features": layer.shape[1], "out_features": layer.shape[0]}
-    channels = {"in_channels": layer.shape[1] * layer.options.groups, "out_channels": layer.shape[0]}
-    return {**channels, "kernel_size": layer.shape[2:], **layer.options._asdict()}
+def _own(kind: str) -> type[Own]:
+    file, _, name = kind.rpartition(".")
+    try:
+        found = vars(registry.load("layers", file)).get(name)
+    except UnknownItemError as error:
+        raise ArtifactError(f"a saved model names the layer {kind!r}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Own)):
+        raise ArtifactError(f"a saved model names the layer {kind!r}, and this release has none of that name")
+    return found

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import ArtifactError
+from whatelse.layers.quantized import Quantized, pack, unpack
 from whatelse.nets import _architecture
-from whatelse.nets._layers import pack, unpack
 
 _VALUES, _MASK = ".values", ".mask"
 
@@ -15,31 +15,39 @@ _VALUES, _MASK = ".values", ".mask"
 def encode(model: nn.Module) -> tuple[dict[str, Tensor], _architecture.Spec]:
     """Return the tensors to store and the description that rebuilds the module tree.
 
-    A tensor is stored as its nonzero values and a bit mask where that is smaller than storing it whole;
-    quantized layers hold packed codes already.
+    A tensor is stored as its nonzero values and a bit mask where that is smaller than storing it whole; of a
+    quantized layer this holds for its packed codes, zero being the code of zero. Tensors that parts share are
+    stored once.
 
     Args:
-        model: Built of the layers that `_architecture.describe` knows.
+        model: Built of parts that `_architecture.describe` knows.
 
     Raises:
-        ArtifactError: The tree holds a kind of layer that cannot be described.
+        ArtifactError: The tree holds a part that cannot be described.
     """
-    spec = {"tree": _architecture.describe(model), "shapes": {}}
+    spec: _architecture.Spec = {"tree": _architecture.describe(model), "shapes": {}, "shared": {}}
+    packed = {f"{n}.codes".lstrip("."): part for n, part in model.named_modules() if isinstance(part, Quantized)}
     tensors: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        kept = tensor != 0
-        sparse = int(kept.sum()) * tensor.element_size() + -(-tensor.numel() // 8)
-        if tensor.is_floating_point() and sparse < tensor.numel() * tensor.element_size():
-            tensors[name + _VALUES] = tensor[kept].contiguous()
-            tensors[name + _MASK] = pack(kept, 1)
-            spec["shapes"][name] = list(tensor.shape)
+    first: dict[int, str] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if first.setdefault(id(tensor), name) != name:
+            spec["shared"][name] = first[id(tensor)]
+            continue
+        value = tensor.detach()
+        if name in packed:
+            small = _sparse_codes(value, packed[name])
         else:
-            tensors[name] = tensor.contiguous()
+            small = _sparse(value) if value.is_floating_point() else None
+        if small is None:
+            tensors[name] = value.contiguous()
+        else:
+            tensors[name + _VALUES], tensors[name + _MASK] = small
+            spec["shapes"][name] = list(value.shape)
     return tensors, spec
 
 
 def decode(tensors: dict[str, Tensor], spec: _architecture.Spec) -> nn.Module:
-    """Return the model that `encode` was given, in evaluation mode.
+    """Return the model that `encode` was given, frozen and in evaluation mode.
 
     Args:
         tensors: Stored tensors.
@@ -48,16 +56,51 @@ def decode(tensors: dict[str, Tensor], spec: _architecture.Spec) -> nn.Module:
     Raises:
         ArtifactError: Tensors and description do not fit each other.
     """
-    whole = {n: t for n, t in tensors.items() if not n.endswith((_VALUES, _MASK))}
-    for name, shape in spec["shapes"].items():
-        values = tensors[name + _VALUES]
-        flat = torch.zeros(torch.Size(shape).numel(), dtype=values.dtype)
-        flat[unpack(tensors[name + _MASK], 1, len(flat)).bool()] = values
-        whole[name] = flat.view(shape)
     model = _architecture.build(spec["tree"])
+    layers = dict(model.named_modules())
+    whole = {n: t for n, t in tensors.items() if not n.endswith((_VALUES, _MASK))}
     try:
+        for name, shape in spec["shapes"].items():
+            values, mask = tensors[name + _VALUES], tensors[name + _MASK]
+            layer = layers.get(name.removesuffix("codes").removesuffix("."))
+            held = isinstance(layer, Quantized) and name.endswith("codes")
+            whole[name] = _whole_codes(values, mask, layer) if held else _whole(values, mask, shape)  # type: ignore[arg-type] # held says so
+        for name, source in spec["shared"].items():
+            _share(model, name, source)
+            whole[name] = whole[source]
         model.load_state_dict(whole)
-    except RuntimeError as error:
+    except (RuntimeError, KeyError, AttributeError) as error:
         raise ArtifactError(f"a saved model does not fit its description: {str(error).splitlines()[-1]}") from error
     model.eval()
     return model.requires_grad_(requires_grad=False)
+
+
+def _sparse(tensor: Tensor) -> tuple[Tensor, Tensor] | None:
+    kept = tensor != 0
+    size = int(kept.sum()) * tensor.element_size() + -(-tensor.numel() // 8)
+    return (tensor[kept].contiguous(), pack(kept, 1)) if size < tensor.numel() * tensor.element_size() else None
+
+
+def _whole(values: Tensor, mask: Tensor, shape: list[int]) -> Tensor:
+    flat = torch.zeros(torch.Size(shape).numel(), dtype=values.dtype)
+    flat[unpack(mask, 1, len(flat)).bool()] = values
+    return flat.view(shape)
+
+
+def _sparse_codes(packed: Tensor, layer: Quantized) -> tuple[Tensor, Tensor] | None:
+    codes, zeros = unpack(packed, layer.bits, layer.weight.numel()), layer.zeros()
+    kept = codes != zeros
+    small = (pack(codes[kept], layer.bits), pack(kept, 1))
+    return small if sum(map(len, small)) < len(packed) else None
+
+
+def _whole_codes(values: Tensor, mask: Tensor, layer: Quantized) -> Tensor:
+    kept = unpack(mask, 1, layer.weight.numel()).bool()
+    codes = layer.zeros()
+    codes[kept] = unpack(values, layer.bits, int(kept.sum()))
+    return pack(codes, layer.bits)
+
+
+def _share(model: nn.Module, name: str, source: str) -> None:
+    (place, _, last), (owner, _, first) = name.rpartition("."), source.rpartition(".")
+    setattr(model.get_submodule(place), last, getattr(model.get_submodule(owner), first))

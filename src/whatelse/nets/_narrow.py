@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from whatelse.errors import RecipeError
 
 _PLAIN = (nn.ReLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Flatten, nn.Identity, nn.MaxPool2d, nn.AvgPool2d)
 
 
-def narrow(model: nn.Module, width: float) -> nn.Module:
+def narrow(model: nn.Module, width: float, example: Tensor) -> nn.Module:
     """Return the architecture with every hidden width multiplied and rounded; weights are not set.
 
     Args:
         model: Convolutions (ungrouped), linear layers, nonlinearities and pooling in one ``nn.Sequential``.
         width: Factor of the hidden widths, in (0, 1].
+        example: One input, ``(1, ...)``.
 
     Raises:
         RecipeError: The model is not such a chain; the message names the part.
     """
+    del example
     if not isinstance(model, nn.Sequential):
         raise RecipeError(f"distill: cannot narrow a {type(model).__name__}; it takes one nn.Sequential")
     last = [n for n, part in model.named_children() if isinstance(part, nn.Linear | nn.Conv2d)][-1:]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whatelse.nets._borrow import borrowed
+
 Loss = Callable[[Tensor, Tensor], Tensor]
+Objective = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,7 @@ class Schedule:
 
 
 def fit(model: nn.Module, inputs: Tensor, loss: Loss, schedule: Schedule, rng: torch.Generator) -> None:
-    """Train a module in place.
-
-    Weights of convolutions and linear layers that are exactly zero at the start stay zero: this is how the
-    mask of a pruned model survives every later training step (Han et al. 2015, arXiv:1506.02626).
+    """Train a module in place on a loss of its logits.
 
     Args:
         model: The module; all its parameters are trained.
@@ -43,24 +43,63 @@ def fit(model: nn.Module, inputs: Tensor, loss: Loss, schedule: Schedule, rng: t
         schedule: How long and how hard.
         rng: Source of the order of the examples.
     """
+    descend(model, lambda batch: loss(model(inputs[batch]), batch), len(inputs), schedule, rng)
+
+
+def descend(
+    model: nn.Module,
+    objective: Objective,
+    count: int,
+    schedule: Schedule,
+    rng: torch.Generator,
+    *,
+    beside: Iterable[nn.Parameter] = (),
+) -> None:
+    """Train a module in place on an objective of one's own; then freeze it, in evaluation mode.
+
+    Weights of convolutions and linear layers that are exactly zero at the start stay zero: this is how the
+    mask of a pruned model survives every later training step (Han et al. 2015, arXiv:1506.02626). A last batch of
+    one example joins the one before, as batch norms cannot train on it. Dropout draws depend on ``rng``.
+
+    Args:
+        model: The module; all its parameters are trained.
+        objective: Takes the indices of a batch ``(B,)``, passes the model itself, returns a scalar.
+        count: Number of examples.
+        schedule: How long and how hard.
+        rng: Source of the order of the examples.
+        beside: Parameters outside the model that are trained with it, without weight decay.
+    """
     if schedule.epochs == 0:
         return
     model.train()
     model.requires_grad_(requires_grad=True)
     masks = [(p, (p != 0).to(p.dtype)) for p in model.parameters() if p.dim() > 1 and bool((p == 0).any())]
-    steps = schedule.epochs * math.ceil(len(inputs) / schedule.batch)
-    adam = torch.optim.AdamW(model.parameters(), lr=schedule.rate, weight_decay=schedule.decay, fused=True)
+    trained: list[dict[str, Any]] = [
+        {"params": list(model.parameters())},
+        {"params": list(beside), "weight_decay": 0.0},
+    ]
+    groups = [group for group in trained if group["params"]]
+    adam = torch.optim.AdamW(groups, schedule.rate, weight_decay=schedule.decay, fused=True)
+    steps = schedule.epochs * len(_batches(torch.arange(count), schedule.batch))
     cycle = torch.optim.lr_scheduler.OneCycleLR(adam, schedule.rate, total_steps=steps)
-    for _ in range(schedule.epochs):
-        for batch in torch.split(torch.randperm(len(inputs), generator=rng), schedule.batch):
-            adam.zero_grad(set_to_none=True)
-            loss(model(inputs[batch]), batch).backward()  # type: ignore[no-untyped-call] # torch's own
-            adam.step()
-            cycle.step()
-            for parameter, mask in masks:
-                parameter.data.mul_(mask)
+    with borrowed(rng):
+        for _ in range(schedule.epochs):
+            for batch in _batches(torch.randperm(count, generator=rng), schedule.batch):
+                adam.zero_grad(set_to_none=True)
+                objective(batch).backward()  # type: ignore[no-untyped-call] # torch's own
+                adam.step()
+                cycle.step()
+                for parameter, mask in masks:
+                    parameter.data.mul_(mask)
     model.eval()
     model.requires_grad_(requires_grad=False)
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    parts = list(torch.split(order, size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 def hard_labels(labels: Tensor) -> Loss:

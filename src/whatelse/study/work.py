@@ -184,7 +184,9 @@ def _make(job: Job, study: Study, task: Task, store: Store, spent: dict[str, flo
         made = recipe.apply(link.step, model, task, generator(link.key))
         seconds = time.perf_counter() - started
         spent["training" if link.step.name.split(".")[0] in TRAINING else "compressing"] += seconds
-        store.save_model(link.key, made, {"seconds": seconds, "step": str(link.step), "left": _left(model, made)})
+        store.save_model(
+            link.key, made, {"seconds": seconds, "step": str(link.step), "left": recipe.left_alone(model, made)}
+        )
         model = made
     return model
 
@@ -208,13 +210,6 @@ def _untrained(link: Link, study: Study, task: Task) -> nn.Module:
     made = net.build(config, task.shape, task.classes, generator(link.key))
     assert isinstance(made, nn.Module)
     return made
-
-
-def _left(before: nn.Module, after: nn.Module) -> list[str]:
-    """Return the layers whose weights a step did not touch: what it left alone."""
-    then, now = before.state_dict(), after.state_dict()
-    same = [n for n, t in then.items() if t.dim() > 1 and n in now and torch.equal(t, now[n])]
-    return [n.removesuffix(".weight") for n in same]
 
 
 def shadow_members(task: Task, number: int) -> tuple[Tensor, int]:

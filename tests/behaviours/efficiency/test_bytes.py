@@ -3,7 +3,7 @@ import torch
 
 from whatelse.behaviours.efficiency import bytes as size
 from whatelse.errors import NotMeasurableError
-from whatelse.nets._layers import Quantized
+from whatelse.layers.quantized import Quantized
 
 
 def measured(evidence, rng):
@@ -28,7 +28,7 @@ def test_a_sparse_tensor_takes_its_mask_and_its_values(toy, net, task, rng):
 
 @pytest.mark.known_answer
 def test_a_quantized_layer_takes_its_packed_codes(toy, net, task, rng):
-    tight = Quantized(net.linear, 3, 8)
+    tight = Quantized.of(net.linear, 3, 8)
     tight.fold(net.linear.weight)
     tight.round_input.low.fill_(-1)
     net.linear = tight

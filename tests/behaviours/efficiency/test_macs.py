@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from whatelse.behaviours.efficiency import macs
+from whatelse.layers.quantized import Quantized
 from whatelse.nets import cnn
-from whatelse.nets._layers import Quantized
 
 
 @pytest.mark.known_answer
@@ -28,7 +28,7 @@ def test_groups_masks_and_bits(toy, net, task, rng):
     dense = macs.measure(toy.evidence_of(net, task), macs.Config(), rng)
     with torch.no_grad():
         net.conv.weight.zero_()
-    tight = Quantized(net.linear, 2, 8)
+    tight = Quantized.of(net.linear, 2, 8)
     tight.fold(net.linear.weight)
     net.linear = tight
     assert torch.equal(macs.measure(toy.evidence_of(net, task), macs.Config(), rng), dense)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from whatelse.behaviours.efficiency import parameters
-from whatelse.nets._layers import Quantized
+from whatelse.layers.quantized import Quantized
 
 CONV, BIAS, LINEAR, HEAD = 3 * 2 * 9, 3, 27 * 4, 4 * 2
 
@@ -23,7 +23,7 @@ def test_a_quantized_layer_counts_its_nonzero_codes(toy, net, task, rng):
     with torch.no_grad():
         net.linear.weight.fill_(1.0)
         net.linear.weight[0, :5] = 0.01  # rounds to zero at 2 bits
-    tight = Quantized(net.linear, 2, 8)
+    tight = Quantized.of(net.linear, 2, 8)
     tight.fold(net.linear.weight)
     net.linear = tight
     values = parameters.measure(toy.evidence_of(net, task), parameters.Config(), rng)

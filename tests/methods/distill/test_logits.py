@@ -4,6 +4,7 @@ import torch
 from whatelse.errors import RecipeError
 from whatelse.methods.distill import logits
 from whatelse.nets import cnn
+from whatelse.nets._narrow import narrow
 
 
 def teacher_of(task):
@@ -40,8 +41,8 @@ def test_the_student_is_smaller_and_comes_close_to_its_teacher(task, rng):
 
 
 def test_every_hidden_width_of_a_convolutional_net_shrinks(rng):
-    narrow = logits.narrow(cnn.build(cnn.Config(width=8, hidden=16), (1, 8, 8), 10, rng), 0.5)
-    shapes = [tuple(p.shape) for n, p in narrow.named_parameters() if "weight" in n]
+    net = cnn.build(cnn.Config(width=8, hidden=16), (1, 8, 8), 10, rng)
+    shapes = [tuple(p.shape) for n, p in narrow(net, 0.5, torch.zeros(1, 1, 8, 8)).named_parameters() if "weight" in n]
     assert shapes == [(4, 1, 3, 3), (8, 4, 3, 3), (8, 8, 3, 3), (8, 32), (10, 8)]
 
 
@@ -49,3 +50,17 @@ def test_what_cannot_be_narrowed_is_named(task, rng):
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LSTM(2, 2))
     with pytest.raises(RecipeError, match="cannot narrow 1, a LSTM"):
         logits.compress(model, logits.Config(), task, rng)
+
+
+def test_a_recipe_can_make_the_student_and_its_zeros_stay(task, rng):
+    teacher = teacher_of(task)
+    config = logits.Config(student="prune.magnitude(sparsity=0.5)", epochs=20)
+    taught = logits.compress(teacher, config, task, rng)
+    assert sum(int((p == 0).sum()) for p in (taught[0].weight, taught[2].weight)) == 16
+    assert not torch.equal(taught[0].weight, teacher[0].weight)
+
+
+def test_a_student_that_cannot_be_trained_is_refused(task, rng):
+    config = logits.Config(student="quantize.uniform()")
+    with pytest.raises(RecipeError, match="no trainable parameters"):
+        logits.compress(teacher_of(task), config, task, rng)

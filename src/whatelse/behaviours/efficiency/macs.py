@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.evidence import Evidence
-from whatelse.nets._layers import Quantized
+from whatelse.layers._own import Own
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "multiply-accumulates", "lower", {"opens"}, "layer"
-_Layer = nn.Conv2d | nn.Linear | Quantized
+_Layer = nn.Conv2d | nn.Linear | Own
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del config, rng
     evidence.subject.require("opens")
-    layers = [part for part in evidence.model.modules() if isinstance(part, _Layer)]
+    layers = [part for part in evidence.model.modules() if _computes(part)]
     done = torch.zeros(len(layers))
     hooks = [layer.register_forward_hook(_counter(done, i)) for i, layer in enumerate(layers)]
     try:
@@ -67,10 +67,16 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return total
 
 
-def _counter(done: Tensor, place: int) -> Callable[[nn.Module, object, Tensor], None]:
-    def count(layer: nn.Module, inputs: object, output: Tensor) -> None:
-        del inputs
+def _computes(part: nn.Module) -> bool:
+    return isinstance(part, nn.Conv2d | nn.Linear) or (isinstance(part, Own) and type(part).work is not Own.work)
+
+
+def _counter(done: Tensor, place: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(layer, _Layer)
+        if isinstance(layer, Own):
+            done[place] += layer.work(inputs[0], output)
+            return
         done[place] += output.numel() // layer.weight.shape[0] * layer.weight.numel()
 
     return count

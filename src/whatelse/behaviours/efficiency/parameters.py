@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.evidence import Evidence
-from whatelse.nets._layers import Quantized
+from whatelse.layers._own import Own
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "parameters", "lower", {"opens"}, "layer"
 
@@ -56,6 +56,4 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _weights(part: nn.Module) -> list[Tensor]:
-    if isinstance(part, Quantized):
-        return [part.weight] if part.bias is None else [part.weight, part.bias]
-    return list(part.parameters(recurse=False))
+    return part.weights() if isinstance(part, Own) else list(part.parameters(recurse=False))

@@ -9,7 +9,7 @@ from torch.utils.hooks import RemovableHandle
 
 from whatelse.behaviours.leakage import _gradients
 from whatelse.behaviours.leakage._gradients import Shared
-from whatelse.nets._layers import Quantized, _conv_options
+from whatelse.layers.quantized import Quantized, options_of
 
 _Layer = nn.Conv2d | nn.Linear | Quantized
 
@@ -88,7 +88,7 @@ def _places(part: _Layer, x: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
     """Return what the weights see at each place ``(M, entries a unit, places)``, and slopes ``(M, units, places)``."""
     if isinstance(part, nn.Linear) or (isinstance(part, Quantized) and part.like == "Linear"):
         return x.reshape(len(x), -1, x.shape[-1]).mT, slope.reshape(len(slope), -1, slope.shape[-1]).mT
-    o = part.options if isinstance(part, Quantized) else _conv_options(part)
+    o = part.options if isinstance(part, Quantized) else options_of(part)
     return functional.unfold(x, part.weight.shape[2:], o.dilation, o.padding, o.stride), slope.flatten(2)
 
 

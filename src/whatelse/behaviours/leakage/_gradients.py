@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
-from whatelse.nets._layers import Quantized
+from whatelse.layers.quantized import Quantized
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from whatelse.behaviours.leakage import _examples, _gradients
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
-from whatelse.nets._layers import Quantized
+from whatelse.layers.quantized import Quantized
 from whatelse.settings import param
 from whatelse.statistics import summaries
 

@@ -24,7 +24,7 @@ from whatelse.errors import RecipeError
 from whatelse.settings import param
 from whatelse.task import Task
 
-VERSION, KNOB = 1, "rank"
+VERSION, KNOB, TAKES, LEAVES = 1, "rank", {"dense"}, "dense"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Train a smaller student to match the softened predictions of the model.
 
-The student is the model's own architecture with every hidden width multiplied by ``width``, trained from random
-weights on ``mix * T^2 * KL(p_teacher^T || p_student^T) + (1 - mix) * CE(y, p_student)``, with
+The student is the model's own architecture with every hidden width multiplied by ``width`` and random weights, or
+what the recipe ``student`` makes of the model. It is trained on ``mix * T^2 * KL(p_teacher^T || p_student^T) + (1 - mix) * CE(y, p_student)``, with
 ``p^T = softmax(z / T)``; the factor ``T^2`` keeps the two gradients of one size.
 
 Source:
@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatelse.nets._initialize import initialize
-from whatelse.nets._narrow import narrow
+from whatelse.methods.distill._student import student
 from whatelse.nets._training import Loss, Schedule, fit
 from whatelse.settings import param
 from whatelse.task import Task
 
-VERSION, KNOB = 1, "width"
+VERSION, KNOB, TAKES, LEAVES = 1, "width", {"dense", "sparse"}, "dense"
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Config:
     """Settings of distillation."""
 
     width: float = param(0.5, "Width of the student as a share of the teacher's.", low=0.01, high=1.0)
+    student: str = param("", "Recipe that makes the student of the teacher, in place of a narrower one.", recipe=True)
     temperature: float = param(4.0, "Softens both predictions; 1 leaves them as they are.", low=0.1, high=1000.0)
     mix: float = param(0.9, "Weight of the teacher's predictions; the rest is that of the labels.", low=0.0, high=1.0)
     epochs: int = param(30, "Passes over train.", low=0, high=10_000)
@@ -49,13 +49,12 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     Raises:
         RecipeError: The teacher is not a chain of layers whose widths can be changed.
     """
-    student = narrow(model, config.width)
-    initialize(student, rng)
+    taught_one = student(model, config.width, config.student, task, rng)
     with torch.no_grad():
         taught = model(task.train.inputs)
     schedule = Schedule(config.epochs, config.rate, config.batch)
-    fit(student, task.train.inputs, _loss(taught, task.train.observed, config), schedule, rng)
-    return student
+    fit(taught_one, task.train.inputs, _loss(taught, task.train.observed, config), schedule, rng)
+    return taught_one
 
 
 def _loss(taught: Tensor, labels: Tensor, config: Config) -> Loss:

@@ -20,7 +20,7 @@ from whatelse.errors import RecipeError
 from whatelse.settings import param
 from whatelse.task import Task
 
-VERSION, KNOB = 1, "sparsity"
+VERSION, KNOB, TAKES, LEAVES = 1, "sparsity", {"dense", "sparse"}, "sparse"
 
 
 @dataclass(frozen=True)

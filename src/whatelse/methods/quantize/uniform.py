@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import RecipeError
-from whatelse.nets._layers import Quantized
+from whatelse.layers.quantized import Quantized
 from whatelse.settings import param
 from whatelse.task import Task
 
-VERSION, KNOB = 1, "bits"
+VERSION, KNOB, TAKES, LEAVES = 2, "bits", {"dense", "sparse"}, "packed"
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         raise RecipeError("quantize.uniform: no convolution or linear layer is left to quantize")
     bounds = _bounds(small, named, task.calibration.inputs, config.clip)
     for name, layer in named:
-        tight = Quantized(layer, config.bits, config.activation_bits or config.bits)
-        tight.fold(layer.weight)
+        tight = Quantized.of(layer, config.bits, config.activation_bits or config.bits)
         tight.round_input.low.copy_(bounds[name][0])
         tight.round_input.high.copy_(bounds[name][1])
         if not name:

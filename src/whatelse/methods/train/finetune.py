@@ -19,7 +19,7 @@ from whatelse.nets._training import Schedule, fit, hard_labels
 from whatelse.settings import param
 from whatelse.task import Task
 
-VERSION, KNOB = 1, ""
+VERSION, KNOB, TAKES, LEAVES = 1, "", {"dense", "sparse"}, ""
 
 
 @dataclass(frozen=True)

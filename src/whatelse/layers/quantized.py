@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from whatelse.layers._own import Own
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
@@ -34,7 +38,7 @@ def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
     return (stream.view(count, bits) << torch.arange(bits, dtype=torch.uint8)).sum(1).to(torch.uint8)
 
 
-class FakeQuantize(nn.Module):
+class FakeQuantize(Own):
     """Round activations to ``2**bits`` levels between calibrated bounds, gradients passed straight through.
 
     Outside the bounds values are clipped and the gradient is zero, as for any clamp.
@@ -42,6 +46,7 @@ class FakeQuantize(nn.Module):
     straight-through gradients: Bengio et al. 2013, arXiv:1308.3432.
     """
 
+    straight_through = True
     low: Tensor
     high: Tensor
 
@@ -50,6 +55,10 @@ class FakeQuantize(nn.Module):
         self.bits = bits
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.ones(()))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return how many bits it rounds to."""
+        return {"bits": self.bits}
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the rounded activations, of the shape of ``x``.
@@ -64,7 +73,7 @@ class FakeQuantize(nn.Module):
         return through
 
 
-class Quantized(nn.Module):
+class Quantized(Own):
     """A convolution or linear layer whose weights are stored as packed codes and computed dequantized.
 
     Weights are symmetric, one scale an output channel: ``w = scale * (code - 2**(bits - 1))``.
@@ -75,20 +84,76 @@ class Quantized(nn.Module):
     weight: Tensor
     bias: Tensor | None
 
-    def __init__(self, like: nn.Module, bits: int, activation_bits: int) -> None:
+    def __init__(
+        self,
+        like: str,
+        shape: Sequence[int],
+        bits: int,
+        activation_bits: int,
+        *,
+        bias: bool,
+        **options: Sequence[int] | int,
+    ) -> None:
         super().__init__()
-        if not isinstance(like, nn.Conv2d | nn.Linear):
-            raise TypeError(f"cannot quantize {type(like).__name__}; allowed are Conv2d and Linear")
-        self.bits, self.activation_bits, self.like = bits, activation_bits, type(like).__name__
-        self.shape = tuple(like.weight.shape)
-        self.options = _conv_options(like) if isinstance(like, nn.Conv2d) else ConvOptions()
+        self.like, self.shape, self.bits, self.activation_bits = like, tuple(shape), bits, activation_bits
+        self.options = ConvOptions(**{n: v if isinstance(v, int) else tuple(v) for n, v in options.items()})  # type: ignore[arg-type] # as JSON has them
         self.round_input = FakeQuantize(activation_bits)
-        self.register_buffer("bias", None if like.bias is None else like.bias.detach().clone())
+        self.register_buffer("bias", torch.zeros(self.shape[0]) if bias else None)
         self.register_buffer("scale", torch.ones(self.shape[0]))
-        self.register_buffer("codes", torch.zeros(-(-like.weight.numel() * bits // 8), dtype=torch.uint8))
+        self.register_buffer("codes", torch.zeros(-(-math.prod(self.shape) * bits // 8), dtype=torch.uint8))
         # Kept beside the codes so that a forward pass need not unpack; derived, hence not saved.
         self.register_buffer("weight", torch.zeros(self.shape), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.unfold())  # type: ignore[no-untyped-call] # torch's own
+
+    @classmethod
+    def of(cls, layer: nn.Module, bits: int, activation_bits: int) -> Quantized:
+        """Return the quantized form of a layer, its bounds of activations not yet set.
+
+        Args:
+            layer: A convolution or linear layer.
+            bits: Width of a weight.
+            activation_bits: Width of an activation.
+
+        Raises:
+            TypeError: It is another kind of layer.
+        """
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            raise TypeError(f"cannot quantize {type(layer).__name__}; allowed are Conv2d and Linear")
+        options = options_of(layer)._asdict() if isinstance(layer, nn.Conv2d) else {}
+        like, shape, bias = type(layer).__name__, layer.weight.shape, layer.bias is not None
+        made = cls(like, shape, bits, activation_bits, bias=bias, **options)
+        if made.bias is not None and layer.bias is not None:
+            made.bias.copy_(layer.bias.detach())
+        made.fold(layer.weight)
+        return made
+
+    def arguments(self) -> dict[str, Any]:
+        """Return its shape and the widths of its grids."""
+        options = self.options._asdict() if self.like == "Conv2d" else {}
+        widths = {"bits": self.bits, "activation_bits": self.activation_bits}
+        return {"like": self.like, "shape": list(self.shape), "bias": self.bias is not None, **widths, **options}
+
+    def zeros(self) -> Tensor:
+        """Return the code that stands for zero, for every weight, ``(weights,)`` uint8."""
+        return torch.full((math.prod(self.shape),), 2 ** (self.bits - 1), dtype=torch.uint8)
+
+    def weights(self) -> list[Tensor]:
+        """Return the dequantized weight and the bias."""
+        return [self.weight] if self.bias is None else [self.weight, self.bias]
+
+    def work(self, inputs: Tensor, output: Tensor) -> int:
+        """Return the multiply-accumulates of the dense layer that it stands for.
+
+        Args:
+            inputs: What it was given.
+            output: What it returned.
+        """
+        del inputs
+        return output.numel() // self.shape[0] * self.weight.numel()
+
+    def remark(self) -> str:
+        """Say that no integer kernel runs."""
+        return "stored packed, computed dequantized"
 
     @torch.no_grad()
     def fold(self, weight: Tensor) -> None:
@@ -133,7 +198,15 @@ class ConvOptions(NamedTuple):
     groups: int = 1
 
 
-def _conv_options(like: nn.Conv2d) -> ConvOptions:
+def options_of(like: nn.Conv2d) -> ConvOptions:
+    """Return what a convolution has besides its weight.
+
+    Args:
+        like: A convolution whose padding is given as numbers.
+
+    Raises:
+        TypeError: Its padding is a word.
+    """
     if isinstance(like.padding, str):
         raise TypeError(f"cannot quantize a convolution with padding {like.padding!r}; give it as numbers")
     return ConvOptions(like.stride, like.padding, like.dilation, like.groups)
