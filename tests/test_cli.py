@@ -43,7 +43,7 @@ def test_help_is_worth_reading(tmp_path):
     run = whatelse("--help", cwd=tmp_path)
     assert run.returncode == 0
     assert "What else changed?" in run.stdout
-    for command in ("list", "table", "study", "report"):
+    for command in ("list", "table", "study", "compress", "report"):
         assert command in run.stdout
         assert whatelse(command, "--help", cwd=tmp_path).returncode == 0
 
@@ -143,3 +143,52 @@ def test_results_that_cannot_be_written_are_said_in_one_line(tmp_path):
     (tmp_path / "whatelse-results").write_text("in the way")
     run = whatelse("study", "small.toml", "--quiet", cwd=tmp_path)
     assert refused(run, "cannot write", "whatelse-results", "finished cells are kept")
+
+
+COMPRESS = ("compress", "whatelse.nets.cnn:missing", "--recipe", "prune.magnitude()", "--data", "digits", "--out", "o")
+
+
+def changed(**given):
+    call = list(COMPRESS)
+    for name, value in given.items():
+        place = 1 if name == "model" else call.index(f"--{name}") + 1
+        call[place] = value
+    return call
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (changed(model="nowhere"), ("nowhere", "no such folder", "file.py:function")),
+        (changed(recipe="prune.magnitud()"), ("did you mean prune.magnitude",)),
+        (changed(recipe="quantize.uniform() > decompose.svd()"), ("put decompose.svd before quantize.uniform",)),
+        (changed(data="digit"), ("did you mean digits",)),
+        (changed(data="none.npz"), ("none.npz", "no such file")),
+        (changed(out=str(Path(__file__).parent)), ("is there already",)),
+        (changed(model="torch.nn:Flatten"), ("returns (2, 64)", "needs (2, 10)")),
+        ((*COMPRESS, "--json", "no/where.json"), ("cannot write no/where.json",)),
+    ],
+)
+def test_what_cannot_be_compressed_is_one_line_before_any_work(call, words, tmp_path):
+    assert refused(whatelse(*call, cwd=tmp_path), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_model_is_compressed_and_its_folder_is_a_model_again(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom whatelse.nets import cnn\n\n\ndef make():\n"
+        "    return cnn.build(cnn.Config(), (1, 8, 8), 10, torch.Generator().manual_seed(0))\n"
+    )
+    first = whatelse(*changed(model="net.py:make", recipe="train.scratch(epochs=4)"), "--json", "c.json", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "bytes on disk" in first.stdout
+    assert "outputs equal bit for bit" in first.stderr
+    found = json.loads((tmp_path / "c.json").read_text())
+    assert {c["name"]: c["after"] for c in found["costs"]}["accuracy"] > 0.5
+    second = whatelse(*changed(model="o", recipe="prune.magnitude(sparsity=0.9)", out="p"), "--quiet", cwd=tmp_path)
+    assert (second.returncode, second.stdout) == (0, "")
+    sizes = [sum(f.stat().st_size for f in (tmp_path / name).iterdir()) for name in ("o", "p")]
+    assert sizes[1] < sizes[0] / 3
+    again = whatelse(*changed(model="o", out="p"), cwd=tmp_path)
+    assert refused(again, "p is there already")

@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from whatelse.artifact import load
+    from whatelse.compress import compress
+    from whatelse.doors import load_task
     from whatelse.errors import WhatElseError
     from whatelse.evidence import Evidence
     from whatelse.study.conduct import conduct
@@ -17,7 +20,18 @@ if TYPE_CHECKING:
     from whatelse.task import Split, Task
 
 __version__ = "0.1.0"
-__all__ = ["Evidence", "Split", "Subject", "Task", "WhatElseError", "conduct", "read_study"]
+__all__ = [
+    "Evidence",
+    "Split",
+    "Subject",
+    "Task",
+    "WhatElseError",
+    "compress",
+    "conduct",
+    "load",
+    "load_task",
+    "read_study",
+]
 
 # Public name: module and name there.
 _HOMES = {
@@ -26,6 +40,9 @@ _HOMES = {
     "Subject": ("subject", "Subject"),
     "Task": ("task", "Task"),
     "WhatElseError": ("errors", "WhatElseError"),
+    "compress": ("compress", "compress"),
+    "load": ("artifact", "load"),
+    "load_task": ("doors", "load_task"),
     "conduct": ("study.conduct", "conduct"),
     "read_study": ("study.spec", "read"),
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from whatelse import registry
@@ -112,6 +113,49 @@ def study_(
     _conduct(text, str(file), out, results, (on, workers), quiet=quiet)
 
 
+@app.command("compress")
+def compress_(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder written by compress, or file.py:function.")],
+    steps: Annotated[str, typer.Option("--recipe", metavar="RECIPE", help="What to do: method(setting=...) > ...")],
+    data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data door.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
+    weights: Annotated[str, typer.Option("--weights", metavar="FILE", help="A state dict for file.py:function.")] = "",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")] = 0,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx too, checked in onnxruntime.")] = False,
+    pt2: Annotated[bool, typer.Option("--pt2", help="Write model.pt2 too, an exported PyTorch program.")] = False,
+    json_file: Annotated[str, typer.Option("--json", metavar="FILE", help="Write costs as JSON; - for stdout.")] = "",
+    quiet: Quiet = False,
+) -> None:
+    """Make a smaller model, write it, reload it in a fresh process and prove it equal, and say what it costs."""
+    from whatelse import compress, doors, recipe
+
+    recipe.parse(steps)
+    compress.check_free(out)
+    if json_file:
+        _probe(json_file)
+    task, whole = doors.load_task(data), doors.open_model(model, weights)
+    doors.check_fit(whole, task, model)
+    terminal = Console(stderr=True, quiet=quiet)
+    with terminal.status("starting") as status:
+        small = compress.compress(whole, steps, task, seed, lambda step: status.update(escape(step)))
+        status.update("writing, and proving the copy equal in a fresh process")
+        also = tuple(kind for kind, wanted in (("onnx", onnx), ("pt2", pt2)) if wanted)
+        compress.write(small, out, task, steps, seed, also)
+        status.update("measuring both models in turn")
+        found = compress.costs(whole, small.model, task)
+    warned = compress.warnings_of(found)
+    if json_file:
+        record = {"costs": [vars(c) for c in found], "warnings": warned, "steps": [vars(d) for d in small.steps]}
+        _write(json_file, json.dumps({**record, "remarks": small.remarks}, indent=1, allow_nan=False) + "\n")
+    if not quiet and json_file != "-":
+        from whatelse.report import costs
+
+        costs.print_costs(found, small.steps, small.remarks, Console())
+        terminal.print(f"written: {out}, reloaded in a fresh process, outputs equal bit for bit", highlight=False)
+    for line in warned:
+        sys.stderr.write(f"warning: {line}\n")
+
+
 @app.command()
 def report(
     findings: Annotated[Path, typer.Argument(metavar="FINDINGS.json", help="What a study or a table wrote.")],
@@ -209,7 +253,10 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:
-        _fail("interrupted; finished cells are kept: run the same command again to go on", INTERRUPTED)
+        _fail(
+            "interrupted; nothing half-written is left, a study keeps its finished cells: run the same command again to go on",
+            INTERRUPTED,
+        )
     sys.exit(code if isinstance(code, int) else 0)
 
 

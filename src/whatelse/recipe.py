@@ -100,17 +100,38 @@ def left_alone(before: nn.Module, after: nn.Module) -> list[str]:
     return [n.removesuffix(".weight") for n in same]
 
 
-def _step(call: ast.expr, text: str) -> Step:
+def read_call(text: str, where: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the settings of a text such as ``family.name(setting=value)``.
+
+    Args:
+        text: One call with plain values.
+        where: What is read, for the message.
+
+    Raises:
+        RecipeError: The text is not of that form.
+    """
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        raise RecipeError(f"{where} {text!r}: {error.msg} at column {error.offset}") from error
+    return _call(call, f"{where} {text!r}")
+
+
+def _call(call: ast.expr, where: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(call, ast.Call) or call.args:
-        raise RecipeError(f"recipe {text!r}: {ast.unparse(call)!r} is not of the form family.method(setting=value)")
-    name = ast.unparse(call.func)
+        raise RecipeError(f"{where}: {ast.unparse(call)!r} is not of the form name(setting=value)")
     given = {}
     for word in call.keywords:
         try:
             given[str(word.arg)] = ast.literal_eval(word.value)
         except ValueError as error:
             value = ast.unparse(word.value)
-            raise RecipeError(f"recipe {text!r}: {word.arg}={value} is not a plain value") from error
+            raise RecipeError(f"{where}: {word.arg}={value} is not a plain value") from error
+    return ast.unparse(call.func), given
+
+
+def _step(call: ast.expr, text: str) -> Step:
+    name, given = _call(call, f"recipe {text!r}")
     method = registry.load("methods", name)
     config = settings.build(method.Config, given, name)
     for inner in settings.recipes(config):

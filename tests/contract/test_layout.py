@@ -31,9 +31,14 @@ MAY = {
     "search": OBSERVED | {"recipe", "methods", "behaviours", "statistics"},
     "study": OBSERVED | {"recipe", "methods", "behaviours", "statistics", "data"},
     "report": {"errors"},
+    "artifact": {"errors", "nets"},
+    "_answer": {"artifact"},
+    "formats": {"errors"},
+    "doors": LOW | {"artifact", "recipe", "task"},
+    "compress": OBSERVED | {"artifact", "formats", "recipe", "behaviours"},
     "_progress": {"study"},
-    "cli": LOW | {"_progress", "report", "study", "search"},
-    "__init__": {"errors", "evidence", "study", "subject", "task"},
+    "cli": LOW | {"_progress", "compress", "doors", "recipe", "report", "study", "search"},
+    "__init__": {"artifact", "compress", "doors", "errors", "evidence", "study", "subject", "task"},
 }
 
 

@@ -91,7 +91,7 @@ def build(spec: Spec) -> nn.Module:
     try:
         with torch.device("meta"):
             model = _build(spec)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError, RuntimeError, SyntaxError) as error:
         raise ArtifactError(f"the description of a saved model is damaged: {error}") from error
     return model.to_empty(device="cpu")
 

@@ -6,6 +6,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
+from keyword import iskeyword
 from typing import Any
 
 import torch
@@ -196,7 +197,8 @@ def _check(call: Spec, modules: Mapping[str, nn.Module] | None = None, tensors: 
         "get_attr": bool(_SAFE.fullmatch(target)) and (tensors is None or target in tensors),
     }
     # Names and targets become source text inside torch.fx: nothing but plain identifiers may pass.
-    if not allowed.get(op, False) or not call["name"].isidentifier() or "__" in target:
+    names = [call["name"], *call["kwargs"]]
+    if not allowed.get(op, False) or "__" in target or not all(n.isidentifier() and not iskeyword(n) for n in names):
         raise ArtifactError(f"a saved model calls {target!r}, which is not allowed")
 
 

@@ -1,0 +1,153 @@
+"""What a user types for a model or for data, opened: a folder, a factory in Python, a data door, a file of arrays."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pickle
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from whatelse import artifact, recipe, registry, settings
+from whatelse.errors import ArtifactError, TaskError
+from whatelse.task import Task
+
+
+def load_task(text: str) -> Task:
+    """Return the task that a text names.
+
+    Args:
+        text: A data door with its settings, such as ``digits`` or ``digits(noise=0.3)``, or the path of a file of
+            arrays (.npz or .safetensors).
+
+    Raises:
+        TaskError: The data cannot be used.
+        UnknownItemError: There is no such door.
+        SettingError: A setting is unknown or out of range.
+    """
+    if Path(text).suffix in {".npz", ".safetensors"}:
+        name, given = "arrays", {"path": text}
+    else:
+        name, given = recipe.read_call(text if "(" in text else f"{text}()", "--data")
+    door = registry.load("data", name)
+    task = door.load(settings.build(door.Config, given, f"data {name}"))
+    assert isinstance(task, Task)
+    return task
+
+
+def open_model(text: str, weights: str = "") -> nn.Module:
+    """Return the model that a text names, frozen and in evaluation mode.
+
+    Args:
+        text: A folder that this toolkit wrote, or ``file.py:name`` or ``package.module:name``: a module, or a
+            function without arguments that returns one. That Python is the user's own and is run.
+        weights: A state dict for it, .safetensors or a PyTorch checkpoint that holds nothing but tensors.
+
+    Raises:
+        ArtifactError: There is no such model, or its weights do not fit or would run code.
+    """
+    if Path(text).is_dir():
+        if weights:
+            raise ArtifactError(f"--weights {weights}: the folder {text} has its own weights; leave one of them out")
+        return artifact.load(text)
+    if ":" not in text:
+        raise ArtifactError(
+            f"{text}: no such folder; a model is a folder written by whatelse compress, or file.py:function "
+            "(with --weights for a checkpoint)"
+        )
+    model = _made(text)
+    if weights:
+        _fill(model, _state(Path(weights)), weights)
+    model.eval()
+    return model.requires_grad_(requires_grad=False)
+
+
+def _made(text: str) -> nn.Module:
+    place, _, name = text.rpartition(":")
+    try:
+        found = getattr(_module(place), name, None)
+        made = found if isinstance(found, nn.Module) or found is None else found()
+    except ArtifactError:
+        raise
+    except Exception as error:  # whatever the user's own code raises
+        raise ArtifactError(f"{text}: {type(error).__name__}: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise ArtifactError(
+            f"{text}: got {type(made).__name__}; a torch.nn.Module, or a function returning one, is needed"
+        )
+    return made
+
+
+def _module(place: str) -> ModuleType:
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    path = Path(place)
+    if not path.is_file():
+        raise ArtifactError(f"{place}: no such file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses in the file look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def _state(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings(action="ignore"):  # torch remarks on old pickles; they are refused below
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"--weights {path}: {getattr(error, 'strerror', None) or error}") from error
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+        raise ArtifactError(
+            f"--weights {path}: refused, as it holds more than tensors and loading it would run code; where it comes "
+            "from, save model.state_dict() with safetensors.torch.save_file"
+        ) from error
+    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"]
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise ArtifactError(f"--weights {path}: no state dict; a mapping of names to tensors is needed")
+    # nn.DataParallel prefixes every name.
+    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+
+
+def _fill(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ArtifactError(f"--weights {where} do not fit the model: {str(error).splitlines()[-1].strip()}") from error
+    if missing or unexpected:
+        lacks = f"they lack {', '.join(missing[:3])}" if missing else f"the model has no {', '.join(unexpected[:3])}"
+        raise ArtifactError(f"--weights {where} do not fit the model: {lacks} ({len(missing) + len(unexpected)} names)")
+
+
+def check_fit(model: nn.Module, task: Task, name: str) -> None:
+    """Refuse a model that cannot take a task's inputs or has another number of classes.
+
+    Args:
+        model: Any module.
+        task: The task.
+        name: How the message calls the model.
+
+    Raises:
+        TaskError: They do not fit; both sides are printed.
+    """
+    try:
+        with torch.no_grad():
+            outputs = model(task.calibration.inputs[:2])
+    except Exception as error:  # whatever a module's own forward raises
+        reason = " ".join(str(error).split())[:200]
+        raise TaskError(f"{name} cannot take inputs of shape {task.shape} of task {task.name}: {reason}") from error
+    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[1] != task.classes:
+        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise TaskError(f"{name} returns {shape} for 2 inputs; task {task.name} needs (2, {task.classes})")

@@ -1,0 +1,96 @@
+"""A model in the formats of others: ONNX and PyTorch's exported programs, each read back and held against the model."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from whatelse.errors import ArtifactError, MissingExtraError
+
+# Largest difference of an output, as a share of the largest output, that another runtime's arithmetic may make.
+TOLERANCE = 1e-4
+
+
+def onnx(model: nn.Module, path: Path, inputs: Tensor) -> float:
+    """Write ``model.onnx`` for batches of any size, run it in onnxruntime, and return the largest difference.
+
+    Args:
+        model: In evaluation mode.
+        path: The file.
+        inputs: ``(N, ...)``, two or more.
+
+    Raises:
+        MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
+        ArtifactError: The model cannot be exported, or says something else in onnxruntime.
+    """
+    try:
+        import onnxruntime  # noqa: PLC0415 - an extra
+        import onnxscript  # noqa: F401, PLC0415 - torch's exporter needs it
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"--onnx needs {error.name}: pip install 'whatelse[onnx]'") from error
+    with _exporting(model, "onnx"):
+        torch.onnx.export(
+            model, (inputs,), path, dynamo=True, dynamic_shapes=_any_batch(), external_data=False, verbose=False
+        )
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return _agree("model.onnx", model, inputs, lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0]))
+
+
+def program(model: nn.Module, path: Path, inputs: Tensor) -> float:
+    """Write ``model.pt2`` for batches of any size, load it again, and return the largest difference.
+
+    Args:
+        model: In evaluation mode.
+        path: The file.
+        inputs: ``(N, ...)``, two or more.
+
+    Raises:
+        ArtifactError: The model cannot be exported, or says something else after loading.
+    """
+    with _exporting(model, "pt2"):
+        torch.export.save(torch.export.export(model, (inputs,), dynamic_shapes=_any_batch()), path)
+    return _agree("model.pt2", model, inputs, torch.export.load(path).module())
+
+
+def _any_batch() -> tuple[dict[int, object]]:
+    return ({0: torch.export.Dim.DYNAMIC},)
+
+
+@contextlib.contextmanager
+def _exporting(model: nn.Module, kind: str) -> Generator[None, None, None]:
+    """Keep the exporters' chatter away; what they raise becomes one line.
+
+    Raises:
+        ArtifactError: The exporter refused the model.
+    """
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # exporters raise errors of many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"cannot export a {type(model).__name__} as {kind}: {reason}") from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@torch.no_grad()
+def _agree(name: str, model: nn.Module, inputs: Tensor, run: Callable[[Tensor], Tensor]) -> float:
+    worst = 0.0
+    for some in (inputs, inputs[: max(1, len(inputs) - 1)]):
+        ours, theirs = model(some), run(some)
+        worst = max(worst, float((ours - theirs).abs().max()) / max(float(ours.abs().max()), 1e-12))
+    if not worst <= TOLERANCE:
+        raise ArtifactError(
+            f"{name}: its outputs differ by {worst:.2g} of the largest output; {TOLERANCE:g} is allowed"
+        )
+    return worst

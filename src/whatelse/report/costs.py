@@ -1,0 +1,69 @@
+"""What a compressed model costs beside the original, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_WORDS = {
+    "disk": "bytes on disk",
+    "bytes": "bytes of its tensors",
+    "parameters": "nonzero parameters",
+    "macs": "multiply-accumulates, 1 example",
+    "memory": "peak memory, 1 batch",
+    "latency": "time of a batch, in turn",
+    "accuracy": "accuracy, select split",
+}
+
+
+class Cost(Protocol):
+    """One cost of both models."""
+
+    name: str
+    unit: str
+    before: float
+    after: float
+    middle: tuple[float, float] | None
+
+
+class Done(Protocol):
+    """One step as it was done."""
+
+    step: str
+    seconds: float
+    left_alone: list[str]
+
+
+def print_costs(found: Sequence[Cost], steps: Sequence[Done], remarks: Mapping[str, str], console: Console) -> None:
+    """Print a table of costs, what every step left alone, and how layers are really computed.
+
+    Args:
+        found: The costs.
+        steps: What was done.
+        remarks: Remarks by layer.
+        console: Where to.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("", no_wrap=True)
+    for name in ("original", "compressed", "ratio"):
+        table.add_column(name, justify="right")
+    for cost in found:
+        ratio = f"{cost.after / cost.before:.3f}" if cost.before else "-"
+        if cost.middle:
+            ratio += f" ({cost.middle[0]:.2f} to {cost.middle[1]:.2f})"
+        table.add_row(_WORDS.get(cost.name, cost.name), _number(cost.before), _number(cost.after), ratio)
+    console.print(table)
+    for done in steps:
+        left = f"; left alone: {', '.join(done.left_alone)}" if done.left_alone else ""
+        console.print(f"[bold]{escape(done.step)}[/bold]  {done.seconds:.1f} s{escape(left)}", highlight=False)
+    for text in dict.fromkeys(remarks.values()):
+        names = [name or "the model" for name, remark in remarks.items() if remark == text]
+        console.print(f"{escape(text)}: {escape(', '.join(names))}", highlight=False)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == round(value) and value > 1 else f"{value:.3f}"

@@ -1,0 +1,91 @@
+import json
+
+import pytest
+import torch
+
+from whatelse import compress, recipe
+from whatelse.errors import ArtifactError, StoreError
+from whatelse.nets import cnn
+
+
+@pytest.fixture
+def images(toy, rng):
+    return toy.task_of(torch.rand(60, 1, 8, 8, generator=rng), torch.arange(60) % 3, classes=3, bounds=(0, 1))
+
+
+@pytest.fixture
+def net(rng):
+    return cnn.build(cnn.Config(width=4, hidden=16), (1, 8, 8), 3, rng).eval().requires_grad_(requires_grad=False)
+
+
+STEPS = "prune.magnitude(sparsity=0.9) > train.finetune(epochs=1) > quantize.uniform(bits=4, activation_bits=8)"
+
+
+def test_a_recipe_makes_the_same_model_for_one_seed(net, images):
+    made = [compress.compress(net, f"train.scratch(epochs=1) > {STEPS}", images, seed) for seed in (3, 3, 4)]
+    first, again, third = (m.model.state_dict()["head.scale"] for m in made)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, third)
+    assert [d.step for d in made[0].steps][1:] == [str(s) for s in recipe.parse(STEPS)]
+    assert set(made[0].remarks.values()) == {"stored packed, computed dequantized"}
+
+
+def test_what_is_written_is_small_and_says_how_it_was_made(images, tmp_path, rng):
+    net = cnn.build(cnn.Config(width=16, hidden=128), (1, 8, 8), 3, rng)
+    small = compress.compress(net, STEPS, images)
+    compress.write(small, tmp_path / "out", images, STEPS, 0)
+    record = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    assert record["recipe"] == recipe.write(recipe.parse(STEPS))
+    assert record["proof"]["fresh process"] == "bit for bit"
+    weights = sum(p.numel() for p in net.parameters() if p.dim() > 1)
+    rows = sum(len(p) for p in net.parameters() if p.dim() > 1)
+    # 90 % sparse at 4 bits: a bit for each weight, 4 for each that is left, a scale and a bias for each row, and names.
+    size = (tmp_path / "out" / "model.safetensors").stat().st_size
+    assert size < weights * (1 + 0.4) / 8 + 8 * rows + 3000
+    assert not list(tmp_path.glob(".*")), "nothing is left aside"
+
+
+def test_a_folder_that_holds_something_is_never_overwritten(net, images, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(StoreError, match="is there already"):
+        compress.write(compress.compress(net, "", images), tmp_path, images, "", 0)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_copy_that_is_not_equal_is_not_kept(net, images, tmp_path, monkeypatch):
+    small = compress.compress(net, "", images)
+
+    def changed(model, folder, record):
+        save(compress.compress(model, "prune.magnitude(sparsity=0.5)", images).model, folder, record)
+
+    save = compress.artifact.save
+    monkeypatch.setattr(compress.artifact, "save", changed)
+    with pytest.raises(ArtifactError, match="reloaded model is another one"):
+        compress.write(small, tmp_path / "out", images, "", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_costs_are_those_of_both_models(net, images):
+    small = compress.compress(net, "prune.magnitude(sparsity=0.9)", images)
+    found = {c.name: c for c in compress.costs(net, small.model, images)}
+    total, weights = (sum(p.numel() for p in net.parameters() if p.dim() > d) for d in (0, 1))
+    assert found["parameters"].before == total
+    assert found["parameters"].after == total - round(0.9 * weights)
+    assert found["disk"].after < found["disk"].before / 2
+    assert found["macs"].before == found["macs"].after > 0
+    assert found["latency"].middle[0] <= found["latency"].after <= found["latency"].middle[1]
+    assert {"accuracy", "memory", "bytes"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("cost", "expected"),
+    [
+        (compress.Cost("disk", "bytes", 100, 150), "larger on disk than the original: 1.50 times"),
+        (compress.Cost("latency", "x", 1.0, 2.0, (1.8, 2.2)), "slower than the original: 2.00 times"),
+        (compress.Cost("latency", "x", 1.0, 1.1, (0.9, 1.3)), ""),
+        (compress.Cost("disk", "bytes", 100, 50), ""),
+    ],
+)
+def test_a_model_that_got_slower_or_larger_is_called_so(cost, expected):
+    assert expected in "".join(compress.warnings_of([cost]))
+    assert bool(compress.warnings_of([cost])) == bool(expected)

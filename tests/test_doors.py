@@ -1,0 +1,132 @@
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from whatelse import artifact, doors
+from whatelse.errors import ArtifactError, RecipeError, SettingError, TaskError, UnknownItemError
+from whatelse.nets import cnn
+
+FACTORY = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.head(x)
+
+def make():
+    return Net()
+
+ready = Net()
+number = 7
+
+def breaks():
+    return 1 / 0
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(FACTORY)
+    return path
+
+
+def test_a_folder_and_a_factory_and_a_module_are_opened(file, tmp_path, rng):
+    net = cnn.build(cnn.Config(width=2, hidden=4), (1, 8, 8), 3, rng)
+    artifact.save(net, tmp_path / "saved", {})
+    assert torch.equal(
+        doors.open_model(str(tmp_path / "saved")).state_dict()["head.bias"], net.state_dict()["head.bias"]
+    )
+    for name in ("make", "ready"):
+        model = doors.open_model(f"{file}:{name}")
+        assert not model.training
+        assert not any(p.requires_grad for p in model.parameters())
+    assert isinstance(doors.open_model("torch.nn:Identity"), torch.nn.Identity)
+
+
+def test_weights_are_filled_in_whatever_wrote_them(file, tmp_path):
+    state = {"head.weight": torch.ones(3, 2), "head.bias": torch.zeros(3)}
+    save_file(state, tmp_path / "a.safetensors")
+    torch.save({"state_dict": {f"module.{n}": t for n, t in state.items()}}, tmp_path / "b.pth")
+    for name in ("a.safetensors", "b.pth"):
+        assert doors.open_model(f"{file}:make", str(tmp_path / name)).head.weight.eq(1).all()
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("ran",))
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(file, tmp_path, capsys):
+    torch.save(Evil(), tmp_path / "evil.pth")
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Evil()))
+    for name in ("evil.pth", "evil.pkl"):
+        with pytest.raises(ArtifactError, match=r"would run code.*safetensors"):
+            doors.open_model(f"{file}:make", str(tmp_path / name))
+    assert "ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "no such folder; a model is"),
+        ("nowhere.py:make", "no such file"),
+        ("FILE:nothing", "got NoneType"),
+        ("FILE:number", "TypeError"),
+        ("FILE:breaks", "ZeroDivisionError"),
+        ("no.such.module:make", "ModuleNotFoundError"),
+    ],
+)
+def test_what_is_no_model_is_refused_in_words(name, message, file):
+    with pytest.raises(ArtifactError, match=message):
+        doors.open_model(name.replace("FILE", str(file)))
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"head.weight": torch.ones(3, 2)}, "they lack head.bias"),
+        ({"head.weight": torch.ones(3, 2), "head.bias": torch.ones(3), "x": torch.ones(1)}, "the model has no x"),
+        ({"head.weight": torch.ones(4, 2), "head.bias": torch.ones(3)}, "do not fit the model"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(state, message, file, tmp_path):
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(ArtifactError, match=message):
+        doors.open_model(f"{file}:make", str(tmp_path / "w.safetensors"))
+
+
+def test_data_is_a_door_or_a_file(tmp_path):
+    assert len(doors.load_task("digits").test) == 900
+    noisy = doors.load_task("digits(noise=0.3)")
+    assert (noisy.train.observed != noisy.train.targets).float().mean() == pytest.approx(0.3, abs=0.05)
+    save_file({"x": torch.rand(40, 2), "y": torch.arange(40) % 2}, tmp_path / "d.safetensors")
+    assert doors.load_task(str(tmp_path / "d.safetensors")).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("digit", UnknownItemError, "did you mean digits"),
+        ("digits(noise=2.0)", SettingError, "outside"),
+        ("digits(", RecipeError, "column"),
+        ("nowhere.npz", TaskError, "no such file"),
+    ],
+)
+def test_data_that_cannot_be_opened_is_refused(text, error, message):
+    with pytest.raises(error, match=message):
+        doors.load_task(text)
+
+
+def test_a_model_that_does_not_fit_the_data_is_refused_with_both_sides(task, linear):
+    doors.check_fit(linear, task, "m")
+    with pytest.raises(TaskError, match=r"m returns \(2, 3\) for 2 inputs; task toy needs \(2, 2\)"):
+        doors.check_fit(torch.nn.Linear(2, 3), task, "m")
+    with pytest.raises(TaskError, match=r"m cannot take inputs of shape \(2,\)"):
+        doors.check_fit(torch.nn.Linear(5, 2), task, "m")
