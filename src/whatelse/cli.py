@@ -40,6 +40,7 @@ Results = Annotated[
 ]
 On = Annotated[str, typer.Option("--on", metavar="ENGINE", help="Where jobs run: here (worker processes) or ray.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Jobs at once; 0 for as many as cores.")]
+Full = Annotated[bool, typer.Option("--full", help="Also the candidates that the study marks full.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
 Kept = Path("whatelse-results")
 
@@ -76,6 +77,7 @@ def table(
     results: Results = Kept,
     on: On = "here",
     workers: Workers = 0,
+    full: Full = False,
     quiet: Quiet = False,
     copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the study file.")] = "",
 ) -> None:
@@ -88,7 +90,7 @@ def table(
     if copy:
         _write(copy, text)
         return
-    _conduct(text, "table1.toml", (json_file, html), results, (on, workers), quiet=quiet)
+    _conduct((text, "table1.toml"), (json_file, html), results, (on, workers), full=full, quiet=quiet)
 
 
 @app.command("study")
@@ -99,6 +101,7 @@ def study_(
     results: Results = Kept,
     on: On = "here",
     workers: Workers = 0,
+    full: Full = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure a grid of recipes, behaviours and seeds. Safe to interrupt: a second run finds its work done.
@@ -110,7 +113,7 @@ def study_(
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{file}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
     out = (json_file, html) if json_file or html else (f"{file.stem}.json", f"{file.stem}.html")
-    _conduct(text, str(file), out, results, (on, workers), quiet=quiet)
+    _conduct((text, str(file)), out, results, (on, workers), full=full, quiet=quiet)
 
 
 @app.command("compress")
@@ -182,14 +185,14 @@ def report(
 
 
 def _conduct(
-    text: str, where: str, out: tuple[str, str], results: Path, place: tuple[str, int], *, quiet: bool
+    asked: tuple[str, str], out: tuple[str, str], results: Path, place: tuple[str, int], *, full: bool, quiet: bool
 ) -> None:
     from whatelse._progress import bar
     from whatelse.report import findings as reader
     from whatelse.study import run, spec
     from whatelse.study.conduct import conduct
 
-    study = spec.parse(text, where)
+    study = spec.parse(*asked, full=full)
     run.check_engine(place[0])
     for name in out:
         _probe(name)
@@ -199,7 +202,7 @@ def _conduct(
     text_of = json.dumps(found, indent=1, allow_nan=False) + "\n"
     if json_file:
         _write(json_file, text_of)
-    read = reader.parse(found, where)
+    read = reader.parse(found, asked[1])
     if html:
         _write_page(read, html, text_of)
     if not quiet and json_file != "-":

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from whatelse import __version__, artifact, formats, recipe, registry, subject
 from whatelse.errors import NotMeasurableError, StoreError
 from whatelse.evidence import Evidence
-from whatelse.layers._own import Own
+from whatelse.layers._own import remarks
 from whatelse.task import Task
 
 _PROBES, _SLOWER, _DISK = 64, 1.05, "disk"
@@ -93,8 +93,7 @@ def compress(
         made = recipe.apply(step, model, task, torch.Generator().manual_seed(1000 * seed + number))
         done.append(Done(str(step), time.perf_counter() - started, recipe.left_alone(model, made)))
         model = made
-    layers = {name: part.remark() for name, part in model.named_modules() if isinstance(part, Own)}
-    return Compressed(model, done, {name: text for name, text in layers.items() if text})
+    return Compressed(model, done, remarks(model))
 
 
 def write(small: Compressed, folder: Path, task: Task, steps: str, seed: int, also: tuple[str, ...] = ()) -> None:

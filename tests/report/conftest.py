@@ -280,6 +280,7 @@ def _candidates() -> list[dict[str, Any]]:
                 "bytes": int(152_000 * kept * (knob / 32 if family == "quantize" else 1)),
                 "macs": int(410_000 * kept),
                 "left_alone": ["head.bias"] if family == "svd" else [],
+                "remarks": ["stored <packed>, computed dequantized"] if family == "quantize" else [],
             }
         )
     return found  # fmt: skip

@@ -59,3 +59,14 @@ def test_a_wrong_file_is_refused_with_the_place(small, old, new, message):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(StudyError, match=r"none.toml: No such file"):
         spec.read(tmp_path / "none.toml")
+
+
+def test_candidates_marked_full_are_checked_always_and_kept_on_demand(small):
+    text = small.replace('name = "half"', 'name = "half"\nfull = true', 1)
+    assert text != small
+    assert [c.name for c in spec.parse(text, "small", full=True).candidates] == [
+        c.name for c in spec.parse(small, "small").candidates
+    ]
+    assert "half" not in [c.name for c in spec.parse(text, "small").candidates]
+    with pytest.raises(StudyError, match="did you mean prune"):
+        spec.parse(text.replace("prune.magnitude", "prune.magnitud"), "small")

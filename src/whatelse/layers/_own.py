@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,9 +15,11 @@ class Own(nn.Module):
     Attributes:
         straight_through: True where rounding in it passes its gradient straight through, so that gradients are
             those of a surrogate.
+        drops_gradients: True where no gradient reaches its input, in silence.
     """
 
     straight_through = False
+    drops_gradients = False
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments, JSON-ready, that build the layer anew; its tensors are stored beside them.
@@ -44,6 +47,17 @@ class Own(nn.Module):
         """Return how it is really computed where a reader might think otherwise; else nothing."""
         return ""
 
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw its own parameters anew, as torch's layers do: uniform in ``+-1/sqrt(fan_in)``, of a vector its length.
+
+        Draws come from the generator of the process, which ``nets._initialize`` lends one of its own.
+        """
+        for parameter in self.parameters(recurse=False):
+            fan_in = parameter[0].numel() if parameter.dim() > 1 else parameter.numel()
+            bound = 1 / math.sqrt(max(1, fan_in))
+            parameter.uniform_(-bound, bound)
+
     @classmethod
     def empty(cls, arguments: dict[str, Any]) -> Own:
         """Return the layer built from its arguments, its tensors not filled.
@@ -53,3 +67,13 @@ class Own(nn.Module):
         """
         with torch.device("meta"):
             return cls(**arguments)
+
+
+def remarks(model: nn.Module) -> dict[str, str]:
+    """Return the remarks of a model's layers, by name; layers that have none are left out.
+
+    Args:
+        model: Any module.
+    """
+    found = {name: part.remark() for name, part in model.named_modules() if isinstance(part, Own)}
+    return {name: text for name, text in found.items() if text}

@@ -90,6 +90,8 @@ def _details(candidate: Candidate) -> list[str]:
         ("Multiply-adds", candidate.macs),
     )
     lines += [f"- **{name}:** {words.count(value)}" for name, value in costs if value is not None]
+    if candidate.remarks:
+        lines.append(f"- **How it is computed:** {plain('; '.join(candidate.remarks))}")
     if candidate.left_alone:
         lines.append(f"- **Layers left alone:** {plain(', '.join(candidate.left_alone))}")
     return lines

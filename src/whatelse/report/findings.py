@@ -80,6 +80,7 @@ class Candidate:
     bytes: int | None = None
     macs: int | None = None
     left_alone: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -220,6 +220,7 @@ def _candidates(study: Study, plan: Plan, store: Store, costs: dict[str, Finding
             "role": "candidate" if name in specs else "control",
             **dict.fromkeys(COSTS) | costs.get(name, {}),
             "left_alone": _left_alone(job, store),
+            "remarks": _remarks(job, store),
         }
 
 
@@ -236,6 +237,13 @@ def _left_alone(job: Job, store: Store) -> list[str]:
     steps = [link for link in job.chain if link.step is not None and not link.step.name.startswith("train.")]
     made = [link.key for link in steps if store.has("models", link.key)]
     return [name for key in made for name in store.load("models", key)[1]["left"]]
+
+
+def _remarks(job: Job, store: Store) -> list[str]:
+    """Return how a model is really computed where a reader might think otherwise, each remark once."""
+    last = job.chain[-1].key
+    found = store.load("models", last)[1].get("remarks", {}) if store.has("models", last) else {}
+    return list(dict.fromkeys(found.values()))
 
 
 def _failed(plan: Plan, store: Store) -> list[Finding]:

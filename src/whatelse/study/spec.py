@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -48,7 +48,8 @@ class CandidateSpec:
     """One candidate: what is done to the baseline, and what it is held against.
 
     ``control`` is ``placebo`` where the recipe trains further, ``baseline`` where it does not. ``scratch`` adds
-    the control that trains the candidate's own architecture from random weights.
+    the control that trains the candidate's own architecture from random weights. A ``full`` candidate is measured
+    only where the whole study is asked for (``--full``).
     """
 
     name: str
@@ -57,6 +58,7 @@ class CandidateSpec:
     level: str = ""
     control: str = "placebo"
     scratch: bool = False
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,11 +153,12 @@ class Study:
     text: str = ""
 
 
-def read(path: Path) -> Study:
+def read(path: Path, *, full: bool = False) -> Study:
     """Return the study of a file, checked.
 
     Args:
         path: A TOML file.
+        full: True keeps the candidates marked ``full``.
 
     Raises:
         StudyError: The file cannot be read, has a wrong or missing key, or names something that is not there.
@@ -165,15 +168,16 @@ def read(path: Path) -> Study:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise StudyError(f"{path}: {reason}") from error
-    return parse(text, str(path))
+    return parse(text, str(path), full=full)
 
 
-def parse(text: str, where: str) -> Study:
+def parse(text: str, where: str, *, full: bool = False) -> Study:
     """Return the study of a text, checked.
 
     Args:
         text: TOML.
         where: Name of the file, for messages.
+        full: True keeps the candidates marked ``full``; they are checked in any case.
 
     Raises:
         StudyError: The text is not TOML, has a wrong or missing key, or names something that is not there.
@@ -185,6 +189,9 @@ def parse(text: str, where: str) -> Study:
     try:
         study = _read(Study, {**table, "text": text}, "study")
         _check(study)
+        if not full:
+            study = replace(study, candidates=[c for c in study.candidates if not c.full])
+            _check(study)
     except WhatElseError as error:
         raise StudyError(f"{where}: {error}") from error
     return study

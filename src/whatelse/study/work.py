@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from whatelse import recipe, registry, settings, subject
 from whatelse.errors import NotMeasurableError, StoreError, StudyError
 from whatelse.evidence import Evidence, References
+from whatelse.layers._own import remarks
 from whatelse.statistics import resample, sides
 from whatelse.study.plan import Cell, Effects, Job, Link
 from whatelse.study.spec import Study, parse
@@ -184,9 +185,9 @@ def _make(job: Job, study: Study, task: Task, store: Store, spent: dict[str, flo
         made = recipe.apply(link.step, model, task, generator(link.key))
         seconds = time.perf_counter() - started
         spent["training" if link.step.name.split(".")[0] in TRAINING else "compressing"] += seconds
-        store.save_model(
-            link.key, made, {"seconds": seconds, "step": str(link.step), "left": recipe.left_alone(model, made)}
-        )
+        left = recipe.left_alone(model, made)
+        meta = {"seconds": seconds, "step": str(link.step), "left": left, "remarks": remarks(made)}
+        store.save_model(link.key, made, meta)
         model = made
     return model
 
