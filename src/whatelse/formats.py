@@ -7,6 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Generator
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -85,12 +86,30 @@ def _exporting(model: nn.Module, kind: str) -> Generator[None, None, None]:
 
 @torch.no_grad()
 def _agree(name: str, model: nn.Module, inputs: Tensor, run: Callable[[Tensor], Tensor]) -> float:
-    worst = 0.0
-    for some in (inputs, inputs[: max(1, len(inputs) - 1)]):
-        ours, theirs = model(some), run(some)
-        worst = max(worst, float((ours - theirs).abs().max()) / max(float(ours.abs().max()), 1e-12))
-    if not worst <= TOLERANCE:
+    worst = max(_apart(model(some), run(some)) for some in (inputs, inputs[: max(1, len(inputs) - 1)]))
+    allowed = max(TOLERANCE, 2 * _jitter(model, inputs))
+    if not worst <= allowed:
         raise ArtifactError(
-            f"{name}: its outputs differ by {worst:.2g} of the largest output; {TOLERANCE:g} is allowed"
+            f"{name}: its outputs differ by {worst:.2g} of the largest output; {allowed:.2g} is allowed"
         )
+    return worst
+
+
+def _apart(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours - theirs).abs().max()) / max(float(ours.abs().max()), 1e-12)
+
+
+def _jitter(model: nn.Module, inputs: Tensor) -> float:
+    """Return how far a change in the last digits of every number in the model moves its outputs.
+
+    Where activations are rounded to few bits, the last digit of a sum decides now and then which level is taken, and
+    no two runtimes sum in one order.
+    """
+    said, rng, worst = model(inputs), torch.Generator().manual_seed(0), 0.0
+    for _ in range(4):
+        shaken = deepcopy(model)
+        for tensor in [*shaken.parameters(), *shaken.buffers()]:
+            if tensor.is_floating_point():
+                tensor.mul_(1 + 1e-6 * torch.randn(tensor.shape, generator=rng))
+        worst = max(worst, _apart(said, shaken(inputs)))
     return worst

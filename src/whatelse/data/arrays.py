@@ -4,7 +4,7 @@ Names: ``inputs`` (or ``x``), of shape ``(N, ...)``, and ``targets`` (or ``y``),
 at random, the same for every seed, into the shares ``test`` and ``select`` and the rest, train. Or already split:
 ``train_inputs``, ``train_targets``, ``test_inputs``, ``test_targets`` (and ``select_...``; where they are absent, the
 share ``select`` of test). ``group_<name>`` (``train_group_<name>``, ...) are codes of groups. Bytes (uint8) become
-numbers in [0, 1]; every other input is taken as it is. Nothing in the file is run: object arrays are refused.
+numbers in [0, 1]; every other input is taken as it is. Examples are shuffled, the same way for every seed. Nothing in the file is run: object arrays are refused.
 
 Source:
     The NumPy format: NEP 1, 2007; safetensors: Hugging Face, 2022.
@@ -53,6 +53,8 @@ def load(config: Config) -> Task:
     path = Path(config.path)
     arrays = _read(path)
     splits = _splits(arrays, config, path.name)
+    if "test" not in splits:
+        raise TaskError(f"data {path.name}: it has train_... and no test_...; give both, or neither")
     if config.limit:
         splits = {n: s.take(torch.arange(min(config.limit, len(s)))) for n, s in splits.items()}
     train = splits["train"]
@@ -84,17 +86,25 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _splits(arrays: dict[str, Tensor], config: Config, where: str) -> dict[str, Split]:
     if not any(name.startswith("train_") for name in arrays):
-        whole = _split(arrays, "", where)
-        order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(_ORDER))
-        test, select = round(config.test * len(order)), round(config.select * len(order))
-        parts = {"test": order[:test], "select": order[test : test + select], "train": order[test + select :]}
-        return {name: whole.take(rows) for name, rows in parts.items()}
-    found = {name: _split(arrays, f"{name}_", where) for name in ("train", "test")}
-    if any(name.startswith("select_") for name in arrays):
-        return found | {"select": _split(arrays, "select_", where)}
-    order = torch.randperm(len(found["test"]), generator=torch.Generator().manual_seed(_ORDER))
-    held = round(config.select * len(order))
-    return found | {"select": found["test"].take(order[:held]), "test": found["test"].take(order[held:])}
+        whole = _shuffled(_split(arrays, "", where))
+        test, select = round(config.test * len(whole)), round(config.select * len(whole))
+        return _cut(whole, {"test": test, "select": select, "train": len(whole) - test - select})
+    given = [n for n in ("train", "select", "test") if any(name.startswith(f"{n}_") for name in arrays)]
+    found = {name: _shuffled(_split(arrays, f"{name}_", where)) for name in given}
+    if "select" in found or "test" not in found:
+        return found
+    held = round(config.select * len(found["test"]))
+    return found | _cut(found["test"], {"select": held, "test": len(found["test"]) - held})
+
+
+def _shuffled(split: Split) -> Split:
+    # Files are often sorted by class, and the first examples must stand for all.
+    return split.take(torch.randperm(len(split), generator=torch.Generator().manual_seed(_ORDER)))
+
+
+def _cut(split: Split, sizes: dict[str, int]) -> dict[str, Split]:
+    rows = torch.split(torch.arange(len(split)), list(sizes.values()))
+    return {name: split.take(part) for name, part in zip(sizes, rows, strict=True)}
 
 
 def _split(arrays: dict[str, Tensor], prefix: str, where: str) -> Split:

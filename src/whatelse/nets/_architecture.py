@@ -96,6 +96,17 @@ def build(spec: Spec) -> nn.Module:
     return model.to_empty(device="cpu")
 
 
+def loose(spec: Spec, prefix: str = "") -> list[str]:
+    """Return the names of the tensors that belong to no layer, such as a mean that is subtracted.
+
+    Args:
+        spec: What `describe` returned.
+        prefix: Put before every name.
+    """
+    inner = [name for key, part in spec.get("parts", {}).items() for name in loose(part, f"{prefix}{key}.")]
+    return [*(prefix + name for name in spec.get("tensors", {})), *inner]
+
+
 def _is_part(module: nn.Module) -> bool:
     return isinstance(module, Own) or type(module) in _ARGUMENTS
 

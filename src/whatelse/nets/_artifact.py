@@ -29,7 +29,9 @@ def encode(model: nn.Module) -> tuple[dict[str, Tensor], _architecture.Spec]:
     packed = {f"{n}.codes".lstrip("."): part for n, part in model.named_modules() if isinstance(part, Quantized)}
     tensors: dict[str, Tensor] = {}
     first: dict[int, str] = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    # A buffer that its author did not want in the state dict is stored too: the class that makes it stays behind.
+    unlisted = {n: model.get_buffer(n) for n in _architecture.loose(spec["tree"]) if n not in model.state_dict()}
+    for name, tensor in [*model.state_dict(keep_vars=True).items(), *unlisted.items()]:
         if first.setdefault(id(tensor), name) != name:
             spec["shared"][name] = first[id(tensor)]
             continue

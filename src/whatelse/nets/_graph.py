@@ -108,7 +108,8 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if self.is_part(m):
             return True
-        if not list(m.children()) and type(m).__module__.startswith("torch.nn"):
+        container = isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+        if not container and not list(m.children()) and type(m).__module__.startswith("torch.nn"):
             raise ArtifactError(f"cannot save {module_qualified_name}, a {type(m).__name__}: no allowed layer")
         return False
 

@@ -1,4 +1,4 @@
-"""The same chain of layers with fewer units: the architecture of a student."""
+"""The same network with fewer units: the architecture of a student."""
 
 from __future__ import annotations
 
@@ -8,50 +8,93 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import RecipeError
+from whatelse.nets import _dependency
 
-_PLAIN = (nn.ReLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Flatten, nn.Identity, nn.MaxPool2d, nn.AvgPool2d)
+_POINTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Identity, nn.Dropout)
+_PLAIN = (*_POINTWISE, nn.Flatten, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+_WEIGHTED = (nn.Conv2d, nn.Linear)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def narrow(model: nn.Module, width: float, example: Tensor) -> nn.Module:
     """Return the architecture with every hidden width multiplied and rounded; weights are not set.
 
+    A chain of layers is built anew; of any other module, units are removed through its dependency graph, whole heads of
+    attention where that is possible. What the graph must leave alone keeps its width.
+
     Args:
-        model: Convolutions (ungrouped), linear layers, nonlinearities and pooling in one ``nn.Sequential``.
+        model: Any module.
         width: Factor of the hidden widths, in (0, 1].
         example: One input, ``(1, ...)``.
 
     Raises:
-        RecipeError: The model is not such a chain; the message names the part.
+        RecipeError: No width of the model can be changed; the message names the parts.
+        MissingExtraError: The model is not a chain, and Torch-Pruning is not installed.
     """
-    del example
-    if not isinstance(model, nn.Sequential):
-        raise RecipeError(f"distill: cannot narrow a {type(model).__name__}; it takes one nn.Sequential")
-    last = [n for n, part in model.named_children() if isinstance(part, nn.Linear | nn.Conv2d)][-1:]
-    parts: OrderedDict[str, nn.Module] = OrderedDict()
-    before, now = 1, 1  # output channels of the layer before, in the model and in the student
+    if not _is_chain(model):
+        return _thinned(model, width, example)
+    last = [name for name, part in model.named_modules() if isinstance(part, _WEIGHTED)][-1:]
     with torch.device("meta"):
-        for name, part in model.named_children():
-            parts[name] = _narrowed(name, part, width, (before, now), keep=[name] == last)
-            if isinstance(part, nn.Conv2d | nn.Linear):
-                before, now = _outputs(part), _outputs(parts[name])
-    return nn.Sequential(parts).to_empty(device="cpu")
+        chain, _ = _chain(model, "", width, (1, 1), last)
+    return chain.to_empty(device="cpu")
+
+
+def _is_chain(model: nn.Module) -> bool:
+    if type(model) is not nn.Sequential:
+        return False
+    for part in model:
+        grouped = isinstance(part, nn.Conv2d) and part.groups != 1
+        if grouped or not (type(part) in {*_PLAIN, *_WEIGHTED, *_NORMS} or _is_chain(part)):
+            return False
+    return True
+
+
+def _chain(
+    model: nn.Module, at: str, width: float, fed: tuple[int, int], last: list[str]
+) -> tuple[nn.Sequential, tuple[int, int]]:
+    """Return the narrowed chain, and the output channels of its last layer in the model and in the student."""
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    for name, part in model.named_children():
+        path = f"{at}.{name}".lstrip(".")
+        if isinstance(part, nn.Sequential):
+            parts[name], fed = _chain(part, path, width, fed, last)
+            continue
+        parts[name] = _narrowed(part, width, fed, keep=[path] == last)
+        if isinstance(part, _WEIGHTED):
+            fed = _outputs(part), _outputs(parts[name])
+    return nn.Sequential(parts), fed
 
 
 def _outputs(part: nn.Module) -> int:
-    assert isinstance(part, nn.Conv2d | nn.Linear)
+    assert isinstance(part, _WEIGHTED)
     return int(part.weight.shape[0])
 
 
-def _narrowed(name: str, part: nn.Module, width: float, fed: tuple[int, int], *, keep: bool) -> nn.Module:
+def _narrowed(part: nn.Module, width: float, fed: tuple[int, int], *, keep: bool) -> nn.Module:
     before, now = fed
-    if isinstance(part, nn.Conv2d) and part.groups == 1:
+    if isinstance(part, nn.Conv2d):
         size = part.out_channels if keep else max(1, round(width * part.out_channels))
         entering = part.in_channels if before == now == 1 else now
-        like = (part.kernel_size, part.stride, part.padding, part.dilation)
-        return nn.Conv2d(entering, size, *like, bias=part.bias is not None)  # type: ignore[arg-type]
+        like = (part.kernel_size, part.stride, part.padding, part.dilation, 1, part.bias is not None, part.padding_mode)
+        return nn.Conv2d(entering, size, *like)  # type: ignore[arg-type]
     if isinstance(part, nn.Linear):
         size = part.out_features if keep else max(1, round(width * part.out_features))
         return nn.Linear(part.in_features // before * now, size, bias=part.bias is not None)
-    if isinstance(part, _PLAIN):
-        return part
-    raise RecipeError(f"distill: cannot narrow {name}, a {type(part).__name__}")
+    if isinstance(part, _NORMS):
+        size = part.num_features // before * now
+        return type(part)(size, part.eps, part.momentum, part.affine, part.track_running_stats)
+    return part
+
+
+def _thinned(model: nn.Module, width: float, example: Tensor) -> nn.Module:
+    for name, part in model.named_modules():
+        if isinstance(part, nn.RNNBase):
+            raise RecipeError(f"distill: cannot narrow {name}, a {type(part).__name__}; give a recipe as `student`")
+    found, refused = _dependency.groups(model, example, "distill")
+    if not found:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        raise RecipeError(
+            f"distill: cannot narrow this {type(model).__name__} ({reasons}); give a recipe as `student` instead"
+        )
+    chosen = [(group, range(max(1, round(width * len(group))), len(group))) for group in found]
+    return _dependency.without(model, example, chosen, "distill")

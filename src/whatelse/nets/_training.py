@@ -54,6 +54,7 @@ def descend(
     rng: torch.Generator,
     *,
     beside: Iterable[nn.Parameter] = (),
+    after: Callable[[], None] | None = None,
 ) -> None:
     """Train a module in place on an objective of one's own; then freeze it, in evaluation mode.
 
@@ -68,6 +69,7 @@ def descend(
         schedule: How long and how hard.
         rng: Source of the order of the examples.
         beside: Parameters outside the model that are trained with it, without weight decay.
+        after: Called after every step, such as a projection of the weights.
     """
     if schedule.epochs == 0:
         return
@@ -91,6 +93,8 @@ def descend(
                 cycle.step()
                 for parameter, mask in masks:
                     parameter.data.mul_(mask)
+                if after is not None:
+                    after()
     model.eval()
     model.requires_grad_(requires_grad=False)
 

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -42,3 +43,36 @@ def test_zero_weights_stay_zero_and_others_move(task, linear, rng):
 def test_a_model_without_parameters_is_refused(task, rng):
     with pytest.raises(RecipeError, match="no trainable parameters"):
         finetune.compress(torch.nn.ReLU(), finetune.Config(), task, rng)
+
+
+@pytest.mark.parametrize("net", ["residual", "sentence"])
+def test_every_kind_of_part_is_trained_further(net, request):
+    # Batch and layer norms, dropout, skip connections, embeddings, attention, bare parameters, tied weights.
+    model, task = request.getfixturevalue(net)
+    before = copy.deepcopy(model.state_dict())
+    config = finetune.Config(epochs=40, rate=0.03, batch=10)
+    tuned = finetune.compress(model, config, task, torch.Generator().manual_seed(1))
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert all(not torch.equal(before[k], v) for k, v in tuned.state_dict().items())
+    assert not any(m.training for m in tuned.modules())
+    x, y = task.train.inputs, task.train.observed
+    loss = [float(torch.nn.functional.cross_entropy(m(x), y)) for m in (model, tuned)]
+    assert loss[1] < loss[0] / 2
+
+
+def test_tied_weights_stay_tied_and_the_padding_stays_zero(sentence, rng):
+    model, task = sentence
+    tuned = finetune.compress(model, finetune.Config(epochs=2), task, rng)
+    assert tuned.tied.weight is tuned.words.weight
+    assert not tuned.words.weight[0].any()
+    assert tuned.words.weight[1:].all()
+
+
+def test_dropout_layers_work_and_draw_from_the_generator(residual):
+    model, task = residual
+    sure = copy.deepcopy(model)
+    sure.body[5].p = 0.0
+    config = finetune.Config(epochs=1, batch=31)
+    tuned = [finetune.compress(m, config, task, torch.Generator().manual_seed(1)) for m in (model, model, sure)]
+    assert torch.equal(tuned[0].stem.weight, tuned[1].stem.weight)
+    assert not torch.equal(tuned[0].stem.weight, tuned[2].stem.weight)

@@ -12,14 +12,12 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from whatelse.errors import RecipeError
-from whatelse.nets._initialize import initialize
+from whatelse.methods.train._fresh import drawn_anew
 from whatelse.nets._training import Schedule, fit, hard_labels
 from whatelse.settings import param
 from whatelse.task import Task
@@ -49,14 +47,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     Raises:
         RecipeError: The model has no trainable parameters, as after ``quantize.uniform``.
     """
-    fresh = deepcopy(model)
-    masks = [(p, p != 0) for p in fresh.parameters() if p.dim() > 1]
-    if not masks:
-        raise RecipeError("train.scratch: the model has no trainable parameters; train before quantize.uniform")
-    initialize(fresh, rng)
-    with torch.no_grad():
-        for parameter, mask in masks:
-            parameter.mul_(mask)
+    fresh = drawn_anew(model, "train.scratch", rng)
     schedule = Schedule(config.epochs, config.rate, config.batch, config.decay)
     fit(fresh, task.train.inputs, hard_labels(task.train.observed), schedule, rng)
     return fresh

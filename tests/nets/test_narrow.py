@@ -1,0 +1,55 @@
+import pytest
+import torch
+from torch import nn
+
+from whatelse.errors import RecipeError
+from whatelse.nets import _artifact, resnet, transformer
+from whatelse.nets._initialize import initialize
+from whatelse.nets._narrow import narrow
+
+
+def shapes(model):
+    return {n: tuple(p.shape) for n, p in model.named_parameters() if p.dim() > 1}
+
+
+@pytest.mark.known_answer
+def test_norms_dropout_and_nested_chains_are_narrowed(rng):
+    inner = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1, padding_mode="reflect"), nn.BatchNorm2d(12), nn.SiLU())
+    model = nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8, eps=0.1), nn.LeakyReLU(0.3), nn.Dropout(0.1), inner),
+        *(nn.ReLU6(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, 6)),
+        nn.Sequential(nn.Tanh(), nn.Linear(6, 3)),
+    )
+    small = narrow(model, 0.5, torch.zeros(1, 3, 9, 9))
+    assert list(shapes(small).values()) == [(4, 3, 3, 3), (6, 4, 3, 3), (3, 24), (3, 3)]
+    assert (small[1].num_features, small[1].eps, small[8].num_features) == (4, 0.1, 24)
+    assert (small[0].bias, small[4][0].padding_mode, small[2].negative_slope) == (None, "reflect", 0.3)
+    initialize(small, rng)
+    assert small(torch.randn(4, 3, 9, 9, generator=rng)).isfinite().all()
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("reloaded", [False, True])
+def test_a_residual_net_is_narrowed_whole(rng, reloaded):
+    model = resnet.build(resnet.Config(depth=8, width=8), (1, 8, 8), 3, rng).eval()
+    if reloaded:
+        model = _artifact.decode(*_artifact.encode(model))
+    small = narrow(model, 0.5, torch.rand(1, 1, 8, 8, generator=rng))
+    assert shapes(small) == shapes(resnet.build(resnet.Config(depth=8, width=4), (1, 8, 8), 3, rng))
+
+
+@pytest.mark.known_answer
+def test_a_transformer_is_narrowed_whole(rng):
+    config = transformer.Config(vocabulary=9, width=16, heads=4, depth=1, hidden=12)
+    ids = torch.randint(1, 9, (1, 5), generator=rng).float()
+    small = narrow(transformer.build(config, (5,), 3, rng).eval(), 0.5, ids)
+    half = transformer.Config(vocabulary=9, width=8, heads=2, depth=1, hidden=6)
+    assert shapes(small) == shapes(transformer.build(half, (5,), 3, rng))
+    initialize(small, rng)
+    assert small(ids).shape == (1, 3)
+
+
+def test_what_has_no_width_to_change_is_named(rng):
+    model = nn.Sequential(nn.Conv2d(4, 4, 1, groups=2), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(16, 3))
+    with pytest.raises(RecipeError, match=r"cannot narrow this Sequential \(0: .*give a recipe as `student`"):
+        narrow(model.eval(), 0.5, torch.randn(1, 4, 2, 2, generator=rng))
