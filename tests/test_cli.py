@@ -145,7 +145,7 @@ def test_results_that_cannot_be_written_are_said_in_one_line(tmp_path):
     assert refused(run, "cannot write", "whatelse-results", "finished cells are kept")
 
 
-COMPRESS = ("compress", "whatelse.nets.cnn:missing", "--recipe", "prune.magnitude()", "--data", "digits", "--out", "o")
+COMPRESS = ("compress", "cnn()", "--recipe", "prune.magnitude()", "--data", "digits", "--out", "o")
 
 
 def changed(**given):
@@ -176,11 +176,7 @@ def test_what_cannot_be_compressed_is_one_line_before_any_work(call, words, tmp_
 
 @pytest.mark.slow
 def test_a_model_is_compressed_and_its_folder_is_a_model_again(tmp_path):
-    (tmp_path / "net.py").write_text(
-        "import torch\nfrom whatelse.nets import cnn\n\n\ndef make():\n"
-        "    return cnn.build(cnn.Config(), (1, 8, 8), 10, torch.Generator().manual_seed(0))\n"
-    )
-    first = whatelse(*changed(model="net.py:make", recipe="train.scratch(epochs=4)"), "--json", "c.json", cwd=tmp_path)
+    first = whatelse(*changed(model="cnn()", recipe="train.scratch(epochs=4)"), "--json", "c.json", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "bytes on disk" in first.stdout
     assert "outputs equal bit for bit" in first.stderr

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from whatelse import artifact, doors
-from whatelse.errors import ArtifactError, RecipeError, SettingError, TaskError, UnknownItemError
+from whatelse.errors import ArtifactError, RecipeError, SettingError, TaskError, UnknownItemError, WhatElseError
 from whatelse.nets import cnn
 
 FACTORY = """
@@ -37,25 +37,36 @@ def file(tmp_path):
     return path
 
 
-def test_a_folder_and_a_factory_and_a_module_are_opened(file, tmp_path, rng):
+@pytest.fixture
+def three(toy):
+    return toy.task_of(torch.rand(6, 2), torch.arange(6) % 3, classes=3)
+
+
+@pytest.fixture
+def images(toy):
+    return toy.task_of(torch.rand(6, 1, 8, 8), torch.arange(6) % 3, classes=3)
+
+
+def test_a_folder_and_a_factory_and_a_module_are_opened(file, tmp_path, rng, three, images):
     net = cnn.build(cnn.Config(width=2, hidden=4), (1, 8, 8), 3, rng)
     artifact.save(net, tmp_path / "saved", {})
     assert torch.equal(
-        doors.open_model(str(tmp_path / "saved")).state_dict()["head.bias"], net.state_dict()["head.bias"]
+        doors.open_model(str(tmp_path / "saved"), images).state_dict()["head.bias"], net.state_dict()["head.bias"]
     )
     for name in ("make", "ready"):
-        model = doors.open_model(f"{file}:{name}")
+        model = doors.open_model(f"{file}:{name}", three)
         assert not model.training
         assert not any(p.requires_grad for p in model.parameters())
-    assert isinstance(doors.open_model("torch.nn:Identity"), torch.nn.Identity)
+    small = doors.open_model("cnn(width=2)", images)
+    assert small(images.test.inputs).shape == (6, 3)
 
 
-def test_weights_are_filled_in_whatever_wrote_them(file, tmp_path):
+def test_weights_are_filled_in_whatever_wrote_them(file, tmp_path, three):
     state = {"head.weight": torch.ones(3, 2), "head.bias": torch.zeros(3)}
     save_file(state, tmp_path / "a.safetensors")
     torch.save({"state_dict": {f"module.{n}": t for n, t in state.items()}}, tmp_path / "b.pth")
     for name in ("a.safetensors", "b.pth"):
-        assert doors.open_model(f"{file}:make", str(tmp_path / name)).head.weight.eq(1).all()
+        assert doors.open_model(f"{file}:make", three, str(tmp_path / name)).head.weight.eq(1).all()
 
 
 class Evil:
@@ -63,12 +74,12 @@ class Evil:
         return (print, ("ran",))
 
 
-def test_a_checkpoint_that_would_run_code_is_refused(file, tmp_path, capsys):
+def test_a_checkpoint_that_would_run_code_is_refused(file, tmp_path, capsys, three):
     torch.save(Evil(), tmp_path / "evil.pth")
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Evil()))
     for name in ("evil.pth", "evil.pkl"):
         with pytest.raises(ArtifactError, match=r"would run code.*safetensors"):
-            doors.open_model(f"{file}:make", str(tmp_path / name))
+            doors.open_model(f"{file}:make", three, str(tmp_path / name))
     assert "ran" not in capsys.readouterr().out
 
 
@@ -77,15 +88,17 @@ def test_a_checkpoint_that_would_run_code_is_refused(file, tmp_path, capsys):
     [
         ("nowhere", "no such folder; a model is"),
         ("nowhere.py:make", "no such file"),
+        ("cnn(width=0)", "width=0 is outside"),
+        ("rnn()", "did you mean|there are"),
         ("FILE:nothing", "got NoneType"),
         ("FILE:number", "TypeError"),
         ("FILE:breaks", "ZeroDivisionError"),
         ("no.such.module:make", "ModuleNotFoundError"),
     ],
 )
-def test_what_is_no_model_is_refused_in_words(name, message, file):
-    with pytest.raises(ArtifactError, match=message):
-        doors.open_model(name.replace("FILE", str(file)))
+def test_what_is_no_model_is_refused_in_words(name, message, file, three):
+    with pytest.raises(WhatElseError, match=message):
+        doors.open_model(name.replace("FILE", str(file)), three)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +109,10 @@ def test_what_is_no_model_is_refused_in_words(name, message, file):
         ({"head.weight": torch.ones(4, 2), "head.bias": torch.ones(3)}, "do not fit the model"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(state, message, file, tmp_path):
+def test_weights_that_do_not_fit_are_refused(state, message, file, tmp_path, three):
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(ArtifactError, match=message):
-        doors.open_model(f"{file}:make", str(tmp_path / "w.safetensors"))
+        doors.open_model(f"{file}:make", three, str(tmp_path / "w.safetensors"))
 
 
 def test_data_is_a_door_or_a_file(tmp_path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from whatelse.artifact import load
-    from whatelse.compress import compress
+    from whatelse.compression import compress
     from whatelse.doors import load_task
     from whatelse.errors import WhatElseError
     from whatelse.evidence import Evidence
@@ -40,7 +40,7 @@ _HOMES = {
     "Subject": ("subject", "Subject"),
     "Task": ("task", "Task"),
     "WhatElseError": ("errors", "WhatElseError"),
-    "compress": ("compress", "compress"),
+    "compress": ("compression", "compress"),
     "load": ("artifact", "load"),
     "load_task": ("doors", "load_task"),
     "conduct": ("study.conduct", "conduct"),

@@ -118,7 +118,9 @@ def study_(
 
 @app.command("compress")
 def compress_(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder written by compress, or file.py:function.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A folder written by compress, file.py:function, or 'cnn()'.")
+    ],
     steps: Annotated[str, typer.Option("--recipe", metavar="RECIPE", help="What to do: method(setting=...) > ...")],
     data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data door.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
@@ -130,30 +132,35 @@ def compress_(
     quiet: Quiet = False,
 ) -> None:
     """Make a smaller model, write it, reload it in a fresh process and prove it equal, and say what it costs."""
-    from whatelse import compress, doors, recipe
+    from whatelse import compression, doors, recipe
 
     recipe.parse(steps)
-    compress.check_free(out)
+    compression.check_free(out)
     if json_file:
         _probe(json_file)
-    task, whole = doors.load_task(data), doors.open_model(model, weights)
-    doors.check_fit(whole, task, model)
+    task = doors.load_task(data)
+    whole = doors.open_model(model, task, weights)
     terminal = Console(stderr=True, quiet=quiet)
     with terminal.status("starting") as status:
-        small = compress.compress(whole, steps, task, seed, lambda step: status.update(escape(step)))
+        small = compression.compress(whole, steps, task, seed, lambda step: status.update(escape(step)))
         status.update("writing, and proving the copy equal in a fresh process")
         also = tuple(kind for kind, wanted in (("onnx", onnx), ("pt2", pt2)) if wanted)
-        compress.write(small, out, task, steps, seed, also)
+        compression.write(small, out, task, steps, seed, also)
         status.update("measuring both models in turn")
-        found = compress.costs(whole, small.model, task)
-    warned = compress.warnings_of(found)
+        found = compression.costs(whole, small.model, task)
+    warned = compression.warnings_of(found)
+    record = {
+        "costs": [vars(cost) for cost in found],
+        "steps": [vars(done) for done in small.steps],
+        "remarks": small.remarks,
+        "warnings": warned,
+    }
     if json_file:
-        record = {"costs": [vars(c) for c in found], "warnings": warned, "steps": [vars(d) for d in small.steps]}
-        _write(json_file, json.dumps({**record, "remarks": small.remarks}, indent=1, allow_nan=False) + "\n")
+        _write(json_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
     if not quiet and json_file != "-":
         from whatelse.report import costs
 
-        costs.print_costs(found, small.steps, small.remarks, Console())
+        costs.print_costs(record, Console())
         terminal.print(f"written: {out}, reloaded in a fresh process, outputs equal bit for bit", highlight=False)
     for line in warned:
         sys.stderr.write(f"warning: {line}\n")

@@ -42,31 +42,50 @@ def load_task(text: str) -> Task:
     return task
 
 
-def open_model(text: str, weights: str = "") -> nn.Module:
-    """Return the model that a text names, frozen and in evaluation mode.
+def open_model(text: str, task: Task, weights: str = "") -> nn.Module:
+    """Return the model that a text names, frozen and in evaluation mode, after passing it two examples of the task.
 
     Args:
-        text: A folder that this toolkit wrote, or ``file.py:name`` or ``package.module:name``: a module, or a
-            function without arguments that returns one. That Python is the user's own and is run.
+        text: A folder that this toolkit wrote; or ``file.py:name`` or ``package.module:name``: a module, or a
+            function without arguments that returns one (that Python is the user's own and is run); or a small
+            network of this toolkit, untrained, such as ``cnn(width=8)``.
+        task: Gives the shape of the inputs and the number of classes.
         weights: A state dict for it, .safetensors or a PyTorch checkpoint that holds nothing but tensors.
 
     Raises:
         ArtifactError: There is no such model, or its weights do not fit or would run code.
+        TaskError: The model and the task do not fit each other.
     """
-    if Path(text).is_dir():
-        if weights:
-            raise ArtifactError(f"--weights {weights}: the folder {text} has its own weights; leave one of them out")
-        return artifact.load(text)
-    if ":" not in text:
+    folder = Path(text).is_dir()
+    if folder and weights:
+        raise ArtifactError(f"--weights {weights}: the folder {text} has its own weights; leave one of them out")
+    if folder:
+        model = artifact.load(text)
+    elif ":" in text:
+        model = _made(text)
+    elif text.endswith(")"):
+        model = _net(text, task)
+    else:
         raise ArtifactError(
             f"{text}: no such folder; a model is a folder written by whatelse compress, or file.py:function "
             "(with --weights for a checkpoint)"
         )
-    model = _made(text)
     if weights:
         _fill(model, _state(Path(weights)), weights)
     model.eval()
-    return model.requires_grad_(requires_grad=False)
+    model.requires_grad_(requires_grad=False)
+    check_fit(model, task, text)
+    return model
+
+
+def _net(text: str, task: Task) -> nn.Module:
+    name, given = recipe.read_call(text, "MODEL")
+    net = registry.load("nets", name)
+    config = settings.build(net.Config, given, f"nets.{name}")
+    # Its first weights; a recipe's train.scratch draws its own.
+    made = net.build(config, task.shape, task.classes, torch.Generator().manual_seed(0))
+    assert isinstance(made, nn.Module)
+    return made
 
 
 def _made(text: str) -> nn.Module:

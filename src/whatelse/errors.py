@@ -50,6 +50,10 @@ class MissingExtraError(WhatElseError):
     """An optional package is absent; the message says which extra brings it."""
 
 
+class MissingHardwareError(RecipeError):
+    """A method needs arithmetic that this machine does not have; the message says what was found."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint that offers the known names nearest to a misspelled one.
 

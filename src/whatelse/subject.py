@@ -52,8 +52,9 @@ def of(model: nn.Module, name: str, key: str, probe: Tensor, rng: torch.Generato
     """Return the subject of a module, with the capabilities that it really has.
 
     A module whose input gradient disagrees with finite differences of its log-odds margin is one that only
-    predicts: kernels that drop gradients in silence would pass for robust. A module that holds a layer known to
-    pass gradients straight through its rounding is kept.
+    predicts: kernels that drop gradients in silence would pass for robust. So is one that holds a layer known to
+    drop them, as beside a residual path those of a weak layer are hardly missed. Else a module that holds a layer
+    known to pass gradients straight through its rounding is kept.
 
     Args:
         model: Any classifier, ``(N, ...)`` to ``(N, classes)``.
@@ -64,9 +65,11 @@ def of(model: nn.Module, name: str, key: str, probe: Tensor, rng: torch.Generato
     """
     model.eval()
     model.requires_grad_(requires_grad=False)
-    rounds = any(isinstance(m, Own) and m.straight_through for m in model.modules())
+    own = [m for m in model.modules() if isinstance(m, Own)]
+    rounds, drops = any(m.straight_through for m in own), any(m.drops_gradients for m in own)
     offers = {"predicts", "opens"}
-    if rounds or gradient_agreement(model, probe, rng) > 0.9:
+    # Sound gradients agree to 0.999; a kernel without any, in a branch of a tenth of the stream, to 0.99.
+    if not drops and (rounds or gradient_agreement(model, probe, rng) > 0.99):
         offers.add("differentiates")
     return Subject(name, model, key, frozenset(offers), straight_through=rounds)
 
@@ -86,8 +89,9 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
 def gradient_agreement(model: nn.Module, inputs: Tensor, rng: torch.Generator, step: float = 1e-3) -> float:
     """Return the correlation of input gradients with central finite differences, in [-1, 1].
 
-    Eight random directions an example are compared, in double precision, for the log-odds margin of the
-    predicted class. A gradient that is missing counts as -1.
+    Eight random directions an example are compared for the log-odds margin of the predicted class: in double
+    precision, or with ten times the step in the model's own where it cannot compute in that. A gradient that is
+    missing counts as -1.
 
     Args:
         model: Any classifier with frozen parameters.
@@ -95,8 +99,8 @@ def gradient_agreement(model: nn.Module, inputs: Tensor, rng: torch.Generator, s
         rng: Source of the directions.
         step: Length of the step on either side, in units of the input.
     """
-    model = deepcopy(model).double()
-    start = inputs.double().requires_grad_()
+    model, inputs, step = _precise(model, inputs, step)
+    start = inputs.detach().requires_grad_()
     logits = model(start)
     labels = logits.argmax(1)
     if not logits.requires_grad:
@@ -107,7 +111,7 @@ def gradient_agreement(model: nn.Module, inputs: Tensor, rng: torch.Generator, s
     told, seen = [], []
     with torch.no_grad():
         for _ in range(8):
-            way = torch.randn(inputs.shape, generator=rng, dtype=torch.float64)
+            way = torch.randn(inputs.shape, generator=rng, dtype=torch.float64).to(inputs.dtype)
             ahead, behind = (log_odds(model(start + s * step * way), labels) for s in (1, -1))
             told.append((slope * way).flatten(1).sum(1))
             seen.append((ahead - behind) / (2 * step))
@@ -115,3 +119,14 @@ def gradient_agreement(model: nn.Module, inputs: Tensor, rng: torch.Generator, s
     if not bool(b.any()):
         return 1.0 if not bool(a.any()) else -1.0
     return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+
+
+def _precise(model: nn.Module, inputs: Tensor, step: float) -> tuple[nn.Module, Tensor, float]:
+    """Return model, inputs and step in double precision if the model can compute in it, else as it can."""
+    wide = deepcopy(model).double()
+    try:
+        with torch.no_grad():
+            wide(inputs.double())
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError):  # kernels of few bits take their own types
+        return model, inputs, 10 * step
+    return wide, inputs.double(), step

@@ -32,6 +32,7 @@ class Residual(nn.Module):
         self.blocks = nn.Sequential(Block(4, 4, 1), Block(4, 8, 2))
         self.register_buffer("mean", torch.full((1, 1, 1, 1), 0.5), persistent=False)
         self.nothing = nn.Sequential()
+        self.idle = nn.Linear(2, 2)  # never called
         self.shift = nn.Parameter(torch.full((8,), 0.25))
         self.head = nn.Linear(8, 3)
 
@@ -84,7 +85,8 @@ def test_any_module_that_can_be_traced_comes_back_equal_under_its_own_names(kind
     back, _, spec = there_and_back(model)
     for n in (5, 2):  # the batch is not baked in
         assert torch.equal(back(x[:n]), model(x[:n]))
-    assert set(back.state_dict()) >= set(model.state_dict()), "the names stay, so that a state dict still fits"
+    named = {name for name in model.state_dict() if not name.startswith("idle.")}
+    assert set(back.state_dict()) >= named, "the names stay, so that a state dict still fits"
     again, _, same = there_and_back(back)
     assert same == json.loads(json.dumps(spec)) or same == spec
     assert torch.equal(again(x), model(x))

@@ -4,7 +4,8 @@ Names: ``inputs`` (or ``x``), of shape ``(N, ...)``, and ``targets`` (or ``y``),
 at random, the same for every seed, into the shares ``test`` and ``select`` and the rest, train. Or already split:
 ``train_inputs``, ``train_targets``, ``test_inputs``, ``test_targets`` (and ``select_...``; where they are absent, the
 share ``select`` of test). ``group_<name>`` (``train_group_<name>``, ...) are codes of groups. Bytes (uint8) become
-numbers in [0, 1]; every other input is taken as it is. Examples are shuffled, the same way for every seed. Nothing in the file is run: object arrays are refused.
+numbers in [0, 1]; every other input is taken as it is. Examples are shuffled, the same way for every seed. Nothing in
+the file is run: object arrays are refused.
 
 Source:
     The NumPy format: NEP 1, 2007; safetensors: Hugging Face, 2022.

@@ -31,7 +31,11 @@ def encode(model: nn.Module) -> tuple[dict[str, Tensor], _architecture.Spec]:
     first: dict[int, str] = {}
     # A buffer that its author did not want in the state dict is stored too: the class that makes it stays behind.
     unlisted = {n: model.get_buffer(n) for n in _architecture.loose(spec["tree"]) if n not in model.state_dict()}
+    # Nor is a layer stored that the forward never calls: nothing could be built for it.
+    wanted = set(_architecture.build(spec["tree"]).state_dict())
     for name, tensor in [*model.state_dict(keep_vars=True).items(), *unlisted.items()]:
+        if name not in wanted:
+            continue
         if first.setdefault(id(tensor), name) != name:
             spec["shared"][name] = first[id(tensor)]
             continue

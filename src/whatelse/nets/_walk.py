@@ -27,6 +27,9 @@ def layers(model: nn.Module) -> dict[str, Layer]:
 def swap(model: nn.Module, name: str, part: nn.Module) -> nn.Module:
     """Put another part in place of one, and return the model: the part itself where the name is empty.
 
+    In evaluation ``nn.TransformerEncoderLayer`` reads the weights of its linear layers without calling them, unless a
+    hook is attached: the part gets one that does nothing, or its rounding would be skipped in silence.
+
     Args:
         model: Changed in place.
         name: Name of the part to replace.
@@ -34,5 +37,11 @@ def swap(model: nn.Module, name: str, part: nn.Module) -> nn.Module:
     """
     if not name:
         return part
+    part.register_forward_pre_hook(_call_me)
     model.set_submodule(name, part)
     return model
+
+
+def _call_me(part: nn.Module, given: object) -> None:
+    """Do nothing; that it is there makes the part be called."""
+    del part, given

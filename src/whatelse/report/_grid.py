@@ -66,23 +66,27 @@ def arrange(findings: Findings) -> Grid:
 
 def _families(findings: Findings) -> tuple[Family, ...]:
     models = [candidate for candidate in findings.candidates if candidate.role == "candidate"]
-    names = dict.fromkeys(candidate.family for candidate in models)
+    titles = dict.fromkeys(_title(candidate) for candidate in models)
     return tuple(
         Family(
-            name,
-            tuple(sorted((c for c in models if c.family == name), key=lambda c: _STRENGTH.get(c.level, 1))),
+            title,
+            tuple(sorted((c for c in models if _title(c) == title), key=lambda c: _STRENGTH.get(c.level, 1))),
         )
-        for name in names
+        for title in titles
     )
 
 
+def _title(candidate: Candidate) -> str:
+    return f"{candidate.family} {candidate.kind}".strip()
+
+
 def short_name(candidate: Candidate) -> str:
-    """Return a candidate's name without its family in front: ``50 %`` for ``prune 50 %``.
+    """Return a candidate's name without its family or kind in front: ``50 %`` for ``prune 50 %``.
 
     Args:
         candidate: Any candidate.
     """
-    rest = candidate.name.removeprefix(candidate.family).strip(" .:-")
+    rest = candidate.name.removeprefix(candidate.family).strip(" .:-").removeprefix(candidate.kind).strip(" .:-")
     return rest or candidate.name
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,46 +20,27 @@ _WORDS = {
 }
 
 
-class Cost(Protocol):
-    """One cost of both models."""
-
-    name: str
-    unit: str
-    before: float
-    after: float
-    middle: tuple[float, float] | None
-
-
-class Done(Protocol):
-    """One step as it was done."""
-
-    step: str
-    seconds: float
-    left_alone: list[str]
-
-
-def print_costs(found: Sequence[Cost], steps: Sequence[Done], remarks: Mapping[str, str], console: Console) -> None:
+def print_costs(record: Mapping[str, Any], console: Console) -> None:
     """Print a table of costs, what every step left alone, and how layers are really computed.
 
     Args:
-        found: The costs.
-        steps: What was done.
-        remarks: Remarks by layer.
+        record: What ``whatelse compress --json`` writes: ``costs``, ``steps`` and ``remarks``.
         console: Where to.
     """
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("", no_wrap=True)
     for name in ("original", "compressed", "ratio"):
         table.add_column(name, justify="right")
-    for cost in found:
-        ratio = f"{cost.after / cost.before:.3f}" if cost.before else "-"
-        if cost.middle:
-            ratio += f" ({cost.middle[0]:.2f} to {cost.middle[1]:.2f})"
-        table.add_row(_WORDS.get(cost.name, cost.name), _number(cost.before), _number(cost.after), ratio)
+    for cost in record["costs"]:
+        ratio = f"{cost['after'] / cost['before']:.3f}" if cost["before"] else "-"
+        if cost["middle"]:
+            ratio += f" ({cost['middle'][0]:.2f} to {cost['middle'][1]:.2f})"
+        table.add_row(_WORDS.get(cost["name"], cost["name"]), _number(cost["before"]), _number(cost["after"]), ratio)
     console.print(table)
-    for done in steps:
-        left = f"; left alone: {', '.join(done.left_alone)}" if done.left_alone else ""
-        console.print(f"[bold]{escape(done.step)}[/bold]  {done.seconds:.1f} s{escape(left)}", highlight=False)
+    for done in record["steps"]:
+        left = f"; left alone: {', '.join(done['left_alone'])}" if done["left_alone"] else ""
+        console.print(f"[bold]{escape(done['step'])}[/bold]  {done['seconds']:.1f} s{escape(left)}", highlight=False)
+    remarks = record["remarks"]
     for text in dict.fromkeys(remarks.values()):
         names = [name or "the model" for name, remark in remarks.items() if remark == text]
         console.print(f"{escape(text)}: {escape(', '.join(names))}", highlight=False)

@@ -73,6 +73,7 @@ class Candidate:
     family: str
     role: Literal["candidate", "control"]
     recipe: str
+    kind: str = ""
     level: str = ""
     knob: float | None = None
     knob_name: str = ""

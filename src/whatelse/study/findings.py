@@ -213,6 +213,7 @@ def _candidates(study: Study, plan: Plan, store: Store, costs: dict[str, Finding
         yield {
             "name": name,
             "family": spec.family if spec else "",
+            "kind": spec.kind if spec else "",
             "level": spec.level if spec else "",
             "knob": knob[1],
             "knob_name": knob[0],

@@ -47,6 +47,7 @@ class TaskSpec:
 class CandidateSpec:
     """One candidate: what is done to the baseline, and what it is held against.
 
+    ``kind`` tells columns of one family apart that differ in more than strength, such as channels from single weights.
     ``control`` is ``placebo`` where the recipe trains further, ``baseline`` where it does not. ``scratch`` adds
     the control that trains the candidate's own architecture from random weights. A ``full`` candidate is measured
     only where the whole study is asked for (``--full``).
@@ -55,6 +56,7 @@ class CandidateSpec:
     name: str
     family: str
     recipe: str
+    kind: str = ""
     level: str = ""
     control: str = "placebo"
     scratch: bool = False

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
+from whatelse.layers._own import Own
 from whatelse.layers.quantized import Quantized
 
 
@@ -62,7 +63,7 @@ def shared(evidence: Evidence) -> Shared:
         evidence: Of the model; it is copied, not changed.
 
     Raises:
-        NotMeasurableError: The subject does not open, or has no weights.
+        NotMeasurableError: The subject does not open, or has no weights, or has some without a gradient.
     """
     evidence.subject.require("opens", "differentiates")
     model = deepcopy(evidence.model).double()
@@ -71,6 +72,8 @@ def shared(evidence: Evidence) -> Shared:
         own = dict(part.named_parameters(recurse=False))
         if isinstance(part, Quantized):
             own = {"weight": part.weight} | ({} if part.bias is None else {"bias": part.bias})
+        elif isinstance(part, Own) and part.weights() and not own:  # to leave them out would pass for protection
+            raise NotMeasurableError(f"needs weights that have gradients; those in {type(part).__name__} have none")
         tensors |= {f"{prefix}.{name}" if prefix else name: t.detach() for name, t in own.items()}
     if not tensors:
         raise NotMeasurableError(f"needs a model with weights; {evidence.subject.name} has none")

@@ -1,27 +1,32 @@
 """Round weights and activations to a uniform grid after training.
 
-Weights: symmetric, one scale an output channel, ``w = s * q`` with integers ``|q| < 2**(bits - 1)`` and
-``s = max |w| / (2**(bits - 1) - 1)``; stored packed, ``bits`` bits each. Activations: ``2**activation_bits``
-levels between bounds seen on the calibration split (clipped at a quantile of both tails), gradients passed
-straight through. No integer kernel runs: weights are stored packed and computed dequantized, so the file is
-smaller and the model is not faster.
+Weights: ``w = s * q`` with integers ``q``, stored packed, ``bits`` bits each. One scale ``s`` serves the whole tensor,
+one output channel, or ``group`` consecutive inputs of one channel (of a convolution: positions within one input
+channel first). Symmetric: ``|q| < 2**(bits - 1)`` and ``s = max |w| / (2**(bits - 1) - 1)``. Asymmetric:
+``-z <= q < 2**bits - z`` with ``s = (max w - min w) / (2**bits - 1)``, both ends taken to include zero, and the integer
+zero point ``z = round(-min w / s)``: zero stays zero. Activations: ``2**activation_bits`` levels between bounds seen on
+the calibration split (clipped at a quantile of both tails), gradients passed straight through. No integer kernel
+runs: weights are stored packed and computed dequantized, so the file is smaller and the model is not faster. Left
+alone: layers that share a weight, projections of ``nn.MultiheadAttention``, convolutions that pad unevenly or with
+other than zeros.
 
 Source:
     Jacob et al., Quantization and training of neural networks, CVPR 2018, arXiv:1712.05877; Krishnamoorthi,
-    Quantizing deep convolutional networks, 2018, arXiv:1806.08342.
+    Quantizing deep convolutional networks, 2018, arXiv:1806.08342; groups: Shen et al., Q-BERT, AAAI 2020,
+    arXiv:1909.05840.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from whatelse.errors import RecipeError
-from whatelse.layers.quantized import Quantized
+from whatelse.layers.quantized import GRIDS
+from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, treatable
+from whatelse.nets._walk import swap
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -33,8 +38,11 @@ class Config:
     """Settings of uniform quantization."""
 
     bits: int = param(8, "Bits a weight.", low=2, high=8)
-    activation_bits: int = param(0, "Bits an activation; 0 takes those of the weights.", low=0, high=8)
+    activation_bits: int = param(0, "Bits an activation; 0 takes those of the weights, 32 rounds none.", low=0, high=32)
     clip: float = param(0.001, "Share of calibration activations clipped at either end.", low=0.0, high=0.2)
+    grid: str = param("channel", "What one scale serves: tensor, channel or group.", choices=GRIDS)
+    group: int = param(32, "Inputs that share a scale, where the grid is by group.", low=1, high=65_536)
+    symmetric: bool = param(True, "False gives every scale a zero point.")
 
 
 @torch.no_grad()
@@ -43,7 +51,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
 
     Args:
         model: Any module.
-        config: Width of the grids.
+        config: The grids.
         task: Its calibration split sets the bounds of activations.
         rng: Not used; the method is deterministic.
 
@@ -51,45 +59,12 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         RecipeError: There is nothing to quantize, as after another ``quantize.uniform``.
     """
     del rng
-    small = deepcopy(model)
-    named = [(n, m) for n, m in small.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    if not named:
-        raise RecipeError("quantize.uniform: no convolution or linear layer is left to quantize")
-    bounds = _bounds(small, named, task.calibration.inputs, config.clip)
-    for name, layer in named:
-        tight = Quantized.of(layer, config.bits, config.activation_bits or config.bits)
-        tight.round_input.low.copy_(bounds[name][0])
-        tight.round_input.high.copy_(bounds[name][1])
-        if not name:
-            return tight
-        small.set_submodule(name, tight)
+    small, inputs = deepcopy(model), task.calibration.inputs
+    widths = Widths(config.bits, config.activation_bits, config.grid, config.group, config.symmetric)
+    layers = treatable(small, inputs, "quantize.uniform")
+    found = bounds(small, layers, inputs, config.clip)
+    for name, layer in layers.items():
+        tight = widths.of(layer)
+        set_bounds(tight, found[name])
+        small = swap(small, name, tight)
     return small
-
-
-def _bounds(
-    model: nn.Module, named: Sequence[tuple[str, nn.Module]], inputs: Tensor, clip: float
-) -> dict[str, tuple[Tensor, Tensor]]:
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-    hooks = [layer.register_forward_pre_hook(_watch(name, seen, clip)) for name, layer in named]
-    try:
-        model(inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return seen
-
-
-def _watch(
-    name: str, seen: dict[str, tuple[Tensor, Tensor]], clip: float
-) -> Callable[[nn.Module, tuple[Tensor]], None]:
-    def watch(module: nn.Module, inputs: tuple[Tensor]) -> None:
-        del module
-        # kthvalue, as torch.quantile refuses more than 16 million values.
-        flat = inputs[0].flatten()
-        beyond = int(clip * (len(flat) - 1))
-        low, high = flat.kthvalue(beyond + 1).values, flat.kthvalue(len(flat) - beyond).values
-        # Zero is padding and the dead side of a ReLU: it is always inside the bounds.
-        low, high = low.clamp(max=0), high.clamp(min=torch.finfo(flat.dtype).tiny)
-        seen[name] = (low, high)
-
-    return watch

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from whatelse import compress, recipe
+from whatelse import compression, recipe
 from whatelse.errors import ArtifactError, StoreError
 from whatelse.nets import cnn
 
@@ -22,7 +22,7 @@ STEPS = "prune.magnitude(sparsity=0.9) > train.finetune(epochs=1) > quantize.uni
 
 
 def test_a_recipe_makes_the_same_model_for_one_seed(net, images):
-    made = [compress.compress(net, f"train.scratch(epochs=1) > {STEPS}", images, seed) for seed in (3, 3, 4)]
+    made = [compression.compress(net, f"train.scratch(epochs=1) > {STEPS}", images, seed) for seed in (3, 3, 4)]
     first, again, third = (m.model.state_dict()["head.scale"] for m in made)
     assert torch.equal(first, again)
     assert not torch.equal(first, third)
@@ -32,8 +32,8 @@ def test_a_recipe_makes_the_same_model_for_one_seed(net, images):
 
 def test_what_is_written_is_small_and_says_how_it_was_made(images, tmp_path, rng):
     net = cnn.build(cnn.Config(width=16, hidden=128), (1, 8, 8), 3, rng)
-    small = compress.compress(net, STEPS, images)
-    compress.write(small, tmp_path / "out", images, STEPS, 0)
+    small = compression.compress(net, STEPS, images)
+    compression.write(small, tmp_path / "out", images, STEPS, 0)
     record = json.loads((tmp_path / "out" / "recipe.json").read_text())
     assert record["recipe"] == recipe.write(recipe.parse(STEPS))
     assert record["proof"]["fresh process"] == "bit for bit"
@@ -48,26 +48,26 @@ def test_what_is_written_is_small_and_says_how_it_was_made(images, tmp_path, rng
 def test_a_folder_that_holds_something_is_never_overwritten(net, images, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(StoreError, match="is there already"):
-        compress.write(compress.compress(net, "", images), tmp_path, images, "", 0)
+        compression.write(compression.compress(net, "", images), tmp_path, images, "", 0)
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
 def test_a_copy_that_is_not_equal_is_not_kept(net, images, tmp_path, monkeypatch):
-    small = compress.compress(net, "", images)
+    small = compression.compress(net, "", images)
 
     def changed(model, folder, record):
-        save(compress.compress(model, "prune.magnitude(sparsity=0.5)", images).model, folder, record)
+        save(compression.compress(model, "prune.magnitude(sparsity=0.5)", images).model, folder, record)
 
-    save = compress.artifact.save
-    monkeypatch.setattr(compress.artifact, "save", changed)
+    save = compression.artifact.save
+    monkeypatch.setattr(compression.artifact, "save", changed)
     with pytest.raises(ArtifactError, match="reloaded model is another one"):
-        compress.write(small, tmp_path / "out", images, "", 0)
+        compression.write(small, tmp_path / "out", images, "", 0)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_costs_are_those_of_both_models(net, images):
-    small = compress.compress(net, "prune.magnitude(sparsity=0.9)", images)
-    found = {c.name: c for c in compress.costs(net, small.model, images)}
+    small = compression.compress(net, "prune.magnitude(sparsity=0.9)", images)
+    found = {c.name: c for c in compression.costs(net, small.model, images)}
     total, weights = (sum(p.numel() for p in net.parameters() if p.dim() > d) for d in (0, 1))
     assert found["parameters"].before == total
     assert found["parameters"].after == total - round(0.9 * weights)
@@ -80,12 +80,12 @@ def test_costs_are_those_of_both_models(net, images):
 @pytest.mark.parametrize(
     ("cost", "expected"),
     [
-        (compress.Cost("disk", "bytes", 100, 150), "larger on disk than the original: 1.50 times"),
-        (compress.Cost("latency", "x", 1.0, 2.0, (1.8, 2.2)), "slower than the original: 2.00 times"),
-        (compress.Cost("latency", "x", 1.0, 1.1, (0.9, 1.3)), ""),
-        (compress.Cost("disk", "bytes", 100, 50), ""),
+        (compression.Cost("disk", "bytes", 100, 150), "larger on disk than the original: 1.50 times"),
+        (compression.Cost("latency", "x", 1.0, 2.0, (1.8, 2.2)), "slower than the original: 2.00 times"),
+        (compression.Cost("latency", "x", 1.0, 1.1, (0.9, 1.3)), ""),
+        (compression.Cost("disk", "bytes", 100, 50), ""),
     ],
 )
 def test_a_model_that_got_slower_or_larger_is_called_so(cost, expected):
-    assert expected in "".join(compress.warnings_of([cost]))
-    assert bool(compress.warnings_of([cost])) == bool(expected)
+    assert expected in "".join(compression.warnings_of([cost]))
+    assert bool(compression.warnings_of([cost])) == bool(expected)
