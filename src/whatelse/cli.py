@@ -263,10 +263,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:
-        _fail(
-            "interrupted; nothing half-written is left, a study keeps its finished cells: run the same command again to go on",
-            INTERRUPTED,
-        )
+        _fail("interrupted; finished cells are kept: run the same command again to go on", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

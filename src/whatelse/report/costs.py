@@ -47,4 +47,4 @@ def print_costs(record: Mapping[str, Any], console: Console) -> None:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == round(value) and value > 1 else f"{value:.3f}"
+    return f"{value:,.0f}" if value == round(value) and value != 1 else f"{value:.3f}"

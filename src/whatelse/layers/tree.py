@@ -1,0 +1,109 @@
+"""A decision tree whose leaves hold logits: comparisons only, and read by a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from whatelse.layers._own import Own
+
+
+class Tree(Own):
+    """A binary tree over the flattened input: left where ``x[feature] <= threshold``.
+
+    Inner nodes are numbered from the root, 0; a child ``-1 - l`` is leaf ``l``. Its output is constant on each leaf, so
+    it has no gradient.
+    """
+
+    feature: Tensor
+    threshold: Tensor
+    child: Tensor
+    values: Tensor
+
+    def __init__(self, leaves: int, classes: int, depth: int) -> None:
+        super().__init__()
+        self.leaves, self.classes, self.depth = leaves, classes, depth
+        self.register_buffer("feature", torch.zeros(leaves - 1, dtype=torch.int32))
+        self.register_buffer("threshold", torch.zeros(leaves - 1))
+        self.register_buffer("child", torch.zeros(leaves - 1, 2, dtype=torch.int32))
+        self.register_buffer("values", torch.zeros(leaves, classes))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return its number of leaves and classes, and its depth."""
+        return {"leaves": self.leaves, "classes": self.classes, "depth": self.depth}
+
+    def weights(self) -> list[Tensor]:
+        """Return the thresholds and the logits of the leaves."""
+        return [self.threshold, self.values]
+
+    def work(self, inputs: Tensor, output: Tensor) -> int:
+        """Return 0: a tree compares and multiplies nothing.
+
+        Args:
+            inputs: Not used.
+            output: Not used.
+        """
+        del inputs, output
+        return 0
+
+    def remark(self) -> str:
+        """Say what it computes with."""
+        return "a decision tree: it compares and multiplies nothing"
+
+    def reached(self, x: Tensor) -> Tensor:
+        """Return the leaf of every example, ``(N,)``.
+
+        Args:
+            x: ``(N, ...)``.
+        """
+        flat = x.flatten(1).to(self.threshold.dtype)
+        node = torch.full((len(flat),), 0 if self.depth else -1, device=flat.device)
+        for _ in range(self.depth):
+            at = node.clamp(min=0)
+            asked = flat.gather(1, self.feature[at].long()[:, None])[:, 0]
+            right = ~(asked <= self.threshold[at])
+            node = torch.where(node < 0, node, self.child[at, right.long()].long())
+        return -1 - node
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of the leaf of every example, ``(N, classes)``.
+
+        Args:
+            x: ``(N, ...)``.
+        """
+        return self.values[self.reached(x)]
+
+    def structure(self) -> dict[str, Any]:
+        """Return the tree as nested plain data, for drawing.
+
+        An inner node has ``feature``, ``threshold``, ``left`` and ``right``; a leaf has ``leaf``, ``class`` and
+        ``logits``.
+        """
+        return self._part(0 if self.depth else -1)
+
+    def rules(self, names: Sequence[str] = ()) -> list[str]:
+        """Return one line a leaf, from left to right, such as ``x3 <= 0.5 and x7 > 1: class 2``.
+
+        Args:
+            names: Names of the flattened inputs, in order; without them they are ``x0``, ``x1`` and so on.
+        """
+        return _lines(self.structure(), (), names)
+
+    def _part(self, node: int) -> dict[str, Any]:
+        if node < 0:
+            logits = self.values[-1 - node]
+            return {"leaf": -1 - node, "class": int(logits.argmax()), "logits": logits.tolist()}
+        left, right = self.child[node].tolist()
+        asked = {"feature": int(self.feature[node]), "threshold": float(self.threshold[node])}
+        return {**asked, "left": self._part(left), "right": self._part(right)}
+
+
+def _lines(part: dict[str, Any], asked: tuple[str, ...], names: Sequence[str]) -> list[str]:
+    if "leaf" in part:
+        return [f"{' and '.join(asked) or 'always'}: class {part['class']}"]
+    name = names[part["feature"]] if names else f"x{part['feature']}"
+    ways = ((f"{name} <= {part['threshold']:.4g}", part["left"]), (f"{name} > {part['threshold']:.4g}", part["right"]))
+    return [line for way, child in ways for line in _lines(child, (*asked, way), names)]

@@ -1,0 +1,69 @@
+"""What decompositions share: how much rank to keep, and the chain of smaller layers in place of one."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from whatelse.nets._walk import Layer
+
+
+def rank_of(values: Tensor, share: float, energy: float) -> int:
+    """Return the rank to keep, at least 1.
+
+    Args:
+        values: Singular values, largest first.
+        share: Share of the full rank, rounded up; used where ``energy`` is 0.
+        energy: Share of the squared singular values that the smallest sufficient rank keeps.
+    """
+    if not energy:
+        return max(1, math.ceil(share * len(values)))
+    kept = values.double().square().cumsum(0)
+    enough = kept >= energy * kept[-1] * (1 - 1e-12)  # so that rounding of the sum asks for no more than all
+    return int(enough.int().argmax()) + 1
+
+
+def chain(layer: Layer, parts: Mapping[str, tuple[dict[str, Any], Tensor]]) -> nn.Sequential:
+    """Return a chain of smaller layers in place of one; the last has the bias.
+
+    Args:
+        layer: A convolution or linear layer, whose kind, type and bias the parts take over.
+        parts: For every part, by name, the arguments of its constructor and its weight.
+    """
+    made: OrderedDict[str, nn.Module] = OrderedDict()
+    tensors = {f"{name}.weight": weight for name, (_, weight) in parts.items()}
+    last = list(parts)[-1]
+    if layer.bias is not None:
+        tensors[f"{last}.bias"] = layer.bias
+    with torch.device("meta"):
+        for name, (arguments, _) in parts.items():
+            bias = name == last and layer.bias is not None
+            made[name] = type(layer)(**arguments, bias=bias, dtype=layer.weight.dtype)
+    whole = nn.Sequential(made).to_empty(device=layer.weight.device)
+    whole.load_state_dict(tensors)
+    return whole.requires_grad_(layer.weight.requires_grad)
+
+
+def spatial(layer: nn.Conv2d) -> dict[str, Any]:
+    """Return the arguments by which a convolution moves over its input.
+
+    Args:
+        layer: A convolution.
+    """
+    names = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+    return {name: getattr(layer, name) for name in names}
+
+
+def through(entering: int, leaving: int) -> dict[str, Any]:
+    """Return the arguments of a 1x1 convolution.
+
+    Args:
+        entering: Channels that it takes.
+        leaving: Channels that it gives.
+    """
+    return {"in_channels": entering, "out_channels": leaving, "kernel_size": 1}

@@ -1,0 +1,105 @@
+"""Replace the model by a tree of soft decisions trained on its soft predictions.
+
+Inner node ``i`` turns right with probability ``p_i(x) = sigmoid(beta (x . w_i + b_i))``, ``beta`` a learned inverse
+temperature; ``P^i(x)`` is the probability of reaching a node, ``Q^l = softmax(phi^l)`` the distribution at a leaf,
+``T = softmax(z / temperature)`` the teacher's. Minimized is the mean over examples of
+``- sum_l P^l(x) sum_k T_k log Q^l_k`` plus, so that both subtrees are used,
+
+    ``- balance * sum_i 2**-depth_i (log a_i + log(1 - a_i)) / 2``,  ``a_i = sum_x P^i(x) p_i(x) / sum_x P^i(x)``.
+
+The paper prints the loss as ``-log sum_l P^l sum_k T_k log Q^l_k``, the logarithm of a negative number; we take it
+as above. Both sums of ``a_i`` are running means with a window of ``2**depth_i`` batches (the paper asks for a window
+that grows so, and gives no constants); gradients pass through the newest batch. Every inner node counts once, those
+above the leaves as well. Trained by our Adam and one-cycle schedule. A filter on every
+pixel at every node is not read at a glance: how deep the tree is says little about how well it explains.
+
+Source:
+    Frosst & Hinton, Distilling a neural network into a soft decision tree, 2017, arXiv:1711.09784.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from whatelse.layers.soft_tree import Route, SoftTree
+from whatelse.nets._initialize import initialize
+from whatelse.nets._training import Schedule, descend
+from whatelse.settings import param
+from whatelse.task import Task
+
+VERSION, KNOB, TAKES, LEAVES = 1, "depth", {"dense", "sparse", "packed"}, "tree"
+
+_LEAST = 1e-6  # Share at which the penalty stops growing, so that it stays finite.
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the soft tree."""
+
+    depth: int = param(5, "Depth of the tree, in decisions; it is full.", low=1, high=12)
+    prediction: str = param("mixture", "All leaves by their weight, or the likeliest.", choices=("mixture", "path"))
+    target: str = param("soft", "What it is trained on: the teacher, or labels.", choices=("soft", "labels"))
+    temperature: float = param(1.0, "Softens the teacher's predictions; 1 leaves them.", low=0.1, high=1000.0)
+    balance: float = param(0.3, "Weight of the penalty on one-sided decisions.", low=0.0, high=1000.0)
+    epochs: int = param(30, "Passes over train.", low=0, high=10_000)
+    rate: float = param(0.02, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
+    batch: int = param(50, "Examples a step.", low=1)
+
+
+def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator) -> nn.Module:
+    """Return a trained soft tree.
+
+    Args:
+        model: The teacher, any module.
+        config: Depth of the tree, and how it is taught.
+        task: Its train split, with the labels as they were recorded.
+        rng: Source of the first filters and of the order of the examples.
+    """
+    x = task.train.inputs.flatten(1)
+    made = SoftTree(x.shape[1], task.classes, config.depth, mixture=config.prediction == "mixture")
+    initialize(made, rng)
+    targets = _targets(model, config, task)
+    penalty = _penalty(config.depth)
+
+    def objective(batch: Tensor) -> Tensor:
+        route = made.route(x[batch])
+        return _loss(route, made.phi, targets[batch]) + config.balance * penalty(route)
+
+    descend(made, objective, len(x), Schedule(config.epochs, config.rate, config.batch), rng)
+    return made
+
+
+@torch.no_grad()
+def _targets(model: nn.Module, config: Config, task: Task) -> Tensor:
+    if config.target == "labels":
+        return functional.one_hot(task.train.observed, task.classes).float()
+    taught: Tensor = model(task.train.inputs) / config.temperature
+    return taught.softmax(1)
+
+
+def _loss(route: Route, phi: Tensor, targets: Tensor) -> Tensor:
+    told = functional.log_softmax(phi, 1)
+    return -(route.leaf.exp() * (targets @ told.mT)).sum(1).mean()
+
+
+def _penalty(depth: int) -> Callable[[Route], Tensor]:
+    """Return the penalty as a function that remembers its running means."""
+    deep = torch.cat([torch.full((2**d,), float(d)) for d in range(depth)])
+    fresh = 2.0**-deep  # weight of the newest batch: a window of 2**depth batches
+    kept: list[Tensor] = []
+
+    def penalty(route: Route) -> Tensor:
+        reach = route.reach.exp()
+        sums = torch.stack([(reach * route.right.exp()).mean(0), reach.mean(0)])
+        if kept:
+            sums = torch.lerp(kept[0], sums, fresh)
+        kept[:] = [sums.detach()]
+        share = (sums[0] / sums[1].clamp(min=torch.finfo(sums.dtype).tiny)).clamp(_LEAST, 1 - _LEAST)
+        return -(2.0**-deep * (share.log() + (1 - share).log()) / 2).sum()
+
+    return penalty
