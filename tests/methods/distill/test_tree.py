@@ -52,6 +52,18 @@ def test_it_is_scikit_learns_regression_tree_on_the_logits(teacher, points, rng,
 
 
 @pytest.mark.known_answer
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_probabilities_are_fitted_at_their_temperature_and_kept_as_logarithms(teacher, points, rng, temperature):
+    x, unseen = points.train.inputs, torch.rand(100, 2, 2, generator=rng)
+    with torch.no_grad():
+        soft = torch.softmax(teacher(x) / temperature, 1)
+    theirs = DecisionTreeRegressor(max_depth=4, random_state=ties()[0]).fit(x.flatten(1), soft)
+    config = tree.Config(depth=4, target="probabilities", temperature=temperature)
+    made = tree.compress(teacher, config, points, torch.Generator().manual_seed(0))
+    assert torch.allclose(made(unseen).exp(), torch.from_numpy(theirs.predict(unseen.flatten(1))).float(), atol=1e-6)
+
+
+@pytest.mark.known_answer
 def test_the_control_is_scikit_learns_classification_tree_on_the_recorded_labels(teacher, points):
     x, y = points.train.inputs, points.train.observed
     theirs = DecisionTreeClassifier(max_depth=4, random_state=ties()[0]).fit(x.flatten(1), y)

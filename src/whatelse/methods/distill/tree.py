@@ -2,8 +2,9 @@
 
 One multi-output regression tree (CART) minimizes ``sum_n sum_k (z_nk - value[leaf(x_n), k])^2`` over the teacher's
 logits ``z`` on train, greedily; a leaf holds the mean logits of its examples, and the class is the largest. Logits,
-since the probabilities of a teacher that fits its train split carry nothing beyond the labels. With ``target`` *labels*
-it is the control: a classification tree (Gini) grown on the recorded labels, whose leaves hold the logarithms of the
+since the probabilities of a teacher that fits its train split carry little beyond the labels; with ``target``
+*probabilities* the tree is fitted to ``softmax(z / temperature)`` and a leaf holds the logarithm of their mean. With
+*labels* it is the control: a classification tree (Gini) grown on the recorded labels, whose leaves hold the logarithms of the
 class shares ``(n_k + 1) / (n + classes)``, smoothed so that they are finite. With ``jitter`` the logits are fitted on
 noisy copies of the inputs as well, which only the teacher can label. Ties between equally good splits are broken at
 random. scikit-learn compares inputs in single precision with thresholds in double; thresholds are stored rounded
@@ -30,6 +31,7 @@ from whatelse.layers.tree import Tree
 from whatelse.settings import param
 from whatelse.task import Task
 
+_TARGETS = ("logits", "probabilities", "labels")
 VERSION, KNOB, TAKES, LEAVES = 1, "depth", {"dense", "sparse", "packed"}, "tree"
 
 
@@ -38,9 +40,10 @@ class Config:
     """Settings of the distilled tree."""
 
     depth: int = param(5, "Largest depth of the tree, in splits.", low=1, high=30)
-    target: str = param("logits", "What the tree is fitted to: the teacher, or labels.", choices=("logits", "labels"))
+    target: str = param("logits", "What the tree is fitted to: the teacher, or labels.", choices=_TARGETS)
+    temperature: float = param(1.0, "Softens the probabilities that are fitted.", low=0.1, high=100.0)
     leaf: int = param(1, "Fewest training examples a leaf.", low=1)
-    copies: int = param(0, "Noisy copies of train that the teacher labels besides; logits only.", low=0, high=1000)
+    copies: int = param(0, "Noisy copies of train that the teacher labels besides; not with labels.", low=0, high=1000)
     jitter: float = param(0.1, "Noise of the copies, in standard deviations of each input.", low=0.0, high=10.0)
 
 
@@ -68,8 +71,11 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         return _tree(grown.tree_, _log_shares(grown, task.classes))
     parts = [task.train.inputs, *_copies(task.train.inputs, config, rng)]
     x, z = (torch.cat(p) for p in (parts, [model(part) for part in parts]))
-    grown = DecisionTreeRegressor(**grow).fit(x.flatten(1), z)
-    return _tree(grown.tree_, grown.tree_.value[:, :, 0])
+    soft = config.target == "probabilities"
+    fitted = torch.softmax(z / config.temperature, 1) if soft else z
+    grown = DecisionTreeRegressor(**grow).fit(x.flatten(1), fitted)
+    means = grown.tree_.value[:, :, 0]
+    return _tree(grown.tree_, np.log(means.clip(min=np.finfo(np.float32).tiny)) if soft else means)
 
 
 def _copies(x: Tensor, config: Config, rng: torch.Generator) -> list[Tensor]:
