@@ -24,7 +24,7 @@ lint: .venv/ready-dev  ## check style and types only
 	.venv/bin/mypy
 
 bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
-	.venv/bin/python bench/statistics.py
+	.venv/bin/python bench/resampling.py
 	.venv/bin/python bench/table.py
 
 picture: .venv/ready-dev  ## draw docs/table.png, the picture in the README, from table.json

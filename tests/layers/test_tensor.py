@@ -64,3 +64,13 @@ def test_it_is_saved_and_counted(layer, rng):
     assert layer.work(x, layer(x)) == 7 * (24 * 2 + 16 * 3 + 12 * 2 + 12 * 4 + 4 * 5)
     assert TensorLayer((4,), 3, (2, 2), bias=False)(torch.ones(2, 4)).shape == (2, 3)
     assert math.prod(layer.modes) == 24
+
+
+def test_its_parameters_can_be_swapped_for_a_call(rng):
+    # As torch.func does: what is put in place of a parameter is a plain tensor.
+    layer = TensorLayer((2, 3), 4, (2, 2, 3), bias=True)
+    given = {name: torch.rand(p.shape, generator=rng) for name, p in layer.named_parameters()}
+    x = torch.rand(5, 6, generator=rng)
+    said = torch.func.functional_call(layer, given, (x,))
+    layer.load_state_dict(given)
+    assert torch.equal(said, layer(x))

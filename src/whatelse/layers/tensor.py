@@ -39,9 +39,9 @@ class TensorLayer(Own):
         return {**sizes, "bias": self.bias is not None}
 
     @property
-    def factors(self) -> list[nn.Parameter]:
+    def factors(self) -> list[Tensor]:
         """The factor of every input mode, ``(size, rank)`` each."""
-        return [self.get_parameter(f"enter{n}") for n in range(len(self.modes))]
+        return [getattr(self, f"enter{n}") for n in range(len(self.modes))]
 
     def work(self, inputs: Tensor, output: Tensor) -> int:
         """Return the multiply-accumulates of contracting the modes in order, then the core, then the output.

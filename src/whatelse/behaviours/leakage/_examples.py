@@ -33,7 +33,7 @@ def gradients(shared: Shared, inputs: Tensor, labels: Tensor, *names: str) -> di
     known = {t for name in layers for t in _gradients.tensor_names(name)}
     if not wanted <= known or any(_odd(part) for part in layers.values()):
         found = torch.func.vmap(shared.gradient(*names))(inputs[:, None], labels[:, None])
-        return {name: g.flatten(1) for name, g in found.items()}
+        return {name: g.reshape(len(g), -1) for name, g in found.items()}
     return _by_layer(shared, layers, inputs, labels)
 
 

@@ -1,8 +1,9 @@
 """Train a smaller student to match the softened predictions of the model.
 
 The student is the model's own architecture with every hidden width multiplied by ``width`` and random weights, or
-what the recipe ``student`` makes of the model. It is trained on ``mix * T^2 * KL(p_teacher^T || p_student^T) + (1 - mix) * CE(y, p_student)``, with
-``p^T = softmax(z / T)``; the factor ``T^2`` keeps the two gradients of one size.
+what the recipe ``student`` makes of the model. It is trained on
+``mix * T^2 * KL(p_teacher^T || p_student^T) + (1 - mix) * CE(y, p_student)``, with ``p^T = softmax(z / T)``;
+the factor ``T^2`` keeps the two gradients of one size.
 
 Source:
     Hinton, Vinyals, Dean, Distilling the knowledge in a neural network, 2015, arXiv:1503.02531.

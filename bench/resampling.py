@@ -1,6 +1,6 @@
 """Time 10,000 resamples of 10,000 right-or-wrong outcomes, beside two bootstraps that work on indices.
 
-Run alone: OMP_NUM_THREADS=1 python bench/statistics.py
+Run alone: OMP_NUM_THREADS=1 python bench/resampling.py
 """
 
 from __future__ import annotations
