@@ -64,5 +64,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     every = sorted(known)
     near = difflib.get_close_matches(name, every, n=3, cutoff=0.5)
     if near:
+        alike = {other: difflib.SequenceMatcher(None, other, name).ratio() for other in near}
+        near = [other for other in near if alike[other] > alike[near[0]] - 0.1]  # one slip of the finger names one
         return f"did you mean {' or '.join(near)}?"
     return f"there are: {', '.join(every)}"
