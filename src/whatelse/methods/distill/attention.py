@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import RecipeError
+from whatelse.methods import _common as common
 from whatelse.methods.distill import _features as features
 from whatelse.methods.distill._soft import hinton
 from whatelse.methods.distill._student import student
@@ -38,13 +39,13 @@ VERSION, KNOB, TAKES, LEAVES = 1, "width", {"dense", "sparse"}, "dense"
 class Config:
     """Settings of attention transfer."""
 
-    width: float = param(0.5, "Width of the student as a share of the teacher's.", low=0.01, high=1.0)
-    student: str = param("", "Recipe that makes the student of the teacher, in place of a narrower one.", recipe=True)
-    temperature: float = param(4.0, "Softens both predictions; 1 leaves them as they are.", low=0.1, high=1000.0)
-    mix: float = param(0.9, "Weight of the teacher's predictions; the rest is that of the labels.", low=0.0, high=1.0)
-    epochs: int = param(30, "Passes over train.", low=0, high=10_000)
-    rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    width: float = common.width()
+    student: str = common.student()
+    temperature: float = common.temperature()
+    mix: float = common.mix()
+    epochs: int = common.epochs(30)
+    rate: float = common.rate()
+    batch: int = common.batch()
     weight: float = param(4.0, "Weight of the maps, beta.", low=0.0, high=1e6)
     power: float = param(2.0, "Power of the activations that a map sums.", low=1.0, high=10.0)
     distance: str = param("norm", "Distance of two maps, or its square.", choices=("norm", "squared"))

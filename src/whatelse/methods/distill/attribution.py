@@ -31,6 +31,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whatelse.errors import RecipeError
+from whatelse.methods import _common as common
 from whatelse.methods.distill import _features as features
 from whatelse.methods.distill._soft import hinton
 from whatelse.methods.distill._student import student
@@ -45,13 +46,13 @@ VERSION, KNOB, TAKES, LEAVES = 1, "width", {"dense", "sparse"}, "dense"
 class Config:
     """Settings of distillation with attribution maps."""
 
-    width: float = param(0.5, "Width of the student as a share of the teacher's.", low=0.01, high=1.0)
-    student: str = param("", "Recipe that makes the student of the teacher, in place of a narrower one.", recipe=True)
-    temperature: float = param(4.0, "Softens both predictions; 1 leaves them as they are.", low=0.1, high=1000.0)
-    mix: float = param(0.9, "Weight of the teacher's predictions; the rest is that of the labels.", low=0.0, high=1.0)
-    epochs: int = param(30, "Passes over train.", low=0, high=10_000)
-    rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    width: float = common.width()
+    student: str = common.student()
+    temperature: float = common.temperature()
+    mix: float = common.mix()
+    epochs: int = common.epochs(30)
+    rate: float = common.rate()
+    batch: int = common.batch()
     weight: float = param(2.0, "Weight of the maps; 100 in the authors' code is 2 here.", low=0.0, high=1e6)
     kind: str = param("sensitivity", "How a map weighs its channels.", choices=("sensitivity", "equal"))
     drop: float = param(0.3, "Share of the teacher's channels left out in a step; sensitivity only.", low=0.0, high=0.9)

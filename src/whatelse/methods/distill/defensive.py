@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whatelse.methods import _common as common
 from whatelse.methods.train._fresh import drawn_anew
 from whatelse.nets._training import Loss, Schedule, fit
 from whatelse.settings import param
@@ -44,8 +45,8 @@ class Config:
 
     temperature: float = param(20.0, "Divides the logits in both trainings, and is gone after.", low=1.0, high=100.0)
     epochs: int = param(30, "Passes over train, for the teacher and for the student.", low=0, high=10_000)
-    rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    rate: float = common.rate()
+    batch: int = common.batch()
 
 
 def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator) -> nn.Module:

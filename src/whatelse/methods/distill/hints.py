@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import RecipeError, nearest
+from whatelse.methods import _common as common
 from whatelse.methods.distill._features import Point, before, ends, partner, points, reader, remembered, up_to
 from whatelse.methods.distill._student import student
 from whatelse.nets._initialize import initialize
@@ -43,13 +44,13 @@ _NONLINEAR = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.
 class Config:
     """Settings of distillation with hints."""
 
-    width: float = param(0.5, "Width of the student as a share of the teacher's.", low=0.01, high=1.0)
-    student: str = param("", "Recipe that makes the student of the teacher, in place of a narrower one.", recipe=True)
+    width: float = common.width()
+    student: str = common.student()
     temperature: float = param(3.0, "Softens both predictions; 1 leaves them as they are.", low=0.1, high=1000.0)
     mix: float = param(4.0, "Weight of the teacher's predictions at the start; the labels have 1.", low=0.0, high=1e3)
     epochs: int = param(30, "Passes over train in the second stage.", low=0, high=10_000)
     rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule of each stage.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    batch: int = common.batch()
     mix_end: float = param(1.0, "Weight of the teacher's predictions at the end.", low=0.0, high=1e3)
     hint_epochs: int = param(15, "Passes over train in the first stage.", low=0, high=10_000)
     layer: str = param("", "Name of the teacher's layer that gives the hint; empty for the middle one.")

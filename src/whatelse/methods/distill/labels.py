@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whatelse.methods import _common as common
 from whatelse.methods.distill._features import reader, remembered
 from whatelse.methods.distill._soft import divergence
 from whatelse.methods.distill._student import student
@@ -49,11 +50,11 @@ class Config:
     student: str = param(
         "prune.magnitude(sparsity=0.8)", "Recipe that makes the student; empty for a narrower one.", recipe=True
     )
-    temperature: float = param(4.0, "Softens both predictions; 1 leaves them as they are.", low=0.1, high=1000.0)
+    temperature: float = common.temperature()
     mix: float = param(0.9, "Fixed weight of the teacher's predictions; the labels have the rest.", low=0.0, high=1.0)
-    epochs: int = param(30, "Passes over train.", low=0, high=10_000)
-    rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    epochs: int = common.epochs(30)
+    rate: float = common.rate()
+    batch: int = common.batch()
     weights: str = param("learned", "How the three parts are weighed.", choices=("learned", "fixed"))
     pairing: float = param(0.01, "Fixed weight of the squared distance of the logits.", low=0.0, high=1e3)
 

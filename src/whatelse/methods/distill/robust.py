@@ -25,6 +25,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whatelse import recipe
+from whatelse.methods import _common as common
 from whatelse.methods.distill._student import student
 from whatelse.nets._adversary import Ball, attackable, pgd
 from whatelse.nets._training import Schedule, descend
@@ -38,20 +39,20 @@ VERSION, KNOB, TAKES, LEAVES = 1, "width", {"dense", "sparse"}, "dense"
 class Config:
     """Settings of robust distillation."""
 
-    width: float = param(0.5, "Width of the student as a share of the teacher's.", low=0.01, high=1.0)
-    student: str = param("", "Recipe that makes the student of the teacher, in place of a narrower one.", recipe=True)
+    width: float = common.width()
+    student: str = common.student()
     teacher: str = param(
         "train.adversarial()", "Recipe that makes the teacher of the model; empty: the model itself.", recipe=True
     )
-    temperature: float = param(4.0, "Softens both predictions; 1 leaves them as they are.", low=0.1, high=1000.0)
-    mix: float = param(0.9, "Weight of the teacher's predictions; the rest is that of the labels.", low=0.0, high=1.0)
+    temperature: float = common.temperature()
+    mix: float = common.mix()
     align: float = param(0.0, "Weight of the distance between the gradients by the input.", low=0.0)
     eps: float = param(0.1, "Radius of the L-infinity ball, in units of the input.", low=0.0, high=1.0)
     step: float = param(0.25, "Length of a step of the attack as a share of eps.", low=0.0, high=2.0)
     steps: int = param(7, "Gradient steps of the attack.", low=1, high=1000)
-    epochs: int = param(30, "Passes over train.", low=0, high=10_000)
-    rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    epochs: int = common.epochs(30)
+    rate: float = common.rate()
+    batch: int = common.batch()
 
 
 def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator) -> nn.Module:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.layers.soft_tree import Route, SoftTree
+from whatelse.methods import _common as common
 from whatelse.nets._initialize import initialize
 from whatelse.nets._training import Schedule, descend
 from whatelse.settings import param
@@ -46,9 +47,9 @@ class Config:
     target: str = param("soft", "What it is trained on: the teacher, or labels.", choices=("soft", "labels"))
     temperature: float = param(1.0, "Softens the teacher's predictions; 1 leaves them.", low=0.1, high=1000.0)
     balance: float = param(0.3, "Weight of the penalty on one-sided decisions.", low=0.0, high=1000.0)
-    epochs: int = param(30, "Passes over train.", low=0, high=10_000)
+    epochs: int = common.epochs(30)
     rate: float = param(0.02, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    batch: int = common.batch()
 
 
 def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator) -> nn.Module:

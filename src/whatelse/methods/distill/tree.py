@@ -5,11 +5,10 @@ logits ``z`` on train, greedily; a leaf holds the mean logits of its examples, a
 since the probabilities of a teacher that fits its train split carry little beyond the labels; with ``target``
 *probabilities* the tree is fitted to ``softmax(z / temperature)`` and a leaf holds the logarithm of their mean. With
 *labels* it is the control: a classification tree (Gini) grown on the recorded labels, whose leaves hold the logarithms
-of the class shares ``(n_k + 1) / (n + classes)``, smoothed so that they are finite. With ``copies`` the answers are
-fitted on
-noisy copies of the inputs as well, which only the teacher can label. Ties between equally good splits are broken at
-random. scikit-learn compares inputs in single precision with thresholds in double; thresholds are stored rounded
-down to single precision, so that every input goes the same way. A tree has no gradient.
+of the class shares ``(n_k + 1) / (n + classes)``, smoothed so that they are finite. With ``copies`` the
+answers are fitted on noisy copies of the inputs as well, which only the teacher can label. Ties between equally good
+splits are broken at random. scikit-learn compares inputs in single precision with thresholds in double; thresholds are
+stored rounded down to single precision, so that every input goes the same way. A tree has no gradient.
 
 Source:
     Liu, Wang & Matwin, Improving the interpretability of deep neural networks with knowledge distillation, ICDM

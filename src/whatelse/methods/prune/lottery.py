@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import RecipeError
+from whatelse.methods import _common as common
 from whatelse.methods.prune._mask import called, geometric, keep, magnitudes, prunable, zero
 from whatelse.methods.train._fresh import drawn_anew
 from whatelse.nets._training import Schedule, descend, fit, hard_labels
@@ -53,7 +54,7 @@ class Config:
     control: str = param("ticket", "What is trained last.", choices=("ticket", "reinitialize", "random"))
     epochs: int = param(30, "Passes over train in each run.", low=0, high=10_000)
     rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule of each run.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    batch: int = common.batch()
 
 
 def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator) -> nn.Module:

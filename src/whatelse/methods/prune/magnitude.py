@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 from whatelse.errors import RecipeError
+from whatelse.methods import _common as common
 from whatelse.methods.prune._mask import cubic, keep, magnitudes, prunable, zero
 from whatelse.nets._training import Schedule, fit, hard_labels
 from whatelse.settings import param
@@ -47,7 +48,7 @@ class Config:
     rounds: int = param(4, "Rounds of the gradual schedule.", low=1, high=1000)
     epochs: int = param(8, "Passes over train after each round of the gradual schedule.", low=0, high=10_000)
     rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule of each round.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    batch: int = common.batch()
 
 
 def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator) -> nn.Module:

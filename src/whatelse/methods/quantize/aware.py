@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.layers.quantized import GRIDS, Grid, Quantized
+from whatelse.methods import _common as common
 from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, tails, treatable
 from whatelse.nets._training import Schedule, fit, hard_labels
 from whatelse.nets._walk import Layer, swap
@@ -49,9 +50,9 @@ class Config:
     group: int = param(32, "Inputs that share a scale, where the grid is by group.", low=1, high=65_536)
     symmetric: bool = param(True, "False gives every scale a zero point.")
     step: str = param("learned", "Step of the weights' grid: learned, or by their range.", choices=("learned", "range"))
-    epochs: int = param(8, "Passes over train.", low=0, high=10_000)
-    rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    epochs: int = common.epochs(8)
+    rate: float = common.rate()
+    batch: int = common.batch()
 
 
 def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator) -> nn.Module:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import RecipeError
+from whatelse.methods import _common as common
 from whatelse.methods.train._fresh import drawn_anew
 from whatelse.nets._adversary import Ball, attackable, pgd
 from whatelse.nets._training import Schedule, descend
@@ -43,9 +44,9 @@ class Config:
     steps: int = param(7, "Gradient steps of the attack.", low=1, high=1000)
     clean: float = param(0.0, "Weight of the plain loss; the rest is that of the attacked examples.", low=0.0, high=1.0)
     fresh: bool = param(False, "Draw the weights anew first, in place of training further.")
-    epochs: int = param(8, "Passes over train.", low=0, high=10_000)
-    rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    epochs: int = common.epochs(8)
+    rate: float = common.rate()
+    batch: int = common.batch()
     decay: float = param(0.0, "Decoupled weight decay.", low=0.0, high=10.0)
 
 

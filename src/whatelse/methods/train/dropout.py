@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import RecipeError
+from whatelse.methods import _common as common
 from whatelse.methods.train._fresh import drawn_anew
 from whatelse.nets._training import Schedule, descend, hard_labels
 from whatelse.settings import param
@@ -47,9 +48,9 @@ class Config:
     drop_input: float = param(0.2, "Share of the inputs of the first layer silenced at each step.", low=0.0, high=0.95)
     max_norm: float = param(0.0, "Largest norm of the weights that enter a unit; 0 sets no limit.", low=0.0)
     fresh: bool = param(True, "Draw the weights anew first, as in the paper, in place of training further.")
-    epochs: int = param(30, "Passes over train.", low=0, high=10_000)
-    rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    epochs: int = common.epochs(30)
+    rate: float = common.rate()
+    batch: int = common.batch()
 
 
 def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator) -> nn.Module:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from whatelse.errors import RecipeError
+from whatelse.methods import _common as common
 from whatelse.nets._training import Schedule, fit, hard_labels
 from whatelse.settings import param
 from whatelse.task import Task
@@ -26,9 +27,9 @@ VERSION, KNOB, TAKES, LEAVES = 1, "", {"dense", "sparse"}, ""
 class Config:
     """Settings of further training."""
 
-    epochs: int = param(8, "Passes over train.", low=0, high=10_000)
-    rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    epochs: int = common.epochs(8)
+    rate: float = common.rate()
+    batch: int = common.batch()
     decay: float = param(0.0, "Decoupled weight decay.", low=0.0, high=10.0)
 
 

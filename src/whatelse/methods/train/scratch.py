@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from whatelse.methods import _common as common
 from whatelse.methods.train._fresh import drawn_anew
 from whatelse.nets._training import Schedule, fit, hard_labels
 from whatelse.settings import param
@@ -30,8 +31,8 @@ class Config:
     """Settings of training from scratch."""
 
     epochs: int = param(30, "Passes over train; 0 leaves the model untrained.", low=0, high=10_000)
-    rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    rate: float = common.rate()
+    batch: int = common.batch()
     decay: float = param(0.0, "Decoupled weight decay.", low=0.0, high=10.0)
 
 

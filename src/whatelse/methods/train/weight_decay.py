@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from whatelse.methods import _common as common
 from whatelse.methods.train._fresh import drawn_anew
 from whatelse.nets._training import Schedule, fit, hard_labels
 from whatelse.settings import param
@@ -35,8 +36,8 @@ class Config:
 
     decay: float = param(0.1, "Decoupled weight decay, per unit of learning rate.", low=0.0, high=10.0)
     epochs: int = param(30, "Passes over train; 0 leaves the model untrained.", low=0, high=10_000)
-    rate: float = param(8e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
-    batch: int = param(50, "Examples a step.", low=1)
+    rate: float = common.rate()
+    batch: int = common.batch()
 
 
 def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator) -> nn.Module:
