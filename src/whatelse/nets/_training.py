@@ -106,6 +106,17 @@ def _batches(order: Tensor, size: int) -> list[Tensor]:
     return parts
 
 
+@torch.no_grad()
+def answers(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Return what a model says of inputs, ``(N, classes)``, passed in batches that fit into memory.
+
+    Args:
+        model: A classifier in evaluation mode.
+        inputs: ``(N, ...)``.
+    """
+    return torch.cat([model(part) for part in torch.split(inputs, 1024)])
+
+
 def hard_labels(labels: Tensor) -> Loss:
     """Return the cross-entropy with hard labels.
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from whatelse.methods import _common as common
+from whatelse.methods.distill._soft import hinton
 from whatelse.methods.distill._student import student
-from whatelse.nets._training import Loss, Schedule, fit
+from whatelse.nets._training import Schedule, answers, fit
 from whatelse.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "width", {"dense", "sparse"}, "dense"
@@ -42,29 +42,20 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     """Return a trained student.
 
     Args:
-        model: The teacher: convolutions and linear layers in ``nn.Sequential``.
+        model: The teacher.
         config: Size of the student and how it is taught.
         task: Its train split, with the labels as they were recorded.
         rng: Source of the student's weights and of the order of the examples.
 
     Raises:
-        RecipeError: The teacher is not a chain of layers whose widths can be changed.
+        RecipeError: The widths of the teacher cannot be changed, or its student cannot be trained.
     """
-    taught_one = student(model, config.width, config.student, task, rng)
-    with torch.no_grad():
-        taught = model(task.train.inputs)
-    schedule = Schedule(config.epochs, config.rate, config.batch)
-    fit(taught_one, task.train.inputs, _loss(taught, task.train.observed, config), schedule, rng)
-    return taught_one
-
-
-def _loss(taught: Tensor, labels: Tensor, config: Config) -> Loss:
-    t = config.temperature
-    soft = functional.log_softmax(taught / t, 1)
+    small = student(model, config.width, config.student, task, rng)
+    inputs, labels = task.train.inputs, task.train.observed
+    taught = answers(model, inputs)
 
     def loss(logits: Tensor, batch: Tensor) -> Tensor:
-        told = functional.log_softmax(logits / t, 1)
-        match = functional.kl_div(told, soft[batch], reduction="batchmean", log_target=True) * t**2
-        return config.mix * match + (1 - config.mix) * functional.cross_entropy(logits, labels[batch])
+        return hinton(logits, taught[batch], labels[batch], config.temperature, config.mix)
 
-    return loss
+    fit(small, inputs, loss, Schedule(config.epochs, config.rate, config.batch), rng)
+    return small

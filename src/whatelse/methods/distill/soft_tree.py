@@ -29,7 +29,7 @@ from torch.nn import functional
 from whatelse.layers.soft_tree import Route, SoftTree
 from whatelse.methods import _common as common
 from whatelse.nets._initialize import initialize
-from whatelse.nets._training import Schedule, descend
+from whatelse.nets._training import Schedule, answers, descend
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -79,7 +79,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
 def _targets(model: nn.Module, config: Config, task: Task) -> Tensor:
     if config.target == "labels":
         return functional.one_hot(task.train.observed, task.classes).float()
-    taught: Tensor = model(task.train.inputs) / config.temperature
+    taught = answers(model, task.train.inputs) / config.temperature
     return taught.softmax(1)
 
 
