@@ -26,7 +26,7 @@ from whatelse.report import _words as words
 from whatelse.report._grid import Family, short_name
 from whatelse.report.findings import Candidate, Finding
 
-SLOT, LEFT, RIGHT, TOP, PLOT, LINE = 44, 40, 6, 8, 190, 14
+SLOT, LETTER, LEFT, RIGHT, TOP, PLOT, LINE = 44, 6.2, 40, 6, 8, 190, 14
 MARKS: Mapping[str, str] = {
     "improved": "^",
     "worsened": "v",
@@ -131,10 +131,11 @@ def effect_figure(
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         drawn = {name: anchor for name, anchor in anchors.items() if within(anchor, scale)}
         labels = [wrap(name, 8) for name in drawn] + [_below(candidate) for candidate in family.candidates]
-        figure, axes = _axes(len(labels), max(map(len, labels)))
+        figure, axes = _axes(labels)
         _frame(axes, scale, len(drawn), len(labels))
         _bands(axes, cells, len(drawn))
-        _line(axes, cells, len(drawn))
+        if _of_one_kind(family):
+            _line(axes, cells, len(drawn))
         for at, anchor in enumerate(drawn.values()):
             _point(axes, at, anchor, "control")
         for at, cell in enumerate(cells, len(drawn)):
@@ -146,11 +147,20 @@ def effect_figure(
 
 
 def _below(candidate: Candidate) -> list[str]:
-    return wrap(short_name(candidate), 8) + ([candidate.level] if candidate.level else [])
+    name = short_name(candidate)
+    longest = max(map(len, name.split()), default=0)
+    return wrap(name, min(max(8, longest), 14)) + ([candidate.level] if candidate.level else [])
 
 
-def _axes(slots: int, lines: int) -> tuple[Figure, Axes]:
-    width, foot = LEFT + RIGHT + SLOT * slots, LINE * lines + 8
+def _of_one_kind(family: Family) -> bool:
+    """Return whether the candidates are one method at several strengths: a line may lead from one to the next."""
+    return len({tuple(re.findall(r"(\w+\.\w+)\(", c.recipe)) for c in family.candidates}) == 1
+
+
+def _axes(labels: list[list[str]]) -> tuple[Figure, Axes]:
+    longest = max(len(part) for label in labels for part in label or [""])
+    slots, slot, lines = len(labels), max(SLOT, LETTER * longest), max(map(len, labels))
+    width, foot = LEFT + RIGHT + slot * slots, LINE * lines + 8
     height = TOP + PLOT + foot
     figure = Figure(figsize=(width / 72, height / 72))
     FigureCanvasSVG(figure)
