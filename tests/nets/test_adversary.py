@@ -58,6 +58,20 @@ def test_no_radius_is_no_change_and_no_draw(rng):
 
 def test_inputs_that_cannot_be_moved_are_refused():
     with pytest.raises(RecipeError, match=r"any\.item: the inputs are torch\.int64, which no gradient moves"):
-        attackable(torch.zeros(2, 3, dtype=torch.int64), (0, 9), "any.item")
+        attackable(torch.nn.Linear(3, 2), torch.zeros(2, 3, dtype=torch.int64), (0, 9), "any.item")
     with pytest.raises(RecipeError, match=r"any\.item: train inputs lie in -1 to 2, outside the bounds 0 to 1"):
-        attackable(torch.tensor([[-1.0, 2.0]]), (0, 1), "any.item")
+        attackable(torch.nn.Linear(2, 2), torch.tensor([[-1.0, 2.0]]), (0, 1), "any.item")
+
+
+class Looks(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rows = torch.nn.Embedding(4, 2)
+
+    def forward(self, x):
+        return self.rows(x.long()).mean(1)
+
+
+def test_a_model_that_looks_its_inputs_up_is_refused():
+    with pytest.raises(RecipeError, match="no gradient by its inputs"):
+        attackable(Looks(), torch.ones(3, 2), (0, 3), "any.item")

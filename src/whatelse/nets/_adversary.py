@@ -60,22 +60,31 @@ def pgd(model: nn.Module, inputs: Tensor, loss: Callable[[Tensor], Tensor], ball
     return x.detach()
 
 
-def attackable(inputs: Tensor, bounds: tuple[float, float], where: str) -> None:
-    """Refuse inputs that no small step leads away from, or that lie outside the bounds.
+def attackable(model: nn.Module, inputs: Tensor, bounds: tuple[float, float], where: str) -> None:
+    """Refuse a model or inputs that no gradient leads away from, or inputs outside the bounds.
 
     Args:
+        model: To be attacked.
         inputs: ``(N, ...)``.
         bounds: Smallest and largest value of an input.
         where: Name of the method, for the message.
 
     Raises:
-        RecipeError: The inputs are whole numbers, such as tokens, or leave the bounds.
+        RecipeError: The inputs are whole numbers, such as tokens, or leave the bounds; or the model has no gradient.
     """
     if not inputs.is_floating_point():
         raise RecipeError(f"{where}: the inputs are {inputs.dtype}, which no gradient moves; it takes real numbers")
     if bool((inputs < bounds[0]).any()) or bool((inputs > bounds[1]).any()):
         found = f"{float(inputs.min()):.3g} to {float(inputs.max()):.3g}"
         raise RecipeError(f"{where}: train inputs lie in {found}, outside the bounds {bounds[0]} to {bounds[1]}")
+    with _evaluating(model), torch.enable_grad():
+        x = inputs[:2].clone().requires_grad_()
+        said = model(x).sum()
+        slope = torch.autograd.grad(said, x, allow_unused=True)[0] if said.requires_grad else None
+    if slope is None:
+        raise RecipeError(
+            f"{where}: the model has no gradient by its inputs, as one that looks tokens up; none to attack"
+        )
 
 
 @contextmanager

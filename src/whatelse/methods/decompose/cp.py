@@ -46,7 +46,7 @@ class Config:
 
     rank: float = param(0.5, "Rank kept, as the share of the layer's weights that it takes.", low=0.0, high=1.0)
     sweeps: int = param(100, "Most sweeps of alternating least squares.", low=1, high=100_000)
-    starts: int = param(2, "Starts: singular vectors, then random ones.", low=1, high=100)
+    starts: int = param(1, "Starts: singular vectors, then random ones.", low=1, high=100)
 
 
 @torch.no_grad()

@@ -69,7 +69,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
             numbers or out of bounds.
     """
     inputs, labels = task.train.inputs, task.train.observed
-    attackable(inputs, task.bounds, "distill.robust")
+    attackable(model, inputs, task.bounds, "distill.robust")
     teacher = model
     for step in recipe.parse(config.teacher):
         teacher = recipe.apply(step, teacher, task, rng)

@@ -65,7 +65,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     if not list(model.parameters()):
         raise RecipeError("train.adversarial: the model has no trainable parameters; train before quantize.uniform")
     inputs, labels = task.train.inputs, task.train.observed
-    attackable(inputs, task.bounds, "train.adversarial")
+    attackable(model, inputs, task.bounds, "train.adversarial")
     tuned = drawn_anew(model, "train.adversarial", rng) if config.fresh else deepcopy(model)
     ball = Ball(config.eps, config.step, config.steps, task.bounds)
 
