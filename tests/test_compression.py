@@ -69,23 +69,70 @@ def test_costs_are_those_of_both_models(net, images):
     small = compression.compress(net, "prune.magnitude(sparsity=0.9)", images)
     found = {c.name: c for c in compression.costs(net, small.model, images)}
     total, weights = (sum(p.numel() for p in net.parameters() if p.dim() > d) for d in (0, 1))
-    assert found["parameters"].before == total
-    assert found["parameters"].after == total - round(0.9 * weights)
-    assert found["disk"].after < found["disk"].before / 2
-    assert found["macs"].before == found["macs"].after > 0
-    assert found["latency"].middle[0] <= found["latency"].after <= found["latency"].middle[1]
-    assert {"accuracy", "memory", "bytes"} <= set(found)
+    assert found["parameters, zeros aside"].before == total
+    assert found["parameters, zeros aside"].after == total - round(0.9 * weights)
+    assert found["bytes on disk"].after < found["bytes on disk"].before / 2
+    assert found["multiply-accumulates, 1 example"].before == found["multiply-accumulates, 1 example"].after > 0
+    time = found["time of a batch, in turn, ms"]
+    assert time.middle[0] <= time.after / time.before <= time.middle[1]
+    assert found["parameters, zeros too"].after == total
+    assert {"accuracy, select split", "peak memory, 1 batch, bytes", "bytes of its tensors"} <= set(found)
 
 
 @pytest.mark.parametrize(
     ("cost", "expected"),
     [
-        (compression.Cost("disk", "bytes", 100, 150), "larger on disk than the original: 1.50 times"),
-        (compression.Cost("latency", "x", 1.0, 2.0, (1.8, 2.2)), "slower than the original: 2.00 times"),
-        (compression.Cost("latency", "x", 1.0, 1.1, (0.9, 1.3)), ""),
-        (compression.Cost("disk", "bytes", 100, 50), ""),
+        (compression.Cost("bytes on disk", "bytes", 100, 150, warned="is larger on disk"), "larger on disk"),
+        (compression.Cost("time", "ms", 1.0, 2.0, (1.8, 2.2), "is slower"), "slower than the original: 2.00 times"),
+        (compression.Cost("time", "ms", 1.0, 1.1, (0.9, 1.3), "is slower"), ""),
+        (compression.Cost("bytes on disk", "bytes", 100, 50, warned="is larger on disk"), ""),
+        (compression.Cost("accuracy", "accuracy", 0.5, 0.9), ""),
     ],
 )
-def test_a_model_that_got_slower_or_larger_is_called_so(cost, expected):
-    assert expected in "".join(compression.warnings_of([cost]))
-    assert bool(compression.warnings_of([cost])) == bool(expected)
+def test_a_model_that_got_slower_or_larger_is_called_so(cost, expected, net, images):
+    alive = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    lines = compression.warnings_of([cost], alive, images)
+    assert expected in "".join(lines)
+    assert bool(lines) == bool(expected)
+
+
+def test_a_dead_model_is_called_so(images):
+    dead = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    torch.nn.init.zeros_(dead[1].weight)
+    assert "one and the same answer" in compression.warnings_of([], dead, images)[0]
+
+
+def test_not_a_number_is_refused_before_and_after(net, images, tmp_path):
+    net.head.weight.data[0, 0] = float("nan")
+    with pytest.raises(ArtifactError, match="the model returns NaN or infinity for 60 of 60"):
+        compression.check_before(net, "", images, ())
+    with pytest.raises(ArtifactError, match="the compressed model returns NaN"):
+        compression.write(compression.compress(net, "", images), tmp_path / "o", images, "", 0)
+
+
+def test_a_model_that_could_not_be_written_is_refused_before_any_work(images):
+    class Sorts(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(64, 3)
+
+        def forward(self, x):
+            return self.head(x.flatten(1).sort(1).values)
+
+    with pytest.raises(ArtifactError, match="sort"):
+        compression.check_before(Sorts(), "train.finetune()", images, ())
+    compression.check_before(Sorts(), "distill.tree()", images, ())  # nothing of it is in the tree
+    found = compression.costs(Sorts(), compression.compress(Sorts(), "distill.tree()", images).model, images)
+    assert "bytes on disk" not in {c.name for c in found}
+
+
+def test_a_format_that_fails_leaves_the_rest(net, images, tmp_path, monkeypatch):
+    def fails(model, path, inputs):
+        path.write_text("half")
+        raise ArtifactError("model.onnx: no")
+
+    monkeypatch.setitem(compression.formats.FORMATS, "onnx", fails)
+    small = compression.compress(net, "", images)
+    assert compression.write(small, tmp_path / "o", images, "", 0, ("onnx",)) == {"onnx": "model.onnx: no"}
+    assert not (tmp_path / "o" / "model.onnx").exists()
+    assert (tmp_path / "o" / "model.safetensors").exists()

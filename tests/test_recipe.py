@@ -47,6 +47,10 @@ def test_steps_follow_each_other(task, rng):
         ("quantize.uniform() > decompose.svd()", "put decompose.svd before quantize.uniform"),
         ("quantize.uniform() > train.finetune() > prune.magnitude()", "put train.finetune before quantize.uniform"),
         ("prune.magnitude() > train.finetune() > decompose.svd()", "prune.magnitude leaves a sparse one"),
+        ("distill.logits(student='prune.magnitude()') > decompose.svd()", "distill.logits leaves a sparse one"),
+        ("distill.logits(student='quantize.uniform()')", "cannot train the packed model that 'quantize.uniform"),
+        ("distill.logits(student='quantize.uniform() > decompose.svd()')", "put decompose.svd before quantize.uniform"),
+        ("quantize.uniform() > distill.robust(teacher='train.adversarial()')", "put distill.robust before"),
     ],
 )
 def test_a_senseless_order_is_refused_before_any_work(text, message):
@@ -58,4 +62,50 @@ def test_what_a_step_left_alone_is_named(task, rng):
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
     model[0].weight.data.fill_(5.0)
     (step,) = recipe.parse("prune.magnitude(sparsity=0.5)")
-    assert recipe.left_alone(model, recipe.apply(step, model, task, rng)) == ["0"]
+    assert recipe.left_alone(step, model, recipe.apply(step, model, task, rng)) == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("quantize.aware(epochs=1)", ["pos", "embed"]),
+        ("quantize.int8()", ["pos", "embed"]),
+        ("prune.magnitude(schedule='gradual', rounds=2, epochs=1)", ["pos", "embed"]),
+        ("prune.membership(epochs=1)", ["pos", "embed"]),
+        ("decompose.svd(rank=0.2)", ["pos", "embed"]),
+        ("train.finetune(epochs=1)", []),
+    ],
+)
+def test_what_was_left_alone_is_named_although_training_moved_it(text, left, toy, rng):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.pos = torch.nn.Embedding(9, 16), torch.nn.Parameter(torch.ones(5, 16))
+            self.up, self.head = torch.nn.Linear(16, 16), torch.nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.head(torch.relu(self.up(self.embed(x.long()) + self.pos)).mean(1))
+
+    task = toy.task_of(torch.randint(0, 9, (60, 5), generator=rng).float(), torch.arange(60) % 3, classes=3)
+    model = Net().eval().requires_grad_(requires_grad=False)
+    (step,) = recipe.parse(text)
+    found = recipe.left_alone(step, model, recipe.apply(step, model, task, rng))
+    assert sorted(set(found) - {"head"}) == sorted(left)
+
+
+def test_a_model_in_training_mode_is_taken_as_it_would_answer_and_left_as_it_was(toy, rng):
+    task = toy.task_of(torch.rand(60, 1, 8, 8, generator=rng), torch.arange(60) % 3, classes=3, bounds=(0, 1))
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Flatten(),
+        torch.nn.Linear(144, 3),
+    )  # fmt: skip
+    said, state = [], torch.get_rng_state()
+    for training in (True, False):
+        model.train(training).requires_grad_(training)
+        before = {n: t.clone() for n, t in model.state_dict().items()}
+        for step in recipe.parse("quantize.uniform(bits=4)"):
+            said.append(recipe.apply(step, model, task, torch.Generator().manual_seed(1))(task.test.inputs))
+        assert model.training == training
+        assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
+    assert torch.equal(*said)
+    assert torch.equal(state, torch.get_rng_state())

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from whatelse import registry
-from whatelse.errors import StoreError, StudyError, WhatElseError, nearest
+from whatelse.errors import ArtifactError, StoreError, StudyError, WhatElseError, nearest
 
 if TYPE_CHECKING:
     from whatelse.report.findings import Findings
@@ -138,17 +138,18 @@ def compress_(
     compression.check_free(out)
     if json_file:
         _probe(json_file)
+    also = tuple(kind for kind, wanted in (("onnx", onnx), ("pt2", pt2)) if wanted)
     task = doors.load_task(data)
     whole = doors.open_model(model, task, weights)
+    compression.check_before(whole, steps, task, also)
     terminal = Console(stderr=True, quiet=quiet)
     with terminal.status("starting") as status:
         small = compression.compress(whole, steps, task, seed, lambda step: status.update(escape(step)))
         status.update("writing, and proving the copy equal in a fresh process")
-        also = tuple(kind for kind, wanted in (("onnx", onnx), ("pt2", pt2)) if wanted)
-        compression.write(small, out, task, steps, seed, also)
+        failed = compression.write(small, out, task, steps, seed, also)
         status.update("measuring both models in turn")
         found = compression.costs(whole, small.model, task)
-    warned = compression.warnings_of(found)
+    warned = compression.warnings_of(found, small.model, task)
     record = {
         "costs": [vars(cost) for cost in found],
         "steps": [vars(done) for done in small.steps],
@@ -164,6 +165,8 @@ def compress_(
         terminal.print(f"written: {out}, reloaded in a fresh process, outputs equal bit for bit", highlight=False)
     for line in warned:
         sys.stderr.write(f"warning: {line}\n")
+    for reason in failed.values():
+        raise ArtifactError(f"{out} is written and proven; {reason}")
 
 
 @app.command()
@@ -263,7 +266,10 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:
-        _fail("interrupted; finished cells are kept: run the same command again to go on", INTERRUPTED)
+        _fail(
+            "interrupted; finished cells are kept, nothing half-written is: run the same command again to go on",
+            INTERRUPTED,
+        )
     sys.exit(code if isinstance(code, int) else 0)
 
 

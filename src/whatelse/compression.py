@@ -14,12 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from whatelse import __version__, artifact, formats, recipe, registry, subject
-from whatelse.errors import NotMeasurableError, StoreError
+from whatelse.errors import ArtifactError, NotMeasurableError, StoreError
 from whatelse.evidence import Evidence
-from whatelse.layers._own import remarks
+from whatelse.layers._own import Own, remarks
+from whatelse.nets import _artifact
 from whatelse.task import Task
 
-_PROBES, _SLOWER, _DISK = 64, 1.05, "disk"
+_PROBES, _MORE = 64, 1.05
+# How the table calls what behaviours measure, and what it warns of where the number grew.
+_SHOWN = {
+    "generalization.accuracy": ("accuracy, select split", ""),
+    "efficiency.bytes": ("bytes of its tensors", ""),
+    "efficiency.parameters": ("parameters, zeros aside", ""),
+    "efficiency.macs": ("multiply-accumulates, 1 example", "computes more"),
+    "efficiency.memory": ("peak memory, 1 batch, bytes", "needs more memory"),
+    "efficiency.latency": ("time of a batch, in turn, ms", "is slower"),
+}
 
 
 @dataclass(frozen=True)
@@ -57,11 +67,12 @@ class Cost:
     """One cost of both models.
 
     Attributes:
-        name: Of the behaviour that measured it, or ``disk``.
+        name: What is measured.
         unit: Of both numbers.
         before: Of the original.
         after: Of the compressed model.
-        middle: The middle half of repeated measurements of a wall time; None for a number that does not vary.
+        middle: The middle half of the ratios of a wall time, taken in turn; None for a number that does not vary.
+        warned: What to call a model for which the number is larger; empty where larger is no harm.
     """
 
     name: str
@@ -69,6 +80,7 @@ class Cost:
     before: float
     after: float
     middle: tuple[float, float] | None = None
+    warned: str = ""
 
 
 def compress(
@@ -91,15 +103,18 @@ def compress(
         show(str(step))
         started = time.perf_counter()
         made = recipe.apply(step, model, task, torch.Generator().manual_seed(1000 * seed + number))
-        done.append(Done(str(step), time.perf_counter() - started, recipe.left_alone(model, made)))
+        done.append(Done(str(step), time.perf_counter() - started, recipe.left_alone(step, model, made)))
         model = made
     return Compressed(model, done, remarks(model))
 
 
-def write(small: Compressed, folder: Path, task: Task, steps: str, seed: int, also: tuple[str, ...] = ()) -> None:
+def write(
+    small: Compressed, folder: Path, task: Task, steps: str, seed: int, also: tuple[str, ...] = ()
+) -> dict[str, str]:
     """Write a compressed model as a folder, after proving in a fresh process that it says there what it says here.
 
-    The folder appears whole or not at all.
+    The folder appears whole or not at all. A format of others that cannot be written is left out of it.
+    Returns the reasons why formats were left out, by format.
 
     Args:
         small: What to write.
@@ -111,10 +126,12 @@ def write(small: Compressed, folder: Path, task: Task, steps: str, seed: int, al
 
     Raises:
         StoreError: The folder cannot be written, or is not empty.
-        ArtifactError: The model cannot be described or exported, or reloads as another one.
+        ArtifactError: The model cannot be described, returns NaN, or reloads as another one.
     """
     check_free(folder)
     inputs = task.calibration.inputs[:_PROBES]
+    outputs = answers(small.model, inputs, "the compressed model")
+    failed: dict[str, str] = {}
     record: dict[str, Any] = {
         "whatelse": __version__,
         "torch": torch.__version__,
@@ -125,8 +142,6 @@ def write(small: Compressed, folder: Path, task: Task, steps: str, seed: int, al
         "remarks": small.remarks,
         "proof": {"examples": len(inputs), "fresh process": "bit for bit"},
     }
-    with torch.no_grad():
-        outputs = small.model(inputs)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as part:
@@ -134,14 +149,60 @@ def write(small: Compressed, folder: Path, task: Task, steps: str, seed: int, al
             artifact.save(small.model, aside, record)
             artifact.prove(aside, inputs, outputs)
             for kind in also:
-                export = {"onnx": formats.onnx, "pt2": formats.program}[kind]
-                record["proof"][f"model.{kind}"] = export(small.model, aside / f"model.{kind}", inputs)
+                path = aside / f"model.{kind}"
+                try:
+                    record["proof"][path.name] = formats.FORMATS[kind](small.model, path, inputs)
+                except ArtifactError as error:
+                    path.unlink(missing_ok=True)
+                    failed[kind] = str(error)
             artifact.write_json(aside / artifact.RECORD, record)
             if folder.exists():
                 folder.rmdir()
             aside.replace(folder)
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error.strerror or error}") from error
+    return failed
+
+
+def answers(model: nn.Module, inputs: Tensor, name: str) -> Tensor:
+    """Return what a model says of inputs, ``(N, classes)``.
+
+    Args:
+        model: The model.
+        inputs: ``(N, ...)``.
+        name: How the message calls it.
+
+    Raises:
+        ArtifactError: Some answers are not finite.
+    """
+    with torch.no_grad():
+        outputs: Tensor = model(inputs)
+    broken = int((~outputs.isfinite()).any(1).sum())
+    if broken:
+        raise ArtifactError(f"{name} returns NaN or infinity for {broken} of {len(inputs)} calibration examples")
+    return outputs
+
+
+def check_before(model: nn.Module, steps: str, task: Task, also: tuple[str, ...]) -> None:
+    """Refuse, before any work, what could not be written after it.
+
+    Args:
+        model: The original.
+        steps: A recipe.
+        task: Gives a few inputs.
+        also: The formats of others that are asked for.
+
+    Raises:
+        RecipeError: The recipe cannot be read.
+        ArtifactError: The model cannot be described, so neither could what is made of it; or it returns NaN.
+        MissingExtraError: A package for one of the formats is not installed.
+    """
+    # A tree has nothing of the model that it was fitted to.
+    if not any(registry.load("methods", step.name).LEAVES == "tree" for step in recipe.parse(steps)):
+        _artifact.encode(model)
+    answers(model, task.calibration.inputs[:_PROBES], "the model")
+    for kind in also:
+        formats.check(kind)
 
 
 def check_free(folder: Path) -> None:
@@ -175,32 +236,47 @@ def costs(before: nn.Module, after: nn.Module, task: Task) -> list[Cost]:
     for name, model in (("original", before), ("compressed", after)):
         offers = frozenset({"predicts", "opens"})
         made.append(Evidence(subject.Subject(name, model, name, offers), shown))
-    found = [Cost(_DISK, "bytes", _disk(before), _disk(after))]
+    found = [*_disk(before, after), Cost("parameters, zeros too", "parameters", _weights(before), _weights(after))]
     for name in ("generalization.accuracy", *(n for n in registry.names("behaviours") if n.startswith("efficiency."))):
         found += _measured(name, made, rng)
     return found
 
 
-def warnings_of(found: list[Cost]) -> list[str]:
-    """Return one line for each cost in which the compressed model is worse than the original.
+def warnings_of(found: list[Cost], after: nn.Module, task: Task) -> list[str]:
+    """Return one line for each cost in which the compressed model is worse than the original, and for a dead model.
 
     Args:
         found: What `costs` returned.
+        after: The compressed model.
+        task: Gives the examples.
     """
     lines = []
     for cost in found:
         times = cost.after / max(cost.before, 1e-12)
-        if cost.name == _DISK and cost.after > cost.before:
-            lines.append(f"the compressed model is larger on disk than the original: {times:.2f} times")
-        if cost.middle and cost.middle[0] > _SLOWER:
-            lines.append(f"the compressed model is slower than the original: {times:.2f} times its time")
+        if cost.warned and (cost.middle[0] if cost.middle else times) > _MORE:
+            lines.append(f"the compressed model {cost.warned} than the original: {times:.2f} times")
+    with torch.no_grad():
+        if len(after(task.calibration.inputs).argmax(1).unique()) == 1:
+            lines.append("the compressed model gives one and the same answer to every calibration example")
     return lines
 
 
-def _disk(model: nn.Module) -> float:
+def _disk(before: nn.Module, after: nn.Module) -> list[Cost]:
+    try:
+        return [Cost("bytes on disk", "bytes", _bytes(before), _bytes(after), warned="is larger on disk")]
+    except ArtifactError:  # the original of a tree may be of a kind that cannot be saved
+        return []
+
+
+def _bytes(model: nn.Module) -> float:
     with tempfile.TemporaryDirectory() as folder:
         artifact.save(model, Path(folder), {})
-        return float(sum((Path(folder) / n).stat().st_size for n in (artifact.MODEL, artifact.ARCHITECTURE)))
+        return float(sum((Path(folder) / name).stat().st_size for name in (artifact.MODEL, artifact.ARCHITECTURE)))
+
+
+def _weights(model: nn.Module) -> float:
+    owned = (m.weights() if isinstance(m, Own) else list(m.parameters(recurse=False)) for m in model.modules())
+    return float(sum(t.numel() for t in {id(t): t for several in owned for t in several}.values()))
 
 
 def _measured(name: str, made: list[Evidence], rng: torch.Generator) -> list[Cost]:
@@ -209,13 +285,24 @@ def _measured(name: str, made: list[Evidence], rng: torch.Generator) -> list[Cos
     def whole(values: Tensor) -> float:
         return float(item.summarise(values.numpy(), np.ones((1, len(values))))[0])
 
-    short = name.rpartition(".")[2]
+    shown, warned = _SHOWN.get(name, (name.rpartition(".")[2], ""))
     try:
         if "compare" in vars(item):
-            values = item.compare(*made, item.Config(), rng)
-            low, high = np.quantile(values.numpy(), (0.25, 0.75))
-            return [Cost(short, item.UNIT, 1.0, whole(values), (float(low), float(high)))]
+            ratios = item.compare(*made, item.Config(), rng)
+            low, high = np.quantile(ratios.numpy(), (0.25, 0.75))
+            once = _milliseconds(made[0], item.Config())
+            return [Cost(shown, "ms", once, once * whole(ratios), (float(low), float(high)), warned)]
         old, new = (whole(item.measure(evidence, item.Config(), rng)) for evidence in made)
     except NotMeasurableError:
         return []
-    return [Cost(short, item.UNIT, old, new)]
+    return [Cost(shown, item.UNIT, old, new, warned=warned)]
+
+
+@torch.no_grad()
+def _milliseconds(evidence: Evidence, config: Any) -> float:  # noqa: ANN401 - the Config of the latency
+    inputs, times = evidence.split("test").inputs[: config.batch], []
+    for _ in range(config.turns):
+        started = time.perf_counter()
+        evidence.model(inputs)
+        times.append(1000 * (time.perf_counter() - started))
+    return float(np.median(times))

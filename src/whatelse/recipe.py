@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,7 @@ def parse(text: str) -> Recipe:
     if isinstance(tree, ast.Compare) and all(isinstance(op, ast.Gt) for op in tree.ops):
         calls = [tree.left, *tree.comparators]
     steps = tuple(_step(call, text) for call in calls)
-    _check_order(steps, text)
+    _state_after(steps, "", text)
     return steps
 
 
@@ -82,21 +83,39 @@ def apply(step: Step, model: nn.Module, task: Task, rng: torch.Generator) -> nn.
     """
     method = registry.load("methods", step.name)
     config = settings.build(method.Config, dict(step.given), step.name)
-    made = method.compress(model, config, task, rng)
+    made = method.compress(_at_rest(model), config, task, rng)
     assert isinstance(made, nn.Module)
     made.eval()
     return made.requires_grad_(requires_grad=False)
 
 
-def left_alone(before: nn.Module, after: nn.Module) -> list[str]:
-    """Return the layers whose weights a step did not touch.
+def _at_rest(model: nn.Module) -> nn.Module:
+    """Return the model itself if it is frozen and in evaluation mode, else a copy that is."""
+    if not any(part.training for part in model.modules()) and not any(p.requires_grad for p in model.parameters()):
+        return model
+    with torch.no_grad():
+        return deepcopy(model).eval().requires_grad_(requires_grad=False)
+
+
+def left_alone(step: Step, before: nn.Module, after: nn.Module) -> list[str]:
+    """Return the layers that a step should have treated and did not, also where it trained them on the way.
+
+    A step that packs has left alone what still is a matrix of floats; one that prunes, what has no more zeros than
+    before; any other, what has not changed.
 
     Args:
+        step: What was done.
         before: The model before the step.
         after: The model after it.
     """
+    leaves = registry.load("methods", step.name).LEAVES
     then, now = before.state_dict(), after.state_dict()
-    same = [n for n, t in then.items() if t.dim() > 1 and n in now and torch.equal(t, now[n])]
+    matrices = {n: t for n, t in then.items() if t.dim() > 1 and t.is_floating_point()}
+    same = {n: t for n, t in matrices.items() if n in now and now[n].shape == t.shape}
+    if leaves == "sparse":
+        same = {n: t for n, t in same.items() if int((now[n] == 0).sum()) <= int((t == 0).sum())}
+    elif leaves != "packed":
+        same = {n: t for n, t in same.items() if torch.equal(t, now[n])}
     return [n.removesuffix(".weight") for n in same]
 
 
@@ -134,18 +153,16 @@ def _step(call: ast.expr, text: str) -> Step:
     name, given = _call(call, f"recipe {text!r}")
     method = registry.load("methods", name)
     config = settings.build(method.Config, given, name)
-    for inner in settings.recipes(config):
-        parse(inner)
     return Step(name, tuple(settings.changed(config).items()))
 
 
-def _check_order(steps: Recipe, text: str) -> None:
-    """Hold what each method takes against what the methods before it leave.
+def _state_after(steps: Recipe, state: str, text: str) -> str:
+    """Hold what each method takes against what the methods before it leave, and return what the last one leaves.
 
     Raises:
         RecipeError: A step cannot use what the steps before it leave.
     """
-    state, by = "", ""
+    by = "what it is given"
     for step in steps:
         method = registry.load("methods", step.name)
         if state and state not in method.TAKES:
@@ -154,4 +171,11 @@ def _check_order(steps: Recipe, text: str) -> None:
                 f"recipe {text!r}: {step.name} takes a model with {takes} weights, and {by} leaves a {state} one; "
                 f"put {step.name} before {by}"
             )
-        state, by = (method.LEAVES, step.name) if method.LEAVES else (state, by)
+        leaves = method.LEAVES
+        for inner, role in settings.recipes(settings.build(method.Config, dict(step.given), step.name)):
+            ends = _state_after(parse(inner), state, inner)
+            if role == "result" and ends in {"packed", "tree"}:
+                raise RecipeError(f"recipe {text!r}: {step.name} cannot train the {ends} model that {inner!r} leaves")
+            leaves = ends if role == "result" and ends else leaves
+        state, by = (leaves, step.name) if leaves else (state, by)
+    return state

@@ -18,7 +18,7 @@ def param(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
-    recipe: bool = False,
+    recipe: str = "",
 ) -> Any:  # noqa: ANN401 - dataclasses.field is typed so
     """Declare one field of an item's ``Config``.
 
@@ -31,7 +31,8 @@ def param(
         low: Smallest allowed value, if there is one.
         high: Largest allowed value, if there is one.
         choices: The allowed words, for a setting that is a word.
-        recipe: True for a setting that is itself a recipe.
+        recipe: For a setting that is itself a recipe: ``result`` where the model that it makes is the one that is
+            returned, ``inner`` where it is not; empty for every other setting.
     """
     rules = {"help": help, "low": low, "high": high, "choices": choices, "recipe": recipe}
     return field(default=default, metadata=rules)
@@ -67,13 +68,13 @@ def changed(config: Any) -> dict[str, Any]:  # noqa: ANN401 - any item's Config
     return {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != f.default}
 
 
-def recipes(config: Any) -> list[str]:  # noqa: ANN401 - any item's Config
-    """Return the settings that are recipes, so that they are read before any work.
+def recipes(config: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - any item's Config
+    """Return the settings that are recipes, each with its role, so that they are read before any work.
 
     Args:
         config: A dataclass whose fields were made with `param`.
     """
-    return [getattr(config, f.name) for f in fields(config) if f.metadata["recipe"]]
+    return [(getattr(config, f.name), f.metadata["recipe"]) for f in fields(config) if f.metadata["recipe"]]
 
 
 def _checked(value: Any, default: Any, rule: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401 - as in `param`

@@ -177,7 +177,7 @@ def graph_of(**changed):
 def test_a_file_cannot_name_what_would_run(changed):
     spec = graph_of(**changed)
     with pytest.raises(ArtifactError):
-        _architecture.build(spec)
+        _architecture.planned(spec)
 
 
 @pytest.mark.parametrize(
@@ -185,4 +185,4 @@ def test_a_file_cannot_name_what_would_run(changed):
 )
 def test_a_file_cannot_name_another_kind_of_layer(kind):
     with pytest.raises(ArtifactError):
-        _architecture.build({"kind": kind})
+        _architecture.planned({"kind": kind})

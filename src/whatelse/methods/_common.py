@@ -37,7 +37,7 @@ def student(default: str = "") -> Any:  # noqa: ANN401 - as `param`
     Args:
         default: A recipe; empty for a narrower network.
     """
-    return param(default, "Recipe that makes the student of the teacher, in place of a narrower one.", recipe=True)
+    return param(default, "Recipe that makes the student of the teacher, in place of a narrower one.", recipe="result")
 
 
 def temperature() -> Any:  # noqa: ANN401 - as `param`

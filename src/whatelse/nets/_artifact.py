@@ -32,7 +32,7 @@ def encode(model: nn.Module) -> tuple[dict[str, Tensor], _architecture.Spec]:
     # A buffer that its author did not want in the state dict is stored too: the class that makes it stays behind.
     unlisted = {n: model.get_buffer(n) for n in _architecture.loose(spec["tree"]) if n not in model.state_dict()}
     # Nor is a layer stored that the forward never calls: nothing could be built for it.
-    wanted = set(_architecture.build(spec["tree"]).state_dict())
+    wanted = set(_architecture.planned(spec["tree"]).state_dict())
     for name, tensor in [*model.state_dict(keep_vars=True).items(), *unlisted.items()]:
         if name not in wanted:
             continue
@@ -62,23 +62,57 @@ def decode(tensors: dict[str, Tensor], spec: _architecture.Spec) -> nn.Module:
     Raises:
         ArtifactError: Tensors and description do not fit each other.
     """
-    model = _architecture.build(spec["tree"])
-    layers = dict(model.named_modules())
-    whole = {n: t for n, t in tensors.items() if not n.endswith((_VALUES, _MASK))}
     try:
+        model = _architecture.planned(spec["tree"])
+        layers = dict(model.named_modules())
+        packed = {f"{n}.codes".lstrip("."): part for n, part in layers.items() if isinstance(part, Quantized)}
+        _check(model.state_dict(), tensors, spec, packed)
+        model = model.to_empty(device="cpu")
+        whole = {n: t for n, t in tensors.items() if not n.endswith((_VALUES, _MASK))}
         for name, shape in spec["shapes"].items():
             values, mask = tensors[name + _VALUES], tensors[name + _MASK]
-            layer = layers.get(name.removesuffix("codes").removesuffix("."))
-            held = isinstance(layer, Quantized) and name.endswith("codes")
-            whole[name] = _whole_codes(values, mask, layer) if held else _whole(values, mask, shape)  # type: ignore[arg-type] # held says so
+            whole[name] = _whole_codes(values, mask, packed[name]) if name in packed else _whole(values, mask, shape)
         for name, source in spec["shared"].items():
             _share(model, name, source)
             whole[name] = whole[source]
         model.load_state_dict(whole)
-    except (RuntimeError, KeyError, AttributeError) as error:
-        raise ArtifactError(f"a saved model does not fit its description: {str(error).splitlines()[-1]}") from error
+    except (RuntimeError, LookupError, AttributeError, TypeError, ValueError, MemoryError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[-1]
+        raise ArtifactError(f"a saved model does not fit its description: {reason}") from error
     model.eval()
     return model.requires_grad_(requires_grad=False)
+
+
+def _check(
+    planned: dict[str, Tensor], tensors: dict[str, Tensor], spec: _architecture.Spec, packed: dict[str, Quantized]
+) -> None:
+    """Hold what is stored against what the description asks for, before anything of that size is made.
+
+    Raises:
+        ArtifactError: A tensor is missing, too many, of another shape or type, or shared with what is not stored.
+    """
+    shapes, shared = spec["shapes"], spec["shared"]
+    stored = {n.removesuffix(_VALUES).removesuffix(_MASK) for n in tensors}
+    for name, tensor in planned.items():
+        size = tensor.numel()
+        if name in shared:
+            of = planned.get(shared[name])
+            fits = of is not None and shared[name] in stored and (of.shape, of.dtype) == (tensor.shape, tensor.dtype)
+        elif name in shapes:
+            values, mask = tensors[name + _VALUES], tensors[name + _MASK]
+            bits = packed[name].bits if name in packed else 0
+            count = packed[name].weight.numel() if bits else size
+            left = int(unpack(mask, 1, count).sum()) if len(mask) == -(-count // 8) else -1
+            fits = list(tensor.shape) == shapes[name] and values.dtype == tensor.dtype
+            fits = fits and len(values) == (-(-left * bits // 8) if bits else left)
+        else:
+            fits = name in tensors and (tensors[name].shape, tensors[name].dtype) == (tensor.shape, tensor.dtype)
+        if not fits:
+            raise ArtifactError(f"a saved model does not fit its description: {name} is missing or of another size")
+    known = set(planned)
+    if not (stored | set(shapes) | set(shared)) <= known:
+        extra = sorted((stored | set(shapes) | set(shared)) - known)[0]
+        raise ArtifactError(f"a saved model does not fit its description: nothing there takes the tensor {extra}")
 
 
 def _sparse(tensor: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -108,5 +142,10 @@ def _whole_codes(values: Tensor, mask: Tensor, layer: Quantized) -> Tensor:
 
 
 def _share(model: nn.Module, name: str, source: str) -> None:
+    # Only the tables of parameters and buffers are touched: a file must not be able to replace a method.
     (place, _, last), (owner, _, first) = name.rpartition("."), source.rpartition(".")
-    setattr(model.get_submodule(place), last, getattr(model.get_submodule(owner), first))
+    taker, giver = model.get_submodule(place), model.get_submodule(owner)
+    if last in taker._parameters and first in giver._parameters:
+        taker._parameters[last] = giver._parameters[first]
+    else:
+        taker._buffers[last] = giver._buffers[first]

@@ -9,16 +9,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-_WORDS = {
-    "disk": "bytes on disk",
-    "bytes": "bytes of its tensors",
-    "parameters": "nonzero parameters",
-    "macs": "multiply-accumulates, 1 example",
-    "memory": "peak memory, 1 batch",
-    "latency": "time of a batch, in turn",
-    "accuracy": "accuracy, select split",
-}
-
 
 def print_costs(record: Mapping[str, Any], console: Console) -> None:
     """Print a table of costs, what every step left alone, and how layers are really computed.
@@ -35,7 +25,7 @@ def print_costs(record: Mapping[str, Any], console: Console) -> None:
         ratio = f"{cost['after'] / cost['before']:.3f}" if cost["before"] else "-"
         if cost["middle"]:
             ratio += f" ({cost['middle'][0]:.2f} to {cost['middle'][1]:.2f})"
-        table.add_row(_WORDS.get(cost["name"], cost["name"]), _number(cost["before"]), _number(cost["after"]), ratio)
+        table.add_row(escape(cost["name"]), _number(cost["before"]), _number(cost["after"]), ratio)
     console.print(table)
     for done in record["steps"]:
         left = f"; left alone: {', '.join(done['left_alone'])}" if done["left_alone"] else ""

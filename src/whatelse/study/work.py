@@ -185,7 +185,7 @@ def _make(job: Job, study: Study, task: Task, store: Store, spent: dict[str, flo
         made = recipe.apply(link.step, model, task, generator(link.key))
         seconds = time.perf_counter() - started
         spent["training" if link.step.name.split(".")[0] in TRAINING else "compressing"] += seconds
-        left = recipe.left_alone(model, made)
+        left = recipe.left_alone(link.step, model, made)
         meta = {"seconds": seconds, "step": str(link.step), "left": left, "remarks": remarks(made)}
         store.save_model(link.key, made, meta)
         model = made

@@ -38,7 +38,7 @@ from whatelse.nets._training import Schedule, descend
 from whatelse.settings import param
 from whatelse.task import Task
 
-VERSION, KNOB, TAKES, LEAVES = 1, "", {"dense", "sparse"}, "sparse"
+VERSION, KNOB, TAKES, LEAVES = 1, "", {"dense", "sparse"}, "dense"
 _FEW, _LEAST = 256, 0.01  # examples that decide where the s_i start, and the smallest s_i^2 there
 
 
@@ -48,7 +48,7 @@ class Config:
 
     width: float = param(0.5, "Width of the student as a share of the teacher's, without a recipe.", low=0.01, high=1.0)
     student: str = param(
-        "prune.magnitude(sparsity=0.8)", "Recipe that makes the student; empty for a narrower one.", recipe=True
+        "prune.magnitude(sparsity=0.8)", "Recipe that makes the student; empty for a narrower one.", recipe="result"
     )
     temperature: float = common.temperature()
     mix: float = param(0.9, "Fixed weight of the teacher's predictions; the labels have the rest.", low=0.0, high=1.0)

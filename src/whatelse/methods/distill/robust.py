@@ -26,9 +26,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whatelse import recipe
 from whatelse.methods import _common as common
+from whatelse.methods.distill._soft import divergence
 from whatelse.methods.distill._student import student
 from whatelse.nets._adversary import Ball, attackable, pgd
-from whatelse.nets._training import Schedule, descend
+from whatelse.nets._training import Schedule, answers, descend
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -42,7 +43,7 @@ class Config:
     width: float = common.width()
     student: str = common.student()
     teacher: str = param(
-        "train.adversarial()", "Recipe that makes the teacher of the model; empty: the model itself.", recipe=True
+        "train.adversarial()", "Recipe that makes the teacher of the model; empty: the model itself.", recipe="inner"
     )
     temperature: float = common.temperature()
     mix: float = common.mix()
@@ -65,8 +66,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         rng: Source of the teacher, of the student's weights, of the attack and of the order of the examples.
 
     Raises:
-        RecipeError: The teacher is not a chain of layers whose widths can be changed, or the inputs are whole
-            numbers or out of bounds.
+        RecipeError: The teacher cannot be narrowed, or the inputs are whole numbers or out of bounds.
     """
     inputs, labels = task.train.inputs, task.train.observed
     attackable(model, inputs, task.bounds, "distill.robust")
@@ -74,13 +74,14 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     for step in recipe.parse(config.teacher):
         teacher = recipe.apply(step, teacher, task, rng)
     taught_one = student(teacher, config.width, config.student, task, rng)
-    soft, slopes = _lesson(teacher, inputs, labels, config)
+    taught = answers(teacher, inputs)
+    slopes = _slopes(teacher, inputs, labels) if config.align else inputs
     ball = Ball(config.eps, config.step, config.steps, task.bounds)
 
     def objective(batch: Tensor) -> Tensor:
         x, y = inputs[batch], labels[batch]
         moved = pgd(taught_one, x, lambda logits: functional.cross_entropy(logits, y, reduction="sum"), ball, rng)
-        loss = config.mix * _match(taught_one(moved), soft[batch], config.temperature)
+        loss = config.mix * divergence(taught_one(moved), taught[batch], config.temperature)
         if config.mix < 1:
             loss = loss + (1 - config.mix) * functional.cross_entropy(taught_one(x), y)
         if config.align:
@@ -91,18 +92,10 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     return taught_one
 
 
-def _lesson(teacher: nn.Module, inputs: Tensor, labels: Tensor, config: Config) -> tuple[Tensor, Tensor]:
-    """Return what the teacher says of every example, softened, and its gradients by the inputs where they are used."""
+def _slopes(teacher: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the teacher's gradients by the inputs, of all examples."""
     parts = zip(torch.split(inputs, 256), torch.split(labels, 256), strict=True)
-    slopes = torch.cat([_slope(teacher, x, y, keep=False) for x, y in parts]) if config.align else inputs
-    with torch.no_grad():
-        logits = torch.cat([teacher(x) for x in torch.split(inputs, 256)])
-    return functional.log_softmax(logits / config.temperature, 1), slopes
-
-
-def _match(logits: Tensor, soft: Tensor, temperature: float) -> Tensor:
-    told = functional.log_softmax(logits / temperature, 1)
-    return functional.kl_div(told, soft, reduction="batchmean", log_target=True) * temperature**2
+    return torch.cat([_slope(teacher, x, y, keep=False) for x, y in parts])
 
 
 def _slope(model: nn.Module, inputs: Tensor, labels: Tensor, *, keep: bool) -> Tensor:
