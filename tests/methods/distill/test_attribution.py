@@ -104,7 +104,7 @@ def test_a_draw_leaves_out_the_named_share_and_no_more(rng):
 def test_the_maps_come_closer_than_with_distill_logits(kind, student, taught, shown):
     teacher = taught.models["chain"]
     common = {"student": student, "epochs": 40, "batch": 20}
-    mine = attribution.compress(teacher, attribution.Config(**common, kind=kind, drop=0.0), shown, fresh())
+    mine = attribution.compress(teacher, attribution.Config(**common, kind=kind, drop=0.0, weight=1.0), shown, fresh())
     theirs = logits.compress(teacher, logits.Config(**common), shown, fresh())
     assert mine.conv1.weight.shape[0] == (4 if student else 2)
     top = teacher(taught.inputs).argmax(1)

@@ -65,6 +65,17 @@ def test_an_even_tree_pays_least_and_the_push_is_towards_evenness():
     assert tree.bias.grad.item() > 0, "too often right: descent lowers the bias"
 
 
+@pytest.mark.parametrize("kind", [torch.int64, torch.float64])
+def test_whole_numbers_and_double_precision_are_cast_to_the_filters(kind, toy):
+    x = torch.randint(0, 9, (30, 4), generator=torch.Generator().manual_seed(0))
+    task = toy.task_of(x.to(kind), torch.arange(30) % 3, classes=3)
+    config = soft_tree.Config(depth=2, target="labels", epochs=2)
+    made = soft_tree.compress(torch.nn.Linear(4, 3), config, task, torch.Generator().manual_seed(0))
+    task = toy.task_of(x.float(), torch.arange(30) % 3, classes=3)
+    same = soft_tree.compress(torch.nn.Linear(4, 3), config, task, torch.Generator().manual_seed(0))
+    assert torch.equal(made(x.to(kind)), same(x.float()))
+
+
 @pytest.mark.known_answer
 def test_a_leaf_ends_as_the_mean_of_the_teachers_answers_that_it_gathers(task, rng, linear):
     # The loss is linear in the leaf probabilities, so its least value has hard decisions; the best distribution at a

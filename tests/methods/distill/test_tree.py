@@ -95,6 +95,31 @@ def test_noisy_copies_are_labelled_by_the_teacher(teacher, points):
     assert torch.equal(made(x), torch.from_numpy(theirs.predict(x.flatten(1)).astype(np.float32)))
 
 
+class Tokens(torch.nn.Module):
+    """A teacher of whole numbers that remembers how many examples it was given at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.most = torch.nn.Embedding(9, 3), 0
+
+    def forward(self, x):
+        self.most = max(self.most, len(x))
+        return self.table(x).mean(1)
+
+
+@pytest.mark.known_answer
+def test_tokens_are_split_on_and_large_splits_pass_in_batches(toy, rng):
+    x = torch.randint(0, 9, (3000, 4), generator=rng)
+    teacher = Tokens().requires_grad_(requires_grad=False)
+    task = toy.task_of(x, torch.arange(3000) % 3, classes=3)
+    theirs = DecisionTreeRegressor(max_depth=3, random_state=ties()[0]).fit(x, teacher.table(x).mean(1))
+    made = tree.compress(teacher, tree.Config(depth=3), task, torch.Generator().manual_seed(0))
+    assert torch.allclose(made(x), torch.from_numpy(theirs.predict(x)).float(), atol=1e-6)
+    assert teacher.most <= 1024
+    with pytest.raises(RecipeError, match=r"distill.tree: noise cannot be added to inputs that are torch.int64"):
+        tree.compress(teacher, tree.Config(copies=1), task, rng)
+
+
 def test_thresholds_between_two_floats_are_rounded_down():
     between = np.float64(np.float32(0.1)) + 1e-12
     rounded = tree._rounded_down(np.array([between, 0.5, -between]))

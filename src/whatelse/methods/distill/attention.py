@@ -46,7 +46,7 @@ class Config:
     epochs: int = common.epochs(30)
     rate: float = common.rate()
     batch: int = common.batch()
-    weight: float = param(4.0, "Weight of the maps, beta.", low=0.0, high=1e6)
+    weight: float = param(0.3, "Weight of the maps, beta; much more needs many epochs.", low=0.0, high=1e6)
     power: float = param(2.0, "Power of the activations that a map sums.", low=1.0, high=10.0)
     distance: str = param("norm", "Distance of two maps, or its square.", choices=("norm", "squared"))
     layers: int = param(3, "Number of maps, spread evenly by depth.", low=1, high=1000)

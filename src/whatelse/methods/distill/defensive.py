@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from whatelse.methods import _common as common
 from whatelse.methods.train._fresh import drawn_anew
-from whatelse.nets._training import Loss, Schedule, fit
+from whatelse.nets._training import Loss, Schedule, answers, fit
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -66,9 +66,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     taught_one = deepcopy(teacher)
     hard = functional.one_hot(task.train.observed, task.classes).to(next(model.parameters()).dtype)
     fit(teacher, inputs, _loss(hard, config.temperature), schedule, rng)
-    teacher.eval()
-    with torch.no_grad():
-        logits = torch.cat([teacher(part) for part in torch.split(inputs, 256)])
+    logits = answers(teacher.eval(), inputs)
     fit(taught_one, inputs, _loss(torch.softmax(logits / config.temperature, 1), config.temperature), schedule, rng)
     return taught_one
 

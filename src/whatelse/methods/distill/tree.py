@@ -26,8 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whatelse.errors import MissingExtraError
+from whatelse.errors import MissingExtraError, RecipeError
 from whatelse.layers.tree import Tree
+from whatelse.nets._training import answers
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -58,6 +59,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         rng: Breaks ties between splits, and draws the noise of the copies.
 
     Raises:
+        RecipeError: Noisy copies are asked for of inputs that are whole numbers.
         MissingExtraError: scikit-learn is not installed.
     """
     try:
@@ -69,8 +71,8 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     if config.target == "labels":
         grown = DecisionTreeClassifier(**grow).fit(task.train.inputs.flatten(1), task.train.observed)
         return _tree(grown.tree_, _log_shares(grown, task.classes))
-    parts = [task.train.inputs, *_copies(task.train.inputs, config, rng)]
-    x, z = (torch.cat(p) for p in (parts, [model(part) for part in parts]))
+    x = torch.cat([task.train.inputs, *_copies(task.train.inputs, config, rng)])
+    z = answers(model, x)
     soft = config.target == "probabilities"
     fitted = torch.softmax(z / config.temperature, 1) if soft else z
     grown = DecisionTreeRegressor(**grow).fit(x.flatten(1), fitted)
@@ -79,6 +81,10 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
 
 
 def _copies(x: Tensor, config: Config, rng: torch.Generator) -> list[Tensor]:
+    if not config.copies:
+        return []
+    if not x.is_floating_point():
+        raise RecipeError(f"distill.tree: noise cannot be added to inputs that are {x.dtype}; use copies=0")
     size = config.jitter * x.std(0)
     return [x + size * torch.randn(x.shape, generator=rng) for _ in range(config.copies)]
 
