@@ -90,7 +90,8 @@ def test_costs_are_those_of_both_models(net, images):
     ],
 )
 def test_a_model_that_got_slower_or_larger_is_called_so(cost, expected, net, images):
-    alive = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    alive = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3, bias=False))
+    alive[1].weight.data = torch.eye(3, 64)
     lines = compression.warnings_of([cost], alive, images)
     assert expected in "".join(lines)
     assert bool(lines) == bool(expected)
@@ -136,3 +137,13 @@ def test_a_format_that_fails_leaves_the_rest(net, images, tmp_path, monkeypatch)
     assert compression.write(small, tmp_path / "o", images, "", 0, ("onnx",)) == {"onnx": "model.onnx: no"}
     assert not (tmp_path / "o" / "model.onnx").exists()
     assert (tmp_path / "o" / "model.safetensors").exists()
+
+
+def test_a_tree_is_drawn_beside_it(net, images, tmp_path):
+    small = compression.compress(net, "distill.tree(depth=2)", images)
+    compression.write(small, tmp_path / "o", images, "distill.tree(depth=2)", 0)
+    lines = (tmp_path / "o" / "drawing.txt").read_text().splitlines()
+    assert lines[0].startswith("x")
+    assert lines[0].endswith("?")
+    assert "else:" in lines
+    assert sum("class" in line for line in lines) == small.model.leaves

@@ -1,4 +1,5 @@
 import pickle
+import sys
 
 import pytest
 import torch
@@ -59,6 +60,36 @@ def test_a_folder_and_a_factory_and_a_module_are_opened(file, tmp_path, rng, thr
         assert not any(p.requires_grad for p in model.parameters())
     small = doors.open_model("cnn(width=2)", images)
     assert small(images.test.inputs).shape == (6, 3)
+
+
+USER = """
+from {sibling} import width
+
+def make():
+    import {late}
+    return __import__("torch").nn.Linear(2, {late}.classes)
+"""
+
+
+@pytest.mark.parametrize("dotted", [False, True])
+def test_python_of_the_users_imports_what_stands_beside_it(dotted, tmp_path, three, monkeypatch):
+    kind = "dotted" if dotted else "plain"
+    names = {"sibling": f"whatelse_{kind}_sibling", "late": f"whatelse_{kind}_late"}
+    inner = tmp_path / "package" if dotted else tmp_path
+    inner.mkdir(exist_ok=True)
+    (inner / "user.py").write_text(USER.format(**names))
+    (tmp_path / f"{names['sibling']}.py").write_text("width = 2")
+    (tmp_path / f"{names['late']}.py").write_text("classes = 3")
+    # As the console script has it: the current folder is not on the path.
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder not in {"", "."}])
+    before = list(sys.path)
+    monkeypatch.chdir(tmp_path if dotted else tmp_path.parent)
+    model = doors.open_model("package.user:make" if dotted else f"{tmp_path / 'user.py'}:make", three)
+    assert model.out_features == 3
+    assert sys.path == before
+    with pytest.raises(ArtifactError):
+        doors.open_model("package.missing:make" if dotted else f"{tmp_path / 'missing.py'}:make", three)
+    assert sys.path == before
 
 
 def test_weights_are_filled_in_whatever_wrote_them(file, tmp_path, three):

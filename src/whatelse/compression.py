@@ -155,6 +155,9 @@ def write(
                 except ArtifactError as error:
                     path.unlink(missing_ok=True)
                     failed[kind] = str(error)
+            drawings = [part.drawing() for part in small.model.modules() if isinstance(part, Own)]
+            if any(drawings):
+                (aside / "drawing.txt").write_text("\n".join(filter(None, drawings)), "utf-8")
             artifact.write_json(aside / artifact.RECORD, record)
             if folder.exists():
                 folder.rmdir()

@@ -7,6 +7,8 @@ import importlib.util
 import pickle
 import sys
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -91,8 +93,9 @@ def _net(text: str, task: Task) -> nn.Module:
 def _made(text: str) -> nn.Module:
     place, _, name = text.rpartition(":")
     try:
-        found = getattr(_module(place), name, None)
-        made = found if isinstance(found, nn.Module) or found is None else found()
+        with _beside(place):
+            found = getattr(_module(place), name, None)
+            made = found if isinstance(found, nn.Module) or found is None else found()
     except ArtifactError:
         raise
     except Exception as error:  # whatever the user's own code raises
@@ -102,6 +105,18 @@ def _made(text: str) -> nn.Module:
             f"{text}: got {type(made).__name__}; a torch.nn.Module, or a function returning one, is needed"
         )
     return made
+
+
+@contextmanager
+def _beside(place: str) -> Generator[None, None, None]:
+    """Let the user's Python import what stands beside it, as it does when run: a file's folder, or the current one."""
+    folder = str(Path(place).resolve().parent if place.endswith(".py") else Path.cwd())
+    sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
 
 
 def _module(place: str) -> ModuleType:

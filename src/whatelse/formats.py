@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Generator
 from copy import deepcopy
@@ -17,6 +19,21 @@ from whatelse.errors import ArtifactError, MissingExtraError
 
 # Largest difference of an output, as a share of the largest output, that another runtime's arithmetic may make.
 TOLERANCE = 1e-4
+_COLORS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def check(kind: str) -> None:
+    """Refuse a format whose packages are absent.
+
+    Args:
+        kind: ``onnx`` or ``pt2``.
+
+    Raises:
+        MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
+    """
+    for name in ("onnx", "onnxruntime", "onnxscript") if kind == "onnx" else ():
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtraError(f"--onnx needs {name}: pip install 'whatelse[onnx]'")
 
 
 def onnx(model: nn.Module, path: Path, inputs: Tensor) -> float:
@@ -31,11 +48,9 @@ def onnx(model: nn.Module, path: Path, inputs: Tensor) -> float:
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
         ArtifactError: The model cannot be exported, or says something else in onnxruntime.
     """
-    try:
-        import onnxruntime  # noqa: PLC0415 - an extra
-        import onnxscript  # noqa: F401, PLC0415 - torch's exporter needs it
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"--onnx needs {error.name}: pip install 'whatelse[onnx]'") from error
+    check("onnx")
+    import onnxruntime  # noqa: PLC0415 - an extra
+
     with _exporting(model, "onnx"):
         torch.onnx.export(
             model, (inputs,), path, dynamo=True, dynamic_shapes=_any_batch(), external_data=False, verbose=False
@@ -74,14 +89,21 @@ def _exporting(model: nn.Module, kind: str) -> Generator[None, None, None]:
     """
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+        with warnings.catch_warnings(), quiet[0], quiet[1]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # exporters raise errors of many kinds
-        reason = " ".join(str(error).split())[:200]
-        raise ArtifactError(f"cannot export a {type(model).__name__} as {kind}: {reason}") from error
+        raise ArtifactError(f"cannot export a {type(model).__name__} as {kind}: {_reason(error)}") from error
     finally:
         logging.disable(logging.NOTSET)
+
+
+def _reason(error: BaseException) -> str:
+    """Return in one line what first went wrong; exporters wrap it in advice, and color that."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(_COLORS.sub("", str(error)).split())[:200] or type(error).__name__
 
 
 @torch.no_grad()
@@ -113,3 +135,7 @@ def _jitter(model: nn.Module, inputs: Tensor) -> float:
                 tensor.mul_(1 + 1e-6 * torch.randn(tensor.shape, generator=rng))
         worst = max(worst, _apart(said, shaken(inputs)))
     return worst
+
+
+# What `check` takes, and what writes it.
+FORMATS: dict[str, Callable[[nn.Module, Path, Tensor], float]] = {"onnx": onnx, "pt2": program}

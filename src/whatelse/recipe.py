@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import nn
 
 from whatelse import registry, settings
 from whatelse.errors import RecipeError
+from whatelse.nets._walk import copied
 from whatelse.task import Task
 
 
@@ -94,7 +94,7 @@ def _at_rest(model: nn.Module) -> nn.Module:
     if not any(part.training for part in model.modules()) and not any(p.requires_grad for p in model.parameters()):
         return model
     with torch.no_grad():
-        return deepcopy(model).eval().requires_grad_(requires_grad=False)
+        return copied(model).eval().requires_grad_(requires_grad=False)
 
 
 def left_alone(step: Step, before: nn.Module, after: nn.Module) -> list[str]:

@@ -24,7 +24,7 @@ MAY = {
     "data": LOW | {"task"},
     "subject": LOW | {"task", "layers"},
     "evidence": LOW | {"task", "subject"},
-    "recipe": LOW | {"task"},
+    "recipe": LOW | {"task", "nets"},
     "methods": LOW | {"task", "nets", "layers", "recipe"},
     "behaviours": OBSERVED | {"statistics"},
     "statistics": {"errors"},

@@ -147,3 +147,35 @@ def test_a_damaged_description_is_refused(field, value, layer):
     del spec["tree"]["stored" if field == "group" else field]
     with pytest.raises(ArtifactError, match="damaged|fit"):
         _artifact.decode(tensors, {**spec, "tree": {**spec["tree"], field: value}})
+
+
+@pytest.mark.parametrize("kind", HERE)
+@pytest.mark.parametrize("bias", [True, False])
+def test_what_exporters_are_shown_is_the_kernel_up_to_rounding(kind, bias, layer, rng, monkeypatch):
+    if not bias:
+        layer.bias = None
+    made, x = Kernel.of(layer, kind), torch.randn(2, 3, 17, generator=rng)
+    said = made(x)
+    x[0, 0] = 0  # a row of zeros has the smallest step and not none
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    shown = made(x)
+    assert torch.allclose(shown[0, 1:], said[0, 1:], atol=1e-6)
+    assert torch.allclose(shown[1], said[1], atol=1e-6)
+    assert torch.equal(shown[0, 0], layer.bias if bias else torch.zeros(5))
+
+
+@pytest.mark.known_answer
+def test_bytes_mean_what_torch_says_they_mean():
+    code = torch.arange(256, dtype=torch.uint8)
+    want = code.view(torch.float8_e4m3fn).float()
+    assert torch.equal(kernel._float8(code)[want.isfinite()], want[want.isfinite()])
+    assert want.isfinite().sum() == 254
+
+
+def test_a_mode_that_runs_on_cuda_alone_is_not_exported(monkeypatch):
+    made = Kernel(
+        "float8_dynamic", (16, 16), {"qdata": [[16, 16], "float8_e4m3fn"], "scale": [[16, 1], "float32"]}, bias=False
+    )
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    with pytest.raises(ArtifactError, match="float8_dynamic runs on CUDA only"):
+        made(torch.zeros(1, 16))

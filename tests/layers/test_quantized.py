@@ -1,9 +1,11 @@
 import itertools
+import math
 
 import pytest
 import torch
 from torch import nn
 
+from whatelse import formats
 from whatelse.layers.quantized import FakeQuantize, Quantized, fits, pack, unpack
 from whatelse.nets import _artifact
 
@@ -81,6 +83,54 @@ def test_it_takes_levels_chosen_outside(symmetric, rng):
     levels = (grid.low + (torch.rand(4, 12, generator=rng) * (grid.high - grid.low)).round()).round()
     tight.take(levels)
     assert torch.equal(tight.weight, levels * grid.scale)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("bits", [2, 3, 8])
+@pytest.mark.parametrize(("low", "high"), [(-0.9, 2.1), (-2.0, 2.0), (0.0, 1.7), (-1.3, 0.0), (-0.01, 5.0)])
+def test_activations_are_rounded_as_torch_does_with_an_integer_zero_point(bits, low, high, rng):
+    step = (high - low) / (2**bits - 1)
+    zero = math.floor(-low / step + 0.5 + 1e-6)  # half of an odd number goes up
+    x = torch.cat([3 * torch.randn(1000, generator=rng), torch.zeros(1)]).requires_grad_()
+    rounded = bounded(bits, low, high)(x)
+    theirs = torch.fake_quantize_per_tensor_affine(x.detach(), step, zero, 0, 2**bits - 1)
+    assert torch.allclose(rounded, theirs, atol=1e-5)
+    assert rounded[-1] == 0, "zero is on the grid exactly"
+    rounded.sum().backward()
+    inside = (x > -zero * step + 1e-6) & (x < (2**bits - 1 - zero) * step - 1e-6)
+    outside = (x < -zero * step - 1e-6) | (x > (2**bits - 1 - zero) * step + 1e-6)
+    assert bool((x.grad[inside] == 1).all())
+    assert bool((x.grad[outside] == 0).all())
+
+
+@pytest.mark.known_answer
+def test_the_zero_point_worked_by_hand_and_bounds_from_zero_as_ever(rng):
+    # A step of 1, and -0.9 is nearest to one step below zero: the levels are -1, 0, 1, 2.
+    x = torch.tensor([-3.0, -0.6, -0.4, 0.0, 0.6, 1.9, 2.1, 9.0])
+    assert bounded(2, -0.9, 2.1)(x).tolist() == pytest.approx([-1, -1, 0, 0, 1, 2, 2, 2])
+    x, high = torch.randn(1000, generator=rng), torch.tensor(1.7)
+    inside = x.clamp(0, 1.7)
+    old = inside + ((inside / (high / 15)).round() * (high / 15) - inside)
+    assert torch.equal(bounded(4, 0.0, 1.7)(x), old)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [formats.onnx, formats.program], ids=["onnx", "pt2"])
+def test_a_zero_point_between_the_bounds_is_exported_and_reloaded(write, rng, tmp_path):
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).eval().requires_grad_(requires_grad=False)
+    for i in (0, 2):
+        model[i] = Quantized.of(model[i], 4, 5)
+        model[i].round_input.low.fill_(-0.7)
+    x = torch.randn(8, 6, generator=rng)
+    assert torch.equal(_artifact.decode(*_artifact.encode(model))(x), model(x))
+    assert write(model, tmp_path / "model", x) <= formats.TOLERANCE
+
+
+def bounded(bits, low, high):
+    rounding = FakeQuantize(bits)
+    rounding.low.fill_(low)
+    rounding.high.fill_(high)
+    return rounding
 
 
 def test_thirty_two_bits_round_no_activation_and_pass_no_surrogate(rng):

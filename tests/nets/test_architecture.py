@@ -186,3 +186,14 @@ def test_a_file_cannot_name_what_would_run(changed):
 def test_a_file_cannot_name_another_kind_of_layer(kind):
     with pytest.raises(ArtifactError):
         _architecture.planned({"kind": kind})
+
+
+def test_a_part_that_stands_twice_in_a_chain_comes_back_twice_and_shared(rng):
+    layer, act = nn.Linear(3, 3), nn.ReLU()
+    model = nn.Sequential(layer, act, layer, act, nn.Linear(3, 2)).eval().requires_grad_(requires_grad=False)
+    back, tensors, _ = there_and_back(model)
+    x = torch.randn(5, 3, generator=rng)
+    assert len(back) == 5
+    assert torch.equal(back(x), model(x))
+    assert back[0].weight is back[2].weight
+    assert "2.weight" not in tensors

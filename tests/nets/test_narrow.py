@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from whatelse.errors import RecipeError
+from whatelse.methods.distill import logits
 from whatelse.nets import _artifact, resnet, transformer
 from whatelse.nets._initialize import initialize
 from whatelse.nets._narrow import narrow
@@ -53,3 +54,29 @@ def test_what_has_no_width_to_change_is_named(rng):
     model = nn.Sequential(nn.Conv2d(4, 4, 1, groups=2), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(16, 3))
     with pytest.raises(RecipeError, match=r"cannot narrow this Sequential \(0: .*give a recipe as `student`"):
         narrow(model.eval(), 0.5, torch.randn(1, 4, 2, 2, generator=rng))
+
+
+def test_training_a_student_leaves_the_teacher_in_evaluation_mode(rng, toy):
+    inner = nn.Sequential(nn.ReLU(), nn.Dropout(0.5))
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), inner, nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.5), nn.Linear(36, 3))
+    model.eval()
+    small = narrow(model, 0.5, torch.zeros(1, 1, 8, 8))
+    small.train()
+    assert not any(part.training for part in model.modules())
+    assert {id(part) for part in small.modules()}.isdisjoint({id(part) for part in model.modules()})
+    task = toy.task_of(torch.rand(6, 1, 8, 8, generator=rng), torch.arange(6) % 3, classes=3)
+    logits.compress(model, logits.Config(epochs=1), task, rng)
+    assert not any(part.training for part in model.modules())
+
+
+def test_parts_of_a_chain_that_stand_twice_are_kept_twice(rng):
+    relu, layer = nn.ReLU(), nn.Linear(6, 6)
+    x = torch.randn(4, 6, generator=rng)
+    model = nn.Sequential(nn.Linear(6, 8), relu, nn.Linear(8, 6), relu, nn.Linear(6, 3)).eval()
+    small = narrow(model, 0.5, x[:1])
+    assert [type(part) for part in small] == [type(part) for part in model]
+    tied = nn.Sequential(nn.Linear(6, 6), relu, layer, relu, layer, relu, nn.Linear(6, 3)).eval()
+    small = narrow(tied, 0.5, x[:1])
+    assert small[2] is small[4]
+    assert small[2].weight.shape == (3, 3)
+    assert small(x).shape == (4, 3)

@@ -58,6 +58,10 @@ class Own(nn.Module):
             bound = 1 / math.sqrt(max(1, fan_in))
             parameter.uniform_(-bound, bound)
 
+    def drawing(self) -> str:
+        """Return what a person can read of it, such as a tree with a line a node; nothing for most layers."""
+        return ""
+
     @classmethod
     def empty(cls, arguments: dict[str, Any]) -> Own:
         """Return the layer built from its arguments, its tensors not filled.

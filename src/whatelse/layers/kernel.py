@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatelse.errors import MissingExtraError
+from whatelse.errors import ArtifactError, MissingExtraError
 from whatelse.layers._own import Own
 
 # What each mode computes in; the layer hands its inputs over in this type and returns them in their own.
@@ -39,6 +39,10 @@ class Kernel(Own):
 
     Its state is the plain tensors that such a weight consists of, so that it is saved without pickle; float8 ones are
     kept as their bytes, which no conversion of the whole model touches.
+
+    Exporters know neither torchao's tensors nor its kernels, so that to them the layer shows the same numbers in plain
+    operations: codes and rounded activations multiplied as floats, then scaled. Outputs differ by the rounding of
+    float32 sums. The modes of CUDA kernels alone, ``int4_weight`` and ``float8_dynamic``, are not exported.
     """
 
     bias: Tensor | None
@@ -115,7 +119,27 @@ class Kernel(Own):
         """
         dtype = _COMPUTED[self.mode]
         bias = None if self.bias is None else self.bias.to(dtype)
+        if torch.compiler.is_exporting():
+            out = self._plain(x.to(dtype))
+            return (out if bias is None else out + bias).to(x.dtype)
         return functional.linear(x.to(dtype), self._weight(), bias).to(x.dtype)
+
+    def _plain(self, x: Tensor) -> Tensor:
+        """Return the output without bias in operations that exporters know.
+
+        Raises:
+            ArtifactError: The mode has none.
+        """
+        if self.mode in {"int4_weight", "float8_dynamic"}:
+            raise ArtifactError(f"the kernel {self.mode} runs on CUDA only and cannot be exported")
+        codes = self.get_buffer("qdata")
+        codes = codes.to(x.dtype) if codes.dtype == torch.int8 else _float8(codes)
+        scale = self.get_buffer("scale").to(x.dtype).flatten()
+        if self.mode != "int8_dynamic":
+            return functional.linear(x, codes) * scale
+        step = (x.abs().amax(-1, keepdim=True) / 127.5).clamp(min=torch.finfo(torch.float32).eps)
+        rounded = (x * (1 / step)).round().clamp(-128, 127)
+        return functional.linear(rounded, codes) * step * scale
 
     def _device(self) -> torch.device:
         return self.get_buffer(next(iter(self.stored))).device
@@ -173,6 +197,14 @@ def _dtype(name: str) -> torch.dtype:
 
 def _kept(dtype: torch.dtype) -> torch.dtype:
     return torch.uint8 if dtype in {torch.float8_e4m3fn, torch.float8_e5m2} else dtype
+
+
+def _float8(code: Tensor) -> Tensor:
+    """Return what bytes mean as float8_e4m3fn, by arithmetic: ONNX cannot look at bytes as another type."""
+    whole = code.to(torch.int32)
+    sign, exponent, mantissa = 1 - 2 * (whole // 128), whole // 8 % 16, whole % 8 / 8
+    normal = (1 + mantissa) * torch.exp2(exponent.to(torch.float32) - 7)
+    return sign * torch.where(exponent == 0, mantissa / 64, normal)
 
 
 @lru_cache(maxsize=256)

@@ -14,6 +14,7 @@ from whatelse.layers._own import Own
 
 GRIDS = ("tensor", "channel", "group")
 UNROUNDED = 32  # Width of an activation that is left as it is.
+_TIE = 1e-4  # Sends ties up whatever the last digit of a quotient; that of symmetric bounds is always a tie.
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
@@ -45,8 +46,11 @@ def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
 class FakeQuantize(Own):
     """Round activations to ``2**bits`` levels between calibrated bounds, gradients passed straight through.
 
-    Outside the bounds values are clipped and the gradient is zero, as for any clamp. With 32 bits nothing is
-    rounded or clipped.
+    Levels are ``step * (q - zero)`` with ``q`` in ``[0, 2**bits)``, ``step = (high - low) / (2**bits - 1)`` and the
+    integer zero point ``zero = round(-low / step)``, ties up: the bounds, which include zero, are shifted together by
+    at most half a step, so that zero, which is padding and the dead side of a ReLU, stays exactly zero. Outside the
+    shifted bounds values are clipped and the gradient is zero, as for any clamp. With 32 bits nothing is rounded or
+    clipped.
     Source: Jacob et al., Quantization and training of neural networks, CVPR 2018, arXiv:1712.05877;
     straight-through gradients: Bengio et al. 2013, arXiv:1308.3432.
     """
@@ -74,8 +78,9 @@ class FakeQuantize(Own):
         if self.bits >= UNROUNDED:
             return x
         step = (self.high - self.low) / (2**self.bits - 1)
-        inside = torch.maximum(torch.minimum(x, self.high), self.low)
-        rounded = ((inside - self.low) / step).round() * step + self.low
+        low = 0 - (_TIE - self.low / step).round() * step  # 0 where low is 0, and high then as it is
+        inside = torch.maximum(torch.minimum(x, self.high + (low - self.low)), low)
+        rounded = (inside / step).round() * step
         through: Tensor = inside + (rounded - inside).detach()
         return through
 

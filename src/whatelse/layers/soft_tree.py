@@ -70,11 +70,11 @@ class SoftTree(Own):
         """Return how examples run through the tree.
 
         Args:
-            x: ``(N, ...)``.
+            x: ``(N, ...)``, whole numbers or real ones.
         """
-        turn = self.beta * functional.linear(x.flatten(1), self.weight, self.bias)
+        turn = self.beta * functional.linear(x.flatten(1).to(self.weight.dtype), self.weight, self.bias)
         left, right = functional.logsigmoid(-turn), functional.logsigmoid(turn)
-        levels = [turn.new_zeros(len(turn), 1)]
+        levels = [turn.new_zeros(turn.shape[0], 1)]  # `len` would write the size of one batch into an exported program
         for depth in range(self.depth):
             here = slice(2**depth - 1, 2 ** (depth + 1) - 1)
             ways = torch.stack([left[:, here], right[:, here]], 2)

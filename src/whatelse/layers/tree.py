@@ -60,7 +60,8 @@ class Tree(Own):
             x: ``(N, ...)``.
         """
         flat = x.flatten(1).to(self.threshold.dtype)
-        node = torch.full((len(flat),), 0 if self.depth else -1, device=flat.device)
+        # Of `shape`, as `len` would write the size of one batch into an exported program.
+        node = torch.full((flat.shape[0],), 0 if self.depth else -1, device=flat.device)
         for _ in range(self.depth):
             at = node.clamp(min=0)
             asked = flat.gather(1, self.feature[at].long()[:, None])[:, 0]
@@ -92,6 +93,10 @@ class Tree(Own):
         """
         return _lines(self.structure(), (), names)
 
+    def drawing(self) -> str:
+        """Return the tree with a line a node, indented by its depth; the inputs are counted from ``x0``."""
+        return "\n".join(_drawn(self.structure(), "")) + "\n"
+
     def _part(self, node: int) -> dict[str, Any]:
         if node < 0:
             logits = self.values[-1 - node]
@@ -107,3 +112,11 @@ def _lines(part: dict[str, Any], asked: tuple[str, ...], names: Sequence[str]) -
     name = names[part["feature"]] if names else f"x{part['feature']}"
     ways = ((f"{name} <= {part['threshold']:.4g}", part["left"]), (f"{name} > {part['threshold']:.4g}", part["right"]))
     return [line for way, child in ways for line in _lines(child, (*asked, way), names)]
+
+
+def _drawn(part: dict[str, Any], before: str) -> list[str]:
+    if "leaf" in part:
+        return [f"{before}class {part['class']}"]
+    asked = f"x{part['feature']} <= {part['threshold']:.4g}"
+    inner = before + "|   "
+    return [f"{before}{asked}?", *_drawn(part["left"], inner), f"{before}else:", *_drawn(part["right"], inner)]

@@ -1,8 +1,8 @@
 """A module tree as plain data and back, so that a saved model needs no pickle and no code of its own.
 
 Three kinds of parts: a layer of torch's from an allow-list, a layer of this toolkit, and a container. An
-``nn.Sequential`` and a transformer encoder of torch's are described by their parts; any other module is traced (torch.fx) into a graph of calls, every one
-of an allow-listed function, method or part.
+``nn.Sequential`` and a transformer encoder of torch's are described by their parts; any other module is traced
+(torch.fx) into a graph of calls, every one of an allow-listed function, method or part.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 from whatelse import registry
 from whatelse.errors import ArtifactError, UnknownItemError
 from whatelse.layers._own import Own
-from whatelse.nets import _encoder, _graph
+from whatelse.nets import _encoder, _graph, _walk
 
 # The arguments of each kind of layer that a saved file may name: nothing else is ever constructed.
 _CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
@@ -75,7 +75,7 @@ def describe(model: nn.Module) -> Spec:
         ArtifactError: The tree holds a layer, or calls something, that cannot be described; the message names it.
     """
     if type(model) is nn.Sequential:
-        return {"kind": "Sequential", "parts": {name: describe(part) for name, part in model.named_children()}}
+        return {"kind": "Sequential", "parts": {name: describe(part) for name, part in _walk.children(model)}}
     if isinstance(model, Own):
         return {"kind": f"{type(model).__module__.rpartition('.')[2]}.{type(model).__name__}", **model.arguments()}
     if type(model) in _ARGUMENTS:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -25,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 
 from whatelse.errors import MissingExtraError, RecipeError
 from whatelse.nets._surgery import Cut, Place, axes, mask, part_at, remove
+from whatelse.nets._walk import copied
 
 _Units = tuple[tuple[int, ...], ...]
 
@@ -124,7 +124,7 @@ def _traced(model: nn.Module, example: Tensor, who: str) -> list[tuple[str, _Ite
             import torch_pruning  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{who} needs Torch-Pruning: pip install 'whatelse[structured]'") from error
-    copy = deepcopy(model).requires_grad_(requires_grad=True)
+    copy = copied(model).requires_grad_(requires_grad=True)
     try:
         with warnings.catch_warnings(), torch.enable_grad():  # type: ignore[no-untyped-call,unused-ignore]
             warnings.simplefilter("ignore")

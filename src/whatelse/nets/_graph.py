@@ -22,6 +22,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{f"operator.{f.__name__}": f for f in (operator.add, operator.sub, operator.mul, operator.truediv)},
     **{f"operator.{f.__name__}": f for f in (operator.floordiv, operator.matmul, operator.neg, operator.getitem)},
     **{f"operator.{f.__name__}": f for f in (operator.iadd, operator.mod, operator.pow)},
+    **{f"operator.{f.__name__}": f for f in (operator.eq, operator.ne, operator.lt, operator.le, operator.gt)},
+    **{f"operator.{f.__name__}": f for f in (operator.ge, operator.invert, operator.and_, operator.or_)},
     "math.sqrt": math.sqrt,
     "getattr": getattr,
     **{

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from whatelse.nets._borrow import borrowed
+from whatelse.nets._walk import refuse_computed
 
 _SPREAD = 0.02
 
@@ -28,7 +29,11 @@ def initialize(model: nn.Module, rng: torch.Generator) -> None:
     Args:
         model: Any module.
         rng: Source of the weights.
+
+    Raises:
+        RecipeError: A weight is computed anew at every pass, so that there is nothing to draw into.
     """
+    refuse_computed(model)
     drawn: set[int] = set()  # a weight that two parts share is drawn once, by the law of the linear layer
     others = []
     for part in model.modules():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from whatelse.errors import RecipeError
-from whatelse.nets import _dependency
+from whatelse.nets import _dependency, _walk
 
 _POINTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Identity, nn.Dropout)
 _PLAIN = (*_POINTWISE, nn.Flatten, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
@@ -19,8 +20,9 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 def narrow(model: nn.Module, width: float, example: Tensor) -> nn.Module:
     """Return the architecture with every hidden width multiplied and rounded; weights are not set.
 
-    A chain of layers is built anew; of any other module, units are removed through its dependency graph, whole heads of
-    attention where that is possible. What the graph must leave alone keeps its width.
+    A chain of layers is built anew; of any other module, also a chain in which a layer with weights stands twice, units
+    are removed through its dependency graph, whole heads of attention where that is possible. What the graph must leave
+    alone keeps its width.
 
     Args:
         model: Any module.
@@ -31,7 +33,8 @@ def narrow(model: nn.Module, width: float, example: Tensor) -> nn.Module:
         RecipeError: No width of the model can be changed; the message names the parts.
         MissingExtraError: The model is not a chain, and Torch-Pruning is not installed.
     """
-    if not _is_chain(model):
+    sized = [p for _, p in model.named_modules(remove_duplicate=False) if isinstance(p, (*_WEIGHTED, *_NORMS))]
+    if not _is_chain(model) or len(set(sized)) < len(sized):
         return _thinned(model, width, example)
     last = [name for name, part in model.named_modules() if isinstance(part, _WEIGHTED)][-1:]
     with torch.device("meta"):
@@ -54,7 +57,7 @@ def _chain(
 ) -> tuple[nn.Sequential, tuple[int, int]]:
     """Return the narrowed chain, and the output channels of its last layer in the model and in the student."""
     parts: OrderedDict[str, nn.Module] = OrderedDict()
-    for name, part in model.named_children():
+    for name, part in _walk.children(model):
         path = f"{at}.{name}".lstrip(".")
         if isinstance(part, nn.Sequential):
             parts[name], fed = _chain(part, path, width, fed, last)
@@ -83,7 +86,7 @@ def _narrowed(part: nn.Module, width: float, fed: tuple[int, int], *, keep: bool
     if isinstance(part, _NORMS):
         size = part.num_features // before * now
         return type(part)(size, part.eps, part.momentum, part.affine, part.track_running_stats)
-    return part
+    return deepcopy(part)  # the teacher keeps its own, which training would put into training mode
 
 
 def _thinned(model: nn.Module, width: float, example: Tensor) -> nn.Module:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from whatelse.nets._walk import copied
 
 # A part and the side of it that is cut: what it puts out (or only passes on), what it takes in, or a loose parameter.
 Place = tuple[str, str]
@@ -64,7 +65,7 @@ def remove(model: nn.Module, cut: Cut) -> nn.Module:
         model: Not changed.
         cut: For every place the indices that go.
     """
-    small = deepcopy(model)
+    small = copied(model)
     for (name, side), gone in cut.items():
         part = part_at(small, name)
         for tensor_name, dim in axes(part, side).items():
@@ -87,7 +88,7 @@ def mask(model: nn.Module, cut: Cut) -> nn.Module:
         model: Not changed.
         cut: For every place the indices that go.
     """
-    masked = deepcopy(model)
+    masked = copied(model)
     with torch.no_grad():
         for (name, side), gone in cut.items():
             part, picks = part_at(masked, name), sorted(gone)

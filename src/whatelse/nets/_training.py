@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.nets._borrow import borrowed
+from whatelse.nets._walk import pruned
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Objective = Callable[[Tensor], Tensor]
@@ -59,8 +60,10 @@ def descend(
     """Train a module in place on an objective of one's own; then freeze it, in evaluation mode.
 
     Weights of convolutions and linear layers that are exactly zero at the start stay zero: this is how the
-    mask of a pruned model survives every later training step (Han et al. 2015, arXiv:1506.02626). A last batch of
-    one example joins the one before, as batch norms cannot train on it. Dropout draws depend on ``rng``.
+    mask of a pruned model survives every later training step (Han et al. 2015, arXiv:1506.02626). So a layer that is
+    zero as a whole stays so, be it pruned or new; any other parameter that starts at zero, such as a table of
+    positions, is trained. A last batch of one example joins the one before, as batch norms cannot train on it. Dropout
+    draws depend on ``rng``.
 
     Args:
         model: The module; all its parameters are trained.
@@ -75,7 +78,7 @@ def descend(
         return
     model.train()
     model.requires_grad_(requires_grad=True)
-    masks = [(p, (p != 0).to(p.dtype)) for p in model.parameters() if p.dim() > 1 and bool((p == 0).any())]
+    masks = [(p, (p != 0).to(p.dtype)) for p in pruned(model) if bool((p == 0).any())]
     trained: list[dict[str, Any]] = [
         {"params": list(model.parameters())},
         {"params": list(beside), "weight_decay": 0.0},

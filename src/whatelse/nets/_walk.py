@@ -1,10 +1,14 @@
-"""The layers that methods treat: found by their kind, replaced by their name."""
+"""The layers that methods treat: found by their kind, replaced by their name; and the copy that methods work on."""
 
 from __future__ import annotations
 
 from collections import Counter
+from copy import deepcopy
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from whatelse.errors import RecipeError
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -12,34 +16,106 @@ Layer = nn.Conv2d | nn.Linear
 def layers(model: nn.Module) -> dict[str, Layer]:
     """Return the convolutions and linear layers that a method may treat, by name, in order.
 
-    Two kinds are left out, and so left alone by every method: a layer whose weight another part shares (replacing
-    one would untie them), and a subclass, such as the projection inside ``nn.MultiheadAttention``, whose weight is
-    read without the layer being called.
+    A layer that stands under several names comes once, under the first. Three kinds are left out, and so left alone by
+    every method: a layer whose weight another part shares (replacing one would untie them); one whose weight is
+    computed anew at every pass, as under weight norm or a pruning mask (what is set would be gone); and a subclass,
+    such as the projection inside ``nn.MultiheadAttention``, whose weight is read without the layer being called.
 
     Args:
         model: Any module; its own name is empty.
+
+    Raises:
+        RecipeError: No layer is left because the weights are computed anew at every pass.
     """
     owners = Counter(id(p) for m in model.modules() for p in m.parameters(recurse=False))
-    found = {name: part for name, part in model.named_modules() if type(part) in {nn.Conv2d, nn.Linear}}
-    return {n: part for n, part in found.items() if isinstance(part, Layer) and owners[id(part.weight)] == 1}
+    found = {name: part for name, part in model.named_modules() if isinstance(part, Layer)}
+    plain = {n: part for n, part in found.items() if type(part) in {nn.Conv2d, nn.Linear} and not _is_computed(part)}
+    treatable = {n: part for n, part in plain.items() if owners[id(part.weight)] == 1}
+    if not treatable:
+        refuse_computed(model)
+    return treatable
+
+
+def refuse_computed(model: nn.Module) -> None:
+    """Refuse a model that has a convolution or linear layer whose weight is computed anew at every pass.
+
+    Args:
+        model: Any module.
+
+    Raises:
+        RecipeError: It has; the message says how to make the weight a plain one.
+    """
+    for name, part in model.named_modules():
+        if _is_computed(part):
+            raise RecipeError(
+                f"the weight of {name or 'the model'!r} is computed anew at every pass, as under weight norm, spectral "
+                "norm or a pruning mask; make it plain: torch.nn.utils.parametrize.remove_parametrizations, "
+                "torch.nn.utils.remove_weight_norm, remove_spectral_norm or prune.remove"
+            )
+
+
+def pruned(model: nn.Module) -> list[nn.Parameter]:
+    """Return the weights whose exact zeros are the mask of a pruned model: those of convolutions and linear layers.
+
+    Zeros of any other parameter, such as a table of positions that starts at zero, mean nothing.
+
+    Args:
+        model: Any module.
+    """
+    parts = [part for part in model.modules() if isinstance(part, Layer)]
+    return [p for part in parts for name, p in part.named_parameters(recurse=False) if name == "weight"]
+
+
+def children(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the parts of a module with their names, one that stands twice twice, where ``named_children`` skips it.
+
+    Args:
+        model: Any module.
+    """
+    inside = model.named_modules(remove_duplicate=False)
+    return [(name, part) for name, part in inside if name and "." not in name]
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Return a deep copy.
+
+    A weight that is computed anew at every pass is kept from the last one as a result with a gradient, which torch
+    refuses to copy; the copy gets its value.
+
+    Args:
+        model: Any module.
+    """
+    results = [t for part in model.modules() for t in vars(part).values() if isinstance(t, Tensor) and not t.is_leaf]
+    return deepcopy(model, {id(t): t.detach().clone() for t in results})
 
 
 def swap(model: nn.Module, name: str, part: nn.Module) -> nn.Module:
-    """Put another part in place of one, and return the model: the part itself where the name is empty.
+    """Put another part in place of one, under every name that this one has, and return the model.
 
-    In evaluation ``nn.TransformerEncoderLayer`` reads the weights of its linear layers without calling them, unless a
-    hook is attached: the part gets one that does nothing, or its rounding would be skipped in silence.
+    Returned is the part itself where the name is empty. In evaluation ``nn.TransformerEncoderLayer`` reads the weights
+    of its linear layers without calling them, unless a hook is attached: the part gets one that does nothing, or its
+    rounding would be skipped in silence. An ``nn.TransformerEncoder`` around it no longer packs padded inputs into
+    nested tensors, which torch takes only there; as in training, what comes out at padding is then not zero.
 
     Args:
         model: Changed in place.
-        name: Name of the part to replace.
+        name: Name of the part to replace, one of them if it has several.
         part: What comes there.
     """
     if not name:
         return part
     part.register_forward_pre_hook(_call_me)
-    model.set_submodule(name, part)
+    old = model.get_submodule(name)
+    for place in [place for place, found in model.named_modules(remove_duplicate=False) if found is old]:
+        model.set_submodule(place, part)
+    for around in model.modules():
+        if isinstance(around, nn.TransformerEncoder) and any(inner is part for inner in around.modules()):
+            around.use_nested_tensor = False
     return model
+
+
+def _is_computed(part: nn.Module) -> bool:
+    return isinstance(part, nn.Linear | _ConvNd) and "weight" not in dict(part.named_parameters(recurse=False))
 
 
 def _call_me(part: nn.Module, given: object) -> None:

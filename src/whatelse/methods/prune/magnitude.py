@@ -21,7 +21,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +30,7 @@ from whatelse.errors import RecipeError
 from whatelse.methods import _common as common
 from whatelse.methods.prune._mask import cubic, keep, magnitudes, prunable, zero
 from whatelse.nets._training import Schedule, fit, hard_labels
+from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -63,7 +63,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     Raises:
         RecipeError: There is nothing to prune, as after ``quantize.uniform``, or the settings contradict each other.
     """
-    pruned = deepcopy(model)
+    pruned = copied(model)
     found = prunable(pruned, "prune.magnitude", config.sparsity, config.pattern)
     if config.schedule == "one-shot":
         zero(found, keep(found, magnitudes(found), config.sparsity, config.scope, config.pattern))

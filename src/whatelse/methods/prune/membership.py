@@ -26,7 +26,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +37,7 @@ from whatelse.methods.prune._mask import cubic, keep, magnitudes, prunable, zero
 from whatelse.methods.train._fresh import drawn_anew
 from whatelse.nets._initialize import initialize
 from whatelse.nets._training import Objective, Schedule, descend
+from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Split, Task
 
@@ -76,7 +76,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     members, others = _halves(task.train, rng)
     # A generator of its own, so that the order of the members is the same with and without an adversary.
     aside = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=rng)))
-    pruned = drawn_anew(model, "prune.membership", rng) if config.start == "random" else deepcopy(model)
+    pruned = drawn_anew(model, "prune.membership", rng) if config.start == "random" else copied(model)
     found = prunable(pruned, "prune.membership")
     schedule = Schedule(config.epochs, config.rate, config.batch)
     objective = _game(pruned, members, others, task.classes, config, aside)

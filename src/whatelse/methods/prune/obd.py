@@ -26,7 +26,6 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +36,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from whatelse.errors import RecipeError
 from whatelse.methods.prune._mask import geometric, keep, prunable, zero
 from whatelse.nets._training import Schedule, fit, hard_labels
-from whatelse.nets._walk import Layer
+from whatelse.nets._walk import Layer, copied
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -72,7 +71,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     Raises:
         RecipeError: There is nothing to prune, or the model cannot be differentiated example by example.
     """
-    pruned = deepcopy(model)
+    pruned = copied(model)
     found = prunable(pruned, "prune.obd")
     schedule = Schedule(config.epochs, config.rate, config.batch)
     for sparsity in geometric(config.sparsity, config.rounds):
@@ -90,7 +89,7 @@ def _curvature(
     weights = {f"{name}.weight".lstrip("."): layer.weight.detach() for name, layer in found.items()}
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     # A weight that requires a gradient keeps attention off its fast path, which vmap cannot run.
-    model = deepcopy(model).requires_grad_()
+    model = copied(model).requires_grad_()
     chunk = max(1, _ROOM // sum(weight.numel() for weight in weights.values()))
     for part in torch.split(inputs, chunk):
         with torch.no_grad():

@@ -22,7 +22,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 
 from whatelse.methods.prune._mask import as_weight, by_channel, called, prunable, two_of_four
 from whatelse.nets._calibration import grams
+from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -60,7 +60,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         RecipeError: There is nothing to prune, or the sparsity does not go with the pattern.
     """
     del rng
-    pruned = deepcopy(model)
+    pruned = copied(model)
     inputs = task.calibration.inputs
     found = prunable(pruned, "prune.sparsegpt", config.sparsity, config.pattern)
     for name, layer in called(pruned, found, inputs).items():

@@ -31,7 +31,6 @@ Source:
 from __future__ import annotations
 
 import math
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +40,7 @@ from torch.nn import functional
 from whatelse.errors import RecipeError
 from whatelse.nets._dependency import Group, groups, without
 from whatelse.nets._surgery import axes, part_at
+from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Split, Task
 
@@ -146,7 +146,7 @@ def _fpgm(model: nn.Module, group: Group) -> Tensor:
 
 
 def _taylor(model: nn.Module, found: list[Group], split: Split) -> list[Tensor]:
-    copy = deepcopy(model).requires_grad_(requires_grad=True)
+    copy = copied(model).requires_grad_(requires_grad=True)
     totals = [torch.zeros(len(group), dtype=torch.float64) for group in found]
     batches = torch.split(torch.arange(len(split)), _BATCH)
     for batch in batches:

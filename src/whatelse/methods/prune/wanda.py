@@ -18,7 +18,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 
 from whatelse.methods.prune._mask import called, keep, prunable, zero
 from whatelse.nets._calibration import columns, watch
-from whatelse.nets._walk import Layer
+from whatelse.nets._walk import Layer, copied
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -54,7 +53,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         RecipeError: There is nothing to prune, or the sparsity does not go with the pattern.
     """
     del rng
-    pruned = deepcopy(model)
+    pruned = copied(model)
     inputs = task.calibration.inputs
     found = prunable(pruned, "prune.wanda", config.sparsity, config.pattern)
     for name, layer in called(pruned, found, inputs).items():

@@ -20,7 +20,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -30,11 +29,11 @@ from whatelse.layers.quantized import GRIDS, Grid, Quantized
 from whatelse.methods import _common as common
 from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, tails, treatable
 from whatelse.nets._training import Schedule, fit, hard_labels
-from whatelse.nets._walk import Layer, swap
+from whatelse.nets._walk import Layer, copied, swap
 from whatelse.settings import param
 from whatelse.task import Task
 
-VERSION, KNOB, TAKES, LEAVES = 1, "bits", {"dense", "sparse"}, "packed"
+VERSION, KNOB, TAKES, LEAVES = 2, "bits", {"dense", "sparse"}, "packed"
 
 _MOMENTUM = 0.05
 
@@ -67,7 +66,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     Raises:
         RecipeError: There is nothing to quantize, as after ``quantize.uniform``.
     """
-    small, inputs = deepcopy(model), task.train.inputs
+    small, inputs = copied(model), task.train.inputs
     widths = Widths(config.bits, config.activation_bits, config.grid, config.group, config.symmetric)
     layers = treatable(small, task.calibration.inputs, "quantize.aware")
     found = bounds(small, layers, task.calibration.inputs, config.clip)
@@ -92,8 +91,7 @@ class _Rounded(nn.Module):
         self.log_step: nn.Parameter | None = None
         if config.step == "learned":
             step = _mean_step(layer.weight.detach().flatten(1), tight) if config.symmetric else tight.scale
-            # Flat, as training takes zeros of a matrix for pruned weights.
-            self.log_step = nn.Parameter(step.clamp(min=1e-8).log().flatten())
+            self.log_step = nn.Parameter(step.clamp(min=1e-8).log())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output for rounded inputs and weights.
@@ -119,7 +117,7 @@ class _Rounded(nn.Module):
         """Return the layer as it is stored; it computes what this one does."""
         grid = self._grid()
         if self.log_step is not None:
-            self.tight.scale.copy_(self.log_step.exp().view_as(self.tight.scale))
+            self.tight.scale.copy_(self.log_step.exp())
         if self.tight.bias is not None and self.layer.bias is not None:
             self.tight.bias.copy_(self.layer.bias)
         self.tight.take(grid.nearest(self.layer.weight.flatten(1)))
@@ -127,7 +125,7 @@ class _Rounded(nn.Module):
 
     def _grid(self) -> Grid:
         if self.log_step is not None:
-            return self.tight.levels(self.log_step.exp().view_as(self.tight.scale))
+            return self.tight.levels(self.log_step.exp())
         self.tight.span(self.layer.weight)
         return self.tight.levels()
 

@@ -13,7 +13,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +21,7 @@ from torch import nn
 from whatelse.errors import MissingHardwareError, RecipeError
 from whatelse.layers.kernel import Kernel, lacking, suits
 from whatelse.methods.quantize._calibrated import treatable
-from whatelse.nets._walk import swap
+from whatelse.nets._walk import copied, swap
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -60,7 +59,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
             f"quantize.float8: this machine has no float8 arithmetic (found {found}); "
             "use quantize.int8 or quantize.uniform"
         )
-    small = deepcopy(model)
+    small = copied(model)
     layers = treatable(small, task.calibration.inputs, "quantize.float8")
     suited = {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear) and suits(kind, layer)}
     if not suited:

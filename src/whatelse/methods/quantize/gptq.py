@@ -19,7 +19,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -28,11 +27,11 @@ from torch import Tensor, nn
 from whatelse.layers.quantized import GRIDS, UNROUNDED, Grid
 from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, treatable
 from whatelse.nets._calibration import grams
-from whatelse.nets._walk import swap
+from whatelse.nets._walk import copied, swap
 from whatelse.settings import param
 from whatelse.task import Task
 
-VERSION, KNOB, TAKES, LEAVES = 1, "bits", {"dense", "sparse"}, "packed"
+VERSION, KNOB, TAKES, LEAVES = 2, "bits", {"dense", "sparse"}, "packed"
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         RecipeError: There is nothing to quantize, as after ``quantize.uniform``.
     """
     del rng
-    small, inputs = deepcopy(model), task.calibration.inputs
+    small, inputs = copied(model), task.calibration.inputs
     widths = Widths(config.bits, config.activation_bits, config.grid, config.group, config.symmetric)
     layers = treatable(small, inputs, "quantize.gptq")
     found = bounds(small, layers, inputs, config.clip)

@@ -13,7 +13,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +20,7 @@ from torch import nn
 
 from whatelse.layers.kernel import Kernel, lacking, suits
 from whatelse.methods.quantize._calibrated import Widths, treatable
-from whatelse.nets._walk import swap
+from whatelse.nets._walk import copied, swap
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -51,7 +50,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         MissingExtraError: A kernel could run and torchao is absent.
     """
     del rng
-    small = deepcopy(model)
+    small = copied(model)
     packed = Widths(4, 32, "group", config.group, config.symmetric)
     for name, layer in treatable(small, task.calibration.inputs, "quantize.int4").items():
         runs = suits("int4_weight", layer, config.group) and not lacking("int4_weight", layer.weight.device)

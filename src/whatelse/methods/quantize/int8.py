@@ -15,7 +15,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +22,7 @@ from torch import nn
 
 from whatelse.layers.kernel import Kernel
 from whatelse.methods.quantize._calibrated import Widths, treatable
-from whatelse.nets._walk import swap
+from whatelse.nets._walk import copied, swap
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -52,7 +51,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         MissingExtraError: torchao is absent.
     """
     del rng
-    small = deepcopy(model)
+    small = copied(model)
     packed = Widths(8, 32, "channel", 0, symmetric=True)
     for name, layer in treatable(small, task.calibration.inputs, "quantize.int8").items():
         if isinstance(layer, nn.Linear):

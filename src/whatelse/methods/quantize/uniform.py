@@ -5,10 +5,10 @@ one output channel, or ``group`` consecutive inputs of one channel (of a convolu
 channel first). Symmetric: ``|q| < 2**(bits - 1)`` and ``s = max |w| / (2**(bits - 1) - 1)``. Asymmetric:
 ``-z <= q < 2**bits - z`` with ``s = (max w - min w) / (2**bits - 1)``, both ends taken to include zero, and the integer
 zero point ``z = round(-min w / s)``: zero stays zero. Activations: ``2**activation_bits`` levels between bounds seen on
-the calibration split (clipped at a quantile of both tails), gradients passed straight through. No integer kernel
-runs: weights are stored packed and computed dequantized, so the file is smaller and the model is not faster. Left
-alone: layers that share a weight, projections of ``nn.MultiheadAttention``, convolutions that pad unevenly or with
-other than zeros.
+the calibration split (clipped at a quantile of both tails) and shifted so that zero is a level, gradients passed
+straight through. No integer kernel runs: weights are stored packed and computed dequantized, so the file is smaller and
+the model is not faster. Left alone: layers that share a weight, projections of ``nn.MultiheadAttention``, convolutions
+that pad unevenly or with other than zeros.
 
 Source:
     Jacob et al., Quantization and training of neural networks, CVPR 2018, arXiv:1712.05877; Krishnamoorthi,
@@ -18,7 +18,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -26,11 +25,11 @@ from torch import nn
 
 from whatelse.layers.quantized import GRIDS
 from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, treatable
-from whatelse.nets._walk import swap
+from whatelse.nets._walk import copied, swap
 from whatelse.settings import param
 from whatelse.task import Task
 
-VERSION, KNOB, TAKES, LEAVES = 2, "bits", {"dense", "sparse"}, "packed"
+VERSION, KNOB, TAKES, LEAVES = 3, "bits", {"dense", "sparse"}, "packed"
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         RecipeError: There is nothing to quantize, as after another ``quantize.uniform``.
     """
     del rng
-    small, inputs = deepcopy(model), task.calibration.inputs
+    small, inputs = copied(model), task.calibration.inputs
     widths = Widths(config.bits, config.activation_bits, config.grid, config.group, config.symmetric)
     layers = treatable(small, inputs, "quantize.uniform")
     found = bounds(small, layers, inputs, config.clip)

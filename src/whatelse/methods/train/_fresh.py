@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import torch
 from torch import nn
 
 from whatelse.errors import RecipeError
 from whatelse.nets._initialize import initialize
+from whatelse.nets._walk import copied, pruned
 
 
 def drawn_anew(model: nn.Module, where: str, rng: torch.Generator) -> nn.Module:
-    """Return a copy with random weights; weights that are exactly zero stay zero.
+    """Return a copy with random weights; zeros of convolutions and linear layers stay, as `descend` has it.
 
     Args:
         model: Gives the architecture and, by its exact zeros, the mask.
@@ -20,12 +19,12 @@ def drawn_anew(model: nn.Module, where: str, rng: torch.Generator) -> nn.Module:
         rng: Source of the weights.
 
     Raises:
-        RecipeError: The model has no trainable weights, as after ``quantize.uniform``.
+        RecipeError: The model has no trainable weights, as after ``quantize.uniform``, or computes them at every pass.
     """
-    fresh = deepcopy(model)
-    masks = [(p, p != 0) for p in fresh.parameters() if p.dim() > 1]
-    if not masks:
+    fresh = copied(model)
+    if not any(p.dim() > 1 for p in fresh.parameters()):
         raise RecipeError(f"{where}: the model has no trainable parameters; train before quantize.uniform")
+    masks = [(p, p != 0) for p in pruned(fresh)]
     initialize(fresh, rng)
     with torch.no_grad():
         for parameter, mask in masks:

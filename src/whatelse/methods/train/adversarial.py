@@ -17,7 +17,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +28,7 @@ from whatelse.methods import _common as common
 from whatelse.methods.train._fresh import drawn_anew
 from whatelse.nets._adversary import Ball, attackable, pgd
 from whatelse.nets._training import Schedule, descend
+from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -66,7 +66,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         raise RecipeError("train.adversarial: the model has no trainable parameters; train before quantize.uniform")
     inputs, labels = task.train.inputs, task.train.observed
     attackable(model, inputs, task.bounds, "train.adversarial")
-    tuned = drawn_anew(model, "train.adversarial", rng) if config.fresh else deepcopy(model)
+    tuned = drawn_anew(model, "train.adversarial", rng) if config.fresh else copied(model)
     ball = Ball(config.eps, config.step, config.steps, task.bounds)
 
     def objective(batch: Tensor) -> Tensor:

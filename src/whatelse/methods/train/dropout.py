@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +31,7 @@ from whatelse.errors import RecipeError
 from whatelse.methods import _common as common
 from whatelse.methods.train._fresh import drawn_anew
 from whatelse.nets._training import Schedule, descend, hard_labels
+from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -66,7 +66,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         RecipeError: The model has no trainable parameters, or calls no convolution or linear layer.
     """
     inputs = task.train.inputs
-    trained = drawn_anew(model, "train.dropout", rng) if config.fresh else deepcopy(model)
+    trained = drawn_anew(model, "train.dropout", rng) if config.fresh else copied(model)
     shares = _shares(trained, inputs[:2], config)
     if not shares:
         raise RecipeError("train.dropout: the model calls no convolution or linear layer; use train.scratch")

@@ -8,7 +8,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +16,7 @@ from torch import nn
 from whatelse.errors import RecipeError
 from whatelse.methods import _common as common
 from whatelse.nets._training import Schedule, fit, hard_labels
+from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -45,7 +45,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     Raises:
         RecipeError: The model has no trainable parameters, as after ``quantize.uniform``.
     """
-    tuned = deepcopy(model)
+    tuned = copied(model)
     if not list(tuned.parameters()):
         raise RecipeError("train.finetune: the model has no trainable parameters; train before quantize.uniform")
     schedule = Schedule(config.epochs, config.rate, config.batch, config.decay)
