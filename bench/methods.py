@@ -4,8 +4,8 @@
 
 Two small networks on public data, found by WHATELSE_DATA (by default ../shared/data). Ours and the peer start from the
 same trained baseline, see the same calibration examples and are trained further by the same loop for as many epochs.
-Three seeds by default. A FOLDER is kept, gets methods.json, and a second run goes on where the first ended; give
-another one after a change of the code. Processes have one thread each, two run at a time.
+Three seeds by default. A FOLDER is kept, gets methods.json, and a second run goes on where the first ended; one with
+results of other code is refused, as a table must not mix them. Processes have one thread each, two run at a time.
 
 Bytes are those of the file that each is usually written to: ours the tensors and the architecture, the peer a state
 dict by torch.save, or an ONNX file. Times of a pass are multiples of the baseline's, measured in turn: the median and
@@ -16,6 +16,7 @@ knows nothing of the noise of training: where only this one is clear of zero the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -30,6 +31,8 @@ sys.path.append(sys.path.pop(0))
 
 import torch
 from _peers import measure, tasks, verdict
+
+import whatelse
 
 _AT_ONCE = 2
 _WIDTHS = (9, 16, 41, 18, 36, 15)
@@ -53,6 +56,29 @@ def run(seeds: int, folder: Path, shrink: int) -> None:
             running.append(subprocess.Popen(call, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=sys.stderr))
         time.sleep(0.2)
         running = [process for process in running if process.poll() is None]
+
+
+def code() -> str:
+    """Return a fingerprint of the toolkit and of this bench."""
+    digest = hashlib.sha256()
+    for root in (Path(whatelse.__file__).parent, Path(__file__).resolve().parent / "_peers"):
+        for path in sorted(root.rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def claim(folder: Path, of: str) -> None:
+    """Make a folder one of results of some code.
+
+    Args:
+        folder: Made where it does not exist.
+        of: What `code` returned.
+    """
+    mark = folder / "code.txt"
+    folder.mkdir(parents=True, exist_ok=True)
+    if mark.exists() and mark.read_text("utf-8") != of:
+        sys.exit(f"{folder} has results of other code; give another folder")
+    mark.write_text(of, "utf-8")
 
 
 def show(rows: list[dict[str, Any]], before: dict[str, dict[str, float]]) -> None:
@@ -112,12 +138,15 @@ def main() -> None:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(sys.argv[2] if len(sys.argv) > 2 else aside)
-        folder.mkdir(parents=True, exist_ok=True)
+        of = f"{code()} /{shrink}"
+        claim(folder, of)
         run(seeds, folder, shrink)
         rows, before = verdict.rows(folder, seeds), verdict.baselines(folder, seeds)
-        record = {"seeds": seeds, "baselines": before, "pairs": rows}
+        record = {"seeds": seeds, "code": of, "baselines": before, "pairs": rows}
         (folder / "methods.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     show(rows, before)
+    if f"{code()} /{shrink}" != of:
+        print("\nthe code changed while this ran: processes may have read different versions; run it again")
     print(f"\n{seeds} seeds, {(time.perf_counter() - started) / 60:.0f} minutes")
 
 

@@ -66,18 +66,19 @@ def onnx_static(model: nn.Module, task: Task) -> Session:
         return Session(small)
 
 
-def onnx_dynamic(model: nn.Module, task: Task) -> Session:
+def onnx_dynamic(model: nn.Module, task: Task, kinds: tuple[str, ...] = ()) -> Session:
     """Return the model quantized by onnxruntime: dynamic, per channel.
 
     Args:
         model: What to quantize.
         task: Two inputs serve to trace the model.
+        kinds: Operators to quantize; all that it can where empty.
     """
     with tempfile.TemporaryDirectory() as folder:
         plain, ready, small = (Path(folder) / f"{n}.onnx" for n in ("plain", "ready", "small"))
         _export(model, plain, task)
         quant_pre_process(plain, ready)
-        ort.quantize_dynamic(ready, small, per_channel=True)
+        ort.quantize_dynamic(ready, small, op_types_to_quantize=list(kinds) or None, per_channel=True)
         return Session(small)
 
 

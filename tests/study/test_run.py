@@ -107,7 +107,7 @@ def test_a_method_that_raises_fails_its_candidate_alone(small, tmp_path, inline,
 
 def test_a_model_that_cannot_be_saved_fails_its_candidate_alone(small, tmp_path, inline, monkeypatch):
     item = registry.load("methods", "prune.magnitude")
-    monkeypatch.setattr(item, "compress", lambda model, *_: torch.nn.Sequential(model, torch.nn.Softplus()))
+    monkeypatch.setattr(item, "compress", lambda model, *_: torch.nn.Sequential(model, torch.nn.Hardshrink()))
     study, todo, store = prepared(small, tmp_path)
     progress = run.run(study, todo, store, lambda: inline, quiet)
     failed = [error for r in progress.reports for _, error in r.failed]
