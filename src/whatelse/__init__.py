@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from whatelse.artifact import load
+    from whatelse.artifact import load, save
     from whatelse.compression import compress
     from whatelse.doors import load_task
     from whatelse.errors import WhatElseError
@@ -31,6 +31,7 @@ __all__ = [
     "load",
     "load_task",
     "read_study",
+    "save",
 ]
 
 # Public name: module and name there.
@@ -45,6 +46,7 @@ _HOMES = {
     "load_task": ("doors", "load_task"),
     "conduct": ("study.conduct", "conduct"),
     "read_study": ("study.spec", "read"),
+    "save": ("artifact", "save"),
 }
 
 

@@ -23,26 +23,28 @@ FORMAT = 1
 MODEL, ARCHITECTURE, RECORD = "model.safetensors", "architecture.json", "recipe.json"
 
 
-def save(model: nn.Module, folder: Path, record: Mapping[str, Any]) -> None:
+def save(model: nn.Module, folder: str | os.PathLike[str], record: Mapping[str, Any] | None = None) -> None:
     """Write a model into a folder: ``model.safetensors``, ``architecture.json`` and ``recipe.json``.
 
     Args:
         model: Built of parts that a saved file may name.
         folder: Made where it does not exist.
-        record: JSON-ready; how the model was made.
+        record: JSON-ready; how the model was made, for a reader.
 
     Raises:
         ArtifactError: The model holds a part that cannot be described.
         StoreError: The folder cannot be written.
     """
     tensors, spec = _artifact.encode(model)
+    place = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MODEL).write_bytes(to_bytes(tensors))  # save_file would make a file that only its owner reads
-        write_json(folder / ARCHITECTURE, {"format": FORMAT, **spec})
-        write_json(folder / RECORD, record)
+        place.mkdir(parents=True, exist_ok=True)
+        # In one piece, as save_file would make a file that only its owner reads.
+        (place / MODEL).write_bytes(to_bytes(tensors))
+        write_json(place / ARCHITECTURE, {"format": FORMAT, **spec})
+        write_json(place / RECORD, record or {})
     except (OSError, SafetensorError) as error:
-        raise StoreError(f"cannot write {folder}: {error}") from error
+        raise StoreError(f"cannot write {place}: {error}") from error
 
 
 def load(folder: str | os.PathLike[str]) -> nn.Module:

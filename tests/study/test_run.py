@@ -112,7 +112,7 @@ def test_a_model_that_cannot_be_saved_fails_its_candidate_alone(small, tmp_path,
     progress = run.run(study, todo, store, lambda: inline, quiet)
     failed = [error for r in progress.reports for _, error in r.failed]
     assert len(failed) == 2
-    assert all("cannot save a layer of type Softplus" in error for error in failed)
+    assert all("cannot save a layer of type Hardshrink" in error for error in failed)
 
 
 def test_a_network_that_does_not_fit_is_refused_before_any_work(small, tmp_path):
