@@ -23,7 +23,7 @@ def main() -> None:
         sys.exit("needs Chromium, and table.html: run `make table` first")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_file, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light", device_scale_factor=1.5)
+        page = browser.new_page(viewport={"width": 1600, "height": 900}, color_scheme="light", device_scale_factor=1.5)
         page.goto(page_file.as_uri())
         page.locator("table").first.screenshot(path=str(picture))
         browser.close()
