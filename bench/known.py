@@ -130,8 +130,9 @@ def tensor_layers(task: Task, seeds: range) -> None:
     placebo = scores(task, seeds, "train.finetune()", wide)
     net = trained(task, 0, "", wide)
     small = whatelse.compress(net, recipe, task).model
-    sizes = [sum(p.numel() for p in next(m.children()).parameters()) for m in (net[1:], small[1:])]
-    print(f"\nTensor layer, Fashion-MNIST: {sizes[0] / sizes[1]:.1f} times fewer parameters in the layer; accuracy")
+    layers = [next(m[1:].children()) for m in (net, small)]
+    sizes = [sum(p.numel() for name, p in layer.named_parameters() if name != "bias") for layer in layers]
+    print(f"\nTensor layer, Fashion-MNIST: {sizes[0] / sizes[1]:.1f} times fewer weights in the layer; accuracy")
     print(f"  less the network {paired(after, before)}; less the network trained as long {paired(after, placebo)}")
 
 
