@@ -4,13 +4,16 @@ PYTHON ?= python3
 # Processes with one thread each: two threads in one process can be far slower than one on a busy machine.
 export OMP_NUM_THREADS = 1
 
-.PHONY: help table test lint fast mutants bench picture clean
+.PHONY: help table full test lint fast mutants bench picture clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
 
 table: .venv/ready-table  ## measure Table 1 on real digits; write table.html and table.json
 	.venv/bin/whatelse table
+
+full: .venv/ready-dev  ## the same with every candidate, which takes long
+	.venv/bin/whatelse table --full
 
 test: .venv/ready-dev lint  ## check style and types, then run all tests
 	.venv/bin/python -m pytest -n auto
@@ -26,6 +29,8 @@ lint: .venv/ready-dev  ## check style and types only
 bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
 	.venv/bin/python bench/resampling.py
 	.venv/bin/python bench/table.py
+	.venv/bin/python bench/known.py
+	.venv/bin/python bench/methods.py
 
 picture: .venv/ready-dev  ## draw docs/table.png, the picture in the README, from table.json
 	.venv/bin/python bench/picture.py
