@@ -40,7 +40,9 @@ Results = Annotated[
 ]
 On = Annotated[str, typer.Option("--on", metavar="ENGINE", help="Where jobs run: here (worker processes) or ray.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Jobs at once; 0 for as many as cores.")]
-Full = Annotated[bool, typer.Option("--full", help="Also the candidates that the study marks full; needs whatelse[methods].")]
+Full = Annotated[
+    bool, typer.Option("--full", help="Also the candidates that the study marks full; needs whatelse[methods].")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
 Kept = Path("whatelse-results")
 
