@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -14,6 +15,7 @@ from whatelse.errors import MissingExtraError, UnknownItemError, nearest
 
 Kind = Literal["methods", "behaviours", "nets", "layers", "data"]
 _ROOT = Path(__file__).parent
+_SECTION = re.compile(r"^(Reading|Cost|Limits|Source):\n", re.MULTILINE)
 _WORD = {"methods": "method", "behaviours": "behaviour", "nets": "net", "layers": "file of layers", "data": "data door"}
 
 
@@ -24,6 +26,10 @@ class Card:
     Attributes:
         name: Dotted name, such as ``prune.magnitude``.
         summary: First sentence of the docstring.
+        definition: What stands between the first sentence and the first section; paragraphs are kept apart.
+        reading: What stands under ``Reading:``; empty where there is no such section, as in a method.
+        cost: What stands under ``Cost:``; as above.
+        limits: What stands under ``Limits:``; as above.
         source: What stands under ``Source:``.
         needs: Capabilities that a behaviour asks for, sorted; empty for a method.
         settings: Names of its settings, in order.
@@ -32,6 +38,10 @@ class Card:
 
     name: str
     summary: str
+    definition: str
+    reading: str
+    cost: str
+    limits: str
     source: str
     needs: tuple[str, ...]
     settings: tuple[str, ...]
@@ -94,8 +104,7 @@ def card(kind: Kind, name: str) -> Card:
     """
     check(kind, name)
     tree = ast.parse((_ROOT / kind / Path(*name.split("."))).with_suffix(".py").read_text("utf-8"))
-    text = ast.get_docstring(tree) or ""
-    _, _, source = text.partition("Source:\n")
+    summary, definition, sections = _sections(ast.get_docstring(tree) or "")
     constants: dict[str, object] = {}
     settings: tuple[str, ...] = ()
     for node in tree.body:
@@ -108,12 +117,28 @@ def card(kind: Kind, name: str) -> Card:
     needs = constants.pop("NEEDS", ())
     return Card(
         name=name,
-        summary=" ".join(text.split("\n\n")[0].split()),
-        source=" ".join(source.split()),
+        summary=summary,
+        definition=definition,
+        reading=sections.get("Reading", ""),
+        cost=sections.get("Cost", ""),
+        limits=sections.get("Limits", ""),
+        source=sections.get("Source", ""),
         needs=needs if isinstance(needs, tuple) else (),
         settings=settings,
         constants=constants,
     )
+
+
+def _sections(text: str) -> tuple[str, str, dict[str, str]]:
+    """Return first sentence, definition and what stands under each section of a docstring, without line breaks."""
+    head, *rest = _SECTION.split(text)
+    first, _, definition = head.partition("\n\n")
+    named = {name: _joined(body) for name, body in zip(rest[::2], rest[1::2], strict=True)}
+    return _joined(first), _joined(definition), named
+
+
+def _joined(text: str) -> str:
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
 
 
 def _constants(node: ast.Assign) -> dict[str, object]:
