@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +234,7 @@ def costs(before: nn.Module, after: nn.Module, task: Task) -> list[Cost]:
     """
     rng = torch.Generator().manual_seed(0)
     splits = {**task.splits, "test": task.split("select")}  # test is for verdicts, never for a look in passing
-    shown = Task(task.name, task.classes, task.bounds, splits, task.group_names)
+    shown = replace(task, splits=splits)
     made = []
     for name, model in (("original", before), ("compressed", after)):
         offers = frozenset({"predicts", "opens"})

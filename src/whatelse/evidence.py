@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,8 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import NotMeasurableError
+from whatelse.hooks import editor, entering, keeper, watched
 from whatelse.subject import Subject, log_odds
 from whatelse.task import Split, Task
+
+# Values of one batch of inputs.
+_VALUES = 400_000
 
 
 @dataclass
@@ -56,11 +62,13 @@ class Evidence:
             that the baseline predicts, so that both models explain the same thing.
         shadows: Gives the `References` of the subject's recipe, for membership; None where there are none.
         keep: Where observations outlive the process; None holds them in memory only.
-        batch: Examples a pass; halved when memory runs out.
+        batch: Examples a pass; 0 fits it to the size of an input. Halved when memory runs out.
         passes: What was spent so far.
         notes: Remarks of behaviours on how far their values go.
         pictures: What a behaviour made that people can look at: ``shown`` and ``made``, each ``(M, ...)``.
         doubts: Failed validity checks; a measurement with one is *not trusted*.
+        parts: Names of the parts that a behaviour's ``breakdown`` answers for.
+        tree: The tree that stands for the model, for the report to draw: a tensor for each column of its nodes.
     """
 
     subject: Subject
@@ -68,12 +76,19 @@ class Evidence:
     reference: Evidence | None = None
     shadows: Callable[[], References] | None = None
     keep: Keep | None = None
-    batch: int = 512
+    batch: int = 0
     passes: Passes = field(default_factory=Passes)
     notes: list[str] = field(default_factory=list)
     pictures: dict[str, Tensor] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
+    parts: tuple[str, ...] = ()
+    tree: dict[str, Tensor] = field(default_factory=dict)
     _held: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.batch == 0:
+            # A pass with gradients holds every layer of a batch: about 300 MB for a ResNet-20.
+            self.batch = min(512, max(16, _VALUES // math.prod(self.task.shape)))
 
     @property
     def model(self) -> nn.Module:
@@ -87,6 +102,16 @@ class Evidence:
             name: One of `whatelse.task.SPLITS`.
         """
         return self.task.split(name)
+
+    def bounds(self) -> tuple[float, float]:
+        """Return the smallest and the largest value that an input may take.
+
+        Raises:
+            NotMeasurableError: None are known.
+        """
+        if self.task.bounds is None:
+            raise NotMeasurableError(f"needs bounds on the inputs; task {self.task.name} has none")
+        return self.task.bounds
 
     def logits(self, split: str = "test") -> Tensor:
         """Return the class scores, ``(N, classes)``.
@@ -115,6 +140,8 @@ class Evidence:
     def margin_gradient(self, split: str = "test") -> Tensor:
         """Return the input gradient of the log-odds margin of the explained class, ``(N, ...)``.
 
+        Of texts it is the gradient of the embedding, ``(N, tokens, width)``.
+
         Args:
             split: Which examples; only of test does the shared pass hold gradients.
 
@@ -124,8 +151,25 @@ class Evidence:
         self.subject.require("differentiates")
         return self._observed(split)["gradient"]
 
+    def embedded(self, split: str = "test") -> Tensor:
+        """Return the embedding of every token, ``(N, tokens, width)``.
+
+        Args:
+            split: Which texts.
+
+        Raises:
+            NotMeasurableError: Inputs are not token ids, or the subject has no embedding to begin at.
+        """
+        self.subject.require("differentiates")
+        if not self.task.vocabulary:
+            raise NotMeasurableError(f"needs texts; task {self.task.name} is of {self.task.modality}")
+        return self._batched(self.split(split).inputs, self._embed)["embedded"]
+
     def activations(self, split: str = "test") -> dict[str, Tensor]:
-        """Return activations after each nonlinearity, by layer ``(N, units)``, channels averaged over space.
+        """Return activations after each nonlinearity, by layer ``(N, units)``, averaged over space or tokens.
+
+        Where a network has its nonlinearities as functions, the outputs of its blocks are taken; where it has no
+        blocks, those of all linear and convolutional layers but the last. Padding tokens are left out.
 
         Args:
             split: Which examples.
@@ -151,6 +195,43 @@ class Evidence:
         if not layers:
             raise NotMeasurableError(f"needs a hidden layer; {self.subject.name} has no nonlinearity")
         return list(layers.values())[-1]
+
+    def answers(self, inputs: Tensor, edits: Mapping[str, Callable[[Tensor], Tensor]] | None = None) -> Tensor:
+        """Return the class scores of any inputs, ``(M, classes)``, without gradients.
+
+        Args:
+            inputs: ``(M, ...)``.
+            edits: For a layer of `activations`, what is done to its whole output on the way, as in an ablation.
+        """
+        layers = dict(watched(self.model))
+        hooks = [layers[name].register_forward_hook(editor(edit)) for name, edit in (edits or {}).items()]
+        try:
+            return self._batched(inputs, self._answer)["logits"]
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def gradients(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the gradient of the log-odds margin at any inputs, ``(M, ...)``; of texts, of their embedding.
+
+        Args:
+            inputs: ``(M, ...)``.
+            labels: The class whose margin is differentiated, ``(M,)``.
+
+        Raises:
+            NotMeasurableError: The subject does not differentiate.
+        """
+        self.subject.require("differentiates")
+
+        def pull(x: Tensor, rows: slice) -> dict[str, Tensor]:
+            with self._leaf(x) as (start, leaf):
+                logits = self.model(start)
+                (slope,) = torch.autograd.grad(log_odds(logits, labels[rows]).sum(), leaf())
+            self.passes.forward += len(x)
+            self.passes.backward += len(x)
+            return {"gradient": slope}
+
+        return self._batched(inputs, pull)["gradient"]
 
     def references(self) -> References:
         """Return what shadow models of the same recipe say of the records: train, then as many of test.
@@ -195,6 +276,26 @@ class Evidence:
         """
         self.pictures = {"shown": shown.float(), "made": made.float()}
 
+    def name_parts(self, names: Sequence[str]) -> None:
+        """Name the parts that the behaviour's ``breakdown`` answers for, in its order.
+
+        Args:
+            names: The same, in the same order, for every model of a task.
+        """
+        self.parts = tuple(names)
+
+    def draw(self, tree: Mapping[str, Tensor]) -> None:
+        """Offer the tree that stands for the model, for the report to draw.
+
+        Args:
+            tree: A tensor for each column of its nodes, such as ``feature`` and ``threshold``.
+        """
+        self.tree = dict(tree)
+
+    def forget(self) -> None:
+        """Drop what the last behaviour remarked, doubted, named and offered; observations stay."""
+        self.notes, self.doubts, self.pictures, self.tree, self.parts = [], [], {}, {}, ()
+
     def distrust(self, text: str) -> None:
         """Record a failed validity check: the verdict becomes *not trusted*.
 
@@ -207,57 +308,91 @@ class Evidence:
         return self.once(f"pass {split}", lambda: self._pass(split))
 
     def _pass(self, split: str) -> dict[str, Tensor]:
-        inputs = self.split(split).inputs
         gradient = split == "test" and "differentiates" in self.subject.offers
         fixed = None if self.reference is None or not gradient else self.explained(split)
-        parts: list[dict[str, Tensor]] = []
+
+        def look(x: Tensor, rows: slice) -> dict[str, Tensor]:
+            return self._look(x, None if fixed is None else fixed[rows], gradient=gradient)
+
+        return self._batched(self.split(split).inputs, look)
+
+    def _batched(self, inputs: Tensor, look: Callable[[Tensor, slice], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return what was seen of all inputs, batch by batch, each written into its place at once.
+
+        Raises:
+            OutOfMemoryError: Memory ran out with a single example.
+            RuntimeError: Whatever else the model raised.
+        """
+        found: dict[str, Tensor] = {}
         start = 0
         while start < len(inputs):
-            rows = slice(start, start + self.batch)
+            rows = slice(start, min(start + self.batch, len(inputs)))
             try:
-                parts.append(self._batch(inputs[rows], None if fixed is None else fixed[rows], gradient=gradient))
+                seen = look(inputs[rows], rows)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _out_of_memory(error) or self.batch == 1:
                     raise
                 self.batch //= 2
                 self.note(f"memory ran out: the batch was halved to {self.batch}")
                 continue
+            for name, part in seen.items():
+                if name not in found:
+                    found[name] = part.new_empty(len(inputs), *part.shape[1:])
+                found[name][rows] = part
             start = rows.stop
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return found
 
-    def _batch(self, inputs: Tensor, explained: Tensor | None, *, gradient: bool) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def _answer(self, x: Tensor, rows: slice) -> dict[str, Tensor]:
+        del rows
+        self.passes.forward += len(x)
+        return {"logits": self.model(x)}
+
+    @torch.no_grad()
+    def _embed(self, x: Tensor, rows: slice) -> dict[str, Tensor]:
+        del rows
+        self.passes.forward += len(x)
+        with entering(self.model) as seen:
+            self.model(x)
+        return {"embedded": seen[0].detach()}
+
+    @contextmanager
+    def _leaf(self, x: Tensor) -> Generator[tuple[Tensor, Callable[[], Tensor]]]:
+        """Let gradients begin at the inputs, or at the embedding of texts.
+
+        Yields:
+            What the model is asked, and a function that returns, after the pass, where gradients begin.
+        """
+        if self.task.vocabulary:
+            with entering(self.model) as seen:
+                yield x, lambda: seen[0]
+        else:
+            start = x.detach().requires_grad_()
+            yield start, lambda: start
+
+    def _look(self, x: Tensor, explained: Tensor | None, *, gradient: bool) -> dict[str, Tensor]:
         seen: dict[str, Tensor] = {}
+        told = x != 0 if self.task.vocabulary else None
         hooks = [
-            part.register_forward_hook(_keeper(f"layer {i:04d} {name}", seen))
-            for i, (name, part) in enumerate(_nonlinear(self.model))
+            part.register_forward_hook(keeper(f"layer {i:04d} {name}", seen, told))
+            for i, (name, part) in enumerate(watched(self.model))
         ]
-        x = inputs.detach().requires_grad_(gradient)
         try:
-            with torch.set_grad_enabled(gradient):
-                logits = self.model(x)
+            if not gradient:
+                with torch.no_grad():
+                    logits = self.model(x)
+            else:
+                with self._leaf(x) as (start, leaf):
+                    logits = self.model(start)
+                    labels = logits.argmax(1) if explained is None else explained
+                    (slope,) = torch.autograd.grad(log_odds(logits, labels).sum(), leaf())
+                self.passes.backward += len(x)
         finally:
             for hook in hooks:
                 hook.remove()
         self.passes.forward += len(x)
         found = {"logits": logits.detach(), **{name: t.detach() for name, t in seen.items()}}
-        if gradient:
-            labels = found["logits"].argmax(1) if explained is None else explained
-            (found["gradient"],) = torch.autograd.grad(log_odds(logits, labels).sum(), x)
-            self.passes.backward += len(x)
-        return found
-
-
-def _nonlinear(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    kinds = (nn.ReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh)
-    return [(name, part) for name, part in model.named_modules() if isinstance(part, kinds)]
-
-
-def _keeper(name: str, seen: dict[str, Tensor]) -> Callable[[nn.Module, object, Tensor], None]:
-    def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
-        del module, inputs
-        seen[name] = output.flatten(2).mean(2) if output.dim() > 2 else output
-
-    return keep
+        return {**found, "gradient": slope} if gradient else found
 
 
 def _out_of_memory(error: Exception) -> bool:

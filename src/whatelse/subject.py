@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from whatelse.errors import NotMeasurableError
+from whatelse.errors import NotMeasurableError, TaskError
+from whatelse.hooks import embedding, entering
 from whatelse.layers._own import Own
 
 CAPABILITIES = ("predicts", "differentiates", "opens")
@@ -25,6 +27,7 @@ class Subject:
         offers: The capabilities that it has, out of `CAPABILITIES`.
         straight_through: True where rounding in the model passes its gradient straight through, so that
             gradients are those of a surrogate and cannot agree with finite differences.
+        remarks: How its answers were read where that is not plain; printed beside every verdict.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Subject:
     key: str
     offers: frozenset[str]
     straight_through: bool = False
+    remarks: tuple[str, ...] = ()
 
     def require(self, *needs: str) -> None:
         """Refuse a question that this subject cannot answer.
@@ -48,13 +52,15 @@ class Subject:
                 raise NotMeasurableError(f"needs a model that {need}; {self.name} only {has}")
 
 
-def of(model: nn.Module, name: str, key: str, probe: Tensor, rng: torch.Generator) -> Subject:
+def of(model: nn.Module, name: str, key: str, probe: Tensor, rng: torch.Generator, *, tokens: bool = False) -> Subject:
     """Return the subject of a module, with the capabilities that it really has.
 
     A module whose input gradient disagrees with finite differences of its log-odds margin is one that only
     predicts: kernels that drop gradients in silence would pass for robust. So is one that holds a layer known to
     drop them, as beside a residual path those of a weak layer are hardly missed. Else a module that holds a layer
-    known to pass gradients straight through its rounding is kept.
+    known to pass gradients straight through its rounding is kept. Of texts, gradients are those of the embedding.
+
+    A module that answers with a tuple, a mapping or probabilities is wrapped, so that its answers are class scores.
 
     Args:
         model: Any classifier, ``(N, ...)`` to ``(N, classes)``.
@@ -62,16 +68,95 @@ def of(model: nn.Module, name: str, key: str, probe: Tensor, rng: torch.Generato
         key: What made it.
         probe: A few inputs, ``(N, ...)``, for the check of the gradient.
         rng: Source of the directions.
+        tokens: True where inputs are token ids.
+
+    Raises:
+        TaskError: It answers with something that holds no class scores.
     """
     model.eval()
     model.requires_grad_(requires_grad=False)
+    model, remarks = _scoring(model, name, probe)
     own = [m for m in model.modules() if isinstance(m, Own)]
     rounds, drops = any(m.straight_through for m in own), any(m.drops_gradients for m in own)
     offers = {"predicts", "opens"}
+    entered = not tokens or embedding(model) is not None
     # Sound gradients agree to 0.999; a kernel without any, in a branch of a tenth of the stream, to 0.99.
-    if not drops and (rounds or gradient_agreement(model, probe, rng) > 0.99):
+    if entered and not drops and (rounds or gradient_agreement(model, probe, rng, tokens=tokens) > 0.99):
         offers.add("differentiates")
-    return Subject(name, model, key, frozenset(offers), straight_through=rounds)
+    return Subject(name, model, key, frozenset(offers), straight_through=rounds, remarks=remarks)
+
+
+class Scoring(nn.Module):
+    """A classifier whose answers are read as class scores: out of a tuple or a mapping, or as log-probabilities.
+
+    Attributes:
+        model: The module that answers.
+        read: Takes its answer, returns scores ``(N, classes)``.
+    """
+
+    def __init__(self, model: nn.Module, read: Callable[[object], Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self.read = read
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return class scores, ``(N, classes)``.
+
+        Args:
+            x: ``(N, ...)``.
+        """
+        return self.read(self.model(x))
+
+
+def _scoring(model: nn.Module, name: str, probe: Tensor) -> tuple[nn.Module, tuple[str, ...]]:
+    with torch.no_grad():
+        answer = model(probe)
+    scores = _found(answer, name)
+    remarks = (
+        [] if scores is answer else [f"{name} answers with a {type(answer).__name__}: its class scores were taken"]
+    )
+    normal = _normalized(scores)
+    if normal:
+        remarks.append(f"{name} answers with probabilities: their logarithms were taken as class scores")
+    if not remarks:
+        return model, ()
+    tiny = torch.finfo(scores.dtype).tiny
+
+    def read(answer: object) -> Tensor:
+        found = _found(answer, name)
+        return found.clamp(min=tiny).log() if normal else found
+
+    return Scoring(model, read), tuple(remarks)
+
+
+def _found(answer: object, name: str) -> Tensor:
+    """Return the class scores in an answer: the tensor itself, ``logits`` of a mapping, the one matrix of a tuple.
+
+    Raises:
+        TaskError: It holds none.
+    """
+    if isinstance(answer, Tensor) and answer.dim() == 2:
+        return answer
+    held: list[object] = []
+    if isinstance(answer, Mapping):
+        held = [answer["logits"]] if "logits" in answer else list(answer.values())
+    elif isinstance(answer, (tuple, list)):
+        held = list(answer)
+    matrices = [h for h in held if isinstance(h, Tensor) and h.dim() == 2 and h.is_floating_point()]
+    if len(matrices) == 1 or (matrices and isinstance(answer, (tuple, list))):
+        return matrices[0]
+    kind = f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+    raise TaskError(
+        f"{name} answers with {kind}; class scores (N, classes) are needed, alone, first in a tuple, or as 'logits' "
+        "of a mapping"
+    )
+
+
+def _normalized(scores: Tensor) -> bool:
+    """Say whether every row is a distribution over classes. Rows of a single one are decisions, or scores by hand."""
+    inside = bool(((scores >= 0) & (scores <= 1)).all())
+    sharp = bool(((scores == 0) | (scores == 1)).all())
+    return inside and not sharp and bool((scores.sum(1) - 1).abs().max() < 1e-4)
 
 
 def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
@@ -86,7 +171,9 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     return mine - rest.logsumexp(1)
 
 
-def gradient_agreement(model: nn.Module, inputs: Tensor, rng: torch.Generator, step: float = 1e-3) -> float:
+def gradient_agreement(
+    model: nn.Module, inputs: Tensor, rng: torch.Generator, step: float = 1e-3, *, tokens: bool = False
+) -> float:
     """Return the correlation of input gradients with central finite differences, in [-1, 1].
 
     Eight random directions an example are compared for the log-odds margin of the predicted class: in double
@@ -98,10 +185,22 @@ def gradient_agreement(model: nn.Module, inputs: Tensor, rng: torch.Generator, s
         inputs: ``(N, ...)``.
         rng: Source of the directions.
         step: Length of the step on either side, in units of the input.
+        tokens: True where inputs are token ids: gradients are those of their embedding.
     """
     model, inputs, step = _precise(model, inputs, step)
+    ask: Callable[[Tensor], Tensor] = model
+    if tokens:
+        layer, ids = embedding(model), inputs
+        assert layer is not None
+        inputs = layer(ids.long()).detach()
+
+        def ask(vectors: Tensor) -> Tensor:
+            with entering(model, vectors):
+                scores: Tensor = model(ids)
+                return scores
+
     start = inputs.detach().requires_grad_()
-    logits = model(start)
+    logits = ask(start)
     labels = logits.argmax(1)
     if not logits.requires_grad:
         return -1.0
@@ -112,7 +211,7 @@ def gradient_agreement(model: nn.Module, inputs: Tensor, rng: torch.Generator, s
     with torch.no_grad():
         for _ in range(8):
             way = torch.randn(inputs.shape, generator=rng, dtype=torch.float64).to(inputs.dtype)
-            ahead, behind = (log_odds(model(start + s * step * way), labels) for s in (1, -1))
+            ahead, behind = (log_odds(ask(start + s * step * way), labels) for s in (1, -1))
             told.append((slope * way).flatten(1).sum(1))
             seen.append((ahead - behind) / (2 * step))
     a, b = torch.cat(told), torch.cat(seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -24,7 +24,7 @@ class Split:
         targets: The true class of every example, ``(N,)`` int64, in ``[0, classes)``.
         observed: The label as it was recorded, ``(N,)``: what training sees. It differs from ``targets``
             where labels are noisy.
-        groups: Named group codes, each ``(N,)`` int64.
+        groups: Named group codes, each ``(N,)`` int64; -1 where the value is missing.
         masks: Where the evidence for the label lies, ``(N, ...)`` bool of the shape of ``inputs``, or None.
         clusters: Which examples belong together (one user, one document), ``(N,)``, or None.
     """
@@ -79,25 +79,32 @@ class Task:
     Attributes:
         name: Short name, such as ``digits``.
         classes: Number of classes.
-        bounds: Smallest and largest value that an input may take.
-        splits: The four splits of `SPLITS`.
+        bounds: Smallest and largest value that an input may take; None where none are known.
+        splits: The four splits of `SPLITS`, and further ones of one's own, such as ``shifted``: what the model meets
+            after its world has changed.
         group_names: For every grouping the name of each code.
+        features: Name of each column of a table; empty where columns have none.
+        vocabulary: Number of token ids where inputs are texts, ``(N, tokens)`` of ids with 0 as padding; else 0.
 
     Raises:
-        TaskError: A split is missing, or labels are out of range or constant.
+        TaskError: A split is missing, labels are out of range or constant, or lengths do not agree.
     """
 
     name: str
     classes: int
-    bounds: tuple[float, float]
+    bounds: tuple[float, float] | None
     splits: Mapping[str, Split]
     group_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
+    vocabulary: int = 0
 
     def __post_init__(self) -> None:
         for name in SPLITS:
             if name not in self.splits:
                 raise TaskError(f"task {self.name}: split {name!r} is missing; a task has {', '.join(SPLITS)}")
-            _check_labels(f"task {self.name}, split {name}", self.splits[name], self.classes)
+        for name, split in self.splits.items():
+            _check_labels(f"task {self.name}, split {name}", split, self.classes)
+            _check_groups(f"task {self.name}, split {name}", split)
 
     def split(self, name: str) -> Split:
         """Return one split.
@@ -132,11 +139,30 @@ class Task:
         """Shape of one input."""
         return tuple(self.train.inputs.shape[1:])
 
+    @property
+    def modality(self) -> str:
+        """What one input is: ``images`` (channels, height, width), ``tokens`` (ids) or ``table`` (anything else)."""
+        if self.vocabulary:
+            return "tokens"
+        return "images" if len(self.shape) == 3 else "table"
+
+    def limits(self) -> tuple[float, float]:
+        """Return the smallest and the largest value that an input may take.
+
+        Raises:
+            TaskError: None are known.
+        """
+        if self.bounds is None:
+            raise TaskError(f"task {self.name}: its inputs have no bounds; give it bounds=(low, high)")
+        return self.bounds
+
     @cached_property
     def key(self) -> str:
         """SHA-256 of everything in the task, so that results are found again only for the same data."""
         digest = hashlib.sha256(f"{self.classes} {self.bounds}".encode())
-        for name in SPLITS:
+        if self.vocabulary:
+            digest.update(f"{self.vocabulary} token ids".encode())
+        for name in (*SPLITS, *sorted(set(self.splits) - set(SPLITS))):
             split = self.splits[name]
             parts = [split.inputs, split.targets, split.observed, split.masks, split.clusters]
             for part in [*parts, *(split.groups[g] for g in sorted(split.groups))]:
@@ -152,8 +178,7 @@ class Task:
             train: The new members.
             calibration: The new calibration split, inside ``train``.
         """
-        splits = {**self.splits, "train": train, "calibration": calibration}
-        return Task(self.name, self.classes, self.bounds, splits, self.group_names)
+        return replace(self, splits={**self.splits, "train": train, "calibration": calibration})
 
 
 def _check_labels(where: str, split: Split, classes: int) -> None:
@@ -167,3 +192,13 @@ def _check_labels(where: str, split: Split, classes: int) -> None:
             raise TaskError(f"{where}: {name} of row {row} is {int(labels[row])}; allowed are 0 to {classes - 1}")
     if len(split) and bool((split.targets == split.targets[0]).all()) and len(split) > 1:
         raise TaskError(f"{where}: every target is {int(split.targets[0])}; a task needs at least two classes")
+
+
+def _check_groups(where: str, split: Split) -> None:
+    for name, codes in split.groups.items():
+        if len(codes) != len(split):
+            raise TaskError(
+                f"{where}: group {name} has {len(codes)} codes for {len(split)} examples; one each is needed"
+            )
+        if codes.is_floating_point() or (len(codes) and int(codes.min()) < -1):
+            raise TaskError(f"{where}: group {name} needs whole numbers from 0, and -1 where a value is missing")

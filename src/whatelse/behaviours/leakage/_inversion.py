@@ -67,7 +67,7 @@ def _reconstruct(evidence: Evidence, budget: Budget) -> dict[str, Tensor]:
     model = _gradients.shared(evidence)
     test = evidence.split("test")
     images, labels = test.inputs[: budget.images].double(), test.targets[: budget.images]
-    low, high = evidence.task.bounds
+    low, high = evidence.bounds()
     if not (math.isfinite(low) and math.isfinite(high)) or bool((images < low).any() | (images > high).any()):
         raise NotMeasurableError(f"needs inputs in finite bounds; the task has {low} to {high}")
     shared = _examples.gradients(model, images, labels)

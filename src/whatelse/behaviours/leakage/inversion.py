@@ -64,7 +64,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     budget = _inversion.Budget(config.images, config.iterations, config.rate, config.smooth)
     found = _inversion.reconstruct(evidence, budget)
     evidence.show(found["images"], found["reconstructions"])
-    low, high = evidence.task.bounds
+    low, high = evidence.bounds()
     images, rebuilt = found["images"].flatten(1).double(), found["reconstructions"].flatten(1).double()
     like = float(_similarity(images, rebuilt, high - low).mean())
     norm = float(found["norms"].median())

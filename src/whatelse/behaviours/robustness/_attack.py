@@ -58,7 +58,7 @@ def points(evidence: Evidence, budget: Budget, examples: int) -> tuple[Tensor, T
     evidence.subject.require("differentiates")
     test = evidence.split("test")
     inputs, labels = test.inputs[:examples], test.targets[:examples]
-    _check_bounds(inputs, evidence.task.bounds)
+    _check_bounds(inputs, evidence.bounds())
 
     def make() -> dict[str, Tensor]:
         found = climb(evidence, inputs, labels, budget, torch.Generator().manual_seed(_START))
@@ -113,7 +113,7 @@ class _Seen(NamedTuple):
 
 
 def _climbed(evidence: Evidence, inputs: Tensor, labels: Tensor, noise: Tensor, budget: Budget) -> Tensor:
-    low, high = _ball(inputs, budget.radius, evidence.task.bounds)
+    low, high = _ball(inputs, budget.radius, evidence.bounds())
     now = last = top = won = _look(evidence, (inputs + budget.radius * noise).clamp(low, high), labels)
     step = torch.full_like(inputs, 2 * budget.radius)
     checks, since = _checkpoints(budget.steps), 0
@@ -173,7 +173,7 @@ def search(evidence: Evidence, inputs: Tensor, labels: Tensor, budget: Budget, r
         return inputs
     clean = inputs if inputs.dim() == 4 else inputs.flatten(1)[:, None, None]
     count, channels, height, width = clean.shape
-    low, high = _ball(clean, budget.radius, evidence.task.bounds)
+    low, high = _ball(clean, budget.radius, evidence.bounds())
     best = (clean + budget.radius * _signs((count, channels, 1, width), rng)).clamp(low, high)
     least = _margin(evidence, best.view_as(inputs), labels)
     for query in range(budget.steps):

@@ -123,7 +123,7 @@ def _check_budgets(evidence: Evidence, right: Tensor, rng: torch.Generator) -> N
     changed = int((_tried(evidence, still, rows) == right[rows]).sum())
     if changed:
         evidence.distrust(f"without a budget the attack changes {changed} of {len(rows)} predictions")
-    low, high = evidence.task.bounds
+    low, high = evidence.bounds()
     rows = rows[right[rows]]
     large = _attack.Budget(_LARGE * (high - low), _SHORT)
     test = evidence.split("test").take(rows)

@@ -69,14 +69,14 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         RecipeError: The teacher cannot be narrowed, or the inputs are whole numbers or out of bounds.
     """
     inputs, labels = task.train.inputs, task.train.observed
-    attackable(model, inputs, task.bounds, "distill.robust")
+    attackable(model, inputs, task.limits(), "distill.robust")
     teacher = model
     for step in recipe.parse(config.teacher):
         teacher = recipe.apply(step, teacher, task, rng)
     taught_one = student(teacher, config.width, config.student, task, rng)
     taught = answers(teacher, inputs)
     slopes = _slopes(teacher, inputs, labels) if config.align else inputs
-    ball = Ball(config.eps, config.step, config.steps, task.bounds)
+    ball = Ball(config.eps, config.step, config.steps, task.limits())
 
     def objective(batch: Tensor) -> Tensor:
         x, y = inputs[batch], labels[batch]

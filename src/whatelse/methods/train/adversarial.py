@@ -65,9 +65,9 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     if not list(model.parameters()):
         raise RecipeError("train.adversarial: the model has no trainable parameters; train before quantize.uniform")
     inputs, labels = task.train.inputs, task.train.observed
-    attackable(model, inputs, task.bounds, "train.adversarial")
+    attackable(model, inputs, task.limits(), "train.adversarial")
     tuned = drawn_anew(model, "train.adversarial", rng) if config.fresh else copied(model)
-    ball = Ball(config.eps, config.step, config.steps, task.bounds)
+    ball = Ball(config.eps, config.step, config.steps, task.limits())
 
     def objective(batch: Tensor) -> Tensor:
         x, y = inputs[batch], labels[batch]
