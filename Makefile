@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Processes with one thread each: two threads in one process can be far slower than one on a busy machine.
 export OMP_NUM_THREADS = 1
 
-.PHONY: help table full test lint fast mutants bench picture clean
+.PHONY: help table full test lint fast mutants bench docs picture clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -31,6 +31,9 @@ bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
 	.venv/bin/python bench/table.py
 	.venv/bin/python bench/known.py
 	.venv/bin/python bench/methods.py
+
+docs: .venv/ready-dev  ## write docs/behaviours, a page per behaviour, from the docstrings
+	.venv/bin/python docs/make_pages.py
 
 picture: .venv/ready-dev  ## draw docs/table.png, the picture in the README, from table.json
 	.venv/bin/python bench/picture.py
