@@ -1,8 +1,18 @@
 """Bytes of the saved model: what its tensors take on disk.
 
-One value a stored tensor: sparse ones as a bit mask and their nonzero values where that is smaller, quantized ones
-as packed codes with their scales. The file adds names and shapes, about a hundred bytes a tensor. The number is
-exact.
+One value a stored tensor: sparse ones as a bit mask and their nonzero values where that is smaller, quantized ones as
+packed codes with their scales. The file adds names and shapes, about a hundred bytes a tensor. The number is exact.
+
+Reading:
+    Compare it with the baseline's: their ratio is the compression in storage. It says nothing of speed or of memory in
+    use.
+
+Cost:
+    No passes: the tensors are packed once, which takes time and memory of the order of the model's size.
+
+Limits:
+    It is the size in this package's own format; other formats store zeros and codes otherwise. A model with a layer
+    that cannot be saved is not measurable. Entropy coding, which would save more, is not applied.
 
 Source:
     Han, Mao & Dally, Deep compression, ICLR 2016, arXiv:1510.00149: size is what is stored, indices included.

@@ -1,9 +1,20 @@
 """Time of a forward pass of one batch as a ratio to the baseline's, the two measured in turn.
 
-Each turn times baseline and then candidate, so that a neighbour on the machine slows both; one turn before the
-first warms up and is dropped. The median over turns is summarised. It speaks for this machine, this number of
-threads, this batch and dense kernels only; one turn stands for a moment, not for an example. The passes of both
-models are counted as the candidate's.
+Each turn times baseline and then candidate, so that a neighbour on the machine slows both; one turn before the first
+warms up and is dropped. The median over turns is summarised. One turn stands for a moment, not for an example. The
+passes of both models are counted as the candidate's.
+
+Reading:
+    Below 1 the candidate is faster. Its interval is over turns: one that holds 1 says that no difference was seen on
+    this machine.
+
+Cost:
+    ``2 * (turns + 1)`` passes forward of one batch, half of them by the baseline; nothing is shared, as kept answers
+    take no time.
+
+Limits:
+    It speaks for this machine, this number of threads, this batch and dense kernels only: zeros and fake quantization
+    save no time here though special kernels may. Wall time does not repeat exactly.
 
 Source:
     Blalock et al., What is the state of neural network pruning?, MLSys 2020, arXiv:2003.03033: speed is measured,

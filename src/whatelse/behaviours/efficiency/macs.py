@@ -1,9 +1,19 @@
 """Multiply-accumulates of one example: the arithmetic of the dense layers.
 
-For each convolution and linear layer the size of its weight times the places at which it is applied; biases, norms
-and nonlinearities are not counted. Arithmetic is that of dense kernels: a weight that is zero still costs its
-multiplication, and a quantized one costs the same as a float, so masks and bits save nothing here. The number is
-exact.
+For each convolution and linear layer the size of its weight times the places at which it is applied; biases, norms and
+nonlinearities are not counted. The number is exact.
+
+Reading:
+    Compare it with the baseline's: their ratio is the arithmetic saved on dense hardware. It is not time: see
+    `latency`.
+
+Cost:
+    One pass forward of a single example, with a hook on every layer.
+
+Limits:
+    Arithmetic is that of dense kernels: a weight that is zero still costs its multiplication, and a quantized one costs
+    the same as a float, so masks and bits save nothing here. Products inside attention, which are no layer of their
+    own, are not counted.
 
 Source:
     Sze et al., Efficient processing of deep neural networks, Proc. IEEE 2017, arXiv:1703.09039.

@@ -1,9 +1,20 @@
 """Peak memory of one forward pass: weights, and the largest total of activations alive at once.
 
 Every tensor that the pass makes is followed from its making to its release; views and tensors worked on in place are
-counted once. Two values: the bytes of the model's tensors as they lie in memory (packed layers hold their codes
-and the dequantized weight), and the peak of what the pass adds for a batch, its inputs included. Scratch space
-inside a kernel is not seen. The number is exact for this batch.
+counted once. Two values: the bytes of the model's tensors as they lie in memory (packed layers hold their codes and
+the dequantized weight), and the peak of what the pass adds for a batch, its inputs included. The number is exact for
+this batch.
+
+Reading:
+    Compare it with the baseline's. Where the second value is far above the first, activations decide and a smaller
+    batch helps more than smaller weights.
+
+Cost:
+    One pass forward of one batch, in which every operation is watched.
+
+Limits:
+    Scratch space inside a kernel and what the allocator holds in reserve are not seen: the process takes more than
+    this. It speaks for this batch; fused or compiled kernels may keep fewer activations.
 
 Source:
     Sze et al., Efficient processing of deep neural networks, Proc. IEEE 2017, arXiv:1703.09039; what is counted is

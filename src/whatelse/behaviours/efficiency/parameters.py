@@ -1,7 +1,17 @@
 """Number of weights that are not zero.
 
-One value a tensor, convolutions, linear layers, norms and biases alike; the weight of a quantized layer counts by
-its nonzero codes, its scales do not count. Tensors that layers share count once. The number is exact.
+One value a tensor, convolutions, linear layers, norms and biases alike; the weight of a quantized layer counts by its
+nonzero codes, its scales do not count. Tensors that layers share count once. The number is exact.
+
+Reading:
+    Compare it with the baseline's: their ratio is the compression in weights. Zeros save neither bytes nor time by
+    themselves: read it beside `bytes` and `latency`.
+
+Cost:
+    No passes: every tensor is counted once.
+
+Limits:
+    A zero by chance counts as pruned. What a weight costs is not asked: one of 4 bits counts as much as one of 32.
 
 Source:
     Han et al., Learning both weights and connections for efficient neural networks, NeurIPS 2015, arXiv:1506.02626;

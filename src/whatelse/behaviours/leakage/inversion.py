@@ -1,15 +1,26 @@
 """How well an input is rebuilt from the gradient that it caused: peak signal-to-noise ratio of the reconstruction.
 
-A participant computes the cross-entropy's gradient of one example (batch 1, one step, evaluation mode) with respect
-to all weights and biases; whoever receives it looks for an input whose gradient points the same way, by ``iterations``
+A participant computes the cross-entropy's gradient of one example (batch 1, one step, evaluation mode) with respect to
+all weights and biases; whoever receives it looks for an input whose gradient points the same way, by ``iterations``
 steps of Adam on ``1 - cosine + smooth * total variation``. The attacker knows the model, its masks and scales
 (gradients of pruned weights are not shared, those of quantized weights pass straight through the rounding), and the
 label, which `leakage.labels` reads off. All models are attacked on the same images from the same random starts: what
 differs is due to the model. Value of an image: ``10 log10(range^2 / MSE)`` in dB, at most 60.
 
-The budget is fixed and small, so a low number says that this attack failed within it, not that none succeeds. A
-model that fits its data has small gradients, and the attack is harder there than at the start of training; the norm
-is noted, and the structural similarity (one window, the whole image).
+The norm of the gradients is noted, and the structural similarity (one window, the whole image).
+
+Reading:
+    Higher means that more is given away. The pictures in the report show what a number looks like; read it beside
+    the random model's.
+
+Cost:
+    For every image ``iterations`` passes forward and three times as many backward (the gradient, and two passes back
+    through it), in double precision; reconstructions are kept with the evidence. Nothing else is shared.
+
+Limits:
+    The budget is fixed and small, so a low number says that this attack failed within it, not that none succeeds. A
+    model that fits its data has small gradients, and the attack is harder there than at the start of training. Of 8
+    images the interval is wide.
 
 Source:
     Geiping et al., Inverting gradients: how easy is it to break privacy in federated learning?, NeurIPS 2020,

@@ -1,11 +1,22 @@
 """How well the labels of a batch are read off the gradient of the last layer.
 
-The gradient of a class's bias is ``mean_i (p_ic - y_ic)``, that of its weights the same times the layer's input: for
-a class that is not in the batch neither is negative where inputs are not. So every class with a negative entry is in
-the batch (after a layer whose outputs may be negative, as in a low-rank pair, only the bias is read). Value of a
-batch: the recovered classes and the true ones, size of intersection over union. With one example a batch this is
-iDLG and nearly always 1. What is missed is a class whose probability the other examples of the batch outweigh.
+The gradient of a class's bias is ``mean_i (p_ic - y_ic)``, that of its weights the same times the layer's input: for a
+class that is not in the batch neither is negative where inputs are not. So every class with a negative entry is in the
+batch (after a layer whose outputs may be negative, as in a low-rank pair, only the bias is read). Value of a batch:
+the recovered classes and the true ones, size of intersection over union. With one example a batch this is iDLG.
 Gradients are of the cross-entropy, in double precision; those of pruned weights are not shared.
+
+Reading:
+    1: all classes of a batch are known to whoever sees its gradient, which is the rule for small batches, compressed or
+    not. What is missed is a class whose probability the other examples of the batch outweigh.
+
+Cost:
+    One pass forward and one backward of ``batch * batches`` test examples, in double precision; not shared with other
+    behaviours.
+
+Limits:
+    Only which classes occur is read, not how often. Secure aggregation, noise, clipping and large batches, which
+    protect in practice, are not modeled. Needs a linear last layer with a bias, or one after a ReLU.
 
 Source:
     Zhao, Mopuri & Bilen, iDLG: Improved deep leakage from gradients, 2020, arXiv:2001.02610; batches: Yin et al., See

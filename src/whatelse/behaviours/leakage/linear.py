@@ -2,13 +2,25 @@
 
 With output unit i of a layer ``z = W x + b`` the gradients are ``dL/dW_ij = d_i x_j`` and ``dL/db_i = d_i``, so that
 ``x_j = (dL/dW_ij) / (dL/db_i)`` for any unit with ``d_i != 0`` whose weight ``W_ij`` is not pruned: the gradient of a
-pruned weight is not shared. With a share s of weights pruned at random and n units active, ``1 - s^n`` of the input is
-recovered. Where a factored layer ``U V x + b`` stands for it, the attacker knows ``U`` and ``d = dL/db``, hence the
-gradient ``U^T d`` at the inner units, and divides ``dL/dV`` by it: factors alone withhold nothing. Of a quantized
-layer, whose gradient passes straight through the rounding, the rounded input is found.
+pruned weight is not shared. Where a factored layer ``U V x + b`` stands for it, the attacker knows ``U`` and
+``d = dL/db``, hence the gradient ``U^T d`` at the inner units, and divides ``dL/dV`` by it: factors alone withhold
+nothing. Of a quantized layer, whose gradient passes straight through the rounding, the rounded input is found.
 
-Value of an example: share of the entries that are found to within ``tolerance`` of the input's largest absolute
-entry. Gradients are of the cross-entropy, in double precision.
+Value of an example: share of the entries that are found to within ``tolerance`` of the input's largest absolute entry.
+Gradients are of the cross-entropy, in double precision.
+
+Reading:
+    1: whoever sees one example's gradient holds the input of that layer exactly, the whole example if it is the first
+    layer of all. With a share s of weights pruned at random and n units active, ``1 - s^n`` of the input is recovered,
+    so only strong pruning of narrow layers withholds anything.
+
+Cost:
+    Two passes forward and one backward of the first ``examples`` of test, in double precision; not shared with other
+    behaviours.
+
+Limits:
+    It speaks of batches of one example without noise, clipping or secure aggregation. In a network of convolutions the
+    layer is a late one, and its input is not the image. Needs a linear layer with a bias, or one before such a layer.
 
 Source:
     Geiping et al., Inverting gradients: how easy is it to break privacy in federated learning?, NeurIPS 2020,

@@ -1,7 +1,18 @@
 """Area under the ROC curve of the plainest membership attack: records with a small loss are called members.
 
-Score: the negative cross-entropy of the recorded label. 0.5: the attacker guesses. Members are train, non-members
-as many of test. This is a lower bound on the leak: attacks that know how hard each record is find far more.
+Score: the negative cross-entropy of the recorded label. Members are train, non-members as many of test.
+
+Reading:
+    0.5: the attacker guesses; 1: members are told without error. It rises and falls with the gap between train
+    and test, so compression that regularizes lowers it; read it beside `generalization.gap`.
+
+Cost:
+    One pass forward of train and one of test, shared with all behaviours that read predictions.
+
+Limits:
+    It is a lower bound on the leak: attacks that know how hard each record is find far more, and an average over
+    records hides the few that are exposed. Train and test must come from the same distribution, or their difference
+    passes for membership.
 
 Source:
     Yeom et al., Privacy risk in machine learning: analyzing the connection to overfitting, CSF 2018,

@@ -3,9 +3,20 @@
 Two numbers a record: for each model the log of the ratio of `membership.reference`, ``r = log p - log p_bar``, its
 ``p_out`` by the shadow models of that model's own recipe. The score is their weighted sum. The weights come from the
 shadow models alone: each in turn plays the target, its ``p_out`` taken from the others, and a logistic regression
-(ridge 1e-3 on standardized r) learns which records it had. The target's own members are never learnt from. With the
-baseline itself as candidate this ranks as `membership.reference` does on the baseline: held against that, the effect
-is what publishing the second model adds. The rule is linear: a second model that is broken can cost it a little.
+(ridge 1e-3 on standardized r) learns which records it had. The target's own members are never learnt from.
+
+Reading:
+    With the baseline itself as candidate this ranks as `membership.reference` does on the baseline: held against that,
+    the effect is what publishing the second model adds. 0.5: the attacker guesses; the weights are noted.
+
+Cost:
+    One pass forward of train and one of test for both models, shared; before it the shadow models of both recipes, each
+    a whole training and compression, shared with `membership.reference`. The regression costs next to nothing.
+
+Limits:
+    A lower bound, as every attack is; with few shadow models ``p_out`` and the weights are noisy. The rule is linear: a
+    second model that is broken can cost it a little. Needs four shadow models or more, those of both recipes trained on
+    the same records.
 
 Source:
     CompLeak: Deep learning model compression exacerbates privacy leakage, USENIX Security 2026, arXiv:2507.16872, for

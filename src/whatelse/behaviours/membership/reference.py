@@ -3,8 +3,21 @@
 A record's likelihood ratio is ``LR(x) = p(x) / p_bar(x)``: ``p`` the probability that the model gives the record's
 recorded label, ``p_bar = ((1 + a) p_out + (1 - a)) / 2`` what a model chosen at random would give it, ``p_out`` the
 mean over the shadow models that did not have the record. Its score is the share of population records z with
-``LR(x) / LR(z) >= gamma``; the population is the non-members but for x itself. 0.5: the attacker guesses. Members
-are train, non-members as many of test. The shadow models must be made by the very recipe of the model under attack.
+``LR(x) / LR(z) >= gamma``; the population is the non-members but for x itself. Members are train, non-members as many
+of test.
+
+Reading:
+    0.5: the attacker guesses; 1: members are told without error. It is the stronger one of the two attacks on a single
+    model: read it before `loss`, and its change rather than its level.
+
+Cost:
+    One pass forward of train and one of test, shared; before it the shadow models, each a whole training and
+    compression and one pass forward of all records, shared with `membership.pair`.
+
+Limits:
+    A lower bound, as every attack is; few shadow models make ``p_out`` noisy and weaken it. The shadow models must be
+    made by the very recipe of the model under attack: those of another recipe understate the leak. Train and test must
+    come from the same distribution.
 
 Source:
     Zarifzadeh, Liu & Shokri, Low-cost high-power membership inference attacks, ICML 2024, arXiv:2312.03262.

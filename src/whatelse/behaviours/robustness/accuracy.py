@@ -1,16 +1,30 @@
 """Share of examples that are classified correctly and stay so under every attack inside a small L-infinity ball.
 
-An example of the first ``examples`` of test counts 1 if the model is right on it and at every adversarial point:
-those that APGD finds with the model's own gradients (straight through rounding, where the model rounds), from two
-random starts, those that it found for the baseline, and those of a random search (Square). The baseline's points
-are tried on every candidate and control alike; the candidates' points are not tried on the baseline. The share under
-the model's own gradients alone, the one comparable with other publications, is noted.
+An example of the first ``examples`` of test counts 1 if the model is right on it and at every adversarial point: those
+that APGD finds with the model's own gradients (straight through rounding, where the model rounds), from two random
+starts, those that it found for the baseline, and those of a random search (Square). The baseline's points are tried on
+every candidate and control alike; the candidates' points are not tried on the baseline.
 
 Robustness that is really a hidden gradient fails a check and is not trusted: no budget must give the accuracy of
 unattacked examples; at most 5 % of gradients may be exactly zero; random search, or the points of the baseline, must
 not fool more of the examples that withstood the model's own gradients than an attack that misses one in 200 would
-leave them (exact binomial test at 1 %); and a ball of half the range of the inputs must leave at most a tenth
-of the examples.
+leave them (exact binomial test at 1 %); and a ball of half the range of the inputs must leave at most a tenth of the
+examples.
+
+Reading:
+    Compare it with the noted accuracy on unattacked examples: the difference is what the attacks take. The share under
+    the model's own gradients alone, the one comparable with other publications, is noted too. A failed check makes it
+    *not trusted*, however good it looks.
+
+Cost:
+    On ``examples`` of test ``2 * (steps + 1)`` passes forward and backward, the second start only on those that
+    withstood the first; ``queries`` passes forward and a dozen more for the checks. The points of the first start are
+    kept and shared with `transfer`.
+
+Limits:
+    It is an upper bound: stronger attacks, more steps and other norms find more. The ball is in units of the input, so
+    radii of tasks are not comparable. The baseline is spared the candidates' points, candidates are not spared its own:
+    a small loss may be due to that.
 
 Source:
     Croce & Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks,

@@ -1,10 +1,22 @@
 """How often a point that fools one model fools the other: attacks that transfer between baseline and candidate.
 
 Counted are the first ``examples`` of test that both models classify correctly and whose point, found by APGD on the
-source model (all steps taken, kept from `robustness.accuracy`), fools that source; the value is the share of them
-that fools the target too. *to candidate*: an attacker who has the public baseline against the compressed model; *from
-candidate*: one who has the deployed small model against the large one behind it. Twins transfer far from perfectly:
-read it between the twin and the placebo.
+source model (all steps taken, kept from `robustness.accuracy`), fools that source; the value is the share of them that
+fools the target too. *to candidate*: an attacker who has the public baseline against the compressed model; *from
+candidate*: one who has the deployed small model against the large one behind it.
+
+Reading:
+    Twins transfer far from perfectly: read it between the twin (another seed) and the placebo (nearly the same
+    weights). High *to candidate* says that the public baseline is a good stand-in for an attacker; lower is safer.
+
+Cost:
+    ``steps + 1`` passes forward and backward of ``examples`` of test on the source model, shared with `accuracy` where
+    the strength is the same, and one pass forward on the target.
+
+Limits:
+    It counts only examples that both models get right and the attack flips on its source, a subset that differs from
+    candidate to candidate: of a candidate that is hardly right anywhere it says little. One attack at one strength;
+    points made to transfer would do so more often.
 
 Source:
     Zhao, Shumailov, Mullins & Anderson, To compress or not to compress: understanding the interactions between
