@@ -17,8 +17,8 @@ def test_the_numbers_are_those_of_effect(seeds, summarise):
     rng = np.random.default_rng(1)
     shape = (120,) if summarise is summaries.mean else (120, 2)
     before, after = ([rng.integers(0, 2, shape).astype(float) for _ in range(seeds)] for _ in range(2))
-    resamples = resample.counts(120, 500, np.random.default_rng(2))
-    whole = paired.effect(before, after, summarise, np.random.default_rng(3), draws=500, resamples=resamples)
+    resamples = resample.resamples(120, 500, np.random.default_rng(2))
+    whole = paired.effect(before, after, summarise, np.random.default_rng(3), draws=500, resamples=resamples.held)
     old, new = (sides.side(v, summarise, resamples) for v in (before, after))
     assert sides.contrast(old, new, np.random.default_rng(3)) == pytest.approx(whole)
 
@@ -37,7 +37,7 @@ def worst_sum(values, counts):
 
 
 def test_zero_is_a_control():
-    resamples = resample.counts(50, 300, np.random.default_rng(2))
+    resamples = resample.resamples(50, 300, np.random.default_rng(2))
     one = sides.side([np.linspace(0.5, 1.5, 50)], summaries.mean, resamples)
     found = sides.contrast(sides.zero(one), one, np.random.default_rng(0))
     assert (found.before, found.effect) == (0, pytest.approx(1))
@@ -45,7 +45,7 @@ def test_zero_is_a_control():
 
 
 def test_nan_and_unpaired_sides():
-    resamples = resample.counts(3, 100, np.random.default_rng(2))
+    resamples = resample.resamples(3, 100, np.random.default_rng(2))
     good, bad = (sides.side([np.array([1.0, 2.0, v])], summaries.mean, resamples) for v in (3, np.nan))
     assert np.isnan(sides.contrast(good, bad, np.random.default_rng(0)).effect)
     two = sides.side([np.ones(3)] * 2, summaries.mean, resamples)
@@ -54,7 +54,45 @@ def test_nan_and_unpaired_sides():
 
 
 def test_where_nothing_varies_the_interval_is_not_a_point():
-    resamples = resample.counts(100, 300, np.random.default_rng(2))
+    resamples = resample.resamples(100, 300, np.random.default_rng(2))
     ones = sides.side([np.ones(100)], summaries.mean, resamples)
     found = sides.contrast(ones, ones, np.random.default_rng(0))
     assert found.high90 == pytest.approx(0.03, abs=0.002), "the rule of three: 3 / 100"
+
+
+@pytest.mark.known_answer
+def test_parts_are_the_sides_of_each_part_alone():
+    resamples = resample.resamples(80, 200, np.random.default_rng(2))
+    values = [np.random.default_rng(s).random((80, 3)) for s in (0, 1)]
+    whole = sides.parts(values, lambda v, counts: counts @ v / counts.sum(1)[:, None], resamples)
+    for j, part in enumerate(whole):
+        alone = sides.side([v[:, j] for v in values], summaries.mean, resamples)
+        assert part.points == pytest.approx(alone.points)
+        assert part.drawn == pytest.approx(alone.drawn)
+        assert part.left == pytest.approx(alone.left)
+
+
+@pytest.mark.known_answer
+def test_resamples_that_are_too_many_to_hold_are_drawn_anew_and_the_same(monkeypatch):
+    held = resample.resamples(50, 40, np.random.default_rng(7).spawn(1)[0])
+    monkeypatch.setattr(resample, "HELD", 0)
+    monkeypatch.setattr(resample, "BLOCK", 500)
+    drawn = resample.resamples(50, 40, np.random.default_rng(7))
+    assert drawn.held is None
+    first, second = (np.concatenate(list(drawn.blocks())) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert np.array_equal(first, held.held)
+    assert np.all(first.sum(1) == 50)
+
+
+@pytest.mark.known_answer
+def test_a_share_of_the_way_is_zero_at_its_start_and_one_at_its_end():
+    resamples = resample.resamples(200, 300, np.random.default_rng(2))
+    rng = np.random.default_rng(5)
+    low, high = (sides.side([rng.normal(m, 0.1, 200)], summaries.mean, resamples) for m in (0.2, 0.8))
+    middle = sides.side([rng.normal(0.5, 0.1, 200)], summaries.mean, resamples)
+    found = {n: sides.share(s, low, high).points[0] for n, s in (("low", low), ("high", high), ("middle", middle))}
+    assert found["low"] == 0
+    assert found["high"] == 1
+    assert found["middle"] == pytest.approx(0.5, abs=0.05)
+    assert np.isnan(sides.share(middle, low, low).points[0]), "there is no way between the same two"

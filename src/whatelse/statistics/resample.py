@@ -3,11 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
 
 import numpy as np
 
 # Entries of one block of counts. A summary makes a few copies of a block in 8 bytes: together under 200 MB.
 BLOCK = 1_500_000
+# Counts up to so many are held (in 4 bytes); more are drawn anew, the same, for every summary.
+HELD = 40_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Resamples:
+    """Bootstrap resamples that several summaries are computed on, in blocks of bounded memory.
+
+    Attributes:
+        n: Number of examples.
+        draws: Number of resamples.
+        start: Where the random numbers come from; never moved on.
+        held: The counts themselves, ``(draws, n)``; None where they are too many, and drawn anew.
+        clusters: Code of each example's cluster, ``(n,)``; clusters are drawn whole.
+    """
+
+    n: int
+    draws: int
+    start: np.random.Generator
+    held: np.ndarray | None
+    clusters: np.ndarray | None = None
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield counts in blocks of rows, ``(some, n)`` float64: the same ones every time."""
+        if self.held is not None:
+            for some in blocks(self.draws, self.n):
+                yield self.held[some].astype(np.float64, copy=False)
+            return
+        rng = deepcopy(self.start)
+        for some in blocks(self.draws, self.n):
+            yield counts(self.n, some.stop - some.start, rng, self.clusters).astype(np.float64, copy=False)
+
+
+def resamples(n: int, draws: int, rng: np.random.Generator, clusters: np.ndarray | None = None) -> Resamples:
+    """Return resamples for many summaries of the same examples.
+
+    Args:
+        n: Number of examples.
+        draws: Number of resamples.
+        rng: Where the random numbers come from.
+        clusters: Code of each example's cluster, ``(n,)``; clusters are drawn whole.
+    """
+    if n * draws <= HELD:
+        return Resamples(n, draws, rng, counts(n, draws, rng, clusters), clusters)
+    return Resamples(n, draws, rng.spawn(1)[0], None, clusters)
 
 
 def counts(n: int, draws: int, rng: np.random.Generator, clusters: np.ndarray | None = None) -> np.ndarray:

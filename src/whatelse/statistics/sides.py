@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from whatelse.statistics import paired, resample
+from whatelse.statistics.resample import Resamples
 
 
 class Side(NamedTuple):
@@ -30,32 +31,64 @@ class Side(NamedTuple):
     units: int
 
 
-def side(values: Sequence[np.ndarray], summarise: paired.Summarise, resamples: np.ndarray | None) -> Side:
+def side(values: Sequence[np.ndarray], summarise: paired.Summarise, resamples: Resamples | None) -> Side:
     """Return one model's side of its effects.
 
     Args:
         values: For each seed ``(N,)`` or ``(N, k)``.
         summarise: From values and counts ``(draws, N)`` to one number for each resample, ``(draws,)``.
-        resamples: Counts, ``(draws, N)``; None where the values are all there is, not a sample: only seeds vary.
+        resamples: The resamples; None where the values are all there is, not a sample: only seeds vary.
+    """
+    return parts(values, lambda v, counts: summarise(v, counts)[:, None], resamples)[0]
+
+
+def parts(values: Sequence[np.ndarray], breakdown: paired.Summarise, resamples: Resamples | None) -> list[Side]:
+    """Return one model's sides of its effects on each part, such as a group or a layer.
+
+    Args:
+        values: For each seed ``(N,)`` or ``(N, k)``.
+        breakdown: From values and counts ``(draws, N)`` to a number for each resample and part, ``(draws, parts)``.
+        resamples: As in `side`.
     """
     whole = [np.asarray(v, np.float64) for v in values]
 
-    def summaries(counts: np.ndarray) -> np.ndarray:
+    def answers(counts: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.stack([summarise(v, counts) for v in whole], 1)
+            return np.stack([breakdown(v, counts) for v in whole], 1)  # (draws, seeds, parts)
 
-    if any(np.isnan(v).any() for v in whole):
-        return Side(np.full(len(whole), np.nan), None, None, 0)
-    if resamples is None:
-        alone = [float(summarise(v, np.ones((1, len(v))))[0]) for v in whole]
-        return Side(np.array(alone), None, None, 0)
     n = len(whole[0])
-    points = summaries(np.ones((1, n)))[0]
-    blocks = [resamples[some].astype(np.float64, copy=False) for some in resample.blocks(len(resamples), n)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        points = np.stack([breakdown(v, np.ones((1, len(v))))[0] for v in whole])
+    if any(np.isnan(v).any() for v in whole):
+        return [Side(np.full(len(whole), np.nan), None, None, 0) for _ in points.T]
+    if resamples is None:
+        return [Side(column, None, None, 0) for column in points.T]
+    drawn = np.concatenate([answers(block) for block in resamples.blocks()])
     # Enough of the leave-one-out summaries to see how far one example moves them, should nothing vary.
-    few = np.ones((min(n, 64), n)) - np.eye(n)[np.linspace(0, n - 1, min(n, 64)).astype(int)]
-    left = summaries(few)
-    return Side(points, np.concatenate([summaries(b) for b in blocks]), np.stack([left.min(0), left.max(0)]), n)
+    out = np.unique(np.linspace(0, n - 1, min(n, 64)).astype(int))
+    left = np.concatenate([answers(1.0 - (out[some, None] == np.arange(n))) for some in resample.blocks(len(out), n)])
+    extremes = np.stack([left.min(0), left.max(0)])
+    return [Side(points[:, j], drawn[:, :, j], extremes[:, :, j], n) for j in range(points.shape[1])]
+
+
+def share(mine: Side, least: Side, most: Side) -> Side:
+    """Return how far a model stands on the way from one model to another: 0 at the first, 1 at the second.
+
+    Args:
+        mine: The model.
+        least: Where the way begins, such as a random model.
+        most: Where it ends, such as the placebo.
+    """
+
+    def placed(at: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.where(high == low, np.nan, (at - low) / (high - low)))
+
+    points = placed(mine.points, least.points, most.points)
+    if mine.drawn is None or least.drawn is None or most.drawn is None:
+        return Side(points, None, None, mine.units)
+    # One example moves a share little; where nothing varies, the two points stand for it.
+    return Side(points, placed(mine.drawn, least.drawn, most.drawn), np.stack([points, points]), mine.units)
 
 
 def zero(like: Side) -> Side:

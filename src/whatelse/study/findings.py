@@ -116,6 +116,8 @@ def _of_measurement(study: Study, m: Measurement, effects: Effects, records: lis
             and leading.get(record["candidate"]) == record["control"],
             "validity": [*record["doubts"], *record["notes"]],
             **record,
+            "share": record.get("share") if agreement else None,
+            "parts": record.get("parts"),
             "against": record["control"],
             "control": "scratch" if record["control"] in scratches else record["control"],
         }

@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 
 from whatelse.errors import StudyError, WhatElseError, nearest
+from whatelse.study import effects as analysis
 from whatelse.study import work
 from whatelse.study.engines._engine import Engine
 from whatelse.study.plan import Effects, Job, Plan
@@ -150,7 +151,7 @@ def _drain(
 def _submit(place: Engine, what: Job | Effects, study: Study, store: Store) -> Future[Report]:
     if isinstance(what, Job):
         return place.executor.submit(work.do, what, study.text, store)
-    return place.executor.submit(work.analyze, what, store)
+    return place.executor.submit(analysis.analyze, what, store)
 
 
 def _result(future: Future[Report], name: str) -> Report:

@@ -1,4 +1,4 @@
-"""What a worker does: make one model, observe it, measure it; or turn finished cells into effects."""
+"""What a worker does: make one model, observe it, measure it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,8 +16,7 @@ from whatelse import recipe, registry, settings, subject
 from whatelse.errors import NotMeasurableError, StoreError, StudyError
 from whatelse.evidence import Evidence, References
 from whatelse.layers._own import remarks
-from whatelse.statistics import resample, sides
-from whatelse.study.plan import Cell, Effects, Job, Link
+from whatelse.study.plan import Cell, Job, Link
 from whatelse.study.spec import Study, parse
 from whatelse.study.store import KeptEvidence, Store
 from whatelse.task import Task
@@ -44,7 +42,7 @@ def generator(*parts: str) -> torch.Generator:
     Args:
         parts: What the random numbers are for.
     """
-    return torch.Generator().manual_seed(_number(parts))
+    return torch.Generator().manual_seed(number(parts))
 
 
 def load_task(study: Study, name: str) -> Task:
@@ -100,66 +98,6 @@ def do(job: Job, text: str, store: Store) -> Report:
     return Report(job.name, **spent, measuring=time.perf_counter() - started, failed=tuple(failed))
 
 
-def analyze(effects: Effects, store: Store) -> Report:
-    """Compute all effects of one measurement from its finished cells, and keep them.
-
-    Args:
-        effects: Which.
-        store: Where cells and effects are kept.
-
-    Raises:
-        StoreError: Results cannot be read or written.
-    """
-    started = time.perf_counter()
-    item = registry.load("behaviours", effects.item)
-    seen = {name: _Seen(keys, store) for name, keys in effects.cells}
-    units = max((len(s.values[0]) for s in seen.values() if s.values), default=0)
-    rng = np.random.default_rng(_number((effects.label, effects.task)))
-    # Parameters and bytes are no sample: only seeds vary.
-    drawn = None if item.OVER == "layer" or not units else resample.counts(units, effects.draws, rng)
-    made = {name: sides.side(s.values, item.summarise, drawn) for name, s in seen.items() if not s.why}
-    found = []
-    for name, against in effects.pairs:
-        if name not in seen or (against != "zero" and against not in seen):
-            continue
-        after = seen[name]
-        doubts = [*after.doubts, *(f"its control: {d}" for d in (seen[against].doubts if against in seen else ()))]
-        record = {"candidate": name, "control": against, "n": units, "notes": after.notes, "doubts": doubts}
-        why = after.why or ("" if against == "zero" else seen[against].why)
-        if why:
-            found.append({**record, "why": why})
-            continue
-        old = sides.zero(made[name]) if against == "zero" else made[against]
-        effect = sides.contrast(old, made[name], rng, draws=effects.draws)
-        each = (made[name].points - old.points).tolist()
-        held = old.points.tolist()
-        found.append({**record, "why": "", "per_seed": each, "held": held, **effect._asdict()})
-    store.save_record("effects", effects.key, {"effects": found})
-    return Report(effects.name, analyzing=time.perf_counter() - started)
-
-
-class _Seen:
-    """The values of one subject over all seeds, or why there are none."""
-
-    def __init__(self, keys: Sequence[str], store: Store) -> None:
-        self.values: list[np.ndarray] = []
-        self.notes: list[str] = []
-        self.doubts: list[str] = []
-        self.why = ""
-        for name in keys:
-            if not store.has("values", name):
-                error = store.load_record("failed", name)["error"] if store.has("failed", name) else "not measured"
-                self.why = f"failed: {error}"
-                return
-            tensors, meta = store.load("values", name)
-            if meta["why"]:
-                self.why = meta["why"]
-                return
-            self.values.append(tensors["values"].numpy())
-            self.notes += [n for n in meta["notes"] if n not in self.notes]
-            self.doubts += [d for d in meta["doubts"] if d not in self.doubts]
-
-
 @cache
 def _study(text: str) -> Study:
     return parse(text, "study")
@@ -170,7 +108,12 @@ def _task(text: str, name: str) -> Task:
     return load_task(_study(text), name)
 
 
-def _number(parts: Sequence[str]) -> int:
+def number(parts: Sequence[str]) -> int:
+    """Return a number made of names, 48 bits.
+
+    Args:
+        parts: The names.
+    """
     return int.from_bytes(hashlib.sha256("\n".join(parts).encode()).digest()[:6], "big")
 
 
@@ -261,7 +204,8 @@ def subject_of(model: nn.Module, name: str, made: str, task: Task) -> subject.Su
         made: Its key.
         task: Gives the examples.
     """
-    return subject.of(model, name, made, task.test.inputs[:4], generator("probe", task.key))
+    rng = generator("probe", task.key)
+    return subject.of(model, name, made, task.test.inputs[:4], rng, tokens=task.vocabulary > 0)
 
 
 def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Evidence, Evidence]:
@@ -296,9 +240,7 @@ def _measure(cell: Cell, job: Job, mine: Evidence, base: Evidence, store: Store)
     config = settings.build(item.Config, dict(cell.given), cell.item)
     # The same for every model of this seed: all are asked with the same random numbers.
     rng = generator(cell.item, str(sorted(cell.given)), mine.task.key, str(job.seed))
-    mine.notes.clear()
-    mine.doubts.clear()
-    mine.pictures = {}
+    mine.forget()
     before = asdict(mine.passes)
     values, why = torch.zeros(0), ""
     try:
@@ -306,10 +248,10 @@ def _measure(cell: Cell, job: Job, mine: Evidence, base: Evidence, store: Store)
     except NotMeasurableError as error:
         why = str(error)
     spent = {k: v - before[k] for k, v in asdict(mine.passes).items()}
-    meta = {"why": why, "notes": mine.notes, "doubts": mine.doubts, "passes": spent}
-    store.save(
-        "values", cell.key, {"values": values, **mine.pictures}, {**meta, "seconds": time.perf_counter() - started}
-    )
+    notes = [*mine.subject.remarks, *mine.notes]
+    meta = {"why": why, "notes": notes, "doubts": mine.doubts, "parts": list(mine.parts), "passes": spent}
+    tensors = {"values": values, **mine.pictures, **{f"tree {name}": column for name, column in mine.tree.items()}}
+    store.save("values", cell.key, tensors, {**meta, "seconds": time.perf_counter() - started})
     store.forget("failed", cell.key)
 
 

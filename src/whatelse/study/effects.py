@@ -1,0 +1,142 @@
+"""From finished cells to effects: every model summarized once on the same resamples, then held against its controls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from whatelse import registry
+from whatelse.errors import StudyError
+from whatelse.statistics import multiplicity, resample, sides
+from whatelse.study.plan import Effects
+from whatelse.study.store import Store
+from whatelse.study.work import Report, number
+
+
+def analyze(effects: Effects, store: Store) -> Report:
+    """Compute all effects of one measurement from its finished cells, and keep them.
+
+    Args:
+        effects: Which.
+        store: Where cells and effects are kept.
+
+    Raises:
+        StoreError: Results cannot be read or written.
+    """
+    started = time.perf_counter()
+    item = registry.load("behaviours", effects.item)
+    seen = {name: _Seen(keys, store) for name, keys in effects.cells}
+    units = max((len(s.values[0]) for s in seen.values() if s.values), default=0)
+    rng = np.random.default_rng(number((effects.label, effects.task)))
+    # Parameters and bytes are no sample: only seeds vary.
+    drawn = None if item.OVER == "layer" or not units else resample.resamples(units, effects.draws, rng)
+    made = {name: sides.side(s.values, item.summarise, drawn) for name, s in seen.items() if not s.why}
+    broken = _broken(item, seen, drawn)
+    found = []
+    for name, against in effects.pairs:
+        if name not in seen or (against != "zero" and against not in seen):
+            continue
+        after = seen[name]
+        doubts = [*after.doubts, *(f"its control: {d}" for d in (seen[against].doubts if against in seen else ()))]
+        record = {"candidate": name, "control": against, "n": units, "notes": after.notes, "doubts": doubts}
+        why = after.why or ("" if against == "zero" else seen[against].why)
+        if why:
+            found.append({**record, "why": why})
+            continue
+        old = sides.zero(made[name]) if against == "zero" else made[against]
+        effect = sides.contrast(old, made[name], rng, draws=effects.draws)
+        each = (made[name].points - old.points).tolist()
+        held = old.points.tolist()
+        record |= {"why": "", "per_seed": each, "held": held, **effect._asdict()}
+        record["share"] = _share(name, made, rng, effects.draws) if "compare" in vars(item) else None
+        record["parts"] = _parts(item, broken, (name, against), after.parts, rng, effects.draws)
+        found.append(record)
+    store.save_record("effects", effects.key, {"effects": found})
+    return Report(effects.name, analyzing=time.perf_counter() - started)
+
+
+def _broken(item: ModuleType, seen: dict[str, _Seen], drawn: resample.Resamples | None) -> dict[str, list[sides.Side]]:
+    """Return each model's sides by part, where the behaviour has a breakdown."""
+    if "breakdown" not in vars(item):
+        return {}
+    return {name: sides.parts(s.values, item.breakdown, drawn) for name, s in seen.items() if not s.why}
+
+
+def _share(
+    name: str, made: dict[str, sides.Side], rng: np.random.Generator, draws: int
+) -> dict[str, float | None] | None:
+    """Return where a model stands on the way from the random model (0) to the placebo (1), with its interval."""
+    if name in {"random", "placebo"} or "random" not in made or "placebo" not in made:
+        return None
+    side = sides.share(made[name], made["random"], made["placebo"])
+    found = sides.contrast(sides.zero(side), side, rng.spawn(1)[0], draws=draws)
+    return _finite({"value": found.after, "low": found.low, "high": found.high})
+
+
+def _parts(
+    item: ModuleType,
+    broken: dict[str, list[sides.Side]],
+    pair: tuple[str, str],
+    names: tuple[str, ...],
+    rng: np.random.Generator,
+    draws: int,
+) -> dict[str, Any] | None:
+    """Return the paired effect of every part, its p adjusted over the parts (Benjamini-Hochberg).
+
+    Raises:
+        StudyError: Models differ in their parts.
+    """
+    if pair[0] not in broken:
+        return None
+    after = broken[pair[0]]
+    before = [sides.zero(s) for s in after] if pair[1] == "zero" else broken[pair[1]]
+    if not len(before) == len(after) == len(names):
+        sizes = f"{len(after)} parts of {pair[0]}, {len(before)} of {pair[1]}, {len(names)} names"
+        raise StudyError(f"{item.__name__}: {sizes}; every model of a task must have the same")
+    own = rng.spawn(1)[0]
+    effects = [sides.contrast(b, a, own, draws=draws) for b, a in zip(before, after, strict=True)]
+    ps = [e.p for e in effects if np.isfinite(e.p)]
+    adjusted = iter(multiplicity.benjamini_hochberg(ps) if ps else ())
+    return {
+        "kind": item.PARTS,
+        "items": [
+            {
+                "name": n,
+                **_finite({k: getattr(e, k) for k in ("before", "after", "effect", "low", "high")}),
+                "adjusted_p": float(next(adjusted)) if np.isfinite(e.p) else None,
+            }
+            for n, e in zip(names, effects, strict=True)
+        ],
+    }
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in numbers.items()}
+
+
+class _Seen:
+    """The values of one subject over all seeds, or why there are none."""
+
+    def __init__(self, keys: Sequence[str], store: Store) -> None:
+        self.values: list[np.ndarray] = []
+        self.notes: list[str] = []
+        self.doubts: list[str] = []
+        self.parts: tuple[str, ...] = ()
+        self.why = ""
+        for name in keys:
+            if not store.has("values", name):
+                error = store.load_record("failed", name)["error"] if store.has("failed", name) else "not measured"
+                self.why = f"failed: {error}"
+                return
+            tensors, meta = store.load("values", name)
+            if meta["why"]:
+                self.why = meta["why"]
+                return
+            self.values.append(tensors["values"].numpy())
+            self.parts = tuple(meta.get("parts", ()))
+            self.notes += [n for n in meta["notes"] if n not in self.notes]
+            self.doubts += [d for d in meta["doubts"] if d not in self.doubts]
