@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -160,3 +162,49 @@ def test_what_is_kept_is_not_made_again(toy, linear, task):
     second.keep = shelf
     assert torch.equal(second.logits(), logits)
     assert second.passes.forward == 0
+
+
+@pytest.mark.known_answer
+def test_answers_and_gradients_of_any_inputs(toy, linear, task):
+    evidence = toy.evidence_of(linear, task)
+    inputs = torch.tensor([[0.5, 9.0], [-0.25, 9.0]])
+    assert evidence.answers(inputs).tolist() == [[-0.5, 0.5], [0.25, -0.25]]
+    assert evidence.gradients(inputs, torch.tensor([1, 1])).tolist() == [[2, 0], [2, 0]]
+    assert (evidence.passes.forward, evidence.passes.backward) == (4, 2)
+
+
+@pytest.mark.known_answer
+def test_an_edit_acts_on_the_whole_layer_and_is_gone_afterwards(toy, task):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    evidence = toy.evidence_of(model, task)
+    x = task.test.inputs
+    cut = evidence.answers(x, {"1": lambda h: h * torch.tensor([1.0, 0.0, 1.0])})
+    assert torch.allclose(cut, model[2](model[1](model[0](x)) * torch.tensor([1.0, 0.0, 1.0])))
+    assert torch.equal(evidence.answers(x), evidence.logits())
+
+
+def test_a_task_without_bounds_says_so(toy, linear, task):
+    free = dataclasses.replace(task, bounds=None)
+    with pytest.raises(NotMeasurableError, match="needs bounds on the inputs; task toy has none"):
+        toy.evidence_of(linear, free).bounds()
+    assert toy.evidence_of(linear, task).bounds() == (-10, 10)
+
+
+def test_the_batch_fits_the_size_of_an_input(toy, linear, task):
+    assert toy.evidence_of(linear, task).batch == 512
+    split = toy.split_of(torch.zeros(2, 3, 64, 64), torch.tensor([0, 1]))
+    wide = dataclasses.replace(task, splits=dict.fromkeys(("train", "calibration", "select", "test"), split))
+    assert type(toy.evidence_of(linear, task))(toy.evidence_of(linear, task).subject, wide).batch == 32
+
+
+def test_what_a_behaviour_offered_is_forgotten_and_observations_stay(toy, linear, task):
+    evidence = toy.evidence_of(linear, task)
+    logits = evidence.logits()
+    evidence.note("a")
+    evidence.distrust("b")
+    evidence.name_parts(["x", "y"])
+    evidence.draw({"feature": torch.zeros(1)})
+    evidence.show(torch.zeros(1, 2), torch.zeros(1, 2))
+    evidence.forget()
+    assert (evidence.notes, evidence.doubts, evidence.parts, evidence.tree, evidence.pictures) == ([], [], (), {}, {})
+    assert evidence.logits() is logits

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -43,3 +45,41 @@ def test_joining_keeps_the_order(toy):
     assert whole.targets.tolist() == [0, 1, 1]
     assert {n: c.tolist() for n, c in whole.groups.items()} == {"g": [0, 1, 3]}
     assert whole.take(torch.tensor([2, 2])).inputs.tolist() == [[1, 1], [1, 1]]
+
+
+def test_further_splits_are_checked_and_part_of_the_key(toy):
+    task = toy.task_of(torch.zeros(2, 2), [0, 1])
+    shifted = toy.split_of(torch.ones(2, 2), [1, 0])
+    more = dataclasses.replace(task, splits={**task.splits, "shifted": shifted})
+    assert more.split("shifted").targets.tolist() == [1, 0]
+    assert more.key != task.key
+    with pytest.raises(TaskError, match=r"split shifted: targets of row 1 is 5"):
+        dataclasses.replace(task, splits={**task.splits, "shifted": toy.split_of(torch.ones(2, 2), [1, 5])})
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ([0, 1, 1], r"group sex has 3 codes for 2 examples"),
+        ([0, -2], r"group sex needs whole numbers from 0, and -1 where a value is missing"),
+        ([0.5, 1.0], r"group sex needs whole numbers"),
+    ],
+)
+def test_bad_groups_are_refused_by_name(toy, codes, message):
+    split = toy.split_of(torch.zeros(2, 2), [0, 1])
+    bad = dataclasses.replace(split, groups={"sex": torch.tensor(codes)})
+    with pytest.raises(TaskError, match=message):
+        Task("t", 2, None, {"train": split, "calibration": split, "select": split, "test": bad})
+    missing = dataclasses.replace(split, groups={"sex": torch.tensor([0, -1])})
+    Task("t", 2, None, {"train": split, "calibration": split, "select": split, "test": missing})
+
+
+def test_a_task_says_what_its_inputs_are_and_whether_they_have_bounds(toy):
+    table = toy.task_of(torch.zeros(2, 2), [0, 1])
+    assert table.modality == "table"
+    assert dataclasses.replace(table, vocabulary=9).modality == "tokens"
+    assert dataclasses.replace(table, vocabulary=9).key != table.key
+    assert toy.task_of(torch.zeros(2, 1, 4, 4), [0, 1]).modality == "images"
+    assert table.limits() == (-10, 10)
+    with pytest.raises(TaskError, match="task toy: its inputs have no bounds"):
+        dataclasses.replace(table, bounds=None).limits()

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 METHODS, BEHAVIOURS = registry.names("methods"), registry.names("behaviours")
 ITEMS = [("methods", n) for n in METHODS] + [("behaviours", n) for n in BEHAVIOURS]
 NEEDS = {"predicts", "differentiates", "opens", "groups", "masks", "references", "label noise", "inputs in bounds"}
+NEEDS |= {"images", "tables", "texts", "shifted split", "same units"}
 OVER = {"test example", "training example", "record", "batch", "layer", "turn", "example", "image"}
 every_item = pytest.mark.parametrize(("kind", "name"), ITEMS, ids=[":".join(i) for i in ITEMS])
 
@@ -57,7 +58,9 @@ def test_it_has_the_parts_in_order(kind, name):
     public = [
         n for n, v in vars(item).items() if not n.startswith("_") and getattr(v, "__module__", None) == item.__name__
     ]
-    assert public == ["Config", part, *(["summarise"] if kind == "behaviours" else [])]
+    summaries = [n for n in ("summarise", "breakdown") if kind == "behaviours" and n in (*public, "summarise")]
+    assert public == ["Config", part, *summaries]
+    assert ("breakdown" in public) == ("PARTS" in vars(item)), "PARTS says what a breakdown's parts are"
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
@@ -202,3 +205,9 @@ def test_a_behaviour_repeats_and_leaves_the_model_and_the_process_alone(name, to
     summary = item.summarise(found[0].numpy().astype(float), counts)
     assert summary.shape == (3,)
     assert summary[0] == summary[2]
+    if "breakdown" in vars(item):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            parts = item.breakdown(found[0].numpy().astype(float), counts)
+        assert parts.shape == (3, len(mine.parts)), "a name for every part"
+        assert len(set(mine.parts)) == len(mine.parts)
+        assert np.array_equal(parts[0], parts[2], equal_nan=True)
