@@ -1,0 +1,226 @@
+"""Measure peak memory where data are large: the quick measurements of four families, and their effects.
+
+    python bench/memory.py [table|images]
+
+200,000 rows of a table (40 features, 2 classes) and 20,000 images of 3x32x32, each in a child process that holds a
+baseline and a pruned candidate: every behaviour of generalization, attribution, mechanism and fairness with its
+default settings, then its effect with intervals from 2,000 resamples, part by part where it has parts. What stands
+in each row is the peak resident memory of the process while it worked on that behaviour, task and kept evidence
+included; the first row is a process that has only imported torch. Behaviours that keep below 2 GB pass.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from whatelse import registry, subject
+from whatelse.errors import NotMeasurableError
+from whatelse.evidence import Evidence
+from whatelse.nets import _training, cnn, mlp
+from whatelse.statistics import resample, sides
+from whatelse.task import Split, Task
+
+FAMILIES = ("generalization", "attribution", "mechanism", "fairness")
+LIMIT, DRAWS = 2e9, 2000
+SIZES = {"table": (200_000, 20_000), "images": (20_000, 5_000)}
+
+
+def main() -> None:
+    """Measure both data sets, or the named ones, each in a process of its own."""
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[2])
+        return
+    over = []
+    for kind in sys.argv[1:] or SIZES:
+        own = {**os.environ, "OMP_NUM_THREADS": "1"}
+        code = subprocess.run([sys.executable, __file__, "--child", kind], env=own, check=False).returncode
+        over += [kind] if code else []
+    if over:
+        sys.exit(f"more than {LIMIT / 1e9:.0f} GB, or an error: {', '.join(over)}")
+
+
+def child(kind: str) -> None:
+    """Print the peak of every behaviour on one data set; exit with 1 where one is above the limit.
+
+    Args:
+        kind: ``table`` or ``images``.
+    """
+    imported = peak()
+    rng = torch.Generator().manual_seed(0)
+    test, train = SIZES[kind]
+    task = task_of(kind, test, train, rng)
+    print(f"\n{kind}: {test:,} test examples of shape {task.shape}, {train:,} of train, {DRAWS:,} resamples")
+    print(f"{'after importing torch and whatelse':36s} {imported / 1e9:6.2f} GB")
+    base = trained(kind, task, rng)
+    prune = registry.load("methods", "prune.magnitude")
+    small = prune.compress(base, prune.Config(sparsity=0.9), task, rng)
+    before = evidence(base, "baseline", task)
+    after = evidence(small, "candidate", task, before)
+    print(f"{'with the task and both models':36s} {peak() / 1e9:6.2f} GB")
+    highest = peak()
+    for name in registry.names("behaviours"):
+        if name.split(".")[0] in FAMILIES:
+            highest = max(highest, row(name, before, after))
+    print(f"{'highest':36s} {highest / 1e9:6.2f} GB; limit {LIMIT / 1e9:.0f} GB")
+    sys.exit(int(highest > LIMIT))
+
+
+def row(name: str, before: Evidence, after: Evidence) -> float:
+    """Measure one behaviour on both models, compute its effect, print a row and return the highest peak in bytes.
+
+    Args:
+        name: The behaviour.
+        before: Evidence of the baseline.
+        after: Evidence of the candidate.
+    """
+    item = registry.load("behaviours", name)
+    after.forget()
+    forget_peak()
+    started = time.perf_counter()
+    try:
+        values = [observed(item, before, e) for e in (before, after)]
+    except NotMeasurableError as error:
+        print(f"{name:36s} {peak() / 1e9:6.2f} GB  not measurable: {error}")
+        return peak()
+    seconds, measuring = time.perf_counter() - started, peak()
+    forget_peak()
+    started = time.perf_counter()
+    low, high = interval(item, values)
+    spent, analyzing = time.perf_counter() - started, peak()
+    shape = "x".join(map(str, values[1].shape))
+    print(
+        f"{name:36s} {measuring / 1e9:6.2f} GB measuring {seconds:6.1f} s, {analyzing / 1e9:6.2f} GB effects "
+        f"{spent:6.1f} s; values {shape}; change {low:+.4f} to {high:+.4f}",
+        flush=True,
+    )
+    return max(measuring, analyzing)
+
+
+def observed(item: ModuleType, base: Evidence, mine: Evidence) -> np.ndarray:
+    """Return the values of one model, as a study asks for them.
+
+    Args:
+        item: The behaviour.
+        base: Evidence of the baseline.
+        mine: Evidence of the model.
+    """
+    rng = torch.Generator().manual_seed(1)
+    pair = "compare" in vars(item)
+    values: Tensor = item.compare(base, mine, item.Config(), rng) if pair else item.measure(mine, item.Config(), rng)
+    return values.numpy()
+
+
+def interval(item: ModuleType, values: list[np.ndarray]) -> tuple[float, float]:
+    """Return the 95 % interval of the effect, after that of all parts, as a study computes them.
+
+    Args:
+        item: The behaviour.
+        values: Of the control and of the candidate.
+    """
+    rng = np.random.default_rng(0)
+    drawn = None if item.OVER == "layer" else resample.resamples(len(values[0]), DRAWS, rng)
+    old, new = (sides.side([v], item.summarise, drawn) for v in values)
+    if "breakdown" in vars(item):
+        for b, a in zip(*(sides.parts([v], item.breakdown, drawn) for v in values), strict=True):
+            sides.contrast(b, a, rng, draws=DRAWS)
+    effect = sides.contrast(old, new, rng, draws=DRAWS)
+    return effect.low, effect.high
+
+
+def task_of(kind: str, test: int, train: int, rng: torch.Generator) -> Task:
+    """Return a task whose classes a small network can learn, with groups, wrong labels and, for images, masks.
+
+    Args:
+        kind: ``table`` or ``images``.
+        test: Number of test examples.
+        train: Number of train examples.
+        rng: Source of the examples.
+    """
+    classes = 2 if kind == "table" else 10
+    teacher = torch.randn(40, classes, generator=rng)
+
+    def split(count: int) -> Split:
+        if kind == "table":
+            inputs = torch.randn(count, 40, generator=rng)
+            targets = (inputs @ teacher + torch.randn(count, classes, generator=rng)).argmax(1)
+            masks = None
+        else:
+            inputs = torch.rand(count, 3, 32, 32, generator=rng)
+            targets = torch.randint(classes, (count,), generator=rng)
+            masks = torch.zeros(count, 3, 32, 32, dtype=torch.bool)
+            for label in range(classes):
+                place = (slice(None), slice(3 * label, 3 * label + 3), slice(8, 24))
+                rows = (targets == label).nonzero().flatten()
+                inputs[(rows, *place)] *= 0.5
+                masks[(rows, *place)] = True
+        wrong = torch.rand(count, generator=rng) < 0.1
+        observed = torch.where(wrong, (targets + 1) % classes, targets)
+        groups = {n: torch.randint(k, (count,), generator=rng) for n, k in (("sex", 2), ("age", 5))}
+        return Split(inputs, targets, observed, groups, masks)
+
+    seen = split(train)
+    some = seen.take(torch.arange(1000))
+    splits = {"train": seen, "calibration": some, "select": some, "test": split(test)}
+    bounds = None if kind == "table" else (0.0, 1.0)
+    names = {"sex": ("f", "m"), "age": tuple(f"{20 * i}+" for i in range(5))}
+    return Task(kind, classes, bounds, splits, names)
+
+
+def trained(kind: str, task: Task, rng: torch.Generator) -> nn.Module:
+    """Return a small network that was trained for a short while.
+
+    Args:
+        kind: ``table`` or ``images``.
+        task: Gives the examples.
+        rng: Source of weights and batches.
+    """
+    if kind == "table":
+        model = mlp.build(mlp.Config(), task.shape, task.classes, rng)
+    else:
+        model = cnn.build(cnn.Config(), task.shape, task.classes, rng)
+    labels = _training.hard_labels(task.train.observed)
+    _training.fit(model, task.train.inputs, labels, _training.Schedule(2, 0.001, 128), rng)
+    return model
+
+
+def evidence(model: nn.Module, name: str, task: Task, reference: Evidence | None = None) -> Evidence:
+    """Return evidence of a model that is held in memory.
+
+    Args:
+        model: The model.
+        name: How messages call it.
+        task: The examples.
+        reference: Evidence of the baseline, for a candidate.
+    """
+    of = subject.of(model, name, name, task.test.inputs[:4], torch.Generator().manual_seed(2))
+    return Evidence(of, task, reference=reference)
+
+
+def peak() -> float:
+    """Return the highest resident memory of this process since the last call of `forget_peak`, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return float(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def forget_peak() -> None:
+    """Let `peak` begin anew, where the system can."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    main()
