@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from whatelse.behaviours.mechanism import cka
+from whatelse.behaviours.mechanism import _layers, cka
 from whatelse.errors import NotMeasurableError
 
 
@@ -54,6 +54,13 @@ def hidden(evidence):
     return evidence.hidden("test").double().numpy()
 
 
+def columns_of(x, y):
+    """What `compare` returns of a single layer."""
+    a, b = cka._scaled(torch.as_tensor(x)), cka._scaled(torch.as_tensor(y))
+    triple = [cka._pseudo(a, b), cka._pseudo(a, a), cka._pseudo(b, b)]
+    return torch.stack([*triple, torch.ones(len(x))], 1).numpy()
+
+
 def scaled(x):
     x = x - x.mean(0)
     return x / np.sqrt((x**2).sum(1).mean())
@@ -85,17 +92,15 @@ def test_rotation_scale_and_order_of_units_do_not_matter(pair, toy, rng):
     h = baseline.hidden("test")
     turn = torch.linalg.qr(torch.randn(6, 6, generator=rng)).Q
     for other in (h @ turn, 7 * h, h[:, torch.randperm(6, generator=rng)], h + 3):
-        a, b = cka._scaled(h), cka._scaled(other)
-        columns = torch.stack([cka._pseudo(a, b), cka._pseudo(a, a), cka._pseudo(b, b)], 1).numpy()
+        columns = columns_of(h, other)
         assert cka.summarise(columns, toy.ones(columns)) == pytest.approx([1], abs=1e-6)
 
 
 def test_independent_representations_score_zero_on_average():
     rng, found = np.random.default_rng(0), []
     for _ in range(200):
-        x, y = (torch.tensor(rng.normal(size=(25, 40))) for _ in range(2))  # plain CKA is about .6 here
-        columns = torch.stack([cka._pseudo(x, y), cka._pseudo(x, x), cka._pseudo(y, y)], 1).numpy()
-        found.append(cka.summarise(columns, np.ones((1, 25)))[0])
+        x, y = (rng.normal(size=(25, 40)) for _ in range(2))  # plain CKA is about .6 here
+        found.append(cka.summarise(columns_of(x, y), np.ones((1, 25)))[0])
     assert abs(np.mean(found)) < 4 * np.std(found) / np.sqrt(200)
 
 
@@ -106,8 +111,7 @@ def test_resampling_gives_the_spread_over_samples():
     for i in range(250):
         x = np.maximum(rng.normal(size=(150, 8)), 0)
         y = np.maximum(x @ mix + rng.normal(size=(150, 8)), 0)
-        a, b = cka._scaled(torch.tensor(x)), cka._scaled(torch.tensor(y))
-        columns = torch.stack([cka._pseudo(a, b), cka._pseudo(a, a), cka._pseudo(b, b)], 1).numpy()
+        columns = columns_of(x, y)
         found.append(cka.summarise(columns, np.ones((1, 150)))[0])
         if i < 30:
             told.append(cka.summarise(columns, counts).std())
@@ -124,6 +128,37 @@ def test_the_mean_matches_layers_by_depth(pair, rng):
     for x, y in [(before[0], after[0]), (before[1], after[0]), (before[2], after[1])]:
         slow.append(slow_hsic(x, y) / np.sqrt(slow_hsic(x, x) * slow_hsic(y, y)))
     assert score(baseline, candidate, rng, layer="mean") == pytest.approx(np.mean(slow), abs=1e-5)
+    assert score(baseline, candidate, rng) == pytest.approx(slow[-1], abs=1e-5)
+    values = cka.compare(baseline, candidate, cka.Config(), rng).numpy()
+    assert cka.breakdown(values, np.ones((1, 30)))[0] == pytest.approx(slow, abs=1e-5)
+    assert candidate.parts == tuple(baseline.activations("test"))
+
+
+def test_a_single_layer_stands_beside_the_last(pair, rng):
+    baseline, candidate = pair(net(4, 6, 2), net(4, 5, 3, 2, seed=1))
+    x, y = hidden(baseline), hidden(candidate)
+    slow = slow_hsic(x, y) / np.sqrt(slow_hsic(x, x) * slow_hsic(y, y))
+    for layer in ("hidden", "mean"):
+        assert score(baseline, candidate, rng, layer=layer) == pytest.approx(slow, abs=1e-5)
+
+
+def test_permuted_hidden_units_change_nothing_in_any_layer(pair, rng):
+    plain, moved = net(4, 6, 5, 2), net(4, 6, 5, 2)
+    order = torch.randperm(6, generator=rng)
+    with torch.no_grad():
+        moved[0].weight.copy_(plain[0].weight[order])
+        moved[0].bias.copy_(plain[0].bias[order])
+        moved[2].weight.copy_(plain[2].weight[:, order])
+    values = cka.compare(*pair(plain, moved), cka.Config(), rng).numpy()
+    assert cka.breakdown(values, np.ones((1, 30))) == pytest.approx(np.ones((1, 2)), abs=1e-6)
+
+
+def test_chunks_of_rows_change_nothing(pair, rng, monkeypatch):
+    baseline, candidate = pair(net(4, 6, 2), net(4, 5, 2, seed=1))
+    whole = cka.compare(baseline, candidate, cka.Config(), rng)
+    monkeypatch.setattr(_layers, "CHUNK", 7)
+    # Sums in another order: pseudo-values of size 1 to 10 agree to a few units of float32.
+    assert torch.allclose(whole, cka.compare(baseline, candidate, cka.Config(), rng), atol=1e-5)
 
 
 def test_a_dead_layer_scores_zero_and_a_dead_baseline_nothing(pair, rng):
@@ -133,7 +168,7 @@ def test_a_dead_layer_scores_zero_and_a_dead_baseline_nothing(pair, rng):
         dead[0].bias.fill_(2.5)
     alive, candidate = pair(net(4, 6, 2), dead)
     assert score(alive, candidate, rng) == 0
-    assert candidate.notes == ["a hidden layer is constant: its similarity counts as 0"]
+    assert candidate.notes == ["a hidden layer is constant: its similarity counts as 0 (beside 1)"]
     assert np.isnan(score(candidate, alive, rng))
 
 

@@ -2,32 +2,49 @@
 
 With ``K = X X'`` and ``L = Y Y'`` of the activations of baseline and candidate, diagonals set to zero, and ``H`` the
 unbiased estimate of HSIC, ``CKA = H(K, L) / sqrt(H(K, K) H(L, L))``. It does not change under rotation, permutation
-of units or scaling, so it also compares models whose units do not correspond. 1: same up to those; about 0: unrelated
-(debiased, it may fall slightly below). A candidate layer that is constant scores 0.
+of units or scaling, so it also compares models whose units do not correspond. The parts are the curve over the
+baseline's layers, each beside the candidate's of like depth (the last beside the last).
 
 The values are jackknife pseudo-values, ``n H - (n - 1) H[without i]``: their mean is ``H`` itself and their spread
 that of ``H``, which is of fourth degree in the examples. Resampling the rows' plain contributions would give
-intervals that are too narrow. All of it in closed form from products with the activations, without any ``(N, N)``.
+intervals that are too narrow. All of it in closed form from products of units with units, summed over chunks of
+examples, without any ``(N, N)``.
+
+Reading:
+    1: the same up to rotation and scale; about 0: unrelated (debiased, it may fall slightly below). Neither end says
+    much alone: read a layer between the same number of the twin (retraining noise) and of the random model.
+
+Cost:
+    No pass of its own: the activations of the shared pass over test. Three products of units with units a layer,
+    each of ``N d^2``; rows are held in double precision a few thousand at a time.
+
+Limits:
+    A few directions of large variance decide it, and it can stay high while predictions flip, and the reverse: it
+    describes, it does not prove. Convolutional channels are averaged over space first. A candidate layer that is
+    constant scores 0.
 
 Source:
     Kornblith et al., Similarity of neural network representations revisited, ICML 2019, arXiv:1905.00414; debiased:
     Nguyen, Raghu & Kornblith, Do wide and deep networks learn the same things?, ICLR 2021, arXiv:2010.15327; the
-    estimate of HSIC: Song et al., Feature selection via dependence maximization, JMLR 2012.
+    estimate of HSIC: Song et al., Feature selection via dependence maximization, JMLR 2012; what moves it: Davari et
+    al., Reliability of CKA as a similarity measure in deep learning, ICLR 2023, arXiv:2210.16156.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.behaviours.mechanism import _layers
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "CKA", "higher", {"predicts", "opens"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "CKA", "higher", {"predicts", "opens"}, "test example", "layer"
 
 
 @dataclass(frozen=True)
@@ -42,12 +59,14 @@ class Config:
 
 
 def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the pseudo-values of ``H(K, L)``, ``H(K, K)`` and ``H(L, L)``, layer after layer, ``(N, 3 * layers)``.
+    """Return the pseudo-values of ``H(K, L)``, ``H(K, K)``, ``H(L, L)`` and the weight of each layer.
+
+    Of shape ``(N, 4 * layers)``, layer after layer; the weights say which layers the summary is over.
 
     Args:
         baseline: Evidence of the model before compression.
         candidate: Evidence of the compressed model; takes a note on layers that are constant.
-        config: Which layers.
+        config: Which layers the summary is over.
         rng: Not used; the behaviour is deterministic.
 
     Raises:
@@ -57,68 +76,98 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     examples = len(baseline.split("test"))
     if examples < 5:
         raise NotMeasurableError(f"needs 5 test examples or more; there are {examples}")
-    if config.layer == "hidden":
-        pairs = [(baseline.hidden("test"), candidate.hidden("test"))]
-    else:
-        pairs = _by_depth(_layers(baseline), _layers(candidate))
+    names = list(_layers.layers(baseline))
+    candidate.name_parts(names)
     columns = []
-    for before, after in pairs:
+    for name, (before, after) in zip(names, _layers.pairs(baseline, candidate), strict=True):
         x, y = _scaled(before), _scaled(after)
-        if not bool(y.any()):
-            candidate.note("a hidden layer is constant: its similarity counts as 0")
-        columns += [_pseudo(x, y), _pseudo(x, x), _pseudo(y, y)]
-    return torch.stack(columns, 1).float()
+        if y.scale == 0:
+            candidate.note(f"a hidden layer is constant: its similarity counts as 0 (beside {name})")
+        weight = 1.0 if config.layer == "mean" or name == names[-1] else 0.0
+        columns += [_pseudo(x, y), _pseudo(x, x), _pseudo(y, y), torch.full((examples,), weight)]
+    return torch.stack([column.float() for column in columns], 1)
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the CKA, averaged over layers, of every resample, ``(draws,)``; NaN if a baseline layer is constant.
 
     Args:
-        values: What `compare` returned, ``(N, 3 * layers)``.
+        values: What `compare` returned, ``(N, 4 * layers)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    means = (counts @ values.astype(np.float64) / counts.sum(1)[:, None]).reshape(len(counts), -1, 3)
-    both, before, after = np.moveaxis(means, 2, 0)
-    alive = (before > 0) & (after > 0)
-    cka = both / np.sqrt(np.where(alive, before * after, 1))
-    mean: np.ndarray = np.where(before > 0, np.where(alive, cka, 0), np.nan).mean(1)
+    asked = values[0, 3::4] > 0.5
+    mean: np.ndarray = breakdown(values, counts)[:, asked].mean(1)
     return mean
 
 
-def _layers(evidence: Evidence) -> list[Tensor]:
-    evidence.hidden("test")  # refuses a model without hidden layers
-    return list(evidence.activations("test").values())
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the CKA of every layer of every resample, ``(draws, layers)``; NaN where the baseline's is constant.
+
+    Args:
+        values: What `compare` returned, ``(N, 4 * layers)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    means = (counts @ values.astype(np.float64) / counts.sum(1)[:, None]).reshape(len(counts), -1, 4)
+    both, before, after, _ = np.moveaxis(means, 2, 0)
+    alive = (before > 0) & (after > 0)
+    cka = both / np.sqrt(np.where(alive, before * after, 1))
+    each: np.ndarray = np.where(before > 0, np.where(alive, cka, 0), np.nan)
+    return each
 
 
-def _by_depth(before: list[Tensor], after: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    last = max(len(before) - 1, 1)
-    places = [len(before) - 1] if len(before) == 1 else range(len(before))
-    return [(before[i], after[round(i * (len(after) - 1) / last)]) for i in places]
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """Activations ``(N, units)`` that are centered and scaled a chunk of rows at a time; all zero at scale 0."""
+
+    activations: Tensor
+    center: Tensor
+    scale: float
+
+    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        for rows in _layers.chunks(len(self.activations)):
+            yield rows, (self.activations[rows].double() - self.center) * self.scale
 
 
-def _scaled(activations: Tensor) -> Tensor:
+def _scaled(activations: Tensor) -> _Layer:
     # H does not feel a shift; without one the sums cancel less. CKA does not feel the scale.
-    x = activations.double()
-    centered = x - x.mean(0)
-    size, spread = x.square().sum(1).mean().sqrt(), centered.square().sum(1).mean().sqrt()
-    return centered / spread if spread > 1e-6 * size else torch.zeros_like(x)
+    center = activations.mean(0, dtype=torch.float64)
+    size = spread = 0.0
+    for rows in _layers.chunks(len(activations)):
+        x = activations[rows].double()
+        size += float(x.square().sum()) / len(activations)
+        spread += float((x - center).square().sum()) / len(activations)
+    return _Layer(activations, center, spread**-0.5 if spread > 1e-12 * size else 0.0)
 
 
-def _pseudo(x: Tensor, y: Tensor) -> Tensor:
-    n = len(x)
-    own_x, own_y = (x * x).sum(1), (y * y).sum(1)  # the diagonals that are taken out
-    k, m = x @ x.sum(0) - own_x, y @ y.sum(0) - own_y  # row sums of K and of L
-    shared = ((x @ (x.T @ y)) * y).sum(1) - own_x * own_y  # row sums of their elementwise product
-    m_of_k, k_of_m = y @ (y.T @ k) - own_y * k, x @ (x.T @ m) - own_x * m
+def _pseudo(one: _Layer, two: _Layer) -> Tensor:
+    n = len(one.activations)
+    own_x, own_y, k, m, shared, far = torch.zeros(6, n, dtype=torch.float64)
+    sum_x, sum_y, product = _zeros(one), _zeros(two), _zeros(one, two)
+    for (rows, x), (_, y) in zip(one.chunks(), two.chunks(), strict=True):
+        own_x[rows], own_y[rows] = (x * x).sum(1), (y * y).sum(1)  # the diagonals that are taken out
+        sum_x, sum_y, product = sum_x + x.sum(0), sum_y + y.sum(0), product.addmm_(x.T, y)
+    k_on_y, m_on_x = _zeros(two), _zeros(one)
+    for (rows, x), (_, y) in zip(one.chunks(), two.chunks(), strict=True):
+        k[rows], m[rows] = x @ sum_x - own_x[rows], y @ sum_y - own_y[rows]  # row sums of K and of L
+        # Row sums of their elementwise product.
+        shared[rows] = ((x @ product) * y).sum(1) - own_x[rows] * own_y[rows]
+        k_on_y, m_on_x = k_on_y + y.T @ k[rows], m_on_x + x.T @ m[rows]
+    for (rows, x), (_, y) in zip(one.chunks(), two.chunks(), strict=True):
+        far[rows] = y @ k_on_y + x @ m_on_x
+    far -= own_y * k + own_x * m
     whole = _hsic(shared.sum(), k.sum() * m.sum(), k @ m, n)
     without = _hsic(
         shared.sum() - 2 * shared,
         (k.sum() - 2 * k) * (m.sum() - 2 * m),
-        k @ m - k * m - m_of_k - k_of_m + shared,
+        k @ m - k * m - far + shared,
         n - 1,
     )
     pseudo: Tensor = n * whole - (n - 1) * without
     return pseudo
+
+
+def _zeros(*layers: _Layer) -> Tensor:
+    return torch.zeros([len(layer.center) for layer in layers], dtype=torch.float64)
 
 
 def _hsic(trace: Tensor, sums: Tensor, cross: Tensor, n: int) -> Tensor:

@@ -1,0 +1,108 @@
+"""Layers of two models side by side, and sums over chunks of rows: what the items of this family share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from whatelse.errors import NotMeasurableError
+from whatelse.evidence import Evidence
+
+# Rows that are held in double precision at a time.
+CHUNK = 4096
+
+
+def layers(evidence: Evidence, split: str = "test") -> dict[str, Tensor]:
+    """Return the activations of every layer by its name, each ``(N, units)``.
+
+    Args:
+        evidence: Of a model that opens.
+        split: Which examples.
+
+    Raises:
+        NotMeasurableError: The model does not open or has no hidden layer.
+    """
+    evidence.hidden(split)  # refuses a model without hidden layers
+    return evidence.activations(split)
+
+
+def by_depth(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Return each layer of the baseline beside the candidate's of like depth: the last beside the last.
+
+    Args:
+        before: The baseline's layers, first to last.
+        after: The candidate's.
+    """
+    deepest = len(before) - 1
+    places = [i / deepest for i in range(len(before))] if deepest else [1.0]
+    return [(x, after[round(place * (len(after) - 1))]) for x, place in zip(before, places, strict=True)]
+
+
+def pairs(baseline: Evidence, candidate: Evidence, split: str = "test") -> list[tuple[Tensor, Tensor]]:
+    """Return each layer of the baseline beside the candidate's of like depth, both ``(N, units)``.
+
+    Args:
+        baseline: Evidence of the model before compression.
+        candidate: Evidence of the compressed model.
+        split: Which examples.
+
+    Raises:
+        NotMeasurableError: A model does not open or has no hidden layer.
+    """
+    return by_depth(list(layers(baseline, split).values()), list(layers(candidate, split).values()))
+
+
+def same_basis(baseline: Evidence, candidate: Evidence) -> None:
+    """Refuse a candidate whose units cannot be the baseline's: another number of layers, or of units in a layer.
+
+    Args:
+        baseline: Evidence of the model before compression.
+        candidate: Evidence of the compressed model.
+
+    Raises:
+        NotMeasurableError: The widths differ, or a model does not open or has no hidden layer.
+    """
+    before, after = layers(baseline), layers(candidate)
+    start = f"needs the baseline's basis; {candidate.subject.name} has"
+    if len(before) != len(after):
+        raise NotMeasurableError(f"{start} {len(after)} layers, not {len(before)}")
+    for (name, x), y in zip(before.items(), after.values(), strict=True):
+        if x.shape[1] != y.shape[1]:
+            raise NotMeasurableError(f"{start} {y.shape[1]} units in layer {name}, not {x.shape[1]}")
+
+
+def spread(count: int, most: int) -> Tensor:
+    """Return up to ``most`` whole numbers below ``count``, evenly apart and rising.
+
+    Args:
+        count: How many there are.
+        most: How many are taken at the most.
+    """
+    return torch.linspace(0, count - 1, min(count, most), dtype=torch.float64).round().long()
+
+
+def chunks(rows: int) -> Iterator[slice]:
+    """Yield slices that cut the rows into chunks of bounded size.
+
+    Args:
+        rows: How many there are.
+    """
+    for start in range(0, rows, CHUNK):
+        yield slice(start, min(start + CHUNK, rows))
+
+
+def cross(x: Tensor, y: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Return ``(x - start)' (y - end)`` in double precision, ``(columns of x, columns of y)``.
+
+    Args:
+        x: ``(N, columns)``.
+        y: ``(N, columns)``.
+        start: Center of ``x``, ``(columns,)``.
+        end: Center of ``y``, ``(columns,)``.
+    """
+    found = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64)
+    for rows in chunks(len(x)):
+        found += (x[rows].double() - start).T @ (y[rows].double() - end)
+    return found
