@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 
 from whatelse.layers.soft_tree import SoftTree
 from whatelse.methods.distill import soft_tree, tree
-from whatelse.nets import _artifact
+from whatelse.nets import _artifact, _soft_tree
 from whatelse.nets._initialize import initialize
 from whatelse.nets._training import Schedule, fit, hard_labels
 
@@ -31,13 +31,13 @@ def test_the_loss_is_the_mixture_of_cross_entropies_leaf_by_leaf(made, rng):
             q = torch.softmax(made.phi[leaf], 0)
             cross = sum(float(targets[n, k]) * math.log(float(q[k])) for k in range(3))
             slow -= float(route.leaf[n, leaf].exp()) * cross / 6
-    assert float(soft_tree._loss(route, made.phi, targets)) == pytest.approx(slow, rel=1e-4)
+    assert float(_soft_tree.loss(route, made.phi, targets)) == pytest.approx(slow, rel=1e-4)
 
 
 @pytest.mark.known_answer
 @torch.no_grad()
 def test_the_penalty_is_that_of_every_inner_node_once_with_means_that_last_longer_below(made, rng):
-    penalty = soft_tree._penalty(3)
+    penalty = _soft_tree.penalty(3)
     above, below = [None] * 7, [None] * 7  # the running sums of P p and of P
     for _ in range(4):
         route = made.route(torch.randn(6, 4, generator=rng))
@@ -58,10 +58,10 @@ def test_the_penalty_is_that_of_every_inner_node_once_with_means_that_last_longe
 def test_an_even_tree_pays_least_and_the_push_is_towards_evenness():
     tree = SoftTree(1, 2, 1, mixture=True)
     route = tree.route(torch.ones(3, 1))  # all weights zero: right with probability 1/2 everywhere
-    assert soft_tree._penalty(1)(route).item() == pytest.approx(math.log(2))
+    assert _soft_tree.penalty(1)(route).item() == pytest.approx(math.log(2))
     with torch.no_grad():
         tree.bias.fill_(2.0)
-    soft_tree._penalty(1)(tree.route(torch.ones(3, 1))).backward()
+    _soft_tree.penalty(1)(tree.route(torch.ones(3, 1))).backward()
     assert tree.bias.grad.item() > 0, "too often right: descent lowers the bias"
 
 

@@ -19,23 +19,20 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatelse.layers.soft_tree import Route, SoftTree
+from whatelse.layers.soft_tree import SoftTree
 from whatelse.methods import _common as common
-from whatelse.nets._initialize import initialize
-from whatelse.nets._training import Schedule, answers, descend
+from whatelse.nets import _soft_tree
+from whatelse.nets._training import Schedule, answers
 from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "depth", {"dense", "sparse", "packed"}, "tree"
-
-_LEAST = 1e-6  # Share at which the penalty stops growing, so that it stays finite.
 
 
 @dataclass(frozen=True)
@@ -63,15 +60,8 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     """
     x = task.train.inputs.flatten(1)
     made = SoftTree(x.shape[1], task.classes, config.depth, mixture=config.prediction == "mixture")
-    initialize(made, rng)
-    targets = _targets(model, config, task)
-    penalty = _penalty(config.depth)
-
-    def objective(batch: Tensor) -> Tensor:
-        route = made.route(x[batch])
-        return _loss(route, made.phi, targets[batch]) + config.balance * penalty(route)
-
-    descend(made, objective, len(x), Schedule(config.epochs, config.rate, config.batch), rng)
+    schedule = Schedule(config.epochs, config.rate, config.batch)
+    _soft_tree.teach(made, x, _targets(model, config, task), config.balance, schedule, rng)
     return made
 
 
@@ -81,26 +71,3 @@ def _targets(model: nn.Module, config: Config, task: Task) -> Tensor:
         return functional.one_hot(task.train.observed, task.classes).float()
     taught = answers(model, task.train.inputs) / config.temperature
     return taught.softmax(1)
-
-
-def _loss(route: Route, phi: Tensor, targets: Tensor) -> Tensor:
-    told = functional.log_softmax(phi, 1)
-    return -(route.leaf.exp() * (targets @ told.mT)).sum(1).mean()
-
-
-def _penalty(depth: int) -> Callable[[Route], Tensor]:
-    """Return the penalty as a function that remembers its running means."""
-    deep = torch.cat([torch.full((2**d,), float(d)) for d in range(depth)])
-    fresh = 2.0**-deep  # weight of the newest batch: a window of 2**depth batches
-    kept: list[Tensor] = []
-
-    def penalty(route: Route) -> Tensor:
-        reach = route.reach.exp()
-        sums = torch.stack([(reach * route.right.exp()).mean(0), reach.mean(0)])
-        if kept:
-            sums = torch.lerp(kept[0], sums, fresh)
-        kept[:] = [sums.detach()]
-        share = (sums[0] / sums[1].clamp(min=torch.finfo(sums.dtype).tiny)).clamp(_LEAST, 1 - _LEAST)
-        return -(2.0**-deep * (share.log() + (1 - share).log()) / 2).sum()
-
-    return penalty
