@@ -1,0 +1,133 @@
+"""Whether the same units matter: rank correlation of the effects of ablating each unit, between the two models.
+
+The effect of a unit is how far the log-odds margin of an example falls when the unit (a channel, all over the image;
+a feature, at every token) is held at its mean over test. Margin is that of the class which the baseline predicts,
+in both models. Effects are averaged over a fixed set of ``examples`` test examples, evenly apart, one number for each
+of the same units of both models; the score is the Spearman correlation over all units, ties at average ranks. The
+parts are the layers: the same correlation over the units of one layer.
+
+Reading:
+    1: the units matter in the same order; 0: unrelated. The mean over examples has noise of its own, which the
+    interval shows; read the number beside the twin's. Accuracy can stay while the order turns over: the same answers
+    by other units.
+
+Cost:
+    A forward pass for each unit and example in both models: ``layers * units * examples``, by default at most 2,048
+    for each layer; a note says how many. The baseline's are made once for all candidates.
+
+Limits:
+    Needs the baseline's basis: the same layers and widths. A model trained anew has the widths without the basis and
+    scores about 0 by that alone, and so does the same function with its units in another order. The ranks of units
+    that matter little are noise. Attention heads are ablated only as far as they are units of a layer that
+    `Evidence.activations` shows. A candidate in which no unit has an effect scores 0.
+
+Source:
+    Morcos et al., On the importance of single directions for generalization, ICLR 2018, arXiv:1803.06959; mean
+    ablation and its metric: Zhang & Nanda, Towards best practices of activation patching in language models, ICLR
+    2024, arXiv:2309.16042.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.behaviours.mechanism import _ablate, _layers
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "Spearman", "higher", {"predicts", "opens"}, "test example", "layer"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the ablation."""
+
+    examples: int = param(128, "Test examples, evenly apart, at the most.", low=2, high=1_000_000)
+    units: int = param(16, "Units of each layer, evenly apart, at the most.", low=2, high=65_536)
+
+
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return the effect of each unit on each example, the baseline's and then the candidate's, and unit's layers.
+
+    Of shape ``(examples, 3 * units)``; the last third holds the number of each unit's layer, the same in every row.
+
+    Args:
+        baseline: Evidence of the model before compression; holds its own effects.
+        candidate: Evidence of the compressed model; takes a note on the passes.
+        config: How many examples and units.
+        rng: Not used; examples and units lie evenly apart.
+
+    Raises:
+        NotMeasurableError: A model does not open or has no hidden layer, or the widths differ.
+    """
+    del rng
+    _layers.same_basis(baseline, candidate)
+    rows = _layers.spread(len(baseline.split("test")), config.examples)
+    inputs, labels = baseline.split("test").inputs[rows], baseline.predictions("test")[rows]
+    names = list(_layers.layers(baseline))
+    candidate.name_parts(names)
+    places = {n: _layers.spread(len(m), config.units).tolist() for n, m in _ablate.means(baseline, "test").items()}
+
+    def of(evidence: Evidence) -> Tensor:
+        mean = _ablate.means(evidence, "test")
+        # Layers correspond by place: a wrapper may have named them anew.
+        units = [(mine, u) for mine, name in zip(mean, names, strict=True) for u in places[name]]
+        return _ablate.effects(evidence, inputs, labels, units, mean)
+
+    key = f"ablation {VERSION} examples={config.examples} units={config.units}"
+    before = baseline.once(key, lambda: {"effects": of(baseline)})["effects"]
+    after = before if candidate is baseline else of(candidate)
+    number = torch.tensor([i for i, name in enumerate(names) for _ in places[name]])
+    spent = f"{len(number)} units of {len(names)} layers held in turn on {len(rows)} examples"
+    candidate.note(f"{spent}: {(len(number) + 1) * len(rows):,} forward passes a model")
+    return torch.cat([before, after, number.expand(len(rows), -1)], 1).float()
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the rank correlation over all units of every resample, ``(draws,)``; NaN if the baseline's are all equal.
+
+    Args:
+        values: What `compare` returned, ``(examples, 3 * units)``.
+        counts: How often each example stands in each resample, ``(draws, examples)``.
+    """
+    before, after, _ = _means(values, counts)
+    return _spearman(before, after)
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the rank correlation over the units of each layer of every resample, ``(draws, layers)``.
+
+    NaN where the baseline's effects are all equal.
+
+    Args:
+        values: What `compare` returned, ``(examples, 3 * units)``.
+        counts: How often each example stands in each resample, ``(draws, examples)``.
+    """
+    before, after, layer = _means(values, counts)
+    return np.stack([_spearman(before[:, layer == i], after[:, layer == i]) for i in np.unique(layer)], 1)
+
+
+def _means(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    before, after, layer = np.split(values.astype(np.float64), 3, axis=1)
+    size = counts.sum(1)[:, None]
+    return counts @ before / size, counts @ after / size, np.round(layer[0])
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    from scipy.stats import rankdata  # takes a second to import: not for a listing or a finished study
+
+    # Effects of units that do nothing differ by rounding alone: to a millionth of the largest they are ties.
+    a, b = (rankdata(_rounded(effects), axis=1) - (x.shape[1] + 1) / 2 for effects in (x, y))
+    xx, yy = (a * a).sum(1), (b * b).sum(1)
+    r: np.ndarray = np.where(xx > 0, (a * b).sum(1) / np.sqrt(np.where((xx > 0) & (yy > 0), xx * yy, 1)), np.nan)
+    return r
+
+
+def _rounded(effects: np.ndarray) -> np.ndarray:
+    step = 1e-6 * np.abs(effects).max(1, keepdims=True)
+    rounded: np.ndarray = np.round(effects / np.where(step > 0, step, 1))
+    return rounded
