@@ -44,10 +44,13 @@ def test_the_jackknife_leaves_out_one_unit():
 
 def test_blocks_cover_all_rows_once(monkeypatch):
     monkeypatch.setattr(resample, "BLOCK", 10)
+    monkeypatch.setattr(resample, "_DRAWS", 1)
     cut = list(resample.blocks(7, 4))
     assert [i for s in cut for i in range(7)[s]] == list(range(7))
     assert all((s.stop - s.start) * 4 <= 10 for s in cut)
     assert list(resample.blocks(2, 99)) == [slice(0, 1), slice(1, 2)]
+    monkeypatch.setattr(resample, "_DRAWS", 32)
+    assert list(resample.blocks(40, 99)) == [slice(0, 32), slice(32, 40)], "a few draws however many columns"
 
 
 def test_memory_beyond_the_answer_is_bounded():

@@ -10,6 +10,8 @@ import numpy as np
 
 # Entries of one block of counts. A summary makes a few copies of a block in 8 bytes: together under 200 MB.
 BLOCK = 1_500_000
+# Draws of a block however many examples there are: 50 MB for 200,000.
+_DRAWS = 32
 # Counts up to so many are held (in 4 bytes); more are drawn anew, the same, for every summary.
 HELD = 40_000_000
 
@@ -123,7 +125,8 @@ def blocks(rows: int, columns: int) -> Iterator[slice]:
         rows: Number of rows.
         columns: Entries of a row.
     """
-    step = max(1, BLOCK // columns)
+    # A summary prepares its values anew for every block: with many examples, too, a block holds a few draws.
+    step = max(_DRAWS, BLOCK // columns)
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
