@@ -1,0 +1,158 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from whatelse import subject
+from whatelse.behaviours.mechanism import _ablate, ablation
+from whatelse.errors import NotMeasurableError
+from whatelse.evidence import Evidence
+from whatelse.nets import cnn, transformer
+
+
+def values_of(baseline, candidate, rng, **settings):
+    return ablation.compare(baseline, candidate, ablation.Config(**settings), rng).numpy()
+
+
+def score(baseline, candidate, rng, **settings):
+    values = values_of(baseline, candidate, rng, **settings)
+    return ablation.summarise(values, np.ones((1, len(values))))[0]
+
+
+@pytest.fixture
+def two(toy, stack):
+    """Two classes: the margin is linear in the hidden layer."""
+    x = torch.randn(80, 6, generator=torch.Generator().manual_seed(5))
+    task = toy.task_of(x, (x[:, 0] > 0).long())
+    return toy.evidence_of(stack(6, 9, 2), task), toy.evidence_of(stack(6, 9, 2, seed=1), task)
+
+
+def by_hand(evidence, labels):
+    """With two classes the margin is a difference of logits: a unit's effect is weight times distance from its mean."""
+    h = evidence.hidden("test").double()
+    way = (evidence.model[2].weight[1] - evidence.model[2].weight[0]).double()
+    return ((2 * labels - 1)[:, None] * way * (h - h.mean(0))).numpy()
+
+
+@pytest.mark.known_answer
+def test_effects_are_the_closed_form(two, rng):
+    labels = two[0].predictions("test")
+    before, after, layer = np.split(values_of(*two, rng), 3, axis=1)
+    assert before == pytest.approx(by_hand(two[0], labels), abs=1e-4)
+    assert after == pytest.approx(by_hand(two[1], labels), abs=1e-4)
+    assert not layer.any()
+    expected = spearmanr(before.mean(0), after.mean(0)).statistic
+    assert score(*two, rng) == pytest.approx(expected)
+    assert two[1].notes[0] == "9 units of 1 layers held in turn on 80 examples: 800 forward passes a model"
+
+
+@pytest.mark.known_answer
+def test_a_subset_of_units_and_examples_lies_evenly(two, rng):
+    labels = two[0].predictions("test")
+    values = values_of(*two, rng, examples=5, units=3)
+    assert values.shape == (5, 9)
+    rows, units = np.array([0, 20, 40, 59, 79]), np.array([0, 4, 8])
+    assert values[:, 3:6] == pytest.approx(by_hand(two[1], labels)[np.ix_(rows, units)], abs=1e-4)
+
+
+@pytest.mark.known_answer
+def test_resamples_and_layers_are_scipys(toy, stack, gaussian, rng):
+    task = gaussian()
+    pair = [toy.evidence_of(stack(6, 7, 5, 3, seed=s), task) for s in (0, 1)]
+    values = values_of(*pair, rng)
+    assert pair[1].parts == ("1", "3")
+    draws = np.random.default_rng(0).multinomial(120, np.full(120, 1 / 120), size=10)
+    whole, parts = ablation.summarise(values, draws), ablation.breakdown(values, draws)
+    for d in range(10):
+        before, after, _ = np.split(np.repeat(values, draws[d], 0).astype(float).mean(0), 3)
+        assert whole[d] == pytest.approx(spearmanr(before, after).statistic)
+        expected = [spearmanr(before[s], after[s]).statistic for s in (slice(0, 7), slice(7, 12))]
+        assert parts[d] == pytest.approx(expected)
+
+
+def test_the_same_model_is_one_and_its_units_in_another_order_are_not(toy, stack, gaussian, shuffled, rng):
+    task, plain = gaussian(), stack(6, 9, 3)
+    baseline = toy.evidence_of(plain, task)
+    same, moved = (toy.evidence_of(shuffled(plain, order), task) for order in (range(9), [*range(1, 9), 0]))
+    assert score(baseline, baseline, rng) == pytest.approx(1)
+    assert score(baseline, same, rng) == pytest.approx(1)
+    assert score(baseline, moved, rng) < 0.9
+
+
+def test_scaled_logits_change_no_rank(two, toy, stack, rng):
+    hot = stack(6, 9, 2)
+    with torch.no_grad():
+        hot[2].weight.mul_(3)
+        hot[2].bias.mul_(3)
+    assert score(two[0], toy.evidence_of(hot, two[0].task), rng) == pytest.approx(1)
+
+
+def test_a_unit_that_another_took_over_is_seen_at_equal_answers(toy, rng):
+    """Two units carry the same: which of them the head reads cannot be told from the answers."""
+    x = torch.randn(60, 3, generator=torch.Generator().manual_seed(2))
+    task = toy.task_of(x, (x[:, 0] > 0).long())
+    models = [torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)) for _ in range(2)]
+    with torch.no_grad():
+        for model, read in zip(models, ([3.0, 0.0, 1.0, -0.2], [0.0, 3.0, 1.0, -0.2]), strict=True):
+            model[0].weight.copy_(torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0], [-1.0, 0, 0]]))
+            model[0].bias.zero_()
+            model[2].weight.copy_(torch.tensor([[-r for r in read], read]))
+            model[2].bias.fill_(0.1)
+    baseline, candidate = (toy.evidence_of(m, task) for m in models)
+    assert torch.allclose(baseline.logits(), candidate.logits(), atol=1e-6)
+    assert score(baseline, candidate, rng) < 0.5
+
+
+@pytest.mark.known_answer
+def test_a_channel_is_held_all_over_the_image(toy, rng):
+    x = torch.rand(6, 1, 8, 8, generator=rng)
+    model = cnn.build(cnn.Config(width=2, hidden=4), (1, 8, 8), 2, rng)
+    evidence = toy.evidence_of(model, toy.task_of(x, torch.arange(6) % 2))
+    mean, labels = _ablate.means(evidence, "test"), torch.arange(6) % 2
+    found = _ablate.margins(evidence, x, labels, [("relu2", 1), ("relu2", 3)], mean)
+    h = model.relu2(model.conv2(model.relu1(model.conv1(x))))
+    for channel in (1, 3):
+        h[:, channel] = h[:, channel].mean()
+    logits = model[4:](h)
+    expected = (logits[:, 1] - logits[:, 0]) * (2 * labels - 1)
+    assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+@pytest.mark.known_answer
+def test_a_feature_is_held_at_every_token(toy, rng):
+    ids = torch.tensor([[1.0, 2, 3, 0], [3, 1, 0, 0], [2, 2, 1, 3], [1, 3, 0, 0]])
+    config = transformer.Config(vocabulary=4, width=4, heads=2, depth=2, hidden=8)
+    model, labels = transformer.build(config, (4,), 2, rng), torch.arange(4) % 2
+    task = dataclasses.replace(toy.task_of(ids, labels, bounds=None), vocabulary=4)
+    evidence = Evidence(subject.of(model, "model", "key", ids, rng, tokens=True), task)
+    mean = _ablate.means(evidence, "test")
+    first = next(iter(mean))
+    found = _ablate.margins(evidence, ids, labels, [(first, 2)], mean)
+
+    def hold(module, inputs, output):
+        output[:, :, 2] = mean[first][2]
+
+    hook = model.get_submodule(first).register_forward_hook(hold)
+    with torch.no_grad():
+        logits = model(ids)
+    hook.remove()
+    assert found.tolist() == pytest.approx(((logits[:, 1] - logits[:, 0]) * (2 * labels - 1)).tolist(), abs=1e-5)
+    assert not torch.allclose(found.float(), _ablate.margins(evidence, ids, labels, (), mean).float())
+
+
+def test_effects_that_are_all_equal_rank_nothing(two, rng):
+    values = values_of(*two, rng)
+    silent = values.copy()
+    silent[:, 9:18] = 0
+    assert ablation.summarise(silent, np.ones((1, 80))) == 0
+    silent[:, :9] = 0
+    assert np.isnan(ablation.summarise(silent, np.ones((1, 80))))
+
+
+def test_another_width_is_refused(two, toy, stack, rng):
+    student = toy.evidence_of(stack(6, 4, 2), two[0].task, name="student")
+    with pytest.raises(NotMeasurableError, match="needs the baseline's basis; student has 4 units in layer 1, not 9"):
+        values_of(two[0], student, rng)
