@@ -1,6 +1,6 @@
 import pytest
 import torch
-from sklearn.tree import DecisionTreeRegressor
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from whatelse.behaviours.transparency import size
 
@@ -26,34 +26,61 @@ def steps(toy):
     return make
 
 
-@pytest.mark.known_answer
-@pytest.mark.parametrize(
-    ("logits", "depth", "leaves"),
-    [
-        ([0.0, 0.0, 10.0, 30.0], 1, [0, 2]),
-        # First apart: 30; then 10 from the zeros, which need no further split.
-        ([0.0, 0.0, 10.0, 30.0], 2, [0, 1, 2]),
-        ([0.0, 0.0, 10.0, 30.0], 4, [0, 1, 2, 0, 0]),
-        ([0.0, 0.0, 0.0, 0.0], 2, [1, 0, 0]),
-        ([0.0, 1.0, 10.0, 11.0], 2, [0, 0, 4]),
-    ],
-)
-def test_leaves_by_hand(steps, toy, rng, logits, depth, leaves):
-    values = size.measure(steps(logits), size.Config(depth=depth), rng)
-    assert values.tolist() == leaves
-    assert size.summarise(values.numpy(), toy.ones(values)) == pytest.approx([sum(leaves)])
-
-
-@pytest.mark.known_answer
-def test_it_counts_as_scikit_learn_does(toy, rng):
+@pytest.fixture
+def plane(toy):
+    """A linear model of two classes on inputs without ties."""
+    draw = torch.Generator().manual_seed(0)
     model = torch.nn.Linear(3, 2)
     for p in model.parameters():
-        torch.nn.init.normal_(p, generator=rng)
-    x = torch.randn(50, 3, generator=rng)
-    evidence = toy.evidence_of(model, toy.task_of(x, torch.arange(50) % 2))
-    fitted = DecisionTreeRegressor(max_depth=4).fit(x, evidence.logits("train"))
-    values = size.measure(evidence, size.Config(depth=4), rng)
-    assert int(values.sum()) == fitted.get_n_leaves()
-    paths = fitted.tree_.compute_node_depths() - 1
-    expected = [int(((paths == d) & (fitted.tree_.children_left < 0)).sum()) for d in range(5)]
-    assert values.tolist() == expected
+        torch.nn.init.normal_(p, generator=draw)
+    x = torch.randn(50, 3, generator=draw)
+    return toy.evidence_of(model, toy.task_of(x, torch.arange(50) % 2))
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(
+    ("logits", "depth", "leaves", "length"),
+    [
+        ([0.0, 0.0, 10.0, 30.0], 1, [0, 2], 1),
+        # First apart: 30; then 10 from the zeros, which need no further split: paths of 2, 2, 2 and 1.
+        ([0.0, 0.0, 10.0, 30.0], 2, [0, 1, 2], 7 / 4),
+        ([0.0, 0.0, 10.0, 30.0], 4, [0, 1, 2, 0, 0], 7 / 4),
+        ([0.0, 0.0, 0.0, 0.0], 2, [1, 0, 0], 0),
+        ([0.0, 1.0, 10.0, 11.0], 2, [0, 0, 4], 2),
+    ],
+)
+def test_leaves_paths_and_questions_by_hand(steps, toy, rng, logits, depth, leaves, length):
+    evidence = steps(logits)
+    values = size.measure(evidence, size.Config(depth=depth), rng)
+    assert values[:, -1].tolist() == leaves
+    assert size.summarise(values.numpy(), toy.ones(values)) == pytest.approx([sum(leaves)])
+    paths = size.measure(evidence, size.Config(depth=depth, count="path length"), rng)
+    assert size.summarise(paths.numpy(), toy.ones(paths)) == pytest.approx([length])
+    asked = size.measure(evidence, size.Config(depth=depth, count="weights"), rng)
+    assert size.summarise(asked.numpy(), toy.ones(asked)) == pytest.approx([sum(leaves) - 1]), "splits of a binary tree"
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_it_counts_as_scikit_learn_does_at_every_depth(plane, toy, rng, kind):
+    x, z = plane.task.train.inputs, plane.logits("train")
+    found = {c: size.measure(plane, size.Config(6, c, kind), rng) for c in ("leaves", "path length", "weights")}
+    assert plane.parts == ("2", "3", "4", "5", "6")
+    parts = {name: size.breakdown(values.numpy(), toy.ones(values))[0] for name, values in found.items()}
+    for at, depth in enumerate(range(2, 7)):
+        model = (DecisionTreeRegressor if kind == "regression" else DecisionTreeClassifier)(max_depth=depth)
+        fitted = model.fit(x, z if kind == "regression" else z.argmax(1))
+        assert parts["leaves"][at] == fitted.get_n_leaves()
+        assert parts["weights"][at] == fitted.tree_.node_count - fitted.get_n_leaves()
+        assert parts["path length"][at] == pytest.approx(fitted.decision_path(x).sum(1).mean() - 1)
+        levels = fitted.tree_.compute_node_depths() - 1
+        ends = fitted.tree_.children_left < 0
+        assert found["leaves"][:, at].tolist() == [int(((levels == d) & ends).sum()) for d in range(7)]
+    assert size.summarise(found["leaves"].numpy(), toy.ones(found["leaves"])) == parts["leaves"][-1]
+
+
+@pytest.mark.known_answer
+def test_a_soft_tree_is_full_and_reads_every_input_at_every_node(plane, toy, rng):
+    for count, expected in (("leaves", [4, 8]), ("path length", [2, 3]), ("weights", [3 * 3, 7 * 3])):
+        values = size.measure(plane, size.Config(3, count, "soft"), rng)
+        assert size.breakdown(values.numpy(), toy.ones(values)).tolist() == [expected]

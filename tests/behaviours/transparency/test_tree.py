@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from torch.nn import functional
 
-from whatelse.behaviours.transparency import tree
-from whatelse.errors import MissingExtraError
+from whatelse.behaviours.transparency import _distilled, tree
+from whatelse.errors import MissingExtraError, NotMeasurableError
+from whatelse.layers.soft_tree import SoftTree
+from whatelse.task import Task
 
 
 @pytest.fixture
@@ -19,6 +22,24 @@ def slope(toy):
     return toy.evidence_of(model, toy.task_of(torch.arange(8.0)[:, None], [0, 0, 1, 0, 1, 1, 1, 0]))
 
 
+@pytest.fixture
+def blobs(toy):
+    """A linear model of three classes on inputs without ties, with a train split whose labels are not its answers."""
+    draw = torch.Generator().manual_seed(1)
+    model = torch.nn.Linear(4, 3)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, generator=draw)
+    x, unseen = torch.randn(3000, 2, 2, generator=draw), torch.randn(60, 2, 2, generator=draw)
+    with torch.no_grad():
+        logits, said = (model(part.flatten(1)) for part in (x, unseen))
+    observed = logits.argmax(1).roll(1)
+    train = toy.split_of(x, logits.argmax(1), observed)
+    # Half of the targets are what the model says, so that accuracy and fidelity differ.
+    targets = torch.where(torch.arange(60) % 2 == 0, said.argmax(1), 0)
+    task = toy.task_of(unseen, targets, classes=3, train=train)
+    return toy.evidence_of(torch.nn.Sequential(torch.nn.Flatten(), model), task)
+
+
 @pytest.mark.known_answer
 @pytest.mark.parametrize(
     ("score", "expected"),
@@ -29,37 +50,118 @@ def slope(toy):
         ("gain", [0, 0, -1, 1, 0, 0, 0, 0]),
     ],
 )
-def test_a_stump_by_hand(slope, toy, rng, score, expected):
-    values = tree.measure(slope, tree.Config(depth=1, score=score), rng)
-    assert values.tolist() == expected
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_a_stump_by_hand(slope, toy, rng, score, expected, kind):
+    values = tree.measure(slope, tree.Config(depth=1, score=score, kind=kind), rng)
+    assert values.tolist() == [[v] for v in expected]
     assert tree.summarise(values.numpy(), toy.ones(values)) == pytest.approx([np.mean(expected)])
+    assert slope.parts == ("1",)
+    assert slope.tree["threshold"].tolist() == [3.5, 0, 0]
+    assert slope.tree["class"].tolist()[1:] == [0, 1]
+    assert slope.tree["n"].tolist() == [8, 4, 4]
 
 
 @pytest.mark.known_answer
-def test_it_is_scikit_learns_tree_on_the_logits(toy, rng):
-    draw = torch.Generator().manual_seed(1)
-    model = torch.nn.Linear(4, 3)
-    for p in model.parameters():
-        torch.nn.init.normal_(p, generator=draw)
-    x, unseen = torch.randn(120, 2, 2, generator=draw), torch.randn(60, 2, 2, generator=draw)
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_it_is_scikit_learns_tree_of_every_depth(blobs, rng, kind):
+    task, said = blobs.task, blobs.predictions("test").numpy()
+    x, unseen, z = task.train.inputs.flatten(1), task.test.inputs.flatten(1), blobs.logits("train")
+    for score in ("accuracy", "fidelity", "gain"):
+        found = tree.measure(blobs, tree.Config(depth=4, score=score, kind=kind), rng)
+        assert blobs.parts == ("2", "3", "4")
+        for at, depth in enumerate(range(2, 5)):
+            if kind == "regression":
+                told = DecisionTreeRegressor(max_depth=depth).fit(x, z).predict(unseen).argmax(1)
+            else:
+                told = DecisionTreeClassifier(max_depth=depth).fit(x, z.argmax(1)).predict(unseen)
+            grown = DecisionTreeClassifier(max_depth=depth).fit(x, task.train.observed).predict(unseen)
+            right = told == task.test.targets.numpy()
+            scores = {"accuracy": right, "fidelity": told == said}
+            scores["gain"] = right.astype(int) - (grown == task.test.targets.numpy())
+            assert found[:, at].tolist() == scores[score].astype(float).tolist(), depth
+
+
+@pytest.mark.known_answer
+def test_every_depth_is_a_part_and_the_deepest_is_the_answer():
+    values = np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
+    counts = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 1.0]])
+    parts = tree.breakdown(values, counts)
+    np.testing.assert_allclose(parts, [[2 / 3, 1 / 3, 2 / 3], [1.0, 1 / 3, 2 / 3]])
+    np.testing.assert_allclose(tree.summarise(values, counts), parts[:, -1])
+
+
+@pytest.mark.known_answer
+@torch.no_grad()
+def test_a_soft_tree_cut_back_says_the_mixture_of_what_is_below_node_by_node(rng):
+    made = SoftTree(3, 4, 3, mixture=True)
+    for p in (made.weight, made.bias, made.phi):
+        torch.nn.init.normal_(p, generator=rng)
+    x, unseen = torch.randn(40, 3, generator=rng).numpy(), torch.randn(9, 3, generator=rng).numpy()
+    found = _distilled._says_softly(made, x, unseen, 3)
+    seen, asked = (_distilled._scaled(part, x) for part in (x, unseen))
+    reach, q = made.route(seen).leaf.exp().sum(0), made.phi.softmax(1)
+    for at, depth in enumerate((2, 3)):
+        for n in range(9):
+            told = torch.zeros(4)
+            for node in range(2**depth):
+                below = range(node * 2 ** (3 - depth), (node + 1) * 2 ** (3 - depth))
+                here = sum(float(made.route(asked[n : n + 1]).leaf.exp()[0, leaf]) for leaf in below)
+                mean = sum(reach[leaf] * q[leaf] for leaf in below) / sum(reach[leaf] for leaf in below)
+                told += here * mean
+            assert int(found[n, at]) == int(told.argmax())
+    assert torch.equal(found[:, -1], made(asked).argmax(1))
+
+
+@pytest.mark.known_answer
+def test_a_soft_tree_follows_a_linear_model_where_a_stump_of_one_input_cannot(toy, rng):
+    draw = torch.Generator().manual_seed(2)
+    model = torch.nn.Linear(2, 2)
     with torch.no_grad():
-        logits, said = (model(part.flatten(1)) for part in (x, unseen))
-    observed, targets = logits.argmax(1).roll(1), said.argmax(1)
-    train = toy.split_of(x, logits.argmax(1), observed)
-    task = toy.task_of(unseen, targets, classes=3, train=train)
-    evidence = toy.evidence_of(torch.nn.Sequential(torch.nn.Flatten(), model), task)
-    distilled = DecisionTreeRegressor(max_depth=3).fit(x.flatten(1), logits).predict(unseen.flatten(1)).argmax(1)
-    grown = DecisionTreeClassifier(max_depth=3).fit(x.flatten(1), observed).predict(unseen.flatten(1))
-    expected = {"accuracy": distilled == targets.numpy(), "fidelity": distilled == said.argmax(1).numpy()}
-    expected["gain"] = expected["accuracy"].astype(int) - (grown == targets.numpy())
-    for score, values in expected.items():
-        found = tree.measure(evidence, tree.Config(depth=3, score=score), rng)
-        assert found.tolist() == values.astype(float).tolist()
+        model.weight.copy_(torch.tensor([[0.0, 0.0], [3.0, 3.0]]))
+        model.bias.zero_()
+    x = torch.randn(300, 2, generator=draw)
+    evidence = toy.evidence_of(model, toy.task_of(x, (x.sum(1) > 0).long()))
+    scores = {}
+    for kind in _distilled.KINDS:
+        values = tree.measure(evidence, tree.Config(depth=1, score="fidelity", kind=kind), rng)
+        scores[kind] = float(tree.summarise(values.numpy(), toy.ones(values))[0])
+    assert scores["soft"] > 0.95 > 0.85 > scores["regression"]
+    assert scores["classification"] < 0.85
+    gain = tree.measure(evidence, tree.Config(depth=1, score="gain", kind="soft"), rng)
+    assert abs(float(gain.mean())) < 0.05, "labels that the model repeats teach a soft tree as well"
 
 
 def test_the_trees_are_fitted_once(slope, rng, monkeypatch):
-    tree.measure(slope, tree.Config(depth=2), rng)
+    tree.measure(slope, tree.Config(depth=2, score="gain"), rng)
     monkeypatch.setitem(sys.modules, "sklearn.tree", None)
     tree.measure(slope, tree.Config(depth=2, score="gain"), rng)
     with pytest.raises(MissingExtraError, match=r"pip install 'whatelse\[trees\]'"):
         tree.measure(slope, tree.Config(depth=3), rng)
+
+
+def test_a_soft_tree_is_not_drawn_and_not_too_deep(slope, rng):
+    tree.measure(slope, tree.Config(depth=2, kind="soft"), rng)
+    assert slope.tree == {}
+    with pytest.raises(NotMeasurableError, match="at most 12"):
+        tree.measure(slope, tree.Config(depth=13, kind="soft"), rng)
+
+
+@pytest.mark.known_answer
+def test_of_texts_a_tree_asks_how_often_a_token_occurs(toy):
+    texts = torch.tensor([[5.0, 5, 2, 0], [5, 2, 2, 0], [7, 7, 7, 7], [7, 5, 2, 0]])
+    split = toy.split_of(texts, [0, 0, 1, 1])
+    task = Task("texts", 2, None, dict.fromkeys(("train", "calibration", "select", "test"), split), vocabulary=9)
+    x, unseen, ids = _distilled.columns(task)
+    assert ids.tolist() == [7, 2, 5]  # by frequency (5, 4, 4), then by number
+    assert x.tolist() == [[0, 1, 2], [0, 2, 1], [4, 0, 0], [1, 1, 1]]
+    np.testing.assert_array_equal(x, unseen)
+
+
+@pytest.mark.known_answer
+def test_features_on_another_scale_train_the_same_soft_tree(toy):
+    draw = torch.Generator().manual_seed(4)
+    x = torch.randn(80, 3, generator=draw)
+    sure = functional.one_hot((x[:, 0] > 0).long(), 2).float()
+    one = _distilled._teach(x.numpy(), sure, 2)
+    other = _distilled._teach((x * torch.tensor([1.0, 1000.0, 0.01]) + 7).numpy(), sure, 2)
+    torch.testing.assert_close(one.weight, other.weight, rtol=0.02, atol=0.02)

@@ -1,11 +1,26 @@
-"""Number of leaves of the decision tree distilled from a model: how much there is to read.
+"""How much there is to read in the decision tree distilled from a model: its leaves, or what an answer takes.
 
-``values[d]`` is the number of leaves at depth ``d`` of the tree of `tree`; the sum is summarised. At a fixed depth
-a tree of fewer leaves says the same with fewer rules, or says less: read it beside fidelity.
+``count`` *leaves* is the number of leaves of the tree of `tree`, which is the number of rules; *path length* the mean
+number of decisions that a training example takes to its leaf, ``sum_l n_l depth_l / sum_l n_l``; *weights* the number
+of input weights in all decisions: one a split of a hard tree, as many as there are inputs at every node of a soft one.
+``values[d, j]`` is what level ``d`` adds to the count of the tree cut back to the j-th depth, from 2 to ``depth``; the
+sum at ``depth`` is summarised, and every depth is a part. The number is exact.
+
+Reading:
+    At a fixed depth a tree of fewer leaves says the same with fewer rules, or says less: read it beside fidelity. A
+    tree of depth ``d`` has at most ``2**d`` leaves; one far below was done early.
+
+Cost:
+    Nothing beside `tree`, whose fit it shares.
+
+Limits:
+    Counting is no measure of whether a person understands. The soft tree is full, so only *weights* tells it from
+    another, and that only by its depth. A tree cut back is not the best tree of its size.
 
 Source:
     Liu, Wang & Matwin, Improving the interpretability of deep neural networks with knowledge distillation, ICDM
-    workshops 2018, arXiv:1812.10924.
+    workshops 2018, arXiv:1812.10924; path length: Wu et al., Beyond sparsity: tree regularization of deep models for
+    interpretability, AAAI 2018, arXiv:1711.06178.
 """
 
 from __future__ import annotations
@@ -20,37 +35,54 @@ from whatelse.behaviours.transparency import _distilled
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "leaves", "lower", {"predicts"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "parts to read", "lower", {"predicts"}, "layer", "depth"
+
+_COLUMNS = {"leaves": "leaves", "path length": "lengths", "weights": "weights"}
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of the size of the distilled tree."""
 
-    depth: int = param(5, "Largest depth of the tree, in splits.", low=1, high=30)
+    depth: int = param(5, "Largest depth of the tree, in splits; at most 12 for a soft one.", low=1, high=30)
+    count: str = param("leaves", "What is counted.", choices=tuple(_COLUMNS))
+    kind: str = param("regression", "What the tree is, and what it is fitted to.", choices=_distilled.KINDS)
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the number of leaves at each depth, from 0, ``(depth + 1,)``.
+    """Return what each level, from 0, adds to the count at each depth, ``(depth + 1, depths)``.
 
     Args:
         evidence: Gives the logits on train, and holds the fitted trees.
-        config: Depth.
+        config: Depth, what is counted, and kind.
         rng: Not used; ties between splits are broken alike for every model.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
+        NotMeasurableError: A soft tree deeper than 12.
     """
     del rng
-    return _distilled.trees(evidence, config.depth)["leaves"].float()
+    evidence.name_parts([str(depth) for depth in _distilled.depths(config.depth)])
+    return _distilled.trees(evidence, config.depth, config.kind)[_COLUMNS[config.count]].float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the number of leaves, ``(draws,)``.
+    """Return the count at the largest depth, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(depth + 1,)``.
-        counts: How often each depth counts, ``(draws, depth + 1)``.
+        values: What `measure` returned, ``(depth + 1, depths)``.
+        counts: How often each level counts, ``(draws, depth + 1)``.
     """
-    total: np.ndarray = counts @ values.astype(np.float64)
+    total: np.ndarray = counts @ values[:, -1].astype(np.float64)
     return total
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the count at every depth, ``(draws, depths)``.
+
+    Args:
+        values: What `measure` returned, ``(depth + 1, depths)``.
+        counts: How often each level counts, ``(draws, depth + 1)``.
+    """
+    totals: np.ndarray = counts @ values.astype(np.float64)
+    return totals

@@ -1,14 +1,39 @@
 """How much of a model a small decision tree can take over: accuracy, fidelity or gain of the tree distilled from it.
 
-A regression tree of limited depth is fitted to the model's logits on train (squared error summed over classes); its
-class is the largest mean logit of the leaf. Scores of a test example: *accuracy*, whether the distilled tree is
-right; *fidelity*, whether it says what its model says; *gain*, accuracy of the distilled tree minus that of a
-classification tree grown on the recorded labels at the same depth, which is what distilling is worth. Logits, since
-the probabilities of a model that fits its train split carry nothing beyond the labels.
+With ``kind`` *regression* one multi-output regression tree of limited depth is fitted to the model's logits on train
+(squared error summed over classes); its class is the largest mean logit of the leaf. Logits, since the probabilities
+of a model that fits its train split carry nothing beyond the labels. *classification* fits a classification tree
+(Gini) to the model's predicted classes; *soft* trains a tree of soft decisions, a filter over all inputs at every
+node, on the model's probabilities, and reads the mixture of its leaves. Scores of a test example: *accuracy*, whether
+the distilled tree is right; *fidelity*, whether it says what its model says; *gain*, accuracy of the distilled tree
+minus that of a tree of the same depth fitted to the recorded labels (soft if the distilled one is), which is what
+distilling is worth.
+
+``values[n, j]`` is the score of example ``n`` by the tree cut back to the j-th depth, from 2 to ``depth``; the mean
+at ``depth`` is summarised, and every depth is a part. Trees grow greedily, so one fit holds the trees of all smaller
+depths; an inner node answers with the mean of the examples that reach it. Of texts a tree asks how often a token
+occurs.
+
+Reading:
+    Accuracy close to the model's own means that a few rules say all that it says on this task. A tree can be accurate
+    without saying what its model says: read fidelity beside accuracy. A gain of zero means that the same rules could
+    have been had from the labels, without a model.
+
+Cost:
+    One forward pass of each train and test example, shared with every behaviour; no backward pass. One fit of a tree
+    a model, shared by all scores and by `size`, ``O(N log N)`` for each feature and level; a second one for *gain*. A
+    soft tree is trained for 30 epochs.
+
+Limits:
+    A tree over raw pixels is a poor student of an image model: that a tree cannot follow a model does not mean that
+    nobody can. Which of two equally good splits is taken is decided alike for every model, and in an order that
+    depends on the depth: trees cut back from another ``depth`` may differ where splits tie. Soft trees are taught at
+    temperature 1 and read a filter over every input at every node: more faithful, and hardly read at a glance.
 
 Source:
     Liu, Wang & Matwin, Improving the interpretability of deep neural networks with knowledge distillation, ICDM
-    workshops 2018, arXiv:1812.10924; soft trees: Frosst & Hinton 2017, arXiv:1711.09784.
+    workshops 2018, arXiv:1812.10924; soft trees: Frosst & Hinton 2017, arXiv:1711.09784; trees on a model's
+    predictions and their fidelity: Craven & Shavlik, NIPS 1995.
 """
 
 from __future__ import annotations
@@ -23,45 +48,61 @@ from whatelse.behaviours.transparency import _distilled
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "accuracy", "higher", {"predicts"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "accuracy", "higher", {"predicts"}, "test example", "depth"
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of the distilled tree."""
 
-    depth: int = param(5, "Largest depth of a tree, in splits.", low=1, high=30)
+    depth: int = param(5, "Largest depth of a tree, in splits; at most 12 for a soft one.", low=1, high=30)
     score: str = param("accuracy", "What of the tree is scored.", choices=("accuracy", "fidelity", "gain"))
+    kind: str = param("regression", "What the tree is, and what it is fitted to.", choices=_distilled.KINDS)
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the score of each test example, 0 or 1 (*gain*: -1, 0 or 1), ``(N,)``.
+    """Return the score of each test example at each depth, 0 or 1 (*gain*: -1, 0 or 1), ``(N, depths)``.
 
     Args:
         evidence: Gives the logits on train, and holds the fitted trees.
-        config: Depth and score.
+        config: Depth, score and kind.
         rng: Not used; ties between splits are broken alike for every model.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
+        NotMeasurableError: A soft tree deeper than 12.
     """
     del rng
-    found = _distilled.trees(evidence, config.depth)
-    targets = evidence.split("test").targets
-    right = (found["distilled"] == targets).float()
+    found = _distilled.trees(evidence, config.depth, config.kind)
+    if config.kind != "soft":
+        evidence.draw({name: found[name] for name in _distilled.DRAWN})
+    evidence.name_parts([str(depth) for depth in _distilled.depths(config.depth)])
+    targets = evidence.split("test").targets[:, None]
+    right = (found["said"] == targets).float()
     if config.score == "accuracy":
         return right
     if config.score == "fidelity":
-        return (found["distilled"] == evidence.predictions("test")).float()
-    return right - (found["grown"] == targets).float()
+        return (found["said"] == evidence.predictions("test")[:, None]).float()
+    return right - (_distilled.grown(evidence, config.depth, config.kind) == targets).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the mean score of every resample, ``(draws,)``.
+    """Return the mean score at the largest depth on every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N,)``.
+        values: What `measure` returned, ``(N, depths)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = counts @ values / counts.sum(1)
+    mean: np.ndarray = counts @ values[:, -1] / counts.sum(1)
     return mean
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean score at every depth on every resample, ``(draws, depths)``.
+
+    Args:
+        values: What `measure` returned, ``(N, depths)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    means: np.ndarray = counts @ values / counts.sum(1)[:, None]
+    return means

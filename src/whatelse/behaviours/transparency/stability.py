@@ -1,0 +1,107 @@
+"""How far the tree distilled from a model depends on the sample: agreement of trees distilled on bootstraps of train.
+
+``B`` samples of train are drawn with replacement, the same for every model, and a tree is distilled on each as in
+`tree`. ``values[n, j]`` is the share of the ``B (B - 1) / 2`` pairs of trees that give test example ``n`` the same
+class, ``sum_k c_nk (c_nk - 1) / (B (B - 1))`` with ``c_nk`` the trees that say class ``k``, all cut back to the j-th
+depth, from 2 to ``depth``. The mean at ``depth`` is summarised, and every depth is a part. How far the trees use the
+same inputs is noted: the mean over pairs of the Jaccard index of the sets of inputs that they split on.
+
+Reading:
+    1 means that every sample gives the same answers: what the tree says of the model can be relied on. A low value
+    means that the drawn tree is one of many that would have stood for the model as well, however accurate it is.
+
+Cost:
+    One forward pass of each train example, shared with every behaviour; no backward pass. ``B`` fits of a tree.
+
+Limits:
+    Trees may agree in their answers and ask quite different questions: the noted index of inputs says so, and it is
+    low wherever inputs stand for one another, as neighboring pixels do. Agreement falls with depth and with the
+    number of classes, so compare at the same depth only. A model that says one class everywhere is stable.
+
+Source:
+    Turney, Bias and the quantification of stability, Machine Learning 20, 1995; trees: Liu, Wang &
+    Matwin, ICDM workshops 2018, arXiv:1812.10924.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from whatelse.behaviours.transparency import _distilled
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "agreement", "higher", {"predicts"}, "test example", "depth"
+
+# Where the samples of train begin: the same for every model.
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the stability of the distilled tree."""
+
+    depth: int = param(5, "Largest depth of a tree, in splits.", low=1, high=30)
+    bootstraps: int = param(5, "Samples of train, and trees.", low=2, high=100)
+    kind: str = param("regression", "What the trees are, and what they are fitted to.", choices=_distilled.KINDS[:2])
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return the share of pairs of trees that agree on each test example at each depth, ``(N, depths)``.
+
+    Args:
+        evidence: Gives the logits on train.
+        config: Depth, number of samples, and kind.
+        rng: Not used; the samples are the same for every model.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    del rng
+    x, unseen, _ = _distilled.columns(evidence.task)
+    logits = evidence.logits("train")
+    fitted = (logits if config.kind == "regression" else logits.argmax(1)).numpy()
+    draw, depths = torch.Generator().manual_seed(_SEED), _distilled.depths(config.depth)
+    votes = torch.zeros(len(unseen), len(depths), evidence.task.classes)
+    used = []
+    for _ in range(config.bootstraps):
+        picks = torch.randint(len(x), (len(x),), generator=draw).numpy()
+        tree = _distilled.grow(x[picks], fitted[picks], config.depth)
+        votes += functional.one_hot(torch.from_numpy(tree.says(unseen, depths)), evidence.task.classes)
+        used.append(set(tree.inner.feature[tree.inner.feature >= 0].tolist()))
+    evidence.name_parts([str(depth) for depth in depths])
+    evidence.note(f"of the inputs that two trees split on, {_shared(used):.0%} are common to both (Jaccard index)")
+    pairs = config.bootstraps * (config.bootstraps - 1)
+    return (votes * (votes - 1)).sum(2) / pairs
+
+
+def _shared(used: list[set[int]]) -> float:
+    return float(np.mean([len(a & b) / len(a | b) if a | b else 1.0 for a, b in combinations(used, 2)]))
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean agreement at the largest depth on every resample, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(N, depths)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    mean: np.ndarray = counts @ values[:, -1] / counts.sum(1)
+    return mean
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean agreement at every depth on every resample, ``(draws, depths)``.
+
+    Args:
+        values: What `measure` returned, ``(N, depths)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    means: np.ndarray = counts @ values / counts.sum(1)[:, None]
+    return means
