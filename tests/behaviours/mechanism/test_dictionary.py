@@ -68,7 +68,7 @@ def test_values_are_codes_of_the_frozen_encoder(toy, task, turn, rng):
     baseline = toy.evidence_of(reads(turn), task)
     candidate = toy.evidence_of(reads(turn * 0.8 + 0.01), task)
     values = dictionary.compare(baseline, candidate, dictionary.Config(atoms=5), rng)
-    frozen = baseline.once("dictionary 1 atoms=5", lambda: pytest.fail("it is kept with the baseline"))
+    frozen = baseline.once("dictionary 2 atoms=5", lambda: pytest.fail("it is kept with the baseline"))
     for i in (0, 17, 299):
         expected = []
         for evidence in (baseline, candidate):
@@ -85,11 +85,14 @@ def test_survival_is_numpys_correlation_above_the_threshold():
     y = x + draw.normal(size=(80, 6)) * np.array([0.1, 0.3, 0.49, 2, 0.1, 0.1])
     y[:, 5] = 1.0  # silenced
     counts = np.concatenate([np.ones((1, 80), int), draw.multinomial(80, np.full(80, 1 / 80), size=30)])
-    slow = []
-    for c in counts:
+    slow, parts = [], dictionary.breakdown(np.concatenate([x, y], 1), counts)
+    for c, part in zip(counts, parts, strict=True):
         a, b = np.repeat(x, c, 0), np.repeat(y, c, 0)
-        kept = [np.corrcoef(a[:, k], b[:, k])[0, 1] > 0.9 for k in (0, 1, 2, 3)]
-        slow.append(sum(kept) / 5)
+        each = [np.corrcoef(a[:, k], b[:, k])[0, 1] for k in (0, 1, 2, 3)]
+        assert part[:4] == pytest.approx(each)
+        assert np.isnan(part[4])
+        assert part[5] == 0
+        slow.append(sum(r > 0.9 for r in each) / 5)
     assert dictionary.summarise(np.concatenate([x, y], 1), counts) == pytest.approx(slow)
     assert len(set(slow)) > 1
 
@@ -114,12 +117,37 @@ def test_another_width_has_no_shared_basis(toy, task, turn, rng):
 def test_it_says_how_much_the_dictionary_explains(toy, task, turn, rng):
     baseline, candidate = (toy.evidence_of(reads(turn), task) for _ in range(2))
     survival(baseline, candidate, rng)
-    (note,) = candidate.notes
+    note, _ = candidate.notes
     before, after = re.fullmatch(
         r"the dictionary explains (\d+)% and (\d+)% of the variance, before and after", note
     ).groups()
     assert before == after
     assert int(before) > 85
+
+
+def test_it_counts_the_survivors_and_relates_them_to_frequency(toy, rng):
+    """The rarer a planted feature, the less noise it gets: survival must fall with frequency."""
+    draw = np.random.default_rng(0)
+    often = np.array([0.1, 0.3, 0.5, 0.7])
+    codes = torch.tensor(draw.uniform(1, 2, (400, 4)) * (draw.random((400, 4)) < often), dtype=torch.float32)
+    noise = torch.tensor(draw.normal(size=(400, 4)) * [0.01, 0.15, 0.7, 2.5], dtype=torch.float32)
+    candidate = toy.evidence_of(reads(torch.eye(4)), toy.task_of(codes, torch.arange(400) % 2))
+    columns = torch.cat([codes, codes + noise], 1).numpy()
+    dictionary._remark(candidate, columns)
+    told = "of 4 features 2 survived, 1 blurred, 1 were damaged; rank correlation of survival with frequency -1.00"
+    assert candidate.notes == [told]
+
+
+def test_every_feature_is_a_part_and_the_lost_one_is_named(toy, task, turn, rng):
+    broken = turn.clone()
+    broken[:, 2] = 0
+    baseline, candidate = toy.evidence_of(reads(turn), task), toy.evidence_of(reads(broken), task)
+    values = dictionary.compare(baseline, candidate, dictionary.Config(atoms=4), rng).numpy()
+    parts = dictionary.breakdown(values, np.ones((1, 300)))[0]
+    assert candidate.parts == ("feature 0", "feature 1", "feature 2", "feature 3")
+    planted = np.corrcoef(values[:, :4].T, task.test.inputs.numpy().T)[:4, 4:].argmax(1)
+    assert [candidate.parts[i] for i in np.flatnonzero(parts < 0.5)] == [f"feature {int(np.argmax(planted == 2))}"]
+    assert (parts[planted != 2] > 0.9).all()
 
 
 def test_no_active_feature_is_not_a_number():
