@@ -1,0 +1,109 @@
+"""How many units carry the answer: the size of the smallest circuit of a class, averaged over classes.
+
+Units of the last hidden layer (or of all layers) are ordered, for each class, by how far the margin of that class
+falls on its examples of calibration when the unit is held at its mean there. On test, all but the first ``k`` units
+of the order are held at their means; ``F(k) = (M(k) - M(0)) / (M(all) - M(0))`` of the mean log-odds margins of the
+true class is the faithfulness of the circuit. Its size is the smallest ``k`` with ``F(k) >= keep``, as a share of the
+units. A class whose margin does not fall when all units are held has no circuit here and counts as 1. The parts are
+the classes.
+
+Reading:
+    Small: few units decide, which is easier to follow. Training sparse makes circuits small; compression after
+    training may only move them. Read the change beside the placebo's.
+
+Cost:
+    ``units * examples`` forward passes to order them and ``steps * examples`` to read them; a note says how many. The
+    shared pass over calibration gives the means.
+
+Limits:
+    The order is greedy and by single ablations: units that stand in for one another look unimportant one at a time,
+    so the size is an upper bound. It depends on the ablation (means, not zeros or swaps) and on ``keep``. Sizes come
+    in ``steps``. Few examples a class make it noisy. Channels are held all over the image.
+
+Source:
+    Wang et al., Interpretability in the wild: a circuit for indirect object identification, ICLR 2023,
+    arXiv:2211.00593 (mean ablation, faithfulness); Gao et al., Weight-sparse transformers have interpretable
+    circuits, 2025, arXiv:2511.13653; that it depends on the ablation: Miller et al. 2024, arXiv:2407.08734.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.behaviours.mechanism import _circuit
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "share of units", "lower", {"predicts", "opens"}, "test example", "class"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the circuits."""
+
+    keep: float = param(0.8, "Share of the margin that the circuit keeps.", low=0.05, high=0.99)
+    layers: str = param("hidden", "The last hidden layer, or all of them together.", choices=("hidden", "all"))
+    examples: int = param(128, "Examples of calibration, and of test, evenly apart, at the most.", low=2)
+    steps: int = param(32, "Sizes that are tried, at the most, beside 0.", low=2, high=4096)
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return each example's class and how far its margin is above what is to be kept, size by size.
+
+    Of shape ``(examples, 2 + steps)``, from a circuit of no unit to one of all.
+
+    Args:
+        evidence: Gives the layers and the answers; takes a note on the passes.
+        config: Which circuits.
+        rng: Not used; the behaviour is deterministic.
+
+    Raises:
+        NotMeasurableError: The model does not open or has no hidden layer.
+    """
+    del rng
+    found_on, read_on = (_circuit.examples(evidence, split, config.examples) for split in ("calibration", "test"))
+    units = _circuit.units(evidence, config.layers)
+    sizes = _circuit.steps(len(units), config.steps)
+    orders = _circuit.ranking(evidence, found_on, units)
+    margins = _circuit.kept(evidence, read_on, orders, {-1: sizes})
+    evidence.name_parts([f"class {code}" for code in torch.unique(read_on.labels).tolist()])
+    passes = (len(units) + 1) * len(found_on.labels) + len(sizes) * len(read_on.labels)
+    evidence.note(f"{len(units)} units, {len(sizes) - 1} sizes: {passes:,} forward passes")
+    surplus = _circuit.surplus(margins, config.keep)
+    return torch.cat([read_on.labels[:, None].double(), surplus], 1).float()
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean size over the classes that a resample has, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(examples, 2 + steps)``.
+        counts: How often each example stands in each resample, ``(draws, examples)``.
+    """
+    each = breakdown(values, counts)
+    mean: np.ndarray = np.nansum(each, 1) / np.maximum((~np.isnan(each)).sum(1), 1)
+    return mean
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the size of each class's circuit of every resample, ``(draws, classes)``; NaN where it has no example.
+
+    Args:
+        values: What `measure` returned, ``(examples, 2 + steps)``.
+        counts: How often each example stands in each resample, ``(draws, examples)``.
+    """
+    codes, surplus = values[:, 0], values[:, 1:].astype(np.float64)
+    return np.stack([_size(surplus[codes == code], counts[:, codes == code]) for code in np.unique(codes)], 1)
+
+
+def _size(surplus: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    total = counts @ surplus
+    last = surplus.shape[1] - 1
+    # Where holding all units costs nothing, the surplus of all is not above zero: there is no circuit.
+    first = np.where(total[:, -1] > 0, (total >= 0).argmax(1), last)
+    size: np.ndarray = np.where(counts.sum(1) > 0, first / last, np.nan)
+    return size

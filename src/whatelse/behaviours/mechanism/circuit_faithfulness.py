@@ -1,0 +1,131 @@
+"""Whether the baseline's circuits still carry the answer in the candidate: their faithfulness there.
+
+The circuit of a class: the units of the last hidden layer (or of all layers), ordered by how far the baseline's
+margin of that class falls on its examples of calibration when the unit is held at its mean there, and of that order
+the fewest that keep the share ``keep`` of the baseline's margin on calibration; all of them for a class whose margin
+does not fall when all are held. The same units are then left alone in
+the candidate, all others held at the candidate's own means, and on test ``F = sum (M(circuit) - M(none)) / sum
+(M(all) - M(none))`` of the log-odds margins of the true class, kept within [0, 1]; 0 where holding all units does not
+lower the margin. The parts are the classes.
+
+Reading:
+    About ``keep`` for the baseline itself, on new examples. As high in the candidate: the same units still do the
+    work. Lower: the work moved to other units, even if accuracy did not move. Read it beside the twin's.
+
+Cost:
+    ``(units + steps) * examples`` forward passes of the baseline, once for all candidates; three passes over
+    ``examples`` of the candidate.
+
+Limits:
+    Needs the baseline's basis: the same layers and widths. A model trained anew has the widths without the basis and
+    falls by that alone. It depends on the ablation (means) and on ``keep``; the order is greedy and by single
+    ablations.
+
+Source:
+    Hanna, Pezzelle & Belinkov, Have faith in faithfulness, COLM 2024, arXiv:2403.17806; mean ablation: Wang et al.,
+    ICLR 2023, arXiv:2211.00593; that it depends on the ablation: Miller et al. 2024, arXiv:2407.08734.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.behaviours.mechanism import _circuit, _layers
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "faithfulness", "higher", {"predicts", "opens"}, "test example", "class"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the faithfulness."""
+
+    keep: float = param(0.8, "Share of the baseline's margin that its circuit keeps.", low=0.05, high=0.99)
+    layers: str = param("hidden", "The last hidden layer, or all of them together.", choices=("hidden", "all"))
+    examples: int = param(128, "Examples of calibration, and of test, evenly apart, at the most.", low=2)
+    steps: int = param(32, "Sizes that are tried, at the most, beside 0.", low=2, high=4096)
+
+
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return each example's class, what the circuit keeps of its margin, and what all units do, ``(examples, 3)``.
+
+    Args:
+        baseline: Evidence of the model before compression; holds its circuits.
+        candidate: Evidence of the compressed model; takes a note on their size.
+        config: Which circuits.
+        rng: Not used; the behaviour is deterministic.
+
+    Raises:
+        NotMeasurableError: A model does not open or has no hidden layer, or the widths differ.
+    """
+    del rng
+    _layers.same_basis(baseline, candidate)
+    key = f"circuit {VERSION} keep={config.keep} layers={config.layers} examples={config.examples} steps={config.steps}"
+    held = baseline.once(key, lambda: _found(baseline, config))
+    # Layers correspond by place: a wrapper may have named them anew.
+    units = _circuit.units(candidate, config.layers)
+    orders = {code: [units[i] for i in order] for code, order in _by_class(held["orders"]).items()}
+    chosen = {code: [0, int(size[0]), len(units)] for code, size in _by_class(held["sizes"]).items()}
+    read_on = _circuit.examples(baseline, "test", config.examples)
+    nothing, circuit, everything = _circuit.kept(candidate, read_on, orders, chosen).T
+    candidate.name_parts([f"class {code}" for code in torch.unique(read_on.labels).tolist()])
+    mean = sum(size for _, size, _ in chosen.values()) / len(chosen)
+    candidate.note(f"the baseline's circuits have {mean:.1f} of {len(units)} units on average")
+    return torch.stack([read_on.labels.double(), circuit - nothing, everything - nothing], 1).float()
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the faithfulness over all examples of every resample, ``(draws,)``.
+
+    Args:
+        values: What `compare` returned, ``(examples, 3)``.
+        counts: How often each example stands in each resample, ``(draws, examples)``.
+    """
+    return _faithfulness(counts @ values[:, 1:].astype(np.float64))
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the faithfulness of each class of every resample, ``(draws, classes)``; NaN where it has no example.
+
+    Args:
+        values: What `compare` returned, ``(examples, 3)``.
+        counts: How often each example stands in each resample, ``(draws, examples)``.
+    """
+    found = []
+    for code in np.unique(values[:, 0]):
+        mine = values[:, 0] == code
+        each = _faithfulness(counts[:, mine] @ values[mine, 1:].astype(np.float64))
+        found.append(np.where(counts[:, mine].sum(1) > 0, each, np.nan))
+    return np.stack(found, 1)
+
+
+def _faithfulness(sums: np.ndarray) -> np.ndarray:
+    kept, whole = sums[:, 0], sums[:, 1]
+    found: np.ndarray = np.where(whole > 0, np.clip(kept / np.where(whole > 0, whole, 1), 0, 1), 0)
+    return found
+
+
+def _found(baseline: Evidence, config: Config) -> dict[str, Tensor]:
+    """Return for each class, and under -1 for all others, the order of the units and how many of them it takes."""
+    found_on = _circuit.examples(baseline, "calibration", config.examples)
+    units = _circuit.units(baseline, config.layers)
+    sizes = _circuit.steps(len(units), config.steps)
+    orders = _circuit.ranking(baseline, found_on, units)
+    surplus = _circuit.surplus(_circuit.kept(baseline, found_on, orders, {-1: sizes}), config.keep)
+    place = {unit: i for i, unit in enumerate(units)}
+    rows, taken = [], []
+    for code, order in orders.items():
+        mean = (surplus if code < 0 else surplus[found_on.labels == code]).mean(0)
+        first = int((mean >= 0).int().argmax()) if mean[-1] > 0 else len(sizes) - 1
+        rows.append([code, *(place[unit] for unit in order)])
+        taken.append([code, sizes[first]])
+    return {"orders": torch.tensor(rows), "sizes": torch.tensor(taken)}
+
+
+def _by_class(rows: Tensor) -> dict[int, list[int]]:
+    return {row[0]: row[1:] for row in rows.tolist()}
