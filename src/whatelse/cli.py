@@ -97,7 +97,9 @@ def table(
 
 @app.command("study")
 def study_(
-    file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="What to measure.")],
+    file: Annotated[
+        str, typer.Argument(metavar="STUDY", help="What to measure: a file, or the name of one that ships: adult, ...")
+    ],
     json_file: Json = "",
     html: Html = "",
     results: Results = Kept,
@@ -105,17 +107,21 @@ def study_(
     workers: Workers = 0,
     full: Full = False,
     quiet: Quiet = False,
+    copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the study file.")] = "",
 ) -> None:
     """Measure a grid of recipes, behaviours and seeds. Safe to interrupt: a second run finds its work done.
 
     Without --json and --html it writes STUDY.json and STUDY.html into the current folder.
     """
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{file}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
-    out = (json_file, html) if json_file or html else (f"{file.stem}.json", f"{file.stem}.html")
-    _conduct((text, str(file)), out, results, (on, workers), full=full, quiet=quiet)
+    from whatelse.study import spec
+
+    text = spec.find(file)
+    if copy:
+        _write(copy, text)
+        return
+    stem = Path(file).stem
+    out = (json_file, html) if json_file or html else (f"{stem}.json", f"{stem}.html")
+    _conduct((text, file), out, results, (on, workers), full=full, quiet=quiet)
 
 
 @app.command("compress")

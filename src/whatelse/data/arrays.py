@@ -3,9 +3,10 @@
 Names: ``inputs`` (or ``x``), of shape ``(N, ...)``, and ``targets`` (or ``y``), whole numbers from 0, ``(N,)``; split
 at random, the same for every seed, into the shares ``test`` and ``select`` and the rest, train. Or already split:
 ``train_inputs``, ``train_targets``, ``test_inputs``, ``test_targets`` (and ``select_...``; where they are absent, the
-share ``select`` of test). ``group_<name>`` (``train_group_<name>``, ...) are codes of groups. Bytes (uint8) become
-numbers in [0, 1]; every other input is taken as it is. Examples are shuffled, the same way for every seed. Nothing in
-the file is run: object arrays are refused.
+share ``select`` of test). In both cases ``shifted_inputs`` and ``shifted_targets`` may be given too: what the model
+meets after its world has changed, the split ``shifted``. ``group_<name>`` (``train_group_<name>``, ...) are codes of
+groups, -1 where the value is missing. Bytes (uint8) become numbers in [0, 1]; every other input is taken as it is.
+Examples are shuffled, the same way for every seed. Nothing in the file is run: object arrays are refused.
 
 Source:
     The NumPy format: NEP 1, 2007; safetensors: Hugging Face, 2022.
@@ -13,6 +14,7 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from whatelse.task import SPLITS, Split, Task
 
 VERSION = 1
 _ORDER = 7  # one fixed seed for the split, so that it is the same everywhere
+_FURTHER = ("shifted",)
 _ALIASES = {"inputs": ("inputs", "x", "X"), "targets": ("targets", "y", "labels")}
 
 
@@ -66,8 +69,13 @@ def load(config: Config) -> Task:
     classes = 1 + max(int(s.targets.max()) for s in splits.values())
     low, high = (float(getattr(train.inputs, end)()) for end in ("min", "max"))
     bounds = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
-    names = {g: tuple(str(int(c)) for c in torch.unique(codes)) for g, codes in train.groups.items()}
-    return Task(path.stem, classes, bounds, {name: splits[name] for name in SPLITS}, names)
+    names = {g: tuple(str(c) for c in range(1 + _largest(splits.values(), g))) for g in train.groups}
+    kept = {name: splits[name] for name in (*SPLITS, *_FURTHER) if name in splits}
+    return Task(path.stem, classes, bounds, kept, names)
+
+
+def _largest(splits: Iterable[Split], group: str) -> int:
+    return max(int(split.groups[group].max()) for split in splits if group in split.groups)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -86,16 +94,25 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _splits(arrays: dict[str, Tensor], config: Config, where: str) -> dict[str, Split]:
-    if not any(name.startswith("train_") for name in arrays):
+    further = {n: _shuffled(_split(arrays, f"{n}_", where)) for n in _FURTHER if _has(arrays, n)}
+    return _official(arrays, config, where) | further
+
+
+def _official(arrays: dict[str, Tensor], config: Config, where: str) -> dict[str, Split]:
+    if not _has(arrays, "train"):
         whole = _shuffled(_split(arrays, "", where))
         test, select = round(config.test * len(whole)), round(config.select * len(whole))
         return _cut(whole, {"test": test, "select": select, "train": len(whole) - test - select})
-    given = [n for n in ("train", "select", "test") if any(name.startswith(f"{n}_") for name in arrays)]
+    given = [n for n in ("train", "select", "test") if _has(arrays, n)]
     found = {name: _shuffled(_split(arrays, f"{name}_", where)) for name in given}
     if "select" in found or "test" not in found:
         return found
     held = round(config.select * len(found["test"]))
     return found | _cut(found["test"], {"select": held, "test": len(found["test"]) - held})
+
+
+def _has(arrays: dict[str, Tensor], split: str) -> bool:
+    return any(name.startswith(f"{split}_") for name in arrays)
 
 
 def _shuffled(split: Split) -> Split:

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -155,22 +156,44 @@ class Study:
     text: str = ""
 
 
-def read(path: Path, *, full: bool = False) -> Study:
-    """Return the study of a file, checked.
+def read(path: Path | str, *, full: bool = False) -> Study:
+    """Return a study, checked.
 
     Args:
-        path: A TOML file.
+        path: A TOML file, or the name of a study that comes with the package.
         full: True keeps the candidates marked ``full``.
 
     Raises:
         StudyError: The file cannot be read, has a wrong or missing key, or names something that is not there.
     """
+    return parse(find(str(path)), str(path), full=full)
+
+
+def shipped() -> dict[str, str]:
+    """Return the text of every study that comes with the package, by name."""
+    folder = resources.files("whatelse").joinpath("studies")
+    files = [file for file in folder.iterdir() if file.name.endswith(".toml")]
+    return {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in files}
+
+
+def find(asked: str) -> str:
+    """Return the text of a study: of a file, or of one that comes with the package, by its name.
+
+    Args:
+        asked: A path, or a name of `shipped`; a file of that name goes first.
+
+    Raises:
+        StudyError: There is neither, or the file cannot be read.
+    """
+    known = {} if Path(asked).is_file() else shipped()
+    if asked in known:
+        return known[asked]
     try:
-        text = path.read_text("utf-8")
+        return Path(asked).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise StudyError(f"{path}: {reason}") from error
-    return parse(text, str(path), full=full)
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        hint = f"; {nearest(asked, known)}" if known and "." not in asked else ""
+        raise StudyError(f"{asked}: {reason}{hint}") from error
 
 
 def parse(text: str, where: str, *, full: bool = False) -> Study:
