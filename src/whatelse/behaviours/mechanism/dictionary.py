@@ -21,6 +21,7 @@ Limits:
     It asks whether *these* features are where they were, so the candidate must have kept the baseline's basis: pruned
     or quantized, yes; a model trained anew loses all of them by its other basis alone, however like it computes. The
     dictionary is small, and explains only a part of the layer, which a note says; another seed finds other features.
+    Of six planted sparse features twelve atoms found all and six atoms two: give more atoms than features.
     A correlation does not feel a feature that only became weaker. Few examples activate a rare feature.
 
 Source:
