@@ -85,7 +85,7 @@ def test_a_map_that_says_nothing_is_worst_and_counted(pair, rng, score, worst):
     values = agreement.compare(baseline, candidate, agreement.Config(score=score), rng)
     assert values[1] == worst
     assert bool((values[[0, 2]] > worst).all())
-    assert candidate.notes == ["1 of 3 maps are all zero or not finite: scored as worst"]
+    assert candidate.notes[0] == "1 of 3 maps are all zero or not finite: scored as worst"
 
 
 def test_a_gradient_that_is_not_a_number_is_worst(pair, rng):

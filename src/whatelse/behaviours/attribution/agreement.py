@@ -1,42 +1,70 @@
 """How far the attribution map of the compressed model agrees with the baseline's, on the same inputs.
 
-Map: gradient of the log-odds margin times input; both models explain the class that the baseline predicts. Scores
-of an example: *spearman*, the rank correlation of the absolute maps, ties at average ranks, over the features that
-are not zero in both maps (a blank pixel is zero whatever the model: with them two unrelated models agree to .9 on
-digits); *cosine* of the signed maps; *top*, intersection over union of the tenth of the features that rank highest in
-absolute value (two unrelated maps: about .05). A map that is all zero or not finite gets the worst score (-1; *top*:
-0) and is counted in a note.
-Two trainings of the same network agree far from perfectly: read the number between the twin and the random model.
-This is consistency with the baseline, not quality.
+Both models explain the class that the baseline predicts, by the log-odds margin. Maps: *gradient x input* of the
+margin; *gradient*; *integrated gradients* from zero, or the bound next to it, in ``steps`` Gauss-Legendre points;
+*smoothgrad*, the gradient averaged over 8 noisy copies, the same for both models; *grad-cam* at the last convolution,
+upsampled, only between nets with the same convolutions; *occlusion*, the fall of the margin when a patch, a column or
+a token is hidden, which asks nothing but answers. Of texts there is one value for each token.
+
+Scores of an example: *spearman*, the rank correlation of the absolute maps, ties at average ranks, over the features
+that are not zero in both maps (a blank pixel is zero whatever the model: with them two unrelated models agree to .9 on
+digits); *cosine* of the signed maps; *top 10* (also *top*) and *top 5*, intersection over union of the tenth or
+twentieth of the features that rank highest in absolute value; *ssim*, structural similarity of the absolute maps of
+images, summed over channels, pooled to at least 16 cells a side, each divided by its maximum; *sign*, the share of
+features with equal sign among those that are not zero in both. A map that is all zero or not finite gets the worst
+score (-1; *top* and *sign*: 0) and is counted in a note.
+
+Reading:
+    Two trainings of the same network agree far from perfectly: read the number between the twin and the random model.
+    Two unrelated maps overlap by ``k / (2 - k)`` in the highest share ``k``, which is noted. It is consistency with
+    the baseline, not quality: a better map may agree less.
+
+Cost:
+    *gradient x input* and *gradient*: the pass forward and backward that all behaviours share. Integrated gradients
+    ``steps``, smoothgrad 8, Grad-CAM one pass forward and backward an example and model, occlusion one forward for
+    every patch, column or token. Maps are kept and shared by this family; all scores come from the same two.
+
+Limits:
+    Raw gradients of deep networks agree little even between trainings; smoothgrad is steadier. Absolute maps hide a
+    change of sign: see *cosine* or *sign*. The needs are those of the default map; with *occlusion* a model that only
+    predicts serves. Of texts there are *gradient*, *gradient x input* and *occlusion*. Integrated gradients that miss
+    more than 5 % of the change of the margin are not trusted.
 
 Source:
     Park et al., Attribution preservation in network compression for reliable network interpretation, NeurIPS 2020,
-    arXiv:2010.15054; rank correlation of absolute maps: Adebayo et al., Sanity checks for saliency maps, NeurIPS
-    2018, arXiv:1810.03292; gradient times input: Shrikumar et al. 2016, arXiv:1605.01713.
+    arXiv:2010.15054; rank correlation of absolute maps, structural similarity: Adebayo et al., Sanity checks for
+    saliency maps, NeurIPS 2018, arXiv:1810.03292; gradient times input: Shrikumar et al. 2016, arXiv:1605.01713;
+    integrated gradients: Sundararajan et al., ICML 2017, arXiv:1703.01365; smoothgrad: Smilkov et al. 2017,
+    arXiv:1706.03825; Grad-CAM: Selvaraju et al., ICCV 2017, arXiv:1610.02391; occlusion: Zeiler & Fergus, ECCV 2014,
+    arXiv:1311.2901.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from whatelse.behaviours.attribution import _maps
+from whatelse.behaviours.attribution import _maps, _scores
+from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "agreement", "higher", {"predicts", "differentiates"}, "test example"
-_TOP = 0.1
+_TOP = {"top": 0.1, "top 10": 0.1, "top 5": 0.05}
+_SCORES = ("spearman", "cosine", "top", "top 5", "top 10", "ssim", "sign")
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of the agreement of attributions."""
 
-    score: str = param("spearman", "How two maps are compared.", choices=("spearman", "cosine", "top"))
+    score: str = param("spearman", "How two maps are compared.", choices=_SCORES)
+    map: str = param("gradient x input", "Which attribution map.", choices=_maps.KINDS)
+    steps: int = param(32, "Gradients along the path of integrated gradients.", low=32, high=1000)
 
 
 def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
@@ -44,21 +72,33 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
 
     Args:
         baseline: Evidence of the model before compression.
-        candidate: Evidence of the compressed model; takes the note that counts useless maps.
-        config: Which score.
-        rng: Not used; the behaviour is deterministic.
+        candidate: Evidence of the compressed model; takes the notes on useless maps, chance and completeness.
+        config: Which map and which score.
+        rng: Not used; the noise of smoothgrad has a seed of its own.
 
     Raises:
-        NotMeasurableError: One of the models does not differentiate.
+        MissingExtraError: The map needs Captum, which is not installed.
+        NotMeasurableError: One of the models does not have such a map, or its inputs not such a score.
     """
     del rng
-    mine, theirs = _maps.gradient(baseline), _maps.gradient(candidate)
-    useless = _maps.useless(mine) | _maps.useless(theirs)
-    if bool(useless.any()):
-        candidate.note(f"{int(useless.sum())} of {len(useless)} maps are all zero or not finite: scored as worst")
-    score = {"spearman": _spearman, "cosine": _cosine, "top": _top}[config.score]
-    worst = 0.0 if config.score == "top" else -1.0
-    return torch.where(useless, worst, score(mine.nan_to_num(), theirs.nan_to_num())).float()
+    _check(candidate, config)
+    asked = _maps.Asked(config.map, config.steps)
+    worst = 0.0 if config.score in {*_TOP, "sign"} else -1.0
+    found, lost = [], 0
+    for (rows, mine), (_, theirs) in zip(_maps.chunks(baseline, asked), _maps.chunks(candidate, asked), strict=True):
+        useless = _maps.useless(mine) | _maps.useless(theirs)
+        lost += int(useless.sum())
+        score = _score(config.score, candidate, rows)
+        found.append(torch.where(useless, worst, score(mine.nan_to_num(), theirs.nan_to_num())).float())
+    values = torch.cat(found)
+    if lost:
+        candidate.note(f"{lost} of {len(values)} maps are all zero or not finite: scored as worst")
+    if config.score in _TOP:
+        share = _TOP[config.score]
+        candidate.note(f"two unrelated maps overlap by {share / (2 - share):.3f} in their top {100 * share:.0f} %")
+    for evidence in (baseline, candidate):
+        _maps.check(evidence, asked, candidate)
+    return values
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -72,31 +112,18 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return mean
 
 
-def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    return functional.cosine_similarity(a, b, dim=1)
+def _check(evidence: Evidence, config: Config) -> None:
+    modality = evidence.task.modality
+    if config.score == "ssim" and modality != "images":
+        raise NotMeasurableError(f"ssim needs images; task {evidence.task.name} is of {modality}")
+    unsigned = config.map == "grad-cam" or (config.map == "gradient" and modality == "tokens")
+    if config.score == "sign" and unsigned:
+        raise NotMeasurableError(f"sign needs maps that have one; {config.map} of {modality} is never negative")
 
 
-def _spearman(a: Tensor, b: Tensor) -> Tensor:
-    kept = (a != 0) | (b != 0)
-    x, y = (_centered_ranks(maps.abs(), kept) for maps in (a, b))
-    scale = (x.square().sum(1) * y.square().sum(1)).sqrt()
-    # A map of one value throughout ranks nothing: it is as bad as none.
-    return torch.where(scale > 0, (x * y).sum(1) / scale.clamp(min=1e-12), -1.0)
-
-
-def _centered_ranks(maps: Tensor, kept: Tensor) -> Tensor:
-    # What is left out ranks below everything else, which shifts the other ranks by a constant.
-    ranks = _maps.ranks(torch.where(kept, maps, -1.0))
-    mean = (ranks * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp(min=1)
-    return (ranks - mean) * kept
-
-
-def _top(a: Tensor, b: Tensor) -> Tensor:
-    x, y = _highest(a.abs()), _highest(b.abs())
-    return (x & y).sum(1) / (x | y).sum(1).clamp(min=1)
-
-
-def _highest(maps: Tensor) -> Tensor:
-    # All that tie with the last of the top belong to it, so that no order of the features decides; zeros never do.
-    size = max(1, round(_TOP * maps.shape[1]))
-    return (maps >= maps.topk(size, dim=1).values[:, -1:]) & (maps > 0)
+def _score(name: str, evidence: Evidence, rows: slice) -> Callable[[Tensor, Tensor], Tensor]:
+    if name in _TOP:
+        return _scores.top(_TOP[name], _maps.told(evidence, rows))
+    if name == "ssim":
+        return _scores.ssim(evidence.task.shape)
+    return {"spearman": _scores.spearman, "cosine": _scores.cosine, "sign": _scores.sign}[name]

@@ -1,12 +1,25 @@
 """How well an attribution map finds the part of the input where the evidence is known to lie.
 
-Map: absolute gradient of the log-odds margin, times input or alone, of the class that the baseline predicts. Scores
-of an example against its mask: *auc*, area under the ROC curve of the features' map values (chance: .5), ties
-counted half; *pointing*, whether the largest value lies inside, as a share where several tie; *energy*, share of the
-map's sum that lies inside. All examples count, also those that the model gets wrong (the source scores only those
-it gets right, which rewards failing on hard ones). A map that is all zero or not finite scores 0 and is counted in
-a note. This is quality, not agreement with the baseline. Where the evidence is also brighter than the rest, gradient
-times input finds it without any training: read the number above that of the random model.
+Map: absolute, of the log-odds margin of the class that the baseline predicts: *gradient x input*, *gradient*,
+*integrated gradients*, *smoothgrad*, *grad-cam* or *occlusion*, as in `agreement`. Scores of an example against its
+mask: *auc*, area under the ROC curve of the features' map values (chance: .5), ties counted half; *pointing*, whether
+the largest value lies inside, as a share where several tie; *energy*, share of the map's sum that lies inside.
+
+The examples are the same for every model: all, also those that the model gets wrong, or those that the baseline gets
+right (the source scores only those that the model itself gets right, which rewards failing on hard ones). A map that
+is all zero or not finite scores 0 and is counted in a note.
+
+Reading:
+    This is quality, not agreement with the baseline. Where the evidence is also brighter than the rest, gradient times
+    input finds it without any training: read the number above that of the random model.
+
+Cost:
+    That of the map, which is kept and shared with `agreement`; the default needs only the shared pass forward and
+    backward.
+
+Limits:
+    It measures the map and the model at once: a model that looks elsewhere for good reasons scores low. Masks must be
+    complete. The needs are those of the default map; with *occlusion* a model that only predicts serves.
 
 Source:
     Park et al., Attribution preservation in network compression for reliable network interpretation, NeurIPS 2020,
@@ -26,6 +39,7 @@ from whatelse.behaviours.attribution import _maps
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
+from whatelse.statistics import summaries
 
 VERSION, UNIT, BETTER, NEEDS, OVER = (
     1,
@@ -41,40 +55,61 @@ class Config:
     """Settings of the localization."""
 
     score: str = param("auc", "How a map is held against its mask.", choices=("auc", "pointing", "energy"))
-    map: str = param("gradient x input", "Which attribution map.", choices=("gradient x input", "gradient"))
+    map: str = param("gradient x input", "Which attribution map.", choices=_maps.KINDS)
+    steps: int = param(32, "Gradients along the path of integrated gradients.", low=32, high=1000)
+    of: str = param("all", "Which test examples count.", choices=("all", "baseline right"))
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """Return the localization score of each test example, in [0, 1], ``(N,)``.
 
+    Where only those count that the baseline gets right, a second column is 1 for these and 0 for others, ``(N, 2)``.
+
     Args:
-        evidence: Gives the gradient and the masks, and takes the note that counts useless maps.
-        config: Which map and which score.
-        rng: Not used; the behaviour is deterministic.
+        evidence: Gives the map and the masks, and takes the note that counts useless maps.
+        config: Which map, which score, which examples.
+        rng: Not used; the noise of smoothgrad has a seed of its own.
 
     Raises:
-        NotMeasurableError: The task has no masks, one covers nothing or everything, or the model does not
-            differentiate.
+        MissingExtraError: The map needs Captum, which is not installed.
+        NotMeasurableError: The task has no masks, one covers nothing or everything, the model does not have such a
+            map, or the baseline gets nothing right.
     """
     del rng
     inside = _inside(evidence)
-    maps = _maps.gradient(evidence, times_input=config.map == "gradient x input").abs()
-    useless = _maps.useless(maps)
-    if bool(useless.any()):
-        evidence.note(f"{int(useless.sum())} of {len(useless)} maps are all zero or not finite: scored 0")
+    asked = _maps.Asked(config.map, config.steps)
     score = {"auc": _auc, "pointing": _pointing, "energy": _energy}[config.score]
-    return torch.where(useless, 0.0, score(maps.nan_to_num(), inside)).float()
+    found, lost = [], 0
+    for rows, signed in _maps.chunks(evidence, asked):
+        maps = signed.abs()
+        useless = _maps.useless(maps)
+        lost += int(useless.sum())
+        found.append(torch.where(useless, 0.0, score(maps.nan_to_num(), inside[rows])).float())
+    values = torch.cat(found)
+    if lost:
+        evidence.note(f"{lost} of {len(values)} maps are all zero or not finite: scored 0")
+    _maps.check(evidence, asked, evidence)
+    return values if config.of == "all" else torch.stack([values, _baseline_right(evidence)], 1)
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the mean localization score of every resample, ``(draws,)``.
+    """Return the mean localization score of every resample, ``(draws,)``; NaN where no example in it counts.
 
     Args:
-        values: What `measure` returned, ``(N,)``.
+        values: What `measure` returned, ``(N,)``, or ``(N, 2)`` with whether an example counts.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = counts @ values / counts.sum(1)
-    return mean
+    if values.ndim == 1:
+        mean: np.ndarray = counts @ values / counts.sum(1)
+        return mean
+    return summaries.mean(values[:, 0], counts * values[:, 1])
+
+
+def _baseline_right(evidence: Evidence) -> Tensor:
+    right = evidence.explained("test") == evidence.split("test").targets
+    if not bool(right.any()):
+        raise NotMeasurableError(f"needs test examples that the baseline gets right; of {len(right)} there are none")
+    return right.float()
 
 
 def _inside(evidence: Evidence) -> Tensor:

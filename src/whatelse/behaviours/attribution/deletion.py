@@ -1,0 +1,118 @@
+"""How fast a model loses the class when what its attribution map calls important is removed, or finds it when shown.
+
+Units (pixels with all their channels, columns, tokens) are ordered by the map of the class that the baseline predicts,
+the most important first: by the signed value where a map says what a unit contributes (*gradient x input*,
+*integrated gradients*, *grad-cam*, *occlusion*), by the absolute value where it says how sensitive the model is
+(*gradient*, *smoothgrad*). ``p_j`` is the model's probability of that class when the first ``j / fractions`` of the
+units are taken from a reference (*deletion*), or all others are (*insertion*), for ``j`` from 0 to ``fractions``. The
+area under this curve (trapezoids) is *insertion*; *deletion* is 1 minus it, the area above, so that in both more is
+better. References: the *mean* of train, *zero* or the bound next to it, or the image *blurred* (insertion into that
+hints at less); hidden tokens become padding. A map that is all zero or not finite scores 0 and is counted in a note.
+
+Reading:
+    It is faithfulness of the map to its own model, not agreement with the baseline. The control is the random model,
+    and another ``map``: an area says nothing alone, as it depends on how many units suffice to change the answer.
+
+Cost:
+    The map of ``examples`` inputs, then ``fractions + 1`` passes forward of each.
+
+Limits:
+    Inputs with units removed are like none that the model was trained on: part of a difference is how a model takes
+    such inputs, and a model that is less confident has less to lose. Ties fall by position. The needs are those of the
+    default map; with *occlusion* a model that only predicts serves.
+
+Source:
+    Petsiuk et al., RISE: Randomized input sampling for explanation of black-box models, BMVC 2018, arXiv:1806.07421;
+    area above the curve: Samek et al., Evaluating the visualization of what a deep neural network has learned, IEEE
+    TNNLS 2017, arXiv:1509.06321.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.behaviours.attribution import _hide, _maps
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+from whatelse.statistics import summaries
+
+VERSION, UNIT, BETTER, NEEDS, OVER = 1, "area", "higher", {"predicts", "differentiates"}, "test example"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of deletion and insertion."""
+
+    score: str = param("deletion", "What is done with the important units.", choices=("deletion", "insertion"))
+    map: str = param("gradient x input", "Which attribution map.", choices=_maps.KINDS)
+    steps: int = param(32, "Gradients along the path of integrated gradients.", low=32, high=1000)
+    reference: str = param("mean", "What stands where a unit is hidden.", choices=_hide.REFERENCES)
+    fractions: int = param(10, "Steps of the curve.", low=1, high=1000)
+    examples: int = param(300, "Test examples, from the first; 0 takes all.", low=0)
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return the area of each example, in [0, 1], ``(M,)``.
+
+    Args:
+        evidence: Gives map and answers, and takes the notes on useless maps and completeness.
+        config: Which map, which reference, how many steps and examples.
+        rng: Not used; the noise of smoothgrad has a seed of its own.
+
+    Raises:
+        MissingExtraError: The map needs Captum, which is not installed.
+        NotMeasurableError: The model does not have such a map, or the inputs not such a reference.
+    """
+    del rng
+    asked = _maps.Asked(config.map, config.steps, config.examples)
+    found, lost = [], 0
+    for rows, maps in _maps.chunks(evidence, asked):
+        useless = _maps.useless(maps)
+        lost += int(useless.sum())
+        area = _area(evidence, config, rows, maps.nan_to_num())
+        found.append(torch.where(useless, 0.0, area).float())
+    values = torch.cat(found)
+    if lost:
+        evidence.note(f"{lost} of {len(values)} maps are all zero or not finite: scored 0")
+    _maps.check(evidence, asked, evidence)
+    return values
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean area of every resample, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(M,)``.
+        counts: How often each example stands in each resample, ``(draws, M)``.
+    """
+    return summaries.mean(values, counts)
+
+
+def _area(evidence: Evidence, config: Config, rows: slice, maps: Tensor) -> Tensor:
+    inputs, labels = evidence.split("test").inputs[rows], evidence.explained("test")[rows]
+    others = _hide.reference(evidence, config.reference, inputs)
+    place, count = _order(evidence, rows, _hide.worth(evidence, maps, config.map))
+    curve = []
+    for j in range(config.fractions + 1):
+        first = place < (count * j / config.fractions).round()[:, None]
+        hidden = first if config.score == "deletion" else ~first
+        answers = evidence.answers(_hide.exchanged(evidence, inputs, others, hidden))
+        curve.append(answers.double().softmax(1).gather(1, labels[:, None])[:, 0])
+    under = torch.trapezoid(torch.stack(curve), dim=0) / config.fractions
+    return 1 - under if config.score == "deletion" else under
+
+
+def _order(evidence: Evidence, rows: slice, worth: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the place of each unit, from 0 for the most important, padding last, and the number of real units."""
+    if evidence.task.modality == "tokens":
+        told = _maps.told(evidence, rows)
+        worth, count = worth.where(told, -torch.inf), told.sum(1)
+    else:
+        count = torch.full((len(worth),), worth.shape[1])
+    order = worth.argsort(dim=1, descending=True, stable=True)
+    places = torch.arange(worth.shape[1]).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places), count

@@ -1,0 +1,118 @@
+"""How badly an attribution map foretells what happens to the margin when random parts of the input are hidden.
+
+Of each example a quarter of the units (pixels with all their channels, columns, tokens), drawn anew ``samples`` times
+and the same for every model, is set to zero or the bound next to it (tokens: to padding). ``d`` is the fall of the
+log-odds margin of the class that the baseline predicts, ``e`` what the map foretells: the sum over what was hidden of
+contributions (*gradient x input*, *integrated gradients*, *grad-cam*, *occlusion*), or of sensitivities times the
+change of the feature (*gradient*, *smoothgrad*). Scores: *relative*, ``sum (b e - d)^2 / sum d^2`` with the best factor
+``b >= 0`` of the example, in [0, 1]: the share of the change that the map leaves unexplained; *plain*, the mean of
+``(e - d)^2``, as in the source. A map that is not finite counts as empty and is counted in a note.
+
+Reading:
+    0 is a map that foretells every change up to a factor, 1 one that foretells none. It is faithfulness of the map to
+    its own model, not agreement with the baseline. *plain* is in squared units of the margin: a model that is less
+    confident seems better, so compare models by *relative*.
+
+Cost:
+    The map of ``examples`` inputs, then ``samples + 1`` passes forward of each.
+
+Limits:
+    It depends on what is hidden and by what; hidden inputs are like none that the model was trained on. Contributions
+    are held to be against the same reference, which those of *occlusion* on tables (the mean) are not. Of texts the
+    *gradient* foretells nothing. The needs are those of the default map; with *occlusion* a model that only predicts
+    serves.
+
+Source:
+    Yeh et al., On the (in)fidelity and sensitivity of explanations, NeurIPS 2019, arXiv:1901.09392. The factor departs
+    from it: it is that of Captum's ``normalize``, not negative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.behaviours.attribution import _hide, _maps
+from whatelse.errors import NotMeasurableError
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+from whatelse.statistics import summaries
+from whatelse.subject import log_odds
+
+VERSION, UNIT, BETTER, NEEDS, OVER = 1, "infidelity", "lower", {"predicts", "differentiates"}, "test example"
+_SHARE, _SEED = 0.25, 19_010_939
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the infidelity."""
+
+    score: str = param("relative", "How what happens is held against what was foretold.", choices=("relative", "plain"))
+    map: str = param("gradient x input", "Which attribution map.", choices=_maps.KINDS)
+    steps: int = param(32, "Gradients along the path of integrated gradients.", low=32, high=1000)
+    samples: int = param(32, "How often parts of an example are hidden.", low=1, high=10_000)
+    examples: int = param(300, "Test examples, from the first; 0 takes all.", low=0)
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return the infidelity of each example, ``(M,)``.
+
+    Args:
+        evidence: Gives map and answers, and takes the notes on useless maps and completeness.
+        config: Which map, which score, how many samples and examples.
+        rng: Not used; what is hidden is drawn from a seed of its own, the same for every model.
+
+    Raises:
+        MissingExtraError: The map needs Captum, which is not installed.
+        NotMeasurableError: The model does not have such a map, or the map foretells nothing of texts.
+    """
+    del rng
+    if evidence.task.modality == "tokens" and config.map == "gradient":
+        raise NotMeasurableError("infidelity needs contributions of tokens; their gradient has a length alone")
+    asked = _maps.Asked(config.map, config.steps, config.examples)
+    draw = torch.Generator().manual_seed(_SEED)
+    found, lost = [], 0
+    for rows, maps in _maps.chunks(evidence, asked):
+        broken = ~maps.isfinite().all(1)
+        lost += int(broken.sum())
+        maps = torch.where(broken[:, None], 0.0, maps)
+        found.append(_infidelity(evidence, config, rows, maps, draw).float())
+    values = torch.cat(found)
+    if lost:
+        evidence.note(f"{lost} of {len(values)} maps are not finite: counted as empty")
+    _maps.check(evidence, asked, evidence)
+    return values
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean infidelity of every resample, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(M,)``.
+        counts: How often each example stands in each resample, ``(draws, M)``.
+    """
+    return summaries.mean(values, counts)
+
+
+def _infidelity(evidence: Evidence, config: Config, rows: slice, maps: Tensor, draw: torch.Generator) -> Tensor:
+    inputs, labels = evidence.split("test").inputs[rows], evidence.explained("test")[rows]
+    empty = _hide.reference(evidence, "zero", inputs)
+    if config.map not in _maps.CONTRIBUTIONS:
+        maps = maps * (inputs - empty).flatten(1)
+    worth = _hide.worth(evidence, maps, "occlusion")  # by now all are contributions
+    before = log_odds(evidence.answers(inputs).double(), labels)
+    squares = torch.zeros(3, len(inputs), dtype=torch.float64)
+    for _ in range(config.samples):
+        hidden = torch.rand(worth.shape, generator=draw) < _SHARE
+        shown = _hide.exchanged(evidence, inputs, empty, hidden)
+        fell = before - log_odds(evidence.answers(shown).double(), labels)
+        foretold = (worth * hidden).sum(1)
+        squares += torch.stack([foretold**2, foretold * fell, fell**2])
+    told, both, seen = squares.unbind()
+    if config.score == "plain":
+        return (told - 2 * both + seen) / config.samples
+    explained = both.clamp(min=0) ** 2 / (told * seen).clamp(min=torch.finfo(told.dtype).tiny)
+    return (1 - explained).clamp(min=0)
