@@ -174,6 +174,59 @@ def _anchor(rng: np.random.Generator, at: int, row: tuple[Any, ...], name: str) 
     return {**finding, "candidate": name, "control": "baseline"}
 
 
+PARTS = {
+    ("fairness", "worst group (style)"): ("group", ["regular", "slanted", "bold", "a style with a long name", "empty"]),
+    ("fairness", "gap between groups (digit)"): ("class", [str(digit) for digit in range(10)]),
+    ("trees", "accuracy of the distilled tree"): ("depth", ["2", "3", "4", "5"]),
+    ("overfitting", "calibration error"): ("confidence bin", [f"{at / 10} to {(at + 1) / 10}" for at in range(10)]),
+    ("adversarial", "accuracy under attack"): ("severity", [f"severity {at}" for at in range(1, 6)]),
+    ("mechanism", "similarity of activations"): (
+        "layer",
+        ["features.conv1", "features.conv2", "hidden", "head.1"],
+    ),
+    ("mechanism", "features that survive"): ("feature", [f"feature {at}" for at in range(64)]),
+}
+
+
+def _parts(rng: np.random.Generator, f: dict[str, Any]) -> dict[str, Any] | None:
+    kind, names = PARTS.get((f["row"], f["label"]), ("", []))
+    if not names or f["effect"] is None:
+        return None
+    items = []
+    for at, name in enumerate(names):
+        size = 2 * at / len(names)
+        before = f["before"] * (0.8 + 0.2 * size) if kind != "confidence bin" else (at + 0.4) / 10
+        effect = f["effect"] * size + float(rng.normal()) * f["margin"] / 4
+        effect = min(effect, 1 - before) if f["better"] == "higher" and f["before"] <= 1 else effect
+        width = f["margin"] * 0.6
+        p = float(np.exp(-abs(effect) / width * 2))
+        items.append({"name": name, "before": before, "after": before + effect, "effect": effect,
+                      "low": effect - width, "high": effect + width, "adjusted_p": p})  # fmt: skip
+        if name in {"empty", "0.0 to 0.1"}:
+            items[-1] |= dict.fromkeys(["before", "after", "effect", "low", "high", "adjusted_p"])
+    return {"kind": kind, "items": items}
+
+
+def _enrich(rng: np.random.Generator, findings: list[dict[str, Any]]) -> None:
+    """Add what later findings have beside: parts, and the share of the way from random to placebo."""
+    for f in findings:
+        f["parts"] = _parts(rng, f)
+        if f["row"] == "mechanism" and f["candidate"] not in {"random", "placebo"} and f["effect"] is not None:
+            f["share"] = {"value": 1 + f["effect"], "low": 0.97 + f["effect"], "high": 1.03 + f["effect"]}
+
+
+def _node(rng: np.random.Generator, n: int, room: int) -> dict[str, Any]:
+    told: dict[str, Any] = {"class": str(int(rng.integers(10))), "n": n}
+    if n < 12:
+        return told
+    if room == 0:
+        return told | {"leaves": 2}
+    left = int(n * rng.uniform(0.2, 0.8))
+    pixel = f"pixel {int(rng.integers(8))},{int(rng.integers(8))}"
+    told |= {"feature": pixel, "threshold": round(float(rng.uniform()), 4)}
+    return told | {"left": _node(rng, left, room - 1), "right": _node(rng, n - left, room - 1)}
+
+
 def _findings(rng: np.random.Generator) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for row in (r for r in ROWS if r[5] is not None):
@@ -184,6 +237,7 @@ def _findings(rng: np.random.Generator) -> list[dict[str, Any]]:
         for name in names if row[7] != "bytes" else []:
             found.append(_anchor(rng, len(found), row, name))
     _special(found)
+    _enrich(np.random.default_rng(7), found)
     return found
 
 
@@ -226,6 +280,12 @@ def _exhibits(rng: np.random.Generator) -> list[dict[str, Any]]:
         again = np.clip(image + rng.normal(size=image.shape) * 0.05 * (at + 1), 0, 1)
         rebuilt.append({"image": image.round(3).tolist(), "reconstruction": again.round(3).tolist(),
                         "note": f"PSNR {31 - 3 * at} dB"})  # fmt: skip
+    listed = [{"index": 31 * at, "truth": str(at % 10), "before": str(at % 10), "after": str((at + 3) % 10),
+               "note": f"in {5 - at % 3} of 5 seeds"} for at in range(30)]  # fmt: skip
+    grower = np.random.default_rng(11)
+    trees = [{"row": "trees", "kind": "tree", "task": "clean", "candidate": name, "items": [],
+              "title": f"the tree distilled from {name}", "tree": _node(grower, 600, 4)}
+             for name in ("baseline", "prune 95 %", "distill quarter")]  # fmt: skip
     return [
         {"row": "fairness", "kind": "harmed", "task": "clean", "candidate": "prune 95 %",
          "title": "Right before, wrong after", "items": harmed},
@@ -233,6 +293,11 @@ def _exhibits(rng: np.random.Generator) -> list[dict[str, Any]]:
          "title": "Explanations that moved most", "items": harmed[:4]},
         {"row": "leakage", "kind": "reconstruction", "task": "clean", "candidate": "prune 95 %",
          "title": "Rebuilt from one gradient", "items": rebuilt},
+        {"row": "overfitting", "kind": "population", "task": "noisy", "candidate": "quantize 2 bits",
+         "title": "Read otherwise by most seeds", "items": listed},
+        {"row": "overfitting", "kind": "population", "task": "noisy", "candidate": "prune 95 %",
+         "items": [{k: v for k, v in one.items() if k != "maps"} for one in harmed[:6]]},
+        *trees,
     ]  # fmt: skip
 
 
@@ -305,6 +370,11 @@ def make(seed: int = 0) -> dict[str, Any]:
                   for name, title in (("clean", "Digits, clean labels"), ("noisy", "Digits, 30 % of labels flipped"))],
         "rows": _rows(), "candidates": _candidates(), "findings": findings, "claims": _claims(findings),
         "exhibits": _exhibits(rng),
+        "potential": [
+            {"family": "prune", "kind": "prune", "knob_name": "sparsity", "label": "accuracy on clean labels",
+             "task": "noisy", "delta": 0.005, "potential": 0.8, "levels": [0.5, 0.8, 0.95]},
+            {"family": "svd", "kind": "decompose", "knob_name": "rank", "label": "accuracy on clean labels",
+             "task": "noisy", "delta": 0.005, "potential": None, "levels": [0.5, 0.25]}],
         "failed": [{"cell": "adversarial / svd 50 % / seed 3", "error": "RuntimeError: attack diverged"}],
     }  # fmt: skip
 

@@ -68,3 +68,10 @@ def test_no_candidate_makes_no_index(document: dict[str, Any]) -> None:
     text = render(parse(document))
     assert "model-index" not in text
     assert text.startswith("---\ntags:")
+
+
+def test_parts_and_shares_stand_below_the_evaluation(findings: Findings) -> None:
+    text = render(findings)
+    model = text[text.index("## prune 95 %") : text.index("## distill half")]
+    assert "- Fairness: 3 of 4 groups changed, most a style with a long name: −30 pp." in model
+    assert "% of the way from random to placebo" in model

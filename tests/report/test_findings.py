@@ -25,6 +25,37 @@ def test_a_file_becomes_typed_and_frozen(file: Path, document: Document) -> None
     assert findings.rows[3].status == "not measured yet"
     with pytest.raises(dataclasses.FrozenInstanceError):
         first.verdict = "improved"  # type: ignore[misc]
+    parted = next(f for f in findings.findings if f.parts and f.row == "fairness")
+    assert parted.parts
+    assert parted.parts.kind == "group"
+    assert parted.parts.items[-1].effect is None
+    assert next(f for f in findings.findings if f.share).share.value is not None  # type: ignore[union-attr]
+    (tree,) = [e.tree for e in findings.exhibits if e.kind == "tree" and e.candidate == "baseline"]
+    assert tree
+    assert tree.left
+    assert (tree.n, type(tree.left.class_)) == (600, str)
+    assert findings.potential[1].potential is None
+    assert {e.kind for e in findings.exhibits} == {"harmed", "reconstruction", "population", "tree"}
+
+
+def test_what_a_file_of_an_earlier_release_lacks_is_empty(document: Document) -> None:
+    for finding in document["findings"]:
+        finding.pop("parts", None)
+        finding.pop("share", None)
+    del document["potential"], document["exhibits"]
+    findings = parse(document)
+    assert not any(f.parts or f.share for f in findings.findings)
+    assert (findings.potential, findings.exhibits) == ((), ())
+
+
+@pytest.mark.parametrize("depth", [31, 300, 5000])
+def test_a_tree_nested_beyond_reading_is_refused(document: Document, depth: int) -> None:
+    node: Document = {"class": "1", "n": 1}
+    for _ in range(depth):
+        node = {"class": "1", "n": 1, "left": node}
+    document["exhibits"][-1]["tree"] = node
+    with pytest.raises(FindingsError, match="nested too deep; allowed are 30 levels"):
+        parse(document)
 
 
 def test_keys_of_a_later_release_are_ignored(document: Document) -> None:
@@ -98,6 +129,14 @@ def _set(*path: Any) -> Callable[[Document], None]:
         (_set("exhibits", 0, "items", 2, "image", [[1, 0], [1]]), r"exhibits\[0\].items\[2\].image: .*rectangle"),
         (_set("exhibits", 0, "items", 2, "image", []), r"image: .*rectangle"),
         (_set("exhibits", 0, "items", 2, "image", [[]]), r"image: .*rectangle"),
+        (_set("exhibits", -1, "tree", None), r"exhibits\[7\].tree: missing"),
+        (_set("exhibits", -1, "tree", "class", 3), r"exhibits\[7\].tree.class: got 3; allowed is text"),
+        (_set("exhibits", -1, "tree", "left", "n", "x"), r"exhibits\[7\].tree.left.n: got 'x'; allowed is a whole"),
+        (_set("exhibits", 0, "kind", "film"), r"exhibits\[0\].kind: got 'film'; allowed: harmed, reconstruction"),
+        (_set("findings", 0, "parts", {"kind": "group"}), r"findings\[0\].parts.items: missing"),
+        (_set("findings", 0, "parts", {"kind": "a", "items": [{}]}), r"findings\[0\].parts.items\[0\].name: missing"),
+        (_set("findings", 0, "share", {"value": "x"}), r"findings\[0\].share.value: got 'x'; allowed is a number"),
+        (_set("potential", 0, "delta", None), r"potential\[0\].delta: got None; allowed is a number"),
         (_set("rows", {}), r"rows: got \{\}; allowed is a list"),
         (_set("rows", 0, "done"), r"rows\[0\]: got 'done'; allowed is an object"),
         (_set("environment", []), r"environment: got \[\]; allowed is an object"),

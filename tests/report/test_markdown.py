@@ -51,3 +51,16 @@ def test_plain_is_read_back_as_it_was() -> None:
 
 def test_the_same_findings_give_the_same_text(document: dict[str, Any]) -> None:
     assert render(parse(document)) == render(parse(document))
+
+
+def test_a_row_with_parts_has_a_line_that_names_who_changed_most(document: dict[str, Any]) -> None:
+    text = render(parse(document))
+    part = text[text.index("### By part") : text.index("### × ")]
+    lines = [line for line in part.splitlines() if line.startswith("- ")]
+    assert [line.split("**")[1] for line in lines] == ["Explanation by trees", "Fairness", "Adversarial examples",
+                                                       "Mechanism"]  # fmt: skip
+    assert "prune 95 %: 3 of 4 groups changed, most a style with a long name: −30 pp" in lines[1]
+    assert "prune 50 %" not in lines[1]
+    for finding in document["findings"]:
+        finding["parts"] = None
+    assert "### By part" not in render(parse(document))

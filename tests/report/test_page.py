@@ -205,3 +205,80 @@ def _bare(document: dict[str, Any]) -> None:
 def test_poor_findings_still_make_a_whole_page(document: dict[str, Any], change: Any) -> None:
     change(document)
     assert Reader(render(parse(document))).open == []
+
+
+def _section(page: str, row: str) -> str:
+    part = page[page.index(f'<section id="row-{row}"') :]
+    return part[: part.index("</section>")]
+
+
+def test_parts_are_drawn_inside_a_closed_part_of_their_row(rendered: str) -> None:
+    section = _section(rendered, "fairness")
+    assert section.count('<details class="by-part">') == 1
+    assert section.count('<svg class="figure parts"') == 5
+    assert "(group, class; 5 figures)" in section
+    assert "3 of 4 groups changed, most a style with a long name: −30 pp." in section
+    assert "by-part" not in _section(rendered, "membership")
+
+
+def test_a_tree_is_a_list_of_questions_and_answers(rendered: str, document: dict[str, Any]) -> None:
+    section = _section(rendered, "trees")
+    assert section.count('<ul class="tree">') == 3
+
+    def walk(node: dict[str, Any]) -> tuple[int, int]:
+        if "left" not in node:
+            return 0, 1
+        both = [walk(node[side]) for side in ("left", "right")]
+        return 1 + both[0][0] + both[1][0], both[0][1] + both[1][1]
+
+    whole = [walk(e["tree"]) for e in document["exhibits"] if e["kind"] == "tree"]
+    assert section.count("?\n <span" if "?\n <span" in section else "? <span") == sum(
+        questions for questions, _ in whole
+    )
+    assert section.count('class="ask leaf"') == sum(leaves for _, leaves in whole)
+    root = document["exhibits"][-3]["tree"]
+    assert f"{root['feature']} ≤ {root['threshold']:.4g}?" in section
+    assert "2 leaves below" in section
+
+
+def test_examples_without_an_image_are_a_list_and_the_rest_is_counted(rendered: str) -> None:
+    section = _section(rendered, "overfitting")
+    listed = section[section.index('<ul class="listed">') :]
+    listed = listed[: listed.index("</ul>")]
+    assert listed.count("<li>") == 24
+    assert "Example 31, truth 1, read as 1 before, 4 after" in listed
+    assert "<img" not in listed
+    assert "And 6 more." in section
+    assert section.count('<ul class="shown">') == 1, "those with an image are pictures"
+
+
+def test_how_far_a_family_can_go_is_a_table_in_the_row_that_asks(rendered: str) -> None:
+    section = _section(rendered, "overfitting")
+    assert "How far each family can go" in section
+    assert "<td>0.50 pp</td><td>sparsity 0.8</td><td>0.5, 0.8, 0.95</td>" in section
+    assert "svd (decompose)</th><td>0.50 pp</td><td>none of them</td>" in section
+    assert rendered.count("How far each family can go") == 1
+
+
+def test_a_potential_of_an_unknown_question_stands_at_overfitting(document: dict[str, Any]) -> None:
+    document["potential"] = [{"family": "prune", "delta": 0.01, "potential": 3, "knob_name": "x", "levels": 4}]
+    assert "<td>0.010</td><td>x 3</td><td>4</td>" in _section(render(parse(document)), "overfitting")
+
+
+def test_names_of_parts_features_and_families_are_escaped(document: dict[str, Any]) -> None:
+    for finding in document["findings"]:
+        for part in (finding["parts"] or {"items": []})["items"]:
+            part["name"] = HOSTILE
+        if finding["parts"]:
+            finding["parts"]["kind"] = HOSTILE
+    for exhibit in document["exhibits"]:
+        exhibit["title"] = HOSTILE
+        if "tree" in exhibit:
+            exhibit["tree"] |= {"feature": HOSTILE, "class": HOSTILE}
+        for item in exhibit["items"]:
+            item |= {"truth": HOSTILE, "note": HOSTILE}
+    for one in document["potential"]:
+        one |= dict.fromkeys(("family", "kind", "knob_name", "label", "task"), HOSTILE) | {"levels": [HOSTILE]}
+    page = render(parse(document))
+    assert "<script>alert" not in page
+    assert Reader(page).open == []

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from whatelse.report import _words as words
-from whatelse.report.findings import Finding, Findings
+from whatelse.report.findings import Finding, Findings, Part, Parts, Share
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,39 @@ def test_facts_hold_everything_the_details_must_say(findings: Findings) -> None:
     wanted = {"Effect", "95 % interval", "Margin", "Noise floor", "Detectable", "Control", "Sample", "Validity"}
     assert wanted <= names
     assert "Validity" not in {name for name, _ in words.facts(_of(findings, "failed"))}
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (None, ""),
+        (Share(), ""),
+        (Share(0.412), "41 % of the way from random to placebo"),
+        (Share(1.021, 0.984, 1.06), "102 % of the way from random to placebo (98 to 106)"),
+        (Share(-0.06, -0.13, 0.01), "−6 % of the way from random to placebo (−13 to 1)"),
+    ],
+)
+def test_a_share_is_a_place_on_the_way(findings: Findings, share: Share | None, said: str) -> None:
+    finding = dataclasses.replace(findings.findings[0], share=share, parts=None)
+    assert words.share(finding) == said
+    assert ("Share" in dict(words.facts(finding))) == bool(said)
+
+
+def test_parts_are_counted_and_the_largest_is_named(findings: Findings) -> None:
+    given = [Part("a", 0.5, 0.4, -0.1, -0.2, 0.0, 0.04), Part("b", 0.5, 0.6, 0.05, 0.0, 0.1, 0.2), Part("c")]
+    finding = dataclasses.replace(findings.findings[0], parts=Parts("class", tuple(given)))
+    assert words.parts(finding) == "1 of 2 classes changed, most a: −10 pp"
+    assert dict(words.facts(finding))["Parts"] == words.parts(finding)
+    same = dataclasses.replace(finding, parts=Parts("layer", (Part("a", 0.5, 0.5, 0.0, -0.1, 0.1, 0.9),)))
+    assert words.parts(same) == "0 of 1 layer changed"
+    deep = dataclasses.replace(finding, parts=Parts("depth", (Part("5", 0.5, 0.4, -0.1, -0.2, 0.0, 0.04),)))
+    assert words.parts(deep) == "1 of 1 depth changed, most depth 5: −10 pp"
+    assert words.parts(dataclasses.replace(finding, parts=Parts("group", (Part("c"),)))) == ""
+
+
+@pytest.mark.parametrize(
+    ("noun", "many"),
+    [("batch", "batches"), ("class", "classes"), ("severity", "severities"), ("day", "days"), ("layer", "layers")],
+)
+def test_nouns_have_their_plural(noun: str, many: str) -> None:
+    assert (words.plural(1, noun), words.plural(2, noun)) == (noun, many)

@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from whatelse.report import _pictures, figures
 from whatelse.report import _words as words
+from whatelse.report import parts as parting
 from whatelse.report._grid import Family, Grid, Line, anchors, questions
-from whatelse.report.findings import Exhibit, Finding, Findings, Picture
+from whatelse.report.findings import Exhibit, Finding, Findings, Node, Picture, Potential
 
 CONTROL_MEANING: Mapping[str, str] = {
     "baseline": "the model before it was made smaller",
@@ -23,6 +24,8 @@ CONTROL_MEANING: Mapping[str, str] = {
     "weight decay": "the baseline trained with weight decay, a plain remedy against overfitting",
     "zero": "no change at all",
 }
+_MOST = 24  # examples of one gallery
+_STRONG, _OTHERS = 4, 3  # figures of parts: of the primary question, and of others
 _WORD = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -62,6 +65,46 @@ class Gallery:
     about: str
     maps: bool
     items: tuple[Shown, ...]
+    more: int = 0
+
+    @property
+    def pictures(self) -> bool:
+        """Whether there is anything to see: examples without an image are a list."""
+        return any(item.tiles for item in self.items)
+
+
+@dataclass(frozen=True)
+class Grove:
+    """A tree made ready."""
+
+    title: str
+    about: str
+    tree: Node
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The figure of one finding's parts."""
+
+    question: str
+    candidate: str
+    control: str
+    kind: str
+    told: str
+    width: float
+    svg: Markup
+    note: str
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far one family can go, in words."""
+
+    family: str
+    loses: str
+    reaches: str
+    levels: str
+    question: str
 
 
 @dataclass(frozen=True)
@@ -77,6 +120,14 @@ class Section:
     notes: tuple[str, ...]
     numbers: Mapping[str, list[Finding]]
     galleries: tuple[Gallery, ...]
+    groves: tuple[Grove, ...]
+    spreads: tuple[Spread, ...]
+    reaches: tuple[Reach, ...]
+
+    @property
+    def kinds(self) -> str:
+        """What the figures of parts are by, such as ``group, layer``."""
+        return ", ".join(dict.fromkeys(spread.kind for spread in self.spreads))
 
     @property
     def counted(self) -> str:
@@ -125,6 +176,8 @@ def _section(findings: Findings, grid: Grid, line: Line, at: int) -> Section:
     held = anchors(findings, line)
     first = next((cell for cell in line.cells if cell is not None), None)
     plots, notes = _plots(grid, line, held, f"figure-{at}")
+    reaches = (_reach(findings, potential) for potential in findings.potential)
+    exhibits = [e for e in findings.exhibits if e.row == line.row.name]
     return Section(
         anchor=anchor(line.row.name, at),
         line=line,
@@ -134,7 +187,10 @@ def _section(findings: Findings, grid: Grid, line: Line, at: int) -> Section:
         plots=plots,
         notes=notes,
         numbers=questions(findings, line),
-        galleries=tuple(_gallery(e) for e in findings.exhibits if e.row == line.row.name),
+        galleries=tuple(_gallery(e) for e in exhibits if e.tree is None),
+        groves=tuple(_grove(e, e.tree) for e in exhibits if e.tree is not None),
+        spreads=_spreads(findings, grid, line, f"parts-{at}"),
+        reaches=tuple(reach for row, reach in reaches if row == line.row.name),
     )
 
 
@@ -160,6 +216,66 @@ def _plots(grid: Grid, line: Line, held: Mapping[str, Finding], name: str) -> tu
     return tuple(plots), _notes(cells, held, scale)
 
 
+def _spreads(findings: Findings, grid: Grid, line: Line, name: str) -> tuple[Spread, ...]:
+    """The figures of parts: each family's strongest model on the primary question; of others who moved most."""
+    order = [family.candidates[-1].name for family in grid.families]
+    order += [c.name for c in grid.candidates if c.name not in order]
+    asked: dict[tuple[str, str, str], list[Finding]] = {}
+    for f in findings.findings:
+        if f.row == line.row.name and f.parts is not None and f.candidate in order and line.measured:
+            asked.setdefault((f.behaviour, f.label, f.task), []).append(f)
+    first = [f for group in asked.values() for f in group if f.primary]
+    first.sort(key=lambda f: order.index(f.candidate))
+    others = [min(group, key=_first_to_draw) for group in asked.values() if not any(f.primary for f in group)]
+    picked = [*first[:_STRONG], *sorted(others, key=_first_to_draw)[:_OTHERS]]
+    found = (_spread(findings, f, f"{name}-{at}") for at, f in enumerate(picked))
+    return tuple(spread for spread in found if spread is not None)
+
+
+def _first_to_draw(finding: Finding) -> tuple[float, float]:
+    """What is certain comes before what is large."""
+    items = finding.parts.items if finding.parts is not None else ()
+    return (
+        min((part.adjusted_p for part in items if part.adjusted_p is not None), default=1.0),
+        -max((abs(part.effect) for part in items if part.effect is not None), default=0.0),
+    )
+
+
+def _spread(findings: Findings, finding: Finding, name: str) -> Spread | None:
+    asked = (finding.row, finding.behaviour, finding.label, finding.task)
+    same = {f.candidate: f for f in findings.findings if (f.row, f.behaviour, f.label, f.task) == asked}
+    wanted = [control for control in ("random", "twin") if control in same and control != finding.control]
+    drawn = parting.draw(finding, {control: same[control] for control in wanted}, name)
+    if drawn is None or finding.parts is None:
+        return None
+    return Spread(
+        question=finding.label,
+        candidate=finding.candidate,
+        control="" if finding.control == "zero" else finding.control,
+        kind=finding.parts.kind,
+        told=words.parts(finding),
+        width=drawn.width,
+        svg=Markup(drawn.svg),  # noqa: S704 - figures escape what they are given
+        note=drawn.note,
+    )
+
+
+def _reach(findings: Findings, potential: Potential) -> tuple[str, Reach]:
+    """The row that asks what a potential is about, else the one on overfitting, and what to write there."""
+    same = (f for f in findings.findings if (f.label, f.task) == (potential.label, potential.task))
+    asked = next(same, None)
+    kind = "" if potential.kind in {"", potential.family} else f" ({potential.kind})"
+    levels = potential.levels if isinstance(potential.levels, (list, tuple)) else [potential.levels]
+    task = f" (task {potential.task})" if potential.task else ""
+    return asked.row if asked else "overfitting", Reach(
+        family=f"{potential.family}{kind}",
+        loses=words.size(potential.delta, asked.unit if asked else ""),
+        reaches="none of them" if potential.potential is None else f"{potential.knob_name} {potential.potential:g}",
+        levels=", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in levels if v is not None),
+        question=f"{potential.label}{task}",
+    )
+
+
 def _knob(family: Family) -> str:
     return ", ".join(dict.fromkeys(c.knob_name for c in family.candidates if c.knob_name))
 
@@ -179,22 +295,45 @@ def _notes(cells: list[Finding], held: Mapping[str, Finding], scale: figures.Sca
     return tuple(notes)
 
 
+_TITLES = {
+    "harmed": "Harmed most",
+    "reconstruction": "Rebuilt from gradients",
+    "population": "Read otherwise",
+}
+
+
 def _gallery(exhibit: Exhibit) -> Gallery:
-    rebuilt = exhibit.kind == "reconstruction"
-    about = f"{words.capital(exhibit.candidate)}, task {exhibit.task}."
-    title = exhibit.title or ("Rebuilt from gradients" if rebuilt else "Harmed most")
-    items = tuple(_shown(item) for item in exhibit.items)
-    return Gallery(title, about, any(item.maps is not None for item in exhibit.items), items)
+    title = exhibit.title or _TITLES.get(exhibit.kind, "")
+    items = tuple(_shown(item) for item in exhibit.items[:_MOST])
+    maps = any(item.maps is not None for item in exhibit.items)
+    return Gallery(title, _whose(exhibit), maps, items, len(exhibit.items) - len(items))
+
+
+def _whose(exhibit: Exhibit) -> str:
+    return f"{words.capital(exhibit.candidate)}, task {exhibit.task}."
+
+
+def _grove(exhibit: Exhibit, tree: Node) -> Grove:
+    return Grove(exhibit.title or "The distilled tree", _whose(exhibit), tree)
 
 
 def _shown(item: Picture) -> Shown:
-    tiles = [Tile(_pictures.gray(item.image), "image")]
+    tiles = [] if item.image is None else [Tile(_pictures.gray(item.image), "image")]
     if item.reconstruction is not None:
         tiles.append(Tile(_pictures.gray(item.reconstruction), "rebuilt"))
     if item.maps is not None:
         tiles.append(Tile(_pictures.signed(item.maps.baseline), "before", signed=True))
         tiles.append(Tile(_pictures.signed(item.maps.candidate), "after", signed=True))
-    return Shown(_heading(item), tuple(tiles), item.note)
+    heading = _heading(item) if tiles else _line_of(item)
+    return Shown(heading, tuple(tiles), item.note)
+
+
+def _line_of(item: Picture) -> str:
+    """An example without a picture: its number comes first."""
+    parts = ["" if item.index is None else f"example {item.index}", "" if item.truth is None else f"truth {item.truth}"]
+    if item.before is not None and item.after is not None:
+        parts.append(f"read as {item.before} before, {item.after} after")
+    return words.capital(", ".join(part for part in parts if part))
 
 
 def _heading(item: Picture) -> str:

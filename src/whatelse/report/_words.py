@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from whatelse.report.findings import Finding, Row
+from whatelse.report.findings import Finding, Part, Row
 
 NOT_YET = "not measured yet"
 
@@ -266,6 +266,7 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
         pairs.append(("Effect", signed(finding.effect, unit)))
     if finding.low is not None and finding.high is not None:
         pairs.append(("95 % interval", interval(finding.low, finding.high, unit)))
+    pairs += [("Share", share(finding)), ("Parts", parts(finding))]
     sizes = (
         ("Margin", finding.margin, "±{} counts as no change"),
         ("Noise floor", finding.floor, "±{} from retraining alone"),
@@ -280,6 +281,50 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
     if finding.why:
         pairs.append(("Note", finding.why))
     return tuple((name, value) for name, value in pairs if value)
+
+
+def share(finding: Finding) -> str:
+    """Return where a model stands between knowing nothing and not being compressed, or nothing where it is unknown.
+
+    Args:
+        finding: Any finding.
+    """
+    held = finding.share
+    if held is None or held.value is None:
+        return ""
+    ends = "" if held.low is None or held.high is None else f" ({_percent(held.low)} to {_percent(held.high)})"
+    return f"{_percent(held.value)} % of the way from random to placebo{ends}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f}".replace("-", "\N{MINUS SIGN}")
+
+
+def moved(part: Part) -> bool:
+    """Tell whether a part is shown to have changed: its p, adjusted over the parts, is below 0.05.
+
+    Args:
+        part: Any part.
+    """
+    return part.effect is not None and part.adjusted_p is not None and part.adjusted_p < 0.05
+
+
+def parts(finding: Finding) -> str:
+    """Return how many parts changed, and which most, such as ``2 of 9 groups changed, most bold: −3.1 pp``.
+
+    Args:
+        finding: Any finding.
+    """
+    if finding.parts is None:
+        return ""
+    told = [part for part in finding.parts.items if part.effect is not None]
+    if not told:
+        return ""
+    changed = sum(moved(part) for part in told)
+    most = max(told, key=lambda part: abs(part.effect or 0))
+    text = f"{changed} of {len(told)} {plural(len(told), finding.parts.kind)} changed"
+    name = f"{finding.parts.kind} {most.name}" if most.name[:1].isdigit() else most.name
+    return f"{text}, most {name}: {signed(most.effect or 0, finding.unit)}" if changed else text
 
 
 def before_after(finding: Finding, unit: str) -> str:
@@ -315,7 +360,11 @@ def plural(n: int, noun: str) -> str:
         n: How many.
         noun: In the singular.
     """
-    return noun if n == 1 else f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    if n == 1:
+        return noun
+    if noun.endswith("y") and noun[-2:-1] not in set("aeou"):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("ch", "ss")) else f"{noun}s"
 
 
 def capital(text: str) -> str:

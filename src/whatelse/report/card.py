@@ -76,6 +76,9 @@ def _model(findings: Findings, candidate: Candidate, measured: list[Finding]) ->
         cells = [titles[f.row] + f": {f.label}", f"{sign} {f.verdict}", effect, ends, words.sample(f), f.control]
         lines.append(f"| {' | '.join(plain(cell) for cell in cells)} |")
     notes = [f"- {plain(titles[f.row])}: {plain(words.reason(f))}" for f in measured if f.verdict not in _PLAIN]
+    for f in measured:
+        told = "; ".join(text for text in (words.share(f), words.parts(f)) if text)
+        notes += [f"- {plain(titles[f.row])}: {plain(told)}."] if told else []
     return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 

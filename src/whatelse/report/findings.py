@@ -7,23 +7,23 @@ a key that is missing, of the wrong type or outside its allowed words is an erro
 from __future__ import annotations
 
 import json
-import types
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn
 
 from whatelse.errors import FindingsError
+from whatelse.report._reading import record, short
 
 SCHEMA = 1
 CONTROLS = ("baseline", "placebo", "twin", "scratch", "weight decay", "random", "zero")
+
+DEEPEST = 30  # levels of a tree that a page can draw
 
 Better = Literal["higher", "lower"]
 Verdict = Literal["improved", "unchanged", "worsened", "inconclusive", "not measurable", "not trusted", "failed"]
 Outcome = Literal["contradicted", "supported", "level-dependent", "indistinguishable", "not measured"]
 Grey = tuple[tuple[float, ...], ...]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,36 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Part:
+    """The effect on one part; a number is missing where the part is empty."""
+
+    name: str
+    before: float | None = None
+    after: float | None = None
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    adjusted_p: float | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The same question asked of each part: what they are, such as ``group``, and the effect on each in order."""
+
+    kind: str
+    items: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Share:
+    """How far on the way from the random model (0) to the placebo (1), with its 95 % interval."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
     """One effect of one candidate against one control, and its verdict; a number may be missing."""
 
@@ -119,6 +149,8 @@ class Finding:
     validity: tuple[str, ...] = ()
     why: str = ""
     per_seed: tuple[float | None, ...] = ()
+    parts: Parts | None = None
+    share: Share | None = None
 
 
 @dataclass(frozen=True)
@@ -144,9 +176,9 @@ class Maps:
 
 @dataclass(frozen=True)
 class Picture:
-    """One example to look at: its image in [0, 1], and what the two models made of it."""
+    """One example to look at: its image in [0, 1] where it has one, and what the two models made of it."""
 
-    image: Grey
+    image: Grey | None = None
     note: str = ""
     index: int | None = None
     truth: str | None = None
@@ -157,15 +189,43 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Node:
+    """A node of a tree and what is below: the left where ``feature <= threshold``; ``leaves`` where it was cut."""
+
+    class_: str
+    n: int
+    feature: str | None = None
+    threshold: float | None = None
+    left: Node | None = None
+    right: Node | None = None
+    leaves: int | None = None
+
+
+@dataclass(frozen=True)
 class Exhibit:
-    """A few examples under one heading: those harmed most, or what was reconstructed of them."""
+    """Something to look at under one heading: examples, what was rebuilt of them, or a tree."""
 
     row: str
-    kind: Literal["harmed", "reconstruction"]
+    kind: Literal["harmed", "reconstruction", "population", "tree"]
     task: str
     candidate: str
-    items: tuple[Picture, ...]
+    items: tuple[Picture, ...] = ()
     title: str = ""
+    tree: Node | None = None
+
+
+@dataclass(frozen=True)
+class Potential:
+    """How far one family can be compressed before it loses more than ``delta``: the prune potential."""
+
+    family: str
+    delta: float
+    potential: float | None = None
+    kind: str = ""
+    knob_name: str = ""
+    label: str = ""
+    task: str = ""
+    levels: Any = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +253,7 @@ class Findings:
     claims: tuple[Claim, ...]
     exhibits: tuple[Exhibit, ...] = ()
     failed: tuple[Failure, ...] = ()
+    potential: tuple[Potential, ...] = ()
 
 
 def load(path: Path) -> Findings:
@@ -230,17 +291,24 @@ def parse(data: object, where: str = "findings") -> Findings:
         FindingsError: The version is another, or something is missing, misplaced or of the wrong type.
     """
     if not isinstance(data, Mapping):
-        raise FindingsError(f"{where}: got {_short(data)}; allowed is one object with the key 'schema'")
+        raise FindingsError(f"{where}: got {short(data)}; allowed is one object with the key 'schema'")
     if data.get("schema") != SCHEMA or isinstance(data["schema"], bool):
-        got = _short(data["schema"]) if "schema" in data else "no schema"
+        got = short(data["schema"]) if "schema" in data else "no schema"
         raise FindingsError(f"{where}: schema: got {got}; this release reads schema {SCHEMA}")
-    findings = _record(Findings, data, f"{where}: ")
+    try:
+        findings = record(Findings, data, f"{where}: ")
+    except RecursionError as error:
+        raise FindingsError(f"{where}: exhibits: a tree is nested too deep; allowed are {DEEPEST} levels") from error
     _joined(findings, where)
     return findings
 
 
 def _joined(findings: Findings, where: str) -> None:
-    """Check that what one part names, another part has: nothing may drop out of the page in silence."""
+    """Check that what one part names, another part has: nothing may drop out of the page in silence.
+
+    Raises:
+        FindingsError: Something is named that is not there, or there twice.
+    """
     rows = _unique((row.name for row in findings.rows), f"{where}: rows")
     named = _unique((candidate.name for candidate in findings.candidates), f"{where}: candidates")
     ids = _unique((finding.id for finding in findings.findings), f"{where}: findings")
@@ -256,8 +324,16 @@ def _joined(findings: Findings, where: str) -> None:
             _among(one, ids, f"{where}: claims[{at}].because")
     for at, exhibit in enumerate(findings.exhibits):
         _among(exhibit.row, rows, f"{where}: exhibits[{at}].row")
+        if exhibit.kind == "tree" and exhibit.tree is None:
+            raise FindingsError(f"{where}: exhibits[{at}].tree: missing; an exhibit of kind tree has one")
+        if _height(exhibit.tree) > DEEPEST:
+            raise FindingsError(f"{where}: exhibits[{at}].tree: nested too deep; allowed are {DEEPEST} levels")
     chosen = (f"{f.row} / {f.candidate}" for f in findings.findings if f.primary)
     _unique(chosen, f"{where}: primary findings")
+
+
+def _height(tree: Node | None) -> int:
+    return 0 if tree is None else 1 + max(_height(tree.left), _height(tree.right))
 
 
 def _unique(names: Iterable[str], where: str) -> set[str]:
@@ -277,72 +353,3 @@ def _among(name: str, known: set[str], where: str) -> None:
 
 def _constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number; null is how a missing number is written")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _record(kind: type[T], data: object, where: str) -> T:
-    # Field by field, so that a message can name its place.
-    if not isinstance(data, Mapping):
-        raise FindingsError(f"{where.rstrip('. :')}: got {_short(data)}; allowed is an object")
-    hints = get_type_hints(kind)
-    values = {}
-    for one in fields(cast(Any, kind)):
-        if one.name in data:
-            values[one.name] = _value(hints[one.name], data[one.name], f"{where}{one.name}")
-        elif one.default is MISSING and one.default_factory is MISSING:
-            given = ", ".join(map(str, data)) or "nothing"
-            raise FindingsError(f"{where}{one.name}: missing; got only {given}")
-    return kind(**values)
-
-
-def _value(hint: Any, data: object, where: str) -> Any:  # noqa: ANN401 - as wide as JSON
-    origin = get_origin(hint)
-    if hint is Any:
-        return data
-    if is_dataclass(hint):
-        return _record(cast(type[Any], hint), data, f"{where}.")
-    if origin in {types.UnionType, Union}:
-        inner = next(part for part in get_args(hint) if part is not type(None))
-        return None if data is None else _value(inner, data, where)
-    if origin is Literal:
-        return _word(get_args(hint), data, where)
-    if origin is tuple:
-        return _several(get_args(hint)[0], data, where)
-    return _mapping(hint, data, where) if origin is Mapping else _scalar(hint, data, where)
-
-
-def _word(allowed: tuple[str, ...], data: object, where: str) -> str:
-    if not isinstance(data, str) or data not in allowed:
-        raise FindingsError(f"{where}: got {_short(data)}; allowed: {', '.join(allowed)}")
-    return data
-
-
-def _several(inner: Any, data: object, where: str) -> tuple[Any, ...]:  # noqa: ANN401 - as wide as JSON
-    if not isinstance(data, (list, tuple)):
-        raise FindingsError(f"{where}: got {_short(data)}; allowed is a list")
-    values = tuple(_value(inner, one, f"{where}[{at}]") for at, one in enumerate(data))
-    widths = {len(line) for line in values} if get_origin(inner) is tuple else {1}
-    if len(widths) != 1 or 0 in widths:
-        raise FindingsError(f"{where}: got lines of different lengths or none; allowed is a rectangle")
-    return values
-
-
-def _mapping(hint: Any, data: object, where: str) -> dict[str, Any]:  # noqa: ANN401 - as wide as JSON
-    if not isinstance(data, Mapping):
-        raise FindingsError(f"{where}: got {_short(data)}; allowed is an object")
-    inner = get_args(hint)[1]
-    return {str(name): _value(inner, one, f"{where}.{name}") for name, one in data.items()}
-
-
-def _scalar(kind: type[Any], data: object, where: str) -> Any:  # noqa: ANN401 - as wide as JSON
-    wanted = (int, float) if kind is float else kind
-    if not isinstance(data, wanted) or (isinstance(data, bool) and kind is not bool):
-        named = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind]
-        raise FindingsError(f"{where}: got {_short(data)}; allowed is {named}")
-    if kind is float and not abs(float(data)) < float("inf"):
-        raise FindingsError(f"{where}: got {data}; allowed is a finite number, or null where there is none")
-    return float(data) if kind is float else data

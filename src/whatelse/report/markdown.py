@@ -27,6 +27,9 @@ def render(findings: Findings) -> str:
         "Worsened is harm whatever the sign; pp are percentage points; an interval is given at 95 %."
     )
     parts.append("\n".join(["### The claims", "", *(one for line in grid.lines for one in _claims(line))]))
+    parted = [one for line in grid.lines for one in _parts(line)]
+    if parted:
+        parts.append("\n".join(["### By part", "", *parted]))
     if findings.failed:
         cells = [f"- **{plain(failure.cell)}**: {plain(failure.error)}" for failure in findings.failed]
         parts.append("\n".join([f"### × {len(cells)} failed", "", *cells]))
@@ -74,3 +77,12 @@ def _claims(line: Line) -> list[str]:
         f"{plain(claim.reason)} What the source supports: {plain(claim.supports)}"
         for claim in line.claims
     ]
+
+
+def _parts(line: Line) -> list[str]:
+    """One line a row: every model some of whose parts changed."""
+    told = [(cell, words.parts(cell)) for cell in line.cells if cell is not None and cell.parts is not None]
+    moved = [f"{plain(cell.candidate)}: {plain(text)}" for cell, text in told if ", most " in text]
+    if not told:
+        return []
+    return [f"- **{plain(line.row.title)}**: {'; '.join(moved) or 'no part changed'}."]
