@@ -2,6 +2,16 @@
 
 ``values[i] = 1`` where ``argmax logits[i] == targets[i]``, else 0; true targets, never the recorded ones.
 
+Reading:
+    The share of answers that are right. Compare it with always naming the most frequent class.
+
+Cost:
+    The shared pass over test, nothing else.
+
+Limits:
+    Two models of equal accuracy can differ on many examples (`flips`) and in how sure they are (`likelihood`), and an
+    average hides a group that fares worse (`fairness.worst_group`).
+
 Source:
     LeCun, Denker & Solla, Optimal brain damage, NIPS 1989: the measure that compression is tuned on.
 """

@@ -7,6 +7,18 @@ two examples add nothing. On a resample ``1 / (n - 1)`` becomes ``q / (n**2 - q)
 counts, which is the same where every count is 1: a repeated example is no new evidence, and without this the
 resamples would be centered on the biased error.
 
+Reading:
+    0 is a model whose confidence is its accuracy; .01 is confidence off by .1 throughout. Zero and small negative
+    values are the same answer: no miscalibration seen.
+
+Cost:
+    The shared pass over test, nothing else.
+
+Limits:
+    Only the confidence in the predicted class is judged, not the whole distribution (`classwise` looks at every class).
+    What averages out within a bin is not seen. It has no direction: whether a model is too sure or not sure enough
+    shows in the parts of `ece`.
+
 Source:
     Kumar, Liang & Ma, Verified uncertainty calibration, NeurIPS 2019, arXiv:1909.10155.
 """
@@ -49,14 +61,4 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(N, 2)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    confidence, correct = values[:, 0].astype(np.float64), values[:, 1]
-    bins = _confidence.membership(confidence)
-    columns = np.concatenate([bins, bins * correct[:, None], bins * confidence[:, None]], 1)
-    size, rights, sures = np.split(counts @ columns, 3, axis=1)
-    repeats = (counts * counts) @ bins
-    right, sure = rights / np.maximum(size, 1), sures / np.maximum(size, 1)
-    pairs = size * size - repeats
-    noise = right * (1 - right) * repeats / np.maximum(pairs, 1)
-    error = np.where(pairs > 0, (sure - right) ** 2 - noise, 0)
-    total: np.ndarray = (size * error).sum(1) / counts.sum(1)
-    return total
+    return _confidence.debiased(values[:, 0].astype(np.float64), values[:, 1], counts)

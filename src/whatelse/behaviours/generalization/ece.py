@@ -4,6 +4,21 @@
 A perfectly calibrated model scores about .02 on 1,000 examples and .05 on 200: compare changes, never levels, and
 prefer `calibration`. A confidence of exactly 1 belongs to the last bin.
 
+The breakdown is the accuracy in each bin, undefined where it is empty: before and after, the reliability diagram of
+both models.
+
+Reading:
+    The mean distance between confidence and accuracy. In the parts, an accuracy below its bin's bounds is
+    overconfidence, one above them is underconfidence.
+
+Cost:
+    The shared pass over test, nothing else.
+
+Limits:
+    Biased upwards, the more the fewer examples, and it jumps when a confidence crosses a border between bins.
+    A model that always gives the share of the most frequent class has none: read it beside accuracy. Bins with few
+    examples have an accuracy that says little.
+
 Source:
     Naeini, Cooper & Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015; Guo et
     al., On calibration of modern neural networks, ICML 2017, arXiv:1706.04599.
@@ -20,7 +35,14 @@ from torch import Tensor
 from whatelse.behaviours.generalization import _confidence
 from whatelse.evidence import Evidence
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "calibration error", "lower", {"predicts"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+    2,
+    "calibration error",
+    "lower",
+    {"predicts"},
+    "test example",
+    "confidence bin",
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +59,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         rng: Not used; the behaviour is deterministic.
     """
     del config, rng
+    bins = range(_confidence.BINS)
+    evidence.name_parts([f"{k / len(bins):.2f} to {(k + 1) / len(bins):.2f}" for k in bins])
     return _confidence.observe(evidence)
 
 
@@ -52,3 +76,16 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     excess = counts @ (bins * (confidence - correct)[:, None])
     total: np.ndarray = np.abs(excess).sum(1) / counts.sum(1)
     return total
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the accuracy in each bin of confidence in every resample, ``(draws, 15)``; NaN where a bin is empty.
+
+    Args:
+        values: What `measure` returned, ``(N, 2)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    bins = _confidence.membership(values[:, 0])
+    size, rights = counts @ bins, counts @ (bins * values[:, 1:])
+    accuracy: np.ndarray = np.where(size > 0, rights / np.maximum(size, 1), np.nan)
+    return accuracy

@@ -4,6 +4,17 @@
 class changed, the sum of the three; *net*: harmed minus healed, which is the accuracy lost. Two models of equal
 accuracy can differ on many examples: harmed and healed cancel in accuracy and not here.
 
+Reading:
+    *harmed* is the share of users for whom the smaller model is worse, *healed* those for whom it is better. Retraining
+    alone flips examples too: read it against the twin.
+
+Cost:
+    The shared pass over test of both models, nothing else.
+
+Limits:
+    Only the predicted class counts: an example on which the model was unsure flips by a change of any size. The twin's
+    flips grow with the errors of the baseline, so shares do not compare between tasks.
+
 Source:
     Dutta et al., Accuracy is not all you need, NeurIPS 2024, arXiv:2407.09141; the same examples are the
     compression-impacted exemplars of Hooker et al. 2019, arXiv:1911.05248.

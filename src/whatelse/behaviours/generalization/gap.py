@@ -3,6 +3,17 @@
 Train is scored on what training saw, wrong labels included, test on the truth: under label noise a large gap says
 that the noise was fitted. It closes both when fitting stops and when the model breaks, so read it beside accuracy.
 
+Reading:
+    0 is a model that does on new examples as on those it was fitted to. Negative values are usual under label noise
+    that was not fitted, since train is then scored on wrong labels.
+
+Cost:
+    The shared pass over test, and a forward pass over train.
+
+Limits:
+    Smaller is not better by itself: a model that has lost everything has no gap. Records of train and test are
+    resampled together, and training is not repeated: the interval is that of these models.
+
 Source:
     Zhang et al., Understanding deep learning requires rethinking generalization, ICLR 2017, arXiv:1611.03530.
 """

@@ -2,6 +2,17 @@
 
 ``values[i] = -log softmax(logits[i])[targets[i]]``, in nats; unlike accuracy it moves with every probability.
 
+Reading:
+    0 is certainty of every true class; ``log classes`` is what knowing nothing scores. A rise at equal accuracy is
+    worse confidence: too sure of errors, or less sure of what is right.
+
+Cost:
+    The shared pass over test, nothing else.
+
+Limits:
+    Without an upper bound: a few confident errors can make most of the mean; `brier` is bounded. It mixes accuracy,
+    calibration and order.
+
 Source:
     Gneiting & Raftery, Strictly proper scoring rules, prediction, and estimation, JASA 2007,
     doi:10.1198/016214506000001437.

@@ -5,6 +5,17 @@ the recorded, wrong label. Such a label follows from nothing but the record itse
 that record; a model that never saw it would do so about once in ``classes - 1`` of its errors. This is a proxy:
 memorization in the strict sense compares with models trained without the record.
 
+Reading:
+    Near ``errors / (classes - 1)`` nothing is memorized; 1 is a model that repeats every wrong label it was shown. A
+    fall by compression at equal accuracy is memory lost, not skill.
+
+Cost:
+    A forward pass over train.
+
+Limits:
+    It needs a task that knows which recorded labels are wrong. Repeated labels that follow from similar records, such
+    as a wrong label given to a whole kind of example, count as memorized.
+
 Source:
     Zhang et al., Understanding deep learning requires rethinking generalization, ICLR 2017, arXiv:1611.03530
     (labels at random are fitted); the strict sense: Feldman & Zhang, What neural networks memorize and why,

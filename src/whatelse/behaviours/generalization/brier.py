@@ -1,0 +1,64 @@
+"""Brier score: squared distance of the predicted probabilities from the truth, a proper score that stays bounded.
+
+``values[i] = sum over classes k of (p[i, k] - 1[k == targets[i]])**2`` with ``p = softmax(logits)``: 0 where the true
+class has all the probability, 2 where a wrong one has. With two classes it is twice the square of one probability's
+error; it is not halved.
+
+Reading:
+    Beside accuracy: it also moves with how sure the model is. Unlike the likelihood one confident mistake costs 2 at
+    most, so that a change is not the work of a handful of examples.
+
+Cost:
+    The shared pass over test, nothing else.
+
+Limits:
+    It mixes how well calibrated and how decisive a model is; `calibration` and `risk_coverage` look at one each. Small
+    probabilities hardly count: a class that is never predicted can be wrong without being noticed.
+
+Source:
+    Brier, Verification of forecasts expressed in terms of probability, Monthly Weather Review 78, 1950; Gneiting &
+    Raftery, Strictly proper scoring rules, prediction, and estimation, JASA 2007, doi:10.1198/016214506000001437.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from whatelse.evidence import Evidence
+
+VERSION, UNIT, BETTER, NEEDS, OVER = 1, "Brier score", "lower", {"predicts"}, "test example"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The Brier score has no settings."""
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return the Brier score of each test example, in [0, 2], ``(N,)``.
+
+    Args:
+        evidence: Gives the logits.
+        config: Not used.
+        rng: Not used; the behaviour is deterministic.
+    """
+    del config, rng
+    logits = evidence.logits("test")
+    truth = functional.one_hot(evidence.split("test").targets, logits.shape[1])
+    return (logits.softmax(1) - truth).square().sum(1)
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean Brier score of every resample, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(N,)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    mean: np.ndarray = counts @ values / counts.sum(1)
+    return mean

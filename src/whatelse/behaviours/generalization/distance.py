@@ -1,0 +1,78 @@
+"""How far the predicted probabilities moved from the baseline's: volume of change, not direction.
+
+Per test example, with ``p`` the baseline's probabilities and ``q`` the candidate's: *kl* is ``KL(p || q) =
+sum p * log(p / q)`` in nats, *js* the Jensen-Shannon divergence ``KL(p || m) / 2 + KL(q || m) / 2`` with ``m = (p +
+q) / 2``, in nats and at most ``log 2``, *variation* the total variation ``sum |p - q| / 2`` in [0, 1], the largest
+difference in the probability of any set of classes.
+
+Reading:
+    0 is a model that answers as the baseline does, to the last probability. It says how much changed and not whether
+    for the better: read it beside `flips` and `likelihood`, and against the twin, which moved without compression.
+
+Cost:
+    The shared pass over test of both models, nothing else.
+
+Limits:
+    Near the baseline it does not rank models by quality. *kl* has no upper bound, and a few examples that one model is
+    sure of can make most of its mean; *js* and *variation* are bounded.
+
+Source:
+    Dutta et al., Accuracy is not all you need, NeurIPS 2024, arXiv:2407.09141 (KL beside flips); Lin, Divergence
+    measures based on the Shannon entropy, IEEE Transactions on Information Theory 1991, doi:10.1109/18.61115 (*js*).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+
+VERSION, UNIT, BETTER, NEEDS, OVER = 1, "distance of the outputs", "lower", {"predicts"}, "test example"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the distance."""
+
+    kind: str = param("kl", "Which distance: kl and js in nats.", choices=("kl", "js", "variation"))
+
+
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return the distance of the two models' probabilities on each test example, at least 0, ``(N,)``.
+
+    Args:
+        baseline: Evidence of the model before compression.
+        candidate: Evidence of the compressed model.
+        config: Which distance.
+        rng: Not used; the behaviour is deterministic.
+    """
+    del rng
+    # Of two close models the divergence is a small difference of large sums.
+    before, after = (e.logits("test").double().log_softmax(1) for e in (baseline, candidate))
+    if config.kind == "variation":
+        return (before.exp() - after.exp()).abs().sum(1).div(2).float()
+    if config.kind == "kl":
+        return _divergence(before, after).float()
+    middle = torch.logaddexp(before, after) - math.log(2)
+    return ((_divergence(before, middle) + _divergence(after, middle)) / 2).float()
+
+
+def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return (log_p.exp() * (log_p - log_q)).sum(1).clamp(min=0)
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean distance of every resample, ``(draws,)``.
+
+    Args:
+        values: What `compare` returned, ``(N,)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    mean: np.ndarray = counts @ values / counts.sum(1)
+    return mean

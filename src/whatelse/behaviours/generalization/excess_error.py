@@ -1,0 +1,101 @@
+"""Excess error: error rate under natural shift minus the error rate on the test split as it is.
+
+Shifts are those of `shift`. Corrupted examples are the test examples themselves, so each carries both outcomes; those
+of a shifted split are others, and the two error rates are each taken over their own. The paired change of the excess
+error against the uncompressed model is the difference in excess error of the source: what compression costs under
+shift beyond what it costs without.
+
+Reading:
+    0 is a model that the shift does not hurt; .1 is one that makes ten more errors in a hundred examples under it.
+    Its rise by compression, at equal accuracy, is harm that the test split does not show. The parts are the severities.
+
+Cost:
+    As `shift`, and the shared pass over test.
+
+Limits:
+    Those of `shift`. A model that is wrong everywhere has no excess: read it beside accuracy.
+
+Source:
+    Liebenwein et al., Lost in pruning: the effects of pruning neural networks beyond test accuracy, MLSys 2021,
+    arXiv:2103.03014.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.behaviours.generalization import _corruptions
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+    1,
+    "difference of error rates",
+    "lower",
+    {"predicts"},
+    "example",
+    "severity",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the excess error."""
+
+    kind: str = param(
+        "noise", "The user's shifted split, one corruption, or every one in turn.", choices=_corruptions.CHOICES
+    )
+    severity: int = param(0, "Severity of a corruption; 0 is the mean over all five.", low=0, high=_corruptions.LEVELS)
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return where each example counts and whether it is wrong there, ``(N, 3 + severities)``.
+
+    The columns: 1 if it is of the unshifted test split, wrong there, 1 if it is of the shifted examples, wrong at each
+    severity. Of a shifted split the rows are those of test, then its own.
+
+    Args:
+        evidence: Gives the answers.
+        config: Which shift, and how strong.
+        rng: Source of the corruptions; the same for every model that is to be compared.
+
+    Raises:
+        NotMeasurableError: The task has no shifted split, or its inputs have no such corruption.
+    """
+    wrong = 1 - _corruptions.correct(evidence, config.kind, config.severity, rng)
+    plain = (evidence.predictions("test") != evidence.split("test").targets).float()[:, None]
+    here = torch.ones_like(plain)
+    if config.kind != _corruptions.SHIFTED:
+        return torch.cat([here, plain, here, wrong], 1)
+    ours = torch.cat([here, plain, torch.zeros(len(plain), 2)], 1)
+    theirs = torch.cat([torch.zeros(len(wrong), 2), torch.ones(len(wrong), 1), wrong], 1)
+    return torch.cat([ours, theirs])
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the excess error, averaged over severities, of every resample, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(N, 3 + severities)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    mean: np.ndarray = breakdown(values, counts).mean(1)
+    return mean
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the excess error at each severity in every resample, ``(draws, severities)``.
+
+    Args:
+        values: What `measure` returned, ``(N, 3 + severities)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    here, plain, there, wrong = values[:, 0], values[:, 1], values[:, 2], values[:, 3:]
+    nominal = counts @ (plain * here) / (counts @ here)
+    shifted = counts @ (wrong * there[:, None]) / (counts @ there)[:, None]
+    excess: np.ndarray = shifted - nominal[:, None]
+    return excess
