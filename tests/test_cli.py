@@ -87,6 +87,15 @@ def test_the_study_of_the_table_is_given_away(tmp_path):
     assert (tmp_path / "mine.toml").read_text("utf-8") == shipped
 
 
+def test_a_study_that_ships_goes_by_its_name(tmp_path):
+    assert whatelse("study", "adult", "--copy", "mine.toml", cwd=tmp_path).returncode == 0
+    shipped = resources.files("whatelse").joinpath("studies", "adult.toml").read_text("utf-8")
+    assert (tmp_path / "mine.toml").read_text("utf-8") == shipped
+    (tmp_path / "mine.toml").unlink()
+    assert refused(whatelse("study", "adlt", cwd=tmp_path), "adlt", "did you mean adult")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_a_study_is_run_interrupted_resumed_and_reported(tmp_path):
     (tmp_path / "small.toml").write_text(SMALL)

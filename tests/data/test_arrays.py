@@ -65,3 +65,30 @@ def test_a_file_without_the_arrays_says_what_it_has(tmp_path):
     (tmp_path / "e.npz").write_text("no zip")
     with pytest.raises(TaskError, match=r"e\.npz"):
         arrays.load(arrays.Config(path=str(tmp_path / "e.npz")))
+
+
+def test_a_shifted_split_is_taken_whether_or_not_the_file_is_split(tmp_path):
+    shifted = {f"shifted_{n}": a for n, a in whole(20).items()}
+    np.savez(tmp_path / "d.npz", **whole(), **shifted)
+    task = arrays.load(arrays.Config(path=str(tmp_path / "d.npz")))
+    assert {n: len(s) for n, s in task.splits.items()} == {
+        "train": 30,
+        "calibration": 30,
+        "select": 5,
+        "test": 15,
+        "shifted": 20,
+    }
+    parts = {f"{s}_{n}": a for s in ("train", "test") for n, a in whole().items()}
+    np.savez(tmp_path / "p.npz", **parts, **shifted)
+    both = arrays.load(arrays.Config(path=str(tmp_path / "p.npz"), limit=12))
+    assert len(both.split("shifted")) == 12
+    known = torch.as_tensor(shifted["shifted_inputs"]).float().flatten(1) / 255
+    assert all((known == row).all(1).any() for row in both.split("shifted").inputs.flatten(1))
+
+
+def test_codes_of_groups_name_themselves_and_may_be_missing(tmp_path):
+    codes = np.where(np.arange(50) % 5 == 0, -1, 2 * (np.arange(50) % 2))
+    np.savez(tmp_path / "d.npz", **{**whole(), "group_sex": codes})
+    task = arrays.load(arrays.Config(path=str(tmp_path / "d.npz")))
+    assert task.group_names["sex"] == ("0", "1", "2"), "the name of a code is at its place"
+    assert -1 in task.train.groups["sex"]

@@ -70,3 +70,24 @@ def test_candidates_marked_full_are_checked_always_and_kept_on_demand(small):
     assert "half" not in [c.name for c in spec.parse(text, "small").candidates]
     with pytest.raises(StudyError, match="did you mean prune"):
         spec.parse(text.replace("prune.magnitude", "prune.magnitud"), "small")
+
+
+@pytest.mark.parametrize("name", sorted(spec.shipped()))
+def test_a_study_that_ships_is_found_by_its_name_and_sound(name):
+    study = spec.read(name)
+    assert study.name == name
+    assert spec.parse(spec.find(name), name).text == study.text
+    assert {"placebo", "twin", "random"} <= set(study.controls)
+    for family in ("prune", "distill", "quantize", "decompose"):
+        assert {c.level for c in study.candidates if c.family == family} == {"mild", "strong"}
+
+
+def test_a_file_goes_before_a_study_that_ships(small, tmp_path, monkeypatch):
+    assert {"adult", "fashion_mnist"} <= set(spec.shipped())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "adult").write_text(small)
+    assert spec.read("adult").name == "small"
+    with pytest.raises(StudyError, match="adlt: No such file or directory; did you mean adult"):
+        spec.find("adlt")
+    with pytest.raises(StudyError, match=r"adult\.toml: No such file or directory$"):
+        spec.find("adult.toml")

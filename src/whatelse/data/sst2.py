@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from whatelse.data import _cut, _place, _table
@@ -89,10 +90,11 @@ def _taken(texts: list[list[str]], labels: list[int], limit: int) -> tuple[list[
 
 
 def _split(texts: list[list[str]], labels: list[int], known: dict[str, int], length: int) -> Split:
-    inputs = torch.full((len(texts), length), _PADDING, dtype=torch.float32)
-    for row, words in enumerate(texts):
+    rows = np.full((len(texts), length), _PADDING, dtype=np.float32)
+    for row, words in zip(rows, texts, strict=True):
         ids = [known.get(word, _UNKNOWN) for word in words[:length]]
-        inputs[row, : len(ids)] = torch.tensor(ids, dtype=torch.float32)
+        row[: len(ids)] = ids
+    inputs = torch.from_numpy(rows)
     targets = torch.tensor(labels)
     bands, _ = _table.banded([str(len(words)) for words in texts], _LENGTHS)
     return Split(inputs, targets, targets, {"length": bands})
