@@ -1,9 +1,12 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 
-from whatelse.behaviours.attribution import agreement
+from whatelse.behaviours.attribution import _maps, agreement
+from whatelse.errors import NotMeasurableError
 
 
 def linear(weight):
@@ -111,3 +114,160 @@ def test_permuted_hidden_units_agree_fully(pair, rng):
     for score in ("spearman", "cosine", "top"):
         values = agreement.compare(baseline, candidate, agreement.Config(score=score), rng)
         assert values.tolist() == pytest.approx([1] * 10, abs=1e-5)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(("score", "kept", "chance"), [("top 5", 2, 0.026), ("top 10", 4, 0.053), ("top", 4, 0.053)])
+def test_top_shares_and_what_chance_gives(pair, rng, score, kept, chance):
+    before, after, inputs = numbers(2, 40), numbers(3, 40), numbers(0, 6, 40)
+    baseline, candidate = pair(linear(before), linear(after), inputs)
+    values = agreement.compare(baseline, candidate, agreement.Config(score=score), rng)
+    expected = []
+    for row in inputs:
+        a, b = (set(np.argsort(-np.abs(row * w))[:kept]) for w in (before, after))
+        expected.append(len(a & b) / len(a | b))
+    assert values.tolist() == pytest.approx(expected)
+    assert len(set(expected)) > 1
+    assert candidate.notes == [f"two unrelated maps overlap by {chance} in their top {2.5 * kept:.0f} %"]
+
+
+@pytest.mark.known_answer
+def test_two_unrelated_maps_overlap_by_chance(pair, rng):
+    baseline, candidate = pair(linear(np.ones(200)), linear(np.ones(200)), numbers(0, 400, 200))
+    draw = torch.Generator().manual_seed(1)
+    for evidence in (baseline, candidate):
+        evidence.margin_gradient().normal_(generator=draw)
+    for score, share in (("top 5", 0.05), ("top 10", 0.1)):
+        config = agreement.Config(score=score, map="gradient")
+        values = agreement.compare(baseline, candidate, config, rng)
+        assert float(values.mean()) == pytest.approx(share / (2 - share), abs=4 * float(values.std()) / 20)
+
+
+@pytest.mark.known_answer
+def test_sign_is_the_share_of_equal_signs_where_something_is_said(pair, rng):
+    before, after = [1, -1, 2, 0, 0], [2, 1, 0, 0, -1]
+    inputs = [[1.0, 1, 1, 1, 1], [1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 0, 1, 0]]
+    baseline, candidate = pair(linear(before), linear(after), inputs)
+    values = agreement.compare(baseline, candidate, agreement.Config(score="sign"), rng)
+    # Features that say something: 0, 1, 2, 4 of which 0 agrees; 0 alone; 1 alone; none.
+    assert values.tolist() == pytest.approx([1 / 4, 1, 0, 0])
+
+
+def flat_nets(toy, rng, shape, n=6, noise=None):
+    """Two models whose gradients are given pictures: agreement of what is put there."""
+    layers = [torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(int(np.prod(shape)), 2)) for _ in range(2)]
+    task = toy.task_of(torch.rand(n, *shape, generator=rng), torch.arange(n) % 2)
+    baseline = toy.evidence_of(layers[0], task)
+    candidate = toy.evidence_of(layers[1], task, reference=baseline)
+    for evidence in (baseline, candidate):
+        evidence.margin_gradient().normal_(generator=rng)
+    if noise is not None:
+        change = noise * candidate.margin_gradient()
+        candidate.margin_gradient().copy_(baseline.margin_gradient() + change)
+    return baseline, candidate
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(("shape", "factor"), [((3, 17, 20), 1), ((2, 32, 48), 2)])
+def test_ssim_is_torchmetrics(toy, rng, shape, factor):
+    from torchmetrics.functional.image import structural_similarity_index_measure as oracle
+
+    baseline, candidate = flat_nets(toy, rng, shape, noise=0.5)
+    values = agreement.compare(baseline, candidate, agreement.Config(score="ssim", map="gradient"), rng)
+    pictures = []
+    for evidence in (baseline, candidate):
+        seen = torch.nn.functional.avg_pool2d(evidence.margin_gradient().abs().sum(1, keepdim=True), factor)
+        pictures.append(seen / seen.amax((2, 3), keepdim=True))
+    expected = oracle(*pictures, data_range=1.0, reduction="none")
+    assert values.tolist() == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+@pytest.mark.known_answer
+def test_ssim_of_small_images_by_its_definition(toy, rng):
+    baseline, candidate = flat_nets(toy, rng, (1, 4, 4))
+    values = agreement.compare(baseline, candidate, agreement.Config(score="ssim", map="gradient"), rng)
+    bell = np.exp(-((np.arange(7) - 3) ** 2) / (2 * 1.5**2))  # 7 is the largest window that a reflection allows
+    weight = np.outer(bell, bell) / bell.sum() ** 2
+    expected = []
+    for a, b in zip(baseline.margin_gradient(), candidate.margin_gradient(), strict=True):
+        x, y = (np.pad(np.abs(m[0].numpy()) / np.abs(m.numpy()).max(), 3, "reflect") for m in (a, b))
+        found = []
+        for i in range(4):
+            for j in range(4):
+                p, q = x[i : i + 7, j : j + 7], y[i : i + 7, j : j + 7]
+                mp, mq = (weight * p).sum(), (weight * q).sum()
+                vp, vq = (weight * (p - mp) ** 2).sum(), (weight * (q - mq) ** 2).sum()
+                both = (weight * (p - mp) * (q - mq)).sum()
+                level = (2 * mp * mq + 1e-4) / (mp**2 + mq**2 + 1e-4)
+                found.append(level * (2 * both + 9e-4) / (vp + vq + 9e-4))
+        expected.append(np.mean(found))
+    assert values.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_ssim_needs_images(pair, rng):
+    with pytest.raises(NotMeasurableError, match="ssim needs images; task toy is of table"):
+        agreement.compare(*pair(linear([1, 2]), linear([1, 2]), np.ones((2, 2))), agreement.Config(score="ssim"), rng)
+
+
+def network(rng, order=None):
+    """A convolutional network of 6 channels and 8 hidden units, or the same with both in another order."""
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 6, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(6, 4, 3, stride=2, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(64, 8),
+        torch.nn.ReLU(),
+        torch.nn.Linear(8, 3),
+    )
+    for p in net.parameters():
+        torch.nn.init.normal_(p, 0, 0.3, generator=rng)
+    return net
+
+
+def permuted(net, rng):
+    other = copy.deepcopy(net)
+    channels, units = torch.randperm(6, generator=rng), torch.randperm(8, generator=rng)
+    with torch.no_grad():
+        for p, q, order in ((0, 2, channels), (5, 7, units)):
+            other[p].weight.copy_(net[p].weight[order])
+            other[p].bias.copy_(net[p].bias[order])
+            other[q].weight.copy_(net[q].weight[:, order])
+    return other
+
+
+def compared(toy, before, after, config, rng):
+    inputs = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(4))
+    task = toy.task_of(inputs, torch.arange(40) % 3, classes=3)
+    baseline = toy.evidence_of(before, task)
+    return agreement.compare(baseline, toy.evidence_of(after, task, reference=baseline), config, rng)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("kind", _maps.KINDS)
+def test_permuted_hidden_units_agree_fully_in_every_map(toy, rng, kind):
+    net = network(rng)
+    scores = ("spearman", "cosine", "ssim", *(["sign"] if kind != "grad-cam" else []))
+    for score in scores:
+        values = compared(toy, net, permuted(net, rng), agreement.Config(score, kind), rng)
+        # Sums in another order move a value by 1e-7: a rank or two.
+        said = values > 0 if kind == "grad-cam" else values > -2  # a Grad-CAM may be zero throughout
+        assert bool(said.any())
+        assert values[said].tolist() == pytest.approx([1] * int(said.sum()), abs=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["gradient x input", "gradient", "integrated gradients", "smoothgrad", "occlusion"])
+def test_randomized_weights_agree_as_little_as_another_random_model(toy, rng, kind):
+    """The model parameter randomization test: the score must see that nothing is left of the model."""
+    net, *others = (network(rng) for _ in range(3))
+    near = copy.deepcopy(net)
+    with torch.no_grad():
+        for p in near.parameters():
+            p.add_(0.003 * torch.randn(p.shape, generator=rng))
+    config = agreement.Config(map=kind)
+    close, *far = (float(compared(toy, net, m, config, rng).mean()) for m in (near, *others))
+    anchor = float(compared(toy, *others, config, rng).mean())
+    assert close > 0.9
+    assert max(far) < 0.5
+    assert far == pytest.approx([anchor] * 2, abs=0.2)

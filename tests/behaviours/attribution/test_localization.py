@@ -73,3 +73,37 @@ def test_an_empty_map_scores_zero_and_is_counted(seen, rng):
 def test_masks_that_cannot_serve_are_refused(seen, rng, masks, message):
     with pytest.raises(NotMeasurableError, match=re.escape(message)):
         localization.measure(seen([1.0, 1.0], [[1.0, 2.0], [2.0, 1.0]], masks), localization.Config(), rng)
+
+
+@pytest.mark.known_answer
+def test_only_what_the_baseline_gets_right_counts_if_so_asked(seen, toy, rng):
+    inputs = [[3.0, 1.0], [1.0, 3.0], [1.0, 2.0], [2.0, 4.0]]
+    baseline = seen([1.0, -1.0], inputs, [[True, False]] * 4)  # says 1, 0, 0, 0; true are 0, 1, 0, 1
+    mine = seen([1.0, 1.0], inputs, [[True, False]] * 4)  # alone gets others right
+    mine.reference = baseline
+    config = localization.Config(score="energy", of="baseline right")
+    for evidence in (baseline, mine):
+        values = localization.measure(evidence, config, rng)
+        assert values[:, 0].tolist() == pytest.approx([3 / 4, 1 / 4, 1 / 3, 1 / 3])
+        assert values[:, 1].tolist() == [0, 0, 1, 0]
+        assert localization.summarise(values.numpy(), toy.ones(values)) == pytest.approx([1 / 3])
+    weights = np.array([[1.0, 2, 0, 1]])
+    assert np.isnan(localization.summarise(values.numpy(), weights)).all()
+
+
+def test_a_baseline_that_gets_nothing_right_is_refused(seen, rng):
+    evidence = seen([1.0, 1.0], [[3.0, 1.0], [-1.0, -3.0]], [[True, False]] * 2)
+    with pytest.raises(NotMeasurableError, match="the baseline gets right; of 2 there are none"):
+        localization.measure(evidence, localization.Config(of="baseline right"), rng)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("kind", ["integrated gradients", "smoothgrad", "occlusion"])
+def test_of_a_linear_model_every_map_is_known(seen, rng, kind):
+    draw = np.random.default_rng(1)
+    weight, inputs = draw.normal(size=(1, 3, 4)), draw.normal(size=(7, 1, 3, 4))
+    masks = draw.random((7, 1, 3, 4)) < 0.4
+    values = localization.measure(seen(weight, inputs, masks), localization.Config(map=kind), rng)
+    maps = np.abs(weight * (np.ones_like(inputs) if kind == "smoothgrad" else inputs))
+    expected = [roc_auc_score(m.ravel(), a.ravel()) for m, a in zip(masks, maps, strict=True)]
+    assert values.tolist() == pytest.approx(expected, abs=1e-6)

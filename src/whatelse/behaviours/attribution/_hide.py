@@ -73,6 +73,22 @@ def exchanged(evidence: Evidence, inputs: Tensor, others: Tensor, hidden: Tensor
     return torch.where(where, others, inputs)
 
 
+def answers(evidence: Evidence, inputs: Tensor) -> Tensor:
+    """Return the class scores of inputs with hidden units in double precision, ``(n, classes)``.
+
+    Args:
+        evidence: Gives the answers.
+        inputs: ``(n, ...)``.
+
+    Raises:
+        NotMeasurableError: One is not finite, as of models that cannot read a text of padding alone.
+    """
+    found = evidence.answers(inputs).double()
+    if not bool(found.isfinite().all()):
+        raise NotMeasurableError(f"{evidence.subject.name} has no finite answer to inputs with hidden parts")
+    return found
+
+
 def _blurred(inputs: Tensor) -> Tensor:
     """Return images under a Gaussian of an eighth of their side, edges continued."""
     channels, sides = inputs.shape[1], inputs.shape[2:]

@@ -11,7 +11,7 @@ from torch.nn import functional
 from whatelse.behaviours.attribution import _maps
 
 # Of the structural similarity: Wang et al. 2004, with the values in [0, 1].
-_SIGMA, _WINDOW, _LEVEL, _CONTRAST = 1.5, 11, 0.01**2, 0.03**2
+_SIGMA, _REACH, _LEVEL, _CONTRAST = 1.5, 5, 0.01**2, 0.03**2
 _CELLS = 16
 
 
@@ -69,16 +69,17 @@ def top(share: float, told: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
 def ssim(shape: tuple[int, ...]) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the score of structural similarity: absolute maps summed over channels, pooled, scaled to a maximum of 1.
 
-    Pooled means averaged to at least 16 cells a side; the Gaussian window is of 11 cells, or the largest odd number
-    that fits, and stays inside the map.
+    Pooled means averaged to at least 16 cells a side, where there are as many; the Gaussian window is of 11 cells, less
+    in tiny maps, and sees the map reflected at its border.
 
     Args:
         shape: ``(channels, height, width)``.
     """
-    side = min(_WINDOW, *(n // _factor(shape) for n in shape[1:]))
-    window = _gaussian(side - 1 + side % 2)
+    reach = min(_REACH, *(n // _factor(shape) - 1 for n in shape[1:]))
+    window = _gaussian(2 * reach + 1)
 
     def blur(x: Tensor) -> Tensor:
+        x = functional.pad(x, (reach, reach, reach, reach), "reflect")
         return functional.conv2d(functional.conv2d(x, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
 
     def score(a: Tensor, b: Tensor) -> Tensor:

@@ -65,7 +65,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
 
     Raises:
         MissingExtraError: The map needs Captum, which is not installed.
-        NotMeasurableError: The model does not have such a map, or the inputs not such a reference.
+        NotMeasurableError: The model does not have such a map, or the inputs not such a reference, or an
+            answer to hidden parts is not finite.
     """
     del rng
     asked = _maps.Asked(config.map, config.steps, config.examples)
@@ -100,8 +101,8 @@ def _area(evidence: Evidence, config: Config, rows: slice, maps: Tensor) -> Tens
     for j in range(config.fractions + 1):
         first = place < (count * j / config.fractions).round()[:, None]
         hidden = first if config.score == "deletion" else ~first
-        answers = evidence.answers(_hide.exchanged(evidence, inputs, others, hidden))
-        curve.append(answers.double().softmax(1).gather(1, labels[:, None])[:, 0])
+        answers = _hide.answers(evidence, _hide.exchanged(evidence, inputs, others, hidden))
+        curve.append(answers.softmax(1).gather(1, labels[:, None])[:, 0])
     under = torch.trapezoid(torch.stack(curve), dim=0) / config.fractions
     return 1 - under if config.score == "deletion" else under
 

@@ -67,7 +67,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
 
     Raises:
         MissingExtraError: The map needs Captum, which is not installed.
-        NotMeasurableError: The model does not have such a map, or the map foretells nothing of texts.
+        NotMeasurableError: The model does not have such a map, or the map foretells nothing of texts,
+            or an answer to hidden parts is not finite.
     """
     del rng
     if evidence.task.modality == "tokens" and config.map == "gradient":
@@ -103,12 +104,12 @@ def _infidelity(evidence: Evidence, config: Config, rows: slice, maps: Tensor, d
     if config.map not in _maps.CONTRIBUTIONS:
         maps = maps * (inputs - empty).flatten(1)
     worth = _hide.worth(evidence, maps, "occlusion")  # by now all are contributions
-    before = log_odds(evidence.answers(inputs).double(), labels)
+    before = log_odds(_hide.answers(evidence, inputs), labels)
     squares = torch.zeros(3, len(inputs), dtype=torch.float64)
     for _ in range(config.samples):
         hidden = torch.rand(worth.shape, generator=draw) < _SHARE
         shown = _hide.exchanged(evidence, inputs, empty, hidden)
-        fell = before - log_odds(evidence.answers(shown).double(), labels)
+        fell = before - log_odds(_hide.answers(evidence, shown), labels)
         foretold = (worth * hidden).sum(1)
         squares += torch.stack([foretold**2, foretold * fell, fell**2])
     told, both, seen = squares.unbind()
