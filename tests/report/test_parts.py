@@ -96,6 +96,21 @@ def test_color_is_earned_by_the_adjusted_p_or_by_the_margin(findings: Findings) 
     assert written[written.index("empty") + 1] == "no examples"
 
 
+def test_parts_may_have_a_unit_and_a_direction_of_their_own(findings: Findings) -> None:
+    gap = dataclasses.replace(_one(findings, "fairness", "group"), better="lower", unit="accuracy gap")
+    item = Part("a", 0.5, 0.4, -0.1, -0.2, -0.05, 0.001)
+
+    def kinds(better: Any) -> list[str]:
+        root = _drawn(dataclasses.replace(gap, parts=Parts("group", (item,), "dB", better)))
+        assert "−0.10" in {e.text for e in root.iter("text")}
+        assert ("← harm" in {e.text for e in root.iter("text")}) == (better != "neither")
+        return [e.attrib["class"] for e in root.iter("circle")]
+
+    assert kinds(None) == kinds("lower") == ["dot improved"]
+    assert kinds("higher") == ["dot worsened"]
+    assert kinds("neither") == ["dot moved"]
+
+
 def test_of_many_parts_the_largest_are_drawn_and_the_others_counted(findings: Findings) -> None:
     finding = _one(findings, "mechanism", "feature")
     found = parts.draw(finding, {}, "p")

@@ -126,6 +126,8 @@ def test_parts_are_counted_and_the_largest_is_named(findings: Findings) -> None:
     assert dict(words.facts(finding))["Parts"] == words.parts(finding)
     same = dataclasses.replace(finding, parts=Parts("layer", (Part("a", 0.5, 0.5, 0.0, -0.1, 0.1, 0.9),)))
     assert words.parts(same) == "0 of 1 layer changed"
+    gap = dataclasses.replace(finding, unit="dB", parts=Parts("confidence bin", tuple(given)))
+    assert words.parts(gap) == "1 of 2 confidence bins changed, most a: −10 pp"
     deep = dataclasses.replace(finding, parts=Parts("depth", (Part("5", 0.5, 0.4, -0.1, -0.2, 0.0, 0.04),)))
     assert words.parts(deep) == "1 of 1 depth changed, most depth 5: −10 pp"
     assert words.parts(dataclasses.replace(finding, parts=Parts("group", (Part("c"),)))) == ""

@@ -99,10 +99,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """The same question asked of each part: what they are, such as ``group``, and the effect on each in order."""
+    """The same question asked of each part: what they are, such as ``group``, and the effect on each in order.
+
+    Where the parts of a gap are accuracies, they have a unit and a direction of their own.
+    """
 
     kind: str
     items: tuple[Part, ...]
+    unit: str | None = None
+    better: Literal["higher", "lower", "neither"] | None = None
 
 
 @dataclass(frozen=True)

@@ -73,14 +73,15 @@ def draw(finding: Finding, beside: Mapping[str, Finding], name: str) -> Drawn | 
 
 
 def _dots(finding: Finding, parts: Parts, name: str) -> Drawn:
-    shown, unit = list(parts.items), words.scale(finding.unit)
+    shown, unit = list(parts.items), words.scale(words.parts_unit(finding))
     if len(shown) > SHOWN:
         shown = sorted(shown, key=lambda part: -abs(part.effect or 0))[:SHOWN]
     label = _LETTER * min(_LONGEST, max(len(part.name) for part in shown)) + 10
     foot = 12 + _ROW * len(shown)
     ends = [v * unit for part in shown for v in (part.effect, part.low, part.high) if v is not None]
     axis = _axis([*ends, 0.0], label + 6, _WIDTH - 74)
-    if finding.better == "lower":
+    better = _better(finding)
+    if better == "lower":
         axis = _Axis(axis.high, axis.low, axis.start, axis.end)
     body = _grid_of_columns(axis, foot)
     if finding.margin and abs(axis(finding.margin * unit) - axis(0)) < axis.end - axis.start:
@@ -89,9 +90,10 @@ def _dots(finding: Finding, parts: Parts, name: str) -> Drawn:
             body += _line(x, 8, x, foot, "margin") if axis.start <= x <= axis.end else ""
     for at, part in enumerate(shown):
         body += _dot(finding, part, axis, label, 8 + _ROW * (at + 0.5))
-    body += _text(axis.start, foot + 28, "← harm", "soft") + _text(axis.end, foot + 28, "better →", "soft end")
-    left = len(parts.items) - len(shown)
-    note = f"{words.count(left)} more {words.plural(left, parts.kind)} moved less." if left else ""
+    left, right = ("← less", "more →") if better == "neither" else ("← harm", "better →")
+    body += _text(axis.start, foot + 28, left, "soft") + _text(axis.end, foot + 28, right, "soft end")
+    rest = len(parts.items) - len(shown)
+    note = f"{words.count(rest)} more {words.plural(rest, parts.kind)} moved less." if rest else ""
     return Drawn(_svg(finding, parts, (_WIDTH, foot + 34), body, name), _WIDTH, note)
 
 
@@ -99,11 +101,11 @@ def _dot(finding: Finding, part: Part, axis: _Axis, label: float, y: float) -> s
     body = _text(label, y + 4, _short(part.name), "end")
     if part.effect is None:
         return body + _text(_WIDTH - 4, y + 4, "no examples", "soft end")
-    kind, unit = _verdict(finding, part), words.scale(finding.unit)
+    kind, unit = _verdict(finding, part), words.scale(words.parts_unit(finding))
     if part.low is not None and part.high is not None:
         body += _line(axis(part.low * unit), y, axis(part.high * unit), y, f"bar {kind}")
     body += f'<circle class="dot {kind}" cx="{axis(part.effect * unit):.1f}" cy="{y:.1f}" r="4"/>'
-    return body + _text(_WIDTH - 4, y + 4, words.brief(part.effect, finding.unit), "end")
+    return body + _text(_WIDTH - 4, y + 4, words.brief(part.effect, words.parts_unit(finding)), "end")
 
 
 _Lines = Mapping[str, tuple[str, list[float | None]]]
@@ -111,7 +113,7 @@ _Lines = Mapping[str, tuple[str, list[float | None]]]
 
 def _lines(finding: Finding, parts: Parts, beside: Mapping[str, Finding]) -> _Lines:
     """The levels of every model, by its name, each with how its line is drawn."""
-    unit = words.scale(finding.unit)
+    unit = words.scale(words.parts_unit(finding))
     lines: dict[str, tuple[str, list[float | None]]] = {}
     for told, other in beside.items():
         if other.parts is not None and len(other.parts.items) == len(parts.items):
@@ -123,7 +125,7 @@ def _lines(finding: Finding, parts: Parts, beside: Mapping[str, Finding]) -> _Li
 
 
 def _curve(finding: Finding, parts: Parts, beside: Mapping[str, Finding], name: str) -> Drawn:
-    unit, lines = words.scale(finding.unit), _lines(finding, parts, beside)
+    unit, lines = words.scale(words.parts_unit(finding)), _lines(finding, parts, beside)
     every = [v for _, values in lines.values() for v in values if v is not None]
     every += [v for part in parts.items for v in _spread(part, unit)]
     names = [_tail(_bare(part.name, parts.kind), 14) for part in parts.items]
@@ -133,7 +135,7 @@ def _curve(finding: Finding, parts: Parts, beside: Mapping[str, Finding], name: 
     height = foot + (18 + _LETTER * 0.75 * max(map(len, names)) if tilted else 22) + 14
     axis = _axis(every, foot, top)
     across = _Axis(-0.3, len(names) - 0.7, 44, _WIDTH - 14)
-    body = _grid_of_rows(axis, across, "%" if words.is_share(finding.unit) else "")
+    body = _grid_of_rows(axis, across, "%" if words.is_share(words.parts_unit(finding)) else "")
     body += _spreads(finding, parts, axis, across)
     for at, (told, (kind, values)) in enumerate(lines.items()):
         body += _path([(across(i), axis(v)) for i, v in enumerate(values) if v is not None], kind)
@@ -146,14 +148,14 @@ def _curve(finding: Finding, parts: Parts, beside: Mapping[str, Finding], name: 
 def _spreads(finding: Finding, parts: Parts, axis: _Axis, across: _Axis) -> str:
     body = ""
     for at, part in enumerate(parts.items):
-        spread = _spread(part, words.scale(finding.unit))
+        spread = _spread(part, words.scale(words.parts_unit(finding)))
         if spread:
             body += _line(across(at), axis(spread[0]), across(at), axis(spread[1]), f"bar {_verdict(finding, part)}")
     return body
 
 
 def _points(finding: Finding, parts: Parts, axis: _Axis, across: _Axis) -> str:
-    unit = words.scale(finding.unit)
+    unit = words.scale(words.parts_unit(finding))
     found = [(at, part.after * unit, part) for at, part in enumerate(parts.items) if part.after is not None]
     return "".join(
         f'<circle class="dot {_verdict(finding, part)}" cx="{across(at):.1f}" cy="{axis(level):.1f}" r="4"/>'
@@ -184,12 +186,19 @@ def _within(level: float) -> float:
     return min(max(level, 0.0), 1.0)
 
 
+def _better(finding: Finding) -> str:
+    return (finding.parts.better if finding.parts else None) or finding.better
+
+
 def _verdict(finding: Finding, part: Part) -> str:
     """The color of a part: shown to have moved, shown to lie inside the margin, or neither."""
     if part.effect is None:
         return "open"
     if words.moved(part):
-        return "improved" if (part.effect > 0) == (finding.better == "higher") else "worsened"
+        better = _better(finding)
+        return (
+            "moved" if better == "neither" else "improved" if (part.effect > 0) == (better == "higher") else "worsened"
+        )
     ends = (part.low, part.high)
     inside = finding.margin is not None and all(end is not None and abs(end) < finding.margin for end in ends)
     return "unchanged" if inside else "open"
@@ -286,7 +295,7 @@ def _svg(finding: Finding, parts: Parts, size: tuple[float, float], body: str, n
 def _spoken(finding: Finding, part: Part) -> str:
     if part.effect is None:
         return "no examples"
-    text = words.signed(part.effect, finding.unit)
+    text = words.signed(part.effect, words.parts_unit(finding))
     if part.low is not None and part.high is not None:
-        text += f" ({words.interval(part.low, part.high, finding.unit)})"
+        text += f" ({words.interval(part.low, part.high, words.parts_unit(finding))})"
     return text
