@@ -62,7 +62,7 @@ def class_means(values: np.ndarray, counts: np.ndarray) -> Iterator[tuple[np.nda
         rows = np.flatnonzero(codes == code)
         mine = counts[:, rows]
         size = mine.sum(1)[:, None]
-        yield size > 0, mine @ values[rows, :-1].astype(np.float64) / np.maximum(size, 1e-12)
+        yield size > 0, mine @ values[rows, :-1] / np.maximum(size, 1e-12)
 
 
 def mean_over(known: np.ndarray, each: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER = 1, "classes", "lower", {"predicts", "opens"
 class Config:
     """Settings of the effective number of classes."""
 
-    units: int = param(256, "Units of the layer, evenly apart, at the most.", low=1, high=65_536)
+    units: int = param(128, "Units of the layer, evenly apart, at the most.", low=1, high=65_536)
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
