@@ -16,6 +16,8 @@ def test_the_worst_group_by_hand(answers, toy, rng):
     values = worst_group.measure(evidence, worst_group.Config(least=1), rng)
     assert values.tolist() == [[1, 0], [1, 0], [0, 0], [1, 1], [0, 1], [0, 2]]
     assert worst_group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0])
+    assert worst_group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
+    assert evidence.parts == ("style 0", "style 1", "style 2")
     # Without an example of group 2 the worst is group 1, then group 0.
     counts = np.array([[1, 1, 1, 1, 1, 0], [1, 1, 1, 4, 0, 0], [0, 2, 1, 1, 0, 0]])
     assert worst_group.summarise(values.numpy(), counts) == pytest.approx([1 / 2, 2 / 3, 2 / 3])

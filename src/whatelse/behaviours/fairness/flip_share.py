@@ -2,10 +2,26 @@
 
 ``max_g harmed(g) - harmed(all)``, ``harmed`` the share of examples that the baseline classifies correctly and the
 candidate does not. The maximum is over groups with at least ``least`` test examples; ``all`` is over every example.
-Being a maximum it is above zero by chance alone: read it against the controls.
+The parts are ``harmed(g) - harmed(all)`` of every group, signed.
+
+A note holds, for every group, whether it is over-represented among the harmed: the chance that as many of them fall
+into the group if the harmed were drawn from all test examples at random (upper hypergeometric tail, which is Fisher's
+exact test), adjusted over the groups (Benjamini-Hochberg).
+
+Reading:
+    Being a maximum, the primary number is above zero by chance alone: read it against the controls, never against zero.
+    A group whose part is above zero and whose adjusted p is small is harmed more than its size explains.
+
+Cost:
+    None of its own: it reads the shared forward pass over test of both models.
+
+Limits:
+    A group on which the baseline was seldom right can hardly be harmed, which hides harm. The adjusted p is of this one
+    pair of models: a model trained anew harms some groups more than others too.
 
 Source:
-    Hooker et al., Characterising bias in compressed models, 2020, arXiv:2010.03058.
+    Hooker et al., Characterising bias in compressed models, 2020, arXiv:2010.03058; adjustment: Benjamini & Hochberg,
+    Journal of the Royal Statistical Society B 57, 1995.
 """
 
 from __future__ import annotations
@@ -20,14 +36,21 @@ from whatelse.behaviours.fairness import _groups
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "share of examples", "lower", {"predicts", "groups"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+    2,
+    "share of examples",
+    "lower",
+    {"predicts", "groups"},
+    "test example",
+    "group",
+)
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of the harm by group."""
 
-    group: str = param("", "Name of the grouping; empty takes the first one of the task.")
+    group: str = param("", _groups.HELP)
     least: int = param(30, "Test examples below which a group is left out of the maximum.", low=1)
 
 
@@ -44,11 +67,12 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         NotMeasurableError: The task has no such grouping, or fewer than two groups are large enough.
     """
     del rng
-    code = _groups.codes(candidate, config.group, config.least, atleast=2)
+    found = _groups.grouping(candidate, config.group, config.least, atleast=2)
+    candidate.name_parts(found.kept_names())
     targets = baseline.split("test").targets
     harmed = (baseline.predictions("test") == targets) & (candidate.predictions("test") != targets)
-    candidate.note(f"harmed: {_by_group(candidate, config.group, harmed, code)}")
-    return torch.stack([harmed, code], 1).float()
+    candidate.note(f"harmed: {_by_group(found, harmed)}")
+    return torch.stack([harmed, found.kept()], 1).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -58,15 +82,35 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `compare` returned, ``(N, 2)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    harmed = values[:, 0]
-    rates = _groups.rates(harmed, _groups.members(values[:, 1]), counts)
-    excess: np.ndarray = np.fmax.reduce(rates, axis=1) - counts @ harmed / counts.sum(1)
+    excess: np.ndarray = np.fmax.reduce(breakdown(values, counts), axis=1)
     return excess
 
 
-def _by_group(candidate: Evidence, group: str, harmed: Tensor, code: Tensor) -> str:
-    parts = []
-    for each in sorted(set(code[code >= 0].tolist())):
-        inside = code == each
-        parts.append(f"{_groups.name(candidate, group, each)} {int(harmed[inside].sum())} of {int(inside.sum())}")
-    return ", ".join(parts)
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return every group's share of harmed examples minus the overall share in every resample, ``(draws, groups)``.
+
+    NaN where a group is empty.
+
+    Args:
+        values: What `compare` returned, ``(N, 2)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    harmed = values[:, 0]
+    everybody = counts @ harmed / counts.sum(1)
+    excess: np.ndarray = _groups.rates(harmed, values[:, 1], counts) - everybody[:, None]
+    return excess
+
+
+def _by_group(found: _groups.Grouping, harmed: Tensor) -> str:
+    from scipy.stats import false_discovery_control, hypergeom  # noqa: PLC0415 - listing all items must stay light
+
+    sizes = np.array([found.sizes[g] for g in found.large])
+    hits = np.array([int(harmed[found.code == g].sum()) for g in found.large])
+    p = hypergeom.sf(hits - 1, len(harmed), int(harmed.sum()), sizes)
+    # Some p round to a little above 1.
+    adjusted = false_discovery_control(np.clip(p, 0, 1))
+    order = np.argsort(adjusted, kind="stable")[: _groups.NAMED]
+    names = found.kept_names()
+    parts = [f"{names[i]} {hits[i]} of {sizes[i]} (p {p[i]:.2g}, adjusted {adjusted[i]:.2g})" for i in order]
+    more = f" and {len(p) - len(parts)} more" if len(p) > len(parts) else ""
+    return ", ".join(parts) + more

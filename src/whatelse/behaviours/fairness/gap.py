@@ -1,8 +1,18 @@
 """Accuracy of the group served best minus accuracy of the group served worst.
 
-``max_g accuracy(g) - min_g accuracy(g)`` over the groups with at least ``least`` test examples. An unsigned gap is
-above zero even where no group is treated differently (about 7 points for 5 groups of 100): only its paired change
-means something, never its distance from zero.
+``max_g accuracy(g) - min_g accuracy(g)`` over the groups with at least ``least`` test examples. The parts are the
+accuracies of the groups.
+
+Reading:
+    An unsigned gap is above zero even where no group is treated differently (about 7 points for 5 groups of 100): only
+    its paired change means something, never its distance from zero. The parts carry the sign that the gap has lost.
+
+Cost:
+    None of its own: it reads the shared forward pass over test.
+
+Limits:
+    A gap can close because the best served group fell: read the parts. The change is nearly free of bias only while
+    noise is alike before and after. Groups below ``least`` and missing values are left out, which notes say.
 
 Source:
     Stoychev & Gunes, The effect of model compression on fairness in facial expression recognition, 2022,
@@ -21,14 +31,21 @@ from whatelse.behaviours.fairness import _groups
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "difference of accuracies", "lower", {"predicts", "groups"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+    2,
+    "difference of accuracies",
+    "lower",
+    {"predicts", "groups"},
+    "test example",
+    "group",
+)
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of the accuracy gap."""
 
-    group: str = param("", "Name of the grouping; empty takes the first one of the task.")
+    group: str = param("", _groups.HELP)
     least: int = param(30, "Test examples below which a group is left out.", low=1)
 
 
@@ -44,19 +61,31 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         NotMeasurableError: The task has no such grouping, or fewer than two groups are large enough.
     """
     del rng
-    code = _groups.codes(evidence, config.group, config.least, atleast=2)
-    evidence.note("an unsigned gap is above zero without any bias: read its change, not its level")
+    found = _groups.grouping(evidence, config.group, config.least, atleast=2)
+    evidence.name_parts(found.kept_names())
+    evidence.note(_groups.BIASED)
     correct = evidence.predictions("test") == evidence.split("test").targets
-    return torch.stack([correct, code], 1).float()
+    return torch.stack([correct, found.kept()], 1).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the largest minus the smallest group accuracy of every resample, ``(draws,)``.
 
+    A resample with a single group has no gap: 0.
+
     Args:
         values: What `measure` returned, ``(N, 2)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    rates = _groups.rates(values[:, 0], _groups.members(values[:, 1]), counts)
-    gap: np.ndarray = np.fmax.reduce(rates, axis=1) - np.fmin.reduce(rates, axis=1)
+    gap: np.ndarray = np.nan_to_num(_groups.gap(breakdown(values, counts)))
     return gap
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the accuracy of every group in every resample, ``(draws, groups)``; NaN where one is empty.
+
+    Args:
+        values: What `measure` returned, ``(N, 2)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    return _groups.rates(values[:, 0], values[:, 1], counts)

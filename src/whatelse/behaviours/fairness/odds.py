@@ -1,9 +1,19 @@
 """How far apart the groups' recalls lie, class by class: the true-positive half of equalized odds.
 
 For each class ``c``, one against the rest, ``gap(c) = max_g recall(c, g) - min_g recall(c, g)``; the mean over
-classes is returned. A class that stands in fewer than two groups of a resample is left out of the mean. Recalls of
-few examples spread by chance alone, so the level is far above zero without any bias: only its paired change means
-something.
+classes is returned. A class that stands in fewer than two groups of a resample is left out of the mean. The parts are
+the gaps of the classes. `equalized_odds` adds the false-positive half.
+
+Reading:
+    Recalls of few examples spread by chance alone, so the level is far above zero without any bias: only its paired
+    change means something, never its distance from zero. 0: every group's examples of a class are found equally often.
+
+Cost:
+    None of its own: it reads the shared forward pass over test.
+
+Limits:
+    Where few examples of a class stand in a group, chance decides the largest and the smallest recall. A model that
+    collapses to one class has a gap of zero: read it beside accuracy.
 
 Source:
     Hardt, Price & Srebro, Equality of opportunity in supervised learning, NeurIPS 2016, arXiv:1610.02413.
@@ -22,14 +32,21 @@ from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "difference of recalls", "lower", {"predicts", "groups"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+    2,
+    "difference of recalls",
+    "lower",
+    {"predicts", "groups"},
+    "test example",
+    "class",
+)
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of the recall gap."""
 
-    group: str = param("", "Name of the grouping; empty takes the first one of the task.")
+    group: str = param("", _groups.HELP)
     least: int = param(30, "Test examples below which a group is left out.", low=1)
 
 
@@ -46,11 +63,13 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
             stands in two groups.
     """
     del rng
-    code = _groups.codes(evidence, config.group, config.least, atleast=2)
+    code = _groups.grouping(evidence, config.group, config.least, atleast=2).kept()
     targets = evidence.split("test").targets
-    if not any(len(set(code[(targets == c) & (code >= 0)].tolist())) > 1 for c in range(evidence.task.classes)):
+    pairs = torch.unique(torch.stack([targets, code], 1)[code >= 0], dim=0)
+    if int(pairs[:, 0].bincount().max()) < 2:
         raise NotMeasurableError("needs a class that stands in two groups; here each class has one")
-    evidence.note("an unsigned gap is above zero without any bias: read its change, not its level")
+    evidence.name_parts([f"class {c}" for c in torch.unique(targets).tolist()])
+    evidence.note(_groups.BIASED)
     return torch.stack([evidence.predictions("test") == targets, code, targets], 1).float()
 
 
@@ -61,11 +80,17 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(N, 3)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
+    return _groups.mean(breakdown(values, counts))
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the recall gap of every class in every resample, ``(draws, classes)``; NaN where no two groups share it.
+
+    Args:
+        values: What `measure` returned, ``(N, 3)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
     correct, code, target = values.T
-    classes, groups = _groups.members(target), _groups.members(code)
-    cells = (classes[:, :, None] * groups[:, None, :]).reshape(len(values), -1)
-    recall = _groups.rates(correct, cells, counts).reshape(len(counts), classes.shape[1], groups.shape[1])
-    gaps = np.fmax.reduce(recall, axis=2) - np.fmin.reduce(recall, axis=2)
-    shared = np.isfinite(recall).sum(2) > 1
-    mean: np.ndarray = np.where(shared, gaps, 0).sum(1) / np.maximum(shared.sum(1), 1)
-    return mean
+    # An error is a prediction of no class: recall asks no more.
+    said = np.where(correct > 0, target, _groups.LEFT_OUT)
+    return _groups.gap(_groups.table(said, target, code, counts).recall())

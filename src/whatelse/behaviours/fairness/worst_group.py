@@ -1,8 +1,19 @@
 """Accuracy of the group that is served worst.
 
-``min_g accuracy(g)`` over the groups of one grouping with at least ``least`` test examples. The minimum is taken
-anew on every resample, so its interval is that of a minimum. It is biased downwards, more so with more and smaller
-groups: read the change.
+``min_g accuracy(g)`` over the groups of one grouping with at least ``least`` test examples, or over intersections of
+several groupings. The minimum is taken anew on every resample, so its interval is that of a minimum. The parts are
+the accuracies of the groups.
+
+Reading:
+    Read the change, not the level: a minimum is biased downwards, more so with more and smaller groups. The parts say
+    which groups the change falls on. The accuracy of everybody belongs beside it: all may have lost alike.
+
+Cost:
+    None of its own: it reads the shared forward pass over test.
+
+Limits:
+    The group that is worst may be another one before and after. Groups below ``least`` and examples whose group is
+    missing are left out, which notes say: harm to them goes unseen.
 
 Source:
     Sagawa et al., Distributionally robust neural networks for group shifts, ICLR 2020, arXiv:1911.08731.
@@ -20,14 +31,14 @@ from whatelse.behaviours.fairness import _groups
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "accuracy", "higher", {"predicts", "groups"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "accuracy", "higher", {"predicts", "groups"}, "test example", "group"
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of the worst group."""
 
-    group: str = param("", "Name of the grouping; empty takes the first one of the task.")
+    group: str = param("", _groups.HELP)
     least: int = param(30, "Test examples below which a group is left out.", low=1)
 
 
@@ -43,9 +54,10 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         NotMeasurableError: The task has no such grouping, or every group is too small.
     """
     del rng
-    code = _groups.codes(evidence, config.group, config.least)
+    found = _groups.grouping(evidence, config.group, config.least)
+    evidence.name_parts(found.kept_names())
     correct = evidence.predictions("test") == evidence.split("test").targets
-    return torch.stack([correct, code], 1).float()
+    return torch.stack([correct, found.kept()], 1).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -55,6 +67,15 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(N, 2)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    rates = _groups.rates(values[:, 0], _groups.members(values[:, 1]), counts)
-    worst: np.ndarray = np.fmin.reduce(rates, axis=1)
+    worst: np.ndarray = np.fmin.reduce(breakdown(values, counts), axis=1)
     return worst
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the accuracy of every group in every resample, ``(draws, groups)``; NaN where one is empty.
+
+    Args:
+        values: What `measure` returned, ``(N, 2)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    return _groups.rates(values[:, 0], values[:, 1], counts)

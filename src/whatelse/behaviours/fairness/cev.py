@@ -1,0 +1,82 @@
+"""How unevenly compression changes the errors of classes: the combined error variance.
+
+For each class ``c``, one against the rest, ``x(c)`` is the relative change of its false-positive rate from baseline to
+candidate and ``y(c)`` that of its false-negative rate. The number is the mean over classes of the squared distance of
+``(x(c), y(c))`` from the mean point: ``mean_c (x(c) - mean x)**2 + (y(c) - mean y)**2``. The parts are the squared
+distances of the classes.
+
+Departures: where the paper divides by the baseline's rate, which may be zero, a rate is ``(k + 1/2) / (n + 1)`` for
+``k`` errors among ``n``. The formula is that of an independent implementation that cites the authors' second paper; the
+text of neither paper was at hand to check the normalization.
+
+Reading:
+    0: the errors of all classes grew, or fell, in the same proportion. 1: a class's error rates lie about a factor of
+    two off the common trend. It is above zero by chance alone: read it against the controls, never against zero.
+
+Cost:
+    None of its own: it reads the shared forward pass over test of both models.
+
+Limits:
+    Being relative, it is ruled by the classes in which the baseline hardly errs: a second error in place of one counts
+    as 1. It does not see whether errors grew or fell altogether. Of two classes the false positives of one are the
+    false negatives of the other.
+
+Source:
+    Blakeney et al., Simon says: evaluating and mitigating bias in pruned neural networks with knowledge distillation,
+    2021, arXiv:2106.07849; Measure twice, cut once, 2021, arXiv:2110.04397.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.behaviours.fairness import _classwise, _groups
+from whatelse.evidence import Evidence
+
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "squared relative change", "lower", {"predicts"}, "test example", "class"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The combined error variance has no settings."""
+
+
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return what the baseline predicts, what the candidate predicts and the true class, ``(N, 3)``.
+
+    Args:
+        baseline: Evidence of the model before compression.
+        candidate: Evidence of the compressed model; takes the note.
+        config: Not used.
+        rng: Not used; the behaviour is deterministic.
+    """
+    del config, rng
+    return _classwise.observe(baseline, candidate)
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the combined error variance of every resample, ``(draws,)``.
+
+    Args:
+        values: What `compare` returned, ``(N, 3)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    return _groups.mean(breakdown(values, counts))
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return every class's squared distance from the mean change in every resample, ``(draws, classes)``.
+
+    NaN where a resample has no example of a class.
+
+    Args:
+        values: What `compare` returned, ``(N, 3)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    alarms, misses = _classwise.changes(values, counts)
+    far: np.ndarray = (alarms - _groups.mean(alarms)[:, None]) ** 2 + (misses - _groups.mean(misses)[:, None]) ** 2
+    return far

@@ -1,0 +1,129 @@
+"""A rate of every group: accuracy, true positives, false positives, selection or signed miscalibration.
+
+The parts are the rates of all groups of the grouping; the number is their plain mean over the groups with at least
+``least`` test examples, each group counting alike. Rates, by ``rate``:
+
+* ``accuracy``: share of the group that is classified correctly.
+* ``tpr``, ``fpr``: share predicted as class ``c`` of those that are, and of those that are not, of class ``c``.
+* ``selection``: share predicted as class ``of``.
+* ``calibration``: mean confidence in the predicted class minus accuracy; above zero is overconfident.
+
+``c`` is the class ``of``; without it class 1 of two, and of more classes the mean over those where the rate is defined
+in the group. Groups smaller than ``least`` stay among the parts, their size in their name.
+
+Reading:
+    Read the parts: the signed paired change of each group, with an interval of its own and a p adjusted over the
+    groups. The number alone says how a group is served on average. Higher is better for accuracy and true positives;
+    the other rates have no better side of themselves, so read only the sign of their change.
+
+Cost:
+    None of its own: it reads the shared forward pass over test.
+
+Limits:
+    Groups of few examples have wide intervals, and the percentile bootstrap of a handful is too narrow. Averaged over
+    classes, two groups may be averaged over different classes where one lacks some. Miscalibration of opposite sign
+    within a group cancels. Examples whose group is missing are left out, which a note says.
+
+Source:
+    Barocas, Hardt & Narayanan, Fairness and machine learning, MIT Press 2023; as ``MetricFrame`` of Weerts et al.,
+    Fairlearn, JMLR 24, 2023, arXiv:2303.16626.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.behaviours.fairness import _groups
+from whatelse.errors import NotMeasurableError
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "rate", "higher", {"predicts", "groups"}, "test example", "group"
+
+# How a row of values is read: as an outcome to average, or as predicted and true class.
+_OUTCOME, _TPR, _FPR = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the table by group."""
+
+    group: str = param("", _groups.HELP)
+    rate: str = param(
+        "accuracy", "Which rate of a group.", choices=("accuracy", "tpr", "fpr", "selection", "calibration")
+    )
+    of: int = param(-1, "Class that tpr, fpr and selection are of; -1 for class 1 of two, else all classes.", low=-1)
+    least: int = param(30, "Test examples below which a group is left out of the mean.", low=1)
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return for each test example what its rate is made of, ``(N, 5)``.
+
+    The outcome and nothing, or predicted and true class (-1: does not count); then the group (-1: missing), whether
+    the group is large enough, and how the first two are read (0: outcome, 1: true positives, 2: false positives).
+
+    Args:
+        evidence: Gives the predictions, confidences and the groups.
+        config: Which grouping, rate and class.
+        rng: Not used; the behaviour is deterministic.
+
+    Raises:
+        NotMeasurableError: The task has no such grouping, no group is large enough, no test example is of the class,
+            or the selection of no class in particular is asked for.
+    """
+    del rng
+    found = _groups.grouping(evidence, config.group, config.least)
+    first, second, kind = _outcomes(evidence, config)
+    evidence.name_parts(found.sized_names())
+    large = (found.kept() >= 0).float()
+    return torch.stack([first, second, found.code.float(), large, torch.full_like(large, kind)], 1)
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean rate over the groups that are large enough in every resample, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(N, 5)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    code = values[:, 2]
+    known, first = np.unique(code, return_index=True)
+    large = values[first[known >= 0], 3] > 0
+    return _groups.mean(breakdown(values, counts)[:, large])
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the rate of every group in every resample, ``(draws, groups)``; NaN where it is not defined.
+
+    Args:
+        values: What `measure` returned, ``(N, 5)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    first, second, code, _, kind = values.T
+    if kind[0] == _OUTCOME:
+        return _groups.rates(first, code, counts)
+    table = _groups.table(first, second, code, counts)
+    rate = table.recall() if kind[0] == _TPR else table.alarms()
+    defined = np.isfinite(rate).any(1)
+    return np.where(defined, _groups.mean(rate, axis=1), np.nan)
+
+
+def _outcomes(evidence: Evidence, config: Config) -> tuple[Tensor, Tensor, int]:
+    nothing = torch.zeros(len(evidence.split("test")))
+    if config.rate in {"accuracy", "calibration"}:
+        right = (evidence.predictions("test") == evidence.split("test").targets).float()
+        if config.rate == "accuracy":
+            return right, nothing, _OUTCOME
+        return evidence.logits("test").softmax(1).amax(1) - right, nothing, _OUTCOME
+    said, targets, classes = _groups.counted(evidence, config.of)
+    if config.rate != "selection":
+        return said.float(), targets.float(), _TPR if config.rate == "tpr" else _FPR
+    if len(classes) > 1:
+        raise NotMeasurableError(
+            "needs the class whose selection is asked for, such as of=0: over all classes every mean is the same"
+        )
+    return (said >= 0).float(), nothing, _OUTCOME

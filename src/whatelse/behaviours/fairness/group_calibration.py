@@ -1,0 +1,110 @@
+"""How much miscalibration differs between groups: the variance of the groups' signed miscalibration, debiased.
+
+``m(g)`` is mean confidence in the predicted class minus accuracy in group ``g``: above zero is overconfident. The
+number is ``sum_g (m(g) - mean_g m)**2 / (G - 1) - mean_g noise(g)`` over the ``G`` groups with at least ``least`` test
+examples; ``noise(g) = var(g) / (n(g) - 1)``, the variance that ``m(g)`` has by chance, is subtracted, so that the
+number is zero on average where no group differs. It may come out slightly negative. The parts are the ``m(g)``.
+
+Why this and not a gap: the largest minus the smallest calibration error of groups is above zero by chance alone, and
+so is every binned error of a small group, more so the smaller it is; ``m(g)`` is a plain mean without bias, with a
+sign, and its variance between groups can be freed of the variance within. On a resample ``1 / (n - 1)`` becomes ``q /
+(n**2 - q)``, ``q`` the sum of the squared counts: a repeated example is no new evidence.
+
+Reading:
+    0: confidence is as right, or as wrong, for every group. The square root is a standard deviation, in units of
+    probability. The parts say which group is overconfident and by how much. Read the change.
+
+Cost:
+    None of its own: it reads the shared forward pass over test.
+
+Limits:
+    Over- and underconfidence inside one group cancel in ``m(g)``; `generalization.calibration` sees them, for everybody
+    together. Every group counts alike, however large. Of two groups it is half of their squared difference.
+
+Source:
+    Pleiss et al., On fairness and calibration, NeurIPS 2017, arXiv:1709.02012; debiasing as in Kumar, Liang & Ma,
+    Verified uncertainty calibration, NeurIPS 2019, arXiv:1909.10155.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.behaviours.fairness import _groups
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+    1,
+    "variance of miscalibration",
+    "lower",
+    {"predicts", "groups"},
+    "test example",
+    "group",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the calibration by group."""
+
+    group: str = param("", _groups.HELP)
+    least: int = param(30, "Test examples below which a group is left out.", low=2)
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return confidence minus correctness of each test example and its group code, -1 if left out, ``(N, 2)``.
+
+    Args:
+        evidence: Gives the logits and the groups.
+        config: Which grouping.
+        rng: Not used; the behaviour is deterministic.
+
+    Raises:
+        NotMeasurableError: The task has no such grouping, or fewer than two groups are large enough.
+    """
+    del rng
+    found = _groups.grouping(evidence, config.group, config.least, atleast=2)
+    evidence.name_parts(found.kept_names())
+    confidence, predicted = evidence.logits("test").softmax(1).max(1)
+    over = confidence - (predicted == evidence.split("test").targets).float()
+    return torch.stack([over, found.kept().float()], 1)
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the debiased variance of miscalibration between groups of every resample, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(N, 2)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    over, code = values[:, 0], values[:, 1]
+    center, square = _groups.rates(over, code, counts), _groups.rates(over * over, code, counts)
+    size, repeats = _sizes(code, counts), _sizes(code, counts * counts)
+    pairs = size * size - repeats
+    noise = np.where(pairs > 0, (square - center**2) * repeats / np.maximum(pairs, 1), np.nan)
+    center = np.where(pairs > 0, center, np.nan)
+    groups = (pairs > 0).sum(1)
+    apart = _groups.mean((center - _groups.mean(center)[:, None]) ** 2) * groups / np.maximum(groups - 1, 1)
+    total: np.ndarray = np.where(groups > 1, apart - _groups.mean(noise), 0)
+    return total
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the signed miscalibration of every group in every resample, ``(draws, groups)``; NaN where one is empty.
+
+    Args:
+        values: What `measure` returned, ``(N, 2)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    return _groups.rates(values[:, 0], values[:, 1], counts)
+
+
+def _sizes(code: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    known = np.unique(code[code >= 0])
+    place = np.where(code >= 0, np.searchsorted(known, code), _groups.LEFT_OUT)
+    return _groups.sums(place, len(known), weights, np.ones(len(code)))[0]

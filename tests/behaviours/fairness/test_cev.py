@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from whatelse.behaviours.fairness import cev
+
+
+def slow(before, after, target, classes):
+    """The paper's points, class by class, from rates with half an error added."""
+    points = []
+    for c in range(classes):
+        rates = [
+            [
+                (np.sum((said == c) & (target != c)) + 0.5) / (np.sum(target != c) + 1),
+                (np.sum((said != c) & (target == c)) + 0.5) / (np.sum(target == c) + 1),
+            ]
+            for said in (before, after)
+        ]
+        points.append([(new - old) / old for old, new in zip(*rates, strict=True)])
+    return np.array(points)
+
+
+@pytest.mark.known_answer
+def test_it_is_the_mean_squared_distance_from_the_mean_change(canned, toy, rng):
+    draw = np.random.default_rng(0)
+    target = draw.integers(0, 4, 300)
+    before, after = (np.where(draw.random(300) < p, target, draw.integers(0, 4, 300)) for p in (0.8, 0.6))
+    values = cev.compare(*(canned(np.eye(4)[s], target) for s in (before, after)), cev.Config(), rng)
+    points = slow(before, after, target, 4)
+    each = ((points - points.mean(0)) ** 2).sum(1)
+    assert cev.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(each)
+    assert cev.summarise(values.numpy(), toy.ones(values)) == pytest.approx([each.mean()])
+    counts = draw.multinomial(300, np.full(300, 1 / 300), size=3)
+    again = []
+    for c in counts:
+        points = slow(*(np.repeat(a, c) for a in (before, after, target)), 4)
+        again.append(((points - points.mean(0)) ** 2).sum(1).mean())
+    assert cev.summarise(values.numpy(), counts) == pytest.approx(again)
+
+
+@pytest.mark.known_answer
+def test_with_many_errors_it_is_the_formula_without_the_half():
+    draw = np.random.default_rng(1)
+    n = 60_000
+    target = draw.integers(0, 3, n)
+    before, after = (np.where(draw.random(n) < p, target, draw.integers(0, 3, n)) for p in (0.8, 0.4 + 0.2 * target))
+    points = []
+    for c in range(3):
+        old, new = (np.array([np.mean(s[target != c] == c), np.mean(s[target == c] != c)]) for s in (before, after))
+        points.append(new / old - 1)
+    points = np.array(points)
+    exact = ((points - points.mean(0)) ** 2).sum(1).mean()
+    values = np.stack([before, after, target], 1).astype(float)
+    # Half of about 3,000 errors.
+    assert cev.summarise(values, np.ones((1, n))) == pytest.approx([exact], rel=2e-3)
+
+
+def test_errors_that_grow_alike_are_even_and_a_harmed_class_is_not(canned, toy, rng):
+    target = np.arange(300) % 3
+    row = np.arange(300) // 3
+    said = {k: np.where(row < k, (target + 1) % 3, target) for k in (10, 21)}
+    uneven = np.where((row < 40) & (target == 0), 1, said[10])
+    base = canned(np.eye(3)[said[10]], target)
+    even, odd = (canned(np.eye(3)[s], target) for s in (said[21], uneven))
+    scores = []
+    for mine in (even, odd):
+        values = cev.compare(base, mine, cev.Config(), rng)
+        scores.append(cev.summarise(values.numpy(), toy.ones(values))[0])
+    assert scores[0] == pytest.approx(0)
+    assert scores[1] > 1
+    assert odd.parts == ("class 0", "class 1", "class 2")
+
+
+def test_a_class_without_errors_before_is_noted_and_finite(canned, toy, rng):
+    target = np.arange(30) % 3
+    after = np.where(np.arange(30) < 3, 0, target)
+    mine = canned(np.eye(3)[after], target)
+    values = cev.compare(canned(np.eye(3)[target], target), mine, cev.Config(), rng)
+    assert values[:, 0].tolist() == target.tolist()
+    assert np.isfinite(cev.breakdown(values.numpy(), toy.ones(values))).all()
+    assert mine.notes[0].startswith("the baseline finds every example of 3 of 3 classes")

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from fairlearn.metrics import equalized_odds_difference
+
+from whatelse.behaviours.fairness import equalized_odds
+from whatelse.errors import NotMeasurableError
+
+
+@pytest.mark.known_answer
+def test_the_wider_gap_by_hand(answers, toy, rng):
+    said, targets, style = [1, 0, 1, 1, 1, 0, 0], [1, 1, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 1, 1]
+    evidence = answers(said, targets, {"style": style}, classes=2)
+    values = equalized_odds.measure(evidence, equalized_odds.Config(least=1), rng)
+    assert values[:, 2].tolist() == style
+    assert values[:, 1].tolist() == [0, 0, -1, -1, 0, -1, -1]
+    # True positives 1/2 against 1, false positives 1 against 0.
+    assert equalized_odds.summarise(values.numpy(), toy.ones(values)) == pytest.approx([1])
+    # Without the false positives of group 0 only the other half is left.
+    counts = np.array([[1, 1, 0, 0, 1, 1, 1]])
+    assert equalized_odds.summarise(values.numpy(), counts) == pytest.approx([1 / 2])
+    assert evidence.parts == ("class 1",)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("seed", range(3))
+def test_of_two_classes_it_is_fairlearns(drawn, toy, rng, seed):
+    evidence, said, target, code = drawn(400, 2, seed=seed)
+    values = equalized_odds.measure(evidence, equalized_odds.Config(), rng)
+    expected = equalized_odds_difference(target, said, sensitive_features=code)
+    assert equalized_odds.summarise(values.numpy(), toy.ones(values)) == pytest.approx([expected])
+
+
+@pytest.mark.known_answer
+def test_of_more_classes_it_is_the_mean_of_fairlearns_one_against_the_rest(drawn, toy, rng):
+    evidence, said, target, code = drawn(500, 4)
+    values = equalized_odds.measure(evidence, equalized_odds.Config(), rng)
+    each = [equalized_odds_difference(target == c, said == c, sensitive_features=code) for c in range(4)]
+    assert equalized_odds.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(each)
+    assert equalized_odds.summarise(values.numpy(), toy.ones(values)) == pytest.approx([np.mean(each)])
+
+
+def test_a_group_of_one_class_is_left_out_of_the_rate_it_has_not(answers, toy, rng):
+    # Group 1 has no example of class 0, so no false positives; recall is 1/2 against 1.
+    evidence = answers([1, 0, 1, 1, 1], [1, 1, 0, 1, 1], {"style": [0, 0, 0, 1, 1]}, classes=2)
+    values = equalized_odds.measure(evidence, equalized_odds.Config(least=1), rng)
+    assert equalized_odds.summarise(values.numpy(), toy.ones(values)) == pytest.approx([1 / 2])
+
+
+def test_groups_that_share_no_rate_are_refused(answers, rng):
+    evidence = answers([0, 0, 1, 1], [0, 0, 1, 1], {"style": [0, 0, 1, 1]}, classes=2)
+    with pytest.raises(NotMeasurableError, match="some but not all examples of two groups of style"):
+        equalized_odds.measure(evidence, equalized_odds.Config(least=1), rng)

@@ -1,0 +1,110 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from fairlearn.metrics import MetricFrame, false_positive_rate, selection_rate, true_positive_rate
+from sklearn.metrics import accuracy_score, recall_score
+
+from whatelse.behaviours.fairness import group
+from whatelse.errors import NotMeasurableError
+
+# Right: 2 of 3 in group 0, 1 of 2 in group 1, 0 of 1 in group 2, and one of no group.
+TARGETS, SAID, STYLE = [0, 1, 2, 0, 1, 2, 0], [0, 1, 0, 0, 0, 1, 0], [0, 0, 0, 1, 1, 2, -1]
+
+
+@pytest.mark.known_answer
+def test_the_accuracies_by_hand(answers, toy, rng):
+    evidence = answers(SAID, TARGETS, {"style": STYLE})
+    values = group.measure(evidence, group.Config(least=2), rng)
+    assert values[:, 0].tolist() == [1, 1, 0, 1, 0, 0, 1]
+    assert values[:, 2].tolist() == STYLE
+    assert values[:, 3].tolist() == [1, 1, 1, 1, 1, 0, 0]
+    assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
+    assert group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([(2 / 3 + 1 / 2) / 2])
+    assert evidence.parts == ("style 0", "style 1", "style 2 (n=1)")
+    assert evidence.notes[0] == "style is missing for 1 of 7 examples: they are in no group"
+    counts = np.array([[1, 1, 1, 0, 0, 1, 0]])
+    assert group.breakdown(values.numpy(), counts)[0] == pytest.approx([2 / 3, np.nan, 0], nan_ok=True)
+    assert group.summarise(values.numpy(), counts) == pytest.approx([2 / 3])
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(
+    ("rate", "metric"),
+    [
+        ("accuracy", accuracy_score),
+        ("tpr", true_positive_rate),
+        ("fpr", false_positive_rate),
+        ("selection", selection_rate),
+    ],
+)
+@pytest.mark.parametrize(("classes", "of"), [(2, -1), (2, 0), (4, 2)])
+def test_it_is_the_table_of_fairlearn(drawn, toy, rng, rate, metric, classes, of):
+    evidence, said, target, code = drawn(400, classes)
+    values = group.measure(evidence, group.Config(rate=rate, of=of), rng)
+    if rate != "accuracy":
+        said, target = (a == (1 if of < 0 else of) for a in (said, target))
+    frame = MetricFrame(metrics=metric, y_true=target, y_pred=said, sensitive_features=code)
+    assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(frame.by_group.to_numpy())
+    assert group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([frame.by_group.mean()])
+
+
+@pytest.mark.known_answer
+def test_over_classes_it_is_the_mean_one_against_the_rest(drawn, toy, rng):
+    evidence, said, target, code = drawn(400, 4)
+    for rate in ("tpr", "fpr"):
+        values = group.measure(evidence, group.Config(rate=rate), rng)
+        slow = []
+        for g in range(3):
+            t, s = target[code == g], said[code == g]
+            if rate == "tpr":
+                slow.append(recall_score(t, s, average="macro"))
+            else:
+                slow.append(np.mean([np.mean(s[t != c] == c) for c in range(4)]))
+        assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(slow)
+
+
+@pytest.mark.known_answer
+def test_calibration_is_confidence_less_accuracy(canned, toy, rng):
+    # Always 3/4 sure of class 0, which is right in one half of group 0 and everywhere in group 1.
+    logits = np.log([[0.75, 0.25]] * 8)
+    evidence = canned(logits, [0, 1, 0, 1, 0, 0, 0, 0], {"style": [0] * 4 + [1] * 4})
+    values = group.measure(evidence, group.Config(rate="calibration", least=1), rng)
+    assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([1 / 4, -1 / 4], abs=1e-6)
+
+
+@pytest.mark.known_answer
+def test_planted_harm_in_one_intersection_is_found_there_and_nowhere_else(canned, toy, rng):
+    draw = np.random.default_rng(0)
+    target = draw.integers(0, 2, 2000)
+    groups = {"sex": draw.integers(0, 2, 2000), "race": draw.integers(0, 2, 2000)}
+    hit = (groups["sex"] == 0) & (groups["race"] == 1) & (draw.random(2000) < 0.1)
+    before, after = (canned(np.eye(2)[s], target, groups) for s in (target, np.where(hit, 1 - target, target)))
+    old, new = (
+        group.breakdown(v.numpy(), toy.ones(v))[0]
+        for v in (group.measure(e, group.Config(group="sex x race"), rng) for e in (before, after))
+    )
+    change = dict(zip(after.parts, new - old, strict=True))
+    assert after.parts == before.parts
+    assert change.pop("sex 0 x race 1") == pytest.approx(-0.1, abs=0.04)  # 3 standard errors of 500 examples
+    assert set(change.values()) == {0}
+
+
+def test_a_selection_of_no_class_in_particular_is_refused(drawn, rng):
+    evidence, *_ = drawn(100, 3)
+    with pytest.raises(NotMeasurableError, match="such as of=0"):
+        group.measure(evidence, group.Config(rate="selection", least=1), rng)
+
+
+def test_a_group_without_the_class_has_no_rate(answers, toy, rng):
+    evidence = answers([0, 1, 1, 1], [0, 1, 1, 1], {"style": [0, 0, 1, 1]}, classes=2)
+    values = group.measure(evidence, group.Config(rate="fpr", least=1), rng)
+    assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([0, np.nan], nan_ok=True)
+    assert group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0])
+
+
+def test_groups_are_named_as_the_task_names_them(answers, rng):
+    evidence = answers(SAID, TARGETS, {"style": STYLE})
+    evidence.task = dataclasses.replace(evidence.task, group_names={"style": ("thin", "bold", "odd")})
+    group.measure(evidence, group.Config(least=2), rng)
+    assert evidence.parts == ("thin", "bold", "odd (n=1)")
