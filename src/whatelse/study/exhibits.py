@@ -1,4 +1,4 @@
-"""Examples to look at: those that compression harmed most, with both models' maps, and what attacks rebuilt."""
+"""What to look at: examples that were harmed most, what attacks rebuilt, trees, and what most models read otherwise."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from whatelse import registry
 from whatelse.evidence import Evidence
+from whatelse.study import drawn, population
 from whatelse.study.plan import Job, Plan, pairs
 from whatelse.study.spec import CandidateSpec, Measurement, Study
 from whatelse.study.store import KeptEvidence, Store, key
@@ -18,16 +19,20 @@ from whatelse.subject import Subject
 from whatelse.task import Task
 
 SHOWN = 4
+# A population is as many models as seeds; so many test examples, from the first, are asked of each.
+ASKED = 2000
 Exhibit = dict[str, Any]
 Jobs = dict[tuple[str, int], Job]
 
 
 def collect(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -> list[Exhibit]:
-    """Return pictures for the rows whose primary measurement is of images of one channel.
+    """Return what the report shows beside its numbers.
 
-    For the strong level of every family: the examples whose value moved furthest to the worse, on average over seeds,
-    from the control to the candidate; or, where the measurement rebuilds inputs, what it rebuilt from the baseline and
-    from the candidate.
+    For the strong level of every family, in the rows whose primary measurement is of images of one channel: the
+    examples whose value moved furthest to the worse, on average over seeds, from the control to the candidate; or,
+    where the measurement rebuilds inputs, what it rebuilt from the baseline and from the candidate. Where it keeps
+    trees, those. With more than one seed, on any task: what most models of a candidate read otherwise than most
+    baselines, in the row of the first primary measurement of test examples.
 
     Args:
         study: The study.
@@ -35,26 +40,79 @@ def collect(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -
         store: Where models and values are kept.
         tasks: By name.
     """
-    name = key("exhibits", 2, {"shown": SHOWN}, *(e.key for e in plan.effects), seed=0)
+    name = key("exhibits", 3, {"shown": SHOWN}, *(e.key for e in plan.effects), seed=0)
     if not store.has("effects", name):
         store.save_record("effects", name, {"exhibits": list(_make(study, plan, store, tasks))})
     return list(store.load_record("effects", name)["exhibits"])
 
 
 def _make(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -> Iterator[Exhibit]:
-    for lead in (m for m in study.measurements if m.primary):
-        name = lead.tasks[0]
-        task = tasks[name]
-        if registry.load("behaviours", lead.item).OVER != "test example" or len(task.shape) != 3 or task.shape[0] != 1:
+    strong = [c for c in study.candidates if c.level == "strong"]
+    leads = [m for m in study.measurements if m.primary]
+    for lead in leads:
+        task, jobs = tasks[lead.tasks[0]], _jobs(plan, lead)
+        yield from _trees(["baseline", *(c.name for c in strong)], jobs, lead, study, store, task)
+        if not _of_test(lead) or len(task.shape) != 3 or task.shape[0] != 1:
             continue
-        jobs = {(j.subject, j.seed): j for j in plan.jobs if j.task == name and j.shadow is None}
-        strong = [c for c in study.candidates if c.level == "strong"]
         if rebuilt := _rebuilt("baseline", jobs, lead, study, store):
             yield rebuilt
             yield from (e for c in strong if (e := _rebuilt(c.name, jobs, lead, study, store)))
             continue
         for candidate in strong:
             yield from _harmed(candidate, jobs, lead, study, store, task)
+    first = next((m for m in leads if _of_test(m)), None)
+    if first is not None and len(study.seeds) > 1:
+        yield from _populations(strong, _jobs(plan, first), first, study, store, tasks[first.tasks[0]])
+
+
+def _of_test(m: Measurement) -> bool:
+    return bool(registry.load("behaviours", m.item).OVER == "test example")
+
+
+def _jobs(plan: Plan, m: Measurement) -> Jobs:
+    return {(j.subject, j.seed): j for j in plan.jobs if j.task == m.tasks[0] and j.shadow is None}
+
+
+def _trees(names: list[str], jobs: Jobs, m: Measurement, study: Study, store: Store, task: Task) -> Iterator[Exhibit]:
+    for name in names:
+        tree = drawn.exhibit(_values(jobs[name, study.seeds[0]], m, store), m.row, name, task)
+        if tree is not None:
+            yield tree | {"task": m.tasks[0]}
+
+
+def _populations(
+    candidates: list[CandidateSpec], jobs: Jobs, m: Measurement, study: Study, store: Store, task: Task
+) -> Iterator[Exhibit]:
+    base = _labels("baseline", jobs, study, store, task)
+    twins = _labels("twin", jobs, study, store, task)
+    if base is None:
+        return
+    floor = None if twins is None else len(population.exemplars(base, twins).rows)
+    for candidate in candidates:
+        mine = _labels(candidate.name, jobs, study, store, task)
+        if mine is None:
+            continue
+        made = population.exhibit(
+            population.exemplars(base, mine),
+            task,
+            row=m.row,
+            name=m.tasks[0],
+            candidate=candidate.name,
+            models=len(base),
+            asked=base.shape[1],
+            floor=floor,
+        )
+        if made is not None:
+            yield made
+
+
+def _labels(name: str, jobs: Jobs, study: Study, store: Store, task: Task) -> Tensor | None:
+    """Return what the models of every seed predict, ``(seeds, asked)``; None where one is missing."""
+    mine = [jobs.get((name, seed)) for seed in study.seeds]
+    if any(job is None or not store.has("models", job.chain[-1].key) for job in mine):
+        return None
+    inputs = task.test.inputs[:ASKED]
+    return torch.stack([Evidence(_subject(j, store, task), task).answers(inputs).argmax(1) for j in mine if j])
 
 
 def _values(job: Job, m: Measurement, store: Store) -> dict[str, Tensor]:
@@ -125,7 +183,8 @@ def _note(m: Measurement, before: Tensor, after: Tensor, seeds: int) -> str:
 
 
 def _groups(index: int, task: Task) -> str:
-    named = [names[int(task.test.groups[g][index])] for g, names in task.group_names.items()]
+    codes = {g: int(task.test.groups[g][index]) for g in task.group_names}
+    named = [task.group_names[g][code] for g, code in codes.items() if code >= 0]
     return "".join(f"; {name}" for name in named if not name.isdigit())
 
 
