@@ -255,14 +255,26 @@ def test_examples_without_an_image_are_a_list_and_the_rest_is_counted(rendered: 
 def test_how_far_a_family_can_go_is_a_table_in_the_row_that_asks(rendered: str) -> None:
     section = _section(rendered, "overfitting")
     assert "How far each family can go" in section
-    assert "<td>0.50 pp</td><td>sparsity 0.8</td><td>0.5, 0.8, 0.95</td>" in section
+    assert "<td>0.50 pp</td><td>sparsity 0.8</td><td>0.5 ✓, 0.8 ✓, 0.95 –</td>" in section
     assert "svd (decompose)</th><td>0.50 pp</td><td>none of them</td>" in section
     assert rendered.count("How far each family can go") == 1
 
 
 def test_a_potential_of_an_unknown_question_stands_at_overfitting(document: dict[str, Any]) -> None:
-    document["potential"] = [{"family": "prune", "delta": 0.01, "potential": 3, "knob_name": "x", "levels": 4}]
-    assert "<td>0.010</td><td>x 3</td><td>4</td>" in _section(render(parse(document)), "overfitting")
+    document["potential"] = [
+        {
+            "family": "prune",
+            "delta": 0.01,
+            "potential": 3,
+            "knob_name": "x",
+            "levels": [2, 3],
+            "shown": [False, True],
+            "unbroken": None,
+        }
+    ]
+    assert "<td>0.010</td><td>x 3; without a gap not even the mildest</td><td>2 –, 3 ✓</td>" in _section(
+        render(parse(document)), "overfitting"
+    )
 
 
 def test_names_of_parts_features_and_families_are_escaped(document: dict[str, Any]) -> None:
@@ -278,7 +290,7 @@ def test_names_of_parts_features_and_families_are_escaped(document: dict[str, An
         for item in exhibit["items"]:
             item |= {"truth": HOSTILE, "note": HOSTILE}
     for one in document["potential"]:
-        one |= dict.fromkeys(("family", "kind", "knob_name", "label", "task"), HOSTILE) | {"levels": [HOSTILE]}
+        one |= dict.fromkeys(("family", "kind", "knob_name", "label", "task"), HOSTILE)
     page = render(parse(document))
     assert "<script>alert" not in page
     assert Reader(page).open == []

@@ -265,15 +265,29 @@ def _reach(findings: Findings, potential: Potential) -> tuple[str, Reach]:
     same = (f for f in findings.findings if (f.label, f.task) == (potential.label, potential.task))
     asked = next(same, None)
     kind = "" if potential.kind in {"", potential.family} else f" ({potential.kind})"
-    levels = potential.levels if isinstance(potential.levels, (list, tuple)) else [potential.levels]
     task = f" (task {potential.task})" if potential.task else ""
+    shown = potential.shown if len(potential.shown) == len(potential.levels) else (None,) * len(potential.levels)
+    levels = (f"{v:g}{_SHOWN[ok]}" for v, ok in zip(potential.levels, shown, strict=True))
     return asked.row if asked else "overfitting", Reach(
         family=f"{potential.family}{kind}",
-        loses=words.size(potential.delta, asked.unit if asked else ""),
-        reaches="none of them" if potential.potential is None else f"{potential.knob_name} {potential.potential:g}",
-        levels=", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in levels if v is not None),
+        loses=words.size(potential.delta, potential.unit or (asked.unit if asked else "")),
+        reaches=_reached(potential),
+        levels=", ".join(levels),
         question=f"{potential.label}{task}",
     )
+
+
+_SHOWN: Mapping[bool | None, str] = {True: " ✓", False: " –", None: ""}
+
+
+def _reached(potential: Potential) -> str:
+    if potential.potential is None:
+        return "none of them"
+    text = f"{potential.knob_name} {potential.potential:g}"
+    if not potential.shown or potential.unbroken == potential.potential:
+        return text
+    gap = "not even the mildest" if potential.unbroken is None else f"only {potential.unbroken:g}"
+    return f"{text}; without a gap {gap}"
 
 
 def _knob(family: Family) -> str:

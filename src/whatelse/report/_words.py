@@ -221,7 +221,7 @@ def parts(finding: Finding) -> str:
     changed = sum(moved(part) for part in told)
     most = max(told, key=lambda part: abs(part.effect or 0))
     text = f"{changed} of {len(told)} {plural(len(told), finding.parts.kind)} changed"
-    name = f"{finding.parts.kind} {most.name}" if most.name[:1].isdigit() else most.name
+    name = f"{finding.parts.kind} {most.name}" if most.name.isdigit() else most.name
     return f"{text}, most {name}: {signed(most.effect or 0, parts_unit(finding))}" if changed else text
 
 

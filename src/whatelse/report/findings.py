@@ -221,7 +221,11 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Potential:
-    """How far one family can be compressed before it loses more than ``delta``: the prune potential."""
+    """How far one family can be compressed and still be shown to lose no more than ``delta``: the prune potential.
+
+    ``levels`` go from mild to strong, ``shown`` says of each whether that is shown there; ``unbroken`` is the strongest
+    up to which every milder one is shown too.
+    """
 
     family: str
     delta: float
@@ -230,7 +234,10 @@ class Potential:
     knob_name: str = ""
     label: str = ""
     task: str = ""
-    levels: Any = None
+    unit: str = ""
+    levels: tuple[float, ...] = ()
+    shown: tuple[bool, ...] = ()
+    unbroken: float | None = None
 
 
 @dataclass(frozen=True)

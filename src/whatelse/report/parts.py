@@ -132,7 +132,7 @@ def _curve(finding: Finding, parts: Parts, beside: Mapping[str, Finding], name: 
     tilted = max(map(len, names)) * _LETTER > 330 / len(names)
     top = 10 + 16.0 * len(lines)
     foot = top + 150
-    height = foot + (18 + _LETTER * 0.75 * max(map(len, names)) if tilted else 22) + 14
+    height = foot + (16 + 4.4 * max(map(len, names)) if tilted else 22) + 14
     axis = _axis(every, foot, top)
     across = _Axis(-0.3, len(names) - 0.7, 44, _WIDTH - 14)
     body = _grid_of_rows(axis, across, "%" if words.is_share(words.parts_unit(finding)) else "")
