@@ -1,0 +1,98 @@
+"""Write the page of a study that ships: what was measured, in a few sentences that are counted, then the table.
+
+    whatelse study adult && python docs/studies/make_page.py adult.json
+
+The sentences are made from the findings, so that they cannot say what was not measured.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from whatelse.report import findings as reader
+from whatelse.report import markdown
+from whatelse.study import spec
+
+FOLDER = Path(__file__).parent
+_CONTROLS = ("placebo", "twin", "random")
+_MOVED = ("worsened", "improved")
+
+
+def page(path: Path) -> str:
+    """Return the page of a study.
+
+    Args:
+        path: Its findings.
+    """
+    found = json.loads(path.read_text("utf-8"))
+    name = found["study"]["name"] if isinstance(found["study"], dict) else found["study"]
+    parts = [
+        f"# The study `{name}`, measured",
+        f"Made by `whatelse study {name}` and `python docs/studies/make_page.py {path.name}`; "
+        f"the question, the recipes and the margins are in `src/whatelse/studies/{name}.toml`.",
+        _made(found),
+        _verdicts(found),
+        _moves(found),
+        markdown.render(reader.load(path)).strip(),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _made(found: dict[str, Any]) -> str:
+    seeds, timing, where = found["seeds"], found["timing"], found["environment"]
+    sizes = "; ".join(
+        f"{t['title']}: {t['splits']['train']:,} train and {t['splits']['test']:,} test examples"
+        for t in found["tasks"]
+    )
+    minutes = timing["wall_s"] / 60
+    asked = len(spec.read(found["study"]["name"]).seeds)
+    fewer = f" The study file asks for {asked} seeds: this run had fewer." if len(seeds) < asked else ""
+    return (
+        f"**How much.** {len(seeds)} seeds ({', '.join(map(str, seeds))}).{fewer} {sizes}. {minutes:.0f} minutes on a "
+        f"shared, busy machine of two cores; torch {where['torch']}, {where['platform']}. Few seeds give wide "
+        "intervals: "
+        "*inconclusive* says that this much work cannot tell."
+    )
+
+
+def _leading(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [f for f in found["findings"] if f["leading"] and f["candidate"] not in _CONTROLS]
+
+
+def _verdicts(found: dict[str, Any]) -> str:
+    held = _leading(found)
+    counts = Counter("not measurable" if f["why"] else f["verdict"] for f in held)
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    noise = [f for f in found["findings"] if f["candidate"] == "twin" and not f["why"] and f["against"] == "baseline"]
+    moved = sum(f["verdict"] in _MOVED for f in noise)
+    return (
+        f"**Verdicts.** Of {len(held)} comparisons of a compressed network with its control, over all measurements: "
+        f"{told}. For scale: training again with another seed moves {moved} of {len(noise)} measurements by more than "
+        "their margin."
+    )
+
+
+def _moves(found: dict[str, Any]) -> str:
+    lines = []
+    labels = dict.fromkeys(f["label"] for f in found["findings"])
+    for label in labels:
+        moved = [f for f in _leading(found) if f["label"] == label and not f["why"] and f["verdict"] in _MOVED]
+        if moved:
+            told = "; ".join(
+                f"{f['candidate']} {f['verdict']} from {f['before']:.3g} to {f['after']:.3g} "
+                f"(change {f['low']:+.2g} to {f['high']:+.2g})"
+                for f in moved
+            )
+            lines.append(f"- {label}, margin {moved[0]['margin']:g}: {told}.")
+    head = "**What moved by more than its margin**, from the control to the candidate, with the 95 % interval:"
+    return "\n".join([head, "", *lines]) if lines else "**What moved by more than its margin**: nothing."
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        text = page(Path(argument))
+        (FOLDER / f"{Path(argument).stem}.md").write_text(text, "utf-8")
