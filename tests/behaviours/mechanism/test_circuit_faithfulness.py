@@ -22,6 +22,20 @@ def task(toy):
     return toy.task_of(x, (x[:, 0] > 0).long(), train=toy.split_of(other, (other[:, 0] > 0).long()))
 
 
+@pytest.fixture
+def knowing(stack):
+    """A model whose first four hidden units know the task."""
+
+    def make(seed=0):
+        model = stack(6, 9, 2, seed=seed)
+        with torch.no_grad():
+            model[0].weight[:4, 0] += torch.tensor([4.0, -4.0, 4.0, -4.0])
+            model[2].weight[0, :4], model[2].weight[1, :4] = torch.tensor([[-4.0, 4, -4, 4], [4, -4, 4, -4]])
+        return model
+
+    return make
+
+
 def reads(model):
     return (model[2].weight[1] - model[2].weight[0]).double().numpy()
 
@@ -44,8 +58,8 @@ def by_hand(baseline, candidate, keep):
 
 @pytest.mark.known_answer
 @pytest.mark.parametrize("keep", [0.5, 0.8])
-def test_it_is_what_is_worked_out_by_hand(toy, stack, task, rng, keep):
-    baseline, candidate = toy.evidence_of(stack(6, 9, 2), task), toy.evidence_of(stack(6, 9, 2, seed=1), task)
+def test_it_is_what_is_worked_out_by_hand(toy, knowing, task, rng, keep):
+    baseline, candidate = toy.evidence_of(knowing(), task), toy.evidence_of(knowing(1), task)
     values, expected = values_of(baseline, candidate, rng, keep=keep), by_hand(baseline, candidate, keep)
     assert values[:, 1:] == pytest.approx(expected, abs=1e-4)
     assert (values[:, 0] == task.test.targets.numpy()).all()
@@ -56,11 +70,8 @@ def test_it_is_what_is_worked_out_by_hand(toy, stack, task, rng, keep):
     assert candidate.parts == ("class 0", "class 1")
 
 
-def test_the_baseline_keeps_its_share_and_others_less(toy, stack, task, shuffled, rng):
-    plain = stack(6, 9, 2)
-    with torch.no_grad():  # a model that knows the task
-        plain[0].weight[:4, 0] += torch.tensor([4.0, -4.0, 4.0, -4.0])
-        plain[2].weight[0, :4], plain[2].weight[1, :4] = torch.tensor([[-4.0, 4, -4, 4], [4, -4, 4, -4]])
+def test_the_baseline_keeps_its_share_and_others_less(toy, knowing, task, shuffled, rng):
+    plain = knowing()
     baseline = toy.evidence_of(plain, task)
     same, moved = (toy.evidence_of(shuffled(plain, o), task) for o in (range(9), [*range(4, 9), *range(4)]))
     # Chosen on calibration to keep 80 %, one unit of nine at a time; test varies.
@@ -87,8 +98,8 @@ def test_work_that_moved_to_other_units_is_seen_at_equal_answers(toy, rng):
     assert score(baseline, candidate, rng) < 0.2
 
 
-def test_classes_are_resampled_by_themselves_and_kept_within_bounds(toy, stack, task, rng):
-    pair = [toy.evidence_of(stack(6, 9, 2, seed=s), task) for s in (0, 1)]
+def test_classes_are_resampled_by_themselves_and_kept_within_bounds(toy, knowing, task, rng):
+    pair = [toy.evidence_of(knowing(s), task) for s in (0, 1)]
     values = values_of(*pair, rng)
     draws = np.random.default_rng(0).multinomial(100, np.full(100, 1 / 100), size=20)
     parts = circuit_faithfulness.breakdown(values, draws)
@@ -101,8 +112,8 @@ def test_classes_are_resampled_by_themselves_and_kept_within_bounds(toy, stack, 
     assert np.isnan(circuit_faithfulness.breakdown(values, only)[0, 0])
 
 
-def test_circuits_are_kept_and_a_class_without_example_takes_the_common_order(toy, stack, task, rng):
-    baseline = toy.evidence_of(stack(6, 9, 2), task)
+def test_circuits_are_kept_and_a_class_without_example_takes_the_common_order(toy, knowing, task, rng):
+    baseline = toy.evidence_of(knowing(), task)
     values_of(baseline, baseline, rng)
     key = "circuit 1 keep=0.8 layers=hidden examples=128 steps=32"
     held = baseline.once(key, lambda: pytest.fail("it is kept with the baseline"))
@@ -113,6 +124,28 @@ def test_circuits_are_kept_and_a_class_without_example_takes_the_common_order(to
     whole = _circuit.kept(baseline, read_on, orders, {-1: [0, 9]})
     assert whole.shape == (10, 2)
     assert torch.allclose(whole[:, 1], _circuit.kept(baseline, read_on, orders, {-1: [9]})[:, 0])
+
+
+@pytest.mark.parametrize(("size", "outcome"), [(8, "doubt"), (0, "sound")])
+def test_circuits_that_do_not_hold_on_new_examples_are_not_trusted(toy, knowing, task, rng, size, outcome):
+    """Labels without any pattern: what a circuit keeps on a few examples says nothing of test."""
+    noise = torch.rand(170, generator=torch.Generator().manual_seed(1)) < 0.5
+    train = toy.split_of(task.train.inputs[:size], noise[100 : 100 + size].long())
+    asked = toy.task_of(task.test.inputs, noise[:100].long(), train=train) if size else task
+    baseline = toy.evidence_of(knowing(), asked)
+    values = values_of(baseline, baseline, rng)
+    own = circuit_faithfulness.summarise(values, np.ones((1, 100)))[0]
+    assert f"keep {own:.0%} of its own margin" in baseline.notes[0]
+    assert len(baseline.doubts) == (outcome == "doubt")
+
+
+def test_a_baseline_without_circuits_is_not_measurable(toy, stack, task, rng):
+    deaf = stack(6, 9, 2)
+    with torch.no_grad():
+        deaf[2].weight.zero_()
+    baseline = toy.evidence_of(deaf, task)
+    with pytest.raises(NotMeasurableError, match="needs circuits in the baseline"):
+        values_of(baseline, baseline, rng)
 
 
 def test_another_width_is_refused(toy, stack, task, rng):

@@ -18,8 +18,10 @@ Cost:
 
 Limits:
     Needs the baseline's basis: the same layers and widths. A model trained anew has the widths without the basis and
-    falls by that alone. It depends on the ablation (means) and on ``keep``; the order is greedy and by single
-    ablations.
+    falls by that alone. Not measurable where holding the baseline's units lowers no margin, and not trusted where the
+    circuits found on calibration keep less than three quarters of ``keep`` of the baseline's own margin on test: it
+    has no such circuits, or the examples were too few. It depends on the ablation (means) and on ``keep``; the order
+    is greedy and by single ablations.
 
 Source:
     Hanna, Pezzelle & Belinkov, Have faith in faithfulness, COLM 2024, arXiv:2403.17806; mean ablation: Wang et al.,
@@ -35,10 +37,14 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.mechanism import _circuit, _layers
+from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "faithfulness", "higher", {"predicts", "opens"}, "test example", "class"
+
+# Of the share that was to be kept, what the circuits must keep of the baseline's own margin on new examples.
+_SOUND = 0.75
 
 
 @dataclass(frozen=True)
@@ -56,17 +62,20 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
 
     Args:
         baseline: Evidence of the model before compression; holds its circuits.
-        candidate: Evidence of the compressed model; takes a note on their size.
+        candidate: Evidence of the compressed model; takes a note on their size, and a doubt where they do not hold.
         config: Which circuits.
         rng: Not used; the behaviour is deterministic.
 
     Raises:
-        NotMeasurableError: A model does not open or has no hidden layer, or the widths differ.
+        NotMeasurableError: A model does not open or has no hidden layer, the widths differ, or the baseline has no
+            circuit.
     """
     del rng
     _layers.same_basis(baseline, candidate)
     key = f"circuit {VERSION} keep={config.keep} layers={config.layers} examples={config.examples} steps={config.steps}"
     held = baseline.once(key, lambda: _found(baseline, config))
+    if not bool(held["has"].any()):
+        raise NotMeasurableError("needs circuits in the baseline; no margin falls when all of its units are held")
     # Layers correspond by place: a wrapper may have named them anew.
     units = _circuit.units(candidate, config.layers)
     orders = {code: [units[i] for i in order] for code, order in _by_class(held["orders"]).items()}
@@ -74,8 +83,14 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     read_on = _circuit.examples(baseline, "test", config.examples)
     nothing, circuit, everything = _circuit.kept(candidate, read_on, orders, chosen).T
     candidate.name_parts([f"class {code}" for code in torch.unique(read_on.labels).tolist()])
-    mean = sum(size for _, size, _ in chosen.values()) / len(chosen)
-    candidate.note(f"the baseline's circuits have {mean:.1f} of {len(units)} units on average")
+    mean, own = sum(size for _, size, _ in chosen.values()) / len(chosen), float(held["own"])
+    candidate.note(
+        f"the baseline's circuits have {mean:.1f} of {len(units)} units on average and keep {own:.0%} of its own margin"
+    )
+    if own < _SOUND * config.keep:
+        candidate.distrust(
+            f"circuits that keep {config.keep:.0%} on calibration keep {own:.0%} on test in the baseline"
+        )
     return torch.stack([read_on.labels.double(), circuit - nothing, everything - nothing], 1).float()
 
 
@@ -119,12 +134,20 @@ def _found(baseline: Evidence, config: Config) -> dict[str, Tensor]:
     surplus = _circuit.surplus(_circuit.kept(baseline, found_on, orders, {-1: sizes}), config.keep)
     place = {unit: i for i, unit in enumerate(units)}
     rows, taken = [], []
+    has: list[bool] = []
     for code, order in orders.items():
         mean = (surplus if code < 0 else surplus[found_on.labels == code]).mean(0)
-        first = int((mean >= 0).int().argmax()) if mean[-1] > 0 else len(sizes) - 1
+        has.append(bool(mean[-1] > 0))
+        first = int((mean >= 0).int().argmax()) if has[-1] else len(sizes) - 1
         rows.append([code, *(place[unit] for unit in order)])
         taken.append([code, sizes[first]])
-    return {"orders": torch.tensor(rows), "sizes": torch.tensor(taken)}
+    chosen = {code: [0, size, len(units)] for code, size in taken}
+    nothing, circuit, everything = _circuit.kept(
+        baseline, _circuit.examples(baseline, "test", config.examples), orders, chosen
+    ).T
+    own = _faithfulness(torch.stack([circuit - nothing, everything - nothing], 1).sum(0, keepdim=True).numpy())
+    found = {"orders": torch.tensor(rows), "sizes": torch.tensor(taken), "has": torch.tensor(has)}
+    return {**found, "own": torch.from_numpy(own)}
 
 
 def _by_class(rows: Tensor) -> dict[int, list[int]]:
