@@ -93,6 +93,7 @@ def test_harm_is_upwards_where_lower_is_better():
 def test_what_is_not_trusted_shows_nothing():
     findings = [finding("prune 0.5", 0, 0), finding("prune 0.8", 0, 0, verdict="not trusted")]
     assert told(PRUNED, findings)[0]["shown"] == [True, False]
+    assert told(PRUNED, [finding("prune 0.5", None, None, why="needs a shifted split")]) == []
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,9 @@ def test_each_question_and_task_has_its_own_and_other_controls_none():
 
 def test_the_findings_of_a_study_have_all_that_is_needed(small, tmp_path, inline, monkeypatch):
     monkeypatch.setattr(run, "engine", lambda *_: inline)
-    found = conduct.conduct(spec.parse(small.replace("epochs = 6", "epochs = 2"), "small"), tmp_path)
+    found = conduct.conduct(
+        spec.parse(small.replace("[0, 1]", "[0]").replace("epochs = 6", "epochs = 1"), "small"), tmp_path
+    )
     records = potential.potentials(found)
     assert [(r["levels"], r["delta"]) for r in records] == [([0.9], 0.005), ([0.9], 0.02)]
     assert all(r["shown"] == [r["potential"] == 0.9] for r in records)

@@ -49,7 +49,7 @@ def potentials(found: Mapping[str, Any], *, delta: float = DELTA, asked: Sequenc
     for label, task in dict.fromkeys((f["label"], f["task"]) for f in told):
         mine = {f["candidate"]: f for f in told if (f["label"], f["task"]) == (label, task)}
         for levels in series:
-            measured = [(c, mine[c["name"]]) for c in levels if c["name"] in mine]
+            measured = [(c, mine[c["name"]]) for c in levels if c["name"] in mine and not mine[c["name"]].get("why")]
             if measured:
                 margin = measured[0][1]["margin"]
                 bounds = dict.fromkeys((delta, delta if margin is None else float(margin)))

@@ -63,3 +63,14 @@ def test_the_best_order_has_no_excess():
     for wrong in (np.zeros(50), np.ones(50)):
         found = risk_coverage.summarise(values_of(sure, wrong, excess=True), np.ones((1, 50)))
         assert found == pytest.approx([0], abs=1e-12)
+
+
+def test_joining_neighbors_of_many_confidences_moves_the_area_little():
+    rng = np.random.default_rng(0)
+    sure = rng.random(20_000)
+    wrong = (rng.random(20_000) > sure).astype(float)
+    errors = wrong[np.argsort(-sure)].cumsum() / np.arange(1, 20_001)
+    # Ties of 9 after rank 2,048: less than one part in 400 of what they add, and as often up as down.
+    assert risk_coverage.summarise(values_of(sure, wrong), np.ones((1, 20_000))) == pytest.approx(
+        [errors.mean()], rel=1e-4
+    )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from whatelse.evidence import Evidence
 
 BINS = 15
+# Claims whose bins are held at once, for every resample.
+_CLAIMS = 16
 
 
 def observe(evidence: Evidence) -> Tensor:
@@ -36,20 +39,39 @@ def membership(confidence: np.ndarray) -> np.ndarray:
 
 
 def debiased(sure: np.ndarray, right: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the squared calibration error without its bias in every resample, ``(draws,)``: see `calibration`.
+    """Return the squared calibration error without its bias in every resample, ``(draws, claims)``: see `calibration`.
 
     Args:
-        sure: Claimed probabilities, ``(N,)``.
-        right: Whether what was claimed is so, 1 or 0, ``(N,)``.
+        sure: Claimed probabilities, ``(N, claims)``.
+        right: Whether what was claimed is so, 1 or 0, ``(N, claims)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    bins = membership(sure)
-    columns = np.concatenate([bins, bins * right[:, None], bins * sure[:, None]], 1)
-    size, rights, sures = np.split(counts @ columns, 3, axis=1)
-    repeats = (counts * counts) @ bins
+    drawn = np.ascontiguousarray(counts.T, dtype=np.float64)
+    squares = drawn * drawn
+    blocks = range(0, sure.shape[1], _CLAIMS)
+    each = [_debiased(sure[:, k : k + _CLAIMS], right[:, k : k + _CLAIMS], drawn, squares) for k in blocks]
+    errors: np.ndarray = np.concatenate(each).T / counts.sum(1, keepdims=True)
+    return errors
+
+
+def _debiased(sure: np.ndarray, right: np.ndarray, drawn: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """Return the debiased error times the number of examples, ``(claims, draws)``."""
+    examples, claims = sure.shape
+    bins = np.minimum((sure * BINS).astype(np.int64), BINS - 1) + BINS * np.arange(claims)
+
+    def summed(weights: np.ndarray, what: np.ndarray) -> np.ndarray:
+        # Each example is in one bin a claim: a sparse product, where a dense one would be 15 times the work.
+        starts = np.arange(0, bins.size + 1, claims)
+        table = sparse.csr_array((weights.ravel(), bins.ravel(), starts), shape=(examples, claims * BINS))
+        found: np.ndarray = (table.T @ what).reshape(claims, BINS, -1)
+        return found
+
+    whole = np.ones(sure.shape)
+    size, rights, sures = (summed(weights, drawn) for weights in (whole, right, sure))
+    repeats = summed(whole, squares)
     accuracy, claimed = rights / np.maximum(size, 1), sures / np.maximum(size, 1)
     pairs = size * size - repeats
     noise = accuracy * (1 - accuracy) * repeats / np.maximum(pairs, 1)
     error = np.where(pairs > 0, (claimed - accuracy) ** 2 - noise, 0)
-    total: np.ndarray = (size * error).sum(1) / counts.sum(1)
+    total: np.ndarray = (size * error).sum(1)
     return total

@@ -61,4 +61,4 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(N, 2)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _confidence.debiased(values[:, 0].astype(np.float64), values[:, 1], counts)
+    return _confidence.debiased(values[:, :1].astype(np.float64), values[:, 1:2].astype(np.float64), counts)[:, 0]

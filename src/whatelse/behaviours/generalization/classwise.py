@@ -78,8 +78,6 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(N, classes + 1)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    chances, truth = values[:, :-1].astype(np.float64), values[:, -1]
-    each = [
-        _confidence.debiased(chances[:, k], (truth == k).astype(np.float64), counts) for k in range(chances.shape[1])
-    ]
-    return np.stack(each, 1)
+    chances, truth = values[:, :-1].astype(np.float64), values[:, -1:]
+    happened = (truth == np.arange(chances.shape[1])).astype(np.float64)
+    return _confidence.debiased(chances, happened, counts)
