@@ -43,6 +43,8 @@ def test_spearman_is_scipys_on_the_features_that_say_something(pair, rng):
     maps = [(np.abs(row * before), np.abs(row * after)) for row in x]
     expected = [spearmanr(a[(a > 0) | (b > 0)], b[(a > 0) | (b > 0)]).statistic for a, b in maps]
     assert values.tolist() == pytest.approx(expected, abs=1e-6)
+    few = agreement.compare(baseline, candidate, agreement.Config(examples=5), rng)
+    assert torch.equal(few, values[:5])
     assert agreement.summarise(values.numpy(), np.ones((1, 12))) == pytest.approx([np.mean(expected)], abs=1e-6)
 
 

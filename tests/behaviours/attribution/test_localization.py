@@ -87,6 +87,8 @@ def test_only_what_the_baseline_gets_right_counts_if_so_asked(seen, toy, rng):
         assert values[:, 0].tolist() == pytest.approx([3 / 4, 1 / 4, 1 / 3, 1 / 3])
         assert values[:, 1].tolist() == [0, 0, 1, 0]
         assert localization.summarise(values.numpy(), toy.ones(values)) == pytest.approx([1 / 3])
+    few = localization.measure(mine, localization.Config("energy", of="baseline right", examples=3), rng)
+    assert torch.equal(few, values[:3])
     weights = np.array([[1.0, 2, 0, 1]])
     assert np.isnan(localization.summarise(values.numpy(), weights)).all()
 

@@ -21,8 +21,8 @@ from whatelse.subject import log_odds
 
 COPIES, NOISE = 8, 0.15
 _SEED = 20_170_612
-# Values of the inputs of one call: 16 MB in single precision.
-_VALUES = 4_000_000
+# Values of the inputs of one call: 8 MB in single precision.
+_VALUES = 2_000_000
 
 
 def start(evidence: Evidence) -> Tensor:
@@ -66,7 +66,7 @@ def integrated(evidence: Evidence, inputs: Tensor, labels: Tensor, steps: int) -
         found: Tensor = method.attribute(x, origin, additional_forward_args=y, n_steps=steps)
         return found.detach()
 
-    return _chunked(inputs, labels, one, steps)
+    return _chunked(inputs, labels, one, _room(inputs, steps))
 
 
 def smooth(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def smooth(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
         noisy = (x[:, None] + wide * noise).flatten(0, 1)
         return evidence.gradients(noisy, y.repeat_interleave(COPIES)).view(noise.shape).mean(1)
 
-    return _chunked(inputs, labels, one, COPIES)
+    return _chunked(inputs, labels, one, _room(inputs, COPIES))
 
 
 def occluded(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ def occluded(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
         found: Tensor = method.attribute(x, window, window, hidden[None], additional_forward_args=y)
         return found[:, :1] if task.modality == "images" else found
 
-    return _chunked(inputs, labels, one, 4)
+    return _chunked(inputs, labels, one, _room(inputs, 4))
 
 
 def grad_cam(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -156,8 +156,7 @@ def grad_cam(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
         evidence.passes.backward += len(x)
         return functional.interpolate(found, x.shape[2:], mode="bilinear", align_corners=False)
 
-    parts = zip(torch.split(inputs, evidence.batch), torch.split(labels, evidence.batch), strict=True)
-    return torch.cat([one(x, y) for x, y in parts])
+    return _chunked(inputs, labels, one, evidence.batch)
 
 
 class _Margin(nn.Module):
@@ -212,10 +211,19 @@ def _no_texts(evidence: Evidence, kind: str) -> None:
         raise NotMeasurableError(f"{kind} needs inputs that can be scaled; tokens cannot: take gradient or occlusion")
 
 
-def _chunked(inputs: Tensor, labels: Tensor, one: Callable[[Tensor, Tensor], Tensor], copies: int) -> Tensor:
-    size = max(1, _VALUES // (copies * max(1, inputs[0].numel())))
-    parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
-    return torch.cat([one(x, y).float() for x, y in parts])
+def _chunked(inputs: Tensor, labels: Tensor, one: Callable[[Tensor, Tensor], Tensor], size: int) -> Tensor:
+    """Return what is made of all inputs, ``size`` examples at a time, each written into its place at once."""
+    found = inputs.new_empty(0)
+    for i in range(0, len(inputs), size):
+        part = one(inputs[i : i + size], labels[i : i + size])
+        if i == 0:
+            found = inputs.new_empty(len(inputs), *part.shape[1:])
+        found[i : i + size] = part
+    return found
+
+
+def _room(inputs: Tensor, copies: int) -> int:
+    return max(1, _VALUES // (copies * max(1, inputs[0].numel())))
 
 
 def _library() -> ModuleType:

@@ -25,8 +25,8 @@ KINDS = ("gradient x input", "gradient", "integrated gradients", "smoothgrad", "
 CONTRIBUTIONS = ("gradient x input", "integrated gradients", "grad-cam", "occlusion")
 _VERSION = 1
 _MAY_MISS = 0.05
-# Values of one chunk: 16 MB in double precision.
-_VALUES = 2_000_000
+# Values of one chunk: 4 MB in double precision.
+_VALUES = 500_000
 
 
 @dataclass(frozen=True)

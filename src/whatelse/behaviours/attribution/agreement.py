@@ -23,6 +23,7 @@ Cost:
     *gradient x input* and *gradient*: the pass forward and backward that all behaviours share. Integrated gradients
     ``steps``, smoothgrad 8, Grad-CAM one pass forward and backward an example and model, occlusion one forward for
     every patch, column or token. Maps are kept and shared by this family; all scores come from the same two.
+    ``examples`` bounds it all.
 
 Limits:
     Raw gradients of deep networks agree little even between trainings; smoothgrad is steadier. Absolute maps hide a
@@ -65,15 +66,16 @@ class Config:
     score: str = param("spearman", "How two maps are compared.", choices=_SCORES)
     map: str = param("gradient x input", "Which attribution map.", choices=_maps.KINDS)
     steps: int = param(32, "Gradients along the path of integrated gradients.", low=32, high=1000)
+    examples: int = param(0, "Test examples, from the first; 0 takes all.", low=0)
 
 
 def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the agreement of the two maps of each test example, ``(N,)``.
+    """Return the agreement of the two maps of each test example, ``(N,)``, or of the first ``examples``.
 
     Args:
         baseline: Evidence of the model before compression.
         candidate: Evidence of the compressed model; takes the notes on useless maps, chance and completeness.
-        config: Which map and which score.
+        config: Which map, which score, how many examples.
         rng: Not used; the noise of smoothgrad has a seed of its own.
 
     Raises:
@@ -82,7 +84,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     """
     del rng
     _check(candidate, config)
-    asked = _maps.Asked(config.map, config.steps)
+    asked = _maps.Asked(config.map, config.steps, config.examples)
     worst = 0.0 if config.score in {*_TOP, "sign"} else -1.0
     found, lost = [], 0
     for (rows, mine), (_, theirs) in zip(_maps.chunks(baseline, asked), _maps.chunks(candidate, asked), strict=True):

@@ -57,11 +57,12 @@ class Config:
     score: str = param("auc", "How a map is held against its mask.", choices=("auc", "pointing", "energy"))
     map: str = param("gradient x input", "Which attribution map.", choices=_maps.KINDS)
     steps: int = param(32, "Gradients along the path of integrated gradients.", low=32, high=1000)
+    examples: int = param(0, "Test examples, from the first; 0 takes all.", low=0)
     of: str = param("all", "Which test examples count.", choices=("all", "baseline right"))
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the localization score of each test example, in [0, 1], ``(N,)``.
+    """Return the localization score of each test example, in [0, 1], ``(N,)``, or of the first ``examples``.
 
     Where only those count that the baseline gets right, a second column is 1 for these and 0 for others, ``(N, 2)``.
 
@@ -77,7 +78,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del rng
     inside = _inside(evidence)
-    asked = _maps.Asked(config.map, config.steps)
+    asked = _maps.Asked(config.map, config.steps, config.examples)
     score = {"auc": _auc, "pointing": _pointing, "energy": _energy}[config.score]
     found, lost = [], 0
     for rows, signed in _maps.chunks(evidence, asked):
@@ -89,7 +90,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     if lost:
         evidence.note(f"{lost} of {len(values)} maps are all zero or not finite: scored 0")
     _maps.check(evidence, asked, evidence)
-    return values if config.of == "all" else torch.stack([values, _baseline_right(evidence)], 1)
+    return values if config.of == "all" else torch.stack([values, _baseline_right(evidence, len(values))], 1)
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -105,8 +106,8 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return summaries.mean(values[:, 0], counts * values[:, 1])
 
 
-def _baseline_right(evidence: Evidence) -> Tensor:
-    right = evidence.explained("test") == evidence.split("test").targets
+def _baseline_right(evidence: Evidence, first: int) -> Tensor:
+    right = (evidence.explained("test") == evidence.split("test").targets)[:first]
     if not bool(right.any()):
         raise NotMeasurableError(f"needs test examples that the baseline gets right; of {len(right)} there are none")
     return right.float()
