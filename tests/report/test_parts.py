@@ -141,6 +141,18 @@ def test_a_curve_has_the_model_its_control_and_the_noise_beside(findings: Findin
     assert len(other.attrib["points"].split()) == len(finding.parts.items)
 
 
+def test_a_wide_interval_does_not_press_curves_into_one_line(findings: Findings) -> None:
+    finding = _one(findings, "trees", "depth")
+    given = [Part(str(at), 0.5, 0.4 + at / 100, -0.1, -9.0, 9.0, 0.5) for at in range(3)]
+    root = _drawn(_with(finding, *given, kind="depth"))
+    (before,) = _all(root, "polyline", "before")
+    (after,) = _all(root, "polyline", "after")
+    y = [float(line.attrib["points"].split()[0].split(",")[1]) for line in (before, after)]
+    assert y[1] - y[0] > 50
+    heights = {float(e.attrib[name]) for e in _all(root, "line", "bar") for name in ("y1", "y2")}
+    assert all(0 < height < float(root.attrib["viewBox"].split()[3]) for height in heights)
+
+
 def test_parts_of_another_number_are_not_drawn_beside_and_zero_is_no_line(findings: Findings) -> None:
     finding = dataclasses.replace(_one(findings, "mechanism", "layer"), control="zero")
     assert finding.parts

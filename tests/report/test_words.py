@@ -120,7 +120,7 @@ def test_a_share_is_a_place_on_the_way(findings: Findings, share: Share | None, 
 
 
 def test_parts_are_counted_and_the_largest_is_named(findings: Findings) -> None:
-    given = [Part("a", 0.5, 0.4, -0.1, -0.2, 0.0, 0.04), Part("b", 0.5, 0.6, 0.05, 0.0, 0.1, 0.2), Part("c")]
+    given = [Part("a", 0.5, 0.4, -0.1, -0.2, 0.0, 0.04), Part("b", 0.5, 0.9, 0.4, -0.1, 0.9, 0.2), Part("c")]
     finding = dataclasses.replace(findings.findings[0], parts=Parts("class", tuple(given)))
     assert words.parts(finding) == "1 of 2 classes changed, most a: −10 pp"
     assert dict(words.facts(finding))["Parts"] == words.parts(finding)

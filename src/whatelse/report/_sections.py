@@ -227,6 +227,7 @@ def _spreads(findings: Findings, grid: Grid, line: Line, name: str) -> tuple[Spr
     first = [f for group in asked.values() for f in group if f.primary]
     first.sort(key=lambda f: order.index(f.candidate))
     others = [min(group, key=_first_to_draw) for group in asked.values() if not any(f.primary for f in group)]
+    others = [f for f in others if f.parts and any(part.effect for part in f.parts.items)]
     picked = [*first[:_STRONG], *sorted(others, key=_first_to_draw)[:_OTHERS]]
     found = (_spread(findings, f, f"{name}-{at}") for at, f in enumerate(picked))
     return tuple(spread for spread in found if spread is not None)

@@ -218,11 +218,13 @@ def parts(finding: Finding) -> str:
     told = [part for part in finding.parts.items if part.effect is not None]
     if not told:
         return ""
-    changed = sum(moved(part) for part in told)
-    most = max(told, key=lambda part: abs(part.effect or 0))
-    text = f"{changed} of {len(told)} {plural(len(told), finding.parts.kind)} changed"
+    changed = [part for part in told if moved(part)]
+    text = f"{len(changed)} of {len(told)} {plural(len(told), finding.parts.kind)} changed"
+    if not changed:
+        return text
+    most = max(changed, key=lambda part: abs(part.effect or 0))
     name = f"{finding.parts.kind} {most.name}" if most.name.isdigit() else most.name
-    return f"{text}, most {name}: {signed(most.effect or 0, parts_unit(finding))}" if changed else text
+    return f"{text}, most {name}: {signed(most.effect or 0, parts_unit(finding))}"
 
 
 def before_after(finding: Finding, unit: str) -> str:

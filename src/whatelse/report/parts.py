@@ -125,15 +125,13 @@ def _lines(finding: Finding, parts: Parts, beside: Mapping[str, Finding]) -> _Li
 
 
 def _curve(finding: Finding, parts: Parts, beside: Mapping[str, Finding], name: str) -> Drawn:
-    unit, lines = words.scale(words.parts_unit(finding)), _lines(finding, parts, beside)
-    every = [v for _, values in lines.values() for v in values if v is not None]
-    every += [v for part in parts.items for v in _spread(part, unit)]
+    lines = _lines(finding, parts, beside)
     names = [_tail(_bare(part.name, parts.kind), 14) for part in parts.items]
     tilted = max(map(len, names)) * _LETTER > 330 / len(names)
     top = 10 + 16.0 * len(lines)
     foot = top + 150
     height = foot + (16 + 4.4 * max(map(len, names)) if tilted else 22) + 14
-    axis = _axis(every, foot, top)
+    axis = _levels(finding, parts, lines, foot, top)
     across = _Axis(-0.3, len(names) - 0.7, 44, _WIDTH - 14)
     body = _grid_of_rows(axis, across, "%" if words.is_share(words.parts_unit(finding)) else "")
     body += _spreads(finding, parts, axis, across)
@@ -141,8 +139,21 @@ def _curve(finding: Finding, parts: Parts, beside: Mapping[str, Finding], name: 
         body += _path([(across(i), axis(v)) for i, v in enumerate(values) if v is not None], kind)
         body += _line(44, 8 + 16 * at, 66, 8 + 16 * at, f"path {kind}") + _text(72, 12 + 16 * at, _short(told, 40), "")
     body += _points(finding, parts, axis, across)
-    body += _below(names, across, foot, tilted=tilted) + _text(across.end, height - 3, parts.kind, "soft end")
+    body += _below(names, across, foot, tilted=tilted) + _text(across.end, height - 3, _aim(finding), "soft end")
     return Drawn(_svg(finding, parts, (_WIDTH, height), body, name), _WIDTH)
+
+
+def _levels(finding: Finding, parts: Parts, lines: _Lines, start: float, end: float) -> _Axis:
+    """The axis of a curve: intervals may widen it, but not so far that the curves become one line."""
+    unit = words.parts_unit(finding)
+    levels = [v for _, values in lines.values() for v in values if v is not None]
+    low, high = min(levels), max(levels)
+    room = (high - low) / 2
+    floor, ceiling = low - room, high + room
+    if words.is_share(unit) and low >= 0 and high <= 100:
+        floor, ceiling = max(floor, 0.0), min(ceiling, 100.0)
+    spreads = [v for part in parts.items for v in _spread(part, words.scale(unit))]
+    return _axis([*levels, *(min(max(v, floor), ceiling) for v in spreads)], start, end)
 
 
 def _spreads(finding: Finding, parts: Parts, axis: _Axis, across: _Axis) -> str:
@@ -150,7 +161,8 @@ def _spreads(finding: Finding, parts: Parts, axis: _Axis, across: _Axis) -> str:
     for at, part in enumerate(parts.items):
         spread = _spread(part, words.scale(words.parts_unit(finding)))
         if spread:
-            body += _line(across(at), axis(spread[0]), across(at), axis(spread[1]), f"bar {_verdict(finding, part)}")
+            low, high = (axis(min(max(end, axis.low), axis.high)) for end in spread)
+            body += _line(across(at), low, across(at), high, f"bar {_verdict(finding, part)}")
     return body
 
 
@@ -188,6 +200,13 @@ def _within(level: float) -> float:
 
 def _better(finding: Finding) -> str:
     return (finding.parts.better if finding.parts else None) or finding.better
+
+
+def _aim(finding: Finding) -> str:
+    """What stands under the axis of a curve: what its parts are, and which way is good."""
+    better = _better(finding)
+    kind = finding.parts.kind if finding.parts else ""
+    return kind if better == "neither" else f"{kind}; {better} is better"
 
 
 def _verdict(finding: Finding, part: Part) -> str:

@@ -43,7 +43,7 @@ def test_it_is_the_share_of_pairs_of_scikit_learns_trees_that_agree(wave, toy, r
     assert 0.3 < values[:, -1].mean() < 0.95, "a case in which trees differ"
     index = np.mean([len(a & b) / len(a | b) for a, b in combinations(used, 2)])
     assert wave.notes == [
-        f"of the inputs that two trees split on, {index:.0%} are common to both (Jaccard index)",
+        f"two trees share about {round(index, 1):.0%} of the inputs they split on (Jaccard index)",
     ]
     means = stability.breakdown(values.numpy(), toy.ones(values))
     np.testing.assert_allclose(means, values.numpy().mean(0, keepdims=True), rtol=1e-6)
@@ -56,7 +56,7 @@ def test_a_step_is_found_in_every_sample(toy, linear, rng):
     evidence = toy.evidence_of(linear, toy.task_of(x, (x[:, 0] > 0).long()))
     values = stability.measure(evidence, stability.Config(), rng)
     assert values.tolist() == [[1.0] * 4] * 40
-    assert evidence.notes == ["of the inputs that two trees split on, 100% are common to both (Jaccard index)"]
+    assert evidence.notes == ["two trees share about 100% of the inputs they split on (Jaccard index)"]
 
 
 @pytest.mark.known_answer
