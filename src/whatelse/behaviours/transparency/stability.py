@@ -4,7 +4,7 @@
 `tree`. ``values[n, j]`` is the share of the ``B (B - 1) / 2`` pairs of trees that give test example ``n`` the same
 class, ``sum_k c_nk (c_nk - 1) / (B (B - 1))`` with ``c_nk`` the trees that say class ``k``, all cut back to the j-th
 depth, from 2 to ``depth``. The mean at ``depth`` is summarised, and every depth is a part. How far the trees use the
-same inputs is noted: the mean over pairs of the Jaccard index of the sets of inputs that they split on.
+same inputs is noted: the mean over pairs of the Jaccard index of the sets of inputs they split on.
 
 Reading:
     1 means that every sample gives the same answers: what the tree says of the model can be relied on. A low value
@@ -77,9 +77,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         used.append(set(tree.inner.feature[tree.inner.feature >= 0].tolist()))
     evidence.name_parts([str(depth) for depth in depths])
     # To ten per cent, so that the seeds of a study have one note and not each their own.
-    evidence.note(
-        f"two trees share about {round(_shared(used), 1):.0%} of the inputs that they split on (Jaccard index)"
-    )
+    evidence.note(f"two trees share about {round(_shared(used), 1):.0%} of the inputs they split on (Jaccard index)")
     pairs = config.bootstraps * (config.bootstraps - 1)
     return (votes * (votes - 1)).sum(2) / pairs
 
