@@ -143,6 +143,55 @@ def test_a_feature_is_held_at_every_token(toy, rng):
     assert not torch.allclose(found.float(), _ablate.margins(evidence, ids, labels, (), mean).float())
 
 
+@pytest.fixture
+def texts(toy):
+    """Evidence of small transformers on sequences of different lengths."""
+    ids = torch.randint(1, 9, (30, 6), generator=torch.Generator().manual_seed(1)).float()
+    ids[::2, 4:] = 0
+    task = dataclasses.replace(toy.task_of(ids, torch.arange(30) % 2, bounds=None), vocabulary=9)
+
+    def make(seed, heads=2):
+        config = transformer.Config(vocabulary=9, width=8, heads=heads, depth=2, hidden=8)
+        model = transformer.build(config, (6,), 2, torch.Generator().manual_seed(seed))
+        return Evidence(subject.of(model, "model", f"{seed}", ids, torch.Generator(), tokens=True), task)
+
+    return make
+
+
+@pytest.mark.known_answer
+def test_heads_are_units_too(texts, rng):
+    baseline, candidate = texts(0), texts(1)
+    baseline.batch = 7  # means are taken over batches
+    values = values_of(baseline, candidate, rng)
+    assert candidate.parts == ("blocks.0", "blocks.1", "blocks.0 heads", "blocks.1 heads")
+    assert values.shape == (30, 3 * (8 + 8 + 2 + 2))
+    assert score(baseline, baseline, rng) == pytest.approx(1)
+    model, ids = baseline.model, baseline.split("test").inputs
+    labels, block = baseline.predictions("test"), model.blocks[1]
+    seen = []
+    hook = block.out.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    with torch.no_grad():
+        whole = model(ids)
+    hook.remove()
+    mean = seen[0][ids != 0].mean(0)
+
+    def hold(module, given):
+        return (torch.cat([given[0][..., :4], mean[4:].expand(30, 6, 4)], 2),)
+
+    hook = block.out.register_forward_pre_hook(hold)
+    with torch.no_grad():
+        held = model(ids)
+    hook.remove()
+    margin = lambda z: (z[:, 1] - z[:, 0]) * (2 * labels - 1)  # noqa: E731
+    assert values[:, 19] == pytest.approx((margin(whole) - margin(held)).numpy(), abs=1e-5)
+    assert not any(m._forward_pre_hooks for m in model.modules())
+
+
+def test_fewer_heads_are_another_basis(texts, rng):
+    with pytest.raises(NotMeasurableError, match="model has other attention heads"):
+        values_of(texts(0), texts(1, heads=4), rng)
+
+
 def test_effects_that_are_all_equal_rank_nothing(two, rng):
     values = values_of(*two, rng)
     silent = values.copy()

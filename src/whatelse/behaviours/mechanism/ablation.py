@@ -4,7 +4,8 @@ The effect of a unit is how far the log-odds margin of an example falls when the
 a feature, at every token) is held at its mean over test. Margin is that of the class which the baseline predicts,
 in both models. Effects are averaged over a fixed set of ``examples`` test examples, evenly apart, one number for each
 of the same units of both models; the score is the Spearman correlation over all units, ties at average ranks. The
-parts are the layers: the same correlation over the units of one layer.
+parts are the layers: the same correlation over the units of one layer. Of a transformer built as this toolkit's, the
+attention heads of each block are units too, and a part of their own.
 
 Reading:
     1: the units matter in the same order; 0: unrelated. The mean over examples has noise of its own, which the
@@ -12,14 +13,14 @@ Reading:
     by other units.
 
 Cost:
-    A forward pass for each unit and example in both models: ``layers * units * examples``, by default at most 2,048
+    A forward pass for each unit (or head) and example in both models, by default at most 16 units and 128 examples
     for each layer; a note says how many. The baseline's are made once for all candidates.
 
 Limits:
     Needs the baseline's basis: the same layers and widths. A model trained anew has the widths without the basis and
     scores about 0 by that alone, and so does the same function with its units in another order. The ranks of units
-    that matter little are noise. Attention heads are ablated only as far as they are units of a layer that
-    `Evidence.activations` shows. A candidate in which no unit has an effect scores 0.
+    that matter little are noise. Heads of other transformers, such as of ``nn.MultiheadAttention``, are not told
+    apart. A candidate in which no unit has an effect scores 0.
 
 Source:
     Morcos et al., On the importance of single directions for generalization, ICLR 2018, arXiv:1803.06959; mean
@@ -35,7 +36,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.mechanism import _ablate, _layers
+from whatelse.behaviours.mechanism import _ablate, _heads, _layers
+from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
@@ -68,23 +70,18 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     _layers.same_basis(baseline, candidate)
     rows = _layers.spread(len(baseline.split("test")), config.examples)
     inputs, labels = baseline.split("test").inputs[rows], baseline.predictions("test")[rows]
-    names = list(_layers.layers(baseline))
-    candidate.name_parts(names)
-    places = {n: _layers.spread(len(m), config.units).tolist() for n, m in _ablate.means(baseline, "test").items()}
-
-    def of(evidence: Evidence) -> Tensor:
-        mean = _ablate.means(evidence, "test")
-        # Layers correspond by place: a wrapper may have named them anew.
-        units = [(mine, u) for mine, name in zip(mean, names, strict=True) for u in places[name]]
-        return _ablate.effects(evidence, inputs, labels, units, mean)
-
     key = f"ablation {VERSION} examples={config.examples} units={config.units}"
-    before = baseline.once(key, lambda: {"effects": of(baseline)})["effects"]
-    after = before if candidate is baseline else of(candidate)
-    number = torch.tensor([i for i, name in enumerate(names) for _ in places[name]])
-    spent = f"{len(number)} units of {len(names)} layers held in turn on {len(rows)} examples"
-    candidate.note(f"{spent}: {(len(number) + 1) * len(rows):,} forward passes a model")
-    return torch.cat([before, after, number.expand(len(rows), -1)], 1).float()
+    kept = baseline.once(key, lambda: _effects(baseline, inputs, labels, config.units))
+    before = dict(sorted(kept.items()))  # from disk it comes in any order
+    after = before if candidate is baseline else _effects(candidate, inputs, labels, config.units)
+    if [len(e.T) for e in before.values()] != [len(e.T) for e in after.values()]:
+        raise NotMeasurableError(f"needs the baseline's basis; {candidate.subject.name} has other attention heads")
+    # Layers correspond by place: a wrapper may have named them anew.
+    candidate.name_parts([name.split(" ", 1)[1] for name in before])
+    number = torch.tensor([i for i, effects in enumerate(before.values()) for _ in effects.T])
+    spent = f"{len(number)} units of {len(before)} layers held in turn on {len(rows)} examples"
+    candidate.note(f"{spent}: {(len(number) + len(before)) * len(rows):,} forward passes a model")
+    return torch.cat([*before.values(), *after.values(), number.expand(len(rows), -1)], 1).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -109,6 +106,18 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """
     before, after, layer = _means(values, counts)
     return np.stack([_spearman(before[:, layer == i], after[:, layer == i]) for i in np.unique(layer)], 1)
+
+
+def _effects(evidence: Evidence, inputs: Tensor, labels: Tensor, most: int) -> dict[str, Tensor]:
+    """Return the effects of the units of every layer, then of the heads, each ``(examples, units)``, in order."""
+    mean = _ablate.means(evidence, "test")
+    found: dict[str, Tensor] = {}
+    for name in mean:
+        units = [(name, unit) for unit in _layers.spread(len(mean[name]), most).tolist()]
+        found[f"{len(found):04d} {name}"] = _ablate.effects(evidence, inputs, labels, units, mean)
+    for layer in _heads.heads(evidence, inputs):
+        found[f"{len(found):04d} {layer.name} heads"] = _heads.effects(evidence, inputs, labels, layer)
+    return found
 
 
 def _means(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
