@@ -128,8 +128,8 @@ def scikit_learn(case: Case, asked: set[str]) -> Numbers:
 
 
 def fairlearn(case: Case, asked: set[str]) -> Numbers:
-    """Return accuracy of the worst group, its gap and the gap of recalls, as in fairlearn's quick start."""
-    from fairlearn.metrics import MetricFrame
+    """Return accuracy of the worst group, its gap and the gaps of rates, as in fairlearn's quick start."""
+    from fairlearn.metrics import MetricFrame, demographic_parity_difference, equalized_odds_difference
     from sklearn.metrics import accuracy_score, recall_score
 
     del asked
@@ -139,7 +139,8 @@ def fairlearn(case: Case, asked: set[str]) -> Numbers:
         str(c): partial(recall_score, labels=[c], average="micro", zero_division=np.nan)
         for c in range(case.task.classes)
     }
-    found: Numbers = {"worst group": [], "gap": [], "odds": []}
+    found: Numbers = {"worst group": [], "gap": [], "odds": [], "equalized odds": [], "parity": []}
+    gap_of = {"equalized odds": equalized_odds_difference, "parity": demographic_parity_difference}
     for model in case.models:
         with torch.no_grad():
             said = torch.cat([model(x).argmax(1) for x, _ in _batches(case.task.test)]).numpy()
@@ -150,6 +151,10 @@ def fairlearn(case: Case, asked: set[str]) -> Numbers:
         found["worst group"].append(float(frame.group_min()["accuracy"]))
         found["gap"].append(float(gaps["accuracy"]))
         found["odds"].append(float(np.nanmean([gaps[c] for c in recalls])))
+        one = [1] if case.task.classes == 2 else range(case.task.classes)
+        for name, gap in gap_of.items():
+            each = [gap(truth == c, said == c, sensitive_features=group) for c in one]
+            found[name].append(float(np.mean(each)))
     return found
 
 
@@ -170,14 +175,12 @@ class Margins(nn.Module):
 def captum(case: Case, asked: set[str]) -> Numbers:
     """Return agreement of the maps of both models and the share inside the masks, as captum's tutorials do."""
     import captum.attr
-    from scipy.stats import rankdata
 
     inputs, masks = case.task.test.inputs, case.task.test.masks
     with torch.no_grad():
         explained = torch.cat([case.models[0](x).argmax(1) for x, _ in _batches(case.task.test)])
     maps: dict[str, list[Tensor]] = {}
-    kinds = [captum.attr.InputXGradient, *([captum.attr.Saliency] if "energy" in asked else [])]
-    for kind in kinds:
+    for kind in (captum.attr.InputXGradient, captum.attr.Saliency):
         for model in case.models:
             explain = kind(Margins(model))
             found = []
@@ -186,13 +189,20 @@ def captum(case: Case, asked: set[str]) -> Numbers:
                 found.append(explain.attribute(x, target=explained[rows : rows + BATCH]).detach())
             maps.setdefault(kind.__name__, []).append(torch.cat(found).flatten(1))
     mine, theirs = (m.double().numpy() for m in maps["InputXGradient"])
-    # scipy's spearmanr takes one pair at a time, in a loop; ranks of all rows at once are far faster.
-    x, y = (r - r.mean(1, keepdims=True) for r in (rankdata(abs(mine), axis=1), rankdata(abs(theirs), axis=1)))
-    numbers = {"agreement": [_cosine(x, y)], "cosine": [_cosine(mine, theirs)]}
+    numbers = {"agreement": [_ranked(mine, theirs)], "cosine": [_cosine(mine, theirs)]}
+    numbers["saliency"] = [_ranked(*(m.double().numpy() for m in maps["Saliency"]))]
     if "energy" in asked and masks is not None:
         inside = masks.flatten(1)
         numbers["energy"] = [float(((m * inside).sum(1) / m.sum(1)).mean()) for m in maps["Saliency"]]
     return numbers
+
+
+def _ranked(x: np.ndarray, y: np.ndarray) -> float:
+    from scipy.stats import rankdata
+
+    # scipy's spearmanr takes one pair at a time, in a loop; ranks of all rows at once are far faster.
+    a, b = (rankdata(abs(maps), axis=1) for maps in (x, y))
+    return _cosine(a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True))
 
 
 def _cosine(x: np.ndarray, y: np.ndarray) -> float:
