@@ -29,6 +29,8 @@ lint: .venv/ready-dev  ## check style and types only
 bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
 	.venv/bin/python bench/resampling.py
 	.venv/bin/python bench/table.py
+	.venv/bin/python bench/evidence.py
+	.venv/bin/python bench/memory.py
 	.venv/bin/python bench/known.py
 	.venv/bin/python bench/methods.py
 
