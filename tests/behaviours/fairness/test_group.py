@@ -7,6 +7,7 @@ from sklearn.metrics import accuracy_score, recall_score
 
 from whatelse.behaviours.fairness import group
 from whatelse.errors import NotMeasurableError
+from whatelse.statistics import multiplicity, resample, sides
 
 # Right: 2 of 3 in group 0, 1 of 2 in group 1, 0 of 1 in group 2, and one of no group.
 TARGETS, SAID, STYLE = [0, 1, 2, 0, 1, 2, 0], [0, 1, 0, 0, 0, 1, 0], [0, 0, 0, 1, 1, 2, -1]
@@ -88,6 +89,33 @@ def test_planted_harm_in_one_intersection_is_found_there_and_nowhere_else(canned
     assert after.parts == before.parts
     assert change.pop("sex 0 x race 1") == pytest.approx(-0.1, abs=0.04)  # 3 standard errors of 500 examples
     assert set(change.values()) == {0}
+
+
+def found_in(before, after, rng):
+    """Effect and adjusted p of every group, as a study computes them."""
+    pair = [group.measure(e, group.Config(), rng).numpy() for e in (before, after)]
+    draw = np.random.default_rng(0)
+    drawn = resample.resamples(len(pair[0]), 2000, draw)
+    old, new = (sides.parts([v], group.breakdown, drawn) for v in pair)
+    effects = [sides.contrast(b, a, draw, draws=2000) for b, a in zip(old, new, strict=True)]
+    return [e.effect for e in effects], multiplicity.benjamini_hochberg([e.p for e in effects])
+
+
+@pytest.mark.known_answer
+def test_a_study_finds_harm_planted_in_one_group_and_none_where_none_is(canned, rng):
+    draw = np.random.default_rng(2)
+    target, style = draw.integers(0, 2, 1500), draw.integers(0, 5, 1500)
+
+    def model(error):
+        wrong = draw.random(1500) < error
+        return canned(np.eye(2)[np.where(wrong, 1 - target, target)], target, {"style": style})
+
+    before, twin = model(0.1), model(0.1)
+    effects, p = found_in(before, model(np.where(style == 3, 0.25, 0.1)), rng)
+    assert effects[3] == pytest.approx(-0.15, abs=0.08)  # 3 standard errors of 300 examples
+    assert p[3] < 0.01
+    assert min(np.delete(p, 3)) > 0.05
+    assert min(found_in(before, twin, rng)[1]) > 0.05
 
 
 def test_a_selection_of_no_class_in_particular_is_refused(drawn, rng):

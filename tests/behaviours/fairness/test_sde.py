@@ -11,6 +11,7 @@ def test_it_is_the_slow_difference_of_the_two_changes(canned, toy, rng):
     before, after = (np.where(draw.random(300) < p, target, draw.integers(0, 4, 300)) for p in (0.8, 0.6))
     mine = canned(np.eye(4)[after], target)
     values = sde.compare(canned(np.eye(4)[before], target), mine, sde.Config(), rng)
+    assert values.T.tolist() == [before.tolist(), after.tolist(), target.tolist()]
     slow = []
     for c in range(4):
         (fp0, fn0), (fp1, fn1) = (
