@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from whatelse.behaviours.generalization import _corruptions, shift
 from whatelse.errors import NotMeasurableError
@@ -129,6 +130,18 @@ def test_blur_spreads_a_point_as_a_gaussian_and_keeps_its_light(toy):
         assert made[1, 1].numpy() == pytest.approx(torch.outer(slow, slow).numpy(), abs=1e-6)
     flat = toy.task_of(torch.full((2, 1, 4, 4), 0.3), [0, 1], bounds=(0, 1))
     assert corrupted(flat, "blur")[-1].flatten().tolist() == pytest.approx([0.3] * 32)
+
+
+def test_blur_repeats_the_border_as_a_convolution_of_padded_images_does(toy):
+    rng = torch.Generator().manual_seed(4)
+    task = toy.task_of(torch.rand(4, 2, 5, 7, generator=rng), [0, 1, 0, 1], bounds=(0, 1))
+    for made, width in zip(corrupted(task, "blur"), (0.4, 0.6, 0.8, 1.1, 1.5), strict=True):
+        reach = int(np.ceil(3 * width))
+        weights = torch.exp(-((torch.arange(-reach, reach + 1.0) / width) ** 2) / 2)
+        kernel = torch.outer(weights, weights) / weights.sum() ** 2
+        padded = functional.pad(task.test.inputs, (reach,) * 4, mode="replicate")
+        slow = functional.conv2d(padded, kernel.expand(2, 1, -1, -1), groups=2)
+        assert made.numpy() == pytest.approx(slow.numpy(), abs=1e-6)
 
 
 @pytest.mark.known_answer

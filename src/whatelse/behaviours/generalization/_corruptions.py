@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
@@ -144,12 +143,17 @@ def _blur(x: Tensor, scales: Scales, strengths: tuple[float, ...], rng: torch.Ge
 
 def _blurred(x: Tensor, width: float) -> Tensor:
     """Return images smoothed by a Gaussian of a width in pixels, their borders repeated outwards."""
+    return _smoother(x.shape[2], width) @ x @ _smoother(x.shape[3], width).T
+
+
+def _smoother(side: int, width: float) -> Tensor:
+    """Return the matrix that smooths a row of pixels, ``(side, side)``; many times as fast as a convolution."""
     reach = math.ceil(3 * width)
-    kernel = torch.exp(-((torch.arange(-reach, reach + 1) / width) ** 2) / 2)
-    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 1, -1)
-    padded = functional.pad(x, (reach,) * 4, mode="replicate")
-    across = functional.conv2d(padded, kernel, groups=x.shape[1])
-    return functional.conv2d(across, kernel.transpose(2, 3), groups=x.shape[1])
+    steps = torch.arange(-reach, reach + 1)
+    weights = torch.exp(-((steps / width) ** 2) / 2)
+    weights = (weights / weights.sum()).expand(side, -1)
+    where = (torch.arange(side)[:, None] + steps).clamp(0, side - 1)
+    return torch.zeros(side, side).scatter_add_(1, where, weights)
 
 
 def _contrast(x: Tensor, scales: Scales, strengths: tuple[float, ...], rng: torch.Generator) -> Iterator[Tensor]:
