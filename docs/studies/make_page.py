@@ -37,6 +37,7 @@ def page(path: Path) -> str:
         _made(found),
         _verdicts(found),
         _moves(found),
+        _notes(name),
         markdown.render(reader.load(path)).strip(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -90,6 +91,12 @@ def _moves(found: dict[str, Any]) -> str:
             lines.append(f"- {label}, margin {moved[0]['margin']:g}: {told}.")
     head = "**What moved by more than its margin**, from the control to the candidate, with the 95 % interval:"
     return "\n".join([head, "", *lines]) if lines else "**What moved by more than its margin**: nothing."
+
+
+def _notes(name: str) -> str:
+    # Written by hand, where a person looked into a finding.
+    path = FOLDER / "notes" / f"{name}.md"
+    return f"**Read with care.**\n\n{path.read_text('utf-8').strip()}" if path.is_file() else ""
 
 
 if __name__ == "__main__":
