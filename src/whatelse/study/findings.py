@@ -16,7 +16,7 @@ from whatelse import registry
 from whatelse.recipe import parse, write
 from whatelse.statistics import multiplicity, power, seeds, verdicts
 from whatelse.statistics.paired import Effect
-from whatelse.study import claims
+from whatelse.study import claims, potential
 from whatelse.study.plan import Effects, Job, Plan, pairs, scratch_of
 from whatelse.study.spec import Measurement, Study, template
 from whatelse.study.store import Store
@@ -41,7 +41,7 @@ def assemble(
         timing: Seconds spent, by kind of work, and when it ended.
     """
     found = _findings(study, plan, store)
-    return {
+    record = {
         "schema": SCHEMA,
         "whatelse": whatelse.__version__,
         "created": timing["ended"],
@@ -69,6 +69,7 @@ def assemble(
         "exhibits": list(exhibits),
         "failed": _failed(plan, store),
     }
+    return {**record, "potential": potential.potentials(record)}
 
 
 def _findings(study: Study, plan: Plan, store: Store) -> list[Finding]:
