@@ -58,8 +58,8 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "group",
 )
 
-# Relative change between two iterations at which an eigenvalue has settled.
-_TOLERANCE = 1e-4
+# Relative change between two iterations at which an eigenvalue has settled: far below its spread on resamples.
+_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
