@@ -151,7 +151,8 @@ def test_of_texts_a_tree_asks_how_often_a_token_occurs(toy):
     texts = torch.tensor([[5.0, 5, 2, 0], [5, 2, 2, 0], [7, 7, 7, 7], [7, 5, 2, 0]])
     split = toy.split_of(texts, [0, 0, 1, 1])
     task = Task("texts", 2, None, dict.fromkeys(("train", "calibration", "select", "test"), split), vocabulary=9)
-    x, unseen, ids = _distilled.columns(task)
+    x, unseen, ids, rows = _distilled.columns(task)
+    assert rows.tolist() == [0, 1, 2, 3]
     assert ids.tolist() == [7, 2, 5]  # by frequency (5, 4, 4), then by number
     assert x.tolist() == [[0, 1, 2], [0, 2, 1], [4, 0, 0], [1, 1, 1]]
     np.testing.assert_array_equal(x, unseen)
@@ -165,3 +166,20 @@ def test_features_on_another_scale_train_the_same_soft_tree(toy):
     one = _distilled._teach(x.numpy(), sure, 2)
     other = _distilled._teach((x * torch.tensor([1.0, 1000.0, 0.01]) + 7).numpy(), sure, 2)
     torch.testing.assert_close(one.weight, other.weight, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("kind", _distilled.KINDS)
+def test_of_data_that_is_too_large_a_fixed_part_is_fitted_and_that_is_noted(blobs, rng, monkeypatch, kind):
+    monkeypatch.setattr(_distilled, "_VALUES", 4 * 500 + 3)
+    rows = _distilled.columns(blobs.task).rows
+    assert len(set(rows.tolist())) == 500
+    values = tree.measure(blobs, tree.Config(depth=3, kind=kind, score="gain"), rng)
+    assert blobs.notes == ["trees are fitted to 500 of 3,000 train examples, the same for every model"]
+    if kind == "regression":
+        x, z = blobs.task.train.inputs.flatten(1)[rows], blobs.logits("train")[rows]
+        told = DecisionTreeRegressor(max_depth=3).fit(x, z).predict(blobs.task.test.inputs.flatten(1)).argmax(1)
+        grown = DecisionTreeClassifier(max_depth=3).fit(x, blobs.task.train.observed[rows])
+        targets = blobs.task.test.targets.numpy()
+        gain = (told == targets).astype(float) - (grown.predict(blobs.task.test.inputs.flatten(1)) == targets)
+        assert values[:, -1].tolist() == gain.tolist()

@@ -19,11 +19,13 @@ from whatelse.task import Task
 KINDS = ("regression", "classification", "soft")
 DRAWN = ("children_left", "children_right", "feature", "threshold", "class", "n")
 
-_VERSION = 2
+_VERSION = 3
 # Ties between equally good splits are broken alike for every model, so that a pair differs by its models only.
 _TIES = 0
 # Tokens that a tree may ask for, the most frequent of train: more would not fit into memory as columns.
 _TOKENS = 1000
+# Values that a tree is fitted to: of wide inputs, such as large images, fewer examples.
+_VALUES = 16_000_000
 # Soft trees: the method's own defaults, in about this many steps an epoch however many examples there are.
 _DEEPEST = 12
 _EPOCHS, _RATE, _BATCH, _BALANCE, _STEPS = 30, 0.02, 64, 0.3, 100
@@ -66,6 +68,22 @@ class Grown(NamedTuple):
         return np.stack([self.label[self.cut(depth)[at]] for depth in depths], 1)
 
 
+class Columns(NamedTuple):
+    """What a tree may ask.
+
+    Attributes:
+        train: ``(N, features)`` float32.
+        test: ``(M, features)`` float32.
+        numbers: The features' own numbers: places in the flattened input, or ids of tokens, ``(features,)``.
+        rows: Which examples of the train split these are, ``(N,)``.
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    numbers: np.ndarray
+    rows: Tensor
+
+
 def depths(depth: int) -> range:
     """Return the depths that are parts of the answer: from 2, where there is more than one.
 
@@ -80,7 +98,8 @@ def trees(evidence: Evidence, depth: int, kind: str) -> dict[str, Tensor]:
 
     ``said``: class of every test example, ``(N, depths)``. ``leaves``, ``lengths`` and ``weights``: number of leaves,
     mean number of decisions a training example, and number of input weights, by level ``(depth + 1, depths)``, to be
-    summed. A tree of hard splits has the columns of `DRAWN` as well, ``(nodes,)``.
+    summed. ``fitted``: number of train examples used. A tree of hard splits has the columns of `DRAWN` as well,
+    ``(nodes,)``.
 
     Args:
         evidence: Gives the logits on train.
@@ -106,33 +125,55 @@ def grown(evidence: Evidence, depth: int, kind: str) -> Tensor:
 
     def make() -> dict[str, Tensor]:
         train = evidence.split("train")
-        x, unseen, _ = columns(evidence.task)
+        x, unseen, _, rows = columns(evidence.task)
+        observed = train.observed[rows]
         if soft:
-            sure = functional.one_hot(train.observed, evidence.task.classes).float()
+            sure = functional.one_hot(observed, evidence.task.classes).float()
             return {"said": _says_softly(_teach(x, sure, depth), x, unseen, depth)}
-        tree = grow(x, train.observed.numpy(), depth)
+        tree = grow(x, observed.numpy(), depth)
         return {"said": torch.from_numpy(tree.says(unseen, depths(depth)))}
 
     return evidence.once(f"grown {_VERSION} soft={soft} depth={depth}", make)["said"]
 
 
-def columns(task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what a tree may ask of train and of test, ``(N, features)`` float32, and the features' own numbers.
+def columns(task: Task) -> Columns:
+    """Return what a tree may ask of train and of test; of wide inputs only some train examples, the same for all.
 
-    Of texts it may ask how often a token occurs, for the most frequent tokens of train; their numbers are their ids.
+    Of texts it may ask how often a token occurs, for the most frequent tokens of train.
 
     Args:
         task: Gives both splits.
     """
     train, test = (task.split(name).inputs for name in ("train", "test"))
     if not task.vocabulary:
-        x, unseen = (part.flatten(1).float().numpy() for part in (train, test))
-        return x, unseen, np.arange(x.shape[1])
+        rows = _some(len(train), train[0].numel())
+        x, unseen = (part.flatten(1).float().numpy() for part in (train[rows], test))
+        return Columns(x, unseen, np.arange(x.shape[1]), rows)
     often = torch.bincount(train.flatten().long(), minlength=task.vocabulary)
     often[0] = 0  # padding says only how long a text is
     kept = often.argsort(descending=True, stable=True)[: min(_TOKENS, int((often > 0).sum()))]
-    x, unseen = (_counted(part, kept, task.vocabulary).numpy() for part in (train, test))
-    return x, unseen, kept.numpy()
+    rows = _some(len(train), len(kept))
+    x, unseen = (_counted(part, kept, task.vocabulary).numpy() for part in (train[rows], test))
+    return Columns(x, unseen, kept.numpy(), rows)
+
+
+def _some(examples: int, features: int) -> Tensor:
+    room = max(1, _VALUES // max(1, features))
+    if examples <= room:
+        return torch.arange(examples)
+    return torch.randperm(examples, generator=torch.Generator().manual_seed(_TIES))[:room].sort().values
+
+
+def remark(evidence: Evidence, fitted: int) -> None:
+    """Note on the evidence that not all of train was used, where that is so.
+
+    Args:
+        evidence: Where the note goes.
+        fitted: Number of examples that the trees were fitted to.
+    """
+    whole = len(evidence.split("train"))
+    if fitted < whole:
+        evidence.note(f"trees are fitted to {fitted:,} of {whole:,} train examples, the same for every model")
 
 
 def _counted(texts: Tensor, kept: Tensor, vocabulary: int) -> Tensor:
@@ -178,8 +219,8 @@ def _above(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _hard(evidence: Evidence, depth: int, kind: str) -> dict[str, Tensor]:
-    x, unseen, numbers = columns(evidence.task)
-    logits = evidence.logits("train")
+    x, unseen, numbers, rows = columns(evidence.task)
+    logits = evidence.logits("train")[rows]
     tree = grow(x, (logits if kind == "regression" else logits.argmax(1)).numpy(), depth)
     inner, some = tree.inner, depths(depth)
     split = inner.children_left >= 0
@@ -193,6 +234,7 @@ def _hard(evidence: Evidence, depth: int, kind: str) -> dict[str, Tensor]:
     )
     return {
         "said": torch.from_numpy(tree.says(unseen, some)),
+        "fitted": torch.tensor(len(x)),
         **_sizes(tree, some),
         **{name: torch.from_numpy(column.copy()) for name, column in zip(DRAWN, drawn, strict=True)},
     }
@@ -216,8 +258,8 @@ def _soft(evidence: Evidence, depth: int) -> dict[str, Tensor]:
         raise NotMeasurableError(
             f"a soft tree of depth {depth} has {2**depth} leaves; give a depth of at most {_DEEPEST}"
         )
-    x, unseen, _ = columns(evidence.task)
-    made = _teach(x, evidence.logits("train").softmax(1), depth)
+    x, unseen, _, rows = columns(evidence.task)
+    made = _teach(x, evidence.logits("train")[rows].softmax(1), depth)
     some = depths(depth)
     sizes = torch.zeros(3, depth + 1, len(some), dtype=torch.float64)
     for at, cut in enumerate(some):
@@ -225,6 +267,7 @@ def _soft(evidence: Evidence, depth: int) -> dict[str, Tensor]:
         sizes[2, :cut, at] = torch.tensor([2.0**level * x.shape[1] for level in range(cut)])
     return {
         "said": _says_softly(made, x, unseen, depth),
+        "fitted": torch.tensor(len(x)),
         "leaves": sizes[0].contiguous(),
         "lengths": sizes[1].contiguous(),
         "weights": sizes[2].contiguous(),

@@ -63,7 +63,9 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del rng
     evidence.name_parts([str(depth) for depth in _distilled.depths(config.depth)])
-    return _distilled.trees(evidence, config.depth, config.kind)[_COLUMNS[config.count]].float()
+    found = _distilled.trees(evidence, config.depth, config.kind)
+    _distilled.remark(evidence, int(found["fitted"]))
+    return found[_COLUMNS[config.count]].float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ Reading:
     means that the drawn tree is one of many that would have stood for the model as well, however accurate it is.
 
 Cost:
-    One forward pass of each train example, shared with every behaviour; no backward pass. ``B`` fits of a tree.
+    One forward pass of each train example, shared with every behaviour; no backward pass. ``B`` fits of a tree,
+    to at most 16 million input values each.
 
 Limits:
     Trees may agree in their answers and ask quite different questions: the noted index of inputs says so, and it is
@@ -64,8 +65,9 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         MissingExtraError: scikit-learn is not installed.
     """
     del rng
-    x, unseen, _ = _distilled.columns(evidence.task)
-    logits = evidence.logits("train")
+    asked = _distilled.columns(evidence.task)
+    x, unseen = asked.train, asked.test
+    logits = evidence.logits("train")[asked.rows]
     fitted = (logits if config.kind == "regression" else logits.argmax(1)).numpy()
     draw, depths = torch.Generator().manual_seed(_SEED), _distilled.depths(config.depth)
     votes = torch.zeros(len(unseen), len(depths), evidence.task.classes)
@@ -75,6 +77,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         tree = _distilled.grow(x[picks], fitted[picks], config.depth)
         votes += functional.one_hot(torch.from_numpy(tree.says(unseen, depths)), evidence.task.classes)
         used.append(set(tree.inner.feature[tree.inner.feature >= 0].tolist()))
+    _distilled.remark(evidence, len(x))
     evidence.name_parts([str(depth) for depth in depths])
     # To ten per cent, so that the seeds of a study have one note and not each their own.
     evidence.note(f"two trees share about {round(_shared(used), 1):.0%} of the inputs they split on (Jaccard index)")
