@@ -251,4 +251,4 @@ def test_integrated_gradients_that_miss_are_not_trusted(seen, rng):
     assert evidence.notes[0].startswith("integrated gradients of model miss")
     assert evidence.doubts == []
     _maps.check(evidence, rough, evidence)
-    assert evidence.doubts[0].endswith("at most 5 % may be: take more steps")
+    assert evidence.doubts[0].endswith("at most 5 % may be: too few steps, or gradients of a surrogate")

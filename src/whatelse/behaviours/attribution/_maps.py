@@ -159,7 +159,7 @@ def check(evidence: Evidence, asked: Asked, taker: Evidence) -> None:
     line = f"integrated gradients of {evidence.subject.name} miss {100 * missed:.2g} % of the change of the margin"
     taker.note(line)
     if not missed <= _MAY_MISS:
-        taker.distrust(f"{line}; at most {100 * _MAY_MISS:.0f} % may be: take more steps")
+        taker.distrust(f"{line}; at most {100 * _MAY_MISS:.0f} % may be: too few steps, or gradients of a surrogate")
 
 
 def _whole(evidence: Evidence, asked: Asked) -> Tensor:

@@ -27,9 +27,10 @@ Cost:
 
 Limits:
     Raw gradients of deep networks agree little even between trainings; smoothgrad is steadier. Absolute maps hide a
-    change of sign: see *cosine* or *sign*. The needs are those of the default map; with *occlusion* a model that only
-    predicts serves. Of texts there are *gradient*, *gradient x input* and *occlusion*. Integrated gradients that miss
-    more than 5 % of the change of the margin are not trusted.
+    change of sign: see *cosine* or *sign*. A Grad-CAM map that is zero throughout costs even a model like the baseline
+    its score. The needs are those of the default map; with *occlusion* a model that only predicts serves. Of texts
+    there are *gradient*, *gradient x input* and *occlusion*. Integrated gradients that miss more than 5 % of the change
+    of the margin are not trusted.
 
 Source:
     Park et al., Attribution preservation in network compression for reliable network interpretation, NeurIPS 2020,

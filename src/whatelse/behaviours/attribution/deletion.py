@@ -1,17 +1,20 @@
 """How fast a model loses the class when what its attribution map calls important is removed, or finds it when shown.
 
 Units (pixels with all their channels, columns, tokens) are ordered by the map of the class that the baseline predicts,
-the most important first: by the signed value where a map says what a unit contributes (*gradient x input*,
-*integrated gradients*, *grad-cam*, *occlusion*), by the absolute value where it says how sensitive the model is
-(*gradient*, *smoothgrad*). ``p_j`` is the model's probability of that class when the first ``j / fractions`` of the
-units are taken from a reference (*deletion*), or all others are (*insertion*), for ``j`` from 0 to ``fractions``. The
-area under this curve (trapezoids) is *insertion*; *deletion* is 1 minus it, the area above, so that in both more is
-better. References: the *mean* of train, *zero* or the bound next to it, or the image *blurred* (insertion into that
-hints at less); hidden tokens become padding. A map that is all zero or not finite scores 0 and is counted in a note.
+the most important first: by the signed value where a map says what a unit contributes (*gradient x input*, *integrated
+gradients*, *grad-cam*, *occlusion*), by the absolute value where it says how sensitive the model is (*gradient*,
+*smoothgrad*). ``p_j`` is the model's probability of that class when the first ``j / fractions`` of the units are taken
+from a reference (*deletion*), or all others are (*insertion*), for ``j`` from 0 to ``fractions``. The area under this
+curve (trapezoids) is *insertion*; *deletion* is ``p_0`` minus it, the mean fall, so that in both more is better, and a
+model that never believed in the class gains nothing by it. References: the *mean* of train, *zero* or the bound next to
+it, or the image *blurred* (insertion into that hints at less); hidden tokens become padding. A map that is all zero or
+not finite scores 0 and is counted in a note.
 
 Reading:
-    It is faithfulness of the map to its own model, not agreement with the baseline. The control is the random model,
-    and another ``map``: an area says nothing alone, as it depends on how many units suffice to change the answer.
+    It is faithfulness of the map to its own model, not agreement with the baseline. *deletion*, within [-1, 1], is 0
+    where the map or the model says nothing; *insertion*, within [0, 1], begins at the probability of the class without
+    any input. An area says nothing alone, as it depends on how many units suffice to change the answer: read it beside
+    the random model, and beside another ``map``.
 
 Cost:
     The map of ``examples`` inputs, then ``fractions + 1`` passes forward of each.
@@ -23,7 +26,7 @@ Limits:
 
 Source:
     Petsiuk et al., RISE: Randomized input sampling for explanation of black-box models, BMVC 2018, arXiv:1806.07421;
-    area above the curve: Samek et al., Evaluating the visualization of what a deep neural network has learned, IEEE
+    mean fall: Samek et al., Evaluating the visualization of what a deep neural network has learned, IEEE
     TNNLS 2017, arXiv:1509.06321.
 """
 
@@ -56,7 +59,7 @@ class Config:
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the area of each example, in [0, 1], ``(M,)``.
+    """Return the area of each example, in [-1, 1], ``(M,)``.
 
     Args:
         evidence: Gives map and answers, and takes the notes on useless maps and completeness.
@@ -104,7 +107,7 @@ def _area(evidence: Evidence, config: Config, rows: slice, maps: Tensor) -> Tens
         answers = _hide.answers(evidence, _hide.exchanged(evidence, inputs, others, hidden))
         curve.append(answers.softmax(1).gather(1, labels[:, None])[:, 0])
     under = torch.trapezoid(torch.stack(curve), dim=0) / config.fractions
-    return 1 - under if config.score == "deletion" else under
+    return curve[0] - under if config.score == "deletion" else under
 
 
 def _order(evidence: Evidence, rows: slice, worth: Tensor) -> tuple[Tensor, Tensor]:
