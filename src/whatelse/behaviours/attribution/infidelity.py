@@ -17,10 +17,10 @@ Cost:
     The map of ``examples`` inputs, then ``samples + 1`` passes forward of each.
 
 Limits:
-    It depends on what is hidden and by what; hidden inputs are like none that the model was trained on. Contributions
-    are held to be against the same reference, which those of *occlusion* on tables (the mean) are not. Of texts the
-    *gradient* foretells nothing. The needs are those of the default map; with *occlusion* a model that only predicts
-    serves.
+    It depends on what is hidden and by what; hidden inputs are like none that the model was trained on. A model that
+    bends less is foretold better whatever it knows: a pruned one may beat its baseline. Contributions are held to be
+    against the same reference, which those of *occlusion* on tables (the mean) are not. Of texts the *gradient*
+    foretells nothing. The needs are those of the default map; with *occlusion* a model that only predicts serves.
 
 Source:
     Yeh et al., On the (in)fidelity and sensitivity of explanations, NeurIPS 2019, arXiv:1901.09392. The factor departs
