@@ -373,7 +373,8 @@ def make(seed: int = 0) -> dict[str, Any]:
         "potential": [
             {"family": "prune", "kind": "prune", "knob_name": "sparsity", "label": "accuracy on clean labels",
              "task": "noisy", "delta": 0.005, "potential": 0.8, "levels": [0.5, 0.8, 0.95],
-             "shown": [True, True, False], "unbroken": 0.8, "unit": "accuracy"},
+             "shown": [True, True, False], "unbroken": 0.8, "unit": "accuracy",
+             "recipe": "prune.magnitude()"},
             {"family": "svd", "kind": "decompose", "knob_name": "rank", "label": "accuracy on clean labels",
              "task": "noisy", "delta": 0.005, "potential": None, "levels": [0.5, 0.25]}],
         "failed": [{"cell": "adversarial / svd 50 % / seed 3", "error": "RuntimeError: attack diverged"}],

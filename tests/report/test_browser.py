@@ -197,7 +197,7 @@ def test_print_is_light_and_opens_everything(page: Page, tmp_path: Path) -> None
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
-    assert page.locator("details:not([open])").count() == 9 + 6
+    assert page.locator("details:not([open])").count() == 9 + 7
     page.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)
     assert (tmp_path / "page.pdf").stat().st_size > 50_000
 

@@ -255,8 +255,11 @@ def test_examples_without_an_image_are_a_list_and_the_rest_is_counted(rendered: 
 def test_how_far_a_family_can_go_is_a_table_in_the_row_that_asks(rendered: str) -> None:
     section = _section(rendered, "overfitting")
     assert "How far each family can go" in section
-    assert "<td>0.50 pp</td><td>sparsity 0.8</td><td>0.5 ✓, 0.8 ✓, 0.95 –</td>" in section
-    assert "svd (decompose)</th><td>0.50 pp</td><td>none of them</td>" in section
+    assert (
+        "<td><code>prune.magnitude()</code></td><td>0.50 pp</td><td>sparsity 0.8</td><td>0.5 ✓, 0.8 ✓, 0.95 –</td>"
+        in section
+    )
+    assert "svd (decompose)</th><td></td><td>0.50 pp</td><td>none of them</td>" in section
     assert rendered.count("How far each family can go") == 1
 
 

@@ -101,6 +101,7 @@ class Reach:
     """How far one family can go, in words."""
 
     family: str
+    recipe: str
     loses: str
     reaches: str
     levels: str
@@ -271,6 +272,7 @@ def _reach(findings: Findings, potential: Potential) -> tuple[str, Reach]:
     levels = (f"{v:g}{_SHOWN[ok]}" for v, ok in zip(potential.levels, shown, strict=True))
     return asked.row if asked else "overfitting", Reach(
         family=f"{potential.family}{kind}",
+        recipe=potential.recipe,
         loses=words.size(potential.delta, potential.unit or (asked.unit if asked else "")),
         reaches=_reached(potential),
         levels=", ".join(levels),

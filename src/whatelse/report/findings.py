@@ -235,6 +235,7 @@ class Potential:
     label: str = ""
     task: str = ""
     unit: str = ""
+    recipe: str = ""
     levels: tuple[float, ...] = ()
     shown: tuple[bool, ...] = ()
     unbroken: float | None = None
