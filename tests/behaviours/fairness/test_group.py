@@ -136,3 +136,12 @@ def test_groups_are_named_as_the_task_names_them(answers, rng):
     evidence.task = dataclasses.replace(evidence.task, group_names={"style": ("thin", "bold", "odd")})
     group.measure(evidence, group.Config(least=2), rng)
     assert evidence.parts == ("thin", "bold", "odd (n=1)")
+
+
+@pytest.mark.parametrize(
+    ("rate", "doubted"), [("accuracy", 0), ("tpr", 0), ("fpr", 1), ("selection", 1), ("calibration", 1)]
+)
+def test_a_rate_without_a_better_side_gives_no_verdict(answers, rng, rate, doubted):
+    evidence = answers([0, 1, 1, 0], [0, 1, 0, 1], {"style": [0, 0, 1, 1]}, classes=2)
+    group.measure(evidence, group.Config(rate=rate, least=1), rng)
+    assert len(evidence.doubts) == doubted

@@ -14,7 +14,7 @@ in the group. Groups smaller than ``least`` stay among the parts, their size in 
 Reading:
     Read the parts: the signed paired change of each group, with an interval of its own and a p adjusted over the
     groups. The number alone says how a group is served on average. Higher is better for accuracy and true positives;
-    the other rates have no better side of themselves, so read only the sign of their change.
+    the other rates have no better side of themselves: their verdict is *not trusted*, and only their parts are read.
 
 Cost:
     None of its own: it reads the shared forward pass over test.
@@ -46,6 +46,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "rate", "higher", {"predicts", "g
 
 # How a row of values is read: as an outcome to average, or as predicted and true class.
 _OUTCOME, _TPR, _FPR = 0, 1, 2
+_SIDED = ("accuracy", "tpr")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     found = _groups.grouping(evidence, config.group, config.least)
     first, second, kind = _outcomes(evidence, config)
     evidence.name_parts(found.sized_names())
+    if config.rate not in _SIDED:
+        evidence.distrust(f"rate {config.rate} is not better where it is higher: read the change of each group")
     large = (found.kept() >= 0).float()
     return torch.stack([first, second, found.code.float(), large, torch.full_like(large, kind)], 1)
 
