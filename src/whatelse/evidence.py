@@ -16,8 +16,7 @@ from whatelse.hooks import editor, entering, keeper, watched
 from whatelse.subject import Subject, log_odds
 from whatelse.task import Split, Task
 
-# Values of one batch of inputs.
-_VALUES = 400_000
+_VALUES = 400_000  # of one batch of inputs
 
 
 @dataclass
@@ -67,7 +66,7 @@ class Evidence:
         notes: Remarks of behaviours on how far their values go.
         pictures: What a behaviour made that people can look at: ``shown`` and ``made``, each ``(M, ...)``.
         doubts: Failed validity checks; a measurement with one is *not trusted*.
-        parts: Names of the parts that a behaviour's ``breakdown`` answers for.
+        parts: Names of the parts that a behaviour's ``breakdown`` answers for; ``parts_read`` says how to read them.
         tree: The tree that stands for the model, for the report to draw: a tensor for each column of its nodes.
     """
 
@@ -82,6 +81,7 @@ class Evidence:
     pictures: dict[str, Tensor] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     parts: tuple[str, ...] = ()
+    parts_read: dict[str, str] = field(default_factory=dict)
     tree: dict[str, Tensor] = field(default_factory=dict)
     _held: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
@@ -276,13 +276,14 @@ class Evidence:
         """
         self.pictures = {"shown": shown.float(), "made": made.float()}
 
-    def name_parts(self, names: Sequence[str]) -> None:
+    def name_parts(self, names: Sequence[str], **read: str) -> None:
         """Name the parts that the behaviour's ``breakdown`` answers for, in its order.
 
         Args:
             names: The same, in the same order, for every model of a task.
+            read: ``unit`` and ``better`` (higher, lower, neither) of the parts where they are not the behaviour's own.
         """
-        self.parts = tuple(names)
+        self.parts, self.parts_read = tuple(names), read
 
     def draw(self, tree: Mapping[str, Tensor]) -> None:
         """Offer the tree that stands for the model, for the report to draw.
@@ -294,7 +295,7 @@ class Evidence:
 
     def forget(self) -> None:
         """Drop what the last behaviour remarked, doubted, named and offered; observations stay."""
-        self.notes, self.doubts, self.pictures, self.tree, self.parts = [], [], {}, {}, ()
+        self.notes, self.doubts, self.pictures, self.tree, self.parts, self.parts_read = [], [], {}, {}, (), {}
 
     def distrust(self, text: str) -> None:
         """Record a failed validity check: the verdict becomes *not trusted*.

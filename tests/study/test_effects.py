@@ -19,6 +19,8 @@ def rates(values, counts):
 
 ITEM = SimpleNamespace(
     __name__="toy",
+    UNIT="accuracy",
+    BETTER="higher",
     OVER="test example",
     PARTS="group",
     compare=None,
@@ -36,11 +38,12 @@ def analyzed(tmp_path, monkeypatch):
     half = (torch.arange(300) // 3 % 2).float()
     models = {"placebo": right, "random": torch.zeros(300), "small": right * (GROUPS != 1), "half": half}
 
-    def run(names=("a", "b", "c", "nobody"), other=None):
+    def run(names=("a", "b", "c", "nobody"), other=None, read=None):
         for name, values in models.items():
             parts = list(names if name != "half" or other is None else other)
             tensors = {"values": torch.stack([values, GROUPS.float()], 1)}
-            store.save("values", name, tensors, {"why": "", "notes": [], "doubts": [], "parts": parts})
+            meta = {"why": "", "notes": [], "doubts": [], "parts": parts, "parts_read": read or {}}
+            store.save("values", name, tensors, meta)
         cells = tuple((name, (name,)) for name in models)
         held = (("small", "placebo"), ("half", "placebo"), ("small", "random"))
         effects.analyze(Effects("e", "e", "label", "task", "toy.item", cells, held, 400, ()), store)
@@ -53,7 +56,7 @@ def analyzed(tmp_path, monkeypatch):
 def test_every_part_has_its_own_paired_effect(analyzed):
     small = analyzed()[0]
     assert small["effect"] == pytest.approx(-1 / 3)
-    assert small["parts"]["kind"] == "group"
+    assert [small["parts"][word] for word in ("kind", "unit", "better")] == ["group", "accuracy", "higher"]
     parts = {p["name"]: p for p in small["parts"]["items"]}
     assert [parts[n]["effect"] for n in "abc"] == [0, -1, 0]
     assert (parts["b"]["before"], parts["b"]["after"]) == (1, 0)
@@ -76,3 +79,8 @@ def test_the_share_of_the_way_from_random_to_the_placebo(analyzed):
 def test_models_that_differ_in_their_parts_are_an_error(analyzed):
     with pytest.raises(StudyError, match="4 parts of half, 4 of placebo, 3 names; every model"):
         analyzed(other=("a", "b", "c"))
+
+
+def test_parts_may_be_read_in_another_unit_and_direction(analyzed):
+    parts = analyzed(read={"unit": "confidence minus accuracy", "better": "neither"})[0]["parts"]
+    assert (parts["unit"], parts["better"]) == ("confidence minus accuracy", "neither")

@@ -53,7 +53,7 @@ def analyze(effects: Effects, store: Store) -> Report:
         held = old.points.tolist()
         record |= {"why": "", "per_seed": each, "held": held, **effect._asdict()}
         record["share"] = _share(name, made, rng, effects.draws) if "compare" in vars(item) else None
-        record["parts"] = _parts(item, broken, (name, against), after.parts, rng, effects.draws)
+        record["parts"] = _parts(item, broken, (name, against), after, rng, effects.draws)
         found.append(record)
     store.save_record("effects", effects.key, {"effects": found})
     return Report(effects.name, analyzing=time.perf_counter() - started)
@@ -81,7 +81,7 @@ def _parts(
     item: ModuleType,
     broken: dict[str, list[sides.Side]],
     pair: tuple[str, str],
-    names: tuple[str, ...],
+    seen: _Seen,
     rng: np.random.Generator,
     draws: int,
 ) -> dict[str, Any] | None:
@@ -92,7 +92,7 @@ def _parts(
     """
     if pair[0] not in broken:
         return None
-    after = broken[pair[0]]
+    after, names = broken[pair[0]], seen.parts
     before = [sides.zero(s) for s in after] if pair[1] == "zero" else broken[pair[1]]
     if not len(before) == len(after) == len(names):
         sizes = f"{len(after)} parts of {pair[0]}, {len(before)} of {pair[1]}, {len(names)} names"
@@ -103,6 +103,8 @@ def _parts(
     adjusted = iter(multiplicity.benjamini_hochberg(ps) if ps else ())
     return {
         "kind": item.PARTS,
+        "unit": seen.read.get("unit", item.UNIT),
+        "better": seen.read.get("better", item.BETTER),
         "items": [
             {
                 "name": n,
@@ -126,6 +128,7 @@ class _Seen:
         self.notes: list[str] = []
         self.doubts: list[str] = []
         self.parts: tuple[str, ...] = ()
+        self.read: dict[str, str] = {}
         self.why = ""
         for name in keys:
             if not store.has("values", name):
@@ -137,6 +140,6 @@ class _Seen:
                 self.why = meta["why"]
                 return
             self.values.append(tensors["values"].numpy())
-            self.parts = tuple(meta.get("parts", ()))
+            self.parts, self.read = tuple(meta.get("parts", ())), meta.get("parts_read", {})
             self.notes += [n for n in meta["notes"] if n not in self.notes]
             self.doubts += [d for d in meta["doubts"] if d not in self.doubts]

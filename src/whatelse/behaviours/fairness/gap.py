@@ -62,7 +62,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del rng
     found = _groups.grouping(evidence, config.group, config.least, atleast=2)
-    evidence.name_parts(found.kept_names())
+    evidence.name_parts(found.kept_names(), unit="accuracy", better="higher")
     evidence.note(_groups.BIASED)
     correct = evidence.predictions("test") == evidence.split("test").targets
     return torch.stack([correct, found.kept()], 1).float()

@@ -79,7 +79,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del rng
     found = _groups.grouping(evidence, config.group, config.least)
     first, second, kind = _outcomes(evidence, config)
-    evidence.name_parts(found.sized_names())
+    evidence.name_parts(found.sized_names(), better="higher" if config.rate in _SIDED else "neither")
     if config.rate not in _SIDED:
         evidence.distrust(f"rate {config.rate} is not better where it is higher: read the change of each group")
     large = (found.kept() >= 0).float()

@@ -69,7 +69,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del rng
     found = _groups.grouping(evidence, config.group, config.least, atleast=2)
-    evidence.name_parts(found.kept_names())
+    evidence.name_parts(found.kept_names(), unit="confidence minus accuracy", better="neither")
     confidence, predicted = evidence.logits("test").softmax(1).max(1)
     over = confidence - (predicted == evidence.split("test").targets).float()
     return torch.stack([over, found.kept().float()], 1)

@@ -60,7 +60,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del config, rng
     bins = range(_confidence.BINS)
-    evidence.name_parts([f"{k / len(bins):.2f} to {(k + 1) / len(bins):.2f}" for k in bins])
+    names = [f"{k / len(bins):.2f} to {(k + 1) / len(bins):.2f}" for k in bins]
+    evidence.name_parts(names, unit="accuracy", better="neither")
     return _confidence.observe(evidence)
 
 
