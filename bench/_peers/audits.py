@@ -154,7 +154,7 @@ def fairlearn(case: Case, asked: set[str]) -> Numbers:
         found["odds"].append(float(np.nanmean([gaps[c] for c in recalls])))
         one = [1] if case.task.classes == 2 else range(case.task.classes)
         for name, gap in gap_of.items():
-            # A group without any example of a class has the rate 0 here and none by whatelse: the cases have no such group.
+            # A group without examples of a class has the rate 0 here and none by whatelse: no case has such a group.
             each = [gap(truth == c, said == c, sensitive_features=group) for c in one]
             found[name].append(float(np.mean(each)))
     return found
