@@ -44,17 +44,16 @@ def page(path: Path) -> str:
 
 
 def _made(found: dict[str, Any]) -> str:
-    seeds, timing, where = found["seeds"], found["timing"], found["environment"]
+    seeds, where = found["seeds"], found["environment"]
     sizes = "; ".join(
         f"{t['title']}: {t['splits']['train']:,} train and {t['splits']['test']:,} test examples"
         for t in found["tasks"]
     )
-    minutes = timing["wall_s"] / 60
     asked = len(spec.read(found["study"]["name"]).seeds)
     fewer = f" The study file asks for {asked} seeds: this run had fewer." if len(seeds) < asked else ""
     return (
-        f"**How much.** {len(seeds)} seeds ({', '.join(map(str, seeds))}).{fewer} {sizes}. {minutes:.0f} minutes on a "
-        f"shared, busy machine of two cores; torch {where['torch']}, {where['platform']}. Few seeds give wide "
+        f"**How much.** {len(seeds)} seeds ({', '.join(map(str, seeds))}).{fewer} {sizes}. "
+        f"torch {where['torch']}, {where['platform']}. Few seeds give wide "
         "intervals: "
         "*inconclusive* says that this much work cannot tell."
     )
