@@ -208,3 +208,19 @@ def test_what_a_behaviour_offered_is_forgotten_and_observations_stay(toy, linear
     evidence.forget()
     assert (evidence.notes, evidence.doubts, evidence.parts, evidence.tree, evidence.pictures) == ([], [], (), {}, {})
     assert evidence.logits() is logits
+
+
+def test_answers_that_are_no_numbers_are_doubted(toy, task):
+    class Broken(torch.nn.Linear):
+        def forward(self, x):
+            return torch.where(x[:, :1] > 1.5, float("nan"), super().forward(x))
+
+    evidence = toy.evidence_of(Broken(2, 2), task)
+    evidence.predictions()
+    evidence.predictions()
+    assert evidence.doubts == ["model answers 1 of 4 examples of test with NaN or infinity"]
+
+
+@pytest.mark.known_answer
+def test_gradients_of_other_splits_are_taken_when_asked_for(toy, linear, task):
+    assert toy.evidence_of(linear, task).margin_gradient("train").tolist() == [[-2, 0], [-2, 0], [2, 0], [2, 0]]

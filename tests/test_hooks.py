@@ -48,25 +48,104 @@ def test_without_blocks_all_linear_maps_but_the_last():
     assert names(Functional()) == ["one", "two"]
 
 
+class Attending(nn.Module):
+    """Patches of an image, or tokens behind one that stands for the whole, as a transformer has them."""
+
+    def __init__(self, vocabulary=0):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, 6) if vocabulary else nn.Linear(4, 6)
+        self.act, self.head = nn.GELU(), nn.Linear(6, 2)
+
+    def forward(self, x):
+        h = self.embedding(x.long() if isinstance(self.embedding, nn.Embedding) else x.flatten(1).unflatten(1, (-1, 4)))
+        return self.head(self.act(torch.cat([h[:, :1] * 0, h], 1)).mean(1))
+
+
+def kept(model, x, told=None):
+    with hooks.keeping(model, told) as seen:
+        model(x)
+    return seen
+
+
 @pytest.mark.known_answer
-def test_texts_are_averaged_over_tokens_that_are_not_padding():
-    output = torch.tensor([[[1.0, 10.0], [3.0, 30.0], [100.0, 100.0]]])
-    seen = {}
-    hooks.keeper("layer", seen, torch.tensor([[True, True, False]]))(nn.Identity(), None, (output, "more"))
-    assert seen["layer"].tolist() == [[2.0, 20.0]]
-    hooks.keeper("image", seen, None)(nn.Identity(), None, torch.arange(8.0).view(1, 2, 2, 2))
-    assert seen["image"].tolist() == [[1.5, 5.5]]
+def test_units_are_last_of_three_dimensions_unless_there_are_signals(rng):
+    model, x = Attending(), torch.randn(5, 1, 4, 4, generator=rng)
+    h = torch.cat([torch.zeros(5, 1, 6), model.embedding(x.flatten(1).unflatten(1, (4, 4)))], 1)
+    assert torch.allclose(kept(model, x)["layer 0000 act"], nn.functional.gelu(h).mean(1))
+    ids = torch.randint(1, 9, (5, 7), generator=rng).float()
+    assert kept(Attending(9), ids, ids != 0)["layer 0000 act"].shape == (5, 6), "one token more than ids"
+    signal = nn.Sequential(nn.Conv1d(1, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
+    assert kept(signal, torch.randn(5, 1, 5, generator=rng))["layer 0000 1"].shape == (5, 3)
 
 
+@pytest.mark.known_answer
+def test_texts_are_averaged_over_tokens_that_are_not_padding(rng):
+    model = nn.Sequential(nn.Embedding(9, 4), nn.ReLU())
+    ids = torch.tensor([[1, 2, 0]])
+    table = model[0].weight.relu()
+    assert torch.allclose(kept(model, ids, ids != 0)["layer 0000 1"][0], (table[1] + table[2]) / 2)
+
+
+class Reused(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.head, self.relu = nn.Linear(2, 3), nn.Linear(3, 3), nn.Linear(3, 2), nn.ReLU()
+
+    def forward(self, x):
+        return self.head(self.relu(self.two(self.relu(self.one(x)))))
+
+
+@pytest.mark.known_answer
+def test_every_use_of_a_module_is_a_layer_of_its_own(rng):
+    model, x = Reused(), torch.randn(4, 2, generator=rng)
+    first = model.one(x).relu()
+    for _ in range(2):  # the uses are counted anew in every pass
+        seen = kept(model, x)
+        assert list(seen) == ["layer 0000 relu", "layer 0001 relu #2"]
+        assert torch.equal(seen["layer 0000 relu"], first)
+        assert torch.equal(seen["layer 0001 relu #2"], model.two(first).relu())
+    with hooks.editing(model, {"relu #2": lambda h: h * 0}):
+        assert torch.equal(model(x), model.head(torch.zeros(4, 3)))
+        assert torch.equal(model(x), model.head(torch.zeros(4, 3)))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+class Stateful(nn.Module):
+    def forward(self, x):
+        return x, "state"
+
+
+@pytest.mark.known_answer
 def test_an_edit_changes_the_tensor_and_leaves_what_comes_with_it():
-    change = hooks.editor(lambda h: h * 0)
-    out, more = change(nn.Identity(), None, (torch.ones(2), "state"))
+    class Holder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.ModuleDict({"x": Stateful()}), nn.ReLU()
+
+    model = Holder()
+    model.forward = lambda x: (model.b(x), "more")
+    with hooks.editing(model, {"b": lambda h: h * 0}):
+        out, more = model(torch.ones(2))
     assert out.tolist() == [0, 0]
-    assert more == "state"
+    assert more == "more"
+
+
+def test_the_embedding_is_the_one_that_is_called_with_the_ids(rng):
+    class Text(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.positions, self.words, self.head = nn.Embedding(7, 4), nn.Embedding(20, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.head((self.words(x.long()) + self.positions(torch.arange(7))).mean(1))
+
+    ids = torch.randint(8, 20, (7, 7), generator=rng).float()  # as many texts as tokens
+    assert hooks.entrance(Text(), ids) == "words"
+    assert hooks.entrance(nn.Sequential(nn.Linear(7, 2)), ids) is None
 
 
 def test_the_hook_of_the_embedding_is_gone_after_an_error():
     model = nn.Sequential(nn.Embedding(3, 2))
-    with pytest.raises(ValueError, match="broken"), hooks.entering(model):
+    with pytest.raises(ValueError, match="broken"), hooks.entering(model, "0"):
         raise ValueError("broken")
     assert not model[0]._forward_hooks

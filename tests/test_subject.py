@@ -23,6 +23,7 @@ class Answering(nn.Module):
 
 PACKS = {
     "tuple": lambda z: (z, torch.ones(len(z), 4, 5)),
+    "tuple with features first": lambda z: (torch.ones(len(z), 7), z),
     "tuple with a loss first": lambda z: (z.sum(), z),
     "mapping": lambda z: {"hidden": torch.ones(len(z), 2), "logits": z},
     "mapping of one": lambda z: {"scores": z},
@@ -37,7 +38,7 @@ def of(model, inputs, **more):
 @pytest.mark.parametrize("pack", PACKS)
 def test_class_scores_are_taken_out_of_an_answer(pack, rng):
     model, x = Answering(PACKS[pack]), torch.randn(6, 2, generator=rng)
-    found = of(model, x)
+    found = of(model, x, classes=3)
     assert torch.equal(found.model(x), model.linear(x))
     assert found.offers == set(subject.CAPABILITIES)
     assert "its class scores were taken" in found.remarks[0]
@@ -56,10 +57,16 @@ def test_probabilities_become_scores_that_give_them_back(rng, packed):
 
 def test_plain_scores_and_hard_decisions_are_left_alone(rng):
     x = torch.randn(6, 2, generator=rng)
-    for pack in (lambda z: z, lambda z: nn.functional.one_hot(z.argmax(1), 3).float()):
-        model = Answering(pack)
-        assert of(model, x).model is model
-        assert not of(model, x).remarks
+    plain, hard = Answering(lambda z: z), Answering(lambda z: nn.functional.one_hot(z.argmax(1), 3).float())
+    assert of(plain, x, classes=3).model is plain
+    assert not of(plain, x, classes=3).remarks
+    assert of(hard, x, classes=3).model is hard
+    assert "0 and 1 alone" in of(hard, x, classes=3).remarks[0]
+
+
+def test_probabilities_of_half_precision_are_known(rng):
+    model = Answering(lambda z: z.softmax(1).bfloat16())
+    assert "probabilities" in of(model, torch.randn(64, 2, generator=rng), classes=3).remarks[-1]
 
 
 @pytest.mark.parametrize(
@@ -69,11 +76,14 @@ def test_plain_scores_and_hard_decisions_are_left_alone(rng):
         (lambda z: {"one": z, "two": z}, "a dict"),
         (lambda z: "yes", "a str"),
         (lambda z: [], "a list"),
+        (lambda z: z[:, :1], "a tensor of shape \\(6, 1\\)"),
+        (lambda z: z[:, :2], "a tensor of shape \\(6, 2\\)"),
+        (lambda z: (z, z), "a tuple, which holds 2 matrices"),
     ],
 )
 def test_an_answer_without_class_scores_is_refused_in_one_line(rng, pack, told):
-    with pytest.raises(TaskError, match=f"mine answers with {told}; class scores"):
-        of(Answering(pack), torch.randn(6, 2, generator=rng))
+    with pytest.raises(TaskError, match=f"mine answers with {told}.*one of \\(N, 3\\) is needed"):
+        of(Answering(pack), torch.randn(6, 2, generator=rng), classes=3)
 
 
 @pytest.fixture
@@ -96,7 +106,7 @@ def test_gradients_of_texts_are_those_of_the_embedding(texts):
     step = 1e-2 * slope / slope.norm()
     from whatelse import hooks
 
-    with hooks.entering(texts.model, vectors + step):
+    with hooks.entering(texts.model, texts.subject.entrance, vectors + step):
         ahead = subject.log_odds(texts.model(ids), texts.predictions())
     gained = ahead - subject.log_odds(texts.logits(), texts.predictions())
     assert gained.sum() == pytest.approx(float((slope * step).sum()), rel=0.02)

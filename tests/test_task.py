@@ -83,3 +83,23 @@ def test_a_task_says_what_its_inputs_are_and_whether_they_have_bounds(toy):
     assert table.limits() == (-10, 10)
     with pytest.raises(TaskError, match="task toy: its inputs have no bounds"):
         dataclasses.replace(table, bounds=None).limits()
+
+
+def test_what_data_are_called_is_told_apart_where_models_are_not(toy):
+    task = toy.task_of(torch.zeros(2, 2), [0, 1], groups={"a": [0, 1], "b": [1, 0]})
+    turned = {
+        n: dataclasses.replace(s, groups={"b": s.groups["b"], "a": s.groups["a"]}) for n, s in task.splits.items()
+    }
+    other = dataclasses.replace(task, splits=turned)
+    assert (other.key == task.key, other.names == task.names) == (True, False)
+    renamed = dataclasses.replace(task, group_names={"a": ("x", "y")})
+    assert (renamed.key == task.key, renamed.names == task.names) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [(torch.zeros(0, 2), "it has no examples"), (torch.tensor([[0.0, 1.0], [float("nan"), 0.0]]), "row 1 hold NaN")],
+)
+def test_empty_splits_and_inputs_that_are_no_numbers_are_refused(toy, inputs, message):
+    with pytest.raises(TaskError, match=message):
+        toy.task_of(inputs, [0, 1][: len(inputs)])

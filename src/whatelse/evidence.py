@@ -6,48 +6,19 @@ import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from whatelse.errors import NotMeasurableError
-from whatelse.hooks import editor, entering, keeper, watched
+from whatelse.hooks import editing, entering, keeping
+from whatelse.kept import Keep as Keep
+from whatelse.kept import Passes as Passes
+from whatelse.kept import References as References
 from whatelse.subject import Subject, log_odds
 from whatelse.task import Split, Task
 
 _VALUES = 400_000  # of one batch of inputs
-
-
-@dataclass
-class Passes:
-    """Examples that went forward and backward; with frozen parameters a backward costs about one forward."""
-
-    forward: int = 0
-    backward: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class References:
-    """What shadow models, compressed by the same recipe, say of the records whose membership is in question.
-
-    Attributes:
-        logits: Of every shadow on every record, ``(K, P, classes)``.
-        inside: Whether the record was among the shadow's members, ``(K, P)`` bool.
-    """
-
-    logits: Tensor
-    inside: Tensor
-
-
-class Keep(Protocol):
-    """Where observations of a baseline are kept for the next process that asks."""
-
-    def load(self, name: str) -> dict[str, Tensor] | None:
-        """Return the tensors kept under a name, or None."""
-
-    def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Keep tensors under a name."""
 
 
 @dataclass(eq=False)
@@ -114,12 +85,17 @@ class Evidence:
         return self.task.bounds
 
     def logits(self, split: str = "test") -> Tensor:
-        """Return the class scores, ``(N, classes)``.
+        """Return the class scores, ``(N, classes)``; those that are not numbers are doubted aloud.
 
         Args:
             split: Which examples.
         """
-        return self._observed(split)["logits"]
+        found = self._observed(split)["logits"]
+        broken = int((found.isnan() | found.isposinf()).any(1).sum())
+        told = f"{self.subject.name} answers {broken} of {len(found)} examples of {split} with NaN or infinity"
+        if broken and told not in self.doubts:
+            self.distrust(told)
+        return found
 
     def predictions(self, split: str = "test") -> Tensor:
         """Return the predicted class of every example, ``(N,)``.
@@ -143,12 +119,14 @@ class Evidence:
         Of texts it is the gradient of the embedding, ``(N, tokens, width)``.
 
         Args:
-            split: Which examples; only of test does the shared pass hold gradients.
+            split: Which examples; only of test does the shared pass hold gradients, of others they are taken anew.
 
         Raises:
             NotMeasurableError: The subject does not differentiate.
         """
         self.subject.require("differentiates")
+        if split != "test":
+            return self.gradients(self.split(split).inputs, self.explained(split))
         return self._observed(split)["gradient"]
 
     def embedded(self, split: str = "test") -> Tensor:
@@ -203,13 +181,8 @@ class Evidence:
             inputs: ``(M, ...)``.
             edits: For a layer of `activations`, what is done to its whole output on the way, as in an ablation.
         """
-        layers = dict(watched(self.model))
-        hooks = [layers[name].register_forward_hook(editor(edit)) for name, edit in (edits or {}).items()]
-        try:
+        with editing(self.model, edits or {}):
             return self._batched(inputs, self._answer)["logits"]
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def gradients(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Return the gradient of the log-odds margin at any inputs, ``(M, ...)``; of texts, of their embedding.
@@ -276,14 +249,16 @@ class Evidence:
         """
         self.pictures = {"shown": shown.float(), "made": made.float()}
 
-    def name_parts(self, names: Sequence[str], **read: str) -> None:
+    def name_parts(self, names: Sequence[str], *, unit: str = "", better: str = "") -> None:
         """Name the parts that the behaviour's ``breakdown`` answers for, in its order.
 
         Args:
             names: The same, in the same order, for every model of a task.
-            read: ``unit`` and ``better`` (higher, lower, neither) of the parts where they are not the behaviour's own.
+            unit: Of the parts, where it is not the behaviour's own.
+            better: Of the parts, ``higher``, ``lower`` or ``neither``, where it is not the behaviour's own.
         """
-        self.parts, self.parts_read = tuple(names), read
+        self.parts = tuple(names)
+        self.parts_read = {word: told for word, told in (("unit", unit), ("better", better)) if told}
 
     def draw(self, tree: Mapping[str, Tensor]) -> None:
         """Offer the tree that stands for the model, for the report to draw.
@@ -353,7 +328,7 @@ class Evidence:
     def _embed(self, x: Tensor, rows: slice) -> dict[str, Tensor]:
         del rows
         self.passes.forward += len(x)
-        with entering(self.model) as seen:
+        with entering(self.model, self.subject.entrance) as seen:
             self.model(x)
         return {"embedded": seen[0].detach()}
 
@@ -365,20 +340,15 @@ class Evidence:
             What the model is asked, and a function that returns, after the pass, where gradients begin.
         """
         if self.task.vocabulary:
-            with entering(self.model) as seen:
+            with entering(self.model, self.subject.entrance) as seen:
                 yield x, lambda: seen[0]
         else:
             start = x.detach().requires_grad_()
             yield start, lambda: start
 
     def _look(self, x: Tensor, explained: Tensor | None, *, gradient: bool) -> dict[str, Tensor]:
-        seen: dict[str, Tensor] = {}
         told = x != 0 if self.task.vocabulary else None
-        hooks = [
-            part.register_forward_hook(keeper(f"layer {i:04d} {name}", seen, told))
-            for i, (name, part) in enumerate(watched(self.model))
-        ]
-        try:
+        with keeping(self.model, told) as seen:
             if not gradient:
                 with torch.no_grad():
                     logits = self.model(x)
@@ -388,9 +358,6 @@ class Evidence:
                     labels = logits.argmax(1) if explained is None else explained
                     (slope,) = torch.autograd.grad(log_odds(logits, labels).sum(), leaf())
                 self.passes.backward += len(x)
-        finally:
-            for hook in hooks:
-                hook.remove()
         self.passes.forward += len(x)
         found = {"logits": logits.detach(), **{name: t.detach() for name, t in seen.items()}}
         return {**found, "gradient": slope} if gradient else found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -46,64 +46,138 @@ def _wrappers(model: nn.Module) -> set[str]:
     return found
 
 
-def keeper(name: str, seen: dict[str, Tensor], told: Tensor | None) -> Hook:
-    """Return a forward hook that keeps a layer's output, averaged over space or tokens, ``(N, units)``.
+@contextmanager
+def keeping(model: nn.Module, told: Tensor | None) -> Generator[dict[str, Tensor]]:
+    """Keep the outputs of the watched layers, averaged over space or tokens, in the order in which they are made.
+
+    A module that is used again is another layer every time, ``relu #2`` its second use.
 
     Args:
-        name: Under which it is kept.
-        seen: Where it is kept.
+        model: Any classifier.
         told: Which tokens are not padding, ``(N, tokens)``; None where inputs are no texts.
-    """
 
-    def keep(module: nn.Module, inputs: object, output: object) -> None:
-        del module, inputs
+    Yields:
+        Outputs ``(N, units)`` under ``layer 0000 name``, filled by the next pass.
+    """
+    seen: dict[str, Tensor] = {}
+    # Of three dimensions, the last are units, as in attention; behind a convolution the second, as in signals.
+    last = not any(isinstance(m, nn.Conv1d) for m in model.modules())
+
+    def keep(name: str, output: Tensor) -> None:
+        seen[f"layer {len(seen):04d} {name}"] = _pooled(output, told, last=last)
+
+    def look(name: str, output: object) -> None:
         whole = output[0] if isinstance(output, tuple) else output
         if isinstance(whole, Tensor):
-            seen[name] = _pooled(whole, told)
+            keep(name, whole)
 
-    return keep
+    with _called(model, look):
+        yield seen
 
 
-def _pooled(output: Tensor, told: Tensor | None) -> Tensor:
+@contextmanager
+def editing(model: nn.Module, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> Generator[None]:
+    """Change the outputs of layers on their way.
+
+    Args:
+        model: Any classifier.
+        edits: For a layer, as `keeping` names it after its number, what takes its output and returns what goes on.
+
+    Yields:
+        Nothing.
+    """
+
+    def change(name: str, output: object) -> object:
+        if name not in edits:
+            return None
+        if isinstance(output, tuple):
+            return (edits[name](output[0]), *output[1:])
+        return edits[name](output) if isinstance(output, Tensor) else output
+
+    with _called(model, change if edits else None):
+        yield
+
+
+@contextmanager
+def _called(model: nn.Module, act: Callable[[str, object], object] | None) -> Generator[None]:
+    """Call a function on every use of a watched layer, with its name and number of the use in the pass.
+
+    Yields:
+        Nothing.
+    """
+    uses: dict[str, int] = {}
+
+    def hook(name: str) -> Hook:
+        def called(module: nn.Module, inputs: object, output: object) -> object:
+            del module, inputs
+            assert act is not None
+            uses[name] = uses.get(name, 0) + 1
+            return act(name if uses[name] == 1 else f"{name} #{uses[name]}", output)
+
+        return called
+
+    hooks = [] if act is None else [part.register_forward_hook(hook(name)) for name, part in watched(model)]
+    hooks.append(model.register_forward_pre_hook(lambda module, inputs: uses.clear()))
+    try:
+        yield
+    finally:
+        for each in hooks:
+            each.remove()
+
+
+def _pooled(output: Tensor, told: Tensor | None, *, last: bool) -> Tensor:
     if output.dim() <= 2:
         return output
-    if told is None or output.shape[1] != told.shape[1]:
+    if output.dim() > 3 or not last:
         return output.flatten(2).mean(2)
+    if told is None or output.shape[1] != told.shape[1]:
+        return output.mean(1)
     told = told.to(output)
     return (output * told[:, :, None]).sum(1) / told.sum(1, keepdim=True).clamp(min=1)
 
 
-def editor(edit: Callable[[Tensor], Tensor]) -> Hook:
-    """Return a forward hook that changes a layer's output on its way.
+@torch.no_grad()
+def entrance(model: nn.Module, ids: Tensor) -> str | None:
+    """Return the name of the embedding that turns token ids into vectors; None where no embedding is given them.
 
-    Args:
-        edit: Takes the output, returns what goes on.
-    """
-
-    def change(module: nn.Module, inputs: object, output: object) -> object:
-        del module, inputs
-        if isinstance(output, tuple):
-            return (edit(output[0]), *output[1:])
-        return edit(output) if isinstance(output, Tensor) else output
-
-    return change
-
-
-def embedding(model: nn.Module) -> nn.Embedding | None:
-    """Return the layer that turns token ids into vectors, the first of its kind, or None.
+    A table of positions is an embedding as well: the one is taken that is called with the ids, alone or with further
+    tokens before or behind.
 
     Args:
         model: A classifier of texts.
+        ids: A few texts, ``(N, tokens)``.
     """
-    return next((m for m in model.modules() if isinstance(m, nn.Embedding)), None)
+    found: list[str] = []
+
+    def hook(name: str) -> Hook:
+        def called(module: nn.Module, inputs: object, output: object) -> None:
+            del module, output
+            asked = inputs[0] if isinstance(inputs, tuple) and inputs else None
+            if isinstance(asked, Tensor) and asked.dim() == 2 and len(asked) == len(ids):
+                own = ids.to(asked)
+                length = own.shape[1]
+                if torch.equal(asked[:, :length], own) or torch.equal(asked[:, -length:], own):
+                    found.append(name)
+
+        return called
+
+    parts = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Embedding)]
+    hooks = [part.register_forward_hook(hook(name)) for name, part in parts]
+    try:
+        model(ids)
+    finally:
+        for each in hooks:
+            each.remove()
+    return found[0] if found else None
 
 
 @contextmanager
-def entering(model: nn.Module, vectors: Tensor | None = None) -> Generator[list[Tensor]]:
+def entering(model: nn.Module, name: str, vectors: Tensor | None = None) -> Generator[list[Tensor]]:
     """Let gradients begin at the embedding.
 
     Args:
         model: A classifier of texts.
+        name: What `entrance` returned.
         vectors: Taken in place of the embedding's own output, if given.
 
     Yields:
@@ -116,9 +190,7 @@ def entering(model: nn.Module, vectors: Tensor | None = None) -> Generator[list[
         seen.append(output.detach().requires_grad_(torch.is_grad_enabled()) if vectors is None else vectors)
         return seen[-1]
 
-    layer = embedding(model)
-    assert layer is not None
-    hook = layer.register_forward_hook(enter)
+    hook = model.get_submodule(name).register_forward_hook(enter)
     try:
         yield seen
     finally:

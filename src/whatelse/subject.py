@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import NotMeasurableError, TaskError
-from whatelse.hooks import embedding, entering
+from whatelse.hooks import entering, entrance
 from whatelse.layers._own import Own
 
 CAPABILITIES = ("predicts", "differentiates", "opens")
@@ -28,6 +28,7 @@ class Subject:
         straight_through: True where rounding in the model passes its gradient straight through, so that
             gradients are those of a surrogate and cannot agree with finite differences.
         remarks: How its answers were read where that is not plain; printed beside every verdict.
+        entrance: Name of the embedding at which the gradients of texts begin; empty where inputs are no texts.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Subject:
     offers: frozenset[str]
     straight_through: bool = False
     remarks: tuple[str, ...] = ()
+    entrance: str = ""
 
     def require(self, *needs: str) -> None:
         """Refuse a question that this subject cannot answer.
@@ -52,7 +54,16 @@ class Subject:
                 raise NotMeasurableError(f"needs a model that {need}; {self.name} only {has}")
 
 
-def of(model: nn.Module, name: str, key: str, probe: Tensor, rng: torch.Generator, *, tokens: bool = False) -> Subject:
+def of(
+    model: nn.Module,
+    name: str,
+    key: str,
+    probe: Tensor,
+    rng: torch.Generator,
+    *,
+    tokens: bool = False,
+    classes: int = 0,
+) -> Subject:
     """Return the subject of a module, with the capabilities that it really has.
 
     A module whose input gradient disagrees with finite differences of its log-odds margin is one that only
@@ -66,24 +77,26 @@ def of(model: nn.Module, name: str, key: str, probe: Tensor, rng: torch.Generato
         model: Any classifier, ``(N, ...)`` to ``(N, classes)``.
         name: How messages call it.
         key: What made it.
-        probe: A few inputs, ``(N, ...)``, for the check of the gradient.
+        probe: Some inputs, ``(N, ...)``: what the model answers with, and, on four of them, whether gradients lie.
         rng: Source of the directions.
         tokens: True where inputs are token ids.
+        classes: Number of classes that answers must have; 0 where it is not known.
 
     Raises:
-        TaskError: It answers with something that holds no class scores.
+        TaskError: It answers with something that holds no scores of so many classes.
     """
     model.eval()
     model.requires_grad_(requires_grad=False)
-    model, remarks = _scoring(model, name, probe)
+    model, remarks = _scoring(model, name, probe, classes)
+    few = probe[:4]
     own = [m for m in model.modules() if isinstance(m, Own)]
     rounds, drops = any(m.straight_through for m in own), any(m.drops_gradients for m in own)
     offers = {"predicts", "opens"}
-    entered = not tokens or embedding(model) is not None
+    way = entrance(model, few) if tokens else ""
     # Sound gradients agree to 0.999; a kernel without any, in a branch of a tenth of the stream, to 0.99.
-    if entered and not drops and (rounds or gradient_agreement(model, probe, rng, tokens=tokens) > 0.99):
+    if way is not None and not drops and (rounds or gradient_agreement(model, few, rng, enter=way) > 0.99):
         offers.add("differentiates")
-    return Subject(name, model, key, frozenset(offers), straight_through=rounds, remarks=remarks)
+    return Subject(name, model, key, frozenset(offers), rounds, remarks, way or "")
 
 
 class Scoring(nn.Module):
@@ -108,55 +121,59 @@ class Scoring(nn.Module):
         return self.read(self.model(x))
 
 
-def _scoring(model: nn.Module, name: str, probe: Tensor) -> tuple[nn.Module, tuple[str, ...]]:
+def _scoring(model: nn.Module, name: str, probe: Tensor, classes: int) -> tuple[nn.Module, tuple[str, ...]]:
     with torch.no_grad():
         answer = model(probe)
-    scores = _found(answer, name)
-    remarks = (
-        [] if scores is answer else [f"{name} answers with a {type(answer).__name__}: its class scores were taken"]
-    )
-    normal = _normalized(scores)
+    scores = _found(answer, name, classes)
+    remarks = []
+    if scores is not answer:
+        remarks.append(f"{name} answers with a {type(answer).__name__}: its class scores were taken")
+    normal, sharp = _normalized(scores)
     if normal:
         remarks.append(f"{name} answers with probabilities: their logarithms were taken as class scores")
-    if not remarks:
-        return model, ()
+    if sharp:
+        remarks.append(f"{name} answers with 0 and 1 alone, taken as class scores: its confidences mean nothing")
+    if scores is answer and not normal:
+        return model, tuple(remarks)
     tiny = torch.finfo(scores.dtype).tiny
 
     def read(answer: object) -> Tensor:
-        found = _found(answer, name)
+        found = _found(answer, name, classes)
         return found.clamp(min=tiny).log() if normal else found
 
     return Scoring(model, read), tuple(remarks)
 
 
-def _found(answer: object, name: str) -> Tensor:
-    """Return the class scores in an answer: the tensor itself, ``logits`` of a mapping, the one matrix of a tuple.
+def _found(answer: object, name: str, classes: int) -> Tensor:
+    """Return the class scores in an answer: the tensor itself, ``logits`` of a mapping, the one matrix that fits.
 
     Raises:
-        TaskError: It holds none.
+        TaskError: There is none, or more than one.
     """
-    if isinstance(answer, Tensor) and answer.dim() == 2:
-        return answer
-    held: list[object] = []
+    held: list[object] = [answer]
     if isinstance(answer, Mapping):
         held = [answer["logits"]] if "logits" in answer else list(answer.values())
     elif isinstance(answer, (tuple, list)):
         held = list(answer)
     matrices = [h for h in held if isinstance(h, Tensor) and h.dim() == 2 and h.is_floating_point()]
-    if len(matrices) == 1 or (matrices and isinstance(answer, (tuple, list))):
-        return matrices[0]
+    fit = [m for m in matrices if not classes or m.shape[1] == classes]
+    if len(fit) == 1 and fit[0].shape[1] > 1:
+        return fit[0]
     kind = f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+    need = f"(N, {classes})" if classes else "(N, classes), two classes or more"
     raise TaskError(
-        f"{name} answers with {kind}; class scores (N, classes) are needed, alone, first in a tuple, or as 'logits' "
-        "of a mapping"
+        f"{name} answers with {kind}, which holds {len(fit)} matrices that could be class scores; one of {need} is "
+        "needed, alone, in a tuple, or as 'logits' of a mapping"
     )
 
 
-def _normalized(scores: Tensor) -> bool:
-    """Say whether every row is a distribution over classes. Rows of a single one are decisions, or scores by hand."""
+def _normalized(scores: Tensor) -> tuple[bool, bool]:
+    """Say whether rows are distributions over classes; and whether they are of 0 and 1 alone: decisions, or by hand."""
     inside = bool(((scores >= 0) & (scores <= 1)).all())
+    near = 1e-4 if scores.dtype in {torch.float32, torch.float64} else 2e-2
+    whole = inside and bool((scores.float().sum(1) - 1).abs().max() < near)
     sharp = bool(((scores == 0) | (scores == 1)).all())
-    return inside and not sharp and bool((scores.sum(1) - 1).abs().max() < 1e-4)
+    return whole and not sharp, whole and sharp
 
 
 def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
@@ -172,30 +189,31 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def gradient_agreement(
-    model: nn.Module, inputs: Tensor, rng: torch.Generator, step: float = 1e-3, *, tokens: bool = False
+    model: nn.Module, inputs: Tensor, rng: torch.Generator, step: float = 1e-5, *, enter: str = ""
 ) -> float:
     """Return the correlation of input gradients with central finite differences, in [-1, 1].
 
     Eight random directions an example are compared for the log-odds margin of the predicted class: in double
-    precision, or with ten times the step in the model's own where it cannot compute in that. A gradient that is
-    missing counts as -1.
+    precision, with a step so short that few kinks lie in it; or with a thousand times the step in the model's own
+    precision where it cannot compute in that. A gradient that is missing counts as -1.
 
     Args:
         model: Any classifier with frozen parameters.
         inputs: ``(N, ...)``.
         rng: Source of the directions.
         step: Length of the step on either side, in units of the input.
-        tokens: True where inputs are token ids: gradients are those of their embedding.
+        enter: Name of the embedding whose gradients count, where inputs are token ids.
     """
     model, inputs, step = _precise(model, inputs, step)
     ask: Callable[[Tensor], Tensor] = model
-    if tokens:
-        layer, ids = embedding(model), inputs
-        assert layer is not None
-        inputs = layer(ids.long()).detach()
+    if enter:
+        ids = inputs
+        with torch.no_grad(), entering(model, enter) as seen_there:
+            model(ids)
+        inputs = seen_there[0]
 
         def ask(vectors: Tensor) -> Tensor:
-            with entering(model, vectors):
+            with entering(model, enter, vectors):
                 scores: Tensor = model(ids)
                 return scores
 
@@ -227,5 +245,5 @@ def _precise(model: nn.Module, inputs: Tensor, step: float) -> tuple[nn.Module, 
         with torch.no_grad():
             wide(inputs.double())
     except (RuntimeError, AssertionError, TypeError, NotImplementedError):  # kernels of few bits take their own types
-        return model, inputs, 10 * step
+        return model, inputs, 1000 * step
     return wide, inputs.double(), step

@@ -103,6 +103,7 @@ class Task:
             if name not in self.splits:
                 raise TaskError(f"task {self.name}: split {name!r} is missing; a task has {', '.join(SPLITS)}")
         for name, split in self.splits.items():
+            _check_inputs(f"task {self.name}, split {name}", split)
             _check_labels(f"task {self.name}, split {name}", split, self.classes)
             _check_groups(f"task {self.name}, split {name}", split)
 
@@ -171,6 +172,13 @@ class Task:
                     digest.update(part.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def names(self) -> str:
+        """SHA-256 of what the data are called: groupings in their order, groups, columns, further splits."""
+        groups = [(split, list(self.splits[split].groups)) for split in self.splits]
+        named = {name: list(known) for name, known in self.group_names.items()}
+        return hashlib.sha256(repr((groups, named, self.features)).encode()).hexdigest()[:16]
+
     def with_train(self, train: Split, calibration: Split) -> Task:
         """Return the task with other members, as a shadow model needs it.
 
@@ -192,6 +200,16 @@ def _check_labels(where: str, split: Split, classes: int) -> None:
             raise TaskError(f"{where}: {name} of row {row} is {int(labels[row])}; allowed are 0 to {classes - 1}")
     if len(split) and bool((split.targets == split.targets[0]).all()) and len(split) > 1:
         raise TaskError(f"{where}: every target is {int(split.targets[0])}; a task needs at least two classes")
+
+
+def _check_inputs(where: str, split: Split) -> None:
+    if not len(split.inputs):
+        raise TaskError(f"{where}: it has no examples")
+    for start in range(0, len(split.inputs), 4096):  # a mask of all inputs at once would be a quarter of them
+        bad = ~split.inputs[start : start + 4096].flatten(1).isfinite().all(1)
+        if bool(bad.any()):
+            row = start + int(bad.nonzero()[0])
+            raise TaskError(f"{where}: inputs of row {row} hold NaN or infinity; fill or drop them")
 
 
 def _check_groups(where: str, split: Split) -> None:

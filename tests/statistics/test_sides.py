@@ -96,3 +96,30 @@ def test_a_share_of_the_way_is_zero_at_its_start_and_one_at_its_end():
     assert found["high"] == 1
     assert found["middle"] == pytest.approx(0.5, abs=0.05)
     assert np.isnan(sides.share(middle, low, low).points[0]), "there is no way between the same two"
+
+
+@pytest.mark.known_answer
+def test_no_change_in_a_small_group_is_as_uncertain_as_the_group_is_small():
+    group = np.zeros(5000)
+    group[100:140] = 1  # none of them at a place evenly apart
+    values = [np.stack([np.arange(5000) % 2, group], 1)]
+
+    def rate(v, counts):
+        return counts @ (v[:, 0] * v[:, 1]) / (counts @ v[:, 1])
+
+    resamples = resample.resamples(5000, 400, np.random.default_rng(2))
+    one = sides.side(values, rate, resamples)
+    found = sides.contrast(one, one, np.random.default_rng(0))
+    whole = paired.effect(values, values, rate, np.random.default_rng(0), draws=400)
+    assert (found.low, found.high) == pytest.approx((whole.low, whole.high), rel=0.05)
+    assert found.high > 0.05, "nothing seen in 40 examples"
+
+
+def test_a_summary_is_not_asked_of_what_is_no_number():
+    def breakdown(v, counts):
+        return counts @ np.eye(4)[v.astype(int)]  # an index error for NaN
+
+    resamples = resample.resamples(6, 100, np.random.default_rng(2))
+    found = sides.parts([np.array([0, 1, 2, 3, np.nan, 0])], breakdown, resamples)
+    assert len(found) == 4
+    assert all(np.isnan(side.points).all() for side in found)

@@ -84,3 +84,15 @@ def test_models_that_differ_in_their_parts_are_an_error(analyzed):
 def test_parts_may_be_read_in_another_unit_and_direction(analyzed):
     parts = analyzed(read={"unit": "confidence minus accuracy", "better": "neither"})[0]["parts"]
     assert (parts["unit"], parts["better"]) == ("confidence minus accuracy", "neither")
+
+
+def test_a_summary_that_raises_for_one_model_leaves_the_others_theirs(analyzed, monkeypatch):
+    def picky(values, counts):
+        if values[:, 0].sum() == 200:
+            raise ValueError("no such bin")
+        return counts @ values[:, 0] / counts.sum(1)
+
+    monkeypatch.setattr(ITEM, "summarise", picky)
+    small, half, _ = analyzed()
+    assert small["why"] == "failed: ValueError: no such bin"
+    assert half["effect"] == pytest.approx(-0.5)

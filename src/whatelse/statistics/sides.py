@@ -14,6 +14,9 @@ import numpy as np
 from whatelse.statistics import paired, resample
 from whatelse.statistics.resample import Resamples
 
+# How many examples are left out in turn: evenly apart, and of different kinds; and which columns tell kinds.
+_EVEN, _KINDS, _COLUMNS, _FEW = 64, 256, 8, 64
+
 
 class Side(NamedTuple):
     """A summary of one model's values, for S seeds.
@@ -50,25 +53,42 @@ def parts(values: Sequence[np.ndarray], breakdown: paired.Summarise, resamples: 
         breakdown: From values and counts ``(draws, N)`` to a number for each resample and part, ``(draws, parts)``.
         resamples: As in `side`.
     """
-    whole = [np.asarray(v, np.float64) for v in values]
+    if any(np.isnan(v).any() for v in values):
+        # A number for each part all the same, of values that are numbers: only how many there are is asked.
+        count = breakdown(np.nan_to_num(np.asarray(values[0], np.float64)), np.ones((1, len(values[0])))).shape[1]
+        return [Side(np.full(len(values), np.nan), None, None, 0) for _ in range(count)]
 
     def answers(counts: np.ndarray) -> np.ndarray:
+        # In double precision one seed at a time: all of them would be twice what was loaded.
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.stack([breakdown(v, counts) for v in whole], 1)  # (draws, seeds, parts)
+            return np.stack([breakdown(np.asarray(v, np.float64), counts) for v in values], 1)
 
-    n = len(whole[0])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        points = np.stack([breakdown(v, np.ones((1, len(v))))[0] for v in whole])
-    if any(np.isnan(v).any() for v in whole):
-        return [Side(np.full(len(whole), np.nan), None, None, 0) for _ in points.T]
     if resamples is None:
-        return [Side(column, None, None, 0) for column in points.T]
+        alone = [breakdown(np.asarray(v, np.float64), np.ones((1, len(v))))[0] for v in values]
+        return [Side(column, None, None, 0) for column in np.stack(alone, 1)]
+    n = len(values[0])
+    points = answers(np.ones((1, n)))[0]
     drawn = np.concatenate([answers(block) for block in resamples.blocks()])
     # Enough of the leave-one-out summaries to see how far one example moves them, should nothing vary.
-    out = np.unique(np.linspace(0, n - 1, min(n, 64)).astype(int))
+    out = _telling(values)
     left = np.concatenate([answers(1.0 - (out[some, None] == np.arange(n))) for some in resample.blocks(len(out), n)])
     extremes = np.stack([left.min(0), left.max(0)])
     return [Side(points[:, j], drawn[:, :, j], extremes[:, :, j], n) for j in range(points.shape[1])]
+
+
+def _telling(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return examples that are left out in turn: some evenly apart, and one of each kind, such as a small group.
+
+    Kinds are told by the columns of few different values: outcomes, groups, classes.
+    """
+    n = len(values[0])
+    even = np.linspace(0, n - 1, min(n, _EVEN)).astype(int)
+    columns = np.concatenate([np.reshape(v, (n, -1))[:, :_COLUMNS] for v in values], 1)
+    few = [c for c in columns.T if len(np.unique(c)) <= _FEW]
+    if not few:
+        return np.unique(even)
+    _, first = np.unique(np.stack(few, 1), axis=0, return_index=True)
+    return np.unique(np.concatenate([even, first[np.linspace(0, len(first) - 1, min(len(first), _KINDS)).astype(int)]]))
 
 
 def share(mine: Side, least: Side, most: Side) -> Side:

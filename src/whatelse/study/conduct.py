@@ -39,7 +39,7 @@ def conduct(
     tasks = {name: work.load_task(study, name) for name in study.tasks}
     for task in tasks.values():
         work.check_net(study, task)
-    todo = plan(study, {name: task.key for name, task in tasks.items()})
+    todo = plan(study, *({name: getattr(task, what) for name, task in tasks.items()} for what in ("key", "names")))
     progress = run.run(study, todo, store, lambda: run.engine(on, workers), show or _silent)
     shown = exhibits.collect(study, todo, store, tasks)
     timing = _timing(todo, store, progress, time.perf_counter() - started)

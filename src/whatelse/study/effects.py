@@ -29,13 +29,8 @@ def analyze(effects: Effects, store: Store) -> Report:
     """
     started = time.perf_counter()
     item = registry.load("behaviours", effects.item)
-    seen = {name: _Seen(keys, store) for name, keys in effects.cells}
-    units = max((len(s.values[0]) for s in seen.values() if s.values), default=0)
     rng = np.random.default_rng(number((effects.label, effects.task)))
-    # Parameters and bytes are no sample: only seeds vary.
-    drawn = None if item.OVER == "layer" or not units else resample.resamples(units, effects.draws, rng)
-    made = {name: sides.side(s.values, item.summarise, drawn) for name, s in seen.items() if not s.why}
-    broken = _broken(item, seen, drawn)
+    seen, made, broken, units = _summarized(effects, item, rng, store)
     found = []
     for name, against in effects.pairs:
         if name not in seen or (against != "zero" and against not in seen):
@@ -59,11 +54,29 @@ def analyze(effects: Effects, store: Store) -> Report:
     return Report(effects.name, analyzing=time.perf_counter() - started)
 
 
-def _broken(item: ModuleType, seen: dict[str, _Seen], drawn: resample.Resamples | None) -> dict[str, list[sides.Side]]:
-    """Return each model's sides by part, where the behaviour has a breakdown."""
-    if "breakdown" not in vars(item):
-        return {}
-    return {name: sides.parts(s.values, item.breakdown, drawn) for name, s in seen.items() if not s.why}
+def _summarized(
+    effects: Effects, item: ModuleType, rng: np.random.Generator, store: Store
+) -> tuple[dict[str, _Seen], dict[str, sides.Side], dict[str, list[sides.Side]], int]:
+    """Return what is known of every model, its sides whole and by part, and the number of values."""
+    seen: dict[str, _Seen] = {}
+    made: dict[str, sides.Side] = {}
+    broken: dict[str, list[sides.Side]] = {}
+    units = 0
+    drawn: resample.Resamples | None = None
+    for name, keys in effects.cells:  # one model at a time: the values of all may not fit into memory
+        seen[name] = one = _Seen(keys, store)
+        values, one.values = one.values, []
+        if one.why or not values:
+            continue
+        units = max(units, len(values[0]))
+        if drawn is None and item.OVER != "layer":  # parameters and bytes are no sample: only seeds vary
+            drawn = resample.resamples(units, effects.draws, rng)
+        try:
+            made[name] = sides.side(values, item.summarise, drawn)
+            broken[name] = sides.parts(values, item.breakdown, drawn) if "breakdown" in vars(item) else []
+        except Exception as error:  # whatever a summary raises, the other models keep theirs
+            one.why = f"failed: {type(error).__name__}: {error}"
+    return seen, made, broken, units
 
 
 def _share(
@@ -90,7 +103,7 @@ def _parts(
     Raises:
         StudyError: Models differ in their parts.
     """
-    if pair[0] not in broken:
+    if not broken[pair[0]]:
         return None
     after, names = broken[pair[0]], seen.parts
     before = [sides.zero(s) for s in after] if pair[1] == "zero" else broken[pair[1]]

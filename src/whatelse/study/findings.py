@@ -94,7 +94,7 @@ def _of_measurement(study: Study, m: Measurement, effects: Effects, records: lis
     scratches = {scratch_of(c) for c in study.candidates if c.scratch}
     retrained = [r for r in records if r["candidate"] == "twin" and not r["why"]]
     # A question about agreement is one on which the baseline agrees with itself alike under every seed.
-    agreement = bool(retrained) and float(np.ptp(retrained[0]["held"])) < 1e-9 and "compare" in vars(item)
+    agreement = bool(retrained) and "compare" in vars(item) and _perfect(retrained[0]["held"])
     floor = _floor(retrained[0]["per_seed"], agreement=agreement) if retrained and item.OVER != "layer" else None
     for record in records:
         yield {
@@ -122,6 +122,11 @@ def _of_measurement(study: Study, m: Measurement, effects: Effects, records: lis
             "against": record["control"],
             "control": "scratch" if record["control"] in scratches else record["control"],
         }
+
+
+def _perfect(held: list[float]) -> bool:
+    """Say whether the baseline agrees with itself perfectly, whatever the seed: 1, or no difference at all."""
+    return float(np.ptp(held)) < 1e-9 and abs(held[0] - round(held[0])) < 1e-6
 
 
 def _floor(effects: list[float], *, agreement: bool) -> float:

@@ -110,12 +110,13 @@ class _Subject:
     after: str = ""  # the subject whose chain this one continues
 
 
-def plan(study: Study, tasks: Mapping[str, str]) -> Plan:
+def plan(study: Study, tasks: Mapping[str, str], named: Mapping[str, str] | None = None) -> Plan:
     """Return the work of a study.
 
     Args:
         study: A checked study.
         tasks: Key of every task, by name.
+        named: Key of what each task's groups and columns are called, by name: measurements depend on it, models not.
     """
     jobs: list[Job] = []
     for name, spec in study.tasks.items():
@@ -123,7 +124,8 @@ def plan(study: Study, tasks: Mapping[str, str]) -> Plan:
         shadows = list(_shadow_jobs(study, name, tasks[name], subjects))
         jobs += shadows
         for seed in study.seeds:
-            jobs += _audit_jobs(study, name, tasks[name], subjects, seed, shadows)
+            keys = (tasks[name], (named or {}).get(name, ""))
+            jobs += _audit_jobs(study, name, keys, subjects, seed, shadows)
     return Plan(tuple(jobs), tuple(_effects(study, jobs)))
 
 
@@ -207,17 +209,18 @@ def _shadow_jobs(study: Study, task: str, task_key: str, subjects: list[_Subject
 
 
 def _audit_jobs(
-    study: Study, task: str, task_key: str, subjects: list[_Subject], seed: int, shadows: list[Job]
+    study: Study, task: str, keys: tuple[str, str], subjects: list[_Subject], seed: int, shadows: list[Job]
 ) -> Iterator[Job]:
     spec = study.tasks[task]
     named = {s.name: s for s in subjects}
+    task_key = keys[0]
     baseline = _chain(study, spec, (), task_key, seed)
     for subject in subjects:
         before = named[subject.after].recipe if subject.after else ()
         own = _TWIN + seed if subject.name == "twin" else seed
         chain = _chain(study, spec, (*before, *subject.recipe), task_key, own)
         mine = [j for j in shadows if j.subject == subject.shadows]
-        cells = tuple(_cells(study, task, task_key, subject, seed, (chain, baseline, mine)))
+        cells = tuple(_cells(study, task, keys, subject, seed, (chain, baseline, mine)))
         needs = [_name(task, f"seed {seed}", n) for n in dict.fromkeys(["baseline", subject.after]) if n]
         theirs = [j.name for j in shadows if j.subject in {"baseline", subject.shadows}]
         needs += theirs if any("references" in registry.card("behaviours", c.item).needs for c in cells) else []
@@ -237,7 +240,7 @@ def _audit_jobs(
 
 
 def _cells(
-    study: Study, task: str, task_key: str, subject: _Subject, seed: int, made: tuple[Chain, Chain, list[Job]]
+    study: Study, task: str, keys: tuple[str, str], subject: _Subject, seed: int, made: tuple[Chain, Chain, list[Job]]
 ) -> Iterator[Cell]:
     chain, baseline, shadows = made
     for m in study.measurements:
@@ -245,7 +248,7 @@ def _cells(
             continue
         item = registry.load("behaviours", m.item)
         given = settings.changed(settings.build(item.Config, m.settings, m.item))
-        inputs = [chain[-1].key, task_key]
+        inputs = [chain[-1].key, *(k for k in keys if k)]
         if _is_pair(m.item):
             inputs.append(baseline[-1].key)
         if needs_references(m):

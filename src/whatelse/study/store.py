@@ -227,4 +227,4 @@ class KeptEvidence:
         self.store.save("evidence", self._key(name), tensors, {"name": name})
 
     def _key(self, name: str) -> str:
-        return key("evidence", 2, {"name": name}, self.of, self.task, seed=0)
+        return key("evidence", 3, {"name": name}, self.of, self.task, seed=0)

@@ -205,7 +205,8 @@ def subject_of(model: nn.Module, name: str, made: str, task: Task) -> subject.Su
         task: Gives the examples.
     """
     rng = generator("probe", task.key)
-    return subject.of(model, name, made, task.test.inputs[:4], rng, tokens=task.vocabulary > 0)
+    tokens = task.vocabulary > 0
+    return subject.of(model, name, made, task.test.inputs[:64], rng, tokens=tokens, classes=task.classes)
 
 
 def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Evidence, Evidence]:
