@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -80,11 +82,23 @@ def test_an_exhibit_says_who_agrees_and_shows_images_in_their_bounds(toy):
     assert exhibit(task, floor=None)["title"].endswith("3 of 5 examples")
 
 
+@pytest.mark.known_answer
+def test_images_of_three_channels_are_shown_as_their_mean_in_gray(toy):
+    inputs = torch.zeros(5, 3, 2, 2)
+    inputs[2] = torch.tensor([-1.0, 0.5, 0.5])[:, None, None]
+    inputs[2, :, 0, 1] = torch.tensor([1.0, 1.0, 0.4])
+    items = exhibit(toy.task_of(inputs, [0, 1, 2, 0, 1], classes=3, bounds=(-1.0, 1.0)))["items"]
+    assert items[0]["image"] == [[0.5, 0.5], [0.5, 0.5]]
+    assert items[1]["image"] == [[0.5, 0.9], [0.5, 0.5]]
+
+
 def test_what_is_no_picture_is_listed_without_one(toy):
     table = toy.task_of(torch.zeros(5, 3), [0, 1, 2, 0, 1], classes=3)
     assert all("image" not in item for item in exhibit(table)["items"])
-    colored = toy.task_of(torch.zeros(5, 3, 2, 2), [0, 1, 2, 0, 1], classes=3)
-    assert all("image" not in item for item in exhibit(colored)["items"])
+    ids = dataclasses.replace(toy.task_of(torch.ones(5, 3), [0, 1, 2, 0, 1], classes=3, bounds=None), vocabulary=4)
+    assert all(set(item) == {"index", "truth", "before", "after", "note"} for item in exhibit(ids)["items"])
+    spectral = toy.task_of(torch.zeros(5, 4, 2, 2), [0, 1, 2, 0, 1], classes=3)
+    assert all("image" not in item for item in exhibit(spectral)["items"])
     unbounded = toy.task_of(torch.zeros(5, 1, 2, 2), [0, 1, 2, 0, 1], classes=3, bounds=None)
     assert all("image" not in item for item in exhibit(unbounded)["items"])
 

@@ -28,11 +28,12 @@ Jobs = dict[tuple[str, int], Job]
 def collect(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -> list[Exhibit]:
     """Return what the report shows beside its numbers.
 
-    For the strong level of every family, in the rows whose primary measurement is of images of one channel: the
-    examples whose value moved furthest to the worse, on average over seeds, from the control to the candidate; or,
-    where the measurement rebuilds inputs, what it rebuilt from the baseline and from the candidate. Where it keeps
-    trees, those. With more than one seed, on any task: what most models of a candidate read otherwise than most
-    baselines, in the row of the first primary measurement of test examples.
+    For the strong level of every family, in the rows whose primary measurement is of images of one channel or of
+    three, shown in gray: the examples whose value moved furthest to the worse, on average over seeds, from the control
+    to the candidate, with what each pixel contributes where both models differentiate; or, where the measurement
+    rebuilds inputs, what it rebuilt from the baseline and from the candidate. Where it keeps trees, those. With more
+    than one seed, on any task: what most models of a candidate read otherwise than most baselines, in the row of the
+    first primary measurement of test examples. Of tables and texts no row is printed.
 
     Args:
         study: The study.
@@ -40,7 +41,7 @@ def collect(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -
         store: Where models and values are kept.
         tasks: By name.
     """
-    name = key("exhibits", 3, {"shown": SHOWN}, *(e.key for e in plan.effects), seed=0)
+    name = key("exhibits", 4, {"shown": SHOWN}, *(e.key for e in plan.effects), seed=0)
     if not store.has("effects", name):
         store.save_record("effects", name, {"exhibits": list(_make(study, plan, store, tasks))})
     return list(store.load_record("effects", name)["exhibits"])
@@ -52,11 +53,11 @@ def _make(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -> 
     for lead in leads:
         task, jobs = tasks[lead.tasks[0]], _jobs(plan, lead)
         yield from _trees(["baseline", *(c.name for c in strong)], jobs, lead, study, store, task)
-        if not _of_test(lead) or len(task.shape) != 3 or task.shape[0] != 1:
+        if not _of_test(lead) or not population.pictured(task):
             continue
-        if rebuilt := _rebuilt("baseline", jobs, lead, study, store):
+        if rebuilt := _rebuilt("baseline", jobs, lead, study, store, task):
             yield rebuilt
-            yield from (e for c in strong if (e := _rebuilt(c.name, jobs, lead, study, store)))
+            yield from (e for c in strong if (e := _rebuilt(c.name, jobs, lead, study, store, task)))
             continue
         for candidate in strong:
             yield from _harmed(candidate, jobs, lead, study, store, task)
@@ -124,7 +125,7 @@ def _values(job: Job, m: Measurement, store: Store) -> dict[str, Tensor]:
     return {} if meta["why"] else tensors
 
 
-def _rebuilt(name: str, jobs: Jobs, m: Measurement, study: Study, store: Store) -> Exhibit | None:
+def _rebuilt(name: str, jobs: Jobs, m: Measurement, study: Study, store: Store, task: Task) -> Exhibit | None:
     kept = _values(jobs[name, study.seeds[0]], m, store)
     if "made" not in kept:
         return None
@@ -138,8 +139,8 @@ def _rebuilt(name: str, jobs: Jobs, m: Measurement, study: Study, store: Store) 
         "items": [
             {
                 "index": i,
-                "image": _rounded(kept["shown"][i][0].clamp(0, 1)),
-                "reconstruction": _rounded(kept["made"][i][0].clamp(0, 1)),
+                "image": population.picture(kept["shown"][i], task),
+                "reconstruction": population.picture(kept["made"][i], task),
                 "note": f"{float(kept['values'][i]):.0f} {unit}",
             }
             for i in range(min(SHOWN, len(kept["made"])))
@@ -193,17 +194,18 @@ def _item(index: int, jobs: Jobs, name: str, seed: int, store: Store, task: Task
     before = Evidence(_subject(base, store, task), task, keep=KeptEvidence(store, base.baseline, task.key))
     after = Evidence(_subject(jobs[name, seed], store, task), task, reference=before)
     image = task.test.inputs[index]
-    return {
+    shown = population.picture(image, task)
+    item: Exhibit = {
         "index": index,
         "truth": str(int(task.test.targets[index])),
         "before": str(int(before.predictions()[index])),
         "after": str(int(after.predictions()[index])),
-        "image": _rounded(image[0]),
-        "maps": {
-            "baseline": _rounded((image * before.margin_gradient()[index])[0]),
-            "candidate": _rounded((image * after.margin_gradient()[index])[0]),
-        },
+        **({} if shown is None else {"image": shown}),
     }
+    if not all("differentiates" in e.subject.offers for e in (before, after)):
+        return item
+    maps = {n: _rounded(image * e.margin_gradient()[index]) for n, e in (("baseline", before), ("candidate", after))}
+    return {**item, "maps": maps}
 
 
 def _subject(job: Job, store: Store, task: Task) -> Subject:
@@ -211,5 +213,6 @@ def _subject(job: Job, store: Store, task: Task) -> Subject:
     return subject_of(store.load_model(name), job.subject, name, task)
 
 
-def _rounded(image: Tensor) -> list[list[float]]:
-    return [[round(v, 3) for v in row] for row in image.tolist()]
+def _rounded(contributions: Tensor) -> list[list[float]]:
+    """Return what each pixel contributes with all its channels."""
+    return [[round(v, 3) for v in row] for row in contributions.sum(0).tolist()]

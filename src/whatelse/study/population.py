@@ -79,7 +79,7 @@ def exhibit(
     """Return the exhibit of a candidate's exemplars, the surest dozen; None where there are none.
 
     Items have ``index``, ``truth``, ``before`` and ``after``, the modal labels, and a ``note`` that says how many
-    models agree; one-channel images whose bounds are known also ``image``, in [0, 1].
+    models agree; images that `picture` shows also ``image``, in [0, 1]. Of tables and texts no row is printed.
 
     Args:
         found: The exemplars.
@@ -104,6 +104,31 @@ def exhibit(
     }
 
 
+def picture(image: Tensor, task: Task) -> list[list[float]] | None:
+    """Return an image in gray, from 0 at the lower bound of the task to 1 at the upper, of three channels their mean.
+
+    None where that is no picture: tables, texts, another number of channels, unknown bounds.
+
+    Args:
+        image: ``(channels, height, width)``.
+        task: Gives modality and bounds.
+    """
+    bounds = task.bounds
+    if not pictured(task) or bounds is None or not all(map(math.isfinite, bounds)):
+        return None
+    gray = ((image.mean(0) - bounds[0]) / (bounds[1] - bounds[0])).clamp(0, 1)
+    return [[round(v, 3) for v in line] for line in gray.tolist()]
+
+
+def pictured(task: Task) -> bool:
+    """Return whether inputs are images of one channel or three.
+
+    Args:
+        task: Gives modality and shape.
+    """
+    return task.modality == "images" and task.shape[0] in {1, 3}
+
+
 def _item(found: Exemplars, place: int, task: Task, models: int) -> dict[str, Any]:
     index, before, after, agree_before, agree_after = (int(column[place]) for column in found)
     item = {
@@ -113,8 +138,5 @@ def _item(found: Exemplars, place: int, task: Task, models: int) -> dict[str, An
         "after": str(after),
         "note": f"{agree_before} of {models} agree before, {agree_after} of {models} after",
     }
-    bounds = task.bounds
-    if task.modality != "images" or task.shape[0] != 1 or bounds is None or not all(map(math.isfinite, bounds)):
-        return item
-    image = (task.test.inputs[index, 0] - bounds[0]) / (bounds[1] - bounds[0])
-    return {**item, "image": [[round(v, 3) for v in line] for line in image.tolist()]}
+    image = picture(task.test.inputs[index], task)
+    return item if image is None else {**item, "image": image}

@@ -88,12 +88,14 @@ def blurred(image):
     return gaussian_filter(image, (0, 1, 1), mode="nearest", truncate=3).astype(np.float32)
 
 
-def test_a_map_that_says_nothing_scores_zero_and_is_counted(seen, rng):
-    evidence = seen(linear([1, 2]), [[0.0, 0.0], [1.0, 1.0]])
-    values = deletion.measure(evidence, deletion.Config(), rng)
-    assert values[0] == 0
-    assert values[1] > 0.05
-    assert evidence.notes == ["1 of 2 maps are all zero or not finite: scored 0"]
+@pytest.mark.parametrize(("score", "worst"), [("deletion", -1), ("insertion", 0)])
+def test_a_map_that_says_nothing_is_worst_and_counted(seen, rng, score, worst):
+    evidence = seen(linear([1, 2]), [[0.0, 0.0], [1.0, 1.0], [2.0, 1.0]])
+    evidence.margin_gradient()[2, 0] = float("nan")
+    values = deletion.measure(evidence, deletion.Config(score), rng)
+    assert values[[0, 2]].tolist() == [worst, worst]
+    assert values[1] > 0.02
+    assert evidence.notes == ["2 of 3 maps are all zero or not finite: scored as worst"]
 
 
 def test_what_cannot_be_is_refused(seen, rng):

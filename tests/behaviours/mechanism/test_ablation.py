@@ -143,6 +143,53 @@ def test_a_feature_is_held_at_every_token(toy, rng):
     assert not torch.allclose(found.float(), _ablate.margins(evidence, ids, labels, (), mean).float())
 
 
+class Sequence(torch.nn.Module):
+    """Reads four tokens, or four patches, of width five behind a token of its own, and answers by their mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter, self.act, self.head = torch.nn.Embedding(9, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)
+
+    def forward(self, x):
+        x = self.enter(x.long()) if x.dim() == 2 else x[:, 0]
+        return self.head(self.act(torch.cat([torch.ones(len(x), 1, 5), x], 1)).mean(1))
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("vocabulary", [0, 9])
+def test_a_feature_is_held_at_every_patch_and_at_every_token_behind_a_first(toy, rng, vocabulary):
+    """A sequence of five by five, longer than the ids: the units are the last axis."""
+    model = Sequence()
+    x = torch.randint(1, 9, (6, 4), generator=rng).float() if vocabulary else torch.randn(6, 1, 4, 5, generator=rng)
+    task = dataclasses.replace(toy.task_of(x, torch.arange(6) % 2, bounds=None), vocabulary=vocabulary)
+    evidence = Evidence(subject.of(model, "model", "key", x, rng, tokens=bool(vocabulary)), task)
+    labels, mean = task.test.targets, {"act": torch.arange(5.0)}
+    found = _ablate.margins(evidence, x, labels, [("act", 2)], mean)
+    with torch.no_grad():
+        inside = model.enter(x.long()) if vocabulary else x[:, 0]
+        h = model.act(torch.cat([torch.ones(6, 1, 5), inside], 1))
+        h[:, :, 2] = 2
+        logits = model.head(h.mean(1))
+    assert found.tolist() == pytest.approx(((logits[:, 1] - logits[:, 0]) * (2 * labels - 1)).tolist(), abs=1e-5)
+
+
+@pytest.mark.known_answer
+def test_a_channel_is_held_all_along_a_signal(toy, rng):
+    """Four channels at four places."""
+    model = torch.nn.Sequential(
+        torch.nn.Unflatten(1, (1, 6)), torch.nn.Conv1d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten()
+    )
+    model.append(torch.nn.Linear(16, 2))
+    x, labels = torch.randn(5, 6, generator=rng), torch.arange(5) % 2
+    evidence = toy.evidence_of(model, toy.task_of(x, labels))
+    found = _ablate.margins(evidence, x, labels, [("2", 1)], {"2": torch.arange(4.0)})
+    with torch.no_grad():
+        h = model[:3](x)
+        h[:, 1] = 1
+        logits = model[3:](h)
+    assert found.tolist() == pytest.approx(((logits[:, 1] - logits[:, 0]) * (2 * labels - 1)).tolist(), abs=1e-5)
+
+
 @pytest.fixture
 def texts(toy):
     """Evidence of small transformers on sequences of different lengths."""

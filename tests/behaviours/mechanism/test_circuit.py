@@ -54,7 +54,8 @@ def test_sizes_are_those_worked_out_by_hand(two, rng, keep):
     values = values_of(two, rng, keep=keep)
     surplus, sizes = by_hand(two, keep)
     assert (values[:, 0] == two.split("test").targets.numpy()).all()
-    assert values[:, 1:] == pytest.approx(surplus, abs=1e-4)
+    assert values[:, 1:11] == pytest.approx(surplus, abs=1e-4)
+    assert (values[:, 11:] == np.arange(10)).all()
     assert circuit.breakdown(values, np.ones((1, 100)))[0] == pytest.approx(sizes)
     assert circuit.summarise(values, np.ones((1, 100)))[0] == pytest.approx(np.mean(sizes))
     assert two.parts == ("class 0", "class 1")
@@ -92,6 +93,22 @@ def test_a_planted_circuit_has_its_size(planted, rng):
     assert score(planted(3), rng, keep=0.8) > 3 / 10
 
 
+@pytest.mark.known_answer
+@pytest.mark.parametrize(("steps", "size"), [(32, 1 / 50), (50, 1 / 50), (5, 10 / 50)])
+def test_one_unit_of_fifty_is_a_fiftieth_whatever_the_steps(toy, rng, steps, size):
+    x = torch.zeros(40, 50)
+    x[::2, 7] = 1
+    model = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(50, 2))
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].weight[:, 7] = torch.tensor([3.0, -3.0])
+        model[1].bias.copy_(torch.tensor([-1.5, 1.5]))
+    evidence = toy.evidence_of(model, toy.task_of(x, torch.arange(40) % 2))
+    values = values_of(evidence, rng, steps=steps)
+    assert circuit.breakdown(values, np.ones((1, 40)))[0] == pytest.approx([size, size])
+    assert circuit.summarise(values, np.ones((1, 40)))[0] == pytest.approx(size)
+
+
 def test_every_class_is_resampled_by_itself(two, rng):
     values = values_of(two, rng)
     draws = np.random.default_rng(0).multinomial(100, np.full(100, 1 / 100), size=20)
@@ -99,7 +116,7 @@ def test_every_class_is_resampled_by_itself(two, rng):
     for d in range(20):
         for code in (0, 1):
             total = np.repeat(values, draws[d], 0)
-            total = total[total[:, 0] == code, 1:].sum(0)
+            total = total[total[:, 0] == code, 1:11].sum(0)
             assert parts[d, code] == pytest.approx(np.flatnonzero(total >= 0)[0] / 9 if total[-1] > 0 else 1)
     only = (values[:, 0] == 1)[None].astype(float)
     assert np.isnan(circuit.breakdown(values, only)[0, 0])
@@ -110,9 +127,9 @@ def test_order_of_units_does_not_matter_and_steps_bound_the_sizes(toy, stack, ga
     task, plain = gaussian(), stack(6, 9, 3)
     told = [score(toy.evidence_of(shuffled(plain, o), task), rng) for o in (range(9), [8, 2, 0, 1, 3, 5, 4, 7, 6])]
     assert told[0] == pytest.approx(told[1])
-    assert values_of(toy.evidence_of(plain, task), rng, steps=4).shape == (120, 6)
+    assert values_of(toy.evidence_of(plain, task), rng, steps=4).shape == (120, 11)
     deep = toy.evidence_of(stack(6, 5, 4, 3), task)
-    assert values_of(deep, rng, layers="all", examples=10).shape == (10, 11)
+    assert values_of(deep, rng, layers="all", examples=10).shape == (10, 21)
 
 
 def test_a_layer_that_does_nothing_has_no_circuit(toy, stack, gaussian, rng):

@@ -68,7 +68,7 @@ def test_values_are_codes_of_the_frozen_encoder(toy, task, turn, rng):
     baseline = toy.evidence_of(reads(turn), task)
     candidate = toy.evidence_of(reads(turn * 0.8 + 0.01), task)
     values = dictionary.compare(baseline, candidate, dictionary.Config(atoms=5), rng)
-    frozen = baseline.once("dictionary 2 atoms=5", lambda: pytest.fail("it is kept with the baseline"))
+    frozen = baseline.once("dictionary 3 atoms=5", lambda: pytest.fail("it is kept with the baseline"))
     for i in (0, 17, 299):
         expected = []
         for evidence in (baseline, candidate):
@@ -109,8 +109,15 @@ def test_the_same_dictionary_for_every_candidate(toy, task, turn, rng):
 
 def test_another_width_has_no_shared_basis(toy, task, turn, rng):
     baseline, student = toy.evidence_of(reads(turn), task), toy.evidence_of(reads(turn[:3]), task, name="student")
-    message = "needs the baseline's basis; student has 3 hidden units, not 6"
+    message = "needs the baseline's basis; student has 3 units in layer 1, not 6"
     with pytest.raises(NotMeasurableError, match=re.escape(message)):
+        dictionary.compare(baseline, student, dictionary.Config(), rng)
+
+
+def test_a_student_with_fewer_layers_has_no_shared_basis_at_the_same_width(toy, task, turn, rng):
+    deep = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), *reads(turn))
+    baseline, student = toy.evidence_of(deep, task), toy.evidence_of(reads(turn), task, name="student")
+    with pytest.raises(NotMeasurableError, match="needs the baseline's basis; student has 1 layers, not 2"):
         dictionary.compare(baseline, student, dictionary.Config(), rng)
 
 

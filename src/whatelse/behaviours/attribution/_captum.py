@@ -112,16 +112,24 @@ def occluded(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
     """
     method = _library().Occlusion(lambda x, y: log_odds(evidence.answers(x), y))
     task = evidence.task
-    window = tuple(1 for _ in task.shape)
+    window = (task.shape[0], *patch(evidence)) if task.modality == "images" else tuple(1 for _ in task.shape)
     hidden = start(evidence) if task.modality != "table" else task.train.inputs.mean(0)
-    if task.modality == "images":
-        window = (task.shape[0], *(max(1, side // 8) for side in task.shape[1:]))
 
     def one(x: Tensor, y: Tensor) -> Tensor:
         found: Tensor = method.attribute(x, window, window, hidden[None], additional_forward_args=y)
         return found[:, :1] if task.modality == "images" else found
 
     return _chunked(inputs, labels, one, _room(inputs, 4))
+
+
+def patch(evidence: Evidence) -> tuple[int, int]:
+    """Return the sides of what occlusion hides of an image at once, in pixels; at its far borders less may be left.
+
+    Args:
+        evidence: Its task is of images.
+    """
+    height, width = (max(1, side // 8) for side in evidence.task.shape[1:])
+    return height, width
 
 
 def grad_cam(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:

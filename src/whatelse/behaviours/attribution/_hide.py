@@ -28,7 +28,9 @@ def units(evidence: Evidence) -> int:
 def worth(evidence: Evidence, maps: Tensor, kind: str) -> Tensor:
     """Return what each unit is worth to a map, ``(n, units)``.
 
-    Contributions are summed over the channels of a pixel with their sign, sensitivities as absolute values.
+    Contributions are summed over the channels of a pixel with their sign, sensitivities as absolute values. A map that
+    has one value for all channels of a pixel counts once; what occlusion says of a patch is shared evenly among its
+    pixels, so that the sum over units is the sum over patches.
 
     Args:
         evidence: Gives the shape of an input.
@@ -36,7 +38,7 @@ def worth(evidence: Evidence, maps: Tensor, kind: str) -> Tensor:
         kind: One of the kinds of maps.
     """
     counted = maps if kind in _maps.CONTRIBUTIONS else maps.abs()
-    return counted.view(len(maps), -1, units(evidence)).sum(1)
+    return counted.view(len(maps), -1, units(evidence)).sum(1) / _copies(evidence, kind)
 
 
 def reference(evidence: Evidence, kind: str, inputs: Tensor) -> Tensor:
@@ -87,6 +89,21 @@ def answers(evidence: Evidence, inputs: Tensor) -> Tensor:
     if not bool(found.isfinite().all()):
         raise NotMeasurableError(f"{evidence.subject.name} has no finite answer to inputs with hidden parts")
     return found
+
+
+def _copies(evidence: Evidence, kind: str) -> Tensor:
+    """Return how often a map holds the same contribution at each unit, ``(1,)`` or ``(units,)``."""
+    if evidence.task.modality != "images" or kind not in {"grad-cam", "occlusion"}:
+        return torch.ones(1)
+    channels, *sides = evidence.task.shape
+    if kind == "grad-cam":
+        return torch.full((1,), float(channels))
+    rows, columns = (
+        # The last patch is what is left of the image.
+        torch.tensor([min(long, side - i // long * long) for i in range(side)], dtype=torch.float64)
+        for side, long in zip(sides, _captum.patch(evidence), strict=True)
+    )
+    return (channels * rows[:, None] * columns).flatten()
 
 
 def _blurred(inputs: Tensor) -> Tensor:

@@ -8,21 +8,22 @@ from a reference (*deletion*), or all others are (*insertion*), for ``j`` from 0
 curve (trapezoids) is *insertion*; *deletion* is ``p_0`` minus it, the mean fall, so that in both more is better, and a
 model that never believed in the class gains nothing by it. References: the *mean* of train, *zero* or the bound next to
 it, or the image *blurred* (insertion into that hints at less); hidden tokens become padding. A map that is all zero or
-not finite scores 0 and is counted in a note.
+not finite gets the worst score (-1; *insertion*: 0) and is counted in a note.
 
 Reading:
     It is faithfulness of the map to its own model, not agreement with the baseline. *deletion*, within [-1, 1], is 0
-    where the map or the model says nothing; *insertion*, within [0, 1], begins at the probability of the class without
-    any input. An area says nothing alone, as it depends on how many units suffice to change the answer: read it beside
-    the random model, and beside another ``map``.
+    where removing changes nothing, and below where it makes the model surer; *insertion*, within [0, 1], begins at the
+    probability of the class without any input. An area says nothing alone, as it depends on how many units suffice to
+    change the answer: read it beside the random model, and beside another ``map``.
 
 Cost:
     The map of ``examples`` inputs, then ``fractions + 1`` passes forward of each.
 
 Limits:
     Inputs with units removed are like none that the model was trained on: part of a difference is how a model takes
-    such inputs, and a model that is less confident has less to lose. Ties fall by position. The needs are those of the
-    default map; with *occlusion* a model that only predicts serves.
+    such inputs, and a model that is less confident has less to lose. Ties fall by position. A Grad-CAM map that is zero
+    throughout costs any model its score. The needs are those of the default map; with *occlusion* a model that only
+    predicts serves.
 
 Source:
     Petsiuk et al., RISE: Randomized input sampling for explanation of black-box models, BMVC 2018, arXiv:1806.07421;
@@ -43,7 +44,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "area", "higher", {"predicts", "differentiates"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 2, "area", "higher", {"predicts", "differentiates"}, "test example"
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,16 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del rng
     asked = _maps.Asked(config.map, config.steps, config.examples)
+    worst = -1.0 if config.score == "deletion" else 0.0
     found, lost = [], 0
     for rows, maps in _maps.chunks(evidence, asked):
         useless = _maps.useless(maps)
         lost += int(useless.sum())
         area = _area(evidence, config, rows, maps.nan_to_num())
-        found.append(torch.where(useless, 0.0, area).float())
+        found.append(torch.where(useless, worst, area).float())
     values = torch.cat(found)
     if lost:
-        evidence.note(f"{lost} of {len(values)} maps are all zero or not finite: scored 0")
+        evidence.note(f"{lost} of {len(values)} maps are all zero or not finite: scored as worst")
     _maps.check(evidence, asked, evidence)
     return values
 

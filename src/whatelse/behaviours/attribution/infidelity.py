@@ -6,7 +6,9 @@ log-odds margin of the class that the baseline predicts, ``e`` what the map fore
 contributions (*gradient x input*, *integrated gradients*, *grad-cam*, *occlusion*), or of sensitivities times the
 change of the feature (*gradient*, *smoothgrad*). Scores: *relative*, ``sum (b e - d)^2 / sum d^2`` with the best factor
 ``b >= 0`` of the example, in [0, 1]: the share of the change that the map leaves unexplained; *plain*, the mean of
-``(e - d)^2``, as in the source. A map that is not finite counts as empty and is counted in a note.
+``(e - d)^2``, as in the source. What *occlusion* says of a patch is shared evenly among its pixels. A map that is all
+zero or not finite counts as worst and is counted in a note: *relative* 1; *plain*, which knows no worst value, the
+largest of all examples of that model.
 
 Reading:
     0 is a map that foretells every change up to a factor, 1 one that foretells none. It is faithfulness of the map to
@@ -20,7 +22,9 @@ Limits:
     It depends on what is hidden and by what; hidden inputs are like none that the model was trained on. A model that
     bends less is foretold better whatever it knows: a pruned one may beat its baseline. Contributions are held to be
     against the same reference, which those of *occlusion* on tables (the mean) are not. Of texts the *gradient*
-    foretells nothing. The needs are those of the default map; with *occlusion* a model that only predicts serves.
+    foretells nothing. *occlusion* foretells pixels only as well as its patches do, and *grad-cam* knows no scale:
+    compare these by *relative*. *plain* is not measurable where no map says anything. The needs are those of the
+    default map; with *occlusion* a model that only predicts serves.
 
 Source:
     Yeh et al., On the (in)fidelity and sensitivity of explanations, NeurIPS 2019, arXiv:1901.09392. The factor departs
@@ -42,7 +46,7 @@ from whatelse.settings import param
 from whatelse.statistics import summaries
 from whatelse.subject import log_odds
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "infidelity", "lower", {"predicts", "differentiates"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 2, "infidelity", "lower", {"predicts", "differentiates"}, "test example"
 _SHARE, _SEED = 0.25, 19_010_939
 
 
@@ -68,22 +72,24 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     Raises:
         MissingExtraError: The map needs Captum, which is not installed.
         NotMeasurableError: The model does not have such a map, or the map foretells nothing of texts,
-            or an answer to hidden parts is not finite.
+            or an answer to hidden parts is not finite, or *plain* is asked of maps none of which says anything.
     """
     del rng
     if evidence.task.modality == "tokens" and config.map == "gradient":
         raise NotMeasurableError("infidelity needs contributions of tokens; their gradient has a length alone")
     asked = _maps.Asked(config.map, config.steps, config.examples)
     draw = torch.Generator().manual_seed(_SEED)
-    found, lost = [], 0
+    found, dumb = [], []
     for rows, maps in _maps.chunks(evidence, asked):
-        broken = ~maps.isfinite().all(1)
-        lost += int(broken.sum())
-        maps = torch.where(broken[:, None], 0.0, maps)
+        dumb.append(_maps.useless(maps))
+        maps = torch.where(dumb[-1][:, None], 0.0, maps)
         found.append(_infidelity(evidence, config, rows, maps, draw).float())
-    values = torch.cat(found)
-    if lost:
-        evidence.note(f"{lost} of {len(values)} maps are not finite: counted as empty")
+    values, lost = torch.cat(found), torch.cat(dumb)
+    if config.score == "plain" and bool(lost.all()):
+        raise NotMeasurableError(f"plain needs a map that says something; of {evidence.subject.name} none does")
+    if bool(lost.any()):
+        evidence.note(f"{int(lost.sum())} of {len(values)} maps are all zero or not finite: counted as worst")
+        values[lost] = 1.0 if config.score == "relative" else values.max()
     _maps.check(evidence, asked, evidence)
     return values
 
@@ -101,9 +107,10 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def _infidelity(evidence: Evidence, config: Config, rows: slice, maps: Tensor, draw: torch.Generator) -> Tensor:
     inputs, labels = evidence.split("test").inputs[rows], evidence.explained("test")[rows]
     empty = _hide.reference(evidence, "zero", inputs)
-    if config.map not in _maps.CONTRIBUTIONS:
-        maps = maps * (inputs - empty).flatten(1)
-    worth = _hide.worth(evidence, maps, "occlusion")  # by now all are contributions
+    kind = config.map
+    if kind not in _maps.CONTRIBUTIONS:
+        maps, kind = maps * (inputs - empty).flatten(1), "gradient x input"
+    worth = _hide.worth(evidence, maps, kind)
     before = log_odds(_hide.answers(evidence, inputs), labels)
     squares = torch.zeros(3, len(inputs), dtype=torch.float64)
     for _ in range(config.samples):

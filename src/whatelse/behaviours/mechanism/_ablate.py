@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from whatelse.behaviours.mechanism import _layers
 from whatelse.evidence import Evidence
@@ -37,12 +37,13 @@ def margins(
         ablated: The units that are held.
         mean: What `means` returned.
     """
-    tokens = inputs.shape[1] if evidence.task.vocabulary else 0
+    # Of three dimensions, the last are units, as in attention; behind a convolution the second, as in signals.
+    axes = (1, 2) if any(isinstance(m, nn.Conv1d) for m in evidence.model.modules()) else (2, 1)
     edits = {}
     for name in dict.fromkeys(layer for layer, _ in ablated):
         held = torch.zeros(len(mean[name]), dtype=torch.bool)
         held[[unit for layer, unit in ablated if layer == name]] = True
-        edits[name] = _holding(held, mean[name], tokens)
+        edits[name] = _holding(held, mean[name], axes)
     return log_odds(evidence.answers(inputs, edits).double(), labels)
 
 
@@ -62,11 +63,12 @@ def effects(
     return torch.stack([whole - margins(evidence, inputs, labels, (unit,), mean) for unit in units], 1)
 
 
-def _holding(held: Tensor, mean: Tensor, tokens: int) -> Callable[[Tensor], Tensor]:
+def _holding(held: Tensor, mean: Tensor, axes: tuple[int, int]) -> Callable[[Tensor], Tensor]:
     def hold(output: Tensor) -> Tensor:
-        # Units are where `Evidence.activations` has them: last of texts, else after the examples.
-        axis = 2 if tokens and output.dim() == 3 and output.shape[1] == tokens else 1
-        if output.dim() <= axis or output.shape[axis] != len(held):
+        # Units are where `Evidence.activations` has them.
+        tried = axes if output.dim() == 3 else (1,)
+        axis = next((a for a in tried if a < output.dim() and output.shape[a] == len(held)), 0)
+        if not axis:
             return output  # a layer that is used again at another width
         shape = [1] * output.dim()
         shape[axis] = -1

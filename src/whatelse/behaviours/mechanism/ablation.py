@@ -41,7 +41,14 @@ from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "Spearman", "higher", {"predicts", "opens"}, "test example", "layer"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+    2,
+    "Spearman",
+    "higher",
+    {"predicts", "opens", "same units"},
+    "test example",
+    "layer",
+)
 
 
 @dataclass(frozen=True)

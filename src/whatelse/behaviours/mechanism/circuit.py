@@ -38,7 +38,7 @@ from whatelse.behaviours.mechanism import _circuit
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "share of units", "lower", {"predicts", "opens"}, "test example", "class"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "share of units", "lower", {"predicts", "opens"}, "test example", "class"
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,10 @@ class Config:
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return each example's class and how far its margin is above what is to be kept, size by size.
+    """Return each example's class, how far its margin is above what is to be kept, size by size, and the sizes.
 
-    Of shape ``(examples, 2 + steps)``, from a circuit of no unit to one of all.
+    Of shape ``(examples, 3 + 2 * steps)``, from a circuit of no unit to one of all; the sizes, in units, are the same
+    in every row.
 
     Args:
         evidence: Gives the layers and the answers; takes a note on the passes.
@@ -74,14 +75,15 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     passes = (len(units) + 1) * len(found_on.labels) + len(sizes) * len(read_on.labels)
     evidence.note(f"{len(units)} units, {len(sizes) - 1} sizes: {passes:,} forward passes")
     surplus = _circuit.surplus(margins, config.keep)
-    return torch.cat([read_on.labels[:, None].double(), surplus], 1).float()
+    known = torch.tensor(sizes, dtype=torch.float64).expand(len(surplus), -1)
+    return torch.cat([read_on.labels[:, None].double(), surplus, known], 1).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the mean size over the classes that a resample has, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(examples, 2 + steps)``.
+        values: What `measure` returned, ``(examples, 3 + 2 * steps)``.
         counts: How often each example stands in each resample, ``(draws, examples)``.
     """
     each = breakdown(values, counts)
@@ -93,17 +95,19 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the size of each class's circuit of every resample, ``(draws, classes)``; NaN where it has no example.
 
     Args:
-        values: What `measure` returned, ``(examples, 2 + steps)``.
+        values: What `measure` returned, ``(examples, 3 + 2 * steps)``.
         counts: How often each example stands in each resample, ``(draws, examples)``.
     """
-    codes, surplus = values[:, 0], values[:, 1:].astype(np.float64)
-    return np.stack([_size(surplus[codes == code], counts[:, codes == code]) for code in np.unique(codes)], 1)
+    codes = values[:, 0]
+    surplus, sizes = np.split(values[:, 1:].astype(np.float64), 2, axis=1)
+    shares = sizes[0] / sizes[0, -1]
+    return np.stack([_size(surplus[codes == code], counts[:, codes == code], shares) for code in np.unique(codes)], 1)
 
 
-def _size(surplus: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _size(surplus: np.ndarray, counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
     total = counts @ surplus
     last = surplus.shape[1] - 1
     # Where holding all units costs nothing, the surplus of all is not above zero: there is no circuit.
     first = np.where(total[:, -1] > 0, (total >= 0).argmax(1), last)
-    size: np.ndarray = np.where(counts.sum(1) > 0, first / last, np.nan)
+    size: np.ndarray = np.where(counts.sum(1) > 0, shares[first], np.nan)
     return size

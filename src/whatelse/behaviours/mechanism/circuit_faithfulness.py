@@ -41,7 +41,14 @@ from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "faithfulness", "higher", {"predicts", "opens"}, "test example", "class"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+    2,
+    "faithfulness",
+    "higher",
+    {"predicts", "opens", "same units"},
+    "test example",
+    "class",
+)
 
 # Of the share that was to be kept, what the circuits must keep of the baseline's own margin on new examples.
 _SOUND = 0.75

@@ -18,11 +18,12 @@ Cost:
     examples, once for all candidates.
 
 Limits:
-    It asks whether *these* features are where they were, so the candidate must have kept the baseline's basis: pruned
-    or quantized, yes; a model trained anew loses all of them by its other basis alone, however like it computes. The
-    dictionary is small, and explains only a part of the layer, which a note says; another seed finds other features.
-    Of six planted sparse features twelve atoms found all and six atoms two: give more atoms than features.
-    A correlation does not feel a feature that only became weaker. Few examples activate a rare feature.
+    It asks whether *these* features are where they were, so the candidate must have kept the baseline's basis, the
+    same layers and widths: pruned or quantized, yes; a model trained anew loses all of them by its other basis alone,
+    however like it computes. The dictionary is small, and explains only a part of the layer, which a note says;
+    another seed finds other features. Of six planted sparse features twelve atoms found all and six atoms two: give
+    more atoms than features. A correlation does not feel a feature that only became weaker. Few examples activate a
+    rare feature.
 
 Source:
     Duan, Perplexity can miss SAE feature damage, 2026, arXiv:2606.03002 (frozen dictionary, Pearson per feature);
@@ -40,15 +41,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from whatelse.behaviours.mechanism import _layers
-from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "share of features",
     "higher",
-    {"predicts", "opens"},
+    {"predicts", "opens", "same units"},
     "test example",
     "feature",
 )
@@ -75,13 +75,12 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         rng: Not used; the dictionary is fitted from a fixed seed, the same for every candidate.
 
     Raises:
-        NotMeasurableError: A model does not open or has no hidden layer, or the two layers differ in width.
+        NotMeasurableError: A model does not open or has no hidden layer, or the two differ in the number of layers
+            or the width of one.
     """
     del rng
+    _layers.same_basis(baseline, candidate)
     before, after = baseline.hidden("test"), candidate.hidden("test")
-    if before.shape[1] != after.shape[1]:
-        widths = f"{after.shape[1]} hidden units, not {before.shape[1]}"
-        raise NotMeasurableError(f"needs the baseline's basis; {candidate.subject.name} has {widths}")
     name = f"dictionary {VERSION} atoms={config.atoms}"
     frozen = baseline.once(name, lambda: _fit(baseline.hidden("train"), config.atoms))
     shares = " and ".join(f"{_explained(frozen, h):.0%}" for h in (before, after))

@@ -21,9 +21,10 @@ Cost:
 
 Limits:
     *moved* needs the baseline's basis: the same number of layers and units; another training of the same network has
-    the widths without the basis and falls by that alone. A probe shows that something can be read, not that the model
-    uses it. With rare groups compare with the note: the share of the most frequent label. Without recurring types the
-    control falls to chance where test examples are many more than units.
+    the widths without the basis and falls by that alone; *lost* does not, and the needs are those of *moved*. A probe
+    shows that something can be read, not that the model uses it. With rare groups compare with the note: the share of
+    the most frequent label. Without recurring types the control falls to chance where test examples are many more than
+    units.
 
 Source:
     Alain & Bengio, Understanding intermediate layers using linear classifier probes, 2016, arXiv:1610.01644;
@@ -45,7 +46,14 @@ from whatelse.errors import NotMeasurableError, nearest
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "accuracy", "higher", {"predicts", "opens"}, "test example", "layer"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+    1,
+    "accuracy",
+    "higher",
+    {"predicts", "opens", "same units"},
+    "test example",
+    "layer",
+)
 _SEED = 1909  # the control labels are the same for every model
 
 
