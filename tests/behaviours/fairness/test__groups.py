@@ -103,6 +103,12 @@ def test_intersections_are_those_of_fairlearn(people):
     assert ours == pytest.approx(frame.by_group.to_numpy())
 
 
+def test_the_mean_of_what_is_known_is_not_known_where_nothing_is():
+    values = np.array([[1, np.nan, 3], [np.nan] * 3])
+    assert _groups.mean(values) == pytest.approx([2, np.nan], nan_ok=True)
+    assert _groups.mean(values, axis=0) == pytest.approx([1, np.nan, 3], nan_ok=True)
+
+
 def test_many_groups_need_little_memory():
     # A dense table of 2,000 groups and 20,000 examples would take 320 MB.
     code = torch.arange(20_000).numpy() % 2_000

@@ -77,4 +77,43 @@ def test_a_class_without_errors_before_is_noted_and_finite(canned, toy, rng):
     values = cev.compare(canned(np.eye(3)[target], target), mine, cev.Config(), rng)
     assert values[:, 0].tolist() == target.tolist()
     assert np.isfinite(cev.breakdown(values.numpy(), toy.ones(values))).all()
-    assert mine.notes[0].startswith("the baseline finds every example of 3 of 3 classes")
+    assert mine.notes[0].startswith(
+        "the baseline raises no false alarm for 3 and finds every example of 3 of 3 classes: there the relative change"
+    )
+    # Class 0 is said wrongly twice, classes 1 and 2 are missed once each.
+    assert mine.doubts == [
+        "the largest relative change, of false alarms of class 0 from none to 2, rests on half an example"
+    ]
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(("taken_for", "doubts"), [((1, 2, 1), 1), ((1, 2, 0), 0)])
+def test_a_constant_model_is_doubted_only_where_its_class_had_no_false_alarm(canned, toy, rng, taken_for, doubts):
+    target, row = np.arange(300) % 3, np.arange(300) // 3
+    before = np.where(row < 10, np.array(taken_for)[target], target)
+    mine = canned(np.eye(3)[np.zeros(300, int)], target)
+    values = cev.compare(canned(np.eye(3)[before], target), mine, cev.Config(), rng)
+    points = slow(before, np.zeros(300, int), target, 3)
+    expected = ((points - points.mean(0)) ** 2).sum(1).mean()
+    assert cev.summarise(values.numpy(), toy.ones(values)) == pytest.approx([expected])
+    assert (expected > 1e4) == bool(doubts)
+    half = "the baseline raises no false alarm for 1 of 3 classes: there the relative change rests on half an example"
+    assert [note.partition(",")[0] for note in mine.notes] == [half] * doubts
+    assert (
+        mine.doubts
+        == ["the largest relative change, of false alarms of class 0 from none to 200, rests on half an example"]
+        * doubts
+    )
+
+
+def test_a_class_without_misses_is_noted_and_not_doubted_while_others_rule(canned, rng):
+    target, row = np.arange(300) % 3, np.arange(300) // 3
+    said = [np.where((row < k) & (target > 0), 3 - target, target) for k in (10, 30)]
+    before = np.where((row == 99) & (target == 1), 0, said[0])
+    mine = canned(np.eye(3)[said[1]], target)
+    cev.compare(canned(np.eye(3)[before], target), mine, cev.Config(), rng)
+    assert mine.notes[0].startswith("the baseline finds every example of 1 of 3 classes")
+    assert mine.doubts == []
+    same = canned(np.eye(3)[before], target)
+    cev.compare(same, same, cev.Config(), rng)
+    assert same.doubts == []

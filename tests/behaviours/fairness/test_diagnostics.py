@@ -178,6 +178,18 @@ def test_a_candidate_with_other_parameters_is_noted(regression, toy, rng):
     assert mine.notes[0] == "derivatives with respect to 11 parameters, 15 in the baseline: sizes are not comparable"
 
 
+@pytest.mark.parametrize("offers", [{"predicts"}, {"predicts", "opens"}, {"predicts", "differentiates"}])
+def test_closeness_asks_answers_only_and_derivatives_an_open_model(regression, rng, offers):
+    evidence, *_ = regression()
+    assert "opens" not in diagnostics.NEEDS
+    whole = diagnostics.measure(evidence, diagnostics.Config(), rng)
+    evidence.subject = dataclasses.replace(evidence.subject, offers=frozenset(offers))
+    assert torch.equal(diagnostics.measure(evidence, diagnostics.Config(), rng), whole)
+    for what in ("gradient", "hessian"):
+        with pytest.raises(NotMeasurableError, match="needs a model that"):
+            diagnostics.measure(evidence, diagnostics.Config(what=what), rng)
+
+
 def test_a_model_without_parameters_is_refused(toy, rng):
     inputs = torch.randn(60, 2, generator=rng)
     task = toy.task_of(inputs, torch.arange(60) % 2, groups={"style": torch.arange(60) % 2})

@@ -15,9 +15,11 @@ def test_the_wider_gap_by_hand(answers, toy, rng):
     assert values[:, 1].tolist() == [0, 0, -1, -1, 0, -1, -1]
     # True positives 1/2 against 1, false positives 1 against 0.
     assert equalized_odds.summarise(values.numpy(), toy.ones(values)) == pytest.approx([1])
-    # Without the false positives of group 0 only the other half is left.
-    counts = np.array([[1, 1, 0, 0, 1, 1, 1]])
-    assert equalized_odds.summarise(values.numpy(), counts) == pytest.approx([1 / 2])
+    # A resample without the false positives of group 0, or the true ones of group 1, is not judged by the other half.
+    counts = np.array([[1, 1, 0, 0, 1, 1, 1], [1, 1, 1, 1, 0, 1, 1], [1, 1, 0, 1, 1, 1, 1]])
+    expected = pytest.approx([np.nan, np.nan, 1], nan_ok=True)
+    assert equalized_odds.summarise(values.numpy(), counts) == expected
+    assert equalized_odds.breakdown(values.numpy(), counts)[:, 0] == expected
     assert evidence.parts == ("class 1",)
 
 
@@ -43,7 +45,9 @@ def test_a_group_of_one_class_is_left_out_of_the_rate_it_has_not(answers, toy, r
     # Group 1 has no example of class 0, so no false positives; recall is 1/2 against 1.
     evidence = answers([1, 0, 1, 1, 1], [1, 1, 0, 1, 1], {"style": [0, 0, 0, 1, 1]}, classes=2)
     values = equalized_odds.measure(evidence, equalized_odds.Config(least=1), rng)
-    assert equalized_odds.summarise(values.numpy(), toy.ones(values)) == pytest.approx([1 / 2])
+    # What the sample itself lacks, no resample needs.
+    counts = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 1, 1], [0, 3, 0, 1, 0]])
+    assert equalized_odds.summarise(values.numpy(), counts) == pytest.approx([1 / 2, 1 / 2, 1])
 
 
 def test_groups_that_share_no_rate_are_refused(answers, rng):

@@ -16,8 +16,9 @@ def test_the_gap_by_hand(answers, toy, rng):
     assert gap.summarise(values.numpy(), toy.ones(values)) == pytest.approx([2 / 3])
     assert gap.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
     assert evidence.parts == ("style 0", "style 1", "style 2")
-    counts = np.array([[1, 1, 1, 1, 1, 0], [1, 1, 0, 1, 3, 0]])
-    assert gap.summarise(values.numpy(), counts) == pytest.approx([2 / 3 - 1 / 2, 1 - 1 / 4])
+    counts = np.array([[1, 1, 1, 1, 1, 0], [1, 1, 0, 1, 3, 0], [1, 1, 1, 0, 0, 0]])
+    expected = [2 / 3 - 1 / 2, 1 - 1 / 4, np.nan]  # one group alone has no gap
+    assert gap.summarise(values.numpy(), counts) == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.mark.known_answer

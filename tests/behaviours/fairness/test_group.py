@@ -131,6 +131,13 @@ def test_a_group_without_the_class_has_no_rate(answers, toy, rng):
     assert group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0])
 
 
+def test_a_resample_without_positives_has_no_rate_rather_than_none_found(answers, rng):
+    evidence = answers([1, 0, 1, 1], [1, 0, 1, 0], {"style": [0, 0, 1, 1]}, classes=2)
+    values = group.measure(evidence, group.Config(rate="tpr", least=1), rng)
+    counts = np.array([[1, 1, 1, 1], [0, 2, 0, 2]])
+    assert group.summarise(values.numpy(), counts) == pytest.approx([1, np.nan], nan_ok=True)
+
+
 def test_groups_are_named_as_the_task_names_them(answers, rng):
     evidence = answers(SAID, TARGETS, {"style": STYLE})
     evidence.task = dataclasses.replace(evidence.task, group_names={"style": ("thin", "bold", "odd")})

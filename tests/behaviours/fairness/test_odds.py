@@ -38,6 +38,12 @@ def test_it_is_the_mean_over_classes_of_scikit_learns_recalls():
     assert odds.summarise(values, counts) == pytest.approx(slow)
 
 
+def test_a_resample_in_which_no_two_groups_share_a_class_has_no_gap():
+    values = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [1, 1, 1]], float)
+    counts = np.array([[1, 1, 0, 0], [1, 0, 0, 1]])
+    assert odds.summarise(values, counts) == pytest.approx([1, np.nan], nan_ok=True)
+
+
 def test_a_class_that_no_two_groups_share_cannot_be_compared(answers, rng):
     evidence = answers(SAID, TARGETS, {"digit": TARGETS})
     with pytest.raises(NotMeasurableError, match="needs a class that stands in two groups"):

@@ -41,3 +41,14 @@ def test_a_class_that_a_resample_lacks_is_left_out():
     counts = np.array([[1, 1, 0, 0]])
     assert np.isnan(sde.breakdown(values, counts)[0, 1])
     assert np.isfinite(sde.summarise(values, counts)).all()
+
+
+def test_a_class_without_false_alarms_is_noted_and_one_that_rules_is_doubted(canned, rng):
+    target, row = np.arange(300) % 3, np.arange(300) // 3
+    before = np.where(row < 10, np.array([1, 2, 1])[target], target)
+    mine = canned(np.eye(3)[np.zeros(300, int)], target)
+    sde.compare(canned(np.eye(3)[before], target), mine, sde.Config(), rng)
+    assert mine.notes[0].startswith("the baseline raises no false alarm for 1 of 3 classes")
+    assert mine.doubts == [
+        "the largest relative change, of false alarms of class 0 from none to 200, rests on half an example"
+    ]

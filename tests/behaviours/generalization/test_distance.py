@@ -37,6 +37,11 @@ def test_scipy_agrees(answers, rng):
         assert values.numpy() == pytest.approx(theirs, rel=1e-4, abs=1e-6), kind
 
 
+def test_nearer_is_better_and_volume_says_so():
+    assert distance.BETTER == "lower"
+    assert "never less accurate" in " ".join(distance.__doc__.partition("Cost:")[0].split())
+
+
 def test_only_the_divergence_has_a_direction(answers, rng):
     one, other = answers([[3.0, 0.0], [0.0, 1.0]], [0, 1]), answers([[0.0, 0.0], [0.0, 2.0]], [0, 1])
     for kind in KINDS:

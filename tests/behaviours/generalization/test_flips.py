@@ -31,6 +31,23 @@ def test_net_is_the_accuracy_lost(answers, votes, toy, rng):
     assert float(net) == pytest.approx(float(right[0] - right[1]))
 
 
+@pytest.mark.parametrize(
+    ("kind", "doubts"),
+    [
+        ("harmed", []),
+        ("healed", ["kind healed is not better where it is lower: read the number"]),
+        ("moved", ["kind moved is not better where it is lower: read the number"]),
+        ("any", []),
+        ("net", []),
+    ],
+)
+def test_only_a_kind_with_a_better_side_is_judged(answers, votes, rng, kind, doubts):
+    baseline, candidate = answers(votes(BEFORE), TARGETS), answers(votes(AFTER), TARGETS)
+    flips.compare(baseline, candidate, flips.Config(kind=kind), rng)
+    assert candidate.doubts == doubts
+    assert baseline.doubts == []
+
+
 def test_a_model_does_not_flip_against_itself(answers, votes, rng):
     evidence = answers(votes(BEFORE), TARGETS)
     for kind in ("harmed", "healed", "moved", "any", "net"):

@@ -185,6 +185,7 @@ def test_texts_lose_tokens_and_never_all_of_them(toy, rng):
     assert (hard != 0).any(1).all()
     assert ((hard == inputs) | (hard == 0)).all()
     assert 0.2 < float((hard[20:] == 0).float().mean()) < 0.7
+    assert all(torch.equal(a, b) for a, b in zip(corrupted(task, "noise"), corrupted(task, "dropout"), strict=True))
     with pytest.raises(NotMeasurableError, match="blur is no corruption of tokens; allowed are noise, dropout"):
         next(_corruptions.corrupted(task, "blur", (1,), rng))
 
@@ -195,6 +196,19 @@ def test_every_kind_is_the_mean_over_the_kinds(linear, toy):
     each = [shift.measure(evidence, shift.Config(kind=k), rng) for k in ("noise", "dropout", "shuffle")]
     every = shift.measure(evidence, shift.Config(kind="every"), torch.Generator().manual_seed(6))
     assert every.numpy() == pytest.approx(torch.stack(each).mean(0).numpy())
+
+
+def test_every_kind_of_texts_is_asked_once(toy):
+    inputs = torch.randint(1, 9, (30, 6), generator=torch.Generator().manual_seed(8)).float()
+    task = Task("texts", 2, None, toy.task_of(inputs, torch.arange(30) % 2, bounds=None).splits, vocabulary=9)
+    found = []
+    for kind in ("every", "noise"):
+        evidence = toy.evidence_of(Spy(), task)
+        evidence.model.asked.clear()
+        values = shift.measure(evidence, shift.Config(kind=kind), torch.Generator().manual_seed(1))
+        found.append((values, torch.cat(evidence.model.asked)))
+    assert len(found[0][1]) == 5 * 30
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_what_cannot_be_shifted_says_why(linear, toy, task, rng):

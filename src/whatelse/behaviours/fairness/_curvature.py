@@ -116,9 +116,10 @@ def opened(evidence: Evidence) -> nn.Module:
         evidence: Gives the model and takes the note.
 
     Raises:
-        NotMeasurableError: The model has no floating-point parameters, or gradients do not pass through it.
+        NotMeasurableError: The model does not open, gradients do not pass through it, or it has no floating-point
+            parameters.
     """
-    evidence.subject.require("differentiates")
+    evidence.subject.require("opens", "differentiates")
     model = deepcopy(evidence.model)
     count = 0
     for parameter in model.parameters():

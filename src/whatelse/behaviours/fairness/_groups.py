@@ -225,15 +225,14 @@ def gap(rate: np.ndarray) -> np.ndarray:
 
 
 def mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Return the mean of what is known along an axis; 0 where nothing is.
+    """Return the mean of what is known along an axis; NaN where nothing is.
 
     Args:
         values: With NaN for what is not known.
         axis: The axis.
     """
     known = np.isfinite(values)
-    total: np.ndarray = np.where(known, values, 0).sum(axis) / np.maximum(known.sum(axis), 1)
-    return total
+    return ratio(np.where(known, values, 0).sum(axis), known.sum(axis))
 
 
 def _occurring(code: np.ndarray) -> tuple[int, np.ndarray]:

@@ -18,7 +18,9 @@ Cost:
 
 Limits:
     Being relative, it is ruled by the classes in which the baseline hardly errs: a second error in place of one counts
-    as 1. It does not see whether errors grew or fell altogether. Of two classes the false positives of one are the
+    as 1. Where it makes none, of either kind, the change rests on the half example: a note says so, and where the
+    largest change is such a one the verdict is *not trusted*. A candidate that says one class only is judged as any
+    other. It does not see whether errors grew or fell altogether. Of two classes the false positives of one are the
     false negatives of the other.
 
 Source:
@@ -37,7 +39,7 @@ from torch import Tensor
 from whatelse.behaviours.fairness import _classwise, _groups
 from whatelse.evidence import Evidence
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "squared relative change", "lower", {"predicts"}, "test example", "class"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "squared relative change", "lower", {"predicts"}, "test example", "class"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
 
     Args:
         baseline: Evidence of the model before compression.
-        candidate: Evidence of the compressed model; takes the note.
+        candidate: Evidence of the compressed model; takes the note and the doubt.
         config: Not used.
         rng: Not used; the behaviour is deterministic.
     """

@@ -12,8 +12,9 @@ group's mean cross-entropy with respect to the parameters. By ``what``:
   ``v' H_i v`` with ``v`` the group's unit eigenvector, whose mean over the group is the eigenvalue, and whose resampled
   mean follows that of the eigenvalue to first order.
 
-The number is the largest over groups with at least ``least`` test examples; the parts are the groups. For ``gradient``
-and ``hessian`` each group is represented by ``examples`` of its test examples, evenly apart.
+The number is the largest over groups with at least ``least`` test examples; the parts are the groups. ``gradient`` and
+``hessian`` need a model that opens and differentiates; there each group is represented by ``examples`` of its test
+examples, evenly apart.
 
 Reading:
     Larger: the group is more exposed to compression. It explains a harm that other fairness behaviours show, and proves
@@ -53,7 +54,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     1,
     "risk factor",
     "lower",
-    {"predicts", "opens", "groups"},
+    {"predicts", "groups"},
     "test example",
     "group",
 )
@@ -82,8 +83,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         rng: Draws the directions with which power iteration begins.
 
     Raises:
-        NotMeasurableError: The task has no such grouping, every group is too small, or the model has no parameters
-            that can be differentiated.
+        NotMeasurableError: The task has no such grouping, every group is too small, or derivatives are asked for and
+            the model does not open, does not differentiate or has no parameters that can be differentiated.
     """
     found = _groups.grouping(evidence, config.group, config.least)
     evidence.name_parts(found.kept_names())

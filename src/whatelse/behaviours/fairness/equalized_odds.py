@@ -3,7 +3,8 @@
 For a class ``c``, one against the rest, ``gap(c) = max(max_g tpr(c, g) - min_g tpr(c, g), max_g fpr(c, g) - min_g
 fpr(c, g))``. Of two classes it is the gap of class 1; of more, the mean over the classes that occur among the test
 targets; with ``of`` the gap of that class. A rate that is not defined, of a group without examples of the class or
-with no others, is left out. The parts are the gaps of the classes. `odds` is the true-positive half alone.
+with no others, is left out. A resample that lacks one of the two gaps of a class that the sample has is not judged by
+the other: the class has no gap there. The parts are the gaps of the classes. `odds` is the true-positive half alone.
 
 Reading:
     0: given the truth, every group is predicted alike. The unsigned gap is far above zero by chance alone, being a
@@ -36,7 +37,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    1,
+    2,
     "difference of rates",
     "lower",
     {"predicts", "groups"},
@@ -80,7 +81,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the equalized-odds gap, averaged over classes, of every resample, ``(draws,)``.
+    """Return the equalized-odds gap, averaged over classes, of every resample, ``(draws,)``; NaN where there is none.
 
     Args:
         values: What `measure` returned, ``(N, 3)``.
@@ -90,13 +91,21 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the gap of every class in every resample, ``(draws, classes)``; NaN where no rate is known twice.
+    """Return the gap of every class in every resample, ``(draws, classes)``.
+
+    NaN where neither rate is known in two groups, or where one is that the resample lacks and the sample does not.
 
     Args:
         values: What `measure` returned, ``(N, 3)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
     said, target, code = values.T
-    table = _groups.table(said, target, code, counts)
-    farther: np.ndarray = np.fmax(_groups.gap(table.recall()), _groups.gap(table.alarms()))
+    recall, alarms = _gaps(_groups.table(said, target, code, counts))
+    whole = _gaps(_groups.table(said, target, code, np.ones((1, len(values)))))
+    lacks = [np.isfinite(known) & np.isnan(gap) for known, gap in zip(whole, (recall, alarms), strict=True)]
+    farther: np.ndarray = np.where(lacks[0] | lacks[1], np.nan, np.fmax(recall, alarms))
     return farther
+
+
+def _gaps(table: _groups.Table) -> tuple[np.ndarray, np.ndarray]:
+    return _groups.gap(table.recall()), _groups.gap(table.alarms())

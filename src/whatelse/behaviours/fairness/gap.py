@@ -32,7 +32,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "difference of accuracies",
     "lower",
     {"predicts", "groups"},
@@ -71,14 +71,13 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the largest minus the smallest group accuracy of every resample, ``(draws,)``.
 
-    A resample with a single group has no gap: 0.
+    A resample with a single group has no gap: NaN.
 
     Args:
         values: What `measure` returned, ``(N, 2)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    gap: np.ndarray = np.nan_to_num(_groups.gap(breakdown(values, counts)))
-    return gap
+    return _groups.gap(breakdown(values, counts))
 
 
 def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:

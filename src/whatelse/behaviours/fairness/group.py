@@ -42,7 +42,7 @@ from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "rate", "higher", {"predicts", "groups"}, "test example", "group"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "rate", "higher", {"predicts", "groups"}, "test example", "group"
 
 # How a row of values is read: as an outcome to average, or as predicted and true class.
 _OUTCOME, _TPR, _FPR = 0, 1, 2
@@ -89,6 +89,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the mean rate over the groups that are large enough in every resample, ``(draws,)``.
 
+    NaN where none of them has the rate, such as true positives of a class that the resample lacks.
+
     Args:
         values: What `measure` returned, ``(N, 5)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
@@ -111,8 +113,7 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         return _groups.rates(first, code, counts)
     table = _groups.table(first, second, code, counts)
     rate = table.recall() if kind[0] == _TPR else table.alarms()
-    defined = np.isfinite(rate).any(1)
-    return np.where(defined, _groups.mean(rate, axis=1), np.nan)
+    return _groups.mean(rate, axis=1)
 
 
 def _outcomes(evidence: Evidence, config: Config) -> tuple[Tensor, Tensor, int]:

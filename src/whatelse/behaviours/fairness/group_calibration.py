@@ -39,7 +39,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    1,
+    2,
     "variance of miscalibration",
     "lower",
     {"predicts", "groups"},
@@ -78,6 +78,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the debiased variance of miscalibration between groups of every resample, ``(draws,)``.
 
+    NaN where fewer than two groups have two different examples.
+
     Args:
         values: What `measure` returned, ``(N, 2)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
@@ -90,7 +92,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     center = np.where(pairs > 0, center, np.nan)
     groups = (pairs > 0).sum(1)
     apart = _groups.mean((center - _groups.mean(center)[:, None]) ** 2) * groups / np.maximum(groups - 1, 1)
-    total: np.ndarray = np.where(groups > 1, apart - _groups.mean(noise), 0)
+    total: np.ndarray = np.where(groups > 1, apart - _groups.mean(noise), np.nan)
     return total
 
 

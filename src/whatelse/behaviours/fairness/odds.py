@@ -33,7 +33,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "difference of recalls",
     "lower",
     {"predicts", "groups"},
@@ -74,7 +74,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the recall gap, averaged over classes, of every resample, ``(draws,)``.
+    """Return the recall gap, averaged over classes, of every resample, ``(draws,)``; NaN where no class has one.
 
     Args:
         values: What `measure` returned, ``(N, 3)``.

@@ -34,7 +34,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    1,
+    2,
     "difference of selection rates",
     "lower",
     {"predicts", "groups"},
@@ -73,7 +73,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the parity gap, averaged over classes, of every resample, ``(draws,)``.
+    """Return the parity gap, averaged over classes, of every resample, ``(draws,)``; NaN with a single group.
 
     Args:
         values: What `measure` returned, ``(N, 3)``.

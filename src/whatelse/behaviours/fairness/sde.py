@@ -16,8 +16,10 @@ Cost:
     None of its own: it reads the shared forward pass over test of both models.
 
 Limits:
-    Being relative, it is ruled by the classes in which the baseline hardly errs. A model whose errors all double scores
-    0. Of two classes the false positives of one are the false negatives of the other, so that both say the same.
+    Being relative, it is ruled by the classes in which the baseline hardly errs. Where it makes no error of a kind, the
+    change rests on the half example: a note says so, and where the largest change is such a one the verdict is *not
+    trusted*. A candidate that says one class only is judged as any other. A model whose errors all double scores 0. Of
+    two classes the false positives of one are the false negatives of the other, so that both say the same.
 
 Source:
     Blakeney et al., Simon says: evaluating and mitigating bias in pruned neural networks with knowledge distillation,
@@ -35,7 +37,7 @@ from torch import Tensor
 from whatelse.behaviours.fairness import _classwise, _groups
 from whatelse.evidence import Evidence
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "relative change", "lower", {"predicts"}, "test example", "class"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "relative change", "lower", {"predicts"}, "test example", "class"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
 
     Args:
         baseline: Evidence of the model before compression.
-        candidate: Evidence of the compressed model; takes the note.
+        candidate: Evidence of the compressed model; takes the note and the doubt.
         config: Not used.
         rng: Not used; the behaviour is deterministic.
     """

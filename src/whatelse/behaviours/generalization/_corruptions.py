@@ -19,13 +19,14 @@ from whatelse.task import Task
 
 LEVELS = 5
 SHIFTED, EVERY = "shifted", "every"
-# By modality; the same words ask for what is closest to them. Strengths are those of severities 1 to 5.
+# What `EVERY` asks of each modality. Of texts noise and dropout are the same: both words ask for it, it counts once.
 KINDS = {
     "images": ("noise", "blur", "contrast", "brightness", "dropout"),
     "table": ("noise", "dropout", "shuffle"),
-    "tokens": ("noise", "dropout"),
+    "tokens": ("noise",),
 }
 CHOICES = (EVERY, SHIFTED, "noise", "blur", "contrast", "brightness", "dropout", "shuffle")
+# Those of severities 1 to 5.
 _STRENGTHS = {
     ("images", "noise"): (0.04, 0.08, 0.12, 0.18, 0.26),
     ("images", "blur"): (0.4, 0.6, 0.8, 1.1, 1.5),
@@ -106,8 +107,8 @@ def corrupted(
         NotMeasurableError: The task's inputs have no such corruption.
     """
     modality = task.modality
-    if kind not in KINDS[modality]:
-        known = ", ".join(KINDS[modality])
+    if (modality, kind) not in _CHANGES:
+        known = ", ".join(word for inputs, word in _CHANGES if inputs == modality)
         raise NotMeasurableError(f"{kind} is no corruption of {modality}; allowed are {known}")
     strengths = tuple(_STRENGTHS[modality, kind][level - 1] for level in levels)
     change, scales, inputs = _CHANGES[modality, kind], _scales(task), task.test.inputs

@@ -6,7 +6,9 @@ accuracy can differ on many examples: harmed and healed cancel in accuracy and n
 
 Reading:
     *harmed* is the share of users for whom the smaller model is worse, *healed* those for whom it is better. Retraining
-    alone flips examples too: read it against the twin.
+    alone flips examples too: read it against the twin. Fewer are better of *harmed*, *net* and *any*: *any* is volume,
+    the share of answers that are other than before, which an owner wants small. *healed* is a gain and *moved* neither
+    gain nor loss: their verdict is *not trusted*, and only the number is read.
 
 Cost:
     The shared pass over test of both models, nothing else.
@@ -31,7 +33,9 @@ from torch import Tensor
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "share of examples", "lower", {"predicts"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 2, "share of examples", "lower", {"predicts"}, "test example"
+
+_UNSIDED = ("healed", "moved")
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,13 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
 
     Args:
         baseline: Evidence of the model before compression.
-        candidate: Evidence of the compressed model.
+        candidate: Evidence of the compressed model; takes the doubt where fewer flips are not better.
         config: Which flips count.
         rng: Not used; the behaviour is deterministic.
     """
     del rng
+    if config.kind in _UNSIDED:
+        candidate.distrust(f"kind {config.kind} is not better where it is lower: read the number")
     targets = baseline.split("test").targets
     before, after = baseline.predictions("test"), candidate.predictions("test")
     harmed = ((before == targets) & (after != targets)).float()

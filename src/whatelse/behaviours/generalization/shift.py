@@ -8,15 +8,17 @@ Images: *noise* adds a Gaussian of .04 to .26 of the range of the inputs; *blur*
 32; wider in larger images); *contrast* draws pixels to their image's mean, down to .75 to .15 of the distance;
 *brightness* adds .05 to .3 of the range; *dropout* gives .05 to .4 of the pixels the train mean. Tables: *noise* adds
 .1 to 1 train standard deviations of each column; *dropout* gives .05 to .5 of the cells their column's train mean, as
-if they were missing; *shuffle* gives them the value of another example. Texts: *noise* and *dropout* turn .05 to .5 of
-the tokens into padding. What leaves the task's bounds is clipped. Every model of a seed sees the same corrupted inputs.
+if they were missing; *shuffle* gives them the value of another example. Texts: *noise* and *dropout* are the same, they
+turn .05 to .5 of the tokens into padding. What leaves the task's bounds is clipped. Every model of a seed sees the same
+corrupted inputs.
 
 Reading:
     The accuracy to expect when the world has changed a little. A drop against the control that is larger than that of
     `accuracy` is robustness lost, not accuracy lost: `excess_error` is that difference.
 
 Cost:
-    One forward pass for each kind and severity: 5 by default; 25 for *every* on images. *shifted*: one pass over it.
+    One forward pass for each kind and severity: 5 by default; for *every* 25 on images, 15 on tables and 5 on texts.
+    *shifted*: one pass over it.
 
 Limits:
     Corruptions stand for a changed world, they are not one: a shifted split of one's own says more. Strengths are this
@@ -40,7 +42,7 @@ from whatelse.behaviours.generalization import _corruptions
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "accuracy", "higher", {"predicts"}, "example", "severity"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "accuracy", "higher", {"predicts"}, "example", "severity"
 
 
 @dataclass(frozen=True)
