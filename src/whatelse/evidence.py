@@ -19,6 +19,7 @@ from whatelse.subject import Subject, log_odds
 from whatelse.task import Split, Task
 
 _VALUES = 400_000  # of one batch of inputs
+_LARGE = 16  # pixels along a side
 
 
 @dataclass(eq=False)
@@ -304,7 +305,7 @@ class Evidence:
         while start < len(inputs):
             rows = slice(start, min(start + self.batch, len(inputs)))
             try:
-                seen = look(inputs[rows], rows)
+                seen = look(_laid(inputs[rows]), rows)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _out_of_memory(error) or self.batch == 1:
                     raise
@@ -361,6 +362,11 @@ class Evidence:
         self.passes.forward += len(x)
         found = {"logits": logits.detach(), **{name: t.detach() for name, t in seen.items()}}
         return {**found, "gradient": slope} if gradient else found
+
+
+def _laid(x: Tensor) -> Tensor:
+    """Return images of some size with their channels last in memory, in which convolutions on a CPU are faster."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 and x.shape[-1] >= _LARGE else x
 
 
 def _out_of_memory(error: Exception) -> bool:
