@@ -86,7 +86,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     shares = " and ".join(f"{_explained(frozen, h):.0%}" for h in (before, after))
     candidate.note(f"the dictionary explains {shares} of the variance, before and after")
     codes = torch.cat([_encode(frozen, before), _encode(frozen, after)], 1)
-    candidate.name_parts([f"feature {i}" for i in range(config.atoms)])
+    candidate.name_parts([f"feature {i}" for i in range(config.atoms)], unit="correlation")
     _remark(candidate, codes.numpy())
     return codes
 
