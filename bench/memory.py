@@ -4,9 +4,9 @@
 
 200,000 rows of a table (40 features, 2 classes) and 20,000 images of 3x32x32, each in a child process that holds a
 baseline and a pruned candidate: every behaviour of generalization, attribution, mechanism and fairness with its
-default settings, then its effect with intervals from 250 resamples (more take longer, in the same memory), part by part. What stands
-in each row is the peak resident memory of the process while it worked on that behaviour, task and kept evidence
-included; the first row is a process that has only imported torch. Behaviours that keep below 2 GB pass.
+default settings, then its effect with intervals from 250 resamples, part by part; more of them take longer in the same
+memory. What stands in each row is the peak resident memory of the process while it worked on that behaviour, task and
+kept evidence included; the first row is a process that has only imported torch. What keeps below 2 GB passes.
 """
 
 from __future__ import annotations
