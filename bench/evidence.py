@@ -3,12 +3,12 @@
     python bench/evidence.py [images|table]
 
 Quick measurements of four families (generalization, attribution, mechanism, fairness) on a baseline and a pruned
-candidate: by `whatelse.evidence`, which asks each model once, and by torchmetrics, scikit-learn, fairlearn, captum
-and CKA from whole Gram matrices, each tool with its own passes, batch by batch, as its documentation shows. Both
-sides use the same models, examples and size of batch, without gradients where none are needed, on one thread, in turn
-over several repeats. Seconds are those of the processor, which neighbors on the machine hardly move. Passes are
-counted by a hook on the models, so also the few that check a model's gradient first. Numbers are held against each
-other before anything is timed; none of the tools gives intervals, so none are timed.
+candidate: by `whatelse.evidence`, which asks each model once, and by torchmetrics, scikit-learn, fairlearn, captum,
+CKA from whole Gram matrices and units by hooks, each tool with its own passes, batch by batch, as its documentation
+shows. Both sides use the same models, examples and size of batch, without gradients where none are needed, on one
+thread, in turn over several repeats. Seconds are those of the processor, which neighbors on the machine hardly move.
+Passes are counted by a hook on the models, so also the few that check a model's gradient first. Numbers are held
+against each other before anything is timed; none of the tools gives intervals, so none are timed.
 
 Images: a ResNet-20 on 32x32 pixels; the published weights on CIFAR-10 where $WHATELSE_DATA (default ../shared/data)
 has them, else untrained on random images. Table: an MLP on 40 features.
@@ -48,6 +48,8 @@ ASKED: tuple[tuple[str, str, dict[str, object], float], ...] = (
     ("saliency", "attribution.agreement", {"score": "spearman", "map": "gradient"}, 1e-4),
     ("energy", "attribution.localization", {"score": "energy", "map": "gradient"}, 1e-4),
     ("cka", "mechanism.cka", {}, 1e-5),
+    ("dead", "mechanism.dead", {}, 1e-6),
+    ("selectivity", "mechanism.selectivity", {}, 1e-5),
     ("worst group", "fairness.worst_group", {}, 1e-6),
     ("gap", "fairness.gap", {}, 1e-6),
     ("odds", "fairness.odds", {}, 1e-6),

@@ -217,18 +217,39 @@ def cka(case: Case, asked: set[str]) -> Numbers:
     The other layers are computed too, as the curve over depth needs them.
     """
     del asked
-    both = []
-    for model in case.models:
-        seen: dict[str, list[Tensor]] = {}
-        hooks = [part.register_forward_hook(partial(_keep, seen, name)) for name, part in watched(model)]
-        with torch.no_grad():
-            for inputs, _ in _batches(case.task.test):
-                model(inputs)
-        for hook in hooks:
-            hook.remove()
-        both.append([torch.cat(parts).double().numpy() for parts in seen.values()])
+    both = [_activations(model, case) for model in case.models]
     curve = [_similarity(_centered(x), _centered(y)) for x, y in zip(*both, strict=True)]
     return {"cka": [curve[-1]]}
+
+
+def units(case: Case, asked: set[str]) -> Numbers:
+    """Return the share of dead units and the mean class selectivity of the last hidden layer, one pass a model.
+
+    By forward hooks, as PyTorch's documentation shows, and the index as Morcos et al. (2018) publish it.
+    """
+    del asked
+    targets = case.task.test.targets.numpy()
+    numbers: Numbers = {"dead": [], "selectivity": []}
+    for model in case.models:
+        fired = np.maximum(_activations(model, case)[-1], 0)
+        means = np.stack([fired[targets == c].mean(0) for c in np.unique(targets)])
+        top = means.max(0)
+        rest = (means.sum(0) - top) / (len(means) - 1)
+        alive = means.sum(0) > 0
+        numbers["dead"].append(float((~(fired > 0).any(0)).mean()))
+        numbers["selectivity"].append(float(((top - rest) / (top + rest))[alive].mean()))
+    return numbers
+
+
+def _activations(model: nn.Module, case: Case) -> list[np.ndarray]:
+    seen: dict[str, list[Tensor]] = {}
+    hooks = [part.register_forward_hook(partial(_keep, seen, name)) for name, part in watched(model)]
+    with torch.no_grad():
+        for inputs, _ in _batches(case.task.test):
+            model(inputs)
+    for hook in hooks:
+        hook.remove()
+    return [torch.cat(parts).double().numpy() for parts in seen.values()]
 
 
 def _keep(seen: dict[str, list[Tensor]], name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:  # noqa: ANN401
@@ -258,4 +279,5 @@ TOOLS: dict[str, Callable[[Case, set[str]], Numbers]] = {
     "fairlearn": fairlearn,
     "captum": captum,
     "CKA from Gram matrices": cka,
+    "units by hooks": units,
 }
