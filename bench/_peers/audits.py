@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -252,7 +251,7 @@ def _activations(model: nn.Module, case: Case) -> list[np.ndarray]:
     return [torch.cat(parts).double().numpy() for parts in seen.values()]
 
 
-def _keep(seen: dict[str, list[Tensor]], name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:  # noqa: ANN401
+def _keep(seen: dict[str, list[Tensor]], name: str, module: nn.Module, inputs: object, output: Tensor) -> None:
     del module, inputs
     seen.setdefault(name, []).append(output.flatten(2).mean(2) if output.dim() > 2 else output)
 

@@ -63,15 +63,12 @@ def keeping(model: nn.Module, told: Tensor | None) -> Generator[dict[str, Tensor
     # Of three dimensions, the last are units, as in attention; behind a convolution the second, as in signals.
     last = not any(isinstance(m, nn.Conv1d) for m in model.modules())
 
-    def keep(name: str, output: Tensor) -> None:
-        seen[f"layer {len(seen):04d} {name}"] = _pooled(output, told, last=last)
-
-    def look(name: str, output: object) -> None:
+    def keep(name: str, output: object) -> None:
         whole = output[0] if isinstance(output, tuple) else output
         if isinstance(whole, Tensor):
-            keep(name, whole)
+            seen[f"layer {len(seen):04d} {name}"] = _pooled(whole, told, last=last)
 
-    with _called(model, look):
+    with _called(model, keep):
         yield seen
 
 
