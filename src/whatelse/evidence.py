@@ -20,6 +20,7 @@ from whatelse.task import Split, Task
 
 _VALUES = 400_000  # of one batch of inputs
 _LARGE = 16  # pixels along a side
+_NOISE, _NUDGES, _EPS = 2022, 10, 1e-3  # of the sensitivity: the seed, draws and length of the noise
 
 
 @dataclass(eq=False)
@@ -66,6 +67,11 @@ class Evidence:
     def model(self) -> nn.Module:
         """The module, frozen and in evaluation mode."""
         return self.subject.model
+
+    @property
+    def slopes(self) -> nn.Module:
+        """The module that gradients are taken of: the model, or where its kernels drop them its surrogate."""
+        return self.subject.surrogate or self.subject.model
 
     def split(self, name: str) -> Split:
         """Return the examples of a split.
@@ -197,15 +203,22 @@ class Evidence:
         """
         self.subject.require("differentiates")
 
-        def pull(x: Tensor, rows: slice) -> dict[str, Tensor]:
-            with self._leaf(x) as (start, leaf):
-                logits = self.model(start)
-                (slope,) = torch.autograd.grad(log_odds(logits, labels[rows]).sum(), leaf())
-            self.passes.forward += len(x)
-            self.passes.backward += len(x)
-            return {"gradient": slope}
+        return self._batched(inputs, lambda x, rows: {"gradient": self._slope(x, labels[rows])})["gradient"]
 
-        return self._batched(inputs, pull)["gradient"]
+    def sensitivity(self, inputs: Tensor) -> Tensor:
+        """Return ``mean |p(x + eps u) - p(x)| / eps``, how far probabilities move with tiny noise, ``(M, classes)``.
+
+        Ten draws of ``u ~ N(0, 1)``, the same for every model, and ``eps = 1e-3`` (Yuan & Zhang, USENIX Security 2022).
+
+        Args:
+            inputs: ``(M, ...)``; no token ids.
+        """
+        start, rng = self.answers(inputs).softmax(1), torch.Generator().manual_seed(_NOISE)
+        total = torch.zeros_like(start)
+        for _ in range(_NUDGES):
+            moved = inputs + _EPS * torch.randn(inputs.shape, generator=rng)
+            total += (self.answers(moved).softmax(1) - start).abs()
+        return total / (_NUDGES * _EPS)
 
     def references(self) -> References:
         """Return what shadow models of the same recipe say of the records: train, then as many of test.
@@ -341,7 +354,7 @@ class Evidence:
             What the model is asked, and a function that returns, after the pass, where gradients begin.
         """
         if self.task.vocabulary:
-            with entering(self.model, self.subject.entrance) as seen:
+            with entering(self.slopes, self.subject.entrance) as seen:
                 yield x, lambda: seen[0]
         else:
             start = x.detach().requires_grad_()
@@ -349,8 +362,9 @@ class Evidence:
 
     def _look(self, x: Tensor, explained: Tensor | None, *, gradient: bool) -> dict[str, Tensor]:
         told = x != 0 if self.task.vocabulary else None
+        apart = gradient and self.slopes is not self.model
         with keeping(self.model, told) as seen:
-            if not gradient:
+            if not gradient or apart:
                 with torch.no_grad():
                     logits = self.model(x)
             else:
@@ -360,8 +374,18 @@ class Evidence:
                     (slope,) = torch.autograd.grad(log_odds(logits, labels).sum(), leaf())
                 self.passes.backward += len(x)
         self.passes.forward += len(x)
+        if apart:
+            slope = self._slope(x, logits.argmax(1) if explained is None else explained)
         found = {"logits": logits.detach(), **{name: t.detach() for name, t in seen.items()}}
         return {**found, "gradient": slope} if gradient else found
+
+    def _slope(self, x: Tensor, labels: Tensor) -> Tensor:
+        with self._leaf(x) as (start, leaf):
+            logits = self.slopes(start)
+            (slope,) = torch.autograd.grad(log_odds(logits, labels).sum(), leaf())
+        self.passes.forward += len(x)
+        self.passes.backward += len(x)
+        return slope
 
 
 def _laid(x: Tensor) -> Tensor:

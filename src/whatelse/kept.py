@@ -24,10 +24,13 @@ class References:
     Attributes:
         logits: Of every shadow on every record, ``(K, P, classes)``.
         inside: Whether the record was among the shadow's members, ``(K, P)`` bool.
+        sensitivity: Of every shadow on every record, as `Evidence.sensitivity` gives it, ``(K, P, classes)``; None
+            where it was not kept.
     """
 
     logits: Tensor
     inside: Tensor
+    sensitivity: Tensor | None = None
 
 
 class Keep(Protocol):

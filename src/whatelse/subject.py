@@ -29,6 +29,8 @@ class Subject:
             gradients are those of a surrogate and cannot agree with finite differences.
         remarks: How its answers were read where that is not plain; printed beside every verdict.
         entrance: Name of the embedding at which the gradients of texts begin; empty where inputs are no texts.
+        surrogate: A module with equal outputs that has the gradients which the model's kernels drop; None where the
+            model's own are sound, or no such module is known.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Subject:
     straight_through: bool = False
     remarks: tuple[str, ...] = ()
     entrance: str = ""
+    surrogate: nn.Module | None = None
 
     def require(self, *needs: str) -> None:
         """Refuse a question that this subject cannot answer.

@@ -85,6 +85,8 @@ class Task:
         group_names: For every grouping the name of each code.
         features: Name of each column of a table; empty where columns have none.
         vocabulary: Number of token ids where inputs are texts, ``(N, tokens)`` of ids with 0 as padding; else 0.
+        words: What each token id stands for, ``vocabulary`` of them; empty where it is not known. The first two are
+            not words: padding, and what stands for every unknown word.
 
     Raises:
         TaskError: A split is missing, labels are out of range or constant, or lengths do not agree.
@@ -97,11 +99,14 @@ class Task:
     group_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     features: tuple[str, ...] = ()
     vocabulary: int = 0
+    words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in SPLITS:
             if name not in self.splits:
                 raise TaskError(f"task {self.name}: split {name!r} is missing; a task has {', '.join(SPLITS)}")
+        if self.words and len(self.words) != self.vocabulary:
+            raise TaskError(f"task {self.name}: {len(self.words)} words for {self.vocabulary} token ids; one each")
         for name, split in self.splits.items():
             _check_inputs(f"task {self.name}, split {name}", split)
             _check_labels(f"task {self.name}, split {name}", split, self.classes)
@@ -177,7 +182,7 @@ class Task:
         """SHA-256 of what the data are called: groupings in their order, groups, columns, further splits."""
         groups = [(split, list(self.splits[split].groups)) for split in self.splits]
         named = {name: list(known) for name, known in self.group_names.items()}
-        return hashlib.sha256(repr((groups, named, self.features)).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr((groups, named, self.features, *([self.words] if self.words else []))).encode()).hexdigest()[:16]
 
     def with_train(self, train: Split, calibration: Split) -> Task:
         """Return the task with other members, as a shadow model needs it.

@@ -69,7 +69,9 @@ def load(config: Config) -> Task:
     splits = {name: _split(*kept[name], known, config.length) for name in FILES}
     splits["calibration"] = splits["train"].take(torch.arange(min(config.calibration, len(splits["train"]))))
     names = {"length": tuple(f"{name} words" for name in _table.banded([], _LENGTHS)[1])}
-    return Task("sst2", 2, None, splits, names, vocabulary=config.vocabulary)
+    unused = [""] * (config.vocabulary - _FIRST - len(known))
+    words = ("", "(unknown)", *known, *unused)
+    return Task("sst2", 2, None, splits, names, vocabulary=config.vocabulary, words=words)
 
 
 def vocabulary(texts: Sequence[Sequence[str]], size: int) -> dict[str, int]:
