@@ -182,7 +182,8 @@ class Task:
         """SHA-256 of what the data are called: groupings in their order, groups, columns, further splits."""
         groups = [(split, list(self.splits[split].groups)) for split in self.splits]
         named = {name: list(known) for name, known in self.group_names.items()}
-        return hashlib.sha256(repr((groups, named, self.features, *([self.words] if self.words else []))).encode()).hexdigest()[:16]
+        called = (groups, named, self.features, *((self.words,) if self.words else ()))
+        return hashlib.sha256(repr(called).encode()).hexdigest()[:16]
 
     def with_train(self, train: Split, calibration: Split) -> Task:
         """Return the task with other members, as a shadow model needs it.
