@@ -32,12 +32,14 @@ class Budget:
     """How hard an attack may try.
 
     Attributes:
-        radius: Largest change of any one feature, in units of the input.
+        radius: Largest change, in units of the input.
         steps: Gradient steps, or queries of an attack without gradients.
+        norm: In which the change is measured: ``linf``, the largest of any one feature, or ``l2``.
     """
 
     radius: float
     steps: int
+    norm: str = "linf"
 
 
 def points(evidence: Evidence, budget: Budget, examples: int) -> tuple[Tensor, Tensor]:
