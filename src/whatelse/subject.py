@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,8 +13,12 @@ from torch import Tensor, nn
 from whatelse.errors import NotMeasurableError, TaskError
 from whatelse.hooks import entering, entrance
 from whatelse.layers._own import Own
+from whatelse.layers._straight import surrogate
 
 CAPABILITIES = ("predicts", "differentiates", "opens")
+# Sound gradients agree to 0.999; a kernel without any, in a branch of a tenth of the stream, to 0.99.
+_SOUND = 0.99
+_EQUAL = 1e-4  # of outputs, relative to the largest
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +79,9 @@ def of(
     drop them, as beside a residual path those of a weak layer are hardly missed. Else a module that holds a layer
     known to pass gradients straight through its rounding is kept. Of texts, gradients are those of the embedding.
 
+    Where kernels that are known drop gradients, a surrogate gives them: kept only if it answers the probe as the model
+    does and the rest of the model passes the check of finite differences.
+
     A module that answers with a tuple, a mapping or probabilities is wrapped, so that its answers are class scores.
 
     Args:
@@ -96,10 +104,29 @@ def of(
     rounds, drops = any(m.straight_through for m in own), any(m.drops_gradients for m in own)
     offers = {"predicts", "opens"}
     way = entrance(model, few) if tokens else ""
-    # Sound gradients agree to 0.999; a kernel without any, in a branch of a tenth of the stream, to 0.99.
-    if way is not None and not drops and (rounds or gradient_agreement(model, few, rng, enter=way) > 0.99):
-        offers.add("differentiates")
-    return Subject(name, model, key, frozenset(offers), rounds, remarks, way or "")
+    if way is not None and not drops and (rounds or gradient_agreement(model, few, rng, enter=way) > _SOUND):
+        return Subject(name, model, key, frozenset(offers | {"differentiates"}), rounds, remarks, way)
+    stand_in, why = (None, "") if way is None else _stand_in(model, name, probe, rng, way)
+    offers |= {"differentiates"} if stand_in is not None else set()
+    remarks = (*remarks, why) if why else remarks
+    return Subject(name, model, key, frozenset(offers), stand_in is not None, remarks, way or "", stand_in)
+
+
+def _stand_in(
+    model: nn.Module, name: str, probe: Tensor, rng: torch.Generator, enter: str
+) -> tuple[nn.Module | None, str]:
+    """Return a module proven to answer as the model does that has gradients, and a remark on it."""
+    found = surrogate(model)
+    if found is None:
+        return None, ""
+    with torch.no_grad():
+        own, theirs = model(probe), found.straight(probe)
+    apart = float((own - theirs).abs().max() / own.abs().max().clamp(min=1e-12))
+    sound = gradient_agreement(found.smooth, probe[:4], rng, enter=enter)
+    if not (apart <= _EQUAL and sound > _SOUND):
+        return None, ""
+    told = f"kernels in {name} drop gradients: those of {found.layers} layers are taken straight through their rounding"
+    return found.straight, f"{told}; its outputs on {len(probe)} examples are equal to {apart:.0e}"
 
 
 class Scoring(nn.Module):
@@ -225,7 +252,9 @@ def gradient_agreement(
     labels = logits.argmax(1)
     if not logits.requires_grad:
         return -1.0
-    (slope,) = torch.autograd.grad(log_odds(logits, labels).sum(), start, allow_unused=True)
+    with warnings.catch_warnings():  # torch warns of kernels without a gradient, which is what is looked for here
+        warnings.filterwarnings("ignore", message=".*autograd kernel was not registered")
+        (slope,) = torch.autograd.grad(log_odds(logits, labels).sum(), start, allow_unused=True)
     if slope is None:
         return -1.0
     told, seen = [], []

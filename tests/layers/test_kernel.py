@@ -84,13 +84,14 @@ def test_a_model_in_double_precision_computes_the_same(kind, layer, rng):
 
 @pytest.mark.parametrize("beside", [True, False])
 @pytest.mark.parametrize(("kind", "flows"), [("int8_dynamic", False), ("int8_weight", True), ("float8_weight", True)])
-def test_only_what_loses_gradients_is_said_to_predict_only(kind, flows, beside, rng):
+def test_what_loses_gradients_is_asked_through_a_surrogate(kind, flows, beside, rng):
     inner = nn.Linear(17, 17)
     inner.weight.data = torch.randn(17, 17, generator=rng) / 4
     made = Kernel.of(inner, kind)
     model = residual(made, rng) if beside else nn.Sequential(made, nn.Tanh())
     found = subject.of(model, "m", "k", torch.randn(8, 17, generator=rng), rng)
-    assert ("differentiates" in found.offers) == flows
+    assert "differentiates" in found.offers
+    assert (found.surrogate is None) == flows
 
 
 @pytest.mark.parametrize("beside", [True, False])
@@ -105,7 +106,8 @@ def test_so_it_is_for_models_that_torchao_made_itself(config, beside, rng):
     quantization.quantize_(inside, getattr(quantization, config)(set_inductor_config=False))
     model = residual(inside, rng) if beside else inside
     found = subject.of(model, "m", "k", torch.randn(8, 17, generator=rng), rng)
-    assert ("differentiates" in found.offers) == (config == "Int8WeightOnlyConfig")
+    assert "differentiates" in found.offers
+    assert (found.surrogate is None) == (config == "Int8WeightOnlyConfig")
 
 
 @pytest.mark.parametrize("kind", HERE)

@@ -7,6 +7,7 @@ its noise from the generator of the process, where two models could not share it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
@@ -18,6 +19,7 @@ from torch.nn import functional
 from whatelse.errors import MissingExtraError, NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.subject import log_odds
+from whatelse.task import Task
 
 COPIES, NOISE = 8, 0.15
 _SEED = 20_170_612
@@ -128,8 +130,23 @@ def patch(evidence: Evidence) -> tuple[int, int]:
     Args:
         evidence: Its task is of images.
     """
-    height, width = (max(1, side // 8) for side in evidence.task.shape[1:])
+    height, width = _patch(evidence.task)
     return height, width
+
+
+def patches(task: Task) -> int:
+    """Return how many parts of an input occlusion hides in turn: patches of images, columns, tokens.
+
+    Args:
+        task: Gives the shape of an input.
+    """
+    if task.modality != "images":
+        return math.prod(task.shape)
+    return math.prod(-(-side // long) for side, long in zip(task.shape[1:], _patch(task), strict=True))
+
+
+def _patch(task: Task) -> tuple[int, ...]:
+    return tuple(max(1, side // 8) for side in task.shape[1:])
 
 
 def grad_cam(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -155,7 +172,7 @@ def grad_cam(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
                 f"{evidence.reference.subject.name} has {_said(theirs)}"
             )
     library = _library()
-    method = library.LayerGradCam(_Margin(evidence.model), layer)
+    method = library.LayerGradCam(_Margin(evidence.slopes), layer)
 
     def one(x: Tensor, y: Tensor) -> Tensor:
         x = x.detach().clone().requires_grad_()
@@ -197,9 +214,11 @@ def _last_convolution(evidence: Evidence) -> tuple[nn.Module, Convolutions]:
             seen.append((part, tuple(weight.shape[2:]), tuple(output.shape[2:])))
 
     if evidence.task.modality == "images":
-        hooks = [part.register_forward_hook(look) for part in evidence.model.modules()]
+        hooks = [part.register_forward_hook(look) for part in evidence.slopes.modules()]
         try:
-            evidence.answers(evidence.split("test").inputs[:1])
+            with torch.no_grad():
+                evidence.slopes(evidence.split("test").inputs[:1])
+            evidence.passes.forward += 1
         finally:
             for hook in hooks:
                 hook.remove()

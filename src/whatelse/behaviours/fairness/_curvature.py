@@ -120,7 +120,7 @@ def opened(evidence: Evidence) -> nn.Module:
             parameters.
     """
     evidence.subject.require("opens", "differentiates")
-    model = deepcopy(evidence.model)
+    model = deepcopy(evidence.slopes)
     count = 0
     for parameter in model.parameters():
         if parameter.is_floating_point():
