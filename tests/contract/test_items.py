@@ -213,3 +213,23 @@ def test_a_behaviour_repeats_and_leaves_the_model_and_the_process_alone(name, to
         assert parts.shape == (3, len(mine.parts)), "a name for every part"
         assert len(set(mine.parts)) == len(mine.parts)
         assert np.array_equal(parts[0], parts[2], equal_nan=True)
+
+
+def _measured(name, toy, images, models):
+    """The evidence of a pair of models after one cell with default settings, and what the item says it costs."""
+    item, (base, mine) = registry.load("behaviours", name), evidences(toy, images, models)
+    rng, config = torch.Generator().manual_seed(7), item.Config()
+    item.compare(base, mine, config, rng) if "compare" in vars(item) else item.measure(mine, config, rng)
+    return base, mine, item.effort(config, mine.task) if "effort" in vars(item) else 0
+
+
+@pytest.mark.parametrize("name", BEHAVIOURS)
+def test_a_behaviour_costs_no_more_than_it_says(name, toy, images, models):
+    base, mine, effort = _measured(name, toy, images, models)
+    spent = sum(e.passes.forward + e.passes.backward for e in (base, mine))
+    splits = {split: len(examples) for split, examples in mine.task.splits.items()}
+    shared = 2 * (sum(splits.values()) + splits["test"])  # of both models; gradients of test alone
+    if not effort and spent > shared and name.split(".")[0] in {"robustness", "membership", "leakage"}:
+        pytest.xfail("its effort is being written")
+    assert spent <= effort + shared, "say in `effort` what it costs beyond the shared passes"
+    assert effort <= 10 * spent + 1000, "an estimate that says nothing"

@@ -19,6 +19,7 @@ from torch import Tensor
 from whatelse.behaviours.attribution import _captum
 from whatelse.evidence import Evidence
 from whatelse.subject import log_odds
+from whatelse.task import Task
 
 KINDS = ("gradient x input", "gradient", "integrated gradients", "smoothgrad", "grad-cam", "occlusion")
 # They say what a feature contributes; the others, how the margin moves with it.
@@ -51,8 +52,35 @@ def size(evidence: Evidence, asked: Asked) -> int:
         evidence: Gives the test examples.
         asked: Which maps.
     """
-    n = len(evidence.split("test"))
-    return min(n, asked.examples) if asked.examples else n
+    return first(evidence.task, asked.examples)
+
+
+def first(task: Task, examples: int) -> int:
+    """Return how many test examples are asked for.
+
+    Args:
+        task: Gives the test examples.
+        examples: The most; 0 takes all.
+    """
+    return min(len(task.test), examples) if examples else len(task.test)
+
+
+def effort(asked: Asked, task: Task) -> int:
+    """Return how many passes maps cost beyond the shared ones, of one example forward or backward.
+
+    Args:
+        asked: Which maps.
+        task: Gives the test examples and their shape.
+    """
+    if asked.kind == "integrated gradients":
+        each = 2 * asked.steps
+    elif asked.kind == "occlusion":
+        each = 1 + _captum.patches(task)
+    else:
+        tokens = asked.kind == "gradient x input" and task.modality == "tokens"
+        each = {"smoothgrad": 2 * _captum.COPIES, "grad-cam": 2}.get(asked.kind, int(tokens))
+    # The empty input, or the one that shows Grad-CAM its layers.
+    return each * first(task, asked.examples) + (1 if each else 0)
 
 
 def chunks(evidence: Evidence, asked: Asked) -> Iterator[tuple[slice, Tensor]]:

@@ -54,6 +54,7 @@ from whatelse.behaviours.attribution import _maps, _scores
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "agreement", "higher", {"predicts", "differentiates"}, "test example"
 _TOP = {"top": 0.1, "top 10": 0.1, "top 5": 0.05}
@@ -113,6 +114,18 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """
     mean: np.ndarray = counts @ values / counts.sum(1)
     return mean
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Those of both models: the maps of the baseline are kept.
+
+    Args:
+        config: Which map, of how many examples.
+        task: Gives the test examples.
+    """
+    return 2 * _maps.effort(_maps.Asked(config.map, config.steps, config.examples), task)
 
 
 def _check(evidence: Evidence, config: Config) -> None:

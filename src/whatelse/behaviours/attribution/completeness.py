@@ -32,6 +32,7 @@ from torch import Tensor
 from whatelse.behaviours.attribution import _maps
 from whatelse.evidence import Evidence
 from whatelse.settings import param
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "relative error", "lower", {"predicts", "differentiates"}, "test example"
 
@@ -70,3 +71,13 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """
     error, change = (counts @ values).T
     return np.where(change > 0, error / np.where(change > 0, change, 1), np.nan)
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Args:
+        config: How many steps and examples.
+        task: Gives the number of test examples.
+    """
+    return _maps.effort(_maps.Asked("integrated gradients", config.steps, config.examples), task)

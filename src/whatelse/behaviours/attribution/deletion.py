@@ -43,6 +43,7 @@ from whatelse.behaviours.attribution import _hide, _maps
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 2, "area", "higher", {"predicts", "differentiates"}, "test example"
 
@@ -96,6 +97,17 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         counts: How often each example stands in each resample, ``(draws, M)``.
     """
     return summaries.mean(values, counts)
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Args:
+        config: Which map, how many fractions and examples.
+        task: Gives the test examples.
+    """
+    asked = _maps.Asked(config.map, config.steps, config.examples)
+    return _maps.effort(asked, task) + (config.fractions + 1) * _maps.first(task, config.examples)
 
 
 def _area(evidence: Evidence, config: Config, rows: slice, maps: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
 from whatelse.subject import log_odds
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 2, "infidelity", "lower", {"predicts", "differentiates"}, "test example"
 _SHARE, _SEED = 0.25, 19_010_939
@@ -102,6 +103,17 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         counts: How often each example stands in each resample, ``(draws, M)``.
     """
     return summaries.mean(values, counts)
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Args:
+        config: Which map, how many samples and examples.
+        task: Gives the test examples.
+    """
+    asked = _maps.Asked(config.map, config.steps, config.examples)
+    return _maps.effort(asked, task) + (config.samples + 1) * _maps.first(task, config.examples)
 
 
 def _infidelity(evidence: Evidence, config: Config, rows: slice, maps: Tensor, draw: torch.Generator) -> Tensor:

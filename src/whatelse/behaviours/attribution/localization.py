@@ -40,6 +40,7 @@ from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = (
     1,
@@ -104,6 +105,16 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         mean: np.ndarray = counts @ values / counts.sum(1)
         return mean
     return summaries.mean(values[:, 0], counts * values[:, 1])
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Args:
+        config: Which map, of how many examples.
+        task: Gives the test examples.
+    """
+    return _maps.effort(_maps.Asked(config.map, config.steps, config.examples), task)
 
 
 def _baseline_right(evidence: Evidence, first: int) -> Tensor:

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from whatelse.evidence import Evidence
 from whatelse.settings import param
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "x baseline", "lower", {"predicts"}, "turn"
 
@@ -76,6 +77,18 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     low, high = (upto >= half).argmax(1), (upto > half).argmax(1)
     median: np.ndarray = (values[order][low] + values[order][high]) / 2
     return median
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Those of both models.
+
+    Args:
+        config: Batch and number of turns.
+        task: Gives the number of test examples.
+    """
+    return 2 * (config.turns + 1) * min(config.batch, len(task.test))
 
 
 def _seconds() -> float:

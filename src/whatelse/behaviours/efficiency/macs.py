@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from whatelse.evidence import Evidence
 from whatelse.layers._own import Own
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "multiply-accumulates", "lower", {"opens"}, "layer"
 _Layer = nn.Conv2d | nn.Linear | Own
@@ -75,6 +76,17 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """
     total: np.ndarray = counts @ values.astype(np.float64)
     return total
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Args:
+        config: Not used.
+        task: Not used.
+    """
+    del config, task
+    return 1
 
 
 def _computes(part: nn.Module) -> bool:

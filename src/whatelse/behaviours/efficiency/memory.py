@@ -36,6 +36,7 @@ from torch.utils._pytree import tree_leaves
 
 from whatelse.evidence import Evidence
 from whatelse.settings import param
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "bytes", "lower", {"opens"}, "layer"
 
@@ -77,6 +78,16 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """
     total: np.ndarray = counts @ values.astype(np.float64)
     return total
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Args:
+        config: Size of the batch.
+        task: Gives the number of test examples.
+    """
+    return min(config.batch, len(task.test))
 
 
 def _held(model: nn.Module) -> int:

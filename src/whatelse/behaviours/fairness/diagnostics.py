@@ -49,6 +49,7 @@ from torch import Tensor, nn
 from whatelse.behaviours.fairness import _curvature, _groups
 from whatelse.evidence import Evidence
 from whatelse.settings import param
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     1,
@@ -120,6 +121,17 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         counts: How often each example stands in each resample, ``(draws, M)``.
     """
     return _groups.rates(values[:, 0], values[:, 1], counts)
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Args:
+        config: Which factor, and how many iterations.
+        task: Gives the number of test examples, the most that all groups have together.
+    """
+    each = {"closeness": 0, "gradient": 5, "hessian": 2 * 3 * config.steps + 4}[config.what]
+    return each * len(task.test)
 
 
 def _loss(evidence: Evidence, model: nn.Module, rows: Tensor) -> _curvature.Loss:

@@ -92,6 +92,20 @@ def correct(evidence: Evidence, kind: str, severity: int, rng: torch.Generator) 
     return found / len(kinds)
 
 
+def effort(kind: str, severity: int, task: Task) -> int:
+    """Return how many examples are asked.
+
+    Args:
+        kind: One of `CHOICES`.
+        severity: 1 to 5, or 0 for all of them.
+        task: Gives the examples.
+    """
+    if kind == SHIFTED:
+        return len(task.split(SHIFTED)) if SHIFTED in task.splits else 0
+    kinds = len(KINDS[task.modality]) if kind == EVERY else 1
+    return kinds * (LEVELS if severity == 0 else 1) * len(task.test)
+
+
 def corrupted(
     task: Task, kind: str, levels: tuple[int, ...], rng: torch.Generator
 ) -> Iterator[tuple[slice, Tensor, int]]:

@@ -31,6 +31,7 @@ from torch import Tensor
 from whatelse.behaviours.generalization import _corruptions
 from whatelse.evidence import Evidence
 from whatelse.settings import param
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     2,
@@ -99,3 +100,13 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     shifted = counts @ (wrong * there[:, None]) / (counts @ there)[:, None]
     excess: np.ndarray = shifted - nominal[:, None]
     return excess
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Args:
+        config: Which shift, and how many severities.
+        task: Gives the examples, and the kinds of corruption of its inputs.
+    """
+    return _corruptions.effort(config.kind, config.severity, task)

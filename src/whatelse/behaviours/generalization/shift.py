@@ -41,6 +41,7 @@ from torch import Tensor
 from whatelse.behaviours.generalization import _corruptions
 from whatelse.evidence import Evidence
 from whatelse.settings import param
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "accuracy", "higher", {"predicts"}, "example", "severity"
 
@@ -89,3 +90,13 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """
     mean: np.ndarray = counts @ values / counts.sum(1, keepdims=True)
     return mean
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Args:
+        config: Which shift, and how many severities.
+        task: Gives the examples, and the kinds of corruption of its inputs.
+    """
+    return _corruptions.effort(config.kind, config.severity, task)

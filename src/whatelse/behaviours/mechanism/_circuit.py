@@ -9,6 +9,7 @@ from torch import Tensor
 
 from whatelse.behaviours.mechanism import _ablate, _layers
 from whatelse.evidence import Evidence
+from whatelse.task import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,3 +113,17 @@ def surplus(margins: Tensor, keep: float) -> Tensor:
     """
     nothing, everything = margins[:, :1], margins[:, -1:]
     return margins - nothing - keep * (everything - nothing)
+
+
+def effort(layers: str, sizes: int, most: int, task: Task) -> int:
+    """Return how many passes forward it takes to order the units and to read circuits of some sizes.
+
+    Args:
+        layers: ``hidden`` or ``all``.
+        sizes: How many are tried, beside 0.
+        most: Examples, at the most.
+        task: Gives the examples.
+    """
+    count = _layers.UNITS * (_layers.LAYERS if layers == "all" else 1)
+    rows = min(most, max(len(task.calibration), len(task.test)))
+    return rows * (count + 1 + min(count, sizes) + 1)

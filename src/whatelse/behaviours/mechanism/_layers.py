@@ -12,6 +12,8 @@ from whatelse.evidence import Evidence
 
 # Rows that are held in double precision at a time.
 CHUNK = 4096
+# What the effort of an item takes a network to be, which it does not know: hidden layers, and units of each.
+LAYERS, UNITS = 8, 64
 
 
 def layers(evidence: Evidence, split: str = "test") -> dict[str, Tensor]:

@@ -40,6 +40,7 @@ from whatelse.behaviours.mechanism import _ablate, _heads, _layers
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     2,
@@ -113,6 +114,20 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """
     before, after, layer = _means(values, counts)
     return np.stack([_spearman(before[:, layer == i], after[:, layer == i]) for i in np.unique(layer)], 1)
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Those of both models. Networks are not known here: they are taken to have `_layers.LAYERS` layers, as wide as asked
+    for up to `_layers.UNITS`, and no attention heads.
+
+    Args:
+        config: How many examples and units.
+        task: Gives the number of test examples.
+    """
+    rows = min(config.examples, len(task.test))
+    return 2 * rows * _layers.LAYERS * (min(config.units, _layers.UNITS) + 1)
 
 
 def _effects(evidence: Evidence, inputs: Tensor, labels: Tensor, most: int) -> dict[str, Tensor]:

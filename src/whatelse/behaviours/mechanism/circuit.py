@@ -37,6 +37,7 @@ from torch import Tensor
 from whatelse.behaviours.mechanism import _circuit
 from whatelse.evidence import Evidence
 from whatelse.settings import param
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "share of units", "lower", {"predicts", "opens"}, "test example", "class"
 
@@ -102,6 +103,18 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     surplus, sizes = np.split(values[:, 1:].astype(np.float64), 2, axis=1)
     shares = sizes[0] / sizes[0, -1]
     return np.stack([_size(surplus[codes == code], counts[:, codes == code], shares) for code in np.unique(codes)], 1)
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Networks are not known here: they are taken to have `_layers.LAYERS` layers of `_layers.UNITS` units.
+
+    Args:
+        config: Which circuits, found and read on how many examples.
+        task: Gives the examples.
+    """
+    return _circuit.effort(config.layers, config.steps, config.examples, task)
 
 
 def _size(surplus: np.ndarray, counts: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ from whatelse.behaviours.mechanism import _circuit, _layers
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     2,
@@ -124,6 +125,21 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         each = _faithfulness(counts[:, mine] @ values[mine, 1:].astype(np.float64))
         found.append(np.where(counts[:, mine].sum(1) > 0, each, np.nan))
     return np.stack(found, 1)
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Those of both models. Networks are not known here: they are taken to have `_layers.LAYERS` layers of
+    `_layers.UNITS` units.
+
+    Args:
+        config: Which circuits, found and read on how many examples.
+        task: Gives the examples.
+    """
+    return _circuit.effort(config.layers, config.steps, config.examples, task) + 6 * min(
+        config.examples, len(task.test)
+    )
 
 
 def _faithfulness(sums: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ Source:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,7 @@ from whatelse.behaviours.mechanism import _layers
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "share of direction", "lower", {"predicts", "opens"}, "layer"
 # Responses of the first layer that are held at a time: 160 MB in double precision.
@@ -87,6 +89,16 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     size = counts @ known
     mean: np.ndarray = np.where(size > 0, counts @ share / np.where(size > 0, size, 1), np.nan)
     return mean
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Args:
+        config: How many features.
+        task: Gives the shape of an input.
+    """
+    return min(config.features, math.prod(task.shape)) + 1
 
 
 def _has_direction(values: np.ndarray) -> np.ndarray:
