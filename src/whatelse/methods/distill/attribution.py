@@ -93,6 +93,17 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     return taught_one
 
 
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes the training takes, of one example forward or back through inputs or through weights.
+
+    Args:
+        config: How long it trains, and whether maps are gradients, which are differentiated again.
+        task: Gives the number of train examples.
+    """
+    each = 6 if config.kind == "sensitivity" else 3
+    return (each * config.epochs + 1) * len(task.train)
+
+
 def _layers(theirs: list[features.Point], mine: list[features.Point]) -> tuple[str, str]:
     maps, others = ([p for p in found if p.places > 1] for found in (theirs, mine))
     found = features.partner(maps[-1], others) if maps else None

@@ -71,6 +71,16 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     return taught_one
 
 
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes the training takes, of one example forward or back through inputs or through weights.
+
+    Args:
+        config: How long the two trainings are.
+        task: Gives the number of train examples.
+    """
+    return (2 * 3 * config.epochs + 1) * len(task.train)
+
+
 def _loss(targets: Tensor, temperature: float) -> Loss:
     """Return the cross-entropy at a temperature with the class probabilities ``(N, classes)`` of all examples."""
 

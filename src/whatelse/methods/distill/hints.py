@@ -93,6 +93,16 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     return taught_one
 
 
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes the training takes, of one example forward or back through inputs or through weights.
+
+    Args:
+        config: How long the two stages are.
+        task: Gives the number of train examples.
+    """
+    return (3 * (config.hint_epochs + config.epochs) + 1) * len(task.train)
+
+
 def _hint(found: list[Point], layer: str) -> Point:
     if not found:
         raise RecipeError("distill.hints: the model has no hidden layer to take a hint from; use distill.logits")

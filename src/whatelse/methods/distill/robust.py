@@ -92,6 +92,19 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     return taught_one
 
 
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes the training takes, of one example forward or back through inputs or through weights.
+
+    That of the teacher, where a recipe makes it, is not in it.
+
+    Args:
+        config: How long it trains, and how long the attack is.
+        task: Gives the number of train examples.
+    """
+    each = 2 * config.steps + 3 + 3 * (config.mix < 1) + 6 * (config.align > 0)
+    return (each * config.epochs + 1) * len(task.train)
+
+
 def _slopes(teacher: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     """Return the teacher's gradients by the inputs, of all examples."""
     parts = zip(torch.split(inputs, 256), torch.split(labels, 256), strict=True)

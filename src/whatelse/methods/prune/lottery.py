@@ -88,6 +88,16 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     return ticket
 
 
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes the training takes, of one example forward or back through inputs or through weights.
+
+    Args:
+        config: How many runs, and how long.
+        task: Gives the number of train examples.
+    """
+    return 3 * (config.rounds + 1) * config.epochs * len(task.train)
+
+
 def _first_run(model: nn.Module, config: Config, task: Task, rng: torch.Generator) -> State:
     """Train the dense model in place and return its state after the step to which weights go back.
 

@@ -75,3 +75,14 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         zero(found, keep(found, magnitudes(found), sparsity, config.scope))
         fit(pruned, task.train.inputs, hard_labels(task.train.observed), schedule, rng)
     return pruned
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes the training takes, of one example forward or back through inputs or through weights.
+
+    Args:
+        config: Whether, how often and how long it trains.
+        task: Gives the number of train examples.
+    """
+    rounds = config.rounds if config.schedule == "gradual" else 0
+    return 3 * rounds * config.epochs * len(task.train)

@@ -87,6 +87,20 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     return pruned
 
 
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes the training takes, of one example forward or back through inputs or through weights.
+
+    Members are one half of train; the adversary sees as many others.
+
+    Args:
+        config: How many rounds, how long, and how often the adversary learns.
+        task: Gives the number of train examples.
+    """
+    rounds = config.rounds + (config.start == "random")
+    each = 3 + 2 * (config.steps if config.strength else 0)
+    return each * rounds * config.epochs * len(task.train) // 2
+
+
 def _halves(train: Split, rng: torch.Generator) -> tuple[Split, Split]:
     """Return the members and the records held back.
 

@@ -82,6 +82,17 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     return pruned
 
 
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes the training takes, of one example forward or back through inputs or through weights.
+
+    Args:
+        config: How many rounds, how long each trains, and how the curvature is taken.
+        task: Gives the number of train examples.
+    """
+    curvature = 1 + 3 * (task.classes if config.curvature == "gauss-newton" else 1)
+    return config.rounds * (curvature + 3 * config.epochs) * len(task.train)
+
+
 def _curvature(
     model: nn.Module, found: Mapping[str, Layer], inputs: Tensor, kind: str, rng: torch.Generator
 ) -> dict[str, Tensor]:

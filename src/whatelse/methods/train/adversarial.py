@@ -79,3 +79,14 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
 
     descend(tuned, objective, len(inputs), Schedule(config.epochs, config.rate, config.batch, config.decay), rng)
     return tuned
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes the training takes, of one example forward or back through inputs or through weights.
+
+    Args:
+        config: How long it trains, and how long the attack is.
+        task: Gives the number of train examples.
+    """
+    each = 2 * config.steps + 3 + 3 * (config.clean > 0)
+    return each * config.epochs * len(task.train)
