@@ -316,6 +316,7 @@ _TITLES = {
     "harmed": "Harmed most",
     "reconstruction": "Rebuilt from gradients",
     "population": "Read otherwise",
+    "exposed": "Exposed members",
 }
 
 

@@ -211,7 +211,7 @@ class Exhibit:
     """Something to look at under one heading: examples, what was rebuilt of them, or a tree."""
 
     row: str
-    kind: Literal["harmed", "reconstruction", "population", "tree"]
+    kind: Literal["harmed", "reconstruction", "population", "exposed", "tree"]
     task: str
     candidate: str
     items: tuple[Picture, ...] = ()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from whatelse import registry
 from whatelse.evidence import Evidence
-from whatelse.study import drawn, population
+from whatelse.study import drawn, exposed, population
 from whatelse.study.plan import Job, Plan, pairs
 from whatelse.study.spec import CandidateSpec, Measurement, Study
 from whatelse.study.store import KeptEvidence, Store, key
@@ -31,7 +33,8 @@ def collect(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -
     For the strong level of every family, in the rows whose primary measurement is of images of one channel or of
     three, shown in gray: the examples whose value moved furthest to the worse, on average over seeds, from the control
     to the candidate, with what each pixel contributes where both models differentiate; or, where the measurement
-    rebuilds inputs, what it rebuilt from the baseline and from the candidate. Where it keeps trees, those. With more
+    rebuilds inputs, what it rebuilt from the baseline and from the candidate. Where it keeps trees, those; where it is
+    about records, the members that are exposed more and those most exposed. With more
     than one seed, on any task: what most models of a candidate read otherwise than most baselines, in the row of the
     first primary measurement of test examples. Of tables and texts no row is printed.
 
@@ -41,7 +44,7 @@ def collect(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -
         store: Where models and values are kept.
         tasks: By name.
     """
-    name = key("exhibits", 4, {"shown": SHOWN}, *(e.key for e in plan.effects), seed=0)
+    name = key("exhibits", 5, {"shown": SHOWN}, *(e.key for e in plan.effects), seed=0)
     if not store.has("effects", name):
         store.save_record("effects", name, {"exhibits": list(_make(study, plan, store, tasks))})
     return list(store.load_record("effects", name)["exhibits"])
@@ -52,7 +55,12 @@ def _make(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -> 
     leads = [m for m in study.measurements if m.primary]
     for lead in leads:
         task, jobs = tasks[lead.tasks[0]], _jobs(plan, lead)
-        yield from _trees(["baseline", *(c.name for c in strong)], jobs, lead, study, store, task)
+        if trees := list(_trees(["baseline", *(c.name for c in strong)], jobs, lead, study, store, task)):
+            yield from trees
+            continue
+        if registry.load("behaviours", lead.item).OVER == "record":
+            for candidate in strong:
+                yield from _exposed(candidate, jobs, lead, study, store, task)
         if not _of_test(lead) or not population.pictured(task):
             continue
         if rebuilt := _rebuilt("baseline", jobs, lead, study, store, task):
@@ -148,18 +156,37 @@ def _rebuilt(name: str, jobs: Jobs, m: Measurement, study: Study, store: Store, 
     }
 
 
+def _exposed(
+    candidate: CandidateSpec, jobs: Jobs, m: Measurement, study: Study, store: Store, task: Task
+) -> list[Exhibit]:
+    held = _held(candidate, jobs, m, study, store)
+    if not held:
+        return []
+    before, after = ([pair[i]["values"] for pair in held] for i in (0, 1))
+    return exposed.exhibits(before, after, task, row=m.row, name=m.tasks[0], candidate=candidate.name)
+
+
+def _held(
+    candidate: CandidateSpec, jobs: Jobs, m: Measurement, study: Study, store: Store
+) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """Return what control and candidate kept, one pair a seed; nothing where one is missing."""
+    control = next(against for name, against in pairs(study, m) if name == candidate.name)
+    if control == "zero":
+        return []
+    held = [(_values(jobs[control, s], m, store), _values(jobs[candidate.name, s], m, store)) for s in study.seeds]
+    return held if all(a and b for a, b in held) else []
+
+
 def _harmed(
     candidate: CandidateSpec, jobs: Jobs, m: Measurement, study: Study, store: Store, task: Task
 ) -> Iterator[Exhibit]:
-    control = next(against for name, against in pairs(study, m) if name == candidate.name)
-    if control == "zero":
+    held = _held(candidate, jobs, m, study, store)
+    item = registry.load("behaviours", m.item)
+    sides = [[_outcomes(h[i]["values"], item) for h in held] for i in (0, 1)]
+    if not held or any(one is None for side in sides for one in side):
         return
-    held = [(_values(jobs[control, s], m, store), _values(jobs[candidate.name, s], m, store)) for s in study.seeds]
-    if not all(a and b for a, b in held) or held[0][0]["values"].dim() > 2 or held[0][0]["values"][0].numel() > 2:
-        return
-    # A second column, where there is one, is the group: the outcome comes first.
-    before, after = (torch.stack([h[i]["values"].view(len(h[i]["values"]), -1)[:, 0] for h in held]) for i in (0, 1))
-    sign = -1 if registry.load("behaviours", m.item).BETTER == "higher" else 1
+    before, after = (torch.stack([one for one in side if one is not None]) for side in sides)
+    sign = -1 if item.BETTER == "higher" else 1
     harm = sign * (after - before)
     order = harm.mean(0).argsort(descending=True, stable=True)
     picks = [i for i in order[:SHOWN].tolist() if harm[:, i].mean() > 0]
@@ -177,6 +204,22 @@ def _harmed(
             for i in picks
         ],
     }
+
+
+def _outcomes(values: Tensor, item: ModuleType) -> Tensor | None:
+    """Return one number for each example, ``(N,)``; None where it has none of its own.
+
+    A second column, where there is one, is the group: the outcome comes first. Of more columns it is the summary of
+    the example alone, such as that of an attack by several means.
+    """
+    if values.dim() > 2:
+        return None
+    if values[0].numel() <= 2:
+        return values.view(len(values), -1)[:, 0]
+    rows = [np.eye(1, len(values), i) for i in range(len(values))] if len(values) <= ASKED else []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = [item.summarise(values.double().numpy(), row)[0] for row in rows]
+    return torch.tensor(each) if each and np.isfinite(each).all() else None
 
 
 def _note(m: Measurement, before: Tensor, after: Tensor, seeds: int) -> str:
