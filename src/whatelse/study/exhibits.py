@@ -54,24 +54,29 @@ def _make(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -> 
     strong = [c for c in study.candidates if c.level == "strong"]
     leads = [m for m in study.measurements if m.primary]
     for lead in leads:
-        task, jobs = tasks[lead.tasks[0]], _jobs(plan, lead)
-        if trees := list(_trees(["baseline", *(c.name for c in strong)], jobs, lead, study, store, task)):
-            yield from trees
-            continue
-        if registry.load("behaviours", lead.item).OVER == "record":
-            for candidate in strong:
-                yield from _exposed(candidate, jobs, lead, study, store, task)
-        if not _of_test(lead) or not population.pictured(task):
-            continue
-        if rebuilt := _rebuilt("baseline", jobs, lead, study, store, task):
-            yield rebuilt
-            yield from (e for c in strong if (e := _rebuilt(c.name, jobs, lead, study, store, task)))
-            continue
-        for candidate in strong:
-            yield from _harmed(candidate, jobs, lead, study, store, task)
+        yield from _of_lead(lead, strong, _jobs(plan, lead), study, store, tasks[lead.tasks[0]])
     first = next((m for m in leads if _of_test(m)), None)
     if first is not None and len(study.seeds) > 1:
         yield from _populations(strong, _jobs(plan, first), first, study, store, tasks[first.tasks[0]])
+
+
+def _of_lead(
+    lead: Measurement, strong: list[CandidateSpec], jobs: Jobs, study: Study, store: Store, task: Task
+) -> Iterator[Exhibit]:
+    """Return what one measurement has to show: trees, or records, or what was rebuilt, or whom it harmed."""
+    if trees := list(_trees(["baseline", *(c.name for c in strong)], jobs, lead, study, store, task)):
+        yield from trees
+        return
+    if registry.load("behaviours", lead.item).OVER == "record":
+        yield from (e for c in strong for e in _exposed(c, jobs, lead, study, store, task))
+    if not _of_test(lead) or not population.pictured(task):
+        return
+    if rebuilt := _rebuilt("baseline", jobs, lead, study, store, task):
+        yield rebuilt
+        yield from (e for c in strong if (e := _rebuilt(c.name, jobs, lead, study, store, task)))
+        return
+    for candidate in strong:
+        yield from _harmed(candidate, jobs, lead, study, store, task)
 
 
 def _of_test(m: Measurement) -> bool:
