@@ -63,7 +63,11 @@ def _make(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -> 
 def _of_lead(
     lead: Measurement, strong: list[CandidateSpec], jobs: Jobs, study: Study, store: Store, task: Task
 ) -> Iterator[Exhibit]:
-    """Return what one measurement has to show: trees, or records, or what was rebuilt, or whom it harmed."""
+    """Say what one measurement has to show.
+
+    Yields:
+        Trees, or records, or what was rebuilt, or whom it harmed.
+    """
     if trees := list(_trees(["baseline", *(c.name for c in strong)], jobs, lead, study, store, task)):
         yield from trees
         return
