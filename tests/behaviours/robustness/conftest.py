@@ -59,3 +59,52 @@ def claims(lines):
         return Evidence(subject, lines.task if task is None else task)
 
     return make
+
+
+class Reversed(torch.nn.Module):
+    """The right answers with a gradient that points the wrong way."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(2 * x.detach() - x)
+
+
+class Stepped(torch.nn.Module):
+    """A step that no gradient passes."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model((x * 1000).round() / 1000)
+
+
+class Fickle(torch.nn.Module):
+    """Another answer at every second call."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.calls = model, 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.model(x) * (-1) ** self.calls
+
+
+@pytest.fixture
+def reversed_():
+    return Reversed
+
+
+@pytest.fixture
+def stepped():
+    return Stepped
+
+
+@pytest.fixture
+def fickle():
+    return Fickle

@@ -12,6 +12,7 @@ Source:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 NORMS = ("linf", "l2")
 Bounds: TypeAlias = "tuple[float | Tensor, float | Tensor]"
+Inside: TypeAlias = Callable[[Tensor], Tensor]
 
 # The set of features held at their bounds only grows, and hardly after the third round.
 _ROUNDS = 12
@@ -34,11 +36,25 @@ def project(at: Tensor, clean: Tensor, radius: float | Tensor, norm: str, bounds
         norm: One of `NORMS`.
         bounds: Smallest and largest value of an input.
     """
+    return within(clean, radius, norm, bounds)(at)
+
+
+def within(clean: Tensor, radius: float | Tensor, norm: str, bounds: Bounds) -> Inside:
+    """Return `project` for many points of the same balls, whose edges are worked out once.
+
+    Args:
+        clean: Centers of the balls, within the bounds, ``(M, ...)``.
+        radius: Of every ball, or one each, ``(M,)``; in units of the input.
+        norm: One of `NORMS`.
+        bounds: Smallest and largest value of an input.
+    """
     low, high = (_like(edge, clean) for edge in bounds)
     far = _each(radius, clean)
     if norm == "linf":
-        return at.clamp(torch.maximum(clean - far, low), torch.minimum(clean + far, high))
-    return clean + _shrunk(at - clean, far, low - clean, high - clean)
+        low, high = torch.maximum(clean - far, low), torch.minimum(clean + far, high)
+        return lambda at: at.clamp(low, high)
+    low, high = low - clean, high - clean
+    return lambda at: clean + _shrunk(at - clean, far, low, high)
 
 
 def steepest(slope: Tensor, norm: str) -> Tensor:

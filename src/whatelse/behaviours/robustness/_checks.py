@@ -1,0 +1,223 @@
+"""Checks of whether an attack can be believed: what a hidden gradient, or an attack too weak, would give away.
+
+Source:
+    Athalye et al., Obfuscated gradients give a false sense of security, ICML 2018, arXiv:1802.00420 (larger budgets,
+    attacks without gradients); Zimmermann et al., Increasing confidence in adversarial robustness evaluations, NeurIPS
+    2022, arXiv:2206.13991 (planted points); Carlini & Wagner, Towards evaluating the robustness of neural networks,
+    IEEE S&P 2017, arXiv:1608.04644 (saturation of the cross-entropy).
+"""
+
+from __future__ import annotations
+
+import torch
+from scipy import special
+from torch import Tensor
+
+from whatelse.behaviours.robustness import _apgd, _attack, _norms
+from whatelse.behaviours.robustness._pool import Plan, Pool
+from whatelse.evidence import Evidence
+
+# Shares: of gradients that are zero, of examples that an attack may miss, that may withstand half the input range,
+# that may not fall again in a larger ball, that more steps may fell with a note and with a doubt, that the
+# cross-entropy may not see, by which a model without gradients may seem better; and the level of every test.
+_ZERO, _MISSED, _LEFT, _AGAIN, _HELPS, _HELPS_MUCH, _UNSEEN, _BLIND = 0.05, 0.005, 0.1, 0.05, 0.005, 0.02, 0.05, 0.01
+_LEVEL = 0.01
+# Examples asked about; steps at half the input range; planted points, the random ones they must outdo, how deep these
+# lie, how far towards the planted point the border is, and the share that may stay unfound.
+_FEW, _SHORT, _SOME = 100, 10, 60
+_PLANTED, _RANDOM, _INNER, _BORDER, _UNFOUND = 40, 8, 0.5, 0.9, 0.05
+# Answers to the same question that differ by more than this share of the largest score are random.
+_SAME = 1e-3
+
+
+def passes(plan: Plan, examples: int) -> int:
+    """Return how many examples at most go forward and backward in all checks of one model.
+
+    Args:
+        plan: The attacks that are checked.
+        examples: How many are attacked.
+    """
+    few, some, planted = (min(n, examples) for n in (_FEW, _SOME, _PLANTED))
+    once = 2 * (plan.steps + 1) + 1
+    larger = once + 2 * (_SHORT + 1) + 1
+    return few * (2 + 5 + larger) + some * (2 * once) + planted * (2 + _RANDOM + once)
+
+
+def examine(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
+    """Doubt the model's evidence aloud where its own attacks cannot be believed.
+
+    Args:
+        evidence: The model under attack.
+        pool: What its own attacks left standing.
+        plan: Those attacks.
+        rng: Source of starts and planted points.
+    """
+    _check_repeats(evidence, len(pool.right))
+    if "differentiates" not in evidence.subject.offers:
+        evidence.note("black-box tier: no gradients; only a random search, a weaker attack than others may have met")
+        return
+    missed = int((pool.gradients & ~pool.stands).sum())
+    check_missed(evidence, "random search", missed, int(pool.right.sum()))
+    _check_gradients(evidence, len(pool.right))
+    _check_no_budget(evidence, pool, plan, rng)
+    _check_larger(evidence, pool, plan, rng)
+    _check_steps(evidence, pool, plan, rng)
+    _check_planted(evidence, pool, plan, rng)
+
+
+def check_missed(evidence: Evidence, name: str, missed: int, right: int) -> None:
+    """Doubt gradients where points found without them fool more than an attack that misses one in 200 would leave.
+
+    Args:
+        evidence: The model under attack.
+        name: Where the points are from.
+        missed: Examples that fell to them, and to no gradient.
+        right: Examples that were attacked.
+    """
+    if _too_many(missed, right, _MISSED):
+        evidence.distrust(f"masked gradient: {name} fools {missed} of {right} that the model's own gradients do not")
+
+
+def check_saturation(baseline: Evidence, theirs: Pool, candidate: Evidence, mine: Pool) -> None:
+    """Doubt a candidate of which attacks on the cross-entropy would see much less than of its baseline.
+
+    Counted are the examples that fell although the gradient of their cross-entropy by the scores is exactly zero in
+    single precision: an attack that follows it stays where it is. The attacks here are not misled, but a claim of
+    robustness made with others would be. Where the baseline saturates as much, it is only noted.
+
+    Args:
+        baseline: The model before compression.
+        theirs: What its own attacks left standing.
+        candidate: The model under attack.
+        mine: What its own attacks left standing.
+    """
+    before, after = _unseen(baseline, theirs), _unseen(candidate, mine)
+    right = max(1, int(mine.right.sum()))
+    if after <= _UNSEEN * right:
+        return
+    told = f"{after} of {right} that fall here have a cross-entropy gradient of exactly zero; {before} of the baseline"
+    say = candidate.distrust if after > 2 * before else candidate.note
+    say(f"masked for cross-entropy attacks: {told}")
+
+
+def check_blind(candidate: Evidence, after: Tensor, before: Tensor) -> None:
+    """Doubt that a model is more robust where its attacks had no gradients and those of its baseline had.
+
+    Args:
+        candidate: The model under attack.
+        after: Which examples withstand everything on it, ``(M,)`` bool.
+        before: On the baseline, ``(M,)`` bool.
+    """
+    gain = float(after.float().mean() - before.float().mean())
+    if gain > _BLIND:
+        candidate.distrust(f"black-box tier: {gain:.3f} above the baseline may be want of gradients")
+
+
+def _unseen(evidence: Evidence, pool: Pool) -> int:
+    labels = evidence.split("test").targets[: len(pool.right)]
+    by_score = evidence.logits("test")[: len(labels)].float().softmax(1)
+    by_score[torch.arange(len(labels)), labels] -= 1
+    return int((pool.right & ~pool.gradients & (by_score == 0).all(1)).sum())
+
+
+def _check_repeats(evidence: Evidence, examples: int) -> None:
+    inputs = evidence.split("test").inputs[: min(_FEW, examples)]
+    one, two = evidence.answers(inputs), evidence.answers(inputs)
+    changed = int(((one - two).abs().amax(1) > _SAME * one.abs().amax(1)).sum())
+    if changed:
+        evidence.distrust(f"random outputs: asked again, the model answers {changed} of {len(inputs)} otherwise")
+
+
+def _check_gradients(evidence: Evidence, examples: int) -> None:
+    slope = evidence.margin_gradient("test")[:examples]
+    share = float((slope == 0).flatten(1).all(1).float().mean())
+    if share > _ZERO:
+        evidence.distrust(f"masked gradient: {share:.0%} of input gradients are exactly zero")
+
+
+def _check_no_budget(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
+    rows = torch.arange(min(_FEW, len(pool.right)))
+    changed = int((_withstand(evidence, rows, _attack.Budget(0.0, 1, plan.norm), rng) != pool.right[rows]).sum())
+    if changed:
+        evidence.distrust(f"without a budget the attack changes {changed} of {len(rows)} predictions")
+
+
+def _check_larger(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
+    """Doubt an attack that finds less in a larger ball, or leaves examples in one that holds other classes."""
+    rows = (pool.right & ~pool.gradients).nonzero().flatten()[:_FEW]
+    left = int(_withstand(evidence, rows, _attack.Budget(2 * plan.radius, plan.steps, plan.norm), rng).sum())
+    if _too_many(left, len(rows), _AGAIN):
+        evidence.distrust(f"not monotone: {left} of {len(rows)} that fell withstand twice the radius")
+    low, high = evidence.bounds()
+    widest = _norms.size(torch.ones(1, *evidence.task.shape), plan.norm).item()
+    rows = pool.right[:_FEW].nonzero().flatten()
+    left = int(_withstand(evidence, rows, _attack.Budget((high - low) / 2 * widest, _SHORT, plan.norm), rng).sum())
+    if left > _LEFT * len(rows):
+        evidence.distrust(f"masked gradient or constant output: {left} of {len(rows)} withstand half the input range")
+
+
+def _check_steps(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
+    """Note an attack that twice the steps make stronger than chance would; doubt one that they make much stronger."""
+    standing = int(pool.gradients.sum())
+    rows = pool.gradients.nonzero().flatten()[:_SOME]
+    hits = len(rows) - int(
+        _withstand(evidence, rows, _attack.Budget(plan.radius, 2 * plan.steps, plan.norm), rng).sum()
+    )
+    share = standing / max(1, len(pool.right))
+    if not _too_many(hits, len(rows), min(1.0, _HELPS / max(share, _HELPS))):
+        return
+    helped = share * hits / len(rows)
+    say = evidence.distrust if helped > _HELPS_MUCH else evidence.note
+    say(f"attack not converged: twice the steps fell {hits} of {len(rows)} more, {helped:.3f} of accuracy")
+
+
+def _withstand(evidence: Evidence, rows: Tensor, budget: _attack.Budget, rng: torch.Generator) -> Tensor:
+    """Return whether each of the examples is right at what one attack finds, ``(len(rows),)``."""
+    test = evidence.split("test")
+    inputs, labels = test.inputs[rows], test.targets[rows]
+    return ~_attack.fooled(evidence, _apgd.climb(evidence, inputs, labels, budget, rng, stop=True), labels)
+
+
+def _check_planted(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
+    """Doubt an attack that cannot find a point of which it is known that it is there.
+
+    A random point at the edge of the ball is declared adversarial: a new decision is read from the model's scores along
+    the way from the clean answer to the answer there, with its border just before that point and beyond what random
+    points of the inner ball reach. Whoever follows the model's gradients must cross that border.
+    """
+    test = evidence.split("test")
+    clean = test.inputs[:_PLANTED][: len(pool.right)]
+    bounds = evidence.bounds()
+    way = _norms.steepest(torch.randn(clean.shape, generator=rng), plan.norm).to(clean.dtype)
+    edge = _norms.project(clean + plan.radius * way, clean, plan.radius, plan.norm, bounds)
+    inner = [_norms.start(clean, _INNER * plan.radius, plan.norm, bounds, rng) for _ in range(_RANDOM)]
+    here, there, *among = (_centered(evidence.answers(x)) for x in (clean, edge, *inner))
+    axis = torch.nn.functional.normalize(there - here, dim=1, eps=torch.finfo(here.dtype).tiny)
+    far = (axis * there).sum(1)
+    least = torch.stack([(axis * z).sum(1) for z in (here, *among)]).amax(0)
+    border = least + _BORDER * (far - least)
+    rows = ((far - least) > 1e-4 * there.abs().amax(1)).nonzero().flatten()
+    if len(rows) < _PLANTED / 2:
+        return
+    axis, border = axis[rows], border[rows]
+
+    def ask(at: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        evidence.passes.forward += len(at)
+        evidence.passes.backward += len(at)
+        over = (axis[which] * _centered(evidence.slopes(at))).sum(1) - border[which]
+        return over, over.detach() > 0
+
+    begin = _norms.start(clean[rows], plan.radius, plan.norm, bounds, rng)
+    found = _apgd.ascend(ask, clean[rows], begin, plan.gradient_budget(), bounds, stop=True)
+    lost = int(((axis * _centered(evidence.answers(found))).sum(1) <= border).sum())
+    if _too_many(lost, len(rows), _UNFOUND):
+        evidence.distrust(f"masked gradient: the attack does not find {lost} of {len(rows)} planted points")
+
+
+def _centered(logits: Tensor) -> Tensor:
+    return logits - logits.mean(1, keepdim=True)
+
+
+def _too_many(count: int, of: int, share: float) -> bool:
+    """Return whether so many or more are improbable where each counts with the probability of that share."""
+    return count > 0 and share < 1 and bool(special.bdtrc(count - 1, of, share) < _LEVEL)
