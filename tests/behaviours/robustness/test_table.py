@@ -1,0 +1,255 @@
+import itertools
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from whatelse.behaviours.robustness import table
+from whatelse.errors import NotMeasurableError
+from whatelse.evidence import Evidence
+from whatelse.task import Task
+
+RADIUS = 0.4
+FEATURES = ("age", "hours", "sex=f", "sex=m", "job=a", "job=b", "job=c", "city=x", "city=y", "city=z")
+BLOCKS = ((2, 3), (4, 5, 6), (7, 8, 9))
+
+
+def linear_of(weight):
+    model = torch.nn.Linear(weight.shape[1], len(weight), bias=False)
+    model.weight = torch.nn.Parameter(weight.clone(), requires_grad=False)
+    return model
+
+
+def rows_of(count, rng):
+    inputs = torch.zeros(count, len(FEATURES))
+    inputs[:, :2] = torch.randn(count, 2, generator=rng) * torch.tensor([1.0, 3.0])
+    for block in BLOCKS:
+        picks = torch.randint(len(block), (count,), generator=rng)
+        inputs[torch.arange(count), torch.tensor(block)[picks]] = 1
+    return inputs
+
+
+def task_of(toy, inputs, labels, features=FEATURES, train=None):
+    test = toy.split_of(inputs, labels)
+    train = test if train is None else train
+    return Task("toy", 2, None, {"train": train, "calibration": train, "select": test, "test": test}, {}, features)
+
+
+@pytest.fixture
+def toys(toy):
+    rng = torch.Generator().manual_seed(11)
+    weights = [torch.randn(2, len(FEATURES), generator=rng) * torch.tensor([1.0, 0.3] + [1.0] * 8) for _ in range(2)]
+    inputs = rows_of(60, rng)
+    labels = (inputs @ weights[0].T).argmax(1)
+    labels[::10] = 1 - labels[::10]
+    base, mine = (toy.evidence_of(linear_of(w), task_of(toy, inputs, labels)) for w in weights)
+    return SimpleNamespace(weights=weights, inputs=inputs, labels=labels, base=base, mine=mine, task=base.task)
+
+
+def config(**given):
+    return table.Config(**{"radius": RADIUS, "examples": 1000, **given})
+
+
+def margins(weight, inputs, labels):
+    rows = torch.arange(len(labels))
+    scores = inputs @ weight.T
+    return scores[rows, labels] - scores[rows, 1 - labels]
+
+
+def worst_points(weight, inputs, labels, *, radius, swaps, fixed=()):
+    """Every choice of at most so many swaps, each with both numbers at the worse end of what they may take."""
+    numbers = [n for n in (0, 1) if FEATURES[n] not in fixed]
+    blocks = [b for b in BLOCKS if FEATURES[b[0]].split("=")[0] not in fixed]
+    rows, weight = inputs.double().numpy(), weight.double().numpy()
+    reach, low, high = radius * rows.std(0), rows.min(0), rows.max(0)
+    found = []
+    for x, y in zip(rows, labels.tolist(), strict=True):
+        slope = weight[y] - weight[1 - y]
+        x = x.copy()
+        for n in numbers:
+            x[n] = max(x[n] - reach[n], low[n]) if slope[n] > 0 else min(x[n] + reach[n], high[n])
+        every = [x]
+        for many in range(1, swaps + 1):
+            for some in itertools.combinations(blocks, many):
+                for picks in itertools.product(*some):
+                    z = x.copy()
+                    for block, pick in zip(some, picks, strict=True):
+                        z[list(block)] = 0
+                        z[pick] = 1
+                    every.append(z)
+        found.append(every[int(np.argmin(np.stack(every) @ slope))])
+    return torch.from_numpy(np.stack(found)).float()
+
+
+def share(values):
+    return float((values > 0).float().mean())
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(("radius", "swaps"), [(0.4, 0), (0.0, 1), (0.4, 1), (0.2, 2), (2.5, 1)])
+def test_a_linear_model_withstands_what_brute_force_says(toys, rng, radius, swaps):
+    values = table.compare(toys.base, toys.mine, config(radius=radius, swaps=swaps), rng)
+    base, mine = toys.weights
+    kinds = ((0, 0), (radius, 0), (0, swaps), (radius, swaps))
+    worst = [worst_points(mine, toys.inputs, toys.labels, radius=r, swaps=s) for r, s in kinds]
+    alone = torch.stack([margins(mine, x, toys.labels) > 0 for x in worst], 1)
+    assert values[:, :4].tolist() == alone.float().tolist()
+    theirs = worst_points(base, toys.inputs, toys.labels, radius=radius, swaps=swaps)
+    # No point inside the budget is worse than the own worst: those of the other model take nothing more.
+    assert torch.equal(values[:, 4], values[:, 3])
+    kept = (margins(base, theirs, toys.labels) > 0).float()
+    assert values[:, 5].tolist() == values[:, 6].tolist() == kept.tolist()
+    assert share(values[:, 0]) > share(values[:, 3])
+    assert toys.mine.doubts == []
+
+
+@pytest.mark.known_answer
+def test_without_gradients_the_search_finds_nearly_as_much(toys, rng):
+    subject = replace(toys.mine.subject, offers=frozenset({"predicts"}))
+    blind = Evidence(subject, toys.task)
+    values = table.compare(toys.base, blind, config(steps=20), rng)
+    worst = worst_points(toys.weights[1], toys.inputs, toys.labels, radius=RADIUS, swaps=1)
+    exact = margins(toys.weights[1], worst, toys.labels) > 0
+    assert (values[:, 3].bool() != exact).float().mean() <= 0.02
+    assert any("has no gradients" in note for note in blind.notes)
+    assert not blind.doubts
+
+
+@pytest.mark.known_answer
+def test_fixed_columns_stay_as_they_are(toys, rng):
+    values = table.compare(toys.base, toys.mine, config(swaps=2, fixed="hours, job"), rng)
+    worst = worst_points(toys.weights[1], toys.inputs, toys.labels, radius=RADIUS, swaps=2, fixed=("hours", "job"))
+    assert values[:, 3].tolist() == (margins(toys.weights[1], worst, toys.labels) > 0).float().tolist()
+    (points,) = (t["points"] for name, t in toys.mine._held.items() if name.startswith("table attack"))
+    assert torch.equal(points[..., 1], toys.inputs[:, 1].expand(4, -1))
+    assert torch.equal(points[..., 4:7], toys.inputs[:, 4:7].expand(4, -1, -1))
+
+
+def net_of(seed):
+    rng = torch.Generator().manual_seed(seed)
+    net = torch.nn.Sequential(torch.nn.Linear(len(FEATURES), 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randn(p.shape, generator=rng) / p.shape[-1] ** 0.5)
+        scores = net(rows_of(200, rng))
+        net[2].bias[0] += (scores[:, 1] - scores[:, 0]).median()  # both classes are predicted
+    return net
+
+
+def test_points_are_rows_that_the_table_could_have(toys, toy, rng):
+    mine = toy.evidence_of(net_of(1), toys.task)
+    table.compare(toys.base, mine, config(swaps=2), rng)
+    (points,) = (t["points"] for name, t in mine._held.items() if name.startswith("table attack"))
+    clean, spread = toys.inputs, toys.inputs[:, :2].std(0, correction=0)
+    assert points.shape == (4, 60, len(FEATURES))
+    assert ((points[..., :2] - clean[:, :2]).abs() <= RADIUS * spread + 1e-5).all()
+    assert (points[..., :2] >= clean[:, :2].min(0).values).all()
+    assert (points[..., :2] <= clean[:, :2].max(0).values).all()
+    for block in BLOCKS:
+        held = points[..., block]
+        assert ((held == 0) | (held == 1)).all()
+        assert (held.sum(-1) == 1).all()
+    swapped = torch.stack([(points[..., b] != clean[:, b]).any(-1) for b in BLOCKS], -1).sum(-1)
+    assert swapped.amax(1).tolist() == [0, 2, 2, 2]
+    assert torch.equal(points[0][:, 2:], clean[:, 2:])
+    assert torch.equal(points[1][:, :2], clean[:, :2])
+
+
+def test_two_swaps_find_what_one_does_not_and_joint_attacks_what_neither_does(toys, toy, rng):
+    found = []
+    for swaps in (0, 1, 2):
+        mine = toy.evidence_of(net_of(2), task_of(toy, toys.inputs, net_of(2)(toys.inputs).argmax(1)))
+        base = toy.evidence_of(net_of(3), mine.task)
+        found.append(
+            table.breakdown(table.compare(base, mine, config(swaps=swaps), rng).numpy(), toy.ones(toys.inputs))[0]
+        )
+    unattacked, numbers, categories, own = np.stack(found)[:, :4].T
+    assert unattacked.tolist() == [1, 1, 1]
+    assert numbers.tolist() == [numbers[0]] * 3
+    assert categories[0] == 1 > categories[1] > categories[2]
+    assert (own <= np.minimum(numbers, categories)).all()
+    assert own[1] < min(numbers[1], categories[1])
+
+
+@pytest.mark.known_answer
+def test_what_the_baseline_loses_by_the_candidates_points_is_credited(toy):
+    values = np.array([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1, 1], [1, 1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1, 1.0]])
+    counts = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [4, 0, 0, 0]])
+    assert table.summarise(values, counts) == pytest.approx([(1 + 4 - 3) / 4, (0 + 4 - 3) / 4, 1])
+    assert table.breakdown(values, counts)[0] == pytest.approx([3 / 4, 3 / 4, 1 / 2, 1 / 2, 1 / 2])
+
+
+@pytest.mark.known_answer
+def test_a_copy_of_the_baseline_is_neither_better_nor_worse(toys, toy, rng):
+    one, two = (toy.evidence_of(net_of(4), toys.task) for _ in range(2))
+    values = table.compare(one, two, config(), rng).numpy()
+    assert table.summarise(values, toy.ones(values)) == pytest.approx(values[:, 3].mean())
+    assert np.array_equal(values[:, 3], values[:, 5])
+
+
+def test_a_gradient_that_points_the_wrong_way_is_not_trusted(toys, claims, rng):
+    class Reversed(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, x):
+            return self.model(2 * x.detach() - x)
+
+    hidden = claims(Reversed(linear_of(toys.weights[1])), toys.task)
+    table.compare(toys.base, hidden, config(radius=1.0, swaps=0), rng)
+    assert any("masked gradient: random search fools" in doubt for doubt in hidden.doubts)
+
+
+def test_inputs_without_names_are_numbers(toy, rng):
+    images = torch.rand(30, 1, 4, 4, generator=rng)
+    weight = torch.randn(2, 16, generator=rng)
+    weight[0] += (weight[1] - weight[0]).mean()
+    labels = (images.flatten(1) @ weight.T).argmax(1)
+    mine = toy.evidence_of(
+        torch.nn.Sequential(torch.nn.Flatten(), linear_of(weight)), toy.task_of(images, labels, bounds=None)
+    )
+    values = table.compare(mine, mine, config(radius=0.3), rng)
+    assert torch.equal(values[:, 1], values[:, 3])
+    slope = weight[labels] - weight[1 - labels]
+    flat = images.flatten(1)
+    reach = 0.3 * flat.std(0, correction=0)
+    low, high = torch.maximum(flat - reach, flat.amin(0)), torch.minimum(flat + reach, flat.amax(0))
+    exact = (slope * torch.where(slope > 0, low, high)).sum(1) > 0
+    assert values[:, 3].tolist() == exact.float().tolist()
+    assert 0.1 < share(values[:, 3]) < 0.9
+
+
+def test_it_repeats_and_says_what_it_did_and_what_it_costs(toys, toy):
+    runs = []
+    for _ in range(2):
+        base, mine = (toy.evidence_of(linear_of(w), toys.task) for w in toys.weights)
+        runs.append(table.compare(base, mine, config(swaps=2, examples=40), torch.Generator()))
+        for e in (base, mine):
+            e.logits()
+        spent = sum(e.passes.forward + e.passes.backward for e in (base, mine)) - 2 * 2 * len(toys.inputs)
+        limit = table.effort(config(swaps=2, examples=40), toys.task)
+        assert 0.4 * limit < spent <= limit
+    assert torch.equal(*runs)
+    assert runs[0].shape == (40, 7)
+    assert mine.parts == ("unattacked", "numbers alone", "categories alone", "own", "pooled")
+    assert mine.notes[0].startswith("unattacked 0.")
+    assert mine.notes[0].endswith("2 numbers and 3 columns of categories may change")
+    assert not base.notes
+
+
+def test_small_batches_and_parts_change_nothing(toys, toy, rng, monkeypatch):
+    whole = table.compare(toys.base, toys.mine, config(), rng)
+    monkeypatch.setattr(table._beam, "_VALUES", 1200)
+    base, mine = (toy.evidence_of(linear_of(w), toys.task) for w in toys.weights)
+    base.batch = mine.batch = 7
+    assert torch.equal(table.compare(base, mine, config(), rng), whole)
+
+
+def test_what_cannot_be_attacked_is_said(toys, rng):
+    with pytest.raises(NotMeasurableError, match=r"fixed: no column 'sx'; did you mean sex\?"):
+        table.compare(toys.base, toys.mine, config(fixed="sx"), rng)
+    with pytest.raises(NotMeasurableError, match="needs a column that the adversary may change"):
+        table.compare(toys.base, toys.mine, config(fixed="age,hours", swaps=0), rng)
