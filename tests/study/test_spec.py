@@ -91,3 +91,73 @@ def test_a_file_goes_before_a_study_that_ships(small, tmp_path, monkeypatch):
         spec.find("adlt")
     with pytest.raises(StudyError, match=r"adult\.toml: No such file or directory$"):
         spec.find("adult.toml")
+
+
+MORE = """
+[[measurements]]
+row = "overfitting"
+item = "generalization.shift"
+label = "under noise"
+tasks = ["clean"]
+margin = 0.02
+settings = { kind = "noise", severity = 1 }
+careful = { severity = 0 }
+[[measurements]]
+row = "overfitting"
+item = "generalization.ece"
+label = "calibration"
+tasks = ["clean"]
+margin = 0.02
+full = true
+[[claims]]
+row = "overfitting"
+claim = "It is calibrated."
+source = "nobody"
+supports = "nothing"
+expect = [
+  { direction = "worse", label = "accuracy", families = ["prune"] },
+  { direction = "worse", label = "calibration", families = ["prune"] },
+]
+[[claims]]
+row = "overfitting"
+claim = "It is worse."
+source = "nobody"
+supports = "nothing"
+expect = [{ direction = "worse", label = "under noise", families = ["prune"] }]
+"""
+
+
+def test_the_whole_study_asks_more_and_more_carefully(small):
+    text = small.replace("[controls]", "references = 2\ncareful_references = 4\n[controls]") + MORE
+    quick, whole = (spec.parse(text, "small", full=full) for full in (False, True))
+    assert [m.label for m in quick.measurements] == ["accuracy", "under noise"]
+    assert [m.label for m in whole.measurements] == ["accuracy", "under noise", "calibration"]
+    assert quick.measurements[1].settings == {"kind": "noise", "severity": 1}
+    assert whole.measurements[1].settings == {"kind": "noise", "severity": 0}
+    assert (quick.tasks["clean"].references, whole.tasks["clean"].references) == (2, 4)
+    assert spec.parse(text.replace("careful_references = 4\n", ""), "s", full=True).tasks["clean"].references == 2
+
+
+def test_a_claim_that_rests_on_a_full_measurement_is_not_judged_without_it(small):
+    quick, whole = (spec.parse(small + MORE, "small", full=full) for full in (False, True))
+    assert [len(c.expect) for c in whole.claims] == [2, 1]
+    assert [len(c.expect) for c in quick.claims] == [0, 1]
+
+
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("generalization.ece", "generalization.eec", "did you mean generalization.ece"),
+        ("careful = { severity = 0 }", "careful = { severity = 9 }", r"measurements\[1\].*severity=9"),
+        ("careful = { severity = 0 }", "careful = { severty = 0 }", "did you mean severity"),
+        ("full = true", "full = true\nprimary = true", r"measurements\[2\]: full and primary"),
+        ("full = true", "full = 1", r"measurements\[2\].full=1 is not of type bool"),
+        ("full = true", "full = true\ncareful = { bins = 10 }", r"measurements\[2\]: full and careful"),
+        ("[controls]", "careful_references = 3\n[controls]", r"tasks.clean.careful_references=3; an even number"),
+    ],
+)
+def test_what_is_full_or_careful_is_checked_always(small, old, new, message, full):
+    assert old in small + MORE
+    with pytest.raises(StudyError, match=message):
+        spec.parse((small + MORE).replace(old, new, 1), "small", full=full)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 from whatelse import recipe, registry, settings
 from whatelse.errors import StudyError, WhatElseError, nearest
+from whatelse.study import tables
 
-S = TypeVar("S")
 CONTROLS = ("placebo", "twin", "scratch", "random", "weight decay")
 DIRECTIONS = ("worse", "better", "not worse", "not better")
 
@@ -30,8 +30,9 @@ class Net:
 class TaskSpec:
     """One task: ``data`` door with ``settings``, the ``baseline`` recipe, and ``values`` for recipe templates.
 
-    ``references`` is the number of shadow models for membership, an even number; 0 for none. ``controls`` names
-    the controls that this task has; all of the study where it is empty.
+    ``references`` is the number of shadow models for membership, an even number; 0 for none. ``careful_references``
+    is their number where the whole study is asked for (``--full``); 0 leaves it. ``controls`` names the controls that
+    this task has; all of the study where it is empty.
     """
 
     data: str
@@ -41,6 +42,7 @@ class TaskSpec:
     settings: dict[str, Any] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     references: int = 0
+    careful_references: int = 0
     controls: list[str] = field(default_factory=list)
 
 
@@ -81,7 +83,9 @@ class Measurement:
     """One behaviour on some tasks: in which row it stands and how much damage counts as damage.
 
     ``margin`` is in the behaviour's unit. The one ``primary`` measurement of a row gives the verdict in the table,
-    on the first of its tasks. ``control = "zero"`` tests the values themselves against zero.
+    on the first of its tasks. ``control = "zero"`` tests the values themselves against zero. A ``full`` measurement is
+    made only where the whole study is asked for (``--full``); ``careful`` settings go over ``settings`` there: the same
+    question, answered at greater cost.
     """
 
     row: str
@@ -92,6 +96,8 @@ class Measurement:
     settings: dict[str, Any] = field(default_factory=dict)
     primary: bool = False
     control: str = ""
+    full: bool = False
+    careful: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ def read(path: Path | str, *, full: bool = False) -> Study:
 
     Args:
         path: A TOML file, or the name of a study that comes with the package.
-        full: True keeps the candidates marked ``full``.
+        full: True keeps what is marked ``full`` and asks with the ``careful`` settings.
 
     Raises:
         StudyError: The file cannot be read, has a wrong or missing key, or names something that is not there.
@@ -202,7 +208,7 @@ def parse(text: str, where: str, *, full: bool = False) -> Study:
     Args:
         text: TOML.
         where: Name of the file, for messages.
-        full: True keeps the candidates marked ``full``; they are checked in any case.
+        full: True keeps what is marked ``full`` and asks with the ``careful`` settings; both are checked in any case.
 
     Raises:
         StudyError: The text is not TOML, has a wrong or missing key, or names something that is not there.
@@ -212,50 +218,37 @@ def parse(text: str, where: str, *, full: bool = False) -> Study:
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{where}: {error}") from error
     try:
-        study = _read(Study, {**table, "text": text}, "study")
-        _check(study)
-        if not full:
-            study = replace(study, candidates=[c for c in study.candidates if not c.full])
+        whole = tables.read(Study, {**table, "text": text}, "study")
+        _check_full(whole)
+        tiers = {True: _careful(whole), False: _quick(whole)}
+        for study in tiers.values():
             _check(study)
     except WhatElseError as error:
         raise StudyError(f"{where}: {error}") from error
-    return study
+    return tiers[full]
 
 
-def _read(kind: type[S], table: object, where: str) -> S:
-    if not isinstance(table, Mapping):
-        raise StudyError(f"{where}: got {table!r}; a table is needed")
-    hints = get_type_hints(kind)
-    for name in table:
-        if name not in hints:
-            raise StudyError(f"{where}: no key {name!r}; {nearest(name, set(hints) - {'text'})}")
-    values = {}
-    for f in fields(kind):  # type: ignore[arg-type]
-        if f.name in table:
-            values[f.name] = _value(hints[f.name], table[f.name], f"{where}.{f.name}")
-        elif f.default is MISSING and f.default_factory is MISSING:
-            raise StudyError(f"{where}: the key {f.name!r} is missing")
-    return kind(**values)
+def _careful(study: Study) -> Study:
+    """Return the study as ``--full`` has it."""
+    tasks = {
+        name: replace(task, references=task.careful_references or task.references) for name, task in study.tasks.items()
+    }
+    asked = [replace(m, settings={**m.settings, **m.careful}) for m in study.measurements]
+    return replace(study, tasks=tasks, measurements=asked)
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - whatever TOML holds
-    if get_origin(hint) is list:
-        inner = get_args(hint)[0]
-        if not isinstance(value, list):
-            raise StudyError(f"{where}={value!r} is not a list")
-        return [_value(inner, part, f"{where}[{i}]") for i, part in enumerate(value)]
-    if get_origin(hint) is dict:
-        inner = get_args(hint)[1]
-        if not isinstance(value, dict):
-            raise StudyError(f"{where}={value!r} is not a table")
-        return {name: _value(inner, part, f"{where}.{name}") for name, part in value.items()}
-    if hint in {Net, TaskSpec, CandidateSpec, Row, Measurement, Expectation, Claim}:
-        return _read(hint, value, where)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if hint is not Any and type(value) is not hint:
-        raise StudyError(f"{where}={value!r} is not of type {hint.__name__}")
-    return value
+def _quick(study: Study) -> Study:
+    """Return the study without what is measured with ``--full`` only.
+
+    A claim that rests on such a measurement keeps no prediction: it is not judged by half of what it says.
+    """
+    late = {m.label for m in study.measurements if m.full}
+    return replace(
+        study,
+        candidates=[c for c in study.candidates if not c.full],
+        measurements=[m for m in study.measurements if not m.full],
+        claims=[replace(c, expect=[]) if late & {e.label for e in c.expect} else c for c in study.claims],
+    )
 
 
 def template(text: str, task: TaskSpec) -> str:
@@ -280,6 +273,24 @@ def _at(where: str) -> Generator[None, None, None]:
         yield
     except WhatElseError as error:
         raise StudyError(f"{where}: {error}") from error
+
+
+def _check_full(study: Study) -> None:
+    """Check where ``full`` and ``careful`` stand, which is the same for both ways of asking.
+
+    Raises:
+        StudyError: One of them stands where it makes no sense.
+    """
+    for i, m in enumerate(study.measurements):
+        if m.full and m.primary:
+            raise StudyError(f"measurements[{i}]: full and primary; a row's verdict must be there without --full")
+        if m.full and m.careful:
+            raise StudyError(f"measurements[{i}]: full and careful; put the settings of a full one into settings")
+    for name, task in study.tasks.items():
+        if task.careful_references < 0 or task.careful_references % 2:
+            raise StudyError(
+                f"tasks.{name}.careful_references={task.careful_references}; an even number, 0 or more, is needed"
+            )
 
 
 def _check(study: Study) -> None:
