@@ -48,9 +48,10 @@ class Job:
         chain: How the model is made.
         baseline: Key of the model that it is compared with; that of its own for a baseline.
         shadow: Number of the shadow whose members it is trained on; None for a model under audit.
-        shadows: Keys of what the shadow models of the same recipe say.
+        shadows: Keys of what the shadow models of the same recipe say: logits and, where kept, sensitivities.
         base_shadows: Keys of what the shadow models of the baseline say.
-        cells: What to measure; a shadow job has one cell with an empty item, its logits.
+        cells: What to measure; those of a shadow job have an empty item: its logits, and its sensitivities where a
+            measurement needs them.
         needs: Names of the jobs that must have ended before.
     """
 
@@ -165,7 +166,11 @@ def needs_references(measurement: Measurement) -> bool:
     Args:
         measurement: Any measurement.
     """
-    return "references" in registry.card("behaviours", measurement.item).needs
+    return _needs(measurement, "references")
+
+
+def _needs(measurement: Measurement, what: str) -> bool:
+    return what in registry.card("behaviours", measurement.item).needs
 
 
 def _subjects(study: Study, spec: TaskSpec) -> list[_Subject]:
@@ -195,17 +200,21 @@ def _chain(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int) ->
 
 
 def _shadow_jobs(study: Study, task: str, task_key: str, subjects: list[_Subject]) -> Iterator[Job]:
-    if not any(task in m.tasks and needs_references(m) for m in study.measurements):
+    asked = [m for m in study.measurements if task in m.tasks and needs_references(m)]
+    if not asked:
         return
     spec = study.tasks[task]
+    # A result of its own: a question that needs it, asked later, leaves the logits and what rests on them as they are.
+    kept = ["shadow", *(["shadow sensitivity"] if any(_needs(m, "sensitivities") for m in asked) else [])]
     for k in range(spec.references):
         for subject in (s for s in subjects if s.shadows == s.name):
             chain = _chain(study, spec, subject.recipe, f"{task_key}/shadow {k}", _SHADOW + k)
-            cell = Cell(key("shadow", 1, {}, chain[-1].key, task_key, seed=_SHADOW + k), "", "", ())
+            held = [key(what, 1, {}, chain[-1].key, task_key, seed=_SHADOW + k) for what in kept]
+            cells = tuple(Cell(name, "", "", ()) for name in held)
             first = _name(task, f"shadow {k}", "baseline")
             name = _name(task, f"shadow {k}", subject.name)
             needs = () if subject.name == "baseline" else (first,)
-            yield Job(name, task, subject.name, _SHADOW + k, chain, "", k, (), (), (cell,), needs)
+            yield Job(name, task, subject.name, _SHADOW + k, chain, "", k, (), (), cells, needs)
 
 
 def _audit_jobs(
@@ -232,8 +241,8 @@ def _audit_jobs(
             chain=chain,
             baseline=baseline[-1].key,
             shadow=None,
-            shadows=tuple(j.cells[0].key for j in mine),
-            base_shadows=tuple(j.cells[0].key for j in shadows if j.subject == "baseline"),
+            shadows=tuple(c.key for j in mine for c in j.cells),
+            base_shadows=tuple(c.key for j in shadows if j.subject == "baseline" for c in j.cells),
             cells=cells,
             needs=tuple(n for n in needs if n != _name(task, f"seed {seed}", subject.name)),
         )
@@ -252,7 +261,7 @@ def _cells(
         if _is_pair(m.item):
             inputs.append(baseline[-1].key)
         if needs_references(m):
-            inputs += [j.cells[0].key for j in shadows]
+            inputs += [c.key for j in shadows for c in j.cells[: 2 if _needs(m, "sensitivities") else 1]]
         name = key(m.item, item.VERSION, given, *inputs, seed=seed)
         yield Cell(name, m.label, m.item, tuple(given.items()))
 

@@ -86,7 +86,7 @@ def do(job: Job, text: str, store: Store) -> Report:
     started = time.perf_counter()
     failed = []
     if job.shadow is not None:
-        _keep_shadow(job, mine, task, store)
+        _keep_shadow(job, missing, mine, store)
         missing = []
     for cell in missing:
         try:
@@ -188,11 +188,20 @@ def shadow_task(task: Task, number: int) -> Task:
     return task.with_train(mine, mine.take(torch.arange(min(len(task.calibration), len(mine)))))
 
 
-def _keep_shadow(job: Job, seen: Evidence, task: Task, store: Store) -> None:
+def _keep_shadow(job: Job, missing: Sequence[Cell], seen: Evidence, store: Store) -> None:
     assert job.shadow is not None
+    task = seen.task
     inside, members = shadow_members(task, job.shadow)
-    logits = torch.cat([seen.logits("train"), seen.logits("test")[: len(inside) - members]])
-    store.save("values", job.cells[0].key, {"logits": logits, "inside": inside}, {"why": ""})
+    others = len(inside) - members
+    said, *moves = job.cells
+    if said in missing:
+        logits = torch.cat([seen.logits("train"), seen.logits("test")[:others]])
+        store.save("values", said.key, {"logits": logits, "inside": inside}, {"why": ""})
+    for cell in (c for c in moves if c in missing):
+        # No noise is small to a token id. What is kept is empty, so that the questions to texts go on.
+        asked = [] if task.vocabulary else [task.train.inputs, task.test.inputs[:others]]
+        found = {"sensitivity": torch.cat([seen.sensitivity(part) for part in asked])} if asked else {}
+        store.save("values", cell.key, found, {"why": "" if asked else "needs inputs that noise can move"})
 
 
 def subject_of(model: nn.Module, name: str, made: str, task: Task) -> subject.Subject:
@@ -230,7 +239,11 @@ def _shadows(keys: tuple[str, ...], store: Store) -> Callable[[], References] | 
         if not all(store.has("values", name) for name in keys):
             raise StudyError("some of its shadow models failed")
         loaded = [store.load("values", name)[0] for name in keys]
-        return References(torch.stack([t["logits"] for t in loaded]), torch.stack([t["inside"] for t in loaded]))
+        every = {part: [t[part] for t in loaded if part in t] for part in ("logits", "inside", "sensitivity")}
+        moves = every["sensitivity"]
+        return References(
+            torch.stack(every["logits"]), torch.stack(every["inside"]), torch.stack(moves) if moves else None
+        )
 
     return load if keys else None
 

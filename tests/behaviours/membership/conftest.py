@@ -1,7 +1,11 @@
 """Records whose class scores, by the model and by shadow models, are plain tables."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 
 @pytest.fixture
@@ -43,3 +47,46 @@ def drawn():
         return found + lift * torch.nn.functional.one_hot(recorded, 3)
 
     return recorded, scores(torch.arange(40) < 20), scores(inside), inside
+
+
+@pytest.fixture
+def planted(records):
+    """Evidence whose sensitivities are plain tables too: of the target ``(P, C)``, of the shadows ``(K, P, C)``."""
+
+    def make(scores, moves, recorded, shadows, shadow_moves, inside, members=None):
+        evidence = records(scores, recorded, shadows, inside, members)
+        given = evidence.references()
+        found = None if shadow_moves is None else torch.as_tensor(shadow_moves)
+        evidence.shadows = lambda: replace(given, sensitivity=found)
+        # Row i of the inputs is the number i: noise would make it another record's.
+        evidence.sensitivity = lambda inputs: torch.as_tensor(moves)[inputs[:, 0].long()]
+        return evidence
+
+    return make
+
+
+@pytest.fixture
+def shifted(records):
+    """Evidence whose log-odds are a hardness of each record, and normal about it, a shift higher for members.
+
+    Two classes, the recorded one 0, so that the score of class 0 is the log-odds. They lie at the quantiles of a
+    normal, in the shadow models too: no chance is left but the hardness.
+    """
+
+    def make(shift, hard, *, members=1000, shadows=100):
+        def normal(count):
+            return torch.as_tensor(norm.ppf((np.arange(count) + 0.5) / count)).float()
+
+        count = 2 * members
+        hardness = hard * normal(count)[torch.randperm(count, generator=torch.Generator().manual_seed(23))]
+        drawn = torch.cat([normal(members) + shift, normal(members)])
+        inside = torch.arange(2 * shadows)[:, None].expand(-1, count) < shadows
+        others = normal(shadows).repeat(2)[:, None] + shift * inside
+
+        def said(odds):
+            return torch.stack([odds, 0 * odds], -1)
+
+        recorded = torch.zeros(count, dtype=torch.long)
+        return records(said(hardness + drawn), recorded, said(hardness + others), inside)
+
+    return make
