@@ -1,4 +1,4 @@
-"""Gradients of each example's own loss, as a function that can be differentiated again and is quick on a CPU."""
+"""Gradients of each example's or each batch's own loss: can be differentiated again, and are quick on a CPU."""
 
 from __future__ import annotations
 
@@ -14,30 +14,34 @@ from whatelse.layers.quantized import Quantized, options_of
 _Layer = nn.Conv2d | nn.Linear | Quantized
 
 
-def gradients(shared: Shared, inputs: Tensor, labels: Tensor, *names: str) -> dict[str, Tensor]:
-    """Return the gradient of each example's loss by tensor, ``(M, entries)``; withheld entries are zero.
+def gradients(shared: Shared, inputs: Tensor, labels: Tensor, *names: str, batch: int = 1) -> dict[str, Tensor]:
+    """Return the gradient of each batch's mean loss by tensor, ``(M / batch, entries)``; withheld entries are zero.
 
-    With ``z = W x + b`` the gradient of W is that of z times x, summed over places: one pass over the whole batch
-    gives all examples their own, which vmap needs about three times the time for. Models with other layers than
-    convolutions and linear ones that hold weights go through vmap.
+    With ``z = W x + b`` the gradient of W is that of z times x, summed over places: one pass over all gives
+    all batches their own, which vmap needs about three times the time for. Models with other layers than convolutions
+    and linear ones that hold weights go through vmap.
 
     Args:
         shared: The model.
-        inputs: ``(M, ...)``.
-        labels: ``(M,)``.
+        inputs: ``(M, ...)``, M a multiple of ``batch``.
+        labels: ``(M,)``, or ``(M, classes)`` as probabilities.
         names: Which tensors; all if none is named.
+        batch: How many consecutive examples share one gradient.
     """
     wanted = set(names or shared.tensors)
     parts = _gradients.leaves(shared.model)
     layers = {n: p for n, p in parts.items() if isinstance(p, _Layer) and wanted & {*_gradients.tensor_names(n)}}
     known = {t for name in layers for t in _gradients.tensor_names(name)}
     if not wanted <= known or any(_odd(part) for part in layers.values()):
-        found = torch.func.vmap(shared.gradient(*names))(inputs[:, None], labels[:, None])
+        parted = [x.reshape(-1, batch, *x.shape[1:]) for x in (inputs, labels)]
+        found = torch.func.vmap(shared.gradient(*names))(*parted)
         return {name: g.reshape(len(g), -1) for name, g in found.items()}
-    return _by_layer(shared, layers, inputs, labels)
+    return _by_layer(shared, layers, inputs, labels, batch)
 
 
-def _by_layer(shared: Shared, layers: dict[str, _Layer], inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def _by_layer(
+    shared: Shared, layers: dict[str, _Layer], inputs: Tensor, labels: Tensor, batch: int
+) -> dict[str, Tensor]:
     entered: list[tuple[str, Tensor]] = []
     left: list[Tensor] = []
     hooks = [hook for name, part in layers.items() for hook in _watch(name, part, entered, left)]
@@ -47,11 +51,11 @@ def _by_layer(shared: Shared, layers: dict[str, _Layer], inputs: Tensor, labels:
     finally:
         for hook in hooks:
             hook.remove()
-    loss = functional.cross_entropy(logits, labels, reduction="sum")
+    loss = functional.cross_entropy(logits, labels, reduction="sum") / batch
     slopes = torch.autograd.grad(loss, left, create_graph=inputs.requires_grad, materialize_grads=True)
     found: dict[str, Tensor] = {}
     for (name, x), slope in zip(entered, slopes, strict=True):
-        columns, rows = _places(layers[name], x, slope)
+        columns, rows = (_together(part, batch) for part in _places(layers[name], x, slope))
         both = (rows @ columns.transpose(1, 2), rows.sum(2))
         for tensor, gradient in zip(_gradients.tensor_names(name), both, strict=True):
             if tensor in shared.tensors:
@@ -59,6 +63,11 @@ def _by_layer(shared: Shared, layers: dict[str, _Layer], inputs: Tensor, labels:
                 flat = flat * shared.masks[tensor].flatten() if tensor in shared.masks else flat
                 found[tensor] = found[tensor] + flat if tensor in found else flat
     return found if inputs.requires_grad else {name: g.detach() for name, g in found.items()}
+
+
+def _together(places: Tensor, batch: int) -> Tensor:
+    """Return the places of all examples of a batch side by side, ``(M / batch, entries, batch * places)``."""
+    return places.view(-1, batch, *places.shape[1:]).transpose(1, 2).flatten(2) if batch > 1 else places
 
 
 def _watch(

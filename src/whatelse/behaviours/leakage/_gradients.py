@@ -56,17 +56,20 @@ class Shared:
         return gradient
 
 
-def shared(evidence: Evidence) -> Shared:
+def shared(evidence: Evidence, model: nn.Module | None = None) -> Shared:
     """Return the model of some evidence with the tensors whose gradients it would share.
 
     Args:
         evidence: Of the model; it is copied, not changed.
+        model: At another moment of its training, in place of the evidence's own.
 
     Raises:
         NotMeasurableError: The subject does not open, or has no weights, or has some without a gradient.
     """
     evidence.subject.require("opens", "differentiates")
-    model = deepcopy(evidence.model).double()
+    if evidence.subject.surrogate is not None:  # its kernels' weights have none: to leave them out would pass for safe
+        raise NotMeasurableError("needs weights that have gradients; those in kernels of few bits have none")
+    model = deepcopy(evidence.model if model is None else model).double()
     tensors: dict[str, Tensor] = {}
     for prefix, part in model.named_modules():
         own = dict(part.named_parameters(recurse=False))

@@ -1,53 +1,66 @@
-"""How well an input is rebuilt from the gradient that it caused: peak signal-to-noise ratio of the reconstruction.
+"""How well an input is rebuilt from the gradient that it caused, by one of two attacks and one of three scores.
 
-A participant computes the cross-entropy's gradient of one example (batch 1, one step, evaluation mode) with respect to
-all weights and biases; whoever receives it looks for an input whose gradient points the same way, by ``iterations``
-steps of Adam on ``1 - cosine + smooth * total variation``. The attacker knows the model, its masks and scales
-(gradients of pruned weights are not shared, those of quantized weights pass straight through the rounding), and the
-label, which `leakage.labels` reads off. All models are attacked on the same images from the same random starts: what
-differs is due to the model. Value of an image: ``10 log10(range^2 / MSE)`` in dB, at most 60.
+A participant computes the cross-entropy's mean gradient of ``batch`` examples (one step, evaluation mode) with respect
+to all weights and biases, at a ``state`` of training: the model as it is, its architecture with weights drawn anew
+under the same zeros, or that after a few steps of SGD. ``gradient`` says what of it is shared. Whoever receives it
+looks for inputs with that gradient: ``cosine`` by ``iterations`` steps of Adam on ``1 - cosine + smooth * total
+variation``, inside the bounds; ``dlg`` by as many of L-BFGS on the squared distance. The attacker knows the model, its
+masks and scales (gradients of pruned weights are not shared, those of quantized weights pass straight through the
+rounding), how the gradient was made small (of top-k only shared entries are compared, signs with soft signs of the
+guess, rounded entries as they are), and the labels, which `leakage.labels` reads off, unless ``labels`` has them
+searched for. All models are attacked on the same images from the same random starts: what differs is due to the model.
 
-The norm of the gradients is noted, and the structural similarity (one window, the whole image).
+Reconstructions of a batch are matched to its images by the assignment of least total error. Value of an image by
+``score``: ``psnr``, ``10 log10(range^2 / MSE)`` in dB, at most 60; ``ssim``, the mean structural similarity over
+windows, at most 1; ``rank``, the share of ``pool`` other test images that lie farther from the reconstruction than the
+true one, 1 where it is re-identified and 0.5 by chance. One attack serves all three.
+
+The norm of the gradients is noted, and all three scores.
 
 Reading:
     Higher means that more is given away. The pictures in the report show what a number looks like; read it beside
-    the random model's.
+    the random model's, and beside the norm of the gradients.
 
 Cost:
-    For every image ``iterations`` passes forward and three times as many backward (the gradient, and two passes back
-    through it), in double precision; reconstructions are kept with the evidence. Nothing else is shared.
+    For every image ``restarts * iterations`` passes forward and three times as many backward (the gradient, and two
+    passes back through it), in double precision; reconstructions are kept with the evidence. Nothing else is shared.
 
 Limits:
     The budget is fixed and small, so a low number says that this attack failed within it, not that none succeeds. A
     model that fits its data has small gradients, and the attack is harder there than at the start of training. Of 8
-    images the interval is wide.
+    images the interval is wide; a batch whose images share a label is harder than one of distinct labels. Batch norms
+    stand in evaluation mode, so that images of a batch do not mix there. Secure aggregation, noise and several local
+    steps are not modeled. Rounded weights cannot be drawn anew: other states need trainable weights.
 
 Source:
     Geiping et al., Inverting gradients: how easy is it to break privacy in federated learning?, NeurIPS 2020,
-    arXiv:2003.14053; structural similarity: Wang et al., IEEE TIP 2004, doi:10.1109/TIP.2003.819861.
+    arXiv:2003.14053; Zhu, Liu & Han, Deep leakage from gradients, NeurIPS 2019, arXiv:1906.08935; structural
+    similarity: Wang et al., IEEE TIP 2004, doi:10.1109/TIP.2003.819861; matching and re-identification among other
+    images after Yin et al., See through gradients, CVPR 2021, arXiv:2104.07586. Departures stand beside the attacks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.leakage import _inversion
+from whatelse.behaviours.leakage import _inversion, _scores, _sent, _states
+from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
+from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = (
     1,
-    "dB",
+    "dB or index",
     "lower",
     {"predicts", "differentiates", "opens", "inputs in bounds"},
     "test example",
 )
-_CAP = 60.0
 
 
 @dataclass(frozen=True)
@@ -55,36 +68,57 @@ class Config:
     """Settings of the inversion."""
 
     images: int = param(8, "Test examples rebuilt, from the first.", low=1, high=1000)
-    iterations: int = param(100, "Steps of Adam.", low=1, high=100_000)
-    rate: float = param(0.1, "First step, as a share of the range of the inputs.", low=0.0, high=1.0)
-    smooth: float = param(1e-3, "Weight of the total variation.", low=0.0, high=10.0)
+    iterations: int = param(100, "Steps, of one question each.", low=1, high=100_000)
+    rate: float = param(0.1, "First step of Adam, as a share of the range of the inputs.", low=0.0, high=1.0)
+    smooth: float = param(1e-3, "Weight of the total variation, for attack=cosine.", low=0.0, high=10.0)
+    attack: str = param("cosine", "Inverting gradients, or deep leakage.", choices=_inversion.ATTACKS)
+    batch: int = param(1, "Images whose gradients are averaged before they are shared.", low=1, high=1000)
+    labels: str = param("known", "Whether labels are known, or searched for.", choices=_inversion.LABELS)
+    restarts: int = param(1, "Starts; the nearest to the shared gradient is taken.", low=1, high=100)
+    signed: bool = param(False, "Take only the sign of the slope, for attack=cosine.")
+    gradient: str = param("whole", "How the gradient is made small before it is shared.", choices=_sent.KINDS)
+    keep: float = param(0.1, "Share of the entries of a tensor that gradient=top-k shares.", low=1e-6, high=1.0)
+    score: str = param("psnr", "How a reconstruction is held against its image.", choices=_scores.SCORES)
+    pool: int = param(200, "Test images among which score=rank looks for the true one.", low=2, high=20_000)
+    state: str = param("trained", "Moment of the training.", choices=_states.STATES)
+    steps: int = param(20, "Steps of SGD, batches of 32, for state=early.", low=1, high=10_000)
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the peak signal-to-noise ratio of each reconstruction in dB, ``(M,)``.
+    """Return the score of each reconstruction, psnr in dB, ``(M,)``.
 
     Args:
-        evidence: Gives the model and the images; takes a note of gradient norm and structural similarity.
-        config: How hard to try.
+        evidence: Gives the model and the images; takes a note of gradient norm and all scores.
+        config: The attack and the score.
         rng: Not used: the starts come from a fixed seed, so that baseline and candidates share them.
 
     Raises:
-        NotMeasurableError: The model does not open or differentiate, or inputs leave their bounds.
+        NotMeasurableError: The model does not open or differentiate, its weights cannot be drawn anew where the state
+            asks for it, inputs leave their bounds, or test is smaller than one batch.
     """
     del rng
-    budget = _inversion.Budget(config.images, config.iterations, config.rate, config.smooth)
-    found = _inversion.reconstruct(evidence, budget)
-    evidence.show(found["images"], found["reconstructions"])
+    found = _inversion.reconstruct(evidence, _budget(config))
+    images, rebuilt = found["images"], found["reconstructions"]
+    evidence.show(images, rebuilt)
     low, high = evidence.bounds()
-    images, rebuilt = found["images"].flatten(1).double(), found["reconstructions"].flatten(1).double()
-    like = float(_similarity(images, rebuilt, high - low).mean())
-    norm = float(found["norms"].median())
-    evidence.note(f"trained model: median gradient norm {norm:.1e}; mean structural similarity {like:.2f}")
-    return _ratio(images, rebuilt, high - low).float()
+    pool = evidence.split("test").inputs[: config.pool].double()
+    if len(pool) < 2:
+        raise NotMeasurableError("needs two test examples, to tell one from the other; test has one")
+    pair = images.double(), rebuilt.double()
+    scores = {
+        "psnr": _scores.psnr(*pair, high - low),
+        "ssim": _scores.ssim(*pair, high - low),
+        "rank": _scores.rank(*pair, pool),
+    }
+    told = f"psnr {scores['psnr'].mean():.1f} dB, ssim {scores['ssim'].mean():.2f}, rank {scores['rank'].mean():.2f}"
+    size = f"median gradient norm {float(found['norms'].median()):.1e}"
+    named = f"; labels found {found['named'].mean():.2f}" if config.labels == "joint" else ""
+    evidence.note(f"{config.state} model in evaluation mode: {size}; {told}{named}")
+    return scores[config.score].float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the mean ratio of every resample in dB, ``(draws,)``.
+    """Return the mean score of every resample, ``(draws,)``.
 
     Args:
         values: What `measure` returned, ``(M,)``.
@@ -93,15 +127,15 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return summaries.mean(values, counts)
 
 
-def _ratio(images: Tensor, rebuilt: Tensor, span: float) -> Tensor:
-    error = (images - rebuilt).square().mean(1).clamp(min=span**2 * 10 ** (-_CAP / 10))
-    return 10 * (span**2 / error).log10()
+def effort(config: Config, task: Task) -> int:
+    """Return an upper bound of the passes that one model costs beyond the shared ones.
+
+    Args:
+        config: The attack.
+        task: Its test split bounds the images.
+    """
+    return _inversion.effort(_budget(config), len(task.test))
 
 
-def _similarity(images: Tensor, rebuilt: Tensor, span: float) -> Tensor:
-    ours, theirs = images.mean(1), rebuilt.mean(1)
-    spread = images.var(1, correction=0), rebuilt.var(1, correction=0)
-    together = ((images - ours[:, None]) * (rebuilt - theirs[:, None])).mean(1)
-    light, contrast = (0.01 * span) ** 2, (0.03 * span) ** 2
-    top = (2 * ours * theirs + light) * (2 * together + contrast)
-    return top / ((ours**2 + theirs**2 + light) * (spread[0] + spread[1] + contrast))
+def _budget(config: Config) -> _inversion.Budget:
+    return _inversion.Budget(**{f.name: getattr(config, f.name) for f in fields(_inversion.Budget)})

@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+from whatelse.behaviours.leakage import _examples, _gradients
+
+
+@pytest.mark.parametrize("name", ["whole", "pruned", "quantized", "factored"])
+def test_the_quick_gradients_are_those_of_each_example_alone(zoo, toy, name):
+    evidence = toy.evidence_of(zoo.models[name], zoo.task)
+    shared = _gradients.shared(evidence)
+    inputs, labels = zoo.task.test.inputs.double(), zoo.task.test.targets
+    quick = _examples.gradients(shared, inputs, labels)
+    assert quick.keys() == shared.tensors.keys()
+    assert len(quick) == (15 if name == "factored" else 10)
+    for i in range(3):
+        alone = slow(shared, inputs[i : i + 1], labels[i : i + 1])
+        for tensor, gradient in alone.items():
+            withheld = (shared.tensors[tensor] == 0) & (name == "pruned" and gradient.dim() > 1)
+            assert torch.allclose(quick[tensor][i], gradient.masked_fill(withheld, 0.0).flatten(), atol=1e-12)
+    assert bool(shared.masks) is (name == "pruned")
+
+
+def slow(shared, inputs, labels):
+    tensors = {name: t.clone().requires_grad_() for name, t in shared.tensors.items()}
+    loss = torch.nn.functional.cross_entropy(torch.func.functional_call(shared.model, tensors, (inputs,)), labels)
+    return dict(zip(tensors, torch.autograd.grad(loss, list(tensors.values())), strict=True))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (torch.nn.Conv2d(1, 4, 3), torch.nn.Conv2d(4, 4, 3, groups=2), torch.nn.Flatten(), torch.nn.Linear(64, 3)),
+        (torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Flatten(), torch.nn.Linear(72, 3)),
+        (torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(inplace=True), torch.nn.Flatten(), torch.nn.Linear(72, 3)),
+    ],
+    ids=["grouped", "norm", "in place"],
+)
+def test_any_layer_has_its_gradients(zoo, chain, toy, layers):
+    evidence = toy.evidence_of(chain(*layers), zoo.task)
+    shared = _gradients.shared(evidence)
+    inputs, labels = zoo.task.test.inputs[:2].double(), zoo.task.test.targets[:2]
+    quick = _examples.gradients(shared, inputs, labels)
+    for i in range(2):
+        alone = slow(shared, inputs[i : i + 1], labels[i : i + 1])
+        assert quick.keys() == alone.keys()
+        assert all(torch.allclose(quick[n][i], g.flatten()) for n, g in alone.items())
+
+
+@pytest.mark.parametrize("name", ["whole", "quantized"])
+def test_the_quick_gradients_are_differentiated_again_as_vmap_does(zoo, toy, name):
+    shared = _gradients.shared(toy.evidence_of(zoo.models[name], zoo.task))
+    labels, found = zoo.task.test.targets[:3], []
+    for quick in (True, False):
+        inputs = zoo.task.test.inputs[:3].double().requires_grad_()
+        if quick:
+            gradients = _examples.gradients(shared, inputs, labels)
+        else:
+            gradients = torch.func.vmap(shared.gradient())(inputs[:, None], labels[:, None])
+        size = torch.stack([g.square().sum() for g in gradients.values()]).sum()
+        found.append(torch.autograd.grad(size, inputs)[0])
+    assert torch.allclose(*found, rtol=1e-9, atol=1e-15)
+    assert found[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("batch", [2, 3, 6])
+@pytest.mark.parametrize("kind", ["whole", "pruned", "quantized", "norm"])
+def test_a_batch_shares_the_gradient_of_its_mean_loss(zoo, chain, toy, kind, batch):
+    normed = (torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Flatten(), torch.nn.Linear(72, 3))
+    model = chain(*normed) if kind == "norm" else zoo.models[kind]
+    shared = _gradients.shared(toy.evidence_of(model, zoo.task))
+    inputs, labels = zoo.task.test.inputs[:6].double(), zoo.task.test.targets[:6]
+    for told in (labels, torch.nn.functional.one_hot(labels, 3).double() / 2 + 1 / 6):
+        quick = _examples.gradients(shared, inputs, told, batch=batch)
+        for i in range(6 // batch):
+            rows = slice(i * batch, (i + 1) * batch)
+            for name, gradient in slow(shared, inputs[rows], told[rows]).items():
+                gradient = gradient * shared.masks.get(name, 1.0)
+                assert torch.allclose(quick[name][i], gradient.flatten(), atol=1e-12)
