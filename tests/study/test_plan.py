@@ -82,3 +82,40 @@ def test_shadow_models_go_through_the_same_recipe(small):
     assert {j.name for j in theirs} <= set(half.needs)
     twin = next(j for j in found.jobs if j.subject == "twin")
     assert twin.shadows == tuple(j.cells[0].key for j in shadows if j.subject == "baseline")
+
+
+def asked(small, *items):
+    """A study with shadow models whose questions are these."""
+    head, _ = small.replace("values = { epochs = 6 }", "values = { epochs = 1 }\nreferences = 2").split(
+        "[[measurements]]"
+    )
+    row = '[[measurements]]\nrow = "overfitting"\nitem = "{0}"\nlabel = "{0}"\ntasks = ["clean"]\nmargin = 0.02\n'
+    return of(head + "".join(row.format(item) for item in items) + "primary = true\n")[1]
+
+
+def test_sensitivities_are_kept_only_where_a_question_needs_them(small):
+    plain, both = asked(small, "membership.reference"), asked(small, "membership.reference", "membership.attention")
+    before, after = ([j for j in found.jobs if j.shadow is not None] for found in (plain, both))
+    assert {len(j.cells) for j in before} == {1}
+    assert {len(j.cells) for j in after} == {2}
+    half = next(j for j in both.jobs if j.subject == "half" and j.shadow is None)
+    theirs = [j for j in after if j.subject == "half"]
+    assert half.shadows == tuple(c.key for j in theirs for c in j.cells)
+    assert {j.name for j in theirs} <= set(half.needs)
+
+
+def test_a_question_that_needs_sensitivities_moves_no_other_result(small):
+    plain, both = asked(small, "membership.reference"), asked(small, "membership.reference", "membership.attention")
+    for before, after in zip(plain.jobs, both.jobs, strict=True):
+        assert after.cells[: len(before.cells)] == before.cells
+    half = next(j for j in both.jobs if j.subject == "half" and j.shadow is None)
+    loose = asked(small, "membership.attention")
+    alone = next(j for j in loose.jobs if j.subject == "half" and j.shadow is None)
+    assert alone.cells[0].key == half.cells[1].key
+
+
+def test_keys_of_shadow_models_do_not_move(small):
+    """If this fails, what shadow models said in earlier releases can no longer be found."""
+    shadow = next(j for j in asked(small, "membership.attention").jobs if j.subject == "half")
+    assert shadow.name == "clean · shadow 0 · half"
+    assert [c.key for c in shadow.cells] == ["shadow-515d9287725a04ab", "shadow.sensitivity-892999e6c0d97e2b"]
