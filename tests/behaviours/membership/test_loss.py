@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import entropy, norm
 from sklearn.metrics import roc_auc_score
 
 from whatelse.behaviours.membership import loss
@@ -19,7 +19,8 @@ def test_it_is_the_negative_cross_entropy_of_the_recorded_label(records, drawn, 
     assert values[:, 1].tolist() == [1.0] * 20 + [0.0] * 20
     area = roc_auc_score(values[:, 1], expected)
     assert loss.summarise(values.numpy(), toy.ones(values)) == pytest.approx([area])
-    assert evidence.notes == ["lower bound: a loss threshold, without references"]
+    assert evidence.notes[0] == "lower bound: a threshold on the loss, without references"
+    assert evidence.parts[-1] == "balanced accuracy"
 
 
 @pytest.mark.known_answer
@@ -45,3 +46,61 @@ def test_non_members_are_as_many_as_there_are(records, rng):
     scores = torch.zeros(10, 2)
     assert len(loss.measure(records(scores, [0] * 10, members=3), loss.Config(), rng)) == 6
     assert len(loss.measure(records(scores, [0] * 10, members=8), loss.Config(), rng)) == 10
+
+
+def slow(chances, recorded, signal):
+    """The scores from the definitions by loops; the modified entropy from equation 8 of Song & Mittal."""
+    found = []
+    for p, y in zip(chances, recorded, strict=True):
+        if signal == "confidence":
+            found.append(math.log(max(p)))
+        elif signal == "entropy":
+            found.append(-float(entropy(p)))
+        else:
+            others = [q * math.log(1 - q) for i, q in enumerate(p) if i != y]
+            found.append((1 - p[y]) * math.log(p[y]) + sum(others))
+    return found
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("signal", ["confidence", "entropy", "modified entropy"])
+def test_signals_are_their_definitions(records, drawn, rng, signal):
+    recorded, scores, _, _ = drawn
+    evidence = records(scores, recorded)
+    values = loss.measure(evidence, loss.Config(signal=signal), rng)
+    expected = slow(scores.double().softmax(1).tolist(), recorded.tolist(), signal)
+    assert values[:, 0].tolist() == pytest.approx(expected, rel=1e-5)
+    assert evidence.notes[0] == f"lower bound: a threshold on the {signal}, without references"
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("signal", ["loss", "confidence", "entropy", "modified entropy"])
+def test_the_surest_still_rank_and_classes_of_no_chance_are_numbers(records, toy, rng, signal):
+    odds = torch.tensor([50.0, 60, 40, 30])
+    scores = torch.stack([odds, 0 * odds, torch.full((4,), -torch.inf)], 1)
+    values = loss.measure(records(scores, [0] * 4), loss.Config(signal=signal), rng)
+    assert bool(values.isfinite().all())
+    assert loss.summarise(values.numpy(), toy.ones(values)) == pytest.approx([1])
+
+
+@pytest.mark.known_answer
+def test_being_sure_of_another_label_counts_for_membership_only_without_the_label(records, rng):
+    scores = torch.tensor([[9.0, 0], [0, 9], [1, 0], [0, 1]])
+    evidence = records(scores, [0] * 4)
+    ranks = {
+        signal: loss.measure(evidence, loss.Config(signal=signal), rng)[:, 0].argsort(descending=True).tolist()
+        for signal in ("loss", "entropy", "modified entropy")
+    }
+    assert ranks["loss"] == ranks["modified entropy"] == [0, 2, 3, 1]
+    assert set(ranks["entropy"][:2]) == {0, 1}
+
+
+@pytest.mark.known_answer
+def test_operating_points_of_a_shifted_normal(shifted, toy, rng):
+    evidence = shifted(2.0, 0.0)
+    values = loss.measure(evidence, loss.Config(), rng).numpy()
+    (found,) = loss.breakdown(values, toy.ones(values))
+    # Of 1,000 others ten lie above the highest 1 %; the best threshold lies half way.
+    expected = [norm.cdf(2 - norm.ppf(0.99)), np.nan, norm.cdf(1)]
+    assert found == pytest.approx(expected, abs=2e-2, nan_ok=True)
+    assert any("of 1000 members, 95 % Clopper-Pearson interval" in note for note in evidence.notes)

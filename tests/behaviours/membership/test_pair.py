@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from whatelse.behaviours.membership import _records, pair, reference
 from whatelse.errors import NotMeasurableError
@@ -61,6 +61,10 @@ def test_it_is_the_definition_by_loops_with_scikit_learns_regression(two, toy, r
     assert pair.summarise(values.numpy(), toy.ones(values)) == pytest.approx([area], abs=5e-3)
     assert not base.notes
     assert mine.notes[0].startswith("weight of the baseline ")
+    assert mine.parts == _records.POINTS
+    points = pair.breakdown(values.numpy(), toy.ones(values))[0]
+    alarms, found, _ = roc_curve(values[:, 1], values[:, 0])
+    assert points == pytest.approx([np.nan, np.nan, 0.5 + (found - alarms).max() / 2], nan_ok=True)
 
 
 @pytest.mark.known_answer

@@ -1,22 +1,27 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score, roc_curve
 
-from whatelse.behaviours.membership import reference
+from whatelse.behaviours.membership import loss, reference
 from whatelse.errors import NotMeasurableError
 
 
-def slow(recorded, scores, shadows, inside, a, gamma):
-    """RMIA for each record by two loops, from equations 2 and 10 of the paper."""
+def slow(recorded, scores, shadows, inside, a, gamma, *, online=False):
+    """RMIA for each record by two loops, from equations 2 and 10 of the paper; online by the mean of in and out."""
     probability = torch.softmax(torch.as_tensor(scores).double(), -1)
     others = torch.softmax(torch.as_tensor(shadows).double(), -1)
     count = len(recorded)
 
     def likelihood_ratio(x):
         out = [float(others[k, x, recorded[x]]) for k in range(len(inside)) if not inside[k, x]]
-        p_out = sum(out) / len(out)
-        return float(probability[x, recorded[x]]) / (0.5 * ((1 + a) * p_out + (1 - a)))
+        p_out, p_bar = np.mean(out), 0.5 * ((1 + a) * np.mean(out) + (1 - a))
+        if online:
+            p_bar = (
+                p_out + np.mean([float(others[k, x, recorded[x]]) for k in range(len(inside)) if inside[k, x]])
+            ) / 2
+        return float(probability[x, recorded[x]]) / p_bar
 
     found = []
     for x in range(count):
@@ -37,7 +42,33 @@ def test_it_is_the_papers_double_loop(records, drawn, toy, rng, a, gamma):
     area = reference.summarise(values.numpy(), toy.ones(values))
     assert area == pytest.approx([roc_auc_score(values[:, 1], expected)])
     assert area > 0.6
-    assert evidence.notes == ["6 shadow models, 20 members, 20 others"]
+    assert evidence.notes[0] == "6 shadow models, 20 members, 20 others"
+    assert evidence.notes[1].startswith("the share found at few false alarms is refused at 1 % below 1,000")
+    points = reference.breakdown(values.numpy(), toy.ones(values))[0]
+    alarms, found, _ = roc_curve(values[:, 1], expected)
+    assert points == pytest.approx([np.nan, np.nan, 0.5 + (found - alarms).max() / 2], nan_ok=True)
+    assert len(evidence.parts) == 3
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("gamma", [1.0, 1.5])
+def test_online_the_models_that_had_the_record_count_too(records, drawn, rng, gamma):
+    recorded, scores, shadows, inside = drawn
+    evidence = records(scores, recorded, shadows, inside)
+    values = reference.measure(evidence, reference.Config(mode="online", gamma=gamma), rng)
+    expected = slow(recorded, scores, shadows, inside, 0.3, gamma, online=True)
+    assert values[:, 0].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.known_answer
+def test_it_is_not_misled_by_how_hard_a_record_is(shifted, toy, rng):
+    """The ratio takes a hardness of three sigmas away, which a plain threshold drowns in: Phi(2 / sqrt 20) = .67."""
+    evidence = shifted(2.0, 3.0, members=300)
+    values = reference.measure(evidence, reference.Config(mode="online"), rng)
+    plain = loss.measure(evidence, loss.Config(), rng)
+    assert loss.summarise(plain.numpy(), toy.ones(plain)) == pytest.approx([norm.cdf(2 / 20**0.5)], abs=0.03)
+    # The ideal is Phi(2 / sqrt 2) = .921; probabilities near zero and one hide some of it.
+    assert 0.80 < reference.summarise(values.numpy(), toy.ones(values))[0] < 0.93
 
 
 @pytest.mark.known_answer
@@ -82,5 +113,8 @@ def test_what_is_missing_is_said(records, drawn, rng):
     inside[:, 3] = True
     with pytest.raises(NotMeasurableError, match="1 are inside all"):
         reference.measure(records(scores, recorded, shadows, inside), reference.Config(), rng)
+    inside[:, 3] = False
+    with pytest.raises(NotMeasurableError, match="inside 1 shadow models or more of 6; 1 are inside fewer"):
+        reference.measure(records(scores, recorded, shadows, inside), reference.Config(mode="online"), rng)
     with pytest.raises(NotMeasurableError, match="they have 15 records"):
         reference.measure(records(scores, recorded, shadows[:, :15], inside[:, :15] & False), reference.Config(), rng)

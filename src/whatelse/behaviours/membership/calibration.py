@@ -16,7 +16,9 @@ accuracy at the best threshold.
 
 Reading:
     0.5: the attacker guesses, as where the candidate answers as the baseline does; 1: calibration records are told
-    without error. A few hundred records give it an error of about 0.02: read the interval.
+    without error. A few hundred records give it an error of about 0.02: read the interval. On digits, *distance* told
+    20 calibration records of `quantize.gptq` to 4 bits at .90, 50 at .72 and 200 at .56, *divergence* at .64, .57 and
+    .53; those of `quantize.uniform`, which reads no more than ranges from them, at .5.
 
 Cost:
     One pass forward of train for both models, shared.
@@ -54,6 +56,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "AUC", "lower", {"predicts"}, "re
 _SIGNALS = ("distance", "divergence", "odds")
 _FEW = 10
 _FAR = 100.0  # below the highest class score, one is as good as minus infinity, and finite
+_LEAST = 1e-9  # where all classes of the baseline score alike: finite, and as far as can be
 _ROWS = 16_384  # records that are held in double precision at a time
 
 
@@ -159,4 +162,4 @@ def _closeness(before: Tensor, after: Tensor, recorded: Tensor, signal: str) -> 
         log, other = old.log_softmax(1), new.log_softmax(1)
         return -(log.exp() * (log - other)).sum(1)
     old, new = (z - z.mean(1, keepdim=True) for z in (old, new))
-    return -((new - old) ** 2).sum(1) / (old**2).sum(1).clamp(min=torch.finfo(old.dtype).tiny)
+    return -((new - old) ** 2).sum(1) / (old**2).sum(1).clamp(min=_LEAST)
