@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from whatelse import recipe, registry
+from whatelse import recipe, registry, subject
 from whatelse.errors import MissingHardwareError, NotMeasurableError
-from whatelse.nets import _training, cnn
+from whatelse.evidence import Evidence
+from whatelse.nets import _training, cnn, transformer
+from whatelse.task import SPLITS, Split, Task
 
 ROOT = Path(__file__).parents[2]
 METHODS, BEHAVIOURS = registry.names("methods"), registry.names("behaviours")
@@ -158,6 +160,35 @@ def evidences(toy, images, models):
     return base, mine
 
 
+@pytest.fixture(scope="module")
+def texts():
+    """Texts with one word of praise or of blame, and two small transformers that learned them, from different seeds."""
+    words = ("", "(unknown)", "film", "trail", "trial", "plot", "great", "lovely", "awful", "dreary")
+    rng = torch.Generator().manual_seed(5)
+    targets = torch.arange(90) % 2
+    ids = torch.randint(1, 6, (90, 8), generator=rng)
+    ids[:, 2] = 8 - 2 * targets + torch.randint(2, (90,), generator=rng)
+    ids[::3, 5:] = 0
+    split = Split(ids.float(), targets, targets)
+    task = Task("texts", 2, None, dict.fromkeys(SPLITS, split), vocabulary=len(words), words=words)
+    found = []
+    for seed in (3, 4):
+        config = transformer.Config(vocabulary=len(words), width=8, heads=2, depth=1, hidden=8)
+        model = transformer.build(config, (8,), 2, rng.manual_seed(seed))
+        _training.fit(model, split.inputs, _training.hard_labels(targets), _training.Schedule(10, 0.02, 15), rng)
+        found.append(subject.of(model, f"model {seed}", f"key {seed}", split.inputs, rng, tokens=True))
+    return task, found
+
+
+def pair(item, toy, images, models, texts):
+    """Evidence of baseline and candidate, on texts for an item that is about texts."""
+    if "texts" not in item.NEEDS:
+        return evidences(toy, images, models)
+    task, subjects = texts
+    base = Evidence(subjects[0], task)
+    return base, Evidence(subjects[1], task, reference=base)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_leaves_its_input_and_the_process_alone(name, toy, images, models):
     inputs, targets = images
@@ -179,12 +210,12 @@ def test_a_method_leaves_its_input_and_the_process_alone(name, toy, images, mode
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
-def test_a_behaviour_repeats_and_leaves_the_model_and_the_process_alone(name, toy, images, models):
+def test_a_behaviour_repeats_and_leaves_the_model_and_the_process_alone(name, toy, images, models, texts):
     item = registry.load("behaviours", name)
     state = torch.get_rng_state()
     found = []
     for _ in range(2):
-        base, mine = evidences(toy, images, models)
+        base, mine = pair(item, toy, images, models, texts)
         weights = copy.deepcopy(mine.model.state_dict())
         rng = torch.Generator().manual_seed(7)
         try:
@@ -215,17 +246,18 @@ def test_a_behaviour_repeats_and_leaves_the_model_and_the_process_alone(name, to
         assert np.array_equal(parts[0], parts[2], equal_nan=True)
 
 
-def _measured(name, toy, images, models):
+def _measured(name, toy, images, models, texts):
     """The evidence of a pair of models after one cell with default settings, and what the item says it costs."""
-    item, (base, mine) = registry.load("behaviours", name), evidences(toy, images, models)
+    item = registry.load("behaviours", name)
+    base, mine = pair(item, toy, images, models, texts)
     rng, config = torch.Generator().manual_seed(7), item.Config()
     item.compare(base, mine, config, rng) if "compare" in vars(item) else item.measure(mine, config, rng)
     return base, mine, item.effort(config, mine.task) if "effort" in vars(item) else 0
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
-def test_a_behaviour_costs_no_more_than_it_says(name, toy, images, models):
-    base, mine, effort = _measured(name, toy, images, models)
+def test_a_behaviour_costs_no_more_than_it_says(name, toy, images, models, texts):
+    base, mine, effort = _measured(name, toy, images, models, texts)
     spent = sum(e.passes.forward + e.passes.backward for e in (base, mine))
     splits = {split: len(examples) for split, examples in mine.task.splits.items()}
     shared = 2 * (sum(splits.values()) + splits["test"])  # of both models; gradients of test alone

@@ -1,0 +1,167 @@
+"""Share of texts that are classified correctly and stay so whichever few of their words are misspelled or replaced.
+
+*characters*: in at most ``edits`` words of four letters or more one slip is made, the first and last letter left
+alone: two inner letters change places, one is dropped, one is added, or one is struck on a key beside its own. The
+model reads what its vocabulary makes of the slip, another word that it knows or the unknown word. *synonyms*: at most
+``edits`` words are replaced by one that stands in the same line of the file ``synonyms`` and that the vocabulary knows.
+
+All single replacements are tried, and for each further one all that can follow the three worst so far. The value of
+``e`` edits is 1 if the model is right on the text and on the worst text found with 1 to ``e`` edits for it and for the
+baseline. The candidate's texts are tried on the baseline as well, and what the baseline loses by them is credited to
+the candidate: with the values right ``c`` of the candidate under all texts, ``o`` of the baseline under its own and
+``p`` under all, the summary is the mean of ``c + o - p`` at the most edits, the breakdown that at 0, 1, ... edits.
+
+Reading:
+    The unit of the budget is a word, not a distance. Compare it with the part *0 words*: the difference is what the
+    edits take. With one word the search is exhaustive and the share exact; with more it is an upper bound.
+
+Cost:
+    Forward passes alone, on each of ``examples`` texts of either model: as many as the text has replacements for the
+    first edit, three times as many for each further one, and two for each edit. The baseline's texts are kept.
+
+Limits:
+    It takes token ids for whole words. Most slips make an unknown word: a model that never saw one in training is
+    harmed by what it has not learned. Words that are unknown already stay as they are. Synonyms are those of the
+    file, whether or not they fit the sentence; another file under the same path is not noticed by a study.
+
+Source:
+    Pruthi, Dhingra & Lipton, Combating adversarial misspellings with robust word recognition, ACL 2019,
+    arXiv:1905.11268 (slips, search); Alzantot et al., Generating natural language adversarial examples, EMNLP 2018,
+    arXiv:1804.07998 and Jin et al., Is BERT really robust?, AAAI 2020, arXiv:1907.11932 (synonyms). Departures: three
+    beams in place of one, each word edited once; synonyms from a file in place of word vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.behaviours.robustness import _beam, _words
+from whatelse.errors import NotMeasurableError
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+from whatelse.task import Task
+
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "accuracy", "higher", {"predicts", "texts"}, "test example", "edit"
+# Of the kept texts; raised when the same settings would give others.
+_KEPT = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the accuracy on edited texts."""
+
+    kind: str = param("characters", "Slips inside words, or words of the same meaning.", choices=_words.KINDS)
+    edits: int = param(2, "Most words changed.", low=1, high=10)
+    examples: int = param(300, "Test examples attacked, from the first.", low=1)
+    synonyms: str = param("", "Path of a UTF-8 text file, one group of synonyms a line, separated by commas.")
+
+
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return where either model is right after 0 to so many edits, 1 or 0, ``(M, 3 * (edits + 1))``.
+
+    First the candidate on the texts found for both models, then the baseline on its own, then the baseline on those
+    of both.
+
+    Args:
+        baseline: Evidence of the model before compression; its adversarial texts are kept there.
+        candidate: Evidence of the model under attack; takes notes and names of parts.
+        config: Kind and number of edits.
+        rng: Not used; nothing is drawn.
+
+    Raises:
+        NotMeasurableError: The task has no texts, does not say its words, or there is no file of synonyms for them.
+    """
+    del rng
+    words = _words.read(candidate.task, config.examples, config.kind, config.synonyms)
+    candidate.name_parts([f"{many} word" if many == 1 else f"{many} words" for many in range(config.edits + 1)])
+    (theirs, beaten), (mine, hits) = (_texts(evidence, words, config) for evidence in (baseline, candidate))
+    labels = candidate.split("test").targets[: mine.shape[1]]
+    right, sound = (e.predictions("test")[: len(labels)] == labels for e in (candidate, baseline))
+    pooled = _left(right, hits | _tried(candidate, theirs, labels))
+    kept, shared = _left(sound, beaten), _left(sound, beaten | _tried(baseline, mine, labels))
+    _note(candidate, words, _left(right, hits), pooled)
+    return torch.cat([pooled, kept, shared], 1)
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the share of texts that withstand every edit, the baseline's loss credited, ``(draws,)``.
+
+    Args:
+        values: What `compare` returned, ``(M, 3 * (edits + 1))``.
+        counts: How often each example stands in each resample, ``(draws, M)``.
+    """
+    share: np.ndarray = breakdown(values, counts)[:, -1]
+    return share
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return that share for 0, 1, ... edits in every resample, ``(draws, edits + 1)``.
+
+    Args:
+        values: What `compare` returned, ``(M, 3 * (edits + 1))``.
+        counts: How often each example stands in each resample, ``(draws, M)``.
+    """
+    pooled, kept, shared = np.split(values, 3, axis=1)
+    share: np.ndarray = counts @ (pooled + kept - shared) / counts.sum(1, keepdims=True)
+    return share
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes the attacks on a model and on the baseline cost at most.
+
+    Args:
+        config: Kind and number of edits.
+        task: Its texts decide how many replacements there are; none where the question cannot be asked of it.
+    """
+    try:
+        words = _words.read(task, config.examples, config.kind, config.synonyms)
+    except NotMeasurableError:
+        return 0
+    texts = task.test.inputs[: config.examples]
+    moves = int((words.others >= 0).sum(1)[texts.long()].sum())
+    return 2 * (_beam.tries(moves, config.edits) + 2 * config.edits * len(texts))
+
+
+def _texts(evidence: Evidence, words: _words.Words, config: Config) -> tuple[Tensor, Tensor]:
+    """Return the worst text found with each number of edits, ``(edits, M, tokens)``, and whether it fools the model."""
+    test = evidence.split("test")
+    inputs, labels = test.inputs[: config.examples], test.targets[: config.examples]
+
+    def make() -> dict[str, Tensor]:
+        size = _beam.rows(len(inputs), words.count)
+        parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
+        found = torch.cat([_edited(evidence, x, y, words, config.edits) for x, y in parts], 1)
+        return {"texts": found, "fooled": _tried(evidence, found, labels)}
+
+    told = f"kind={config.kind} edits={config.edits} examples={config.examples} words={words.digest}"
+    kept = evidence.once(f"text attack {_KEPT} {told}", make)
+    return kept["texts"], kept["fooled"]
+
+
+def _edited(evidence: Evidence, clean: Tensor, labels: Tensor, words: _words.Words, edits: int) -> Tensor:
+    beams, found = clean[:, None], []
+    for _ in range(edits):
+        beams, _ = _beam.widen(evidence, beams, clean, labels, words)
+        found.append(beams[:, 0])
+    return torch.stack(found)
+
+
+def _tried(evidence: Evidence, found: Tensor, labels: Tensor) -> Tensor:
+    return torch.stack([_beam.wrong(evidence, texts, labels) for texts in found])
+
+
+def _left(right: Tensor, fooled: Tensor) -> Tensor:
+    """Return whether each text withstood 0, 1, ... edits, ``(M, edits + 1)``."""
+    return (right & ~torch.cat([~right[None], fooled]).cummax(0).values).T.float()
+
+
+def _note(evidence: Evidence, words: _words.Words, own: Tensor, pooled: Tensor) -> None:
+    test = evidence.split("test").inputs[: len(own)]
+    may = int(((words.others >= 0).any(1)[test.long()]).sum())
+    told = int((test != 0).sum())
+    shares = f"unattacked {float(own[:, 0].mean()):.3f}; its own texts {float(own[:, -1].mean()):.3f}"
+    evidence.note(f"{shares}; those of both models {float(pooled[:, -1].mean()):.3f}; {may} of {told} words may change")
