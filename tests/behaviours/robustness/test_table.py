@@ -222,6 +222,32 @@ def test_inputs_without_names_are_numbers(toy, rng):
     assert 0.1 < share(values[:, 3]) < 0.9
 
 
+@pytest.mark.known_answer
+def test_points_of_one_model_count_for_the_other(toy, rng):
+    inputs, weight = torch.randn(60, 16, generator=rng), torch.randn(2, 16, generator=rng)
+    labels = (inputs @ weight.T).argmax(1)
+    open_ = toy.evidence_of(linear_of(weight), toy.task_of(inputs, labels, bounds=None))
+    # The same model, but asked blindly and hardly ever: what its own search misses, the other's gradients find.
+    blind = Evidence(replace(open_.subject, offers=frozenset({"predicts"})), open_.task)
+    slope, reach = weight[labels] - weight[1 - labels], 0.2 * inputs.std(0, correction=0)
+    low, high = torch.maximum(inputs - reach, inputs.amin(0)), torch.minimum(inputs + reach, inputs.amax(0))
+    exact = ((slope * torch.where(slope > 0, low, high)).sum(1) > 0).float()
+    values = table.compare(open_, blind, config(radius=0.2, steps=1), rng)
+    assert values[:, 3].mean() > exact.mean() + 0.05
+    assert values[:, 4].tolist() == values[:, 5].tolist() == values[:, 6].tolist() == exact.tolist()
+    assert blind.doubts == []
+    values = table.compare(blind, open_, config(radius=0.2, steps=1), rng)
+    assert values[:, 3].tolist() == values[:, 4].tolist() == values[:, 6].tolist() == exact.tolist()
+    missed = float((values[:, 5] - values[:, 6]).mean())
+    assert table.summarise(values.numpy(), toy.ones(values)) == pytest.approx(float(exact.mean()) + missed)
+
+
+def test_a_model_that_seems_robust_for_want_of_gradients_is_not_trusted(toys, rng):
+    strong = Evidence(replace(toys.base.subject, offers=frozenset({"predicts"})), toys.task)
+    table.compare(toys.mine, strong, config(radius=0.1, swaps=0), rng)
+    assert any(doubt.startswith("black-box tier") for doubt in strong.doubts)
+
+
 def test_it_repeats_and_says_what_it_did_and_what_it_costs(toys, toy):
     runs = []
     for _ in range(2):

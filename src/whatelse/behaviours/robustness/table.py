@@ -17,7 +17,8 @@ twice.
 Reading:
     Compare it with the part *unattacked*: the difference is what the attacks take. *numbers alone* and *categories
     alone* say which change is to be feared, *own* is the share without the points of the other model, the one
-    comparable with other publications. Random search that finds what gradients miss makes it *not trusted*.
+    comparable with other publications. Random search that finds what gradients miss makes it *not trusted*, and so does
+    a model without gradients that seems more robust than its baseline.
 
 Cost:
     On each of ``examples`` rows of either model ``4 * (steps + 1)`` passes for the numbers, twice as many as there are
@@ -43,10 +44,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import special
 from torch import Tensor
 
-from whatelse.behaviours.robustness import _beam, _columns
+from whatelse.behaviours.robustness import _beam, _checks, _columns
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
@@ -66,7 +66,6 @@ _KEPT = 1
 # The random search draws the same for every model.
 _SEED = 2024
 _TRIED = 4
-_MISSED, _LEVEL = 0.005, 0.01
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,12 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     right, sound = (e.predictions("test")[: len(labels)] == labels for e in (candidate, baseline))
     own, kept = right & ~hits.any(0), sound & ~beaten.any(0)
     pooled, shared = own & ~_tried(candidate, theirs, labels).any(0), kept & ~_tried(baseline, mine, labels).any(0)
-    _check_missed(candidate, int((right & ~hits[:3].any(0) & hits[3]).sum()), int(right.sum()))
+    if "differentiates" in candidate.subject.offers:
+        missed = right & ~hits[:3].any(0) & hits[3]
+        _checks.check_missed(candidate, "random search", int(missed.sum()), int(right.sum()))
+    else:
+        candidate.note(f"{candidate.subject.name} has no gradients: its numbers were searched at random")
+        _checks.check_blind(candidate, pooled, shared)
     _note(candidate, columns, {"unattacked": right, "its own points": own, "those of both models": pooled})
     return torch.stack([right, right & ~hits[0], right & ~hits[1], own, pooled, kept, shared], 1).float()
 
@@ -203,14 +207,6 @@ def _worst(found: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 def _tried(evidence: Evidence, found: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([_beam.wrong(evidence, points, labels) for points in found])
-
-
-def _check_missed(evidence: Evidence, missed: int, right: int) -> None:
-    # The chance of so many or more, were gradients to miss one row in 200.
-    if "differentiates" not in evidence.subject.offers:
-        evidence.note(f"{evidence.subject.name} has no gradients: its numbers were searched at random")
-    elif missed and special.bdtrc(missed - 1, right, _MISSED) < _LEVEL:
-        evidence.distrust(f"masked gradient: random search fools {missed} of {right} that gradients do not")
 
 
 def _note(evidence: Evidence, columns: _columns.Columns, right: dict[str, Tensor]) -> None:
