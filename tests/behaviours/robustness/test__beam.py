@@ -93,5 +93,6 @@ def test_margin_and_mistakes_are_those_of_the_scores(toy):
 
 def test_tries_and_rows_are_bounded():
     assert [_beam.tries(10, depth) for depth in (0, 1, 2)] == [0, 10, 40]
-    assert _beam.rows(300, 0) == 300
-    assert _beam.rows(300, 10**7) == 1
+    rows = torch.zeros(300, 10)
+    assert [_beam.rows(rows, moves) for moves in (0, 10_000, 10**7)] == [300, 133, 1]
+    assert _beam.rows(torch.zeros(1, 3, 1000).expand(3000, 3, 1000), 0) == 444

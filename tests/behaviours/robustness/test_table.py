@@ -279,3 +279,4 @@ def test_what_cannot_be_attacked_is_said(toys, rng):
         table.compare(toys.base, toys.mine, config(fixed="sx"), rng)
     with pytest.raises(NotMeasurableError, match="needs a column that the adversary may change"):
         table.compare(toys.base, toys.mine, config(fixed="age,hours", swaps=0), rng)
+    assert table.effort(config(fixed="sx"), toys.task) == 0

@@ -74,14 +74,14 @@ def wrong(evidence: Evidence, points: Tensor, labels: Tensor) -> Tensor:
     return evidence.answers(points).argmax(1) != labels
 
 
-def rows(count: int, moves: int) -> int:
-    """Return how many examples are searched at once, so that the table of their moves stays small.
+def rows(inputs: Tensor, moves: int) -> int:
+    """Return how many examples are searched at once, so that their points and the table of their moves stay small.
 
     Args:
-        count: Number of examples.
+        inputs: All of them, ``(M, ...)``.
         moves: Number of replacements.
     """
-    return max(1, min(count, _VALUES // (WIDTH * max(moves, 1))))
+    return max(1, min(len(inputs), _VALUES // (WIDTH * max(moves, math.prod(inputs.shape[1:])))))
 
 
 def widen(evidence: Evidence, beams: Tensor, clean: Tensor, labels: Tensor, moves: Moves) -> tuple[Tensor, Tensor]:

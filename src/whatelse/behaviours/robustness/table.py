@@ -143,9 +143,12 @@ def effort(config: Config, task: Task) -> int:
 
     Args:
         config: Strength of the attacks.
-        task: Its categories decide how many swaps there are.
+        task: Its categories decide how many swaps there are; none where the question cannot be asked of it.
     """
-    columns = _columns.read(task, config.fixed)
+    try:
+        columns = _columns.read(task, config.fixed)
+    except NotMeasurableError:
+        return 0
     # Three passes a step, as a model with a surrogate is asked apart from it.
     climbed = (2 + _beam.WIDTH * config.swaps) * 3 * (config.steps + 1)
     tried = 2 * _beam.tries(columns.count, config.swaps) + 2 * _TRIED
@@ -159,7 +162,7 @@ def _points(evidence: Evidence, columns: _columns.Columns, config: Config) -> tu
 
     def make() -> dict[str, Tensor]:
         rng = torch.Generator().manual_seed(_SEED)
-        size = _beam.rows(len(inputs), columns.count)
+        size = _beam.rows(inputs, columns.count)
         parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
         found = torch.cat([_attacked(evidence, x, y, columns, config, rng) for x, y in parts], 1)
         return {"points": found, "fooled": _tried(evidence, found, labels)}

@@ -132,7 +132,7 @@ def _texts(evidence: Evidence, words: _words.Words, config: Config) -> tuple[Ten
     inputs, labels = test.inputs[: config.examples], test.targets[: config.examples]
 
     def make() -> dict[str, Tensor]:
-        size = _beam.rows(len(inputs), words.count)
+        size = _beam.rows(inputs, words.count)
         parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
         found = torch.cat([_edited(evidence, x, y, words, config.edits) for x, y in parts], 1)
         return {"texts": found, "fooled": _tried(evidence, found, labels)}
