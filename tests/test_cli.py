@@ -96,20 +96,67 @@ def test_a_study_that_ships_goes_by_its_name(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("call", [("study", "small.toml"), ("table",)])
+def test_what_a_study_would_cost_is_said_without_any_work(call, tmp_path):
+    (tmp_path / "small.toml").write_text(SMALL)
+    run = whatelse(*call, "--dry-run", cwd=tmp_path)
+    assert (run.returncode, run.stderr) == (0, "")
+    first, *rest = run.stdout.splitlines()
+    assert first.startswith("to do: ")
+    for words in ("jobs", "forward-equivalents", "training", "measuring", "about", "worker"):
+        assert words in first
+    assert any("training models, clean" in line for line in rest)
+    assert [p.name for p in tmp_path.iterdir()] == ["small.toml"]
+
+
+def launched(file, folder):
+    call = [sys.executable, "-c", "from whatelse.cli import main; main()", "study", file]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(call, cwd=folder, env=environment, start_new_session=True, **streams)
+
+
+@pytest.mark.slow
+def test_a_study_cut_in_a_costly_cell_keeps_the_finished_ones(tmp_path):
+    # Seconds a model, between a cheap cell and the end of the job.
+    costly = """
+[[measurements]]
+row = "overfitting"
+item = "mechanism.ablation"
+label = "units"
+tasks = ["clean"]
+margin = 0.1
+settings = { examples = 900, units = 64 }
+"""
+    text = SMALL.replace("width = 4, hidden = 16", "width = 16, hidden = 64").replace("seeds = [0, 1]", "seeds = [0]")
+    (tmp_path / "small.toml").write_text(text + costly)
+    running = launched("small.toml", tmp_path)
+    values = tmp_path / "whatelse-results" / "values"
+    for _ in range(600):
+        if any(values.glob("generalization.accuracy-*")):
+            break
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.killpg(running.pid, signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, out + err
+    before = {p.name: p.stat().st_mtime_ns for p in values.glob("*.safetensors")}
+    assert before
+    assert not any(name.startswith("mechanism.ablation") for name in before), "it was cut too late"
+    trained = {p.name: p.stat().st_mtime_ns for p in (values.parent / "models").glob("*.safetensors")}
+    second = whatelse("study", "small.toml", cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    after = {p.name: p.stat().st_mtime_ns for p in values.glob("*.safetensors")}
+    assert len(after) == 2 * 4, "four models, two questions"
+    assert {name: after[name] for name in before} == before, "a finished cell was made again"
+    again = {p.name: p.stat().st_mtime_ns for p in (values.parent / "models").glob("*.safetensors")}
+    assert {name: again[name] for name in trained} == trained, "a model was trained again"
+
+
 @pytest.mark.slow
 def test_a_study_is_run_interrupted_resumed_and_reported(tmp_path):
     (tmp_path / "small.toml").write_text(SMALL)
-    call = [sys.executable, "-c", "from whatelse.cli import main; main()", "study", "small.toml"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = subprocess.Popen(
-        call,
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    running = launched("small.toml", tmp_path)
     values = tmp_path / "whatelse-results" / "values"
     for _ in range(600):
         if values.exists() and any(values.iterdir()):
@@ -126,6 +173,9 @@ def test_a_study_is_run_interrupted_resumed_and_reported(tmp_path):
 
     second = whatelse("study", "small.toml", cwd=tmp_path)
     assert second.returncode == 0, second.stderr
+    (line,) = [line for line in second.stderr.splitlines() if "to do: " in line]
+    assert "forward-equivalents" in line
+    assert line.endswith("Ctrl-C keeps what is finished")
     assert kept <= {p.name for p in values.iterdir()}
     assert "half" in second.stdout
     found = json.loads((tmp_path / "small.json").read_text("utf-8"))
@@ -138,6 +188,10 @@ def test_a_study_is_run_interrupted_resumed_and_reported(tmp_path):
     again = json.loads(third.stdout)
     assert third.stderr == ""
     assert {**again, "created": ""} == {**found, "created": ""}
+
+    fourth = whatelse("study", "small.toml", cwd=tmp_path)
+    assert "to do" not in fourth.stderr, "there is nothing to do"
+    assert "nothing to do: all 9 jobs are done" in whatelse("study", "small.toml", "--dry-run", cwd=tmp_path).stdout
 
     report = whatelse("report", "small.json", "--html", "a.html", "--markdown", "a.md", "--card", "c.md", cwd=tmp_path)
     assert report.returncode == 0, report.stderr

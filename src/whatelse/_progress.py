@@ -1,4 +1,4 @@
-"""The progress bar of the command line: names the running cells and the time left, on stderr."""
+"""The progress bar of the command line: what a study will cost, the running cells and the time left, on stderr."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
+from whatelse.study.estimate import Estimate
 from whatelse.study.run import Progress as State
+
+_SHOWN = 15
 
 
 @contextmanager
-def bar(*, quiet: bool) -> Generator[Callable[[State], None], None, None]:
+def bar(*, quiet: bool) -> Generator[tuple[Callable[[State], None], Callable[[Estimate], None]], None, None]:
     """Show a progress bar while the block runs.
 
     Args:
         quiet: Show nothing.
 
     Yields:
-        What to call whenever a job starts or ends.
+        What to call whenever a job starts or ends, and what to call before the first, with what all of it will cost.
     """
     columns = (
         BarColumn(24),
@@ -28,11 +33,37 @@ def bar(*, quiet: bool) -> Generator[Callable[[State], None], None, None]:
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.description}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(*columns, console=console, disable=quiet) as progress:
         shown = progress.add_task("starting", total=None)
 
         def show(state: State) -> None:
             now = state.running[0] if state.running else "done" if state.done == state.total else "starting"
             progress.update(shown, total=state.total, completed=state.done, description=now)
 
-        yield show
+        def announce(estimate: Estimate) -> None:
+            line = f"{estimate}; Ctrl-C keeps what is finished"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+        yield show, announce
+
+
+def foretell(estimate: Estimate) -> None:
+    """Print what a study will cost, and what for, to standard output.
+
+    Args:
+        estimate: Of the work that is left.
+    """
+    console = Console()
+    if not estimate.left:
+        console.print(f"nothing to do: all {estimate.total} jobs are done", highlight=False)
+        return
+    console.print(str(estimate), highlight=False, markup=False, soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("for")
+    table.add_column("forward-equivalents", justify="right")
+    for cost in estimate.costs[:_SHOWN]:
+        table.add_row(Text(f"{cost.kind} {cost.name}" if cost.kind == "training" else cost.name), f"{cost.passes:,}")
+    if rest := estimate.costs[_SHOWN:]:
+        table.add_row(f"{len(rest)} more", f"{sum(cost.passes for cost in rest):,}")
+    console.print(table)

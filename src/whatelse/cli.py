@@ -41,8 +41,10 @@ Results = Annotated[
 On = Annotated[str, typer.Option("--on", metavar="ENGINE", help="Where jobs run: here (worker processes) or ray.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Jobs at once; 0 for as many as cores.")]
 Full = Annotated[
-    bool, typer.Option("--full", help="Also the candidates that the study marks full; needs whatelse[methods].")
+    bool,
+    typer.Option("--full", help="Also what the study marks full, and its careful settings; needs whatelse[methods]."),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what is left to do and what it will cost.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
 Kept = Path("whatelse-results")
 
@@ -80,6 +82,7 @@ def table(
     on: On = "here",
     workers: Workers = 0,
     full: Full = False,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the study file.")] = "",
 ) -> None:
@@ -92,7 +95,11 @@ def table(
     if copy:
         _write(copy, text)
         return
-    _conduct((text, "table1.toml"), (json_file, html), results, (on, workers), full=full, quiet=quiet)
+    asked = (text, "table1.toml")
+    if dry_run:
+        _foretell(asked, results, workers, full=full)
+    else:
+        _conduct(asked, (json_file, html), results, (on, workers), full=full, quiet=quiet)
 
 
 @app.command("study")
@@ -106,6 +113,7 @@ def study_(
     on: On = "here",
     workers: Workers = 0,
     full: Full = False,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the study file.")] = "",
 ) -> None:
@@ -118,6 +126,9 @@ def study_(
     text = spec.find(file)
     if copy:
         _write(copy, text)
+        return
+    if dry_run:
+        _foretell((text, file), results, workers, full=full)
         return
     stem = Path(file).stem
     out = (json_file, html) if json_file or html else (f"{stem}.json", f"{stem}.html")
@@ -214,8 +225,8 @@ def _conduct(
     run.check_engine(place[0])
     for name in out:
         _probe(name)
-    with bar(quiet=quiet) as show:
-        found = conduct(study, results, on=place[0], workers=place[1], show=show)
+    with bar(quiet=quiet) as (show, announce):
+        found = conduct(study, results, on=place[0], workers=place[1], show=show, announce=announce)
     json_file, html = out
     text_of = json.dumps(found, indent=1, allow_nan=False) + "\n"
     if json_file:
@@ -227,6 +238,14 @@ def _conduct(
         _print(read)
         written = " and ".join(name for name in (html, json_file) if name)
         Console(stderr=True).print(f"written: {written}", highlight=False)
+
+
+def _foretell(asked: tuple[str, str], results: Path, workers: int, *, full: bool) -> None:
+    from whatelse._progress import foretell
+    from whatelse.study import spec
+    from whatelse.study.conduct import foresee
+
+    foretell(foresee(spec.parse(*asked, full=full), results, workers))
 
 
 def _print(found: Findings) -> None:

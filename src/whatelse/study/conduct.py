@@ -8,17 +8,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from whatelse.study import exhibits, findings, run, work
+from whatelse.study import estimate, exhibits, findings, run, work
+from whatelse.study.engines import here
+from whatelse.study.engines._engine import Engine
+from whatelse.study.estimate import Estimate
 from whatelse.study.plan import Plan, plan
 from whatelse.study.run import Progress
 from whatelse.study.spec import Study
 from whatelse.study.store import Store, key
+from whatelse.task import Task
 
 KINDS = ("training", "compressing", "measuring", "analyzing")
 
 
 def conduct(
-    study: Study, results: Path, *, on: str = "here", workers: int = 0, show: Callable[[Progress], None] | None = None
+    study: Study,
+    results: Path,
+    *,
+    on: str = "here",
+    workers: int = 0,
+    show: Callable[[Progress], None] | None = None,
+    announce: Callable[[Estimate], None] | None = None,
 ) -> dict[str, Any]:
     """Return the findings of a study; work that a former call finished is found, not done again.
 
@@ -28,6 +38,7 @@ def conduct(
         on: Where jobs run, one of `whatelse.study.run.ENGINES`.
         workers: How many jobs at once; 0 for as many as cores.
         show: Called whenever a job starts or ends.
+        announce: Called once with what the work will cost, before it starts; not where everything is done.
 
     Raises:
         StudyError: There is no such engine.
@@ -35,15 +46,42 @@ def conduct(
         StoreError: Results cannot be written; what is finished is kept.
     """
     started = time.perf_counter()
-    store = Store(results.resolve())  # workers may stand in another folder
-    tasks = {name: work.load_task(study, name) for name in study.tasks}
-    for task in tasks.values():
-        work.check_net(study, task)
-    todo = plan(study, *({name: getattr(task, what) for name, task in tasks.items()} for what in ("key", "names")))
-    progress = run.run(study, todo, store, lambda: run.engine(on, workers), show or _silent)
+    store, tasks, todo = _prepared(study, results)
+
+    def start() -> Engine:
+        place = run.engine(on, workers)
+        if announce is not None:
+            announce(estimate.estimate(study, todo, store, tasks, place.slots))
+        return place
+
+    progress = run.run(study, todo, store, start, show or _silent)
     shown = exhibits.collect(study, todo, store, tasks)
     timing = _timing(todo, store, progress, time.perf_counter() - started)
     return findings.assemble(study, todo, store, tasks, shown, timing)
+
+
+def foresee(study: Study, results: Path, workers: int = 0) -> Estimate:
+    """Return what the work of a study that is left will cost, without doing any of it.
+
+    Args:
+        study: A checked study.
+        results: Folder of the results.
+        workers: How many jobs at once; 0 for as many as cores.
+
+    Raises:
+        TaskError: The network cannot take the inputs of a task.
+        StoreError: Results cannot be read.
+    """
+    store, tasks, todo = _prepared(study, results)
+    return estimate.estimate(study, todo, store, tasks, workers or here.cores())
+
+
+def _prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]:
+    tasks = {name: work.load_task(study, name) for name in study.tasks}
+    for task in tasks.values():
+        work.check_net(study, task)
+    keys = ({name: getattr(task, what) for name, task in tasks.items()} for what in ("key", "names"))
+    return Store(results.resolve()), tasks, plan(study, *keys)  # workers may stand in another folder
 
 
 def _timing(todo: Plan, store: Store, progress: Progress, wall: float) -> dict[str, Any]:

@@ -18,12 +18,13 @@ def engine(workers: int) -> Engine:
     Args:
         workers: How many; 0 takes as many as this process may use cores.
     """
-    count = workers or _cores()
+    count = workers or cores()
     context = multiprocessing.get_context("spawn")
     return Engine(ProcessPoolExecutor(count, mp_context=context, initializer=_settle), count, _stop)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # only Linux says which cores this process may use
