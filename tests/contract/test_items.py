@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 METHODS, BEHAVIOURS = registry.names("methods"), registry.names("behaviours")
 ITEMS = [("methods", n) for n in METHODS] + [("behaviours", n) for n in BEHAVIOURS]
 NEEDS = {"predicts", "differentiates", "opens", "groups", "masks", "references", "label noise", "inputs in bounds"}
-NEEDS |= {"images", "tables", "texts", "shifted split", "same units"}
+NEEDS |= {"images", "tables", "texts", "shifted split", "same units", "sensitivities"}
 OVER = {"test example", "training example", "record", "batch", "layer", "turn", "example", "image"}
 every_item = pytest.mark.parametrize(("kind", "name"), ITEMS, ids=[":".join(i) for i in ITEMS])
 
@@ -155,8 +155,9 @@ def evidences(toy, images, models):
     inside = torch.rand(4, 2 * len(targets), generator=rng) < 0.5
     inside[1], inside[3] = ~inside[0], ~inside[2]
     logits = torch.randn(4, 2 * len(targets), 3, generator=rng)
-    base = toy.evidence_of(models[0], task, name="baseline", shadows=lambda: toy.References(logits, inside))
-    mine = toy.evidence_of(models[1], task, reference=base, shadows=lambda: toy.References(logits + 0.1, inside))
+    moves = torch.rand(4, 2 * len(targets), 3, generator=rng)
+    base = toy.evidence_of(models[0], task, name="baseline", shadows=lambda: toy.References(logits, inside, moves))
+    mine = toy.evidence_of(models[1], task, reference=base, shadows=lambda: toy.References(logits + 0.1, inside, moves))
     return base, mine
 
 
