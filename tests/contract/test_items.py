@@ -7,17 +7,21 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from whatelse import recipe, registry, subject
 from whatelse.errors import MissingHardwareError, NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.nets import _training, cnn, transformer
+from whatelse.study import estimate
 from whatelse.task import SPLITS, Split, Task
 
 ROOT = Path(__file__).parents[2]
@@ -208,6 +212,45 @@ def test_a_method_leaves_its_input_and_the_process_alone(name, toy, images, mode
     assert one(inputs).shape == (90, 3)
     assert torch.equal(one(inputs), two(inputs)), "same seed, same model"
     assert torch.equal(state, torch.get_rng_state()), "the generator of the process was used"
+
+
+@contextmanager
+def asked(shape):
+    """How many examples of a shape any whole network is passed meanwhile; of its parts no call is counted."""
+    seen, depth = Counter(), Counter()
+
+    def enter(part, given):
+        if not depth["now"] and isinstance(given[0], torch.Tensor) and given[0].shape[1:] == shape:
+            seen["examples"] += len(given[0])
+        depth["now"] += 1
+
+    def leave(part, given, output):
+        depth["now"] -= 1
+
+    hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_trains_about_as_long_as_is_said_of_it(name, toy, images, models):
+    inputs, targets = images
+    task = toy.task_of(inputs, targets, classes=3, bounds=(0, 1))
+    item, long = registry.load("methods", name), 12
+    given = {"epochs": long} if "epochs" in {f.name for f in dataclasses.fields(item.Config)} else {}
+    with asked(inputs.shape[1:]) as seen:
+        try:
+            item.compress(models[0], item.Config(**given), task, torch.Generator().manual_seed(7))
+        except MissingHardwareError as error:
+            pytest.skip(str(error))
+    said = estimate.training(recipe.Step(name, tuple(given.items())), task)
+    # Besides training a method may look at all examples a few times: teachers, gradients, scales layer by layer.
+    trained = seen["examples"] - 8 * len(targets)
+    assert said >= 1.5 * trained, "say in `effort` how long it trains"
+    assert said <= 6 * (seen["examples"] + long * len(targets)), "an estimate that says nothing"
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
