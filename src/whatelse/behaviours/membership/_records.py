@@ -146,13 +146,12 @@ def balanced_accuracy(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     score, member = values[order, 0], values[order, 1] > 0.5
     # A threshold lies between different scores only.
     ends = np.append(score[1:] != score[:-1], True)
-    drawn = counts[:, order]
+    gain = counts[:, order].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        gain = np.zeros((len(counts), int(ends.sum())))
-        for side, sign in ((member, 1), (~member, -1)):
-            upto = (drawn * side).cumsum(1, dtype=np.float64)
-            gain += sign * upto[:, ends] / upto[:, -1:]
-    best: np.ndarray = 0.5 + np.maximum(gain.max(1), 0) / 2
+        gain[:, member] /= gain[:, member].sum(1, keepdims=True)
+        gain[:, ~member] /= -gain[:, ~member].sum(1, keepdims=True)
+        np.cumsum(gain, axis=1, out=gain)
+    best: np.ndarray = 0.5 + gain[:, ends].max(1).clip(0, 1) / 2
     return best
 
 

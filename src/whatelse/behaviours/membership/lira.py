@@ -14,7 +14,8 @@ at the best threshold.
 
 Reading:
     0.5: the attacker guesses; 1: members are told without error. With 64 shadow models or more it is the attack that
-    finds most at few false alarms: read the parts. With fewer `reference` is the stronger one.
+    finds most at few false alarms: read the parts. With fewer, `reference` with ``mode = "online"`` is stronger: on
+    digits with 30 % wrong labels .89 against .87 with four, .90 for both with 64.
 
 Cost:
     One pass forward of train and one of test, shared; before it the shadow models, each a whole training and
