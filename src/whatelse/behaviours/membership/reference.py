@@ -26,9 +26,9 @@ Limits:
     made by the very recipe of the model under attack: those of another recipe understate the leak. Train and test must
     come from the same distribution. Offline, ``a`` is a guess that a model which learnt its labels in part can miss: on
     digits with 30 % wrong labels and four shadow models offline found .70 and online .83 of a net that gave 76 % of its
-    labels back, .87 and .89 of one that gave 97 %. The share found at 1 % false alarms is refused below 1,000 non-members and at
-    0.1 % below 10,000, ten expected alarms each. The balanced accuracy is taken at the best threshold for these very
-    records, so that chance lies a little above 0.5.
+    labels back, .87 and .89 of one that gave 97 %. The share found at 1 % false alarms is refused below 1,000
+    non-members and at 0.1 % below 10,000, ten expected alarms each. The balanced accuracy is taken at the best
+    threshold for these very records, so that chance lies a little above 0.5.
 
 Source:
     Zarifzadeh, Liu & Shokri, Low-cost high-power membership inference attacks, ICML 2024, arXiv:2312.03262; operating
