@@ -153,7 +153,6 @@ def test_a_claim_that_rests_on_a_full_measurement_is_not_judged_without_it(small
         ("careful = { severity = 0 }", "careful = { severty = 0 }", "did you mean severity"),
         ("full = true", "full = true\nprimary = true", r"measurements\[2\]: full and primary"),
         ("full = true", "full = 1", r"measurements\[2\].full=1 is not of type bool"),
-        ("full = true", "full = true\ncareful = { bins = 10 }", r"measurements\[2\]: full and careful"),
         ("[controls]", "careful_references = 3\n[controls]", r"tasks.clean.careful_references=3; an even number"),
     ],
 )

@@ -284,8 +284,6 @@ def _check_full(study: Study) -> None:
     for i, m in enumerate(study.measurements):
         if m.full and m.primary:
             raise StudyError(f"measurements[{i}]: full and primary; a row's verdict must be there without --full")
-        if m.full and m.careful:
-            raise StudyError(f"measurements[{i}]: full and careful; put the settings of a full one into settings")
     for name, task in study.tasks.items():
         if task.careful_references < 0 or task.careful_references % 2:
             raise StudyError(
