@@ -79,7 +79,7 @@ def test_a_study_that_ships_is_found_by_its_name_and_sound(name):
     assert spec.parse(spec.find(name), name).text == study.text
     assert {"placebo", "twin", "random"} <= set(study.controls)
     for family in ("prune", "distill", "quantize", "decompose"):
-        assert {c.level for c in study.candidates if c.family == family} == {"mild", "strong"}
+        assert {c.level for c in study.candidates if c.family == family} >= {"mild", "strong"}
 
 
 def test_a_file_goes_before_a_study_that_ships(small, tmp_path, monkeypatch):
