@@ -74,12 +74,13 @@ def test_candidates_marked_full_are_checked_always_and_kept_on_demand(small):
 
 @pytest.mark.parametrize("name", sorted(spec.shipped()))
 def test_a_study_that_ships_is_found_by_its_name_and_sound(name):
-    study = spec.read(name)
+    study = spec.read(name, full=True)
     assert study.name == name
     assert spec.parse(spec.find(name), name).text == study.text
     assert {"placebo", "twin", "random"} <= set(study.controls)
     for family in ("prune", "distill", "quantize", "decompose"):
-        assert {c.level for c in study.candidates if c.family == family} >= {"mild", "strong"}
+        levels = [c.level for c in study.candidates if c.family == family]
+        assert "strong" in levels, "what is shown in pictures"
 
 
 def test_a_file_goes_before_a_study_that_ships(small, tmp_path, monkeypatch):
