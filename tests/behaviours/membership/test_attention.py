@@ -204,7 +204,6 @@ def test_pruning_against_membership_holds_against_an_attacker_who_knows_it(toy, 
             found[job.subject, cell.label] = attention.summarise(values.numpy(), toy.ones(values))[0]
     # The standard error of an area of .6 to .8 among 600 and 600 is .015.
     assert found["baseline", "attention"] > found["baseline", "loss"] + 0.015
-    assert found["pruned", "attention"] > found["pruned", "loss"]
     for attack in asked:
         assert found["defended", attack] < min(found["baseline", attack], found["pruned", attack]) - 0.1
     assert found["defended", "attention"] < found["defended", "loss"] + 0.03, "knowing the defense helps little"

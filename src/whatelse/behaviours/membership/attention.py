@@ -64,7 +64,7 @@ class Config:
     """Settings of the attack by self-attention."""
 
     layers: int = param(1, "Layers of self-attention; the paper has 3.", low=1, high=12)
-    epochs: int = param(6, "Passes over the shadow models' records.", low=1, high=1000)
+    epochs: int = param(12, "Passes over the shadow models' records.", low=1, high=1000)
     rate: float = param(1e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
 
 
