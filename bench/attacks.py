@@ -64,8 +64,8 @@ def main() -> None:
             else:
                 print(f"\n{case.name}, {NORMS[budget.norm]}: left out, ours has no such norm")
     linear(tools)
-    planted(tools, 20 if quick else 50)
-    flagged(tools)
+    planted(tools, 10 if quick else 40)
+    flagged(tools, quick=quick)
     print(f"\n{verdicts.asked} comparisons with a tool's attacks together, in {time.perf_counter() - started:.0f} s")
     print(f"ours finds less than: {'; '.join(verdicts.weaker) or 'none'}")
     print(f"ours takes more than a third of the time of: {'; '.join(verdicts.slower) or 'none'}")
@@ -89,7 +89,7 @@ def compared(case: Case, budget: Budget, tools: dict[str, Tool], verdicts: Verdi
         f"\n{case.name}; {NORMS[budget.norm]} radius {budget.radius:.3g}, {budget.steps} steps, {budget.restarts} "
         f"starts, {budget.queries} queries; {n} examples, accuracy {clean:.3f}, medians of {case.repeats} in turn"
     )
-    print(f"  {'':32}robust   95 % interval  seconds  forward backward  outside   passes an example")
+    print(f"  {'':32} robust   95 % interval  seconds  forward backward  outside   passes an example")
     seen: dict[str, list[Found]] = {name: [] for name in ("standard", "quick", *tools)}
     for _ in range(case.repeats):
         for strength in ("standard", "quick"):
@@ -103,7 +103,7 @@ def compared(case: Case, budget: Budget, tools: dict[str, Tool], verdicts: Verdi
     for name, tool in tools.items():
         line(f"{name} {tool.together}", seen[name])
         worst[name] = seen[name][0].robust.clone()
-        for member, attack in tool.members.items():
+        for member, attack in tool.members.items() if case.members else ():
             if member != "DDN" or budget.norm == "l2":
                 found = run(attack, target, budget)
                 line(f"  {member}", [found])
@@ -273,14 +273,15 @@ def planted(tools: dict[str, Tool], count: int) -> None:
             print(f"  {name:32} {hit / len(plants):.3f}  [{low:.3f}, {high:.3f}]{verdict}")
 
 
-def flagged(tools: dict[str, Tool]) -> None:
+def flagged(tools: dict[str, Tool], *, quick: bool) -> None:
     """Print what everybody says of networks whose gradients hide how weak they are.
 
     Args:
         tools: Those that are installed.
+        quick: With fewer examples.
     """
     budget = Budget("linf", 0.15, 20, 5, 200)
-    plain = networks.digits(robust=False).take(torch.arange(300))
+    plain = networks.digits(robust=False).take(torch.arange(100 if quick else 200))
     truth = ours(plain, budget, "standard").share()
     print(f"\nNetworks that attacks with gradients fail on; the plain one is {truth:.3f} robust by ours")
     for name, model in networks.broken(plain.model).items():

@@ -32,6 +32,7 @@ class Case:
         pooled: Says which.
         budgets: One a norm.
         repeats: How often the times are taken.
+        members: Run every attack of the tools alone too.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Case:
     pooled: str
     budgets: tuple[Budget, ...]
     repeats: int
+    members: bool = True
 
 
 class Plain(nn.Module):
@@ -64,15 +66,15 @@ def cases(*, quick: bool) -> Iterator[Case]:
     Yields:
         One after another.
     """
-    yield from _pair("CNN on digits", digits, (0.1, 0.5), (0.15, 0.75), 150 if quick else 300, 1 if quick else 3)
+    yield from _pair("CNN on digits", digits, (0.1, 0.5), (0.15, 0.75), 100 if quick else 200, 1 if quick else 3)
     if quick:
         return
     if (DATA / "fashion-mnist").is_dir():
-        yield from _pair("CNN on Fashion-MNIST", _fashion, (0.05, 0.5), (0.1, 0.75), 500, 1)
+        yield from _pair("CNN on Fashion-MNIST", _fashion, (0.05, 0.5), (0.1, 0.75), 150, 1)
     else:
         print(f"\nFashion-MNIST is left out: {DATA} has no fashion-mnist")
     if (DATA / "resnet20-cifar10").is_dir() and (DATA / "cifar10").is_dir():
-        yield _resnet(32)
+        yield _resnet(12)
     else:
         print(f"\nResNet-20 is left out: {DATA} has no resnet20-cifar10 or cifar10")
 
@@ -232,7 +234,7 @@ def plants(robust: Target, budget: Budget, count: int) -> list[Target]:
         budget: The ball.
         count: How many examples.
     """
-    hidden = nn.Sequential(*list(robust.model.net.children())[:-1])  # type: ignore[operator,union-attr,arg-type]
+    hidden = nn.Sequential(*list(robust.model.net.children())[:-1])  # type: ignore[union-attr]
     rng, found = torch.Generator().manual_seed(0), []
     for clean in robust.inputs:
         for _ in range(_TRIES):
