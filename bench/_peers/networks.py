@@ -70,7 +70,7 @@ def cases(*, quick: bool) -> Iterator[Case]:
     if quick:
         return
     if (DATA / "fashion-mnist").is_dir():
-        yield from _pair("CNN on Fashion-MNIST", _fashion, (0.05, 0.5), (0.1, 0.75), 150, 1)
+        yield from _pair("CNN on Fashion-MNIST", _fashion, (0.05, 0.5), (0.1, 0.75), 120, 1)
     else:
         print(f"\nFashion-MNIST is left out: {DATA} has no fashion-mnist")
     if (DATA / "resnet20-cifar10").is_dir() and (DATA / "cifar10").is_dir():
@@ -174,8 +174,9 @@ def _resnet(count: int) -> Case:
         if isinstance(part, nn.Conv2d):
             least = part.weight.data.abs().flatten().kthvalue(part.weight.numel() // 3).values
             part.weight.data[part.weight.data.abs() <= least] = 0
-    budgets = (Budget("linf", 1 / 255, 20, 5, 200), Budget("l2", 0.15, 20, 5, 200))
-    return Case("ResNet-20 on CIFAR-10", target, Plain(_Normalized(small)), "with points of a pruned copy", budgets, 1)
+    budgets = (Budget("linf", 0.5 / 255, 20, 5, 200), Budget("l2", 0.1, 20, 5, 200))
+    other = Plain(_Normalized(small))
+    return Case("ResNet-20 on CIFAR-10", target, other, "with points of a pruned copy", budgets, 1, members=False)
 
 
 # Made so that the answer is known ---------------------------------------------------------------------------------
