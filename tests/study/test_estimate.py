@@ -53,6 +53,12 @@ def test_every_pass_of_a_study_that_was_never_run_is_counted(small, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_jobs_that_nothing_is_asked_of_are_neither_done_nor_counted(small, tmp_path):
+    idle = small.replace("[controls]", '[tasks.idle]\ndata = "digits"\ntitle = "Idle"\nbaseline = ""\n[controls]')
+    assert (of(idle, tmp_path).left, of(idle, tmp_path).total) == (9, 9)
+    assert of(idle, tmp_path).training == of(small, tmp_path).training
+
+
 def test_a_shadow_is_trained_on_half_of_the_records(small, tmp_path):
     alone = of(small, tmp_path)
     found = of(small.replace("[controls]", "references = 2\n[controls]") + MEMBERS, tmp_path)

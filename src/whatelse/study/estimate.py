@@ -15,7 +15,7 @@ from whatelse import recipe, registry, settings
 from whatelse.recipe import Step
 from whatelse.study import work
 from whatelse.study.plan import Effects, Job, Plan
-from whatelse.study.run import missing
+from whatelse.study.run import missing, size
 from whatelse.study.spec import Study
 from whatelse.study.store import Store
 from whatelse.task import Task
@@ -114,7 +114,7 @@ def estimate(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task], 
     total = {kind: sum(c.passes for c in listed if c.kind == kind) for kind in ("training", "measuring")}
     return Estimate(
         left=len(jobs) + len(effects),
-        total=len(plan.jobs) + len(plan.effects),
+        total=size(plan),
         seconds=_wall(jobs, spent, _analysis(effects, tasks), workers) if jobs or effects else 0.0,
         workers=workers,
         costs=tuple(listed),
@@ -206,9 +206,9 @@ def _wall(jobs: Sequence[Job], spent: Mapping[str, float], analysis: float, work
 
 
 def _count(passes: int) -> str:
-    for size, word in ((10**9, "billion"), (10**6, "million"), (10**3, "thousand")):
-        if passes >= size:
-            return f"{passes / size:.3g} {word}"
+    for large, word in ((10**9, "billion"), (10**6, "million"), (10**3, "thousand")):
+        if passes >= large:
+            return f"{passes / large:.3g} {word}"
     return str(passes)
 
 

@@ -65,6 +65,15 @@ def check_engine(name: str) -> None:
         raise StudyError(f"--on {name!r}: no such engine; {nearest(name, ENGINES)}")
 
 
+def size(plan: Plan) -> int:
+    """Return how many jobs and effects a plan has; jobs that nothing is asked of are left out, as they are never done.
+
+    Args:
+        plan: All work.
+    """
+    return sum(bool(j.cells) for j in plan.jobs) + len(plan.effects)
+
+
 def missing(plan: Plan, store: Store) -> tuple[list[Job], list[Effects]]:
     """Return the work that is not done: jobs with an absent cell, and effects that are absent or rest on such.
 
@@ -95,7 +104,7 @@ def run(
         StudyError: A worker process died.
     """
     jobs, effects = missing(plan, store)
-    progress = Progress(len(plan.jobs) + len(plan.effects))
+    progress = Progress(size(plan))
     progress.done = progress.total - len(jobs) - len(effects)
     show(progress)
     if not jobs and not effects:

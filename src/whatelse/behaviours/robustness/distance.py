@@ -1,0 +1,159 @@
+"""Smallest change of an input that fools the model, as a length: robustness without a radius to choose.
+
+For each of the first ``examples`` of test the length of the shortest known move that makes the model err: 0 where it
+errs already. A search with the model's own gradients (FMN: every step goes up the slope of the gap between the scores
+of the true and another class, inside a ball that shrinks where the model is fooled and grows where it is not) starts
+at the input and then at random points, each time towards another class; a line leads to the nearest example of which
+the model says another class; a bisection on the model's answers makes the best of it tight. Moves stay within the
+bounds of the inputs; what nothing fools counts as far off as the farthest corner, which a note says.
+
+The pair is treated alike: moves found for either model are tried on the other, scaled to the length known there, and
+kept where they get by with less. With own and pooled distances the value is ``candidate pooled + baseline own -
+baseline pooled``: held against the control *baseline*, which has nobody else's points, it is the change of the pooled
+distances. The parts are the same of three quantiles: the examples nearest to the border, the median, the farthest.
+
+Reading:
+    Twice the distance is a change twice as large that an input withstands. A length says more than right or wrong at
+    one radius, so that fewer examples show the same change: the one to put into a search. A failed check makes it *not
+    trusted*, however good it looks.
+
+Cost:
+    On ``examples`` of test ``2 * starts * steps + 39`` passes of each model; the baseline's own points are kept. 11
+    forward passes more of the candidate for the checks.
+
+Limits:
+    It is an upper bound, about a hundredth too long on small networks; a longer search finds less. Lengths are in units
+    of the input and grow with the number of features: tasks are not comparable. It falls where accuracy falls, as an
+    error is a distance of 0: read it beside `generalization.accuracy`.
+
+Source:
+    Pintor, Roli, Brendel & Biggio, Fast minimum-norm adversarial attacks through adaptive norm constraints, NeurIPS
+    2021, arXiv:2102.12827; checks: Athalye et al., Obfuscated gradients give a false sense of security, ICML 2018,
+    arXiv:1802.00420.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import special
+from torch import Tensor
+
+from whatelse.behaviours.robustness import _attack, _minimum, _norms
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+from whatelse.statistics import summaries
+from whatelse.task import Task
+
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+    1,
+    "distance",
+    "higher",
+    {"predicts", "differentiates", "inputs in bounds"},
+    "test example",
+    "quantile",
+)
+_QUANTILES = (0.1, 0.5, 0.9)
+_ZERO, _LEFT, _DRAWS = 0.05, 0.1, 10
+# Shares of examples that a sound search may miss, and the level at which more are no chance.
+_NOISE, _LENT, _LEVEL, _NEARER = 0.01, 0.05, 0.01, 0.9
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the distance."""
+
+    norm: str = param("l2", "How a change is measured, in units of the input.", choices=_norms.NORMS)
+    steps: int = param(10, "Gradient steps of a run of the search.", low=1, high=10_000)
+    starts: int = param(3, "Runs of the search: from the input, then from random points.", low=1, high=100)
+    examples: int = param(300, "Test examples attacked, from the first.", low=1)
+
+
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return the candidate's pooled, the baseline's own and the baseline's pooled distances, ``(M, 3)``.
+
+    Args:
+        baseline: Evidence of the model before compression; its own points are kept there.
+        candidate: Evidence of the compressed model; takes notes and failed checks.
+        config: Norm and strength.
+        rng: Source of the noise of a check; the search starts at the same points for all models.
+
+    Raises:
+        NotMeasurableError: One of the models does not differentiate, or test inputs leave their bounds.
+    """
+    search = _minimum.Search(config.norm, config.steps, config.starts, config.examples)
+    theirs, mine = (_minimum.own(e, search) for e in (baseline, candidate))
+    pooled = _minimum.lent(candidate, mine, theirs, config.norm)
+    before = _minimum.lent(baseline, theirs, mine, config.norm)
+    candidate.name_parts([f"{q:.0%} quantile" for q in _QUANTILES])
+    _check_gradients(candidate, mine)
+    hits = _minimum.noisy(candidate, mine, config.norm, _DRAWS, rng)
+    attacked = int((mine.distances > 0).sum())
+    _check(candidate, "random noise", int(hits.sum()), attacked, _NOISE)
+    _check(candidate, "the baseline's point", int((pooled < _NEARER * mine.distances).sum()), attacked, _LENT)
+    own, all_ = (float(d.mean()) for d in (mine.distances, pooled))
+    candidate.note(f"mean distance {own:.4g} by its own gradients; {all_:.4g} with the baseline's points too")
+    return torch.stack([pooled, theirs.distances, before], 1).float()
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean distance of every resample, what pooling takes from the baseline given back, ``(draws,)``.
+
+    Args:
+        values: What `compare` returned, ``(M, 3)``.
+        counts: How often each example stands in each resample, ``(draws, M)``.
+    """
+    return summaries.mean(values[:, 0] + values[:, 1] - values[:, 2], counts)
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the quantiles of the distance in every resample, combined as in the summary, ``(draws, 3)``.
+
+    Args:
+        values: What `compare` returned, ``(M, 3)``.
+        counts: How often each example stands in each resample, ``(draws, M)``.
+    """
+    pooled, own, before = (
+        np.stack([summaries.quantile(column, counts, q) for q in _QUANTILES], 1) for column in values.T
+    )
+    combined: np.ndarray = pooled + own - before
+    return combined
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Those of both models: the baseline's own points are kept.
+
+    Args:
+        config: Strength and number of examples.
+        task: Gives the number of test examples.
+    """
+    each = 2 * config.starts * config.steps + 3 * _minimum.SHORTENING
+    return min(config.examples, len(task.test)) * (2 * each + _DRAWS + 1)
+
+
+def _check(evidence: Evidence, name: str, missed: int, attacked: int, share: float) -> None:
+    # The chance of so many or more, were so small a share of the search's points that much too far off.
+    if missed and special.bdtrc(missed - 1, attacked, share) < _LEVEL:
+        evidence.distrust(f"masked gradient: {name} fools it nearer by a tenth on {missed} of {attacked} examples")
+
+
+def _check_gradients(evidence: Evidence, found: _minimum.Found) -> None:
+    rows = (found.distances > 0).nonzero().flatten()
+    slope = evidence.margin_gradient("test")[: len(found.points)]
+    zero = float((slope == 0).flatten(1).all(1).float().mean())
+    if zero > _ZERO:
+        evidence.distrust(f"masked gradient: {zero:.0%} of input gradients are exactly zero")
+    _check(evidence, "a line to another example", int(found.blind.sum()), len(rows), _LENT)
+    left = int((~found.known).sum())
+    if left:
+        evidence.note(f"{left} of {len(found.points)} examples that nothing fools count as the farthest corner")
+    if left > _LEFT * len(rows):
+        evidence.distrust(f"masked gradient or constant output: nothing fools {left} of {len(rows)} examples")
+    rows = rows[found.known[rows]]
+    changed = int((~_attack.fooled(evidence, found.points[rows], evidence.split("test").targets[rows])).sum())
+    if changed:
+        evidence.distrust(f"asked again, {changed} of {len(rows)} points that fooled it do not")
