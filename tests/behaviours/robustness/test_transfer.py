@@ -22,10 +22,32 @@ def test_the_corner_of_one_linear_model_fools_the_other_or_not(lines, toy, rng, 
     right = [lines.margin(w, lines.inputs, lines.labels) > 0 for w in (source, target)]
     counted = right[0] & right[1] & (lines.margin(source, corner, lines.labels) < 0)
     fooled = counted & (lines.margin(target, corner, lines.labels) < 0)
-    assert values.tolist() == torch.stack([counted, fooled], 1).float().tolist()
+    assert values[:, :2].tolist() == torch.stack([counted, fooled], 1).float().tolist()
     assert 0.1 < (share := float(fooled.sum() / counted.sum())) < 0.95
     assert transfer.summarise(values.numpy(), toy.ones(values)) == pytest.approx([share])
     assert f"{int(counted.sum())} of 120 examples count" in mine.notes[0]
+
+
+@pytest.mark.known_answer
+def test_the_matrix_of_scenarios_is_that_of_the_corners(lines, toy, rng):
+    base, mine = (toy.evidence_of(lines.linear_of(w), lines.task) for w in (lines.first, lines.second))
+    values = transfer.compare(base, mine, config(), rng)
+    pair = (lines.first, lines.second)
+    both = torch.stack([lines.margin(w, lines.inputs, lines.labels) > 0 for w in pair]).all(0)
+    corners = [lines.inputs + lines.worst(w, lines.labels, RADIUS) for w in pair]
+    fell = [[lines.margin(w, at, lines.labels)[both] < 0 for w in pair] for at in corners]
+    want = [float(tried.float().mean()) for made in fell for tried in made]
+    assert transfer.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(want)
+    assert len(mine.parts) == 4
+
+
+def test_of_a_model_without_gradients_half_the_matrix_is_empty(lines, toy, rng, reversed_):
+    base = toy.evidence_of(lines.linear_of(lines.first), lines.task)
+    blind = toy.evidence_of(reversed_(lines.linear_of(lines.second)), lines.task)
+    values = transfer.compare(base, blind, config(), rng)
+    assert np.isnan(transfer.breakdown(values.numpy(), toy.ones(values))[0]).tolist() == [False, False, True, True]
+    with pytest.raises(NotMeasurableError, match="needs a model that differentiates"):
+        transfer.compare(base, blind, config(direction="from candidate"), rng)
 
 
 @pytest.mark.known_answer

@@ -5,13 +5,16 @@ source model (all steps taken, kept from `robustness.accuracy`), fools that sour
 fools the target too. *to candidate*: an attacker who has the public baseline against the compressed model; *from
 candidate*: one who has the deployed small model against the large one behind it.
 
+The parts are the matrix of scenarios: of the examples that both models classify correctly, the share that falls to the
+points made on either model, tried on either; of a model that does not differentiate, those made on it are empty.
+
 Reading:
     Twins transfer far from perfectly: read it between the twin (another seed) and the placebo (nearly the same
     weights). High *to candidate* says that the public baseline is a good stand-in for an attacker; lower is safer.
 
 Cost:
     ``steps + 1`` passes forward and backward of ``examples`` of test on the source model, shared with `accuracy` where
-    the strength is the same, and one pass forward on the target.
+    the strength is the same, the same of the target for the matrix, and two passes forward.
 
 Limits:
     It counts only examples that both models get right and the attack flips on its source, a subset that differs from
@@ -35,13 +38,21 @@ from whatelse.behaviours.robustness import _attack
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
+from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = (
-    1,
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+    2,
     "share of attacks",
     "lower",
     {"predicts", "differentiates", "inputs in bounds"},
     "test example",
+    "scenario",
+)
+_SCENARIOS = (
+    "made on the baseline, tried on it",
+    "made on the baseline, tried on the candidate",
+    "made on the candidate, tried on the baseline",
+    "made on the candidate, tried on it",
 )
 
 
@@ -57,7 +68,9 @@ class Config:
 
 
 def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return for each example whether it counts, and whether it counts and the target is fooled, ``(M, 2)``.
+    """Return for each example whether it counts, and whether it counts and the target is fooled, ``(M, 10)``.
+
+    The other eight columns are such pairs for the scenarios: both models are right, and the model tried is fooled.
 
     Args:
         baseline: Evidence of the model before compression.
@@ -81,16 +94,58 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     if many < config.least:
         raise NotMeasurableError(f"needs {config.least} examples that both get right and the attack flips; has {many}")
     candidate.note(f"{many} of {len(labels)} examples count: both models right, the attacked one fooled")
-    return torch.stack([counted, counted & _attack.fooled(target, found, labels)], 1).float()
+    hits = counted & _attack.fooled(target, found, labels)
+    candidate.name_parts(_SCENARIOS)
+    both = right[0] & right[1]
+    return torch.stack([counted, hits, *_matrix(baseline, candidate, both, config)], 1).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the share of attacks that transfer in every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(M, 2)``.
+        values: What `compare` returned, ``(M, 10)``.
         counts: How often each example stands in each resample, ``(draws, M)``.
     """
     totals = counts @ values.astype(np.float64)
     share: np.ndarray = totals[:, 1] / np.maximum(totals[:, 0], 1e-9)
     return share
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the share that falls in each scenario in every resample, ``(draws, 4)``; NaN where nothing was tried.
+
+    Args:
+        values: What `compare` returned, ``(M, 10)``.
+        counts: How often each example stands in each resample, ``(draws, M)``.
+    """
+    totals = counts @ values.astype(np.float64)[:, 2:]
+    tried, fell = totals[:, ::2], totals[:, 1::2]
+    return np.where(tried > 0, fell / np.maximum(tried, 1e-9), np.nan)
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return the passes that one model costs beyond the shared ones; the baseline's points are among them.
+
+    Args:
+        config: Strength of the attack.
+        task: Gives the number of test examples.
+    """
+    each = 2 * (config.steps + 1) + 1
+    return min(config.examples, len(task.test)) * (2 * each + 3)
+
+
+def _matrix(baseline: Evidence, candidate: Evidence, both: Tensor, config: Config) -> list[Tensor]:
+    """Return two columns for each scenario: tried, and fallen."""
+    budget = _attack.Budget(config.radius, config.steps)
+    columns: list[Tensor] = []
+    for source in (baseline, candidate):
+        if "differentiates" not in source.subject.offers:
+            columns += [torch.zeros_like(both)] * 4
+            continue
+        found, fools = _attack.points(source, budget, config.examples)
+        labels = source.split("test").targets[: len(found)]
+        for tried in (baseline, candidate):
+            fell = fools if tried is source else _attack.fooled(tried, found, labels)
+            columns += [both, both & fell]
+    return columns

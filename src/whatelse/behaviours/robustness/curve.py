@@ -1,0 +1,136 @@
+"""Accuracy under the plain gradient attacks FGSM and PGD over a range of radii: a curve for the eye, never a verdict.
+
+With radii ``r = largest / 6, ..., largest`` in the L-infinity ball and the loss ``L`` of ``loss``: ``fgsm`` takes one
+step, ``x' = clip(x + r sign grad L)``; ``pgd`` ten steps of ``r / 4`` from the input, each put back into the ball. The
+value is the accuracy at each radius, and the mean over the radii. The gradient of the cross-entropy, which the sources
+follow, underflows where scores are large; that of the log-odds margin does not. Where the two curves part, the gradient
+is masked, as after defensive distillation.
+
+Reading:
+    A curve that does not fall, falls and rises again, or is higher with the cross-entropy than with the log-odds says
+    that the attack fails, not that the model withstands. The verdict is always *not trusted*: read
+    `robustness.accuracy` for one.
+
+Cost:
+    On ``examples`` of test two passes and one forward for ``fgsm`` (one gradient serves all radii, which are six
+    forward passes), 20 passes for each radius for ``pgd``; nothing is shared.
+
+Limits:
+    One start, a fixed step, no restarts: it overestimates the accuracy under attack at every radius.
+
+Source:
+    Goodfellow, Shlens & Szegedy, Explaining and harnessing adversarial examples, ICLR 2015, arXiv:1412.6572; Madry et
+    al., Towards deep learning models resistant to adversarial attacks, ICLR 2018, arXiv:1706.06083; why it is no
+    evidence: Carlini et al., On evaluating adversarial robustness, 2019, arXiv:1902.06705.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from whatelse.behaviours.robustness import _attack, _norms
+from whatelse.evidence import Evidence
+from whatelse.settings import param
+from whatelse.statistics import summaries
+from whatelse.task import Task
+
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+    1,
+    "accuracy",
+    "higher",
+    {"predicts", "differentiates", "inputs in bounds"},
+    "test example",
+    "radius",
+)
+_RADII, _STEPS, _SHARE = 6, 10, 0.25
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the curve."""
+
+    attack: str = param("fgsm", "One step, or ten.", choices=("fgsm", "pgd"))
+    loss: str = param("cross-entropy", "What is raised.", choices=("cross-entropy", "log-odds"))
+    largest: float = param(0.3, "Largest radius, in units of the input.", low=0.0)
+    examples: int = param(300, "Test examples attacked, from the first.", low=1)
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return whether the model is right at each radius, 1 or 0, ``(M, 6)``.
+
+    Args:
+        evidence: The model under attack; takes the names of the parts and the doubt that bars a verdict.
+        config: Attack, loss and radii.
+        rng: Not used; the attacks begin at the inputs.
+
+    Raises:
+        NotMeasurableError: The model does not differentiate, or test inputs are not numbers in finite bounds.
+    """
+    del rng
+    evidence.subject.require("differentiates")
+    inputs, labels = _attack.attacked(evidence, config.examples)
+    radii = [config.largest * (i + 1) / _RADII for i in range(_RADII)]
+    evidence.name_parts([f"{r:.3g}" for r in radii])
+    first = _slopes(evidence, inputs, labels, config.loss).sign() if config.attack == "fgsm" else None
+    columns = []
+    for radius in radii:
+        inside = _norms.within(inputs, radius, "linf", evidence.bounds())
+        at = inputs if first is None else inside(inputs + radius * first)
+        for _ in range(_STEPS if first is None else 0):
+            at = inside(at + _SHARE * radius * _slopes(evidence, at, labels, config.loss).sign())
+        columns.append(~_attack.fooled(evidence, at, labels))
+    evidence.distrust("a curve of one plain attack, which overestimates: read robustness.accuracy for a verdict")
+    return torch.stack(columns, 1).float()
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the accuracy, averaged over the radii, in every resample, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(M, 6)``.
+        counts: How often each example stands in each resample, ``(draws, M)``.
+    """
+    return summaries.mean(values.mean(1), counts)
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the accuracy at each radius in every resample, ``(draws, 6)``.
+
+    Args:
+        values: What `measure` returned, ``(M, 6)``.
+        counts: How often each example stands in each resample, ``(draws, M)``.
+    """
+    shares: np.ndarray = counts @ values / counts.sum(1, keepdims=True)
+    return shares
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return the passes that one model costs beyond the shared ones.
+
+    Args:
+        config: Attack and number of examples.
+        task: Gives the number of test examples.
+    """
+    each = _RADII + 2 if config.attack == "fgsm" else _RADII * (2 * _STEPS + 1)
+    return min(config.examples, len(task.test)) * each
+
+
+def _slopes(evidence: Evidence, inputs: Tensor, labels: Tensor, loss: str) -> Tensor:
+    """Return the gradient of the loss, ``(M, ...)``, in single precision, as attacks that follow it have it."""
+    if loss == "log-odds":
+        return -evidence.gradients(inputs, labels)
+    found = []
+    for x, y in zip(torch.split(inputs, evidence.batch), torch.split(labels, evidence.batch), strict=True):
+        start = x.detach().requires_grad_()
+        with torch.enable_grad():
+            told = functional.cross_entropy(evidence.slopes(start), y, reduction="sum")
+        (slope,) = torch.autograd.grad(told, start)
+        evidence.passes.forward += len(x)
+        evidence.passes.backward += len(x)
+        found.append(slope)
+    return torch.cat(found)
