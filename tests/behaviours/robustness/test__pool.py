@@ -10,13 +10,38 @@ STANDARD = _pool.Plan("linf", RADIUS, 10, 30, 1000, "standard")
 
 @pytest.mark.known_answer
 def test_each_strength_runs_its_attacks():
-    assert QUICK.climbs(10) == [("log odds", 0)]
-    assert STANDARD.climbs(2) == [("log odds", 0)] * 4
-    assert STANDARD.climbs(3) == [*[("log odds", 0)] * 4, ("ratio", 0), ("target", 0), ("target", 1)]
-    assert [k for name, k in STANDARD.climbs(20) if name == "target"] == list(range(9))
+    assert QUICK.climbs(10) == ["log odds"]
+    assert STANDARD.climbs(2) == ["log odds"]
+    assert STANDARD.climbs(3) == ["log odds", "ratio", "ratio"]
+    assert [p.targets(c) for p, c in ((QUICK, 10), (STANDARD, 2), (STANDARD, 3), (STANDARD, 20))] == [
+        (0, 0),
+        (0, 0),
+        (2, 2),
+        (9, 3),
+    ]
     assert QUICK.passes(10) == 2 * 23
-    assert STANDARD.passes(3) == 8 * 23
+    # Ten steps, two of them of a short climb.
+    assert STANDARD.passes(3) == 6 * 23 + 2 * 8
     assert QUICK.blind_queries(10) == 30 + 46
+
+
+@pytest.mark.known_answer
+def test_the_target_that_is_nearest_is_gone_for_first(toy, rng):
+    """Of a linear model the gap to each class, over the dual norm of the difference of weights, says how far it is."""
+    weight = torch.randn(6, 20, generator=rng)
+    model = torch.nn.Linear(20, 6, bias=False)
+    model.weight = torch.nn.Parameter(weight)
+    inputs = torch.randn(50, 20, generator=rng)
+    labels = (inputs @ weight.T).argmax(1)
+    mine = toy.evidence_of(model, toy.task_of(inputs, labels, classes=6))
+    plan = _pool.Plan("linf", 1e-3, 20, 10, 50, "standard")
+    targets = torch.stack([torch.arange(6)[torch.arange(6) != y] for y in labels])
+    _, order = _pool._scouted(mine, (inputs, labels, targets), plan, rng)
+    scores = inputs @ weight.T
+    gap = scores.gather(1, labels[:, None]) - scores.gather(1, targets)
+    width = (weight[labels][:, None] - weight[targets]).abs().sum(2)
+    left = gap - 1e-3 * width
+    assert torch.equal(order[:, 0], left.argmin(1))
 
 
 @pytest.mark.parametrize("plan", [QUICK, STANDARD])

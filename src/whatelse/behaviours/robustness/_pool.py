@@ -3,7 +3,8 @@
 Source:
     Croce & Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks,
     ICML 2020, arXiv:2003.01690 (the ensemble). Departures: the log-odds margin takes the place of the cross-entropy,
-    and there is no FAB attack.
+    there is no FAB attack, and of the nine targets only the three that a short climb brings nearest are gone for in
+    full: on eight networks this left standing what all nine left, for half the passes.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from whatelse.behaviours.robustness import _apgd, _attack, _losses, _square
 from whatelse.evidence import Evidence
 
 # Of the kept points; raised when the same plan would give others.
-_VERSION = 1
+_VERSION = 2
 # Every model of a study is attacked from the same starts.
 _START = 1912
-_RESTARTS, _TARGETS = 4, 9
+# Of a standard attack: climbs from other starts with each loss, targets tried, those gone for, and the share of the
+# steps in which it is found out which.
+_RESTARTS, _RATIOS, _TARGETS, _NEAREST, _SCOUT = 1, 2, 9, 3, 4
 
 
 @dataclass(frozen=True)
@@ -55,18 +58,29 @@ class Plan:
         """Return the budget of one attack with gradients."""
         return _attack.Budget(self.radius, self.steps, self.norm)
 
-    def climbs(self, classes: int) -> list[tuple[str, int]]:
-        """Return the attacks after the first: the name of a loss, and of targeted ones the rank of the target.
+    def climbs(self, classes: int) -> list[str]:
+        """Return the losses of the attacks after the first and before the targeted ones.
 
         Args:
-            classes: Of two classes the ratio is not defined, and the only target is what the others follow already.
+            classes: Of two classes the ratio is not defined.
         """
         if self.strength == "quick":
-            return [("log odds", 0)]
-        restarts = [("log odds", 0)] * _RESTARTS
-        if classes < 3:
-            return restarts
-        return [*restarts, ("ratio", 0), *(("target", k) for k in range(min(_TARGETS, classes - 1)))]
+            return ["log odds"]
+        return ["log odds"] * _RESTARTS + ["ratio"] * (_RATIOS if classes > 2 else 0)
+
+    def targets(self, classes: int) -> tuple[int, int]:
+        """Return how many targets are tried, and how many of them are gone for in full.
+
+        Args:
+            classes: Of two classes the only target is what the other attacks follow already.
+        """
+        tried = min(_TARGETS, classes - 1) if self.strength == "standard" and classes > 2 else 0
+        return tried, min(_NEAREST, tried)
+
+    @property
+    def scouting(self) -> _attack.Budget:
+        """The budget of the short climb towards every target."""
+        return _attack.Budget(self.radius, max(1, self.steps // _SCOUT), self.norm)
 
     def passes(self, classes: int) -> int:
         """Return how many examples at most go forward and backward in all attacks with gradients, for each example.
@@ -74,7 +88,9 @@ class Plan:
         Args:
             classes: Of the task.
         """
-        return (1 + len(self.climbs(classes))) * (2 * (self.steps + 1) + 1)
+        tried, full = self.targets(classes)
+        whole = (1 + len(self.climbs(classes)) + full) * (2 * (self.steps + 1) + 1)
+        return whole + tried * (2 * (self.scouting.steps + 1) + 2)
 
     def blind_queries(self, classes: int) -> int:
         """Return the queries on a model without gradients: what they would have cost is spent on more.
@@ -194,19 +210,54 @@ def _made(evidence: Evidence, plan: Plan) -> dict[str, Tensor]:
 
 
 def _climbed(left: _Standing, plan: Plan, rng: torch.Generator) -> None:
-    """Attack what stands with each loss in turn."""
+    """Attack what stands with each loss in turn, then towards the targets that lie nearest."""
     evidence, budget = left.evidence, plan.gradient_budget()
     classes = evidence.task.classes
-    losses = {
-        "log odds": _losses.log_odds,
-        "ratio": _losses.dlr,
-        "target": _losses.dlr_toward if classes > 3 else _losses.toward,
-    }
-    ranked = _losses.rivals(evidence.logits("test")[: len(left.labels)], left.labels, _TARGETS)
-    for name, rank in plan.climbs(classes):
+    losses = {"log odds": _losses.log_odds, "ratio": _losses.dlr}
+    for name in plan.climbs(classes):
 
-        def find(rows: Tensor, x: Tensor, y: Tensor, name: str = name, rank: int = rank) -> Tensor:
-            targets = ranked[rows, rank]
-            return _apgd.climb(evidence, x, y, budget, rng, loss=losses[name], targets=targets, stop=True)
+        def find(rows: Tensor, x: Tensor, y: Tensor, name: str = name) -> Tensor:
+            del rows
+            return _apgd.climb(evidence, x, y, budget, rng, loss=losses[name], stop=True)
 
         left.attack(find)
+    tried, full = plan.targets(classes)
+    if not tried:
+        return
+    ranked = _losses.rivals(evidence.logits("test")[: len(left.labels)], left.labels, tried)
+    # For those that fell nothing is asked any more: their targets may be any.
+    nearest = ranked[:, :full].clone()
+
+    def scout(rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        found, order = _scouted(evidence, (x, y, ranked[rows]), plan, rng)
+        nearest[rows] = ranked[rows].gather(1, order[:, :full])
+        return found
+
+    left.attack(scout)
+    toward = _losses.dlr_toward if classes > 3 else _losses.toward
+    for k in range(full):
+
+        def go(rows: Tensor, x: Tensor, y: Tensor, k: int = k) -> Tensor:
+            return _apgd.climb(evidence, x, y, budget, rng, loss=toward, targets=nearest[rows, k], stop=True)
+
+        left.attack(go)
+
+
+def _scouted(
+    evidence: Evidence, asked: tuple[Tensor, Tensor, Tensor], plan: Plan, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return the worst points of a short climb towards every target at once, and the targets from near to far.
+
+    Points ``(m, ...)`` and places among the targets ``(m, T)``; small batches cost as much as large ones.
+    """
+    inputs, labels, targets = asked
+    count = targets.shape[1]
+    x, y, t = inputs.repeat_interleave(count, 0), labels.repeat_interleave(count), targets.flatten()
+    found = _apgd.climb(evidence, x, y, plan.scouting, rng, loss=_losses.toward, targets=t, stop=True)
+    logits = evidence.answers(found)
+    gained = _losses.toward(logits, y, t)
+    # What fools already comes first.
+    gained = torch.where(logits.argmax(1) != y, torch.inf, gained).view(-1, count)
+    order = gained.argsort(stable=True, dim=1, descending=True)
+    best = found.view(len(inputs), count, *inputs.shape[1:])[torch.arange(len(inputs)), order[:, 0]]
+    return best, order

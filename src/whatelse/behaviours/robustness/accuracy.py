@@ -2,9 +2,10 @@
 
 An example of the first ``examples`` of test stands if the model is right on it and at every adversarial point. Attacks
 are run on what the cheaper ones left standing, *quick*: APGD on the log-odds margin, whose points are kept and shared,
-APGD from a second start, and Square, a random search; *standard*: APGD on the margin from five starts, on the ratio of
-logits (DLR) and towards each of the nine likeliest wrong classes, then Square. Gradients go straight through rounding,
-where the model rounds; whether a point fools is asked of the model itself.
+APGD from a second start, and Square, a random search; *standard*: APGD on the margin and on the ratio of logits (DLR)
+from two starts each, shortly towards each of the nine likeliest wrong classes and in full towards the three that came
+nearest, then Square. Gradients go straight through rounding, where the model rounds; whether a point fools is asked of
+the model itself.
 
 Every point found for either model is tried on both: otherwise the one that is also attacked with the other's points
 would look worse. With ``own`` the accuracy under a model's own attacks and ``pooled`` the one under both models', the
@@ -39,7 +40,7 @@ Cost:
     On ``examples`` of test ``2 * (steps + 1)`` passes forward and backward for the first attack, kept and shared with
     `transfer`; as many for every further one, ``queries`` forward for Square, both only on what stands and only until
     it falls; two passes forward for the other model's points; the checks, on a hundred examples, as much as a fifth of
-    that. Standard strength with ``steps`` 100 and ``queries`` 5000 costs some sixty times as much.
+    that. Standard strength with ``steps`` 100 and ``queries`` 5000 costs some fifty times as much.
 
 Limits:
     It is an upper bound: stronger attacks and other norms find more. The ball is in units of the input, so radii of
@@ -69,7 +70,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "accuracy",
     "higher",
     {"predicts", "inputs in bounds"},
