@@ -158,7 +158,7 @@ def _rebuilt(name: str, jobs: Jobs, m: Measurement, study: Study, store: Store, 
                 "index": i,
                 "image": population.picture(kept["shown"][i], task),
                 "reconstruction": population.picture(kept["made"][i], task),
-                "note": f"{float(kept['values'][i]):.0f} {unit}",
+                "note": f"{float(kept['values'][i].flatten()[0]):.0f} {unit}",
             }
             for i in range(min(SHOWN, len(kept["made"])))
         ],

@@ -13,7 +13,6 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-SCORES = ("psnr", "ssim", "rank")
 _CAP = 60.0
 _GAUSSIAN, _SIGMA, _BOX = 11, 1.5, 7
 _LIGHT, _CONTRAST = 0.01, 0.03

@@ -1,4 +1,4 @@
-"""How well an input is rebuilt from the gradient that it caused, by one of two attacks and one of three scores.
+"""How well an input is rebuilt from the gradient that it caused: peak signal-to-noise ratio of the reconstruction.
 
 A participant computes the cross-entropy's mean gradient of ``batch`` examples (one step, evaluation mode) with respect
 to all weights and biases, at a ``state`` of training: the model as it is, its architecture with weights drawn anew
@@ -10,12 +10,12 @@ rounding), how the gradient was made small (of top-k only shared entries are com
 guess, rounded entries as they are), and the labels, which `leakage.labels` reads off, unless ``labels`` has them
 searched for. All models are attacked on the same images from the same random starts: what differs is due to the model.
 
-Reconstructions of a batch are matched to its images by the assignment of least total error. Value of an image by
-``score``: ``psnr``, ``10 log10(range^2 / MSE)`` in dB, at most 60; ``ssim``, the mean structural similarity over
-windows, at most 1; ``rank``, the share of ``pool`` other test images that lie farther from the reconstruction than the
-true one, 1 where it is re-identified and 0.5 by chance. One attack serves all three.
+Reconstructions of a batch are matched to its images by the assignment of least total error. Value of an image:
+``10 log10(range^2 / MSE)`` in dB, at most 60. The parts are two other scores of the same reconstructions: the mean
+structural similarity over windows, at most 1, and the re-identification rank, the share of ``pool`` other test images
+that lie farther from the reconstruction than the true one, 1 where it is told among all and 0.5 by chance.
 
-The norm of the gradients is noted, and all three scores.
+The norm of the gradients is noted.
 
 Reading:
     Higher means that more is given away. The pictures in the report show what a number looks like; read it beside
@@ -54,13 +54,15 @@ from whatelse.settings import param
 from whatelse.statistics import summaries
 from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = (
-    1,
-    "dB or index",
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+    2,
+    "dB",
     "lower",
     {"predicts", "differentiates", "opens", "inputs in bounds"},
     "test example",
+    "score",
 )
+_PARTS = ("structural similarity", "re-identification rank")
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,17 @@ class Config:
     signed: bool = param(False, "Take only the sign of the slope, for attack=cosine.")
     gradient: str = param("whole", "How the gradient is made small before it is shared.", choices=_sent.KINDS)
     keep: float = param(0.1, "Share of the entries of a tensor that gradient=top-k shares.", low=1e-6, high=1.0)
-    score: str = param("psnr", "How a reconstruction is held against its image.", choices=_scores.SCORES)
-    pool: int = param(200, "Test images among which score=rank looks for the true one.", low=2, high=20_000)
+    pool: int = param(200, "Test images among which the rank looks for the true one.", low=2, high=20_000)
     state: str = param("trained", "Moment of the training.", choices=_states.STATES)
     steps: int = param(20, "Steps of SGD, batches of 32, for state=early.", low=1, high=10_000)
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the score of each reconstruction, psnr in dB, ``(M,)``.
+    """Return ratio in dB, structural similarity and rank of each reconstruction, ``(M, 3)``.
 
     Args:
-        evidence: Gives the model and the images; takes a note of gradient norm and all scores.
-        config: The attack and the score.
+        evidence: Gives the model and the images; takes a note of gradient norm and scores.
+        config: The attack.
         rng: Not used: the starts come from a fixed seed, so that baseline and candidates share them.
 
     Raises:
@@ -105,26 +106,34 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     if len(pool) < 2:
         raise NotMeasurableError("needs two test examples, to tell one from the other; test has one")
     pair = images.double(), rebuilt.double()
-    scores = {
-        "psnr": _scores.psnr(*pair, high - low),
-        "ssim": _scores.ssim(*pair, high - low),
-        "rank": _scores.rank(*pair, pool),
-    }
-    told = f"psnr {scores['psnr'].mean():.1f} dB, ssim {scores['ssim'].mean():.2f}, rank {scores['rank'].mean():.2f}"
+    scores = (_scores.psnr(*pair, high - low), _scores.ssim(*pair, high - low), _scores.rank(*pair, pool))
+    ratio, alike, rank = (float(score.mean()) for score in scores)
+    told = f"ratio {ratio:.1f} dB, structural similarity {alike:.2f}, rank {rank:.2f}"
     size = f"median gradient norm {float(found['norms'].median()):.1e}"
     named = f"; labels found {found['named'].mean():.2f}" if config.labels == "joint" else ""
     evidence.note(f"{config.state} model in evaluation mode: {size}; {told}{named}")
-    return scores[config.score].float()
+    evidence.name_parts(_PARTS, unit="index")
+    return torch.stack(scores, 1).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the mean score of every resample, ``(draws,)``.
+    """Return the mean ratio of every resample in dB, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(M,)``.
+        values: What `measure` returned, ``(M, 3)``.
         counts: How often each image stands in each resample, ``(draws, M)``.
     """
-    return summaries.mean(values, counts)
+    return summaries.mean(values[:, 0], counts)
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return mean structural similarity and mean rank of every resample, ``(draws, 2)``.
+
+    Args:
+        values: What `measure` returned, ``(M, 3)``.
+        counts: How often each image stands in each resample, ``(draws, M)``.
+    """
+    return np.stack([summaries.mean(values[:, k], counts) for k in (1, 2)], 1)
 
 
 def effort(config: Config, task: Task) -> int:
