@@ -33,6 +33,8 @@ bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
 	.venv/bin/python bench/memory.py
 	.venv/bin/python bench/known.py
 	.venv/bin/python bench/methods.py
+	.venv/bin/python bench/attacks.py
+	.venv/bin/python bench/shadows.py
 
 docs: .venv/ready-dev  ## write docs/behaviours, a page per behaviour, from the docstrings
 	.venv/bin/python docs/make_pages.py
