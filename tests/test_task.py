@@ -103,3 +103,8 @@ def test_what_data_are_called_is_told_apart_where_models_are_not(toy):
 def test_empty_splits_and_inputs_that_are_no_numbers_are_refused(toy, inputs, message):
     with pytest.raises(TaskError, match=message):
         toy.task_of(inputs, [0, 1][: len(inputs)])
+
+
+def test_whole_numbers_are_no_inputs(toy):
+    with pytest.raises(TaskError, match="split train: inputs are uint8; floating-point numbers are needed, pixels div"):
+        toy.task_of(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.arange(4) % 2)

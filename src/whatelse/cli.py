@@ -97,7 +97,7 @@ def table(
         return
     asked = (text, "table1.toml")
     if dry_run:
-        _foretell(asked, results, workers, full=full)
+        _foretell(asked, results, (on, workers), full=full)
     else:
         _conduct(asked, (json_file, html), results, (on, workers), full=full, quiet=quiet)
 
@@ -128,7 +128,7 @@ def study_(
         _write(copy, text)
         return
     if dry_run:
-        _foretell((text, file), results, workers, full=full)
+        _foretell((text, file), results, (on, workers), full=full)
         return
     stem = Path(file).stem
     out = (json_file, html) if json_file or html else (f"{stem}.json", f"{stem}.html")
@@ -240,12 +240,13 @@ def _conduct(
         Console(stderr=True).print(f"written: {written}", highlight=False)
 
 
-def _foretell(asked: tuple[str, str], results: Path, workers: int, *, full: bool) -> None:
+def _foretell(asked: tuple[str, str], results: Path, place: tuple[str, int], *, full: bool) -> None:
     from whatelse._progress import foretell
-    from whatelse.study import spec
+    from whatelse.study import run, spec
     from whatelse.study.conduct import foresee
 
-    foretell(foresee(spec.parse(*asked, full=full), results, workers))
+    run.check_engine(place[0])
+    foretell(foresee(spec.parse(*asked, full=full), results, place[1]))
 
 
 def _print(found: Findings) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,7 @@ from whatelse.kept import References as References
 from whatelse.subject import Subject, log_odds
 from whatelse.task import Split, Task
 
-_VALUES = 400_000  # of one batch of inputs
-_LARGE = 16  # pixels along a side
+_VALUES, _LARGE = 400_000, 16  # values of one batch of inputs; pixels along a side
 _NOISE, _NUDGES, _EPS = 2022, 10, 1e-3  # of the sensitivity: the seed, draws and length of the noise
 
 
@@ -38,7 +37,8 @@ class Evidence:
         passes: What was spent so far.
         notes: Remarks of behaviours on how far their values go.
         pictures: What a behaviour made that people can look at: ``shown`` and ``made``, each ``(M, ...)``.
-        doubts: Failed validity checks; a measurement with one is *not trusted*.
+        doubts: Failed validity checks; a measurement with one is *not trusted*. ``flatters``: those of them that can
+            only make the value look better than it is.
         parts: Names of the parts that a behaviour's ``breakdown`` answers for; ``parts_read`` says how to read them.
         tree: The tree that stands for the model, for the report to draw: a tensor for each column of its nodes.
     """
@@ -53,15 +53,15 @@ class Evidence:
     notes: list[str] = field(default_factory=list)
     pictures: dict[str, Tensor] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
+    flatters: list[str] = field(default_factory=list)
     parts: tuple[str, ...] = ()
     parts_read: dict[str, str] = field(default_factory=dict)
     tree: dict[str, Tensor] = field(default_factory=dict)
     _held: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.batch == 0:
-            # A pass with gradients holds every layer of a batch: about 300 MB for a ResNet-20.
-            self.batch = min(512, max(16, _VALUES // math.prod(self.task.shape)))
+        # A pass with gradients holds every layer of a batch: about 300 MB for a ResNet-20.
+        self.batch = self.batch or (1 if self.subject.alone else min(512, max(16, _VALUES // prod(self.task.shape))))
 
     @property
     def model(self) -> nn.Module:
@@ -216,9 +216,9 @@ class Evidence:
         start, rng = self.answers(inputs).softmax(1), torch.Generator().manual_seed(_NOISE)
         total = torch.zeros_like(start)
         for _ in range(_NUDGES):
-            moved = inputs + _EPS * torch.randn(inputs.shape, generator=rng)
-            total += (self.answers(moved).softmax(1) - start).abs()
-        return total / (_NUDGES * _EPS)
+            nudge = _EPS * torch.randn(inputs.shape, generator=rng)
+            total += (self.answers(inputs + nudge).softmax(1) - start).abs() / (_NUDGES * _EPS)
+        return total
 
     def references(self) -> References:
         """Return what shadow models of the same recipe say of the records: train, then as many of test.
@@ -284,15 +284,18 @@ class Evidence:
 
     def forget(self) -> None:
         """Drop what the last behaviour remarked, doubted, named and offered; observations stay."""
-        self.notes, self.doubts, self.pictures, self.tree, self.parts, self.parts_read = [], [], {}, {}, (), {}
+        self.notes, self.doubts, self.flatters, self.parts, self.parts_read = [], [], [], (), {}
+        self.pictures, self.tree = {}, {}
 
-    def distrust(self, text: str) -> None:
+    def distrust(self, text: str, *, flatters: bool = False) -> None:
         """Record a failed validity check: the verdict becomes *not trusted*.
 
         Args:
             text: One line that names the check and the number.
+            flatters: The value can only look better than it is, as under too weak an attack: *worsened* stands.
         """
         self.doubts.append(text)
+        self.flatters += [text] * flatters
 
     def _observed(self, split: str) -> dict[str, Tensor]:
         return self.once(f"pass {split}", lambda: self._pass(split))

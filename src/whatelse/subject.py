@@ -19,6 +19,7 @@ CAPABILITIES = ("predicts", "differentiates", "opens")
 # Sound gradients agree to 0.999; a kernel without any, in a branch of a tenth of the stream, to 0.99.
 _SOUND = 0.99
 _EQUAL = 1e-4  # of outputs, relative to the largest
+_BATCHED = 2e-3  # likewise: more than kernels for other sizes round otherwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class Subject:
         entrance: Name of the embedding at which the gradients of texts begin; empty where inputs are no texts.
         surrogate: A module with equal outputs that has the gradients which the model's kernels drop; None where the
             model's own are sound, or no such module is known.
+        alone: True where an answer depends on what else is in the batch, so that examples are asked one at a time.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Subject:
     remarks: tuple[str, ...] = ()
     entrance: str = ""
     surrogate: nn.Module | None = None
+    alone: bool = False
 
     def require(self, *needs: str) -> None:
         """Refuse a question that this subject cannot answer.
@@ -100,16 +103,29 @@ def of(
     model.requires_grad_(requires_grad=False)
     model, remarks = _scoring(model, name, probe, classes)
     few = probe[:4]
+    alone, told = _alone(model, name, probe)
+    remarks = (*remarks, *told)
     own = [m for m in model.modules() if isinstance(m, Own)]
     rounds, drops = any(m.straight_through for m in own), any(m.drops_gradients for m in own)
     offers = {"predicts", "opens"}
     way = entrance(model, few) if tokens else ""
     if way is not None and not drops and (rounds or gradient_agreement(model, few, rng, enter=way) > _SOUND):
-        return Subject(name, model, key, frozenset(offers | {"differentiates"}), rounds, remarks, way)
+        return Subject(name, model, key, frozenset(offers | {"differentiates"}), rounds, remarks, way, alone=alone)
     stand_in, why = (None, "") if way is None else _stand_in(model, name, probe, rng, way)
     offers |= {"differentiates"} if stand_in is not None else set()
     remarks = (*remarks, why) if why else remarks
-    return Subject(name, model, key, frozenset(offers), stand_in is not None, remarks, way or "", stand_in)
+    return Subject(name, model, key, frozenset(offers), stand_in is not None, remarks, way or "", stand_in, alone)
+
+
+@torch.no_grad()
+def _alone(model: nn.Module, name: str, probe: Tensor) -> tuple[bool, tuple[str, ...]]:
+    """Say whether answers depend on the rest of the batch, as where a kernel scales all its rows by the largest."""
+    together = model(probe)
+    apart = torch.cat([model(probe[i : i + 1]) for i in range(min(4, len(probe)))])
+    off = float((together[: len(apart)] - apart).abs().max() / together.abs().max().clamp(min=1e-12))
+    if not off > _BATCHED:
+        return False, ()
+    return True, (f"answers of {name} depend on the rest of the batch (by {off:.1g}): asked one example at a time",)
 
 
 def _stand_in(

@@ -61,6 +61,27 @@ def test_doubts_come_first():
     assert decide(made(-0.5, 0.5), distrust=["gradients are masked"]) == "not trusted"
 
 
+@pytest.mark.known_answer
+@pytest.mark.parametrize(
+    ("low", "high", "stands", "verdict"),
+    [
+        # What flatters the candidate leaves that it is worse, and nothing else; what flatters its control, the reverse.
+        (-3.0, -0.5, "worsened", "worsened"),
+        (0.5, 3.0, "worsened", "not trusted"),
+        (-0.5, 0.5, "worsened", "not trusted"),
+        (-0.5, 3.0, "worsened", "not trusted"),
+        (0.5, 3.0, "improved", "improved"),
+        (-3.0, -0.5, "improved", "not trusted"),
+        (-3.0, -0.5, "", "not trusted"),
+    ],
+)
+def test_doubts_that_flatter_leave_one_verdict(low, high, stands, verdict):
+    found = verdicts.decide(
+        made(low, high), margin=1.0, better="higher", adjusted_p=0.01, distrust=["masked"], stands=stands
+    )
+    assert found == verdict
+
+
 @pytest.mark.parametrize("field", Effect._fields)
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_no_number_is_not_trusted(field, value):

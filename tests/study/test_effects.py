@@ -96,3 +96,22 @@ def test_a_summary_that_raises_for_one_model_leaves_the_others_theirs(analyzed, 
     small, half, _ = analyzed()
     assert small["why"] == "failed: ValueError: no such bin"
     assert half["effect"] == pytest.approx(-0.5)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(
+    ("mine", "theirs", "stands"),
+    [
+        ([], [], ""),
+        ([("weak", True)], [], "worsened"),
+        ([], [("weak", True)], "improved"),
+        ([("weak", True)], [("weak", True)], ""),
+        ([("weak", True), ("random", False)], [], ""),
+        ([("random", False)], [], ""),
+    ],
+)
+def test_what_doubts_leave_standing(mine, theirs, stands):
+    def seen(doubts):
+        return SimpleNamespace(doubts=[d for d, _ in doubts], flatters=[d for d, flat in doubts if flat])
+
+    assert effects._stands(seen(mine), seen(theirs)) == stands

@@ -11,10 +11,13 @@ from whatelse.statistics.paired import Effect
 Verdict = Literal["improved", "unchanged", "worsened", "inconclusive", "not measurable", "not trusted"]
 
 
-def decide(effect: Effect, *, margin: float, better: str, adjusted_p: float, distrust: Sequence[str]) -> Verdict:
+def decide(
+    effect: Effect, *, margin: float, better: str, adjusted_p: float, distrust: Sequence[str], stands: str = ""
+) -> Verdict:
     """Return the verdict on one effect.
 
-    Doubts come first, then equivalence: an effect that is significant and yet wholly inside the margin is unchanged.
+    Doubts come first; where they can only flatter one side, the verdict against that side stands. Then equivalence: an
+    effect that is significant and yet wholly inside the margin is unchanged.
     A difference that is merely not significant is inconclusive, never unchanged. "not measurable" is said where
     something could not be measured, before there is an effect.
 
@@ -24,6 +27,8 @@ def decide(effect: Effect, *, margin: float, better: str, adjusted_p: float, dis
         better: "higher" or "lower".
         adjusted_p: The p value, corrected for the family of questions.
         distrust: Validity flags that were raised; any of them suffices.
+        stands: The one verdict that they leave: "worsened" where they only make the candidate look better than it is,
+            "improved" where they do so with its control; none where it is empty.
 
     Raises:
         ValueError: ``better`` is neither word, or the margin is negative or not a number.
@@ -32,8 +37,13 @@ def decide(effect: Effect, *, margin: float, better: str, adjusted_p: float, dis
         raise ValueError(f"better={better!r}; 'higher' or 'lower' is needed")
     if not margin >= 0:
         raise ValueError(f"margin={margin}; a number of at least 0 is needed")
-    if distrust or not all(map(math.isfinite, (*effect, adjusted_p))):
+    if not all(map(math.isfinite, (*effect, adjusted_p))):
         return "not trusted"
+    found = _decided(effect, margin, better, adjusted_p)
+    return "not trusted" if distrust and found != stands else found
+
+
+def _decided(effect: Effect, margin: float, better: str, adjusted_p: float) -> Verdict:
     # An exact zero, as of two models of the same size, lies inside any margin, even of 0.
     if -margin < effect.low90 <= effect.high90 < margin or effect.low90 == effect.high90 == 0:
         return "unchanged"

@@ -38,6 +38,7 @@ def analyze(effects: Effects, store: Store) -> Report:
         after = seen[name]
         doubts = [*after.doubts, *(f"its control: {d}" for d in (seen[against].doubts if against in seen else ()))]
         record = {"candidate": name, "control": against, "n": units, "notes": after.notes, "doubts": doubts}
+        record["stands"] = _stands(after, seen.get(against))
         why = after.why or ("" if against == "zero" else seen[against].why)
         if why:
             found.append({**record, "why": why})
@@ -77,6 +78,16 @@ def _summarized(
         except Exception as error:  # whatever a summary raises, the other models keep theirs
             one.why = f"failed: {type(error).__name__}: {error}"
     return seen, made, broken, units
+
+
+def _stands(after: _Seen, control: _Seen | None) -> str:
+    """Return the verdict that holds although there are doubts: what only flatters the candidate leaves *worsened*."""
+    left = {"worsened", "improved"}
+    for doubt in after.doubts:
+        left &= {"worsened"} if doubt in after.flatters else set()
+    for doubt in control.doubts if control else ():
+        left &= {"improved"} if control and doubt in control.flatters else set()
+    return left.pop() if len(left) == 1 else ""
 
 
 def _share(
@@ -140,6 +151,7 @@ class _Seen:
         self.values: list[np.ndarray] = []
         self.notes: list[str] = []
         self.doubts: list[str] = []
+        self.flatters: list[str] = []
         self.parts: tuple[str, ...] = ()
         self.read: dict[str, str] = {}
         self.why = ""
@@ -156,3 +168,4 @@ class _Seen:
             self.parts, self.read = tuple(meta.get("parts", ())), meta.get("parts_read", {})
             self.notes += [n for n in meta["notes"] if n not in self.notes]
             self.doubts += [d for d in meta["doubts"] if d not in self.doubts]
+            self.flatters += meta.get("flatters", [])

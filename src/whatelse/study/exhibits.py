@@ -71,7 +71,7 @@ def _of_lead(
     if trees := list(_trees(["baseline", *(c.name for c in strong)], jobs, lead, study, store, task)):
         yield from trees
         return
-    if registry.load("behaviours", lead.item).OVER == "record":
+    if vars(registry.load("behaviours", lead.item)).get("PARTS") == "operating point":
         yield from (e for c in strong for e in _exposed(c, jobs, lead, study, store, task))
     if not _of_test(lead) or not population.pictured(task):
         return

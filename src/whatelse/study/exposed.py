@@ -46,6 +46,7 @@ def exhibits(
     """
     old, new = (torch.stack([exposure(v) for v in side]).mean(0) for side in (before, after))
     change = new - old
+    members = (after[0][:, 1] > 0.5).nonzero().flatten()  # records are train, row by row, then others
     more = int((change > 0).sum())
     titles = {
         f"exposed more: {more} of {len(change)} members, by {float(change.mean()):+.3f} on average": change,
@@ -58,7 +59,7 @@ def exhibits(
             "task": name,
             "candidate": candidate,
             "title": title,
-            "items": [_item(i, old, new, task, len(before)) for i in _first(order)],
+            "items": [_item(i, int(members[i]), old, new, task, len(before)) for i in _first(order)],
         }
         for title, order in titles.items()
     ]
@@ -69,12 +70,12 @@ def _first(order: Tensor) -> list[int]:
     return picks
 
 
-def _item(index: int, old: Tensor, new: Tensor, task: Task, seeds: int) -> dict[str, Any]:
+def _item(place: int, index: int, old: Tensor, new: Tensor, task: Task, seeds: int) -> dict[str, Any]:
     image = picture(task.train.inputs[index], task)
     over = f", mean of {seeds} seeds" if seeds > 1 else ""
     return {
         "index": index,
         "truth": str(int(task.train.observed[index])),
-        "note": f"exposure {float(old[index]):.2f} → {float(new[index]):.2f}{over}",
+        "note": f"exposure {float(old[place]):.2f} → {float(new[place]):.2f}{over}",
         **({} if image is None else {"image": image}),
     }

@@ -161,6 +161,7 @@ def _decide(finding: Finding) -> None:
         better=finding["better"],
         adjusted_p=finding["adjusted_p"],
         distrust=finding["doubts"],
+        stands=finding["stands"],
     )
     exact = finding["over"] == "layer"
     finding["detectable"] = None if exact else power.detectable(effect.se)

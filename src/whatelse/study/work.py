@@ -264,7 +264,7 @@ def _measure(cell: Cell, job: Job, mine: Evidence, base: Evidence, store: Store)
     spent = {k: v - before[k] for k, v in asdict(mine.passes).items()}
     notes = [*mine.subject.remarks, *mine.notes]
     meta = {"why": why, "notes": notes, "doubts": mine.doubts, "parts": list(mine.parts), "passes": spent}
-    meta["parts_read"] = mine.parts_read
+    meta |= {"parts_read": mine.parts_read, "flatters": mine.flatters}
     tensors = {"values": values, **mine.pictures, **{f"tree {name}": column for name, column in mine.tree.items()}}
     store.save("values", cell.key, tensors, {**meta, "seconds": time.perf_counter() - started})
     store.forget("failed", cell.key)

@@ -36,7 +36,7 @@ def test_the_target_that_is_nearest_is_gone_for_first(toy, rng):
     mine = toy.evidence_of(model, toy.task_of(inputs, labels, classes=6))
     plan = _pool.Plan("linf", 1e-3, 20, 10, 50, "standard")
     targets = torch.stack([torch.arange(6)[torch.arange(6) != y] for y in labels])
-    _, order = _pool._scouted(mine, (inputs, labels, targets), plan, rng)
+    _, order = _pool._scouted(mine, (inputs, labels, targets), plan, inputs)
     scores = inputs @ weight.T
     gap = scores.gather(1, labels[:, None]) - scores.gather(1, targets)
     width = (weight[labels][:, None] - weight[targets]).abs().sum(2)

@@ -114,7 +114,7 @@ def test_without_gradients_the_search_finds_nearly_as_much(toys, rng):
     exact = margins(toys.weights[1], worst, toys.labels) > 0
     assert (values[:, 3].bool() != exact).float().mean() <= 0.02
     assert any("has no gradients" in note for note in blind.notes)
-    assert not blind.doubts
+    assert [doubt.split(":")[0] for doubt in blind.doubts] == ["black-box tier"]
 
 
 @pytest.mark.known_answer
@@ -235,7 +235,7 @@ def test_points_of_one_model_count_for_the_other(toy, rng):
     values = table.compare(open_, blind, config(radius=0.2, steps=1), rng)
     assert values[:, 3].mean() > exact.mean() + 0.05
     assert values[:, 4].tolist() == values[:, 5].tolist() == values[:, 6].tolist() == exact.tolist()
-    assert blind.doubts == []
+    assert [doubt.split(":")[0] for doubt in blind.doubts] == ["black-box tier"]
     values = table.compare(blind, open_, config(radius=0.2, steps=1), rng)
     assert values[:, 3].tolist() == values[:, 4].tolist() == values[:, 6].tolist() == exact.tolist()
     missed = float((values[:, 5] - values[:, 6]).mean())
@@ -280,3 +280,19 @@ def test_what_cannot_be_attacked_is_said(toys, rng):
     with pytest.raises(NotMeasurableError, match="needs a column that the adversary may change"):
         table.compare(toys.base, toys.mine, config(fixed="age,hours", swaps=0), rng)
     assert table.effort(config(fixed="sx"), toys.task) == 0
+
+
+def test_a_step_and_random_answers_are_not_trusted(toys, rng, fickle):
+    still = Evidence(replace(toys.mine.subject, model=fickle(toys.mine.model)), toys.task)
+    table.compare(toys.base, still, config(), rng)
+    assert any(doubt.startswith("random outputs") for doubt in still.doubts)
+
+    class Flat(torch.nn.Module):
+        """Scores in steps, whose gradient is zero throughout and is believed."""
+
+        def forward(self, x):
+            return (toys.mine.model(x) * 1e6).round() / 1e6 + 0 * x.sum()
+
+    masked = Evidence(replace(toys.mine.subject, model=Flat()), toys.task)
+    table.compare(toys.base, masked, config(), rng)
+    assert any("of input gradients are exactly zero" in doubt for doubt in masked.doubts)

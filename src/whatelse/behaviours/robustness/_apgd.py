@@ -51,6 +51,7 @@ def climb(
     targets: Tensor | None = None,
     stop: bool = False,
     bounds: _norms.Bounds | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Return the point at which APGD found the model most wrong about each input, of the shape of ``inputs``.
 
@@ -68,9 +69,10 @@ def climb(
         stop: Leave an example at the first point that fools; else all steps are taken, so that the point lies deep
             behind the border and transfers.
         bounds: Smallest and largest value of an input; those of the task where none are given.
+        start: Points to start at, inside the balls, ``(M, ...)``; drawn where none are given.
     """
     bounds = evidence.bounds() if bounds is None else bounds
-    begin = _norms.start(inputs, budget.radius, budget.norm, bounds, rng)
+    begin = _norms.start(inputs, budget.radius, budget.norm, bounds, rng) if start is None else start
     targets = labels if targets is None else targets
     found = torch.empty_like(inputs)
     for k in range(0, len(inputs), evidence.batch):

@@ -72,17 +72,13 @@ def attacked(evidence: Evidence, examples: int) -> tuple[Tensor, Tensor]:
         examples: How many at most.
 
     Raises:
-        NotMeasurableError: Inputs are token ids, no floating-point numbers, have no finite bounds or leave them, or
-            the model is in training mode.
+        NotMeasurableError: Inputs are token ids, have no finite bounds or leave them, or the model is in training
+            mode.
     """
     task, test = evidence.task, evidence.split("test")
     if task.vocabulary:
         raise NotMeasurableError(f"needs inputs that can change by little; task {task.name} is of tokens")
     inputs = test.inputs[:examples]
-    if not inputs.is_floating_point():
-        raise NotMeasurableError(
-            f"needs floating-point inputs; those of task {task.name} are {inputs.dtype}: divide them by their largest"
-        )
     _check_bounds(inputs, evidence.bounds())
     for module in {evidence.model, evidence.slopes}:
         for name, part in module.named_modules():

@@ -19,12 +19,14 @@ from whatelse.evidence import Evidence
 
 # Shares: of gradients that are zero, of examples that an attack may miss, that may withstand half the input range,
 # that may not fall again in a larger ball, that more steps may fell with a note and with a doubt, that the
-# cross-entropy may not see, by which a model without gradients may seem better; and the level of every test.
-_ZERO, _MISSED, _LEFT, _AGAIN, _HELPS, _HELPS_MUCH, _UNSEEN, _BLIND = 0.05, 0.005, 0.1, 0.05, 0.005, 0.03, 0.05, 0.01
+# cross-entropy may not see; and the level of every test.
+_ZERO, _MISSED, _LEFT, _AGAIN, _HELPS, _HELPS_MUCH, _UNSEEN = 0.05, 0.005, 0.1, 0.05, 0.005, 0.03, 0.05
 _LEVEL = 0.01
 # Examples asked about; steps at half the input range; planted points, the random ones they must outdo, how deep these
 # lie, how far towards the planted point the border is, and the share that may stay unfound.
 _FEW, _SHORT, _SOME = 100, 10, 60
+# Passes forward of the check whether answers repeat, at most.
+REPEATS = 2 * _FEW
 _PLANTED, _RANDOM, _INNER, _BORDER, _UNFOUND = 40, 8, 0.5, 0.9, 0.05
 # Answers to the same question that differ by more than this share of the largest score are random.
 _SAME = 1e-3
@@ -52,13 +54,13 @@ def examine(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) ->
         plan: Those attacks.
         rng: Source of starts and planted points.
     """
-    _check_repeats(evidence, len(pool.right))
+    check_repeats(evidence, len(pool.right))
     if "differentiates" not in evidence.subject.offers:
         evidence.note("black-box tier: no gradients; only a random search, a weaker attack than others may have met")
         return
     missed = int((pool.gradients & ~pool.stands).sum())
     check_missed(evidence, "random search", missed, int(pool.right.sum()))
-    _check_gradients(evidence, len(pool.right))
+    check_gradients(evidence, len(pool.right))
     _check_no_budget(evidence, pool, plan, rng)
     _check_larger(evidence, pool, plan, rng)
     _check_steps(evidence, pool, plan, rng)
@@ -75,7 +77,9 @@ def check_missed(evidence: Evidence, name: str, missed: int, right: int) -> None
         right: Examples that were attacked.
     """
     if _too_many(missed, right, _MISSED):
-        evidence.distrust(f"masked gradient: {name} fools {missed} of {right} that the model's own gradients do not")
+        evidence.distrust(
+            f"masked gradient: {name} fools {missed} of {right} that the model's own gradients do not", flatters=True
+        )
 
 
 def check_saturation(baseline: Evidence, theirs: Pool, candidate: Evidence, mine: Pool) -> None:
@@ -96,21 +100,22 @@ def check_saturation(baseline: Evidence, theirs: Pool, candidate: Evidence, mine
     if after <= _UNSEEN * right:
         return
     told = f"{after} of {right} that fall here have a cross-entropy gradient of exactly zero; {before} of the baseline"
-    say = candidate.distrust if after > 2 * before else candidate.note
-    say(f"masked for cross-entropy attacks: {told}")
+    told = f"masked for cross-entropy attacks: {told}"
+    if after > 2 * before:
+        candidate.distrust(told, flatters=True)
+    else:
+        candidate.note(told)
 
 
-def check_blind(candidate: Evidence, after: Tensor, before: Tensor) -> None:
-    """Doubt that a model is more robust where its attacks had no gradients and those of its baseline had.
+def check_blind(candidate: Evidence) -> None:
+    """Doubt a model that could only be searched where its baseline was attacked with gradients.
 
     Args:
         candidate: The model under attack.
-        after: Which examples withstand everything on it, ``(M,)`` bool.
-        before: On the baseline, ``(M,)`` bool.
     """
-    gain = float(after.float().mean() - before.float().mean())
-    if gain > _BLIND:
-        candidate.distrust(f"black-box tier: {gain:.3f} above the baseline may be want of gradients")
+    candidate.distrust(
+        "black-box tier: searched without gradients, so that it may only seem to withstand", flatters=True
+    )
 
 
 def _unseen(evidence: Evidence, pool: Pool) -> int:
@@ -120,7 +125,13 @@ def _unseen(evidence: Evidence, pool: Pool) -> int:
     return int((pool.right & ~pool.gradients & (by_score == 0).all(1)).sum())
 
 
-def _check_repeats(evidence: Evidence, examples: int) -> None:
+def check_repeats(evidence: Evidence, examples: int) -> None:
+    """Doubt a model that answers the same question differently.
+
+    Args:
+        evidence: The model under attack.
+        examples: How many examples are attacked; a hundred of them are asked twice.
+    """
     inputs = evidence.split("test").inputs[: min(_FEW, examples)]
     one, two = evidence.answers(inputs), evidence.answers(inputs)
     changed = int(((one - two).abs().amax(1) > _SAME * one.abs().amax(1)).sum())
@@ -128,11 +139,17 @@ def _check_repeats(evidence: Evidence, examples: int) -> None:
         evidence.distrust(f"random outputs: asked again, the model answers {changed} of {len(inputs)} otherwise")
 
 
-def _check_gradients(evidence: Evidence, examples: int) -> None:
+def check_gradients(evidence: Evidence, examples: int) -> None:
+    """Doubt a model of which too many input gradients are exactly zero.
+
+    Args:
+        evidence: The model under attack, which differentiates.
+        examples: How many examples are attacked.
+    """
     slope = evidence.margin_gradient("test")[:examples]
     share = float((slope == 0).flatten(1).all(1).float().mean())
     if share > _ZERO:
-        evidence.distrust(f"masked gradient: {share:.0%} of input gradients are exactly zero")
+        evidence.distrust(f"masked gradient: {share:.0%} of input gradients are exactly zero", flatters=True)
 
 
 def _check_no_budget(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
@@ -147,13 +164,15 @@ def _check_larger(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generat
     rows = (pool.right & ~pool.gradients).nonzero().flatten()[:_FEW]
     left = int(_withstand(evidence, rows, _attack.Budget(2 * plan.radius, plan.steps, plan.norm), rng).sum())
     if _too_many(left, len(rows), _AGAIN):
-        evidence.distrust(f"not monotone: {left} of {len(rows)} that fell withstand twice the radius")
+        evidence.distrust(f"not monotone: {left} of {len(rows)} that fell withstand twice the radius", flatters=True)
     low, high = evidence.bounds()
     widest = _norms.size(torch.ones(1, *evidence.task.shape), plan.norm).item()
     rows = pool.right[:_FEW].nonzero().flatten()
     left = int(_withstand(evidence, rows, _attack.Budget((high - low) / 2 * widest, _SHORT, plan.norm), rng).sum())
     if left > _LEFT * len(rows):
-        evidence.distrust(f"masked gradient or constant output: {left} of {len(rows)} withstand half the input range")
+        evidence.distrust(
+            f"masked gradient or constant output: {left} of {len(rows)} withstand half the input range", flatters=True
+        )
 
 
 def _check_steps(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
@@ -167,8 +186,11 @@ def _check_steps(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generato
     if not _too_many(hits, len(rows), min(1.0, _HELPS / max(share, _HELPS))):
         return
     helped = share * hits / len(rows)
-    say = evidence.distrust if helped > _HELPS_MUCH else evidence.note
-    say(f"attack not converged: twice the steps fell {hits} of {len(rows)} more, {helped:.3f} of accuracy")
+    told = f"attack not converged: twice the steps fell {hits} of {len(rows)} more, {helped:.3f} of accuracy"
+    if helped > _HELPS_MUCH:
+        evidence.distrust(told, flatters=True)
+    else:
+        evidence.note(told)
 
 
 def _withstand(evidence: Evidence, rows: Tensor, budget: _attack.Budget, rng: torch.Generator) -> Tensor:
@@ -181,7 +203,9 @@ def _withstand(evidence: Evidence, rows: Tensor, budget: _attack.Budget, rng: to
 def _check_planted(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
     lost, planted = unfound(evidence, len(pool.right), plan, rng)
     if planted >= _PLANTED / 2 and _too_many(lost, planted, _UNFOUND):
-        evidence.distrust(f"masked gradient: the attack does not find {lost} of {planted} planted points")
+        evidence.distrust(
+            f"masked gradient: the attack does not find {lost} of {planted} planted points", flatters=True
+        )
 
 
 def unfound(evidence: Evidence, examples: int, plan: Plan, rng: torch.Generator) -> tuple[int, int]:

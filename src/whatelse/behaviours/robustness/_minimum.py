@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.robustness import _attack, _norms
-from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 
 # Of the kept points; raised when the same search would find others.
-_VERSION = 1
+_VERSION = 2
 # Every model of a study starts in the same random directions.
 _START = 2021
 # From the first to the last step of a run: the step in radii, and the share by which the radius changes.
@@ -32,6 +31,7 @@ _SLACK = 1.01
 _OTHERS, _NEARER = 512, 0.9
 # Forward passes of one bisection, its first look included.
 SHORTENING = _HALVINGS + 1
+NOISES = 10
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,7 @@ def own(evidence: Evidence, search: Search) -> Found:
         NotMeasurableError: The model does not differentiate, or test inputs leave their bounds.
     """
     evidence.subject.require("differentiates")
-    inputs, _ = _examples(evidence, search.examples)
-    low, high = evidence.bounds()
-    if not bool(((inputs >= low) & (inputs <= high)).all()) or not math.isfinite(high - low):
-        raise NotMeasurableError(f"needs inputs in finite bounds; the task has {low:.3g} to {high:.3g}")
+    _attack.attacked(evidence, search.examples)
     return Found(**evidence.once(f"fmn {_VERSION} {search}", lambda: _own(evidence, search)))
 
 
@@ -109,8 +106,10 @@ def lent(evidence: Evidence, mine: Found, other: Found, norm: str) -> Tensor:
     return distances
 
 
-def noisy(evidence: Evidence, found: Found, norm: str, draws: int, rng: torch.Generator) -> Tensor:
-    """Return which known points are needless, as random noise of nine tenths of their length does as well, ``(M,)``.
+def noisy(evidence: Evidence, found: Found, norm: str, draws: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return which known points random noise of nine tenths of their length makes needless, and that noisy point.
+
+    ``(M,)`` bool, and ``(M, ...)``; the input where no noise does.
 
     Args:
         evidence: The model under attack.
@@ -123,12 +122,14 @@ def noisy(evidence: Evidence, found: Found, norm: str, draws: int, rng: torch.Ge
     tried = (found.distances > 0) & found.known
     rows = tried.nonzero().flatten()
     clean, truth = inputs[rows], labels[rows]
-    hits = torch.zeros_like(tried)
+    hits, points = torch.zeros_like(tried), inputs.clone()
     for _ in range(draws):
-        way = _norms.steepest(torch.randn(clean.shape, generator=rng), norm)
-        at = clean + way * _each(_NEARER * found.distances[rows], clean)
-        hits[rows] |= _attack.fooled(evidence, at.clamp(*evidence.bounds()), truth)
-    return hits
+        # Drawn for all, so that every model meets the same noise.
+        way = _norms.steepest(torch.randn(inputs.shape, generator=rng)[rows], norm)
+        at = (clean + way * _each(_NEARER * found.distances[rows], clean)).clamp(*evidence.bounds())
+        hit = _attack.fooled(evidence, at, truth)
+        hits[rows[hit]], points[rows[hit]] = True, at[hit]
+    return hits, points
 
 
 def _examples(evidence: Evidence, count: int) -> tuple[Tensor, Tensor]:
@@ -157,6 +158,11 @@ def _own(evidence: Evidence, search: Search) -> dict[str, Tensor]:
     points[rows] = torch.where(_each(line < reach, clean), aside, near)
     distances[rows] = torch.minimum(torch.minimum(reach, line), _farthest(clean, evidence, search.norm))
     known[rows], blind[rows] = led | joined, line < _NEARER * reach
+    found = Found(points, distances, known, blind)
+    hits, at = noisy(evidence, found, search.norm, NOISES, rng)
+    some = hits.nonzero().flatten()
+    points[some], _ = _shortened(evidence, inputs[some], labels[some], at[some] - inputs[some])
+    distances[some] = torch.minimum(distances[some], _norms.size(points[some] - inputs[some], search.norm))
     return {"points": points, "distances": distances, "known": known, "blind": blind}
 
 

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.robustness import _apgd, _attack, _losses, _square
+from whatelse.behaviours.robustness import _apgd, _attack, _losses, _norms, _square
 from whatelse.evidence import Evidence
 
 # Of the kept points; raised when the same plan would give others.
-_VERSION = 2
-# Every model of a study is attacked from the same starts.
+_VERSION = 3
+# Every model of a study is attacked from the same starts: they are drawn for all examples, standing or not.
 _START = 1912
 # Of a standard attack: climbs from other starts with each loss, targets tried, those gone for, and the share of the
 # steps in which it is found out which.
@@ -211,40 +211,47 @@ def _made(evidence: Evidence, plan: Plan) -> dict[str, Tensor]:
 
 def _climbed(left: _Standing, plan: Plan, rng: torch.Generator) -> None:
     """Attack what stands with each loss in turn, then towards the targets that lie nearest."""
-    evidence, budget = left.evidence, plan.gradient_budget()
-    classes = evidence.task.classes
+    evidence, classes = left.evidence, left.evidence.task.classes
     losses = {"log odds": _losses.log_odds, "ratio": _losses.dlr}
     for name in plan.climbs(classes):
-
-        def find(rows: Tensor, x: Tensor, y: Tensor, name: str = name) -> Tensor:
-            del rows
-            return _apgd.climb(evidence, x, y, budget, rng, loss=losses[name], stop=True)
-
-        left.attack(find)
+        _climb(left, plan, losses[name], left.labels, rng)
     tried, full = plan.targets(classes)
     if not tried:
         return
     ranked = _losses.rivals(evidence.logits("test")[: len(left.labels)], left.labels, tried)
+    begin = _starts(left, plan, rng)
     # For those that fell nothing is asked any more: their targets may be any.
     nearest = ranked[:, :full].clone()
 
     def scout(rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        found, order = _scouted(evidence, (x, y, ranked[rows]), plan, rng)
+        found, order = _scouted(evidence, (x, y, ranked[rows]), plan, begin[rows])
         nearest[rows] = ranked[rows].gather(1, order[:, :full])
         return found
 
     left.attack(scout)
     toward = _losses.dlr_toward if classes > 3 else _losses.toward
     for k in range(full):
+        _climb(left, plan, toward, nearest[:, k], rng)
 
-        def go(rows: Tensor, x: Tensor, y: Tensor, k: int = k) -> Tensor:
-            return _apgd.climb(evidence, x, y, budget, rng, loss=toward, targets=nearest[rows, k], stop=True)
 
-        left.attack(go)
+def _climb(left: _Standing, plan: Plan, loss: _losses.Loss, targets: Tensor, rng: torch.Generator) -> None:
+    """Attack what stands with one loss, towards the target of each example where the loss has one."""
+    begin, budget = _starts(left, plan, rng), plan.gradient_budget()
+
+    def find(rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return _apgd.climb(
+            left.evidence, x, y, budget, rng, loss=loss, targets=targets[rows], stop=True, start=begin[rows]
+        )
+
+    left.attack(find)
+
+
+def _starts(left: _Standing, plan: Plan, rng: torch.Generator) -> Tensor:
+    return _norms.start(left.inputs, plan.radius, plan.norm, left.evidence.bounds(), rng)
 
 
 def _scouted(
-    evidence: Evidence, asked: tuple[Tensor, Tensor, Tensor], plan: Plan, rng: torch.Generator
+    evidence: Evidence, asked: tuple[Tensor, Tensor, Tensor], plan: Plan, start: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the worst points of a short climb towards every target at once, and the targets from near to far.
 
@@ -253,7 +260,8 @@ def _scouted(
     inputs, labels, targets = asked
     count = targets.shape[1]
     x, y, t = inputs.repeat_interleave(count, 0), labels.repeat_interleave(count), targets.flatten()
-    found = _apgd.climb(evidence, x, y, plan.scouting, rng, loss=_losses.toward, targets=t, stop=True)
+    begin, rng = start.repeat_interleave(count, 0), torch.Generator()  # nothing is drawn
+    found = _apgd.climb(evidence, x, y, plan.scouting, rng, loss=_losses.toward, targets=t, stop=True, start=begin)
     logits = evidence.answers(found)
     gained = _losses.toward(logits, y, t)
     # What fools already comes first.

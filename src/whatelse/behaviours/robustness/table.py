@@ -107,9 +107,12 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     if "differentiates" in candidate.subject.offers:
         missed = right & ~hits[:3].any(0) & hits[3]
         _checks.check_missed(candidate, "random search", int(missed.sum()), int(right.sum()))
+        _checks.check_gradients(candidate, len(labels))
     else:
         candidate.note(f"{candidate.subject.name} has no gradients: its numbers were searched at random")
-        _checks.check_blind(candidate, pooled, shared)
+        if "differentiates" in baseline.subject.offers:
+            _checks.check_blind(candidate)
+    _checks.check_repeats(candidate, len(labels))
     _note(candidate, columns, {"unattacked": right, "its own points": own, "those of both models": pooled})
     return torch.stack([right, right & ~hits[0], right & ~hits[1], own, pooled, kept, shared], 1).float()
 
@@ -152,7 +155,7 @@ def effort(config: Config, task: Task) -> int:
     # Three passes a step, as a model with a surrogate is asked apart from it.
     climbed = (2 + _beam.WIDTH * config.swaps) * 3 * (config.steps + 1)
     tried = 2 * _beam.tries(columns.count, config.swaps) + 2 * _TRIED
-    return 2 * min(config.examples, len(task.test)) * (climbed + tried)
+    return 2 * min(config.examples, len(task.test)) * (climbed + tried) + _checks.REPEATS
 
 
 def _points(evidence: Evidence, columns: _columns.Columns, config: Config) -> tuple[Tensor, Tensor]:

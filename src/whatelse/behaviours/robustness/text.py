@@ -39,7 +39,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.robustness import _beam, _words
+from whatelse.behaviours.robustness import _beam, _checks, _words
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
@@ -83,6 +83,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     right, sound = (e.predictions("test")[: len(labels)] == labels for e in (candidate, baseline))
     pooled = _left(right, hits | _tried(candidate, theirs, labels))
     kept, shared = _left(sound, beaten), _left(sound, beaten | _tried(baseline, mine, labels))
+    _checks.check_repeats(candidate, len(labels))
     _note(candidate, words, _left(right, hits), pooled)
     return torch.cat([pooled, kept, shared], 1)
 
@@ -123,7 +124,7 @@ def effort(config: Config, task: Task) -> int:
         return 0
     texts = task.test.inputs[: config.examples]
     moves = int((words.others >= 0).sum(1)[texts.long()].sum())
-    return 2 * (_beam.tries(moves, config.edits) + 2 * config.edits * len(texts))
+    return 2 * (_beam.tries(moves, config.edits) + 2 * config.edits * len(texts)) + _checks.REPEATS
 
 
 def _texts(evidence: Evidence, words: _words.Words, config: Config) -> tuple[Tensor, Tensor]:
