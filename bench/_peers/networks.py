@@ -107,7 +107,7 @@ def _pair(
         ("trained against attacks", hard, usual, strong),
     ):
         pooled = f"with points of the {'robust' if other is hard else 'usual'} one"
-        budgets = (Budget("linf", radii[0], 20, 5, 200), Budget("l2", radii[1], 20, 5, 200))
+        budgets = (Budget("linf", radii[0], 20, 2, 200), Budget("l2", radii[1], 20, 2, 200))
         yield Case(f"{name}, {title}", target.take(rows), other.model, pooled, budgets, repeats)
 
 
@@ -174,7 +174,7 @@ def _resnet(count: int) -> Case:
         if isinstance(part, nn.Conv2d):
             least = part.weight.data.abs().flatten().kthvalue(part.weight.numel() // 3).values
             part.weight.data[part.weight.data.abs() <= least] = 0
-    budgets = (Budget("linf", 0.5 / 255, 20, 5, 200), Budget("l2", 0.1, 20, 5, 200))
+    budgets = (Budget("linf", 0.5 / 255, 20, 2, 200), Budget("l2", 0.1, 20, 2, 200))
     other = Plain(_Normalized(small))
     return Case("ResNet-20 on CIFAR-10", target, other, "with points of a pruned copy", budgets, 1, members=False)
 

@@ -72,7 +72,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    3,
+    4,
     "accuracy",
     "higher",
     {"predicts", "inputs in bounds"},

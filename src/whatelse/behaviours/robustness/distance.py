@@ -49,7 +49,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    1,
+    2,
     "distance",
     "higher",
     {"predicts", "differentiates", "inputs in bounds"},

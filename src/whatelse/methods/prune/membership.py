@@ -16,6 +16,9 @@ round with no pruning: all that is left of the model given is its architecture a
 never fitted. ``start="model"`` goes on from the model given: what it learned of either half before is not
 protected.
 
+Read its effect beside that of ``strength=0``: half of what counts as members was then never fitted either, and for
+as few epochs. On digits with wrong labels most of what it gains is that.
+
 Biases are not pruned, nor are tied weights and the projections of ``nn.MultiheadAttention``.
 
 Source:
