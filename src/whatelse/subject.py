@@ -108,7 +108,7 @@ def of(
     own = [m for m in model.modules() if isinstance(m, Own)]
     rounds, drops = any(m.straight_through for m in own), any(m.drops_gradients for m in own)
     offers = {"predicts", "opens"}
-    way = entrance(model, few) if tokens else ""
+    way = entrance(model, few) if tokens else "" if few.is_floating_point() else None
     if way is not None and not drops and (rounds or gradient_agreement(model, few, rng, enter=way) > _SOUND):
         return Subject(name, model, key, frozenset(offers | {"differentiates"}), rounds, remarks, way, alone=alone)
     stand_in, why = (None, "") if way is None else _stand_in(model, name, probe, rng, way)
