@@ -213,9 +213,8 @@ def _check_inputs(where: str, split: Split) -> None:
         raise TaskError(f"{where}: it has no examples")
     if not split.inputs.is_floating_point() and split.inputs.dtype not in (torch.int32, torch.int64):
         kind = str(split.inputs.dtype).removeprefix("torch.")
-        raise TaskError(
-            f"{where}: inputs are {kind}; floating-point numbers are needed, pixels divided by 255, or token ids as int64"
-        )
+        allowed = "floating-point numbers are needed, pixels divided by 255, or token ids as int64"
+        raise TaskError(f"{where}: inputs are {kind}; {allowed}")
     for start in range(0, len(split.inputs), 4096):  # a mask of all inputs at once would be a quarter of them
         bad = ~split.inputs[start : start + 4096].flatten(1).isfinite().all(1)
         if bool(bad.any()):
