@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from whatelse.behaviours.robustness import accuracy
-from whatelse.errors import NotMeasurableError, TaskError
+from whatelse.errors import NotMeasurableError
 from whatelse.nets import cnn
 
 RADIUS = 0.3
@@ -197,8 +197,9 @@ def test_what_cannot_be_attacked_is_said(lines, toy, rng):
     refused(toy.task_of(lines.inputs, lines.labels, bounds=(0.0, 1.0)), "needs inputs in bounds 0.0 to 1.0; those")
     refused(toy.task_of(lines.inputs, lines.labels, bounds=(-np.inf, np.inf)), "needs finite bounds")
     refused(toy.task_of(lines.inputs, lines.labels, bounds=None), "needs bounds on the inputs")
-    with pytest.raises(TaskError, match="inputs are int32; floating-point numbers are needed"):
-        toy.task_of((10 * lines.inputs).int(), lines.labels)
+    ids = toy.evidence_of(torch.nn.EmbeddingBag(9, 2), toy.task_of(torch.arange(8).reshape(4, 2), [0, 1, 0, 1]))
+    with pytest.raises(NotMeasurableError, match="that can change by little; task toy is of tokens"):
+        accuracy.compare(ids, ids, config(), rng)
     refused(lines.task, r"needs a model in evaluation mode; it \(Sequential\) is in training mode", train=True)
 
 

@@ -76,7 +76,7 @@ def attacked(evidence: Evidence, examples: int) -> tuple[Tensor, Tensor]:
             mode.
     """
     task, test = evidence.task, evidence.split("test")
-    if task.vocabulary:
+    if task.vocabulary or not test.inputs.is_floating_point():
         raise NotMeasurableError(f"needs inputs that can change by little; task {task.name} is of tokens")
     inputs = test.inputs[:examples]
     _check_bounds(inputs, evidence.bounds())
