@@ -198,7 +198,7 @@ def test_what_cannot_be_attacked_is_said(lines, toy, rng):
     refused(toy.task_of(lines.inputs, lines.labels, bounds=(-np.inf, np.inf)), "needs finite bounds")
     refused(toy.task_of(lines.inputs, lines.labels, bounds=None), "needs bounds on the inputs")
     ids = toy.evidence_of(torch.nn.EmbeddingBag(9, 2), toy.task_of(torch.arange(8).reshape(4, 2), [0, 1, 0, 1]))
-    with pytest.raises(NotMeasurableError, match="that can change by little; task toy is of tokens"):
+    with pytest.raises(NotMeasurableError, match="floating-point inputs; those of task toy are int64"):
         accuracy.compare(ids, ids, config(), rng)
     refused(lines.task, r"needs a model in evaluation mode; it \(Sequential\) is in training mode", train=True)
 

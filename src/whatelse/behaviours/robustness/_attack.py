@@ -76,7 +76,10 @@ def attacked(evidence: Evidence, examples: int) -> tuple[Tensor, Tensor]:
             mode.
     """
     task, test = evidence.task, evidence.split("test")
-    if task.vocabulary or not test.inputs.is_floating_point():
+    if not test.inputs.is_floating_point():
+        kind = str(test.inputs.dtype).removeprefix("torch.")
+        raise NotMeasurableError(f"needs floating-point inputs; those of task {task.name} are {kind}")
+    if task.vocabulary:
         raise NotMeasurableError(f"needs inputs that can change by little; task {task.name} is of tokens")
     inputs = test.inputs[:examples]
     _check_bounds(inputs, evidence.bounds())
