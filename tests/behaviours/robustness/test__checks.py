@@ -126,9 +126,13 @@ def test_an_attack_that_more_steps_make_stronger_is_told(toy, rng, steps, every,
 
 @pytest.mark.known_answer
 def test_what_a_cross_entropy_attack_cannot_see_is_counted(toy):
-    # exp(-104) is zero in single precision, exp(-80) is not.
-    logits = torch.tensor([[104.0, 0], [80, 0], [104, 0], [0, 104]])
-    mine = toy.evidence_of(toy.Canned(logits), toy.task_of(torch.arange(4.0)[:, None], torch.tensor([0, 0, 0, 1])))
-    right, stands = torch.ones(4, dtype=torch.bool), torch.tensor([False, False, True, False])
-    pool = _pool.Pool(right, stands, stands, stands, mine.task.test.inputs, torch.zeros(0), mine.task.test.inputs[:0])
-    assert _checks._unseen(mine, pool) == 2
+    # The gradient is a multiple of exp(-gap), and exp(-104) is zero in single precision, exp(-80) is not. All but the
+    # third are within reach of the border.
+    model = torch.nn.Linear(1, 2, bias=False)
+    model.weight = torch.nn.Parameter(torch.tensor([[0.5], [-0.5]]))
+    inputs = torch.tensor([[104.0], [80], [300], [-104], [-104]])
+    task = toy.task_of(inputs, torch.tensor([0, 0, 0, 1, 0]), bounds=(-1000.0, 1000.0))
+    mine = toy.evidence_of(model, task)
+    for norm in ("linf", "l2"):
+        assert _checks._unseen(mine, 150.0, norm, 300) == (2, 3)
+        assert _checks._unseen(mine, 150.0, norm, 2) == (1, 2)

@@ -100,3 +100,18 @@ def test_it_costs_no_more_than_it_says(lines, toy, rng):
     distance.compare(base, mine, distance.Config(), rng)
     spent = sum(e.passes.forward + e.passes.backward for e in (base, mine)) - before
     assert 0 < spent <= distance.effort(distance.Config(), lines.task)
+
+
+@pytest.mark.known_answer
+def test_logits_1024_times_larger_are_as_far_and_not_trusted(lines, toy, rng):
+    def made(scale, base=None):
+        with torch.no_grad():
+            net = lines.linear_of(lines.first)
+            net.weight.mul_(scale)
+        return toy.evidence_of(net, lines.task, reference=base)
+
+    base = made(1)
+    candidate = made(1024, base)
+    values = distance.compare(base, candidate, distance.Config(), rng)
+    assert torch.allclose(values[:, 0], values[:, 1], rtol=0.02)
+    assert [doubt.split(":")[0] for doubt in candidate.doubts] == ["masked for cross-entropy attacks"]

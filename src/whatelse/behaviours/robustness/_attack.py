@@ -11,6 +11,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from whatelse.behaviours.robustness._apgd import Budget as Budget
 from whatelse.behaviours.robustness._apgd import climb as climb
@@ -62,6 +63,29 @@ def fooled(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
     if not len(inputs):
         return torch.zeros(0, dtype=torch.bool)
     return evidence.answers(inputs).argmax(1) != labels
+
+
+def slopes(evidence: Evidence, inputs: Tensor, labels: Tensor, loss: str) -> Tensor:
+    """Return the gradient of the loss, ``(M, ...)``, in single precision, as attacks that follow it have it.
+
+    Args:
+        evidence: The model under attack.
+        inputs: ``(M, ...)``.
+        labels: True classes, ``(M,)``.
+        loss: ``cross-entropy`` or ``log-odds``.
+    """
+    if loss == "log-odds":
+        return -evidence.gradients(inputs, labels)
+    found = []
+    for x, y in zip(torch.split(inputs, evidence.batch), torch.split(labels, evidence.batch), strict=True):
+        start = x.detach().requires_grad_()
+        with torch.enable_grad():
+            told = functional.cross_entropy(evidence.slopes(start), y, reduction="sum")
+        (slope,) = torch.autograd.grad(told, start)
+        evidence.passes.forward += len(x)
+        evidence.passes.backward += len(x)
+        found.append(slope)
+    return torch.cat(found)
 
 
 def attacked(evidence: Evidence, examples: int) -> tuple[Tensor, Tensor]:

@@ -25,8 +25,9 @@ _LEVEL = 0.01
 # Examples asked about; steps at half the input range; planted points, the random ones they must outdo, how deep these
 # lie, how far towards the planted point the border is, and the share that may stay unfound.
 _FEW, _SHORT, _SOME = 100, 10, 60
-# Passes forward of the check whether answers repeat, at most.
+# Passes forward of the check whether answers repeat, at most; those of the check of saturation, an example and model.
 REPEATS = 2 * _FEW
+SATURATION = 6
 _PLANTED, _RANDOM, _INNER, _BORDER, _UNFOUND = 40, 8, 0.5, 0.9, 0.05
 # Answers to the same question that differ by more than this share of the largest score are random.
 _SAME = 1e-3
@@ -42,7 +43,7 @@ def passes(plan: Plan, examples: int) -> int:
     few, some, planted = (min(n, examples) for n in (_FEW, _SOME, _PLANTED))
     once = 2 * (plan.steps + 1) + 1
     larger = once + 2 * (_SHORT + 1) + 1
-    return few * (2 + 5 + larger) + some * (2 * once) + planted * (2 + _RANDOM + once)
+    return few * (2 + 2 * SATURATION + 5 + larger) + some * (2 * once) + planted * (2 + _RANDOM + once)
 
 
 def examine(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
@@ -82,26 +83,33 @@ def check_missed(evidence: Evidence, name: str, missed: int, right: int) -> None
         )
 
 
-def check_saturation(baseline: Evidence, theirs: Pool, candidate: Evidence, mine: Pool) -> None:
+def check_saturation(baseline: Evidence, candidate: Evidence, radius: float, norm: str, examples: int) -> None:
     """Doubt a candidate of which attacks on the cross-entropy would see much less than of its baseline.
 
-    Counted are the examples that fell although the gradient of their cross-entropy by the scores is exactly zero in
-    single precision: an attack that follows it stays where it is. The attacks here are not misled, but a claim of
-    robustness made with others would be. Where the baseline saturates as much, it is only noted.
+    Counted are the examples that fall to one step along the gradient of the log-odds, and withstand a step as long
+    along that of the cross-entropy in single precision: confidence so large that it rounds to one hides the way. The
+    attacks here are not misled, but a claim of robustness made with others would be. Where the baseline saturates as
+    much, it is only noted.
 
     Args:
         baseline: The model before compression.
-        theirs: What its own attacks left standing.
         candidate: The model under attack.
-        mine: What its own attacks left standing.
+        radius: Length of the steps.
+        norm: In which they are measured.
+        examples: How many are attacked; a hundred of them are asked about.
     """
-    before, after = _unseen(baseline, theirs), _unseen(candidate, mine)
-    right = max(1, int(mine.right.sum()))
-    if after <= _UNSEEN * right:
+    if "differentiates" not in candidate.subject.offers:
         return
-    told = f"{after} of {right} that fall here have a cross-entropy gradient of exactly zero; {before} of the baseline"
-    told = f"masked for cross-entropy attacks: {told}"
-    if after > 2 * before:
+    after, fell = _unseen(candidate, radius, norm, examples)
+    if not _too_many(after, fell, _UNSEEN):
+        return
+    sighted = "differentiates" in baseline.subject.offers
+    before, of = _unseen(baseline, radius, norm, examples) if sighted else (0, 0)
+    told = (
+        f"masked for cross-entropy attacks: {after} of {fell} that fall to a step along the log-odds withstand one "
+        f"along the cross-entropy; {before} of {of} of the baseline"
+    )
+    if after * of > 2 * before * fell:
         candidate.distrust(told, flatters=True)
     else:
         candidate.note(told)
@@ -118,11 +126,17 @@ def check_blind(candidate: Evidence) -> None:
     )
 
 
-def _unseen(evidence: Evidence, pool: Pool) -> int:
-    labels = evidence.split("test").targets[: len(pool.right)]
-    by_score = evidence.logits("test")[: len(labels)].float().softmax(1)
-    by_score[torch.arange(len(labels)), labels] -= 1
-    return int((pool.right & ~pool.gradients & (by_score == 0).all(1)).sum())
+def _unseen(evidence: Evidence, radius: float, norm: str, examples: int) -> tuple[int, int]:
+    """Return how many of those that fall to a step along the log-odds do not along the cross-entropy, and how many."""
+    test = evidence.split("test")
+    inputs, labels = (part[: min(_FEW, examples)] for part in (test.inputs, test.targets))
+    fell = []
+    for loss in ("log-odds", "cross-entropy"):
+        way = _norms.steepest(_attack.slopes(evidence, inputs, labels, loss), norm)
+        at = _norms.project(inputs + radius * way, inputs, radius, norm, evidence.bounds())
+        fell.append(_attack.fooled(evidence, at, labels))
+    seen = fell[0] & (evidence.predictions("test")[: len(labels)] == labels)
+    return int((seen & ~fell[1]).sum()), int(seen.sum())
 
 
 def check_repeats(evidence: Evidence, examples: int) -> None:

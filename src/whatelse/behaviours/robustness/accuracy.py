@@ -25,9 +25,10 @@ Robustness that is really a hidden gradient, or an attack too weak, fails a chec
 * twice the steps must not fell more than half a point of accuracy beyond chance (noted; above three points a doubt);
 * of points planted at the edge of the ball, where they are known to be adversarial for a decision read from the model's
   scores, at most one in 20 may stay unfound;
-* the examples that fell although the gradient of their cross-entropy is exactly zero in single precision must not be
-  more than 5 %, or not twice those of the baseline: the attacks here are not misled by large logits, but a robustness
-  seen by others would be this masking, as after defensive distillation. Of a baseline with itself it is only noted.
+* of the examples that fall to one step along the gradient of the log-odds, those that withstand a step as long along
+  that of the cross-entropy in single precision must not be more than 5 %, or not twice those of the baseline: the
+  attacks here are not misled by large logits, but a robustness seen by others would be this masking, as after defensive
+  distillation. Of a baseline with itself it is only noted.
 
 A model that only predicts is in the *black-box tier*: searched alone, with as many more queries as gradients would have
 cost; where its baseline was attacked with gradients, it is doubted.
@@ -72,7 +73,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    4,
+    5,
     "accuracy",
     "higher",
     {"predicts", "inputs in bounds"},
@@ -118,7 +119,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     if candidate is not baseline and "differentiates" in candidate.subject.offers:
         _checks.check_missed(candidate, "the baseline", int(fell.sum()), int(mine.right.sum()))
     _checks.examine(candidate, mine, plan, rng)
-    _checks.check_saturation(baseline, theirs, candidate, mine)
+    _checks.check_saturation(baseline, candidate, plan.radius, plan.norm, config.examples)
     pooled, before = mine.stands & ~fell, theirs.stands & ~_pool.tried(baseline, mine, theirs.stands)
     if "differentiates" in baseline.subject.offers - candidate.subject.offers:
         _checks.check_blind(candidate)

@@ -31,7 +31,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from whatelse.behaviours.robustness import _attack, _norms
 from whatelse.evidence import Evidence
@@ -76,13 +75,13 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     inputs, labels = _attack.attacked(evidence, config.examples)
     radii = [config.largest * (i + 1) / _RADII for i in range(_RADII)]
     evidence.name_parts([f"{r:.3g}" for r in radii])
-    first = _slopes(evidence, inputs, labels, config.loss).sign() if config.attack == "fgsm" else None
+    first = _attack.slopes(evidence, inputs, labels, config.loss).sign() if config.attack == "fgsm" else None
     columns = []
     for radius in radii:
         inside = _norms.within(inputs, radius, "linf", evidence.bounds())
         at = inputs if first is None else inside(inputs + radius * first)
         for _ in range(_STEPS if first is None else 0):
-            at = inside(at + _SHARE * radius * _slopes(evidence, at, labels, config.loss).sign())
+            at = inside(at + _SHARE * radius * _attack.slopes(evidence, at, labels, config.loss).sign())
         columns.append(~_attack.fooled(evidence, at, labels))
     evidence.distrust("a curve of one plain attack, which overestimates: read robustness.accuracy for a verdict")
     return torch.stack(columns, 1).float()
@@ -118,19 +117,3 @@ def effort(config: Config, task: Task) -> int:
     """
     each = _RADII + 2 if config.attack == "fgsm" else _RADII * (2 * _STEPS + 1)
     return min(config.examples, len(task.test)) * each
-
-
-def _slopes(evidence: Evidence, inputs: Tensor, labels: Tensor, loss: str) -> Tensor:
-    """Return the gradient of the loss, ``(M, ...)``, in single precision, as attacks that follow it have it."""
-    if loss == "log-odds":
-        return -evidence.gradients(inputs, labels)
-    found = []
-    for x, y in zip(torch.split(inputs, evidence.batch), torch.split(labels, evidence.batch), strict=True):
-        start = x.detach().requires_grad_()
-        with torch.enable_grad():
-            told = functional.cross_entropy(evidence.slopes(start), y, reduction="sum")
-        (slope,) = torch.autograd.grad(told, start)
-        evidence.passes.forward += len(x)
-        evidence.passes.backward += len(x)
-        found.append(slope)
-    return torch.cat(found)
