@@ -18,7 +18,6 @@ from whatelse.report import markdown
 from whatelse.study import spec
 
 FOLDER = Path(__file__).parent
-_CONTROLS = ("placebo", "twin", "random")
 _MOVED = ("worsened", "improved")
 
 
@@ -60,7 +59,8 @@ def _made(found: dict[str, Any]) -> str:
 
 
 def _leading(found: dict[str, Any]) -> list[dict[str, Any]]:
-    return [f for f in found["findings"] if f["leading"] and f["candidate"] not in _CONTROLS]
+    controls = spec.read(found["study"]["name"]).controls
+    return [f for f in found["findings"] if f["leading"] and f["candidate"] not in controls]
 
 
 def _verdicts(found: dict[str, Any]) -> str:
