@@ -1,11 +1,14 @@
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from whatelse.behaviours.leakage import _inversion, _scores, inversion
+from whatelse.behaviours.leakage import _gradients, _inversion, _scores, inversion
 from whatelse.errors import NotMeasurableError
+from whatelse.layers.quantized import Quantized
+from whatelse.methods.quantize import uniform
 from whatelse.nets import cnn
 
 
@@ -212,3 +215,28 @@ def test_a_model_whose_kernels_have_no_gradients_is_not_called_safe(zoo, toy, rn
     evidence.subject = replace(evidence.subject, surrogate=evidence.model)
     with pytest.raises(NotMeasurableError, match="those in kernels of few bits have none"):
         inversion.measure(evidence, inversion.Config(), rng)
+
+
+@pytest.mark.known_answer
+def test_guesses_leave_the_rounding_of_activations_out(zoo, toy):
+    rng = torch.Generator().manual_seed(5)
+    whole, images, labels = zoo.models["whole"], zoo.task.test.inputs[:4].double(), zoo.task.test.targets[:4]
+    coarse = uniform.compress(whole, uniform.Config(bits=8, activation_bits=2), zoo.task, rng)
+    evidence = toy.evidence_of(coarse, zoo.task)
+    shared = _gradients.shared(evidence)
+    plain = copy.deepcopy(whole).double()
+    layers = [m for m in plain.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    for layer, tight in zip(layers, (m for m in coarse.modules() if isinstance(m, Quantized)), strict=True):
+        layer.weight = torch.nn.Parameter(tight.weight.double())
+    guess = shared.unrounded().gradient()(images, labels)
+    told = torch.autograd.grad(torch.nn.functional.cross_entropy(plain(images), labels), list(plain.parameters()))
+    assert all(torch.allclose(a.flatten(), b.flatten()) for a, b in zip(guess.values(), told, strict=True))
+    real = shared.gradient()(images, labels)
+    assert not all(torch.allclose(a, real[n], rtol=1e-3) for n, a in guess.items()), "what is shared is rounded"
+
+    search = _inversion._Search(shared, images, labels, _inversion.Budget(4, 1), (0.0, 1.0), evidence)
+    first = shared.gradient()(images[:1], labels[:1])
+    assert all(torch.allclose(g[0], first[n].flatten()) for n, g in search.sent.items()), "what is sought is rounded"
+    far, slope = search.ask(images.flatten(1))
+    assert far.min() > 0
+    assert bool((slope != 0).flatten(1).any(1).all())

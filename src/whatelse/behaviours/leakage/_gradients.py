@@ -13,7 +13,7 @@ from torch.nn import functional
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.layers._own import Own
-from whatelse.layers.quantized import Quantized
+from whatelse.layers.quantized import UNROUNDED, FakeQuantize, Quantized
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +54,18 @@ class Shared:
             return {name: g * self.masks[name] if name in self.masks else g for name, g in found.items()}
 
         return gradient
+
+    def unrounded(self) -> Shared:
+        """Return the same tensors in a model that leaves its activations as they are: for guesses of the gradient.
+
+        Whoever knows the rounding leaves it out: as a function of the input it is stairs, and to go down along slopes
+        that pass straight through it ends too early.
+        """
+        model = deepcopy(self.model)
+        for part in model.modules():
+            if isinstance(part, FakeQuantize):
+                part.bits = UNROUNDED
+        return Shared(model, self.tensors, self.masks)
 
 
 def shared(evidence: Evidence, model: nn.Module | None = None) -> Shared:

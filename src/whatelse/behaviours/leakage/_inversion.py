@@ -31,7 +31,7 @@ ATTACKS, LABELS = ("cosine", "dlg"), ("known", "joint")
 # The attack on every model starts at the same points: what differs is then due to the model.
 _START = 2020
 # Of what is kept; raised when the same budget would give other reconstructions.
-_VERSION = 2
+_VERSION = 3
 _TINY = 1e-300
 _TOGETHER, _ENTRIES = 64, 4_000_000  # At most so many inputs, and entries of gradients, at once.
 
@@ -148,7 +148,8 @@ class _Search:
         bounds: tuple[float, float],
         evidence: Evidence,
     ) -> None:
-        self.model, self.labels, self.budget, self.bounds, self.passes = model, labels, budget, bounds, evidence.passes
+        self.model, self.labels, self.budget, self.bounds = model.unrounded(), labels, budget, bounds
+        self.passes = evidence.passes
         self.shape = images.shape
         self.entries = budget.batch * math.prod(images.shape[1:])
         whole = _examples.gradients(model, images, labels, batch=budget.batch)

@@ -6,9 +6,10 @@ under the same zeros, or that after a few steps of SGD. ``gradient`` says what o
 looks for inputs with that gradient: ``cosine`` by ``iterations`` steps of Adam on ``1 - cosine + smooth * total
 variation``, inside the bounds; ``dlg`` by as many of L-BFGS on the squared distance. The attacker knows the model, its
 masks and scales (gradients of pruned weights are not shared, those of quantized weights pass straight through the
-rounding), how the gradient was made small (of top-k only shared entries are compared, signs with soft signs of the
-guess, rounded entries as they are), and the labels, which `leakage.labels` reads off, unless ``labels`` has them
-searched for. All models are attacked on the same images from the same random starts: what differs is due to the model.
+rounding, and guesses leave the rounding of activations out, which would make stairs of what is descended), how the
+gradient was made small (of top-k only shared entries are compared, signs with soft signs of the guess, rounded entries
+as they are), and the labels, which `leakage.labels` reads off, unless ``labels`` has them searched for. All models are
+attacked on the same images from the same random starts: what differs is due to the model.
 
 Reconstructions of a batch are matched to its images by the assignment of least total error. Value of an image:
 ``10 log10(range^2 / MSE)`` in dB, at most 60. The parts are two other scores of the same reconstructions: the mean
@@ -55,7 +56,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "dB",
     "lower",
     {"predicts", "differentiates", "opens", "inputs in bounds"},
