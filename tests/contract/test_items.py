@@ -101,7 +101,7 @@ def test_it_has_a_known_answer(kind, name):
 def test_every_items_own_test_fails_when_the_item_is_broken(mutant, tmp_path):
     out = tmp_path / "out.xml"
     files = [str(test_of(kind, name)) for kind, name in ITEMS]
-    # Failures are what is wanted here: nothing draws their differences, which can take hours for two long lists.
+    # Failures are what is wanted here: nothing draws their differences, which can take minutes for two long lists.
     options = ["-q", "-p", "no:cacheprovider", "-n", "0", "-m", "not slow", "--tb=no", "--assert=plain"]
     options += ["-o", "faulthandler_timeout=300"]
     run = subprocess.run(
