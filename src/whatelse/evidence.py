@@ -37,10 +37,10 @@ class Evidence:
         passes: What was spent so far.
         notes: Remarks of behaviours on how far their values go.
         pictures: What a behaviour made that people can look at: ``shown`` and ``made``, each ``(M, ...)``.
-        doubts: Failed validity checks; a measurement with one is *not trusted*. ``flatters``: those of them that can
-            only make the value look better than it is.
+        doubts: Failed checks: the measurement is *not trusted*. ``flatters``: those that only make it look better.
         parts: Names of the parts that a behaviour's ``breakdown`` answers for; ``parts_read`` says how to read them.
-        tree: The tree that stands for the model, for the report to draw: a tensor for each column of its nodes.
+        tree: The tree that stands for the model, for the report: a tensor for each column of its nodes.
+        rows: Which test examples the values are of, ``(M,)``, where they are not the first M.
     """
 
     subject: Subject
@@ -57,6 +57,7 @@ class Evidence:
     parts: tuple[str, ...] = ()
     parts_read: dict[str, str] = field(default_factory=dict)
     tree: dict[str, Tensor] = field(default_factory=dict)
+    rows: Tensor | None = None
     _held: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -202,7 +203,6 @@ class Evidence:
             NotMeasurableError: The subject does not differentiate.
         """
         self.subject.require("differentiates")
-
         return self._batched(inputs, lambda x, rows: {"gradient": self._slope(x, labels[rows])})["gradient"]
 
     def sensitivity(self, inputs: Tensor) -> Tensor:
@@ -285,7 +285,7 @@ class Evidence:
     def forget(self) -> None:
         """Drop what the last behaviour remarked, doubted, named and offered; observations stay."""
         self.notes, self.doubts, self.flatters, self.parts, self.parts_read = [], [], [], (), {}
-        self.pictures, self.tree = {}, {}
+        self.pictures, self.tree, self.rows = {}, {}, None
 
     def distrust(self, text: str, *, flatters: bool = False) -> None:
         """Record a failed validity check: the verdict becomes *not trusted*.

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest, norm
 from statsmodels.stats.contingency_tables import mcnemar as oracle
@@ -93,3 +94,35 @@ def test_everything_changed_stays_inside_the_possible():
 def test_bad_input_is_named(call, said):
     with pytest.raises(ValueError, match=said):
         call()
+
+
+@pytest.mark.known_answer
+def test_bounds_where_nothing_changed_are_the_rule_of_three():
+    for n in (10, 100, 1000):
+        assert mcnemar.bounds(0, 0, n, 0.9) == pytest.approx((-(1 - 0.05 ** (1 / n)), 1 - 0.05 ** (1 / n)))
+
+
+@pytest.mark.known_answer
+def test_bounds_join_clopper_and_pearsons_limits():
+    low, high = (stats.binomtest(k, 60).proportion_ci(0.95, method="exact") for k in (3, 7))
+    below = math.hypot(3 / 60 - low.low, high.high - 7 / 60)
+    above = math.hypot(low.high - 3 / 60, 7 / 60 - high.low)
+    assert mcnemar.bounds(3, 7, 60) == pytest.approx((-4 / 60 - below, -4 / 60 + above))
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("n", [10, 50])
+def test_either_bound_errs_at_most_as_often_as_it_says(n):
+    """Enumerated: every table of up to 25 changes, over truths that make fewer on average."""
+    tables = [(b, c) for b in range(min(n, 25) + 1) for c in range(min(n - b, 25) + 1)]
+    bounds = {table: mcnemar.bounds(*table, n, 0.9)[0] for table in tables}
+    score = {table: mcnemar.interval(*table, n, 0.9)[0] for table in tables}
+    worst = {"bounds": 0.0, "score": 0.0}
+    for lost in (0.01, 0.04, 0.1, 0.2, 0.278):
+        for gained in (0.0, 0.01, 0.06):
+            chance = stats.multinomial.pmf([[b, c, n - b - c] for b, c in tables], n, [gained, lost, 1 - gained - lost])
+            for name, low in (("bounds", bounds), ("score", score)):
+                over = sum(p for p, table in zip(chance, tables, strict=True) if low[table] > gained - lost)
+                worst[name] = max(worst[name], float(over))
+    assert worst["bounds"] <= 0.05
+    assert worst["score"] > 0.06, "a score interval does not keep its level on one side"

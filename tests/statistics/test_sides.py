@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from whatelse.statistics import paired, resample, sides, summaries
+from whatelse.statistics import mcnemar, paired, resample, sides, summaries
 
 
 def worst(values, counts):
@@ -18,9 +18,67 @@ def test_the_numbers_are_those_of_effect(seeds, summarise):
     shape = (120,) if summarise is summaries.mean else (120, 2)
     before, after = ([rng.integers(0, 2, shape).astype(float) for _ in range(seeds)] for _ in range(2))
     resamples = resample.resamples(120, 500, np.random.default_rng(2))
-    whole = paired.effect(before, after, summarise, np.random.default_rng(3), draws=500, resamples=resamples.held)
+    exact = seeds == 1 and summarise is summaries.mean
+    given = None if exact else resamples.held
+    whole = paired.effect(before, after, summarise, np.random.default_rng(3), draws=500, resamples=given)
     old, new = (sides.side(v, summarise, resamples) for v in (before, after))
-    assert sides.contrast(old, new, np.random.default_rng(3)) == pytest.approx(whole)
+    found = sides.contrast(old, new, np.random.default_rng(3))
+    assert found.numbers == pytest.approx(whole.numbers)
+    assert np.array(found.tails) == pytest.approx(np.array(whole.tails))
+
+
+@pytest.mark.known_answer
+def test_the_parts_of_groups_have_exact_bounds_and_their_own_size():
+    """Of group 0 two of 30 change, of group 1 none of 90: its 90 examples exclude no more than theirs can."""
+    code = np.repeat([0, 1], [30, 90])
+    before, after = (np.stack([np.ones(120), code], 1) for _ in range(2))
+    after[:2, 0] = 0
+    resamples = resample.resamples(120, 400, np.random.default_rng(2))
+
+    def rates(values, counts):
+        inside = values[:, 1:] == [0, 1]
+        return (counts * values[:, 0]) @ inside / (counts @ inside)
+
+    old, new = (sides.parts([v], rates, resamples, v[None]) for v in (before, after))
+    assert [s.units for s in new] == [30, 90]
+    first, second = (sides.contrast(b, a, np.random.default_rng(0)) for b, a in zip(old, new, strict=True))
+    assert (first.effect, first.low, first.high) == pytest.approx((-2 / 30, *mcnemar.bounds(0, 2, 30)))
+    assert (second.low, second.high) == pytest.approx(mcnemar.bounds(0, 0, 90))
+
+
+def test_several_seeds_and_clusters_have_no_exact_counts():
+    values = [np.random.default_rng(s).integers(0, 2, 60).astype(float) for s in range(2)]
+    alone = resample.resamples(60, 50, np.random.default_rng(0))
+    users = resample.resamples(60, 50, np.random.default_rng(0), np.arange(60) // 6)
+    assert sides.side(values[:1], summaries.mean, alone).each is not None
+    assert sides.side(values, summaries.mean, alone).each is None
+    clustered = sides.side(values[:1], summaries.mean, users)
+    assert clustered.each is None
+    assert clustered.units == 10
+
+
+def test_the_smallest_group_says_what_nothing_excludes():
+    values = np.stack([np.ones(200), np.arange(200) < 20], 1)
+    resamples = resample.resamples(200, 4000, np.random.default_rng(0))
+    side = sides.side([values], worst, resamples, smallest=20)
+    found = sides.contrast(side, side, np.random.default_rng(0))
+    assert found.high == pytest.approx(np.log(40) / 20, rel=0.01)
+
+
+def test_a_biased_summary_is_known_by_its_resamples():
+    """An unsigned sum over many bins grows with every resampling; a mean does not."""
+    rng = np.random.default_rng(3)
+    values = np.stack([rng.normal(size=300), np.arange(300) % 60], 1)
+    resamples = resample.resamples(300, 500, rng)
+
+    def unsigned(values, counts):
+        return np.abs((counts * values[:, 0]) @ (values[:, 1:] == np.arange(60))).sum(1) / counts.sum(1)
+
+    def plain(values, counts):
+        return counts @ values[:, 0] / counts.sum(1)
+
+    assert sides.bias(sides.side([values], unsigned, resamples)) > 1
+    assert sides.bias(sides.side([values], plain, resamples)) < 0.2
 
 
 def test_quantities_that_are_no_sample_vary_over_seeds_only():

@@ -14,19 +14,26 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from whatelse.statistics import resample, summaries
+from whatelse.statistics import mcnemar, resample, summaries
+from whatelse.statistics.contributions import contributions
 
 Summarise = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Pairs = list[tuple[np.ndarray, np.ndarray]]
 
 # A sample of at most so many different rows is resampled by row. More would cost more than drawing examples.
 _FEW = 64
+# One-sided levels of the bounds that an effect carries, for decisions at a corrected level.
+LEVELS = (0.05, 0.025, 0.01, 0.005, 0.0025, 0.001, 0.0005)
 # A resample may lack a whole group; with more undefined resamples than this share there is no interval.
 _UNDEFINED = 0.05
 
 
 class Effect(NamedTuple):
-    """An effect in the behaviour's unit, its intervals, p value and standard error."""
+    """An effect in the behaviour's unit, its intervals, p value, standard error and bounds.
+
+    ``tails`` holds (level, low, high) for every one of `LEVELS`: the truth lies below ``low`` with at most that chance,
+    and above ``high`` likewise; empty where there is no interval.
+    """
 
     before: float
     after: float
@@ -37,6 +44,12 @@ class Effect(NamedTuple):
     high90: float
     p: float
     se: float
+    tails: tuple[tuple[float, float, float], ...] = ()
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """All of it but the tails."""
+        return self[:-1]
 
 
 def effect(
@@ -52,12 +65,13 @@ def effect(
 ) -> Effect:
     """Return the effect, its 95 % and 90 % intervals, two-sided p value (never 0) and standard error.
 
-    With one seed the interval is the percentile bootstrap over examples. With S > 1 seeds it is that of the mean over
-    seeds without the part that seeds do not share, plus a Student t with S - 1 degrees of freedom over seeds
-    (docs/decisions/0003-crossed-seeds.md). The standard error with S > 1 is half the 95 % interval over 1.96, so that
-    it counts how few the seeds are. Where no example changed, the interval is that of an event never seen in n examples
-    (the rule of three), not a point. The interval is NaN where values are NaN, where the summary is undefined, or where
-    more than 5 % of its resamples are.
+    With one seed the interval is the percentile bootstrap over examples, stretched as Student's t is over the normal
+    (`stretched`); a mean that every example moves by -1, 0 or 1 has exact bounds (`counted`). With S > 1 seeds it is
+    that of the mean over seeds without the part that seeds do not share, plus a Student t with S - 1 degrees of freedom
+    over seeds (docs/decisions/0003-crossed-seeds.md). The standard error with S > 1 is half the 95 % interval over
+    1.96, so that it counts how few the seeds are. Where no example changed, the interval is that of an event never seen
+    in n examples (the rule of three), not a point. The interval is NaN where values are NaN, where the summary is
+    undefined, or where more than 5 % of its resamples are.
 
     Args:
         before: The control's values, for each seed ``(N,)`` or ``(N, k)``.
@@ -67,7 +81,8 @@ def effect(
         draws: Number of resamples.
         clusters: Code of each example's cluster, ``(N,)``; clusters are resampled whole.
         exact: The values are all there is, not a sample: only seeds vary.
-        resamples: Counts that `resample.counts` returned, ``(draws, N)``, for use in several calls.
+        resamples: Counts that `resample.counts` returned, ``(draws, N)``, for use in several calls; then nothing is
+            exact, and clusters are to be given as well where they were drawn whole.
 
     Raises:
         ValueError: Numbers of seeds or of examples differ, or are 0, or resamples or clusters do not fit them.
@@ -81,9 +96,14 @@ def effect(
         return _nothing(*points.mean(0))
     if exact:
         return judged(points, None, sample.unseen, rng, draws)
+    if clusters is None and resamples is None and len(pairs) == 1:
+        found = sample.exactly(rng)
+        if found is not None:
+            return found
+    units = resample.units(len(pairs[0][0]), clusters)[0]
     if clusters is None and resamples is None:
         sample = sample.collapsed(rng)
-    return judged(points, sample.drawn(draws, rng, resamples), sample.unseen, rng, draws)
+    return judged(points, sample.drawn(draws, rng, resamples), sample.unseen, rng, draws, units)
 
 
 def judged(
@@ -92,6 +112,7 @@ def judged(
     unseen: Callable[[int], np.ndarray],
     rng: np.random.Generator,
     draws: int,
+    units: int = 0,
 ) -> Effect:
     """Return the effect, its intervals, p value and standard error from what was drawn already.
 
@@ -101,6 +122,7 @@ def judged(
         unseen: Gives the offsets of a sample in which nothing varies, ``(draws,)``.
         rng: Where the random numbers come from.
         draws: Number of draws where only seeds vary.
+        units: Number of examples, or of clusters, that were resampled; 0 where it is not known.
     """
     if not np.isfinite(points).all():
         return _nothing(*points.mean(0))
@@ -111,13 +133,31 @@ def judged(
         if defined.mean() < 1 - _UNDEFINED:
             return _nothing(*points.mean(0))
         drawn = drawn[defined]
-        offsets = _shared(drawn) if len(each) > 1 else drawn[:, 0] - each[0]
+        offsets = _shared(drawn) if len(each) > 1 else stretched(drawn[:, 0] - each[0], units, rng)
     if len(each) > 1:
         spread = math.sqrt(each.var(ddof=1) / len(each))
         offsets += rng.standard_t(len(each) - 1, len(offsets)) * spread
     if drawn is not None and np.ptp(offsets) <= 1e-9 * np.abs(points).max():
         offsets = unseen(len(offsets))
     return _of(points, offsets)
+
+
+def stretched(offsets: np.ndarray, units: int, rng: np.random.Generator) -> np.ndarray:
+    """Return resampled offsets as wide as Student's t is over the normal, ``(draws,)``.
+
+    A percentile bootstrap of few units is too narrow twice over: its variance lacks n / (n - 1), and it takes that
+    variance for known (Hesterberg, The American Statistician 69:371-386, 2015, whose expanded percentiles this equals).
+    Of 200 units nothing is left to see.
+
+    Args:
+        offsets: Resampled effects less the effect, ``(draws,)``.
+        units: Number of examples, or of clusters, that were resampled; with fewer than 2 nothing is done.
+        rng: Where the random numbers come from.
+    """
+    if units < 2:  # noqa: PLR2004 - no variance of one
+        return offsets
+    spread = rng.chisquare(units - 1, len(offsets))
+    return np.asarray(offsets * np.sqrt(units / spread))
 
 
 @dataclass(frozen=True)
@@ -151,6 +191,19 @@ class _Sample:
         same = np.stack([np.bincount(which.ravel(), row, len(first)) for row in tried])
         agree = np.allclose(self.both(tried), few.both(same), rtol=1e-9, atol=1e-12, equal_nan=True)
         return few if agree else self
+
+    def exactly(self, rng: np.random.Generator) -> Effect | None:
+        """Return the effect from exact counts, if the summary is a mean that every example moves by -1, 0 or 1.
+
+        Args:
+            rng: Where the random numbers come from.
+        """
+        tried = resample.counts(len(self.often), 2, rng).astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            before, after = (contributions(values, self.summarise, tried) for values in self.pairs[0])
+        if before is None or after is None:
+            return None
+        return counted(float(before.mean()), float(after.mean()), after - before)
 
     def both(self, counts: np.ndarray) -> np.ndarray:
         """Return the summaries of both sides, ``(draws, S, 2)``."""
@@ -212,6 +265,27 @@ def spread_of_unseen(left: np.ndarray, units: int, draws: int) -> np.ndarray:
     return np.concatenate([-far, np.zeros(draws % 2), far])
 
 
+def counted(before: float, after: float, changes: np.ndarray) -> Effect | None:
+    """Return the effect on a mean to which every example adds -1, 0 or 1, from exact counts; None of other changes.
+
+    The p value is McNemar's mid-p, the bounds are `mcnemar.bounds`: where nothing changed among ten examples, the
+    truth may still be a quarter either way. The standard error is half the 95 % interval over 1.96.
+
+    Args:
+        before: The control's mean.
+        after: The candidate's.
+        changes: Candidate minus control of each example, ``(N,)``.
+    """
+    near = np.round(changes)
+    if not (np.abs(near) <= 1).all() or np.abs(changes - near).max() > 1e-6:  # noqa: PLR2004 - rounding of float32
+        return None
+    b, c, n = int((near > 0).sum()), int((near < 0).sum()), len(near)
+    tails = tuple((level, *mcnemar.bounds(b, c, n, 1 - 2 * level)) for level in LEVELS)
+    (_, low90, high90), (_, low, high) = tails[:2]
+    se = (high - low) / 2 / float(ndtri(0.975))
+    return Effect(before, after, (b - c) / n, low, high, low90, high90, mcnemar.midp(b, c), se, tails)
+
+
 def _paired(before: Sequence[np.ndarray], after: Sequence[np.ndarray], resamples: np.ndarray | None) -> Pairs:
     if len(before) != len(after) or not len(before):
         raise ValueError(f"before has {len(before)} seeds and after has {len(after)}; the same, at least 1, are needed")
@@ -250,7 +324,11 @@ def _of(points: np.ndarray, offsets: np.ndarray) -> Effect:
     rarer = min(int(np.sum(drawn <= near)), int(np.sum(drawn >= -near)))
     p = min(1.0, 2 * (rarer + 1) / (len(drawn) + 1))
     se = drawn.std(ddof=1) if len(points) == 1 else (high - low) / 2 / ndtri(0.975)
-    return Effect(*map(float, (before, after, shift, low, high, low90, high90, p, se)))
+    lows, highs = np.quantile(drawn, LEVELS), np.quantile(drawn, 1 - np.array(LEVELS))
+    tails = tuple(zip(LEVELS, lows.tolist(), highs.tolist(), strict=True))
+    return Effect(
+        float(before), float(after), shift, float(low), float(high), float(low90), float(high90), p, float(se), tails
+    )
 
 
 def _nothing(before: float, after: float) -> Effect:

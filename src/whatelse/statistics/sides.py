@@ -6,12 +6,13 @@ anew for every pair; here it is done once, and a pair costs a subtraction. The n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from whatelse.statistics import paired, resample
+from whatelse.statistics.contributions import contributions
 from whatelse.statistics.resample import Resamples
 
 # How many examples are left out in turn: evenly apart, and of different kinds; and which columns tell kinds.
@@ -25,34 +26,70 @@ class Side(NamedTuple):
         points: On the sample, ``(S,)``.
         drawn: On every resample, ``(draws, S)``; None where the values are all there is, not a sample.
         left: The least and the largest summary with one example left out, ``(2, S)``; None as above.
-        units: Number of examples.
+        units: Number of examples, or of clusters; of a part, those in it.
+        each: What every example adds to a summary that is a mean, ``(N,)``; None of other summaries, of several seeds
+            and of clusters.
     """
 
     points: np.ndarray
     drawn: np.ndarray | None
     left: np.ndarray | None
     units: int
+    each: np.ndarray | None = None
 
 
-def side(values: Sequence[np.ndarray], summarise: paired.Summarise, resamples: Resamples | None) -> Side:
+def side(
+    values: Sequence[np.ndarray], summarise: paired.Summarise, resamples: Resamples | None, smallest: int = 0
+) -> Side:
     """Return one model's side of its effects.
 
     Args:
         values: For each seed ``(N,)`` or ``(N, k)``.
         summarise: From values and counts ``(draws, N)`` to one number for each resample, ``(draws,)``.
         resamples: The resamples; None where the values are all there is, not a sample: only seeds vary.
+        smallest: Examples of the smallest part, where the summary is of parts, such as a minimum over groups: what they
+            did not show is not excluded.
     """
-    return parts(values, lambda v, counts: summarise(v, counts)[:, None], resamples)[0]
+    found = _sides(values, lambda v, counts: summarise(v, counts)[:, None], resamples)[0]
+    if resamples is None or found.drawn is None:
+        return found
+    if smallest:
+        found = found._replace(units=min(found.units, smallest))
+    if len(values) > 1 or resamples.clusters is not None:
+        return found
+    tried = next(resamples.blocks())[:2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return found._replace(each=contributions(np.asarray(values[0], np.float64), summarise, tried))
 
 
-def parts(values: Sequence[np.ndarray], breakdown: paired.Summarise, resamples: Resamples | None) -> list[Side]:
+def parts(
+    values: Sequence[np.ndarray],
+    breakdown: paired.Summarise,
+    resamples: Resamples | None,
+    outcomes: np.ndarray | None = None,
+) -> list[Side]:
     """Return one model's sides of its effects on each part, such as a group or a layer.
 
     Args:
         values: For each seed ``(N,)`` or ``(N, k)``.
         breakdown: From values and counts ``(draws, N)`` to a number for each resample and part, ``(draws, parts)``.
         resamples: As in `side`.
+        outcomes: Where a part's number is the mean outcome of the examples in it: for each seed and example the outcome
+            and the code of its part, ``(S, N, 2)``; codes below zero are of none, parts go by rising code.
     """
+    found = _sides(values, breakdown, resamples)
+    if outcomes is None or resamples is None:
+        return found
+    code = outcomes[0, :, 1]
+    inside = [code == known for known in np.unique(code[code >= 0])]
+    exact = len(values) == 1 and resamples.clusters is None
+    return [
+        part._replace(units=int(mine.sum()), each=outcomes[0, mine, 0] if exact and part.drawn is not None else None)
+        for part, mine in zip(found, inside, strict=True)
+    ]
+
+
+def _sides(values: Sequence[np.ndarray], breakdown: paired.Summarise, resamples: Resamples | None) -> list[Side]:
     if any(np.isnan(v).any() for v in values):
         # A number for each part all the same, of values that are numbers: only how many there are is asked.
         count = breakdown(np.nan_to_num(np.asarray(values[0], np.float64)), np.ones((1, len(values[0])))).shape[1]
@@ -69,11 +106,23 @@ def parts(values: Sequence[np.ndarray], breakdown: paired.Summarise, resamples: 
     n = len(values[0])
     points = answers(np.ones((1, n)))[0]
     drawn = np.concatenate([answers(block) for block in resamples.blocks()])
-    # Enough of the leave-one-out summaries to see how far one example moves them, should nothing vary.
-    out = _telling(values)
-    left = np.concatenate([answers(1.0 - (out[some, None] == np.arange(n))) for some in resample.blocks(len(out), n)])
-    extremes = np.stack([left.min(0), left.max(0)])
-    return [Side(points[:, j], drawn[:, :, j], extremes[:, :, j], n) for j in range(points.shape[1])]
+    extremes = _extremes(values, answers, resamples.clusters)
+    units = resample.units(n, resamples.clusters)[0]
+    return [Side(points[:, j], drawn[:, :, j], extremes[:, :, j], units) for j in range(points.shape[1])]
+
+
+def _extremes(
+    values: Sequence[np.ndarray], answers: Callable[[np.ndarray], np.ndarray], clusters: np.ndarray | None
+) -> np.ndarray:
+    """Return the least and the largest summaries with one unit left out, ``(2, S, parts)``.
+
+    Of enough of them to see how far one unit moves them, should nothing vary.
+    """
+    n = len(values[0])
+    size, unit = resample.units(n, clusters)
+    out = _telling(values) if clusters is None else np.linspace(0, size - 1, min(size, _EVEN)).astype(int)
+    left = np.concatenate([answers(1.0 - (out[some, None] == unit)) for some in resample.blocks(len(out), n)])
+    return np.stack([left.min(0), left.max(0)])
 
 
 def _telling(values: Sequence[np.ndarray]) -> np.ndarray:
@@ -138,11 +187,32 @@ def contrast(before: Side, after: Side, rng: np.random.Generator, *, draws: int 
             f"before has {len(before.points)} seeds and after has {len(after.points)}; the same are needed"
         )
     points = np.stack([before.points, after.points], 1)
+    if before.each is not None and after.each is not None:
+        found = paired.counted(float(points[0, 0]), float(points[0, 1]), after.each - before.each)
+        if found is not None:
+            return found
     drawn = None if before.drawn is None or after.drawn is None else after.drawn - before.drawn
+    units = after.units or before.units
 
     def unseen(count: int) -> np.ndarray:
         assert before.left is not None
         assert after.left is not None
-        return paired.spread_of_unseen(np.stack([before.left, after.left], 2), after.units, count)
+        return paired.spread_of_unseen(np.stack([before.left, after.left], 2), units, count)
 
-    return paired.judged(points, drawn, unseen, rng, draws)
+    return paired.judged(points, drawn, unseen, rng, draws, units)
+
+
+def bias(of: Side) -> float:
+    """Return by how many of its standard errors resampling moves a summary away from that of the sample.
+
+    About 0 of a mean. An unsigned sum, such as a binned calibration error, grows with every resampling; what moves by
+    more than its error has no interval that covers (docs/decisions/0018-intervals.md).
+
+    Args:
+        of: Any side.
+    """
+    if of.drawn is None:
+        return 0.0
+    spread = of.drawn.std(0)
+    moved = np.abs(np.nanmean(of.drawn, 0) - of.points)
+    return float(np.mean(np.where(spread > 0, moved / np.where(spread > 0, spread, 1), 0)))

@@ -37,7 +37,7 @@ def decide(
         raise ValueError(f"better={better!r}; 'higher' or 'lower' is needed")
     if not margin >= 0:
         raise ValueError(f"margin={margin}; a number of at least 0 is needed")
-    if not all(map(math.isfinite, (*effect, adjusted_p))):
+    if not all(map(math.isfinite, (*effect.numbers, adjusted_p))):
         return "not trusted"
     found = _decided(effect, margin, better, adjusted_p)
     return "not trusted" if distrust and found != stands else found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +16,51 @@ from whatelse.statistics import multiplicity, resample, sides
 from whatelse.study.plan import Effects
 from whatelse.study.store import Store
 from whatelse.study.work import Report, number
+
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(eq=False)
+class Seen:
+    """The values of one subject over all seeds, or why there are none.
+
+    Attributes:
+        values: For each seed ``(N,)`` or ``(N, k)``.
+        clusters: Code of each example's cluster, ``(N,)``; None where examples stand alone.
+        notes: Remarks of the behaviour.
+        doubts: Failed validity checks.
+        flatters: Those of them that can only make the value look better than it is.
+        parts: Names of the parts.
+        read: Unit and direction of the parts, where they have their own.
+        why: Why there are no values; empty where there are some.
+    """
+
+    values: list[np.ndarray] = field(default_factory=list)
+    clusters: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    flatters: list[str] = field(default_factory=list)
+    parts: tuple[str, ...] = ()
+    read: dict[str, str] = field(default_factory=dict)
+    why: str = ""
+
+    def add(self, values: np.ndarray, meta: Mapping[str, Any], clusters: np.ndarray | None) -> None:
+        """Take the values of one more seed.
+
+        Args:
+            values: ``(N,)`` or ``(N, k)``.
+            meta: What the behaviour said beside them.
+            clusters: Code of each example's cluster, ``(N,)``.
+        """
+        if meta["why"]:
+            self.why = meta["why"]
+            return
+        self.values.append(values)
+        self.clusters = clusters
+        self.parts, self.read = tuple(meta.get("parts", ())), meta.get("parts_read", {})
+        self.notes += [n for n in meta["notes"] if n not in self.notes]
+        self.doubts += [d for d in meta["doubts"] if d not in self.doubts]
+        self.flatters += meta.get("flatters", [])
 
 
 def analyze(effects: Effects, store: Store) -> Report:
@@ -30,57 +76,157 @@ def analyze(effects: Effects, store: Store) -> Report:
     started = time.perf_counter()
     item = registry.load("behaviours", effects.item)
     rng = np.random.default_rng(number((effects.label, effects.task)))
-    seen, made, broken, units = _summarized(effects, item, rng, store)
-    found = []
-    for name, against in effects.pairs:
-        if name not in seen or (against != "zero" and against not in seen):
-            continue
-        after = seen[name]
-        doubts = [*after.doubts, *(f"its control: {d}" for d in (seen[against].doubts if against in seen else ()))]
-        record = {"candidate": name, "control": against, "n": units, "notes": after.notes, "doubts": doubts}
-        record["stands"] = _stands(after, seen.get(against))
-        why = after.why or ("" if against == "zero" else seen[against].why)
-        if why:
-            found.append({**record, "why": why})
-            continue
-        old = sides.zero(made[name]) if against == "zero" else made[against]
-        effect = sides.contrast(old, made[name], rng, draws=effects.draws)
-        each = (made[name].points - old.points).tolist()
-        held = old.points.tolist()
-        record |= {"why": "", "per_seed": each, "held": held, **effect._asdict()}
-        record["share"] = _share(name, made, rng, effects.draws) if "compare" in vars(item) else None
-        record["parts"] = _parts(item, broken, (name, against), after, rng, effects.draws)
-        found.append(record)
-    store.save_record("effects", effects.key, {"effects": found})
+    held = Held(item, effects.draws, rng)
+    for name, keys in effects.cells:  # one model at a time: the values of all may not fit into memory
+        held.take(name, _stored(keys, store))
+    store.save_record("effects", effects.key, {"effects": held.against(effects.pairs)})
     return Report(effects.name, analyzing=time.perf_counter() - started)
 
 
-def _summarized(
-    effects: Effects, item: ModuleType, rng: np.random.Generator, store: Store
-) -> tuple[dict[str, _Seen], dict[str, sides.Side], dict[str, list[sides.Side]], int]:
-    """Return what is known of every model, its sides whole and by part, and the number of values."""
-    seen: dict[str, _Seen] = {}
-    made: dict[str, sides.Side] = {}
-    broken: dict[str, list[sides.Side]] = {}
-    units = 0
-    drawn: resample.Resamples | None = None
-    for name, keys in effects.cells:  # one model at a time: the values of all may not fit into memory
-        seen[name] = one = _Seen(keys, store)
-        values, one.values = one.values, []
-        if one.why or not values:
-            continue
-        units = max(units, len(values[0]))
-        if drawn is None and item.OVER != "layer":  # parameters and bytes are no sample: only seeds vary
-            drawn = resample.resamples(units, effects.draws, rng)
+def _stored(keys: Sequence[str], store: Store) -> Seen:
+    seen = Seen()
+    for name in keys:
+        if not store.has("values", name):
+            error = store.load_record("failed", name)["error"] if store.has("failed", name) else "not measured"
+            seen.why = f"failed: {error}"
+            return seen
+        tensors, meta = store.load("values", name)
+        clusters = tensors["clusters"].numpy() if "clusters" in tensors else None
+        seen.add(tensors["values"].numpy(), meta, clusters)
+        if seen.why:
+            return seen
+    return seen
+
+
+class Held:
+    """Every model's summary on the same resamples, to be held against any other's.
+
+    Attributes:
+        item: The behaviour.
+        draws: Resamples an interval.
+        rng: Where the random numbers come from.
+    """
+
+    def __init__(self, item: ModuleType, draws: int, rng: np.random.Generator) -> None:
+        self.item, self.draws, self.rng = item, draws, rng
+        self._seen: dict[str, Seen] = {}
+        self._made: dict[str, sides.Side] = {}
+        self._broken: dict[str, list[sides.Side]] = {}
+        self._drawn: resample.Resamples | None = None
+        self._units = 0
+
+    def take(self, name: str, seen: Seen) -> None:
+        """Summarize one model and let its values go.
+
+        Args:
+            name: Of the model.
+            seen: What is known of it.
+        """
+        self._seen[name] = seen
+        values, seen.values = seen.values, []
+        if seen.why or not values:
+            return
+        self._units = max(self._units, len(values[0]))
+        if self._drawn is None and self.item.OVER != "layer":  # parameters and bytes are no sample: only seeds vary
+            self._drawn = resample.resamples(self._units, self.draws, self.rng, seen.clusters)
         try:
-            made[name] = sides.side(values, item.summarise, drawn)
-            broken[name] = sides.parts(values, item.breakdown, drawn) if "breakdown" in vars(item) else []
+            self._summarize(name, values)
         except Exception as error:  # whatever a summary raises, the other models keep theirs
-            one.why = f"failed: {type(error).__name__}: {error}"
-    return seen, made, broken, units
+            seen.why = f"failed: {type(error).__name__}: {error}"
+
+    def _summarize(self, name: str, values: list[np.ndarray]) -> None:
+        told = [self.item.outcomes(v) for v in values] if "outcomes" in vars(self.item) else [None]
+        outcomes = None if told[0] is None else np.stack([t for t in told if t is not None]).astype(np.float64)
+        smallest = 0
+        if outcomes is not None:
+            code = outcomes[0, :, 1]
+            smallest = int(np.unique(code[code >= 0], return_counts=True)[1].min())
+        self._made[name] = made = sides.side(values, self.item.summarise, self._drawn, smallest)
+        if "breakdown" in vars(self.item):
+            self._broken[name] = sides.parts(values, self.item.breakdown, self._drawn, outcomes)
+        moved = sides.bias(made)
+        if moved > 1:
+            seen = self._seen[name]
+            seen.doubts.append(
+                f"of {self._units} examples this summary is biased by more than its standard error, {moved:.1f} times: "
+                "its interval does not cover; read a debiased one"
+            )
+
+    def against(self, pairs: Pairs) -> list[dict[str, Any]]:
+        """Return the effect of every model on its controls, JSON-ready.
+
+        Args:
+            pairs: Candidate and control; ``zero`` for the values themselves.
+        """
+        return [
+            self._record(name, control)
+            for name, control in pairs
+            if name in self._seen and (control == "zero" or control in self._seen)
+        ]
+
+    def _record(self, name: str, against: str) -> dict[str, Any]:
+        after, control = self._seen[name], self._seen.get(against)
+        doubts = [*after.doubts, *(f"its control: {d}" for d in (control.doubts if control else ()))]
+        units = None if self._drawn is None or self._drawn.clusters is None else len(np.unique(self._drawn.clusters))
+        record = {"candidate": name, "control": against, "n": self._units, "clusters": units}
+        record |= {"notes": after.notes, "doubts": doubts, "stands": _stands(after, control)}
+        why = after.why or (control.why if control else "")
+        if why:
+            return {**record, "why": why}
+        made = self._made[name]
+        old = self._made[against] if control else sides.zero(made)
+        effect = sides.contrast(old, made, self.rng, draws=self.draws)
+        each = (made.points - old.points).tolist()
+        record |= {"why": "", "per_seed": each, "held": old.points.tolist(), **effect._asdict()}
+        record["share"] = self._share(name) if "compare" in vars(self.item) else None
+        record["parts"] = self._parts(name, against)
+        return record
+
+    def _share(self, name: str) -> dict[str, float | None] | None:
+        """Return where a model stands on the way from the random model (0) to the placebo (1), with its interval."""
+        made = self._made
+        if name in {"random", "placebo"} or "random" not in made or "placebo" not in made:
+            return None
+        side = sides.share(made[name], made["random"], made["placebo"])
+        found = sides.contrast(sides.zero(side), side, self.rng.spawn(1)[0], draws=self.draws)
+        return _finite({"value": found.after, "low": found.low, "high": found.high})
+
+    def _parts(self, name: str, against: str) -> dict[str, Any] | None:
+        """Return the paired effect of every part, its p adjusted over the parts (Benjamini-Hochberg).
+
+        Raises:
+            StudyError: Models differ in their parts.
+        """
+        after, seen = self._broken.get(name, []), self._seen[name]
+        if not after:
+            return None
+        before = [sides.zero(s) for s in after] if against == "zero" else self._broken[against]
+        if not len(before) == len(after) == len(seen.parts):
+            sizes = f"{len(after)} parts of {name}, {len(before)} of {against}, {len(seen.parts)} names"
+            raise StudyError(f"{self.item.__name__}: {sizes}; every model of a task must have the same")
+        own = self.rng.spawn(1)[0]
+        effects = [sides.contrast(b, a, own, draws=self.draws) for b, a in zip(before, after, strict=True)]
+        ps = [e.p for e in effects if np.isfinite(e.p)]
+        adjusted = iter(multiplicity.benjamini_hochberg(ps) if ps else ())
+        sized = "outcomes" in vars(self.item)
+        return {
+            "kind": self.item.PARTS,
+            "unit": seen.read.get("unit", self.item.UNIT),
+            "better": seen.read.get("better", self.item.BETTER),
+            "items": [
+                {
+                    "name": n,
+                    **({"n": side.units} if sized else {}),
+                    **_finite({k: getattr(e, k) for k in ("before", "after", "effect", "low", "high")}),
+                    "adjusted_p": float(next(adjusted)) if np.isfinite(e.p) else None,
+                    **({"tails": e.tails} if sized else {}),
+                }
+                for n, e, side in zip(seen.parts, effects, after, strict=True)
+            ],
+        }
 
 
-def _stands(after: _Seen, control: _Seen | None) -> str:
+def _stands(after: Seen, control: Seen | None) -> str:
     """Return the verdict that holds although there are doubts: what only flatters the candidate leaves *worsened*."""
     left = {"worsened", "improved"}
     for doubt in after.doubts:
@@ -90,82 +236,5 @@ def _stands(after: _Seen, control: _Seen | None) -> str:
     return left.pop() if len(left) == 1 else ""
 
 
-def _share(
-    name: str, made: dict[str, sides.Side], rng: np.random.Generator, draws: int
-) -> dict[str, float | None] | None:
-    """Return where a model stands on the way from the random model (0) to the placebo (1), with its interval."""
-    if name in {"random", "placebo"} or "random" not in made or "placebo" not in made:
-        return None
-    side = sides.share(made[name], made["random"], made["placebo"])
-    found = sides.contrast(sides.zero(side), side, rng.spawn(1)[0], draws=draws)
-    return _finite({"value": found.after, "low": found.low, "high": found.high})
-
-
-def _parts(
-    item: ModuleType,
-    broken: dict[str, list[sides.Side]],
-    pair: tuple[str, str],
-    seen: _Seen,
-    rng: np.random.Generator,
-    draws: int,
-) -> dict[str, Any] | None:
-    """Return the paired effect of every part, its p adjusted over the parts (Benjamini-Hochberg).
-
-    Raises:
-        StudyError: Models differ in their parts.
-    """
-    if not broken[pair[0]]:
-        return None
-    after, names = broken[pair[0]], seen.parts
-    before = [sides.zero(s) for s in after] if pair[1] == "zero" else broken[pair[1]]
-    if not len(before) == len(after) == len(names):
-        sizes = f"{len(after)} parts of {pair[0]}, {len(before)} of {pair[1]}, {len(names)} names"
-        raise StudyError(f"{item.__name__}: {sizes}; every model of a task must have the same")
-    own = rng.spawn(1)[0]
-    effects = [sides.contrast(b, a, own, draws=draws) for b, a in zip(before, after, strict=True)]
-    ps = [e.p for e in effects if np.isfinite(e.p)]
-    adjusted = iter(multiplicity.benjamini_hochberg(ps) if ps else ())
-    return {
-        "kind": item.PARTS,
-        "unit": seen.read.get("unit", item.UNIT),
-        "better": seen.read.get("better", item.BETTER),
-        "items": [
-            {
-                "name": n,
-                **_finite({k: getattr(e, k) for k in ("before", "after", "effect", "low", "high")}),
-                "adjusted_p": float(next(adjusted)) if np.isfinite(e.p) else None,
-            }
-            for n, e in zip(names, effects, strict=True)
-        ],
-    }
-
-
 def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
     return {name: value if np.isfinite(value) else None for name, value in numbers.items()}
-
-
-class _Seen:
-    """The values of one subject over all seeds, or why there are none."""
-
-    def __init__(self, keys: Sequence[str], store: Store) -> None:
-        self.values: list[np.ndarray] = []
-        self.notes: list[str] = []
-        self.doubts: list[str] = []
-        self.flatters: list[str] = []
-        self.parts: tuple[str, ...] = ()
-        self.read: dict[str, str] = {}
-        self.why = ""
-        for name in keys:
-            if not store.has("values", name):
-                error = store.load_record("failed", name)["error"] if store.has("failed", name) else "not measured"
-                self.why = f"failed: {error}"
-                return
-            tensors, meta = store.load("values", name)
-            if meta["why"]:
-                self.why = meta["why"]
-                return
-            self.values.append(tensors["values"].numpy())
-            self.parts, self.read = tuple(meta.get("parts", ())), meta.get("parts_read", {})
-            self.notes += [n for n in meta["notes"] if n not in self.notes]
-            self.doubts += [d for d in meta["doubts"] if d not in self.doubts]
-            self.flatters += meta.get("flatters", [])

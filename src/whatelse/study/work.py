@@ -265,9 +265,33 @@ def _measure(cell: Cell, job: Job, mine: Evidence, base: Evidence, store: Store)
     notes = [*mine.subject.remarks, *mine.notes]
     meta = {"why": why, "notes": notes, "doubts": mine.doubts, "parts": list(mine.parts), "passes": spent}
     meta |= {"parts_read": mine.parts_read, "flatters": mine.flatters}
-    tensors = {"values": values, **mine.pictures, **{f"tree {name}": column for name, column in mine.tree.items()}}
+    clusters = clusters_of(item.OVER, mine, len(values))
+    kept = {} if clusters is None else {"clusters": clusters}
+    tensors = {
+        "values": values,
+        **kept,
+        **mine.pictures,
+        **{f"tree {name}": column for name, column in mine.tree.items()},
+    }
     store.save("values", cell.key, tensors, {**meta, "seconds": time.perf_counter() - started})
     store.forget("failed", cell.key)
+
+
+def clusters_of(over: str, seen: Evidence, count: int) -> Tensor | None:
+    """Return the cluster of the example that each value is of, ``(count,)``; None where examples stand alone.
+
+    Args:
+        over: What a value stands for.
+        seen: Gives the task, and which examples were taken where they are not the first.
+        count: Number of values.
+    """
+    splits = {"test example": ["test"], "record": ["train", "test"], "example": ["test", "shifted"]}.get(over, [])
+    held = [seen.task.splits[name] for name in splits if name in seen.task.splits]
+    codes = [split.clusters for split in held if split.clusters is not None]
+    if not codes or len(codes) < len(held):
+        return None
+    every = torch.cat(codes)
+    return (every[seen.rows] if seen.rows is not None else every[:count]).contiguous()
 
 
 def _fail(cell: Cell, job: Job, error: Exception, store: Store) -> tuple[str, str]:

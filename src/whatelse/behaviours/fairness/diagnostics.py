@@ -93,12 +93,14 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         best = evidence.logits("test").softmax(1).topk(2, 1).values
         return torch.stack([1 - best[:, 0] + best[:, 1], found.kept().float()], 1)
     model = _curvature.opened(evidence)
-    values = []
+    values, chosen = [], []
     for code in found.large:
         rows = torch.nonzero(found.code == code).flatten()
         rows = rows[torch.linspace(0, len(rows) - 1, min(len(rows), config.examples)).round().long()]
         each = _derivatives(_loss(evidence, model, rows), config, found.names[code], rng)
         values.append(torch.stack([each, torch.full_like(each, code)], 1))
+        chosen.append(rows)
+    evidence.rows = torch.cat(chosen)
     return torch.cat(values)
 
 

@@ -88,3 +88,12 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
     return _groups.rates(values[:, 0], values[:, 1], counts)
+
+
+def outcomes(values: np.ndarray) -> np.ndarray:
+    """Return whether each example is right and the group whose accuracy it is part of, ``(N, 2)``.
+
+    Args:
+        values: What `measure` returned, ``(N, 2)``.
+    """
+    return values

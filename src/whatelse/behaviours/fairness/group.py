@@ -116,6 +116,15 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return _groups.mean(rate, axis=1)
 
 
+def outcomes(values: np.ndarray) -> np.ndarray | None:
+    """Return the outcome of each example and its group, ``(N, 2)``; None where the rates are no means over a group.
+
+    Args:
+        values: What `measure` returned, ``(N, 5)``.
+    """
+    return values[:, [0, 2]] if values[0, 4] == _OUTCOME else None
+
+
 def _outcomes(evidence: Evidence, config: Config) -> tuple[Tensor, Tensor, int]:
     nothing = torch.zeros(len(evidence.split("test")))
     if config.rate in {"accuracy", "calibration"}:
