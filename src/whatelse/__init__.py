@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from whatelse.doors import load_task
     from whatelse.errors import WhatElseError
     from whatelse.evidence import Evidence
+    from whatelse.study.audit import audit
     from whatelse.study.conduct import conduct
     from whatelse.study.spec import read as read_study
     from whatelse.subject import Subject
@@ -26,6 +27,7 @@ __all__ = [
     "Subject",
     "Task",
     "WhatElseError",
+    "audit",
     "compress",
     "conduct",
     "load",
@@ -41,6 +43,7 @@ _HOMES = {
     "Subject": ("subject", "Subject"),
     "Task": ("task", "Task"),
     "WhatElseError": ("errors", "WhatElseError"),
+    "audit": ("study.audit", "audit"),
     "compress": ("compression", "compress"),
     "load": ("artifact", "load"),
     "load_task": ("doors", "load_task"),

@@ -42,6 +42,10 @@ class FindingsError(WhatElseError):
     """A findings file is not one, or is of a version that this release does not read."""
 
 
+class BudgetError(WhatElseError):
+    """A budgets file has a wrong key, a value that makes no sense, or asks what cannot be told apart."""
+
+
 class NotMeasurableError(WhatElseError):
     """A behaviour needs what this subject or task does not offer; the message is the reason."""
 

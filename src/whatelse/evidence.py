@@ -35,7 +35,7 @@ class Evidence:
         keep: Where observations outlive the process; None holds them in memory only.
         batch: Examples a pass; 0 fits it to the size of an input. Halved when memory runs out.
         passes: What was spent so far.
-        notes: Remarks of behaviours on how far their values go.
+        notes: Remarks on how far the values go.
         pictures: What a behaviour made that people can look at: ``shown`` and ``made``, each ``(M, ...)``.
         doubts: Failed checks: the measurement is *not trusted*. ``flatters``: those that only make it look better.
         parts: Names of the parts that a behaviour's ``breakdown`` answers for; ``parts_read`` says how to read them.

@@ -125,4 +125,4 @@ def test_either_bound_errs_at_most_as_often_as_it_says(n):
                 over = sum(p for p, table in zip(chance, tables, strict=True) if low[table] > gained - lost)
                 worst[name] = max(worst[name], float(over))
     assert worst["bounds"] <= 0.05
-    assert worst["score"] > 0.06, "a score interval does not keep its level on one side"
+    assert worst["score"] > 0.055, "a score interval does not keep its level on one side"

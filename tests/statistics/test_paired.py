@@ -77,12 +77,33 @@ def alike(ours, theirs):
 @pytest.mark.known_answer
 def test_an_effect_by_hand():
     before, after = np.array([0.0, 0, 1, 1]), np.array([1.0, 1, 1, 1])
-    found = paired.effect([before], [after], summaries.mean, rng_of(0), draws=40_000)
+    counts = resample.counts(4, 40_000, rng_of(1))
+    found = paired.effect([before], [after], summaries.mean, rng_of(0), resamples=counts)
     assert (found.before, found.after, found.effect) == (0.5, 1.0, 0.5)
-    # Four draws of 0 or 1: the mean is 0 in 1 of 16 resamples, and 1 in 1 of 16; its variance is .25 / 4.
-    assert (found.low, found.low90, found.high90, found.high) == (0, 0, 1, 1)
-    assert found.p == pytest.approx(2 / 16, abs=0.008)
-    assert found.se == pytest.approx(0.25, abs=0.004)
+    # Resampled means of four are 0 and 1 at the ends; what four examples cannot know stretches them further.
+    assert found.low < 0 < 1 < found.high
+
+
+@pytest.mark.known_answer
+def test_a_few_changes_are_counted_exactly():
+    before, after = np.array([0.0, 0, 1, 1]), np.array([1.0, 1, 1, 1])
+    found = paired.effect([before], [after], summaries.mean, rng_of(0))
+    assert (found.before, found.after, found.effect) == (0.5, 1.0, 0.5)
+    assert (found.low, found.high) == mcnemar.bounds(2, 0, 4)
+    assert found.p == mcnemar.midp(2, 0) == 0.25
+    assert found.tails[0] == (0.05, found.low90, found.high90)
+    assert found.tails[1] == (0.025, found.low, found.high)
+    assert [level for level, _, _ in found.tails] == sorted(paired.LEVELS, reverse=True)
+
+
+@pytest.mark.known_answer
+def test_a_few_examples_are_stretched_to_students_t():
+    """Percentiles of 40,000 draws have a standard error of 2 % here."""
+    values = stats.zscore(rng_of(2).normal(size=12))
+    found = paired.effect([np.zeros(12)], [values + 1], summaries.mean, rng_of(3), draws=40_000)
+    theirs = stats.ttest_1samp(values + 1, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx(tuple(theirs), abs=0.06)
+    assert found.tails[1] == (0.025, found.low, found.high)
 
 
 @pytest.mark.known_answer

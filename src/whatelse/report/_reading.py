@@ -80,10 +80,22 @@ def _several(inner: Any, data: object, where: str) -> tuple[Any, ...]:  # noqa: 
     if not isinstance(data, (list, tuple)):
         raise FindingsError(f"{where}: got {short(data)}; allowed is a list")
     values = tuple(_value(inner, one, f"{where}[{at}]") for at, one in enumerate(data))
-    widths = {len(line) for line in values} if get_origin(inner) is tuple else {1}
-    if len(widths) != 1 or 0 in widths:
-        raise FindingsError(f"{where}: got lines of different lengths or none; allowed is a rectangle")
+    if get_origin(inner) is tuple:
+        _even({len(line) for line in values}, get_args(inner), where)
     return values
+
+
+def _even(widths: set[int], inner: tuple[Any, ...], where: str) -> None:
+    """Check the lengths of the lines of a table: of an image, or of records of so many numbers.
+
+    Raises:
+        FindingsError: They are not as long as they must be.
+    """
+    if inner[-1] is not ...:
+        if widths - {len(inner)}:
+            raise FindingsError(f"{where}: got lines of {sorted(widths)} numbers; allowed are {len(inner)} in each")
+    elif len(widths) != 1 or 0 in widths:
+        raise FindingsError(f"{where}: got lines of different lengths or none; allowed is a rectangle")
 
 
 def _mapping(hint: Any, data: object, where: str) -> dict[str, Any]:  # noqa: ANN401 - as wide as JSON

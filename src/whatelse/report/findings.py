@@ -24,6 +24,7 @@ Better = Literal["higher", "lower"]
 Verdict = Literal["improved", "unchanged", "worsened", "inconclusive", "not measurable", "not trusted", "failed"]
 Outcome = Literal["contradicted", "supported", "level-dependent", "indistinguishable", "not measured"]
 Grey = tuple[tuple[float, ...], ...]
+Tails = tuple[tuple[float, float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,20 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Part:
-    """The effect on one part; a number is missing where the part is empty."""
+    """The effect on one part; a number is missing where the part is empty.
+
+    ``n`` examples belong to it; ``tails`` are as those of a `Finding`.
+    """
 
     name: str
+    n: int | None = None
     before: float | None = None
     after: float | None = None
     effect: float | None = None
     low: float | None = None
     high: float | None = None
     adjusted_p: float | None = None
+    tails: Tails = ()
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,12 @@ class Share:
 
 @dataclass(frozen=True)
 class Finding:
-    """One effect of one candidate against one control, and its verdict; a number may be missing."""
+    """One effect of one candidate against one control, and its verdict; a number may be missing.
+
+    ``tails`` holds (level, low, high), widest last: the truth lies below ``low`` with chance at most ``level``, and
+    above ``high`` likewise. ``leading`` tells whether the control is the candidate's own, ``stands`` which verdict the
+    ``doubts`` leave.
+    """
 
     id: str
     row: str
@@ -144,6 +155,9 @@ class Finding:
     effect: float | None = None
     low: float | None = None
     high: float | None = None
+    low90: float | None = None
+    high90: float | None = None
+    tails: Tails = ()
     margin: float | None = None
     floor: float | None = None
     detectable: float | None = None
@@ -152,6 +166,9 @@ class Finding:
     p: float | None = None
     adjusted_p: float | None = None
     validity: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    stands: str = ""
+    leading: bool = True
     why: str = ""
     per_seed: tuple[float | None, ...] = ()
     parts: Parts | None = None

@@ -1,18 +1,18 @@
 """Intervals that hold however often one looks, so that a clear measurement may stop early.
 
-A gambler bets at fair odds that the mean of bounded differences is above m. Were m the mean, nobody could expect to win:
-the chance that the wealth ever reaches 1 / level is at most that level (Ville), whenever and however often one looks.
-So every m is excluded from which a gambler ever grew that rich; another one bets that the mean is below. Looks only
-ever exclude more.
+A gambler bets at fair odds that the mean of bounded differences is above m. Were m the mean, the chance that the wealth
+ever reaches 1 / level would be at most that level (Ville), however often one looks. So every m is excluded against which
+a gambler ever grew that rich; another one bets that the mean is below. Looks only ever exclude more, unless nothing is
+left: then an interval has missed, and the last look alone counts.
 
-Units are examples, in random order: the mean must be the same for the next example whatever was seen. Bounds for means
-of clusters of unequal size are not known; average over each cluster first and watch the averages.
+Units are examples, in random order: the mean must be the same for the next example whatever was seen. For clusters of
+unequal size no such interval is known to us: average over each cluster first, and watch the averages.
 
 Source: I. Waudby-Smith and A. Ramdas, Estimating means of bounded random variables by betting, Journal of the Royal
 Statistical Society B 86:1-27, 2024, arXiv:2010.09686: the hedged capital process (Theorem 3) with a mixture of fixed
 bets in place of predictable ones (its grid Kelly). Departures: bets are fractions of the largest that cannot ruin,
-spaced by factors, not evenly, with the bold ones weighing most. A bold bet wins fast where nearly all differences are 0,
-which is where a plug-in of the variance wastes its first hundreds of examples.
+spaced by factors, not evenly, with the bold ones weighing most. A bold bet wins fast where nearly all differences are
+0, which is where a plug-in of the variance wastes its first hundreds of examples.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from whatelse.statistics import paired, resample, verdicts
+from whatelse.statistics import resample, verdicts
 from whatelse.statistics.paired import LEVELS, Effect
 
 # Fractions of the largest bet, and what part of the first wealth goes on each.
-_BETS = 0.99 * 0.5 ** np.arange(8)
-_PARTS = 1 / np.arange(1.0, 9)
+_BETS = 0.99 * 0.6 ** np.arange(12)
+_PARTS = np.arange(1.0, 13) ** -1.2
 _PARTS /= _PARTS.sum()
 # Candidates for the mean, from one bound to the other; what is excluded ends at one of them, to the outside.
 _CELLS = 2**14
@@ -88,12 +88,13 @@ class Watch:
         return replace(self, values=values, counts=counts, excluded=excluded, wealth=max(self.wealth, float(most)))
 
     def effect(self, before: float) -> Effect:
-        """Return the effect so far, with its intervals and p value valid at every look; NaN if they exclude all means.
+        """Return the effect so far, with its intervals, bounds and p value valid at every look.
 
-        The two-sided p value is 2 / the most wealth ever had against a mean of 0: below .05 just where the 95 %
-        interval excludes 0. The standard error is that of a fixed number of examples, with one more at the largest
-        variance (as the paper's estimate has it), so that it is never 0. After the interval has moved on, the estimate
-        may lie outside of it.
+        The two-sided p value is 2 / the most wealth ever had against a mean of 0: it falls below .05 as the 95 %
+        interval comes to exclude 0. The standard error is that of a fixed number of examples, with one more at the
+        largest variance (as the paper's estimate has it), so that it is never 0. The interval also knows earlier looks,
+        so that the estimate may lie outside of it. It is NaN where all means are excluded at the strictest of
+        `paired.LEVELS`: the examples did not come in random order.
 
         Args:
             before: The control's mean over the same examples.
@@ -108,8 +109,9 @@ class Watch:
         mean = float(self.counts @ self.values) / n
         shift = self.low + span * mean
         lows, highs = self.low + span * self.excluded[0] / _CELLS, self.high - span * self.excluded[1] / _CELLS
-        if (lows > highs).any():
-            return paired.Effect(before, before + shift, *[math.nan] * 7)
+        if lows[-1] > highs[-1]:
+            nan = math.nan
+            return Effect(before, before + shift, shift, nan, nan, nan, nan, nan, nan)
         variance = (float(self.counts @ (self.values - mean) ** 2) + 0.25) / (n + 1)
         tails = tuple(zip(LEVELS, lows.tolist(), highs.tolist(), strict=True))
         (_, low90, high90), (_, low, high) = tails[:2]
@@ -118,7 +120,14 @@ class Watch:
         return Effect(before, before + shift, shift, low, high, low90, high90, p, se, tails)
 
     def _units(self, differences: np.ndarray) -> np.ndarray:
-        """Return differences in the unit [0, 1]."""
+        """Return differences in the unit [0, 1].
+
+        Args:
+            differences: Candidate minus control, ``(n,)``.
+
+        Raises:
+            ValueError: There is no difference, or one is NaN or outside the bounds.
+        """
         if differences.ndim != 1 or not len(differences):
             raise ValueError(f"differences have the shape {differences.shape}; (n,) with n of at least 1 is needed")
         if np.isnan(differences).any():
@@ -160,5 +169,24 @@ def wealth(values: np.ndarray, counts: np.ndarray, means: np.ndarray) -> np.ndar
         counts: How often each was seen, ``(k,)``; or in each of s samples, ``(k, s)``, and the answer is ``(m, s)``.
         means: Candidates m for the mean, in (0, 1], ``(m,)``.
     """
-    odds = 1 - _BETS[:, None] + _BETS[:, None] / means[:, None, None] * values
-    ...
+    growth = np.zeros((len(means), len(_BETS), *counts.shape[1:]))
+    stakes = _BETS[:, None] / means[:, None, None]
+    for some in resample.blocks(len(values), len(means) * len(_BETS)):
+        growth += np.log(1 - _BETS[:, None] + stakes * values[some]) @ counts[some]
+    parts = np.log(_PARTS).reshape(-1, *[1] * (counts.ndim - 1))
+    return np.asarray(np.logaddexp.reduce(parts + growth, axis=1))
+
+
+def _raised(values: np.ndarray, counts: np.ndarray, excluded: np.ndarray) -> np.ndarray:
+    """Return how many cells from below are excluded, no fewer than before, ``(levels,)``."""
+    known = excluded.copy()
+    # A bet against the sample's own mean, or on more than that, has lost.
+    beyond = np.maximum(known, int(counts @ values / counts.sum() * _CELLS)) + 1
+    rich, middle = -np.log(LEVELS), known + 1
+    # The next cell first: most looks exclude nothing more.
+    while len(rows := np.flatnonzero(beyond - known > 1)):
+        found = wealth(values, counts, middle[rows] / _CELLS) >= rich[rows]
+        known[rows] = np.where(found, middle[rows], known[rows])
+        beyond[rows] = np.where(found, beyond[rows], middle[rows])
+        middle = (known + beyond) // 2
+    return known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +17,7 @@ from whatelse.recipe import parse, write
 from whatelse.statistics import multiplicity, power, seeds, verdicts
 from whatelse.statistics.paired import Effect
 from whatelse.study import claims, potential
-from whatelse.study.plan import Effects, Job, Plan, pairs, scratch_of
+from whatelse.study.plan import Job, Plan, pairs, scratch_of
 from whatelse.study.spec import Measurement, Study, template
 from whatelse.study.store import Store
 from whatelse.task import Task
@@ -41,6 +41,30 @@ def assemble(
         timing: Seconds spent, by kind of work, and when it ended.
     """
     found = _findings(study, plan, store)
+    models = list(_candidates(study, plan, store, costs(found)))
+    return written(study, tasks, found, models, exhibits, _failed(plan, store), timing)
+
+
+def written(
+    study: Study,
+    tasks: Mapping[str, Task],
+    found: list[Finding],
+    models: list[Finding],
+    exhibits: Sequence[Finding],
+    failed: list[Finding],
+    timing: Finding,
+) -> Finding:
+    """Return the findings file.
+
+    Args:
+        study: What was asked.
+        tasks: By name.
+        found: Findings with their verdicts.
+        models: The candidates and controls.
+        exhibits: Examples to show.
+        failed: Cells that raised.
+        timing: Seconds spent, by kind of work, and when it ended.
+    """
     record = {
         "schema": SCHEMA,
         "whatelse": whatelse.__version__,
@@ -63,23 +87,31 @@ def assemble(
         "seeds": study.seeds,
         "tasks": [_task(study, name, task) for name, task in tasks.items()],
         "rows": [_row(study, row.name) for row in study.rows],
-        "candidates": list(_candidates(study, plan, store, _costs(found))),
+        "candidates": models,
         "findings": found,
         "claims": [claims.judge(c, study, found) for c in study.claims],
         "exhibits": list(exhibits),
-        "failed": _failed(plan, store),
+        "failed": failed,
     }
     return {**record, "potential": potential.potentials(record)}
 
 
 def _findings(study: Study, plan: Plan, store: Store) -> list[Finding]:
+    done = (e for e in plan.effects if store.has("effects", e.key))
+    return decided(study, ((e.label, e.task, store.load_record("effects", e.key)["effects"]) for e in done))
+
+
+def decided(study: Study, effects: Iterable[tuple[str, str, list[Finding]]]) -> list[Finding]:
+    """Return findings with their verdicts.
+
+    Args:
+        study: Its measurements give margins and rows.
+        effects: Of every measurement its label, the task, and the effects that `whatelse.study.effects` found.
+    """
     found: list[Finding] = []
     measurements = {m.label: m for m in study.measurements}
-    for effects in plan.effects:
-        if not store.has("effects", effects.key):
-            continue
-        records = store.load_record("effects", effects.key)["effects"]
-        found += _of_measurement(study, measurements[effects.label], effects, records)
+    for label, task, records in effects:
+        found += _of_measurement(study, measurements[label], task, records)
     for i, finding in enumerate(found):
         finding["id"] = f"f{i + 1}"
     _correct(study, found)
@@ -88,7 +120,7 @@ def _findings(study: Study, plan: Plan, store: Store) -> list[Finding]:
     return found
 
 
-def _of_measurement(study: Study, m: Measurement, effects: Effects, records: list[Finding]) -> Iterator[Finding]:
+def _of_measurement(study: Study, m: Measurement, task: str, records: list[Finding]) -> Iterator[Finding]:
     item, card = registry.load("behaviours", m.item), registry.card("behaviours", m.item)
     leading = dict(reversed(pairs(study, m)))
     scratches = {scratch_of(c) for c in study.candidates if c.scratch}
@@ -103,18 +135,17 @@ def _of_measurement(study: Study, m: Measurement, effects: Effects, records: lis
             "settings": m.settings,
             "label": m.label,
             "title": card.summary,
-            "task": effects.task,
+            "task": task,
             "seeds": len(study.seeds),
             "unit": item.UNIT,
             "better": item.BETTER,
             "over": item.OVER,
             "agreement": agreement,
             "margin": m.margin,
+            "gain": m.gain,
             "floor": floor,
             "leading": leading.get(record["candidate"]) == record["control"],
-            "primary": m.primary
-            and effects.task == m.tasks[0]
-            and leading.get(record["candidate"]) == record["control"],
+            "primary": m.primary and task == m.tasks[0] and leading.get(record["candidate"]) == record["control"],
             "validity": [*record["doubts"], *record["notes"]],
             **record,
             "share": record.get("share") if agreement else None,
@@ -155,6 +186,9 @@ def _decide(finding: Finding) -> None:
         return
     effect = Effect(**{name: finding[name] for name in Effect._fields})
     finding.setdefault("adjusted_p", finding["p"])
+    if miracle := _miracle(finding, effect):
+        finding["doubts"] = [*finding["doubts"], miracle]
+        finding["validity"] = [miracle, *finding["validity"]]
     finding["verdict"] = verdicts.decide(
         effect,
         margin=finding["margin"],
@@ -174,6 +208,17 @@ def _decide(finding: Finding) -> None:
     for name, value in finding.items():
         if isinstance(value, float) and not math.isfinite(value):
             finding[name] = None
+
+
+def _miracle(finding: Finding, effect: Effect) -> str:
+    """Return the doubt about an improvement that is shown to be larger than can be believed, or nothing."""
+    gained = effect.low if finding["better"] == "higher" else -effect.high
+    if not finding["gain"] or not gained > finding["gain"]:
+        return ""
+    return (
+        f"implausible gain: shown better by more than {finding['gain']:g}: other data, other preprocessing or leakage "
+        "are likelier than a miracle"
+    )
 
 
 def _task(study: Study, name: str, task: Task) -> Finding:
@@ -199,18 +244,22 @@ def _row(study: Study, name: str) -> Finding:
     return {**asdict(row), **measured, "unit": item.UNIT, "better": item.BETTER}
 
 
-def _costs(found: list[Finding]) -> dict[str, Finding]:
-    """Return what every model costs, from the exact measurements, each under its item's own name."""
-    costs: dict[str, Finding] = {}
+def costs(found: list[Finding]) -> dict[str, Finding]:
+    """Return what every model costs, from the exact measurements, each under its item's own name.
+
+    Args:
+        found: Findings.
+    """
+    spent: dict[str, Finding] = {}
     for finding in found:
         name = finding["behaviour"].rpartition(".")[2]
         if name in COSTS and finding["after"] is not None:
-            costs.setdefault(finding["candidate"], {})[name] = round(finding["after"])
-            costs.setdefault(finding["against"], {})[name] = round(finding["before"])
-    return costs
+            spent.setdefault(finding["candidate"], {})[name] = round(finding["after"])
+            spent.setdefault(finding["against"], {})[name] = round(finding["before"])
+    return spent
 
 
-def _candidates(study: Study, plan: Plan, store: Store, costs: dict[str, Finding]) -> Iterator[Finding]:
+def _candidates(study: Study, plan: Plan, store: Store, spent: dict[str, Finding]) -> Iterator[Finding]:
     first = next(iter(study.tasks))
     jobs = {j.subject: j for j in plan.jobs if j.task == first and j.shadow is None and j.seed == study.seeds[0]}
     specs = {c.name: c for c in study.candidates}
@@ -228,7 +277,7 @@ def _candidates(study: Study, plan: Plan, store: Store, costs: dict[str, Finding
             "knob_name": knob[0],
             "recipe": write(tuple(link.step for link in job.chain if link.step is not None)),
             "role": "candidate" if name in specs else "control",
-            **dict.fromkeys(COSTS) | costs.get(name, {}),
+            **dict.fromkeys(COSTS) | spent.get(name, {}),
             "left_alone": _left_alone(job, store),
             "remarks": _remarks(job, store),
         }

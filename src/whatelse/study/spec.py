@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,9 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from whatelse import recipe, registry, settings
+from whatelse import recipe, registry, settings, tables
 from whatelse.errors import StudyError, WhatElseError, nearest
-from whatelse.study import tables
 
 CONTROLS = ("placebo", "twin", "scratch", "random", "weight decay")
 DIRECTIONS = ("worse", "better", "not worse", "not better")
@@ -85,7 +83,8 @@ class Measurement:
     ``margin`` is in the behaviour's unit. The one ``primary`` measurement of a row gives the verdict in the table,
     on the first of its tasks. ``control = "zero"`` tests the values themselves against zero. A ``full`` measurement is
     made only where the whole study is asked for (``--full``); ``careful`` settings go over ``settings`` there: the same
-    question, answered at greater cost.
+    question, answered at greater cost. ``gain`` is the largest improvement that is believed, 0 for any: a larger one is
+    as suspicious as a loss, and *not trusted*. A ``costly`` one is stopped by an audit as soon as its verdict is clear.
     """
 
     row: str
@@ -98,6 +97,8 @@ class Measurement:
     control: str = ""
     full: bool = False
     careful: dict[str, Any] = field(default_factory=dict)
+    gain: float = 0.0
+    costly: bool = False
 
 
 @dataclass(frozen=True)
@@ -213,12 +214,9 @@ def parse(text: str, where: str, *, full: bool = False) -> Study:
     Raises:
         StudyError: The text is not TOML, has a wrong or missing key, or names something that is not there.
     """
+    table = tables.parse(text, where)
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"{where}: {error}") from error
-    try:
-        whole = tables.read(Study, {**table, "text": text}, "study")
+        whole = tables.read(Study, {**table, "text": text}, "study", StudyError)
         _check_full(whole)
         tiers = {True: _careful(whole), False: _quick(whole)}
         for study in tiers.values():
@@ -354,10 +352,9 @@ def _check_measurements(study: Study) -> None:
         with _at(where):
             item = registry.load("behaviours", m.item)
             settings.build(item.Config, m.settings, m.item)
-        if m.margin < 0 or not m.tasks:
-            raise StudyError(
-                f"{where}: margin={m.margin}, tasks={m.tasks}; a margin of 0 or more and a task are needed"
-            )
+        if min(m.margin, m.gain) < 0 or not m.tasks:
+            told = f"margin={m.margin}, gain={m.gain}, tasks={m.tasks}"
+            raise StudyError(f"{where}: {told}; numbers of 0 or more and a task are needed")
     for row in study.rows:
         primary = [m.label for m in study.measurements if m.row == row.name and m.primary]
         if len(primary) != (row.status == "measured"):

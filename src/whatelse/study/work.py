@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -249,32 +250,51 @@ def _shadows(keys: tuple[str, ...], store: Store) -> Callable[[], References] | 
 
 
 def _measure(cell: Cell, job: Job, mine: Evidence, base: Evidence, store: Store) -> None:
-    started = time.perf_counter()
-    item = registry.load("behaviours", cell.item)
-    config = settings.build(item.Config, dict(cell.given), cell.item)
     # The same for every model of this seed: all are asked with the same random numbers.
     rng = generator(cell.item, str(sorted(cell.given)), mine.task.key, str(job.seed))
+    tensors, meta = ask(cell.item, dict(cell.given), mine, base, rng)
+    store.save("values", cell.key, tensors, meta)
+    store.forget("failed", cell.key)
+
+
+def ask(
+    item: str, given: Mapping[str, Any], mine: Evidence, base: Evidence, rng: torch.Generator
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what a behaviour answers of one model: tensors, of which ``values`` is one, and a JSON-ready record.
+
+    Args:
+        item: Dotted name of the behaviour.
+        given: Its settings.
+        mine: Evidence of the model.
+        base: Evidence of the baseline, which is the same one if the model is the baseline.
+        rng: Source of randomness.
+    """
+    started = time.perf_counter()
+    behaviour = registry.load("behaviours", item)
+    config = settings.build(behaviour.Config, given, item)
     mine.forget()
     before = asdict(mine.passes)
     values, why = torch.zeros(0), ""
     try:
-        values = item.compare(base, mine, config, rng) if "compare" in vars(item) else item.measure(mine, config, rng)
+        if "compare" in vars(behaviour):
+            values = behaviour.compare(base, mine, config, rng)
+        else:
+            values = behaviour.measure(mine, config, rng)
     except NotMeasurableError as error:
         why = str(error)
     spent = {k: v - before[k] for k, v in asdict(mine.passes).items()}
     notes = [*mine.subject.remarks, *mine.notes]
-    meta = {"why": why, "notes": notes, "doubts": mine.doubts, "parts": list(mine.parts), "passes": spent}
-    meta |= {"parts_read": mine.parts_read, "flatters": mine.flatters}
-    clusters = clusters_of(item.OVER, mine, len(values))
-    kept = {} if clusters is None else {"clusters": clusters}
-    tensors = {
-        "values": values,
-        **kept,
-        **mine.pictures,
-        **{f"tree {name}": column for name, column in mine.tree.items()},
+    meta: dict[str, Any] = {
+        "why": why,
+        "notes": notes,
+        "doubts": mine.doubts,
+        "parts": list(mine.parts),
+        "passes": spent,
     }
-    store.save("values", cell.key, tensors, {**meta, "seconds": time.perf_counter() - started})
-    store.forget("failed", cell.key)
+    meta |= {"parts_read": mine.parts_read, "flatters": mine.flatters, "seconds": time.perf_counter() - started}
+    clusters = clusters_of(behaviour.OVER, mine, len(values))
+    kept = {} if clusters is None else {"clusters": clusters}
+    return {"values": values, **kept, **mine.pictures, **{f"tree {n}": column for n, column in mine.tree.items()}}, meta
 
 
 def clusters_of(over: str, seen: Evidence, count: int) -> Tensor | None:

@@ -80,6 +80,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "attack",
 )
+RANGE = (0.0, 1.0)
 _PARTS = ("unattacked", "own APGD", "own gradients", "own with Square", "pooled")
 # Gradient steps and queries where none are given.
 _BUDGETS = {"quick": (20, 50), "standard": (100, 5000)}

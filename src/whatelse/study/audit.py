@@ -1,0 +1,256 @@
+"""Two or more models that someone else made: from modules and a task to findings."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from whatelse import registry, settings
+from whatelse.errors import StudyError, WhatElseError
+from whatelse.evidence import Evidence
+from whatelse.layers._own import remarks
+from whatelse.study import comparable, findings, tables, work
+from whatelse.study.effects import Held, Seen
+from whatelse.study.plan import pairs
+from whatelse.study.spec import CandidateSpec, Measurement, Net, Row, Study, TaskSpec
+from whatelse.task import Task
+
+DATA = "data"  # how the one task of an audit is called in its findings
+BASELINE = "baseline"
+# Controls that a user may hand over beside the candidates; the placebo is what candidates are then held against.
+CONTROLS = ("placebo", "twin")
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked in an audit: a study file without tasks, recipes and seeds.
+
+    Attributes:
+        name: Short name.
+        title: Heading of the report.
+        rows: In the order of the table.
+        measurements: What is measured; ``tasks`` is left out.
+        description: A paragraph for the reader.
+        draws: Resamples an interval.
+        text: The file as it was read.
+    """
+
+    name: str
+    title: str
+    rows: list[Row]
+    measurements: list[Measurement]
+    description: str = ""
+    draws: int = 10_000
+    text: str = ""
+
+
+@dataclass
+class _Models:
+    """Models under audit by name, the baseline first, with their evidence and what the checklist says of them."""
+
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    checks: dict[str, list[comparable.Check]] = field(default_factory=dict)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
+
+
+def default() -> str:
+    """Return the text of the questions that are asked where none are given."""
+    return resources.files("whatelse.study").joinpath("audit.toml").read_text("utf-8")
+
+
+def questions(text: str, where: str = "audit.toml") -> Questions:
+    """Return the questions of a text, checked.
+
+    Args:
+        text: TOML.
+        where: Name of the file, for messages.
+
+    Raises:
+        StudyError: The text is not TOML, has a wrong or missing key, or names something that is not there.
+    """
+    table = tables.parse(text, where)
+    for measurement in table.get("measurements", []):
+        if isinstance(measurement, dict):
+            measurement.setdefault("tasks", [DATA])
+    try:
+        found = tables.read(Questions, {**table, "text": text}, "audit")
+        for i, m in enumerate(found.measurements):
+            _check(m, f"measurements[{i}]", {r.name for r in found.rows})
+    except WhatElseError as error:
+        raise StudyError(f"{where}: {error}") from error
+    return found
+
+
+def _check(m: Measurement, where: str, rows: set[str]) -> None:
+    item = registry.load("behaviours", m.item)
+    settings.build(item.Config, m.settings, m.item)
+    if m.row not in rows:
+        raise StudyError(f"{where}.row: no {m.row!r}; there are: {', '.join(sorted(rows))}")
+    if min(m.margin, m.gain) < 0:
+        raise StudyError(f"{where}: margin={m.margin}, gain={m.gain}; numbers of 0 or more are needed")
+    if m.costly and not _bounded(m.item):
+        raise StudyError(f"{where}: costly, but {m.item} has no RANGE of its values; leave costly out")
+
+
+def _bounded(item: str) -> bool:
+    return "RANGE" in registry.card("behaviours", item).constants
+
+
+def audit(
+    baseline: nn.Module,
+    candidates: Mapping[str, nn.Module],
+    task: Task,
+    asked: Questions | None = None,
+    *,
+    controls: Mapping[str, nn.Module] | None = None,
+    seed: int = 0,
+    force: bool = False,
+    show: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Return the findings on models that were made elsewhere, each held against the baseline on the same examples.
+
+    The models are copied, and measured in evaluation mode.
+
+    Args:
+        baseline: The model before, ``(N, ...)`` to ``(N, classes)``.
+        candidates: The models after, by name.
+        task: The examples; verdicts are given on its test split.
+        asked: What is asked; `default` where it is None.
+        controls: A ``placebo`` (the baseline given the same extra training), which candidates are then held against,
+            and a ``twin`` (its recipe under another seed), which gives the noise floor.
+        seed: Decides everything random.
+        force: True measures models that should not be compared, and states why they should not.
+        show: Called with what is being done.
+
+    Raises:
+        StudyError: A name is taken, or there is no candidate.
+        TaskError: A model cannot be compared with the baseline.
+    """
+    started, tell, held = time.perf_counter(), show or _silent, dict(controls or {})
+    asked = asked or questions(default())
+    study = _study(asked, candidates, held, seed)
+    models = _opened({BASELINE: baseline, **held, **candidates}, task, tell, force=force)
+    failed: list[dict[str, Any]] = []
+    effects = [(m.label, DATA, _effects(study, m, models, seed, failed, tell)) for m in asked.measurements]
+    found = findings.decided(study, effects)
+    timing = {"ended": datetime.now(UTC).isoformat(timespec="seconds"), "wall_s": time.perf_counter() - started}
+    listed = list(_listed(study, models, findings.costs(found)))
+    record = findings.written(study, {DATA: task}, found, listed, (), failed, timing)
+    twice = comparable.overlap(task)
+    checklist = {name: [asdict(check) for check in checks] for name, checks in models.checks.items()}
+    return {**record, "comparability": {"pairs": checklist, "remarks": [twice] if twice else []}}
+
+
+def _study(
+    asked: Questions, candidates: Mapping[str, nn.Module], controls: Mapping[str, nn.Module], seed: int
+) -> Study:
+    names = [BASELINE, *controls, *candidates]
+    for name in names:
+        if names.count(name) > 1 or (name in candidates and name in {"zero", *CONTROLS}):
+            raise StudyError(f"a candidate named {name!r}: that name is taken; choose another")
+    unknown = set(controls) - set(CONTROLS)
+    if unknown:
+        raise StudyError(f"controls: no {sorted(unknown)[0]!r}; there are: {', '.join(CONTROLS)}")
+    if not candidates:
+        raise StudyError("there is no candidate; at least one model to hold against the baseline is needed")
+    against = "placebo" if "placebo" in controls else BASELINE
+    return Study(
+        name=asked.name,
+        title=asked.title,
+        description=asked.description,
+        seeds=[seed],
+        net=Net("handed over"),
+        tasks={DATA: TaskSpec(data=DATA, title="The data", baseline="")},
+        controls=dict.fromkeys(controls, ""),
+        candidates=[CandidateSpec(name, family="", recipe="", control=against) for name in candidates],
+        rows=asked.rows,
+        measurements=asked.measurements,
+        draws=asked.draws,
+        text=asked.text,
+    )
+
+
+def _opened(given: Mapping[str, nn.Module], task: Task, tell: Callable[[str], None], *, force: bool) -> _Models:
+    """Return the models with their evidence, after the checklist of every pair."""
+    models = _Models()
+    training = {name: model.training for name, model in given.items()}
+    for name, model in given.items():
+        tell(f"{name}: checking that it can be compared")
+        copy = deepcopy(model)
+        subject = work.subject_of(copy, name, _key(copy), task)
+        base = models.evidence.get(BASELINE)
+        models.evidence[name] = Evidence(subject, task, reference=base)
+        models.remarks[name] = list(dict.fromkeys(remarks(copy).values()))
+        if base is not None:
+            checks = comparable.compare(base.subject, subject, task, training=training, force=force)
+            models.checks[name] = checks
+            stated = (c for c in checks if c.outcome != "same")
+            models.remarks[name] += [f"{c.name}: baseline {c.baseline}; this model {c.candidate}" for c in stated]
+    return models
+
+
+def _key(model: nn.Module) -> str:
+    digest = hashlib.sha256(type(model).__name__.encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        # Quantized tensors and packed parameters have no bytes to look at; their description stands for them.
+        digest.update(repr(tensor).encode())
+    return digest.hexdigest()[:16]
+
+
+def _effects(
+    study: Study,
+    m: Measurement,
+    models: _Models,
+    seed: int,
+    failed: list[dict[str, Any]],
+    tell: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    item = registry.load("behaviours", m.item)
+    given = settings.changed(settings.build(item.Config, m.settings, m.item))
+    base = models.evidence[BASELINE]
+    held = Held(item, study.draws, np.random.default_rng(work.number((m.label, base.task.key, str(seed)))))
+    for name, mine in models.evidence.items():
+        tell(f"{name}: {m.label}")
+        rng = work.generator(m.item, str(sorted(given.items())), base.task.key, str(seed))
+        seen = Seen()
+        try:
+            tensors, meta = work.ask(m.item, given, mine, base, rng)
+            clusters = tensors["clusters"].numpy() if "clusters" in tensors else None
+            seen.add(tensors["values"].numpy(), meta, clusters)
+        except Exception as error:  # whatever a behaviour raises, the other questions go on
+            seen.why = f"failed: {type(error).__name__}: {error}"
+            failed.append({"cell": f"{name} · {m.label}", "error": f"{type(error).__name__}: {error}"})
+        held.take(name, seen)
+    return held.against(pairs(study, m))
+
+
+def _listed(study: Study, models: _Models, spent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    names: Sequence[str] = [c.name for c in study.candidates]
+    for name in models.evidence:
+        yield {
+            "name": name,
+            "family": "",
+            "kind": "",
+            "level": "",
+            "knob": None,
+            "knob_name": "",
+            "recipe": "",
+            "role": "candidate" if name in names else "control",
+            **dict.fromkeys(findings.COSTS) | spent.get(name, {}),
+            "left_alone": [],
+            "remarks": models.remarks[name],
+        }
+
+
+def _silent(doing: str) -> None:
+    del doing

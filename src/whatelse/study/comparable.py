@@ -1,0 +1,192 @@
+"""Whether two models can be compared at all: the checklist that is gone through before any pair is measured.
+
+A model that was handed over with its classes in another order, or that expects inputs scaled otherwise, answers almost
+anything; every behaviour would then measure the mistake. What can only be a mistake is refused, with both sides
+printed; what may be meant is stated in the report. Only the split *select* is looked at, never test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from whatelse.errors import TaskError
+from whatelse.subject import Subject
+from whatelse.task import Task
+
+# Examples that are looked at, and how many more must be right under another reading for it to be the one that is meant.
+_MOST, _FAR, _MANY = 512, 0.2, 0.5
+# Relative differences of outputs that are rounding.
+_ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the checklist: what was looked at, what was found of either model, and what follows.
+
+    Attributes:
+        name: Of the check.
+        baseline: What was found of the baseline.
+        candidate: What was found of the candidate.
+        outcome: ``same``, ``stated`` (they differ, and the report says so) or ``refused``.
+    """
+
+    name: str
+    baseline: str
+    candidate: str
+    outcome: str
+
+
+def compare(
+    baseline: Subject, candidate: Subject, task: Task, *, training: Mapping[str, bool], force: bool = False
+) -> list[Check]:
+    """Return the checklist of a pair.
+
+    Args:
+        baseline: The model before.
+        candidate: The model after.
+        task: Gives the examples.
+        training: Whether each model, by name, was handed over in training mode.
+        force: True states what would be refused.
+
+    Raises:
+        TaskError: Classes are in another order, or inputs are prepared otherwise, for one of them.
+    """
+    split = task.split("select")
+    inputs, targets = split.inputs[:_MOST], split.targets[:_MOST]
+    said = {one.name: _answers(one, inputs) for one in (baseline, candidate)}
+    checks = [
+        *_refusable(baseline, candidate, said, inputs, targets, task),
+        *_stated(baseline, candidate, said, inputs, training),
+        Check("data", f"task {task.name}, hash {task.key}", "the same examples in the same order", "same"),
+    ]
+    refused = [c for c in checks if c.outcome == "refused"]
+    if refused and not force:
+        one = refused[0]
+        raise TaskError(
+            f"{candidate.name} cannot be compared with {baseline.name}: {one.name}: {baseline.name} {one.baseline}; "
+            f"{candidate.name} {one.candidate}; mend it, or measure all the same with force (--force)"
+        )
+    return checks
+
+
+def overlap(task: Task) -> str:
+    """Return a remark on test examples that stand in train too, which flatter every model; empty where there are none.
+
+    Args:
+        task: Any task.
+    """
+    seen = {row.numpy().tobytes() for row in task.train.inputs}
+    twice = sum(row.numpy().tobytes() in seen for row in task.test.inputs)
+    if not twice:
+        return ""
+    return f"{twice} of {len(task.test)} test examples stand in train too: what is said of test is said of members"
+
+
+def _refusable(
+    baseline: Subject, candidate: Subject, said: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, task: Task
+) -> Iterator[Check]:
+    told = {name: _order(logits.argmax(1), targets, task.classes) for name, logits in said.items()}
+    yield _judged("class order", baseline, candidate, told, "classes as in the data")
+    ways = {} if task.vocabulary else _preparations(task)
+    read = {one.name: _preparation(one, inputs, targets, said[one.name], ways) for one in (baseline, candidate)}
+    yield _judged("preprocessing", baseline, candidate, read, "takes the inputs as they are")
+
+
+def _judged(name: str, baseline: Subject, candidate: Subject, told: Mapping[str, str], plain: str) -> Check:
+    both = (told[baseline.name] or plain, told[candidate.name] or plain)
+    return Check(name, *both, "refused" if any(told.values()) else "same")
+
+
+def _order(predicted: Tensor, targets: Tensor, classes: int) -> str:
+    """Return how classes would have to be renamed for a model to be right far more often, or nothing."""
+    from scipy.optimize import linear_sum_assignment  # takes long to import: not for a listing
+
+    table = torch.zeros(classes, classes, dtype=torch.int64)
+    table.index_put_((predicted, targets), torch.ones_like(targets), accumulate=True)
+    rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
+    renamed, plain = table[rows, columns].sum() / len(targets), table.diagonal().sum() / len(targets)
+    if not (renamed > plain + _FAR and renamed > _MANY):
+        return ""
+    moved = [f"{a} means {b}" for a, b in zip(rows, columns, strict=True) if a != b and table[a, b]]
+    return f"is right on {plain:.0%} of {len(targets)} examples, and on {renamed:.0%} if {', '.join(moved[:4])}"
+
+
+def _preparations(task: Task) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Return the ways in which inputs are commonly prepared otherwise."""
+    train = task.train.inputs[: 4 * _MOST].float()
+    mean, spread = train.mean(), train.std().clamp(min=1e-6)
+    ways: dict[str, Callable[[Tensor], Tensor]] = {
+        "multiplied by 255": lambda x: x * 255,
+        "divided by 255": lambda x: x / 255,
+        "stretched to [-1, 1]": lambda x: 2 * x - 1,
+        "standardized": lambda x: (x - mean) / spread,
+        "standardized back": lambda x: x * spread + mean,
+        "inverted": lambda x: 1 - x,
+    }
+    shape = task.shape
+    if task.modality == "images" and shape[1] == shape[2]:
+        ways["transposed"] = lambda x: x.transpose(-1, -2)
+    if task.modality == "images" and shape[0] == 3:  # noqa: PLR2004 - red, green and blue
+        ways["with channels reversed"] = lambda x: x.flip(1)
+    return ways
+
+
+def _preparation(
+    one: Subject, inputs: Tensor, targets: Tensor, logits: Tensor, ways: Mapping[str, Callable[[Tensor], Tensor]]
+) -> str:
+    """Return under which preparation a model is right far more often than on the inputs as they are, or nothing."""
+    plain = _right(logits, targets)
+    best = max(((_right(_answers(one, way(inputs)), targets), name) for name, way in ways.items()), default=(0.0, ""))
+    if not (best[0] > plain + _FAR and best[0] > _MANY):
+        return ""
+    return f"is right on {plain:.0%} of {len(targets)} examples as they are, and on {best[0]:.0%} of them {best[1]}"
+
+
+def _stated(
+    baseline: Subject, candidate: Subject, said: Mapping[str, Tensor], inputs: Tensor, training: Mapping[str, bool]
+) -> Iterator[Check]:
+    looks: dict[str, Callable[[Subject], str]] = {
+        "dtype": lambda one: _dtypes(one.model, said[one.name]),
+        "evaluation mode": lambda one: (
+            "was handed over in training mode, and is measured in evaluation mode"
+            if training.get(one.name)
+            else "was in evaluation mode"
+        ),
+        "repeated answers": lambda one: _repeats(one, inputs, said[one.name]),
+        "batch": lambda one: "answers by the batch: asked one at a time" if one.alone else "answers alike in any batch",
+        "output": lambda one: _varies(said[one.name]),
+    }
+    for name, look in looks.items():
+        before, after = look(baseline), look(candidate)
+        yield Check(name, before, after, "same" if before == after else "stated")
+
+
+def _dtypes(model: nn.Module, logits: Tensor) -> str:
+    kinds = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()})
+    return f"weights {', '.join(kinds) or 'none'}, scores {str(logits.dtype).removeprefix('torch.')}"
+
+
+def _repeats(one: Subject, inputs: Tensor, logits: Tensor) -> str:
+    off = float((_answers(one, inputs) - logits).abs().max() / logits.abs().max().clamp(min=1e-12))
+    return "answers the same twice" if off <= _ROUNDING else "answers otherwise when asked again"
+
+
+def _varies(logits: Tensor) -> str:
+    if not bool(logits.isfinite().all()):
+        return "holds NaN or infinity"
+    kinds = len(set(logits.argmax(1).tolist()))
+    return "names more than one class" if kinds > 1 else "names one class whatever the input"
+
+
+@torch.no_grad()
+def _answers(one: Subject, inputs: Tensor) -> Tensor:
+    step = 1 if one.alone else 128
+    return torch.cat([one.model(inputs[i : i + step]) for i in range(0, len(inputs), step)]).float()
+
+
+def _right(logits: Tensor, targets: Tensor) -> float:
+    return float((logits.argmax(1) == targets).float().mean())
