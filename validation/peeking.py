@@ -121,6 +121,7 @@ def stopping(kind: str, effect: float, margin: float, samples: int, rng: np.rand
         "most": float(most),
         "planned": planned,
         "sooner": _share(int((at < planned).sum()), samples),
+        "cautious": math.ceil(power.detectable(math.sqrt(law.variance)) ** 2 / margin**2),
     }
 
 
@@ -173,14 +174,16 @@ def main() -> None:
         lines.append("| " + " | ".join([row["kind"], *(_said(row[k]) for k in ("sequence", "fixed", "once"))]) + " |")
     lines += [
         "",
-        "Examples until the verdict is clear, and what a plan with power .8 asks for:",
+        "Examples until the verdict is clear; what a plan with power .8 asks for that knows the effect (two one-sided",
+        "tests where it is 0), and one that is to find an effect as large as the margin:",
         "",
-        "| kind | effect | margin | median | 90 % | planned | sooner than planned |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| kind | effect | margin | median | 90 % | planned | sooner than planned | planned for the margin |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in (r for r in rows if r["table"] == "stopping"):
         ends = [f"{row[k]:,.0f}" if math.isfinite(row[k]) else f"> {EVERY * LONG:,}" for k in ("median", "most")]
         numbers = [f"{row['effect']:g}", f"{row['margin']:g}", *ends, f"{row['planned']:,}", _said(row["sooner"])]
+        numbers.append(f"{row['cautious']:,}")
         lines.append("| " + " | ".join([row["kind"], *numbers]) + " |")
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -188,6 +188,63 @@ def compress_(
         raise ArtifactError(f"{out} is written and proven; {reason}")
 
 
+@app.command("audit")
+def audit_(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders written by compress, or file.py:function."),
+    ] = None,
+    data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data door.")] = "",
+    placebo: Annotated[
+        str, typer.Option("--placebo", metavar="MODEL", help="The baseline given the same extra training.")
+    ] = "",
+    twin: Annotated[
+        str, typer.Option("--twin", metavar="MODEL", help="The baseline's recipe under another seed: the noise floor.")
+    ] = "",
+    asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
+    json_file: Json = "",
+    html: Html = "",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")] = 0,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop costly measurements once their verdict is clear.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
+    quiet: Quiet = False,
+    copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the questions.")] = "",
+) -> None:
+    """Hold models that someone made against their baseline: a verdict per behaviour.
+
+    Without --json and --html it writes audit.json and audit.html into the current folder.
+    """
+    from whatelse import doors
+    from whatelse.study import audit, spec
+
+    if copy:
+        _write(copy, audit.default())
+        return
+    if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
+        raise StudyError(
+            "whatelse audit needs a BASELINE, at least one CANDIDATE and --data D; see whatelse audit --help"
+        )
+    out = (json_file, html) if json_file or html else ("audit.json", "audit.html")
+    for name in out:
+        _probe(name)
+    questions = audit.questions(spec.find(asked), asked) if asked else None
+    task = doors.load_task(data)
+    names = doors.short_names(models or [])
+    opened = {name: doors.open_model(text, task) for name, text in zip(names, models or [], strict=True)}
+    controls = {n: doors.open_model(text, task) for n, text in (("placebo", placebo), ("twin", twin)) if text}
+    base = opened.pop(names[0])
+    with Console(stderr=True, quiet=quiet).status("starting") as status:
+        found = audit.audit(
+            *(base, opened, task, questions),
+            controls=controls,
+            seed=seed,
+            stop=stop,
+            force=force,
+            show=lambda doing: status.update(escape(doing)),
+        )
+    _hand_out(found, out, "audit", quiet=quiet)
+
+
 @app.command()
 def report(
     findings: Annotated[Path, typer.Argument(metavar="FINDINGS.json", help="What a study or a table wrote.")],
@@ -217,7 +274,6 @@ def _conduct(
     asked: tuple[str, str], out: tuple[str, str], results: Path, place: tuple[str, int], *, full: bool, quiet: bool
 ) -> None:
     from whatelse._progress import bar
-    from whatelse.report import findings as reader
     from whatelse.study import run, spec
     from whatelse.study.conduct import conduct
 
@@ -227,11 +283,18 @@ def _conduct(
         _probe(name)
     with bar(quiet=quiet) as (show, announce):
         found = conduct(study, results, on=place[0], workers=place[1], show=show, announce=announce)
+    _hand_out(found, out, asked[1], quiet=quiet)
+
+
+def _hand_out(found: dict[str, object], out: tuple[str, str], where: str, *, quiet: bool) -> None:
+    """Write findings as JSON and as a page, and print the table."""
+    from whatelse.report import findings as reader
+
     json_file, html = out
     text_of = json.dumps(found, indent=1, allow_nan=False) + "\n"
     if json_file:
         _write(json_file, text_of)
-    read = reader.parse(found, asked[1])
+    read = reader.parse(found, where)
     if html:
         _write_page(read, html, text_of)
     if not quiet and json_file != "-":

@@ -7,7 +7,7 @@ import importlib.util
 import pickle
 import sys
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -78,6 +78,18 @@ def open_model(text: str, task: Task, weights: str = "") -> nn.Module:
     model.requires_grad_(requires_grad=False)
     check_fit(model, task, text)
     return model
+
+
+def short_names(texts: Sequence[str]) -> list[str]:
+    """Return what models are called by in a report: the last part of what was typed, whole where that is not unique.
+
+    Args:
+        texts: As `open_model` takes them.
+    """
+    short = [Path(text).name if ":" not in text else text.rpartition(":")[2] for text in texts]
+    return [
+        name if short.count(name) == 1 and name != "baseline" else text for name, text in zip(short, texts, strict=True)
+    ]
 
 
 def _net(text: str, task: Task) -> nn.Module:

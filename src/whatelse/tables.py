@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import tomllib
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from whatelse.errors import WhatElseError, nearest
+from whatelse.errors import StudyError, WhatElseError, nearest
 
 S = TypeVar("S")
 
 
-def read(
-    kind: type[S], table: object, where: str, raising: type[WhatElseError], *, hidden: Iterable[str] = ("text",)
-) -> S:
+def parse(text: str, where: str, raising: type[WhatElseError] = StudyError) -> dict[str, Any]:
+    """Return the table of a whole file.
+
+    Args:
+        text: TOML.
+        where: Name of the file, for messages.
+        raising: The error that is raised where the text is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise raising(f"{where}: {error}") from error
+
+
+def read(kind: type[S], table: object, where: str, raising: type[WhatElseError] = StudyError) -> S:
     """Return a dataclass made of a table, and of the tables inside it.
 
     Args:
         kind: The dataclass; a field without a default is needed.
         table: What a TOML file holds.
         where: Its place in the file, for messages.
-        raising: The error that says what is wrong: it is no table, a key is unknown or missing, or a value has the
-            wrong type.
-        hidden: Keys that are never offered in place of a misspelled one.
+        raising: The error that is raised where it is no table, a key is unknown or missing, or a value has the wrong
+            type.
     """
     if not isinstance(table, Mapping):
         raise raising(f"{where}: got {table!r}; a table is needed")
     hints = get_type_hints(kind)
     for name in table:
         if name not in hints:
-            raise raising(f"{where}: no key {name!r}; {nearest(name, set(hints) - set(hidden))}")
+            raise raising(f"{where}: no key {name!r}; {nearest(name, set(hints) - {'text'})}")
     values = {}
     for f in fields(kind):  # type: ignore[arg-type]
         if f.name in table:

@@ -287,6 +287,17 @@ def test_what_is_settled_for_a_family_survives_holm():
     assert not sequential.settled(first, 0.01, family=10_000)
 
 
+def test_where_no_mean_is_left_the_last_look_counts():
+    """Eight ones exclude a mean of .1 at 5 %, but not at .0005; the many that follow leave only what is near 0."""
+    rest = np.tile([1.0, -1], 2000)
+    early, late = (watch.effect(0.5) for watch in watched([np.ones(8), rest]))
+    alone = Watch().saw(np.concatenate([np.ones(8), rest])).effect(0.5)
+    assert early.low90 > 0.1 > late.high90
+    assert (ends(late) == ends(alone)).all()
+    assert late.low90 < late.effect < late.high90
+    assert late.p == early.p < 0.05 < alone.p
+
+
 def test_a_mean_that_moves_is_not_trusted():
     """First all lose a half, then all win it: every mean is excluded, and no interval is left."""
     watch = Watch().saw(np.full(200, -0.5)).saw(np.full(2000, 0.5))

@@ -61,6 +61,32 @@ def needed(effect: float, low: float, high: float, margin: float, n: int) -> int
     return max(n + 1, math.ceil(best)) if best <= _MOST else None
 
 
+def settles(harm: float, bound: float, most: float, n: int) -> int | None:
+    """Return how many examples would show whether a harm is more than what is accepted, or None where no number can.
+
+    By non-inferiority: the bound of one-sided level .05 then lies on the same side of ``most`` as the estimate with
+    power .8, if the truth is what was estimated. Where many questions are corrected for, showing that it is more takes
+    somewhat longer.
+
+    Args:
+        harm: The estimated movement toward worse.
+        bound: Its upper bound at one-sided level .05, at least ``harm``.
+        most: The most that is accepted.
+        n: Number of examples, or of seeds where these are what varies, that were measured.
+
+    Raises:
+        ValueError: The bound is below the estimate.
+    """
+    if bound < harm:
+        raise ValueError(f"bound={bound} is below harm={harm}")
+    distance = abs(most - harm)
+    if not all(map(math.isfinite, (harm, bound, most))) or distance == 0:
+        return None
+    reach = float(ndtri(1 - _LEVEL))
+    best = n * ((reach + float(ndtri(_POWER))) * (bound - harm) / reach / distance) ** 2
+    return max(n + 1, math.ceil(best)) if best <= _MOST else None
+
+
 def equivalence_n(discordance: float, margin: float, power: float = 0.9) -> int:
     """Return how many examples show two equally good classifiers equivalent, by two one-sided tests at 5 %.
 

@@ -1,9 +1,9 @@
 """Intervals that hold however often one looks, so that a clear measurement may stop early.
 
 A gambler bets at fair odds that the mean of bounded differences is above m. Were m the mean, the chance that the wealth
-ever reaches 1 / level would be at most that level (Ville), however often one looks. So every m is excluded against which
-a gambler ever grew that rich; another one bets that the mean is below. Looks only ever exclude more, unless nothing is
-left: then an interval has missed, and the last look alone counts.
+ever reaches 1 / level would be at most that level (Ville), however often one looks. So every m is excluded against
+which a gambler ever grew that rich; another one bets that the mean is below. Looks only ever exclude more, unless
+nothing is left: then an interval has missed, and the last look alone counts.
 
 Units are examples, in random order: the mean must be the same for the next example whatever was seen. For clusters of
 unequal size no such interval is known to us: average over each cluster first, and watch the averages.
@@ -30,7 +30,7 @@ _BETS = 0.99 * 0.6 ** np.arange(12)
 _PARTS = np.arange(1.0, 13) ** -1.2
 _PARTS /= _PARTS.sum()
 # Candidates for the mean, from one bound to the other; what is excluded ends at one of them, to the outside.
-_CELLS = 2**14
+_CELLS = 2**16
 # Differences of float32 may pass a bound by so much of the range; they are moved onto it.
 _ROUNDING = 1e-6
 
@@ -77,15 +77,14 @@ class Watch:
         new = self._units(np.asarray(differences, np.float64))
         values, which = np.unique(np.concatenate([self.values, new]), return_inverse=True)
         counts = np.bincount(which, np.concatenate([self.counts, np.ones(len(new))]))
-        # The second gambler is the first in a mirror.
-        mirror = 1 - values
         zero = -self.low / (self.high - self.low)
-        most = max(
-            wealth(values, counts, np.array([zero]))[0],
-            wealth(mirror, counts, np.array([1 - zero]))[0],
-        )
-        excluded = np.stack([_raised(v, counts, c) for v, c in zip((values, mirror), self.excluded, strict=True)])
-        return replace(self, values=values, counts=counts, excluded=excluded, wealth=max(self.wealth, float(most)))
+        most = max(float(wealth(v, counts, np.array([m]))[0]) for v, m in ((values, zero), (1 - values, 1 - zero)))
+        excluded = _excluded(values, counts, self.excluded)
+        empty = excluded.sum(0) > _CELLS
+        if empty.any() and not empty[-1]:
+            # The last look alone excludes less than all looks together, so that its interval is as valid.
+            excluded = _excluded(values, counts, np.zeros_like(excluded))
+        return replace(self, values=values, counts=counts, excluded=excluded, wealth=max(self.wealth, most))
 
     def effect(self, before: float) -> Effect:
         """Return the effect so far, with its intervals, bounds and p value valid at every look.
@@ -175,6 +174,12 @@ def wealth(values: np.ndarray, counts: np.ndarray, means: np.ndarray) -> np.ndar
         growth += np.log(1 - _BETS[:, None] + stakes * values[some]) @ counts[some]
     parts = np.log(_PARTS).reshape(-1, *[1] * (counts.ndim - 1))
     return np.asarray(np.logaddexp.reduce(parts + growth, axis=1))
+
+
+def _excluded(values: np.ndarray, counts: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Return how many cells are excluded from below and from above, no fewer than before, ``(2, levels)``."""
+    # The second gambler is the first in a mirror.
+    return np.stack([_raised(v, counts, b) for v, b in zip((values, 1 - values), before, strict=True)])
 
 
 def _raised(values: np.ndarray, counts: np.ndarray, excluded: np.ndarray) -> np.ndarray:

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from whatelse import registry, settings
+from whatelse import registry, settings, tables
 from whatelse.errors import StudyError, WhatElseError
 from whatelse.evidence import Evidence
 from whatelse.layers._own import remarks
-from whatelse.study import comparable, findings, tables, work
+from whatelse.study import comparable, findings, looks, work
 from whatelse.study.effects import Held, Seen
 from whatelse.study.plan import pairs
 from whatelse.study.spec import CandidateSpec, Measurement, Net, Row, Study, TaskSpec
@@ -113,6 +113,7 @@ def audit(
     *,
     controls: Mapping[str, nn.Module] | None = None,
     seed: int = 0,
+    stop: bool = False,
     force: bool = False,
     show: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -128,6 +129,7 @@ def audit(
         controls: A ``placebo`` (the baseline given the same extra training), which candidates are then held against,
             and a ``twin`` (its recipe under another seed), which gives the noise floor.
         seed: Decides everything random.
+        stop: True ends a ``costly`` measurement once its verdict is clear; a task with clusters is measured whole.
         force: True measures models that should not be compared, and states why they should not.
         show: Called with what is being done.
 
@@ -140,7 +142,11 @@ def audit(
     study = _study(asked, candidates, held, seed)
     models = _opened({BASELINE: baseline, **held, **candidates}, task, tell, force=force)
     failed: list[dict[str, Any]] = []
-    effects = [(m.label, DATA, _effects(study, m, models, seed, failed, tell)) for m in asked.measurements]
+    early = stop and task.test.clusters is None
+    effects = [
+        (m.label, DATA, (_looked if early and m.costly else _effects)(study, m, models, failed, tell))
+        for m in asked.measurements
+    ]
     found = findings.decided(study, effects)
     timing = {"ended": datetime.now(UTC).isoformat(timespec="seconds"), "wall_s": time.perf_counter() - started}
     listed = list(_listed(study, models, findings.costs(found)))
@@ -207,17 +213,26 @@ def _key(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+def _looked(
+    study: Study, m: Measurement, models: _Models, failed: list[dict[str, Any]], tell: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    rng = work.generator("looks", m.label, models.evidence[BASELINE].task.key, str(study.seeds[0]))
+    family = sum(other.primary for other in study.measurements) if m.primary else 1
+    found = looks.effects(m, models.evidence, pairs(study, m), family, rng, tell)
+    for record in found:
+        if record["why"].startswith("failed: "):
+            failed.append(
+                {"cell": f"{record['candidate']} · {m.label}", "error": record["why"].removeprefix("failed: ")}
+            )
+    return found
+
+
 def _effects(
-    study: Study,
-    m: Measurement,
-    models: _Models,
-    seed: int,
-    failed: list[dict[str, Any]],
-    tell: Callable[[str], None],
+    study: Study, m: Measurement, models: _Models, failed: list[dict[str, Any]], tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     item = registry.load("behaviours", m.item)
     given = settings.changed(settings.build(item.Config, m.settings, m.item))
-    base = models.evidence[BASELINE]
+    base, seed = models.evidence[BASELINE], study.seeds[0]
     held = Held(item, study.draws, np.random.default_rng(work.number((m.label, base.task.key, str(seed)))))
     for name, mine in models.evidence.items():
         tell(f"{name}: {m.label}")

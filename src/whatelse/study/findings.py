@@ -23,6 +23,7 @@ from whatelse.study.store import Store
 from whatelse.task import Task
 
 SCHEMA = 1
+_LEVEL = 0.05
 COSTS = ("parameters", "bytes", "macs")
 Finding = dict[str, Any]
 
@@ -174,6 +175,8 @@ def _correct(study: Study, found: list[Finding]) -> None:
             if family:
                 for finding, adjusted in zip(family, adjust([f["p"] for f in family]), strict=True):
                     finding["adjusted_p"] = float(adjusted)
+                    # What Holm asks of the first of its family; the others are not known beforehand.
+                    finding["level"] = _LEVEL / len(family) if primary else _LEVEL
 
 
 def _decide(finding: Finding) -> None:
@@ -198,7 +201,8 @@ def _decide(finding: Finding) -> None:
         stands=finding["stands"],
     )
     exact = finding["over"] == "layer"
-    finding["detectable"] = None if exact else power.detectable(effect.se)
+    level = finding.pop("level", _LEVEL)
+    finding["detectable"] = None if exact else power.detectable(effect.se, level=level)
     finding |= {"needed": None, "needed_seeds": None}
     if finding["verdict"] == "inconclusive":
         of_seeds = seeds.dominate(finding["per_seed"], effect.low, effect.high)

@@ -311,7 +311,8 @@ def clusters_of(over: str, seen: Evidence, count: int) -> Tensor | None:
     if not codes or len(codes) < len(held):
         return None
     every = torch.cat(codes)
-    return (every[seen.rows] if seen.rows is not None else every[:count]).contiguous()
+    mine = every[seen.rows] if seen.rows is not None else every[:count]
+    return mine.contiguous() if len(set(mine.tolist())) < len(mine) else None
 
 
 def _fail(cell: Cell, job: Job, error: Exception, store: Store) -> tuple[str, str]:

@@ -1,0 +1,150 @@
+"""A costly measurement that stops when it knows: chunk by chunk, under intervals that hold however often one looks.
+
+Examples come in a random order, a chunk at a time. After each chunk every candidate's difference from its control goes
+to a `whatelse.statistics.sequential.Watch`; a candidate whose verdict is clear is not measured any further. What is
+reported is the watch's interval, also where the examples ran out: to change over to the narrower interval of a fixed
+number would be a second chance to err.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from whatelse import registry, settings
+from whatelse.errors import StudyError
+from whatelse.evidence import Evidence
+from whatelse.statistics import resample, sequential
+from whatelse.statistics.contributions import contributions
+from whatelse.study import work
+from whatelse.study.effects import Seen
+from whatelse.study.spec import Measurement
+from whatelse.task import Task
+
+CHUNK = 100
+
+
+@dataclass
+class _Watched:
+    """One candidate: its watch, what was said of it, and the sum of its control's values."""
+
+    watch: sequential.Watch
+    seen: Seen = field(default_factory=Seen)
+    before: float = 0.0
+    examples: int = 0
+    settled: bool = False
+
+
+def effects(
+    m: Measurement,
+    models: Mapping[str, Evidence],
+    pairs: Sequence[tuple[str, str]],
+    family: int,
+    rng: torch.Generator,
+    tell: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Return the effect of every candidate on its control, each from as many examples as its verdict took.
+
+    Args:
+        m: The measurement; its item has a ``RANGE``.
+        models: Evidence of every model, the baseline first.
+        pairs: Candidate and control.
+        family: How many primary questions are asked together.
+        rng: Source of the order of the examples, and of what behaviours draw.
+        tell: Called with what is being done.
+    """
+    item = registry.load("behaviours", m.item)
+    config = settings.build(item.Config, m.settings, m.item)
+    given = settings.changed(config)
+    baseline, task = next(iter(models.items()))[0], next(iter(models.values())).task
+    total = min(len(task.test), getattr(config, "examples", 0) or len(task.test))
+    order = torch.randperm(len(task.test), generator=rng)[:total]
+    span = item.RANGE[1] - item.RANGE[0]
+    watched = {pair: _Watched(sequential.Watch(-span, span)) for pair in pairs}
+    draw = int(torch.randint(2**31, (), generator=rng))
+    for start in range(0, total, CHUNK):
+        left = {pair: one for pair, one in watched.items() if not one.settled and not one.seen.why}
+        if not left:
+            break
+        wanted = {baseline, *(name for pair in left for name in pair)}
+        part = _part(task, order[start : start + CHUNK])
+        said: dict[str, Seen] = {}
+        base: Evidence | None = None
+        for name in (n for n in models if n in wanted):
+            tell(f"{name}: {m.label}, example {start + 1} of {total}")
+            mine = Evidence(models[name].subject, part, reference=base)
+            base = base or mine
+            said[name] = _asked(m.item, given, mine, base, torch.Generator().manual_seed(draw + start))
+        for (name, control), one in left.items():
+            _look(one, item, said[name], said[control])
+            one.settled = not one.seen.why and sequential.settled(_effect(one), m.margin, family=family)
+    return [_record(pair, one, total) for pair, one in watched.items()]
+
+
+def _part(task: Task, rows: torch.Tensor) -> Task:
+    return replace(task, splits={**task.splits, "test": task.test.take(rows)})
+
+
+def _asked(item: str, given: Mapping[str, Any], mine: Evidence, base: Evidence, rng: torch.Generator) -> Seen:
+    seen = Seen()
+    try:
+        tensors, meta = work.ask(item, given, mine, base, rng)
+        seen.add(tensors["values"].numpy(), meta, None)
+    except Exception as error:  # whatever a behaviour raises, the other candidates go on
+        seen.why = f"failed: {type(error).__name__}: {error}"
+    return seen
+
+
+def _look(one: _Watched, item: ModuleType, after: Seen, before: Seen) -> None:
+    """Take what a chunk showed of a candidate and of its control.
+
+    Raises:
+        StudyError: The behaviour's summary is no mean.
+    """
+    one.seen.why = after.why or before.why
+    one.seen.doubts += [d for d in after.doubts if d not in one.seen.doubts]
+    one.seen.doubts += [d for d in (f"its control: {d}" for d in before.doubts) if d not in one.seen.doubts]
+    one.seen.flatters += after.flatters
+    one.seen.notes = after.notes
+    if one.seen.why:
+        return
+    each = []
+    for values in (before.values[0], after.values[0]):
+        tried = resample.counts(len(values), 2, np.random.default_rng(0)).astype(np.float64)
+        found = contributions(np.asarray(values, np.float64), item.summarise, tried)
+        if found is None:
+            raise StudyError(f"{item.__name__}: its summary is no mean over examples; it cannot be watched")
+        each.append(found)
+    one.watch = one.watch.saw(each[1] - each[0])
+    one.before += float(each[0].sum())
+    one.examples += len(each[0])
+
+
+def _effect(one: _Watched) -> Any:  # noqa: ANN401 - an Effect
+    return one.watch.effect(one.before / one.examples)
+
+
+def _record(pair: tuple[str, str], one: _Watched, total: int) -> dict[str, Any]:
+    seen = one.seen
+    told = f"of {total} examples {one.examples} were measured" if one.settled else f"all {total} examples were measured"
+    note = f"{told}: the interval holds at every look (betting), and is wider than one of a number fixed beforehand"
+    left = all(d in seen.flatters for d in seen.doubts) and bool(seen.doubts)
+    record = {
+        "candidate": pair[0],
+        "control": pair[1],
+        "n": one.examples,
+        "clusters": None,
+        "notes": [*seen.notes, note],
+        "doubts": seen.doubts,
+        "stands": "worsened" if left else "",
+    }
+    if seen.why:
+        return {**record, "why": seen.why}
+    effect = _effect(one)
+    held = {"why": "", "per_seed": [effect.effect], "held": [effect.before], "share": None, "parts": None}
+    return {**record, **held, **effect._asdict(), "of": total}
