@@ -84,6 +84,7 @@ def network(seed: int, hidden: int = 24, epochs: int = 25, spare: int = 8) -> nn
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(torch.randn(p.shape, generator=rng) * (0.15 if p.dim() > 1 else 0.01))
+        model[1].weight[hidden:] *= 3
         model[3].weight[:, hidden:] = 0
     x, y = train.inputs, train.observed
     mask = torch.ones_like(model[3].weight)

@@ -13,6 +13,10 @@ Statistical Society B 86:1-27, 2024, arXiv:2010.09686: the hedged capital proces
 bets in place of predictable ones (its grid Kelly). Departures: bets are fractions of the largest that cannot ruin,
 spaced by factors, not evenly, with the bold ones weighing most. A bold bet wins fast where nearly all differences are
 0, which is where a plug-in of the variance wastes its first hundreds of examples.
+
+The price, measured: with a look every 100 examples the 95 % interval is 1.7 times as wide as a fixed one of 1.96
+standard errors after 1000 and after 10,000 where 10 to 50 % of the examples flip, 1.8 and 1.6 times where 2 % do, 1.5
+to 1.6 times of continuous differences (medians of 200 samples, or 30); where 2 % flip and 300 were seen, 2.3 times.
 """
 
 from __future__ import annotations
