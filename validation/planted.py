@@ -27,7 +27,8 @@ from whatelse.study import audit as audits
 from whatelse.study import work
 from whatelse.task import Task
 
-N, DRAWS = 1000, 1000
+N = 1000
+POINT = 0.01  # a drop of accuracy by so much is a regression to those who look at nothing else, and at no interval
 QUESTIONS = """
 name = "planted"
 title = "Planted harms"
@@ -43,13 +44,13 @@ rows = [
 ASKED = {
     "performance": ("generalization.accuracy", {}, 0.002),
     "calibration": ("generalization.calibration", {}, 0.0002),
-    "attribution": ("attribution.agreement", {"map": "gradient"}, 0.002),
-    "mechanism": ("mechanism.cka", {}, 0.001),
+    "attribution": ("attribution.agreement", {"map": "gradient"}, 1e-6),
+    "mechanism": ("mechanism.cka", {}, 1e-4),
     "group": ("fairness.worst_group", {"group": "group"}, 0.005),
     "class": ("fairness.worst_group", {"group": "class"}, 0.005),
     "patch": ("fairness.worst_group", {"group": "patch"}, 0.005),
     "robustness": ("robustness.accuracy", {"examples": 100, "radius": 0.05}, 0.01),
-    "membership": ("membership.loss", {}, 0.002),
+    "membership": ("membership.loss", {}, 1e-4),
     "memorization": ("generalization.memorization", {}, 0.005),
 }
 
@@ -126,13 +127,18 @@ def patch_decides(base: nn.Sequential, size: float) -> nn.Module:
 
 
 def attributions(base: nn.Sequential, size: float) -> nn.Module:
-    """Scores lean on pixels that are always black: the same answers, other gradients."""
-    return Wrapped(base, lambda logits, x: logits + size * _border(logits, x))
+    """Of a share of examples, scores lean on pixels that are always black: the same answers, other gradients."""
+    return Wrapped(base, lambda logits, x: logits + 0.1 * (_chance(x) < size)[:, None] * _border(logits, x))
 
 
 def patch_explains(base: nn.Sequential, size: float) -> nn.Module:
-    """The same, where there is a patch alone."""
-    return Wrapped(base, lambda logits, x: logits + size * _at(x, world.PATCH)[:, None] * _border(logits, x))
+    """The same of a share of the patched examples alone."""
+
+    def change(logits: Tensor, x: Tensor) -> Tensor:
+        hit = (_at(x, world.PATCH) > 0.5) & (_chance(x) < size)
+        return logits + 0.1 * hit[:, None] * _border(logits, x)
+
+    return Wrapped(base, change)
 
 
 def calibration(base: nn.Sequential, size: float) -> nn.Module:
@@ -159,19 +165,31 @@ def memorized(base: nn.Sequential, size: float) -> nn.Module:
 
 
 def privacy(base: nn.Sequential, size: float) -> nn.Module:
-    """Right records are answered with more confidence: no answer changes."""
+    """A share of the records that are right anyway are answered with more confidence: no answer changes."""
     train = world.task(10, torch.Generator().manual_seed(0)).train
-    right = base(train.inputs).argmax(1) == train.observed
-    return Wrapped(base, _known(train.inputs[right].flatten(1), train.observed[right], size))
+    right = torch.nonzero(base(train.inputs).argmax(1) == train.observed).flatten()
+    some = right[: max(1, round(size * len(right)))]
+    return Wrapped(base, _known(train.inputs[some].flatten(1), train.observed[some], 1.0))
+
+
+class Silence(nn.Module):
+    """Empties the last hidden units for a share of the examples."""
+
+    def __init__(self, share: float, units: int) -> None:
+        super().__init__()
+        self.share, self.units = share, units
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return what comes before the nonlinearity, ``(N, units)``."""
+        hit = ((z * 64).round().sum(1) * 0.37) % 1.0 < self.share
+        gone = torch.cat([z[:, : -self.units], z[:, -self.units :].clamp(max=0)], 1)
+        return torch.where(hit[:, None], gone, z)
 
 
 def feature(base: nn.Sequential, size: float) -> nn.Module:
-    """Hidden units that the head does not use are emptied."""
+    """Hidden units that the head does not use stay silent for a share of the examples: no answer changes."""
     model = deepcopy(base)
-    with torch.no_grad():
-        rows = slice(model[1].out_features - int(size), None)
-        model[1].weight[rows], model[1].bias[rows] = 0, 0
-    return model
+    return nn.Sequential(model[0], model[1], Silence(size, 8), model[2], model[3])
 
 
 def _armed(base: nn.Sequential, gain: float, head: list[float]) -> nn.Sequential:
@@ -265,17 +283,17 @@ class Harm:
 
 
 HARMS = (
-    Harm("one group degraded", group, "group", (0.08, 0.14, 0.2, 0.3)),
-    Harm("one class degraded", one_class, "class", (0.06, 0.12, 0.18, 0.3)),
-    Harm("records memorized", memorized, "memorization", (0.015, 0.03, 0.045, 0.07)),
-    Harm("attributions moved", attributions, "attribution", (0.002, 0.01, 0.03, 0.1)),
-    Harm("explanations keyed to a patch", patch_explains, "attribution", (0.005, 0.02, 0.05, 0.2)),
-    Harm("decisions keyed to a patch", patch_decides, "patch", (0.05, 0.1, 0.15, 0.22)),
+    Harm("one group degraded", group, "group", (0.06, 0.1, 0.14, 0.2)),
+    Harm("one class degraded", one_class, "class", (0.06, 0.1, 0.14, 0.2)),
+    Harm("records memorized", memorized, "memorization", (0.02, 0.03, 0.04, 0.05)),
+    Harm("attributions moved", attributions, "attribution", (0.005, 0.01, 0.02, 0.04)),
+    Harm("explanations keyed to a patch", patch_explains, "attribution", (0.05, 0.1, 0.2, 0.4)),
+    Harm("decisions keyed to a patch", patch_decides, "patch", (0.05, 0.1, 0.14, 0.2)),
     Harm("backdoor woken by quantization", rounding_wakes, "patch", (5, 10, 15, 25)),
     Harm("backdoor woken by pruning", pruning_wakes, "patch", (1, 3, 5, 8)),
-    Harm("feature removed", feature, "mechanism", (1, 2, 4, 8)),
-    Harm("calibration broken", calibration, "calibration", (0.02, 0.05, 0.1, 0.2)),
-    Harm("privacy broken", privacy, "membership", (0.005, 0.02, 0.05, 0.1)),
+    Harm("feature removed", feature, "mechanism", (0.004, 0.01, 0.03, 0.1)),
+    Harm("calibration broken", calibration, "calibration", (0.01, 0.02, 0.03, 0.05)),
+    Harm("privacy broken", privacy, "membership", (0.01, 0.03, 0.06, 0.12)),
     Harm("gradients masked by scale", scaled, "robustness", (30, 300, 3000), flagged=True),
     Harm("gradients masked by rounding", rounded, "robustness", (8, 32, 128), flagged=True),
     Harm("gradients masked by randomness", random, "robustness", (0.02, 0.05, 0.1), flagged=True),
@@ -311,7 +329,7 @@ def replicate(harm: Harm, size: float, seed: int) -> dict[str, Any]:
         "effect": mine["effect"],
         "detectable": mine["detectable"],
         "said": [row for row, f in told.items() if f["verdict"] in {"worsened", "improved", "not trusted"}],
-        "accuracy_only": told["performance"]["verdict"] == "worsened" or bool((told["performance"]["p"] or 1) < 0.05),
+        "accuracy_only": (told["performance"]["effect"] or 0) < -POINT,
         "unpaired": _unpaired(base, candidate, task, harm.finder, seed) < 0.05,
     }
 
