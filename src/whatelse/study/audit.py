@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -139,7 +139,7 @@ def audit(
     """
     started, tell, held = time.perf_counter(), show or _silent, dict(controls or {})
     asked = asked or questions(default())
-    study = _study(asked, candidates, held, seed)
+    study = study_of(asked, candidates, held, [seed])
     models = _opened({BASELINE: baseline, **held, **candidates}, task, tell, force=force)
     failed: list[dict[str, Any]] = []
     early = stop and task.test.clusters is None
@@ -156,9 +156,18 @@ def audit(
     return {**record, "comparability": {"pairs": checklist, "remarks": [twice] if twice else []}}
 
 
-def _study(
-    asked: Questions, candidates: Mapping[str, nn.Module], controls: Mapping[str, nn.Module], seed: int
-) -> Study:
+def study_of(asked: Questions, candidates: Collection[str], controls: Collection[str], seeds: Sequence[int]) -> Study:
+    """Return the study that an audit's findings are decided by.
+
+    Args:
+        asked: What is asked.
+        candidates: Names of the models after.
+        controls: Names of the controls, out of `CONTROLS`.
+        seeds: One, unless several models of a kind stand under each name.
+
+    Raises:
+        StudyError: A name is taken, or there is no candidate.
+    """
     names = [BASELINE, *controls, *candidates]
     for name in names:
         if names.count(name) > 1 or (name in candidates and name in {"zero", *CONTROLS}):
@@ -173,7 +182,7 @@ def _study(
         name=asked.name,
         title=asked.title,
         description=asked.description,
-        seeds=[seed],
+        seeds=list(seeds),
         net=Net("handed over"),
         tasks={DATA: TaskSpec(data=DATA, title="The data", baseline="")},
         controls=dict.fromkeys(controls, ""),

@@ -14,6 +14,9 @@ from whatelse.evidence import Evidence
 CHUNK = 4096
 # What the effort of an item takes a network to be, which it does not know: hidden layers, and units of each.
 LAYERS, UNITS = 8, 64
+# Units that correlate by so much when matched are the same ones; by so much less in place, they have moved. Of networks
+# that were trained again the best match stays below. Examples that are looked at.
+_SAME, _MOVED, _LOOKED = 0.9, 0.1, 2048
 
 
 def layers(evidence: Evidence, split: str = "test") -> dict[str, Tensor]:
@@ -57,14 +60,18 @@ def pairs(baseline: Evidence, candidate: Evidence, split: str = "test") -> list[
 
 
 def same_basis(baseline: Evidence, candidate: Evidence) -> None:
-    """Refuse a candidate whose units cannot be the baseline's: another number of layers, or of units in a layer.
+    """Refuse a candidate whose units cannot be the baseline's: another number of layers or units, or another order.
+
+    A network with permuted units computes the same; whoever looks for the baseline's unit at its place would call that
+    a change.
 
     Args:
         baseline: Evidence of the model before compression.
         candidate: Evidence of the compressed model.
 
     Raises:
-        NotMeasurableError: The widths differ, or a model does not open or has no hidden layer.
+        NotMeasurableError: The widths differ, the same units stand in another order, or a model does not open or has
+            no hidden layer.
     """
     before, after = layers(baseline), layers(candidate)
     start = f"needs the baseline's basis; {candidate.subject.name} has"
@@ -73,6 +80,27 @@ def same_basis(baseline: Evidence, candidate: Evidence) -> None:
     for (name, x), y in zip(before.items(), after.values(), strict=True):
         if x.shape[1] != y.shape[1]:
             raise NotMeasurableError(f"{start} {y.shape[1]} units in layer {name}, not {x.shape[1]}")
+        here, there = _alike(x, y)
+        if there > _SAME and here < there - _MOVED:
+            told = f"correlation {here:.2f} in place, {there:.2f} matched"
+            raise NotMeasurableError(f"{start} the units of layer {name} in another order: {told}")
+
+
+def _alike(x: Tensor, y: Tensor) -> tuple[float, float]:
+    """Return the mean correlation of units with those in their place, and with those that match them best."""
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - listing all items must stay light
+
+    x, y = x[:_LOOKED], y[:_LOOKED]
+    centers = x.double().mean(0), y.double().mean(0)
+    spreads = (x.double().std(0), y.double().std(0))
+    apart = cross(x, y, *centers) / max(1, len(x) - 1) / (spreads[0][:, None] * spreads[1]).clamp(min=1e-12)
+    live = spreads[0] > 0
+    if not bool(live.any()):
+        return 1.0, 1.0
+    apart = apart[live]
+    rows, columns = linear_sum_assignment(apart.numpy(), maximize=True)
+    own = torch.nonzero(live).flatten()
+    return float(apart[torch.arange(len(own)), own].mean()), float(apart[rows, columns].mean())
 
 
 def spread(count: int, most: int) -> Tensor:
