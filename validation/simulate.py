@@ -158,7 +158,7 @@ KINDS = (
 @cache
 def truth(kind: Kind, shift: float) -> float:
     """Return the true effect, from very many examples; 0 by symmetry where nothing was shifted."""
-    if shift == 0 and kind.draw in {skewed, drops, latency, members, sure, covered, ratios, users}:
+    if shift == 0:
         return 0.0
     item = registry.load("behaviours", kind.item)
     rng = np.random.default_rng(99)
@@ -170,8 +170,8 @@ def truth(kind: Kind, shift: float) -> float:
     return float(np.mean(found))
 
 
-def study(kind: Kind, n: int, shift: float, samples: int, seed: int) -> list[Any]:
-    """Return the effects that a study would print of many samples of one kind."""
+def study(kind: Kind, n: int, shift: float, samples: int, seed: int, biases: list[float]) -> list[Any]:
+    """Return the effects that a study would print of many samples of one kind, and note the bias of each."""
     item = registry.load("behaviours", kind.item)
     rng = np.random.default_rng([seed, n, zlib.crc32(kind.name.encode()), int(10 * shift)])
     found: list[Any] = []
@@ -181,6 +181,7 @@ def study(kind: Kind, n: int, shift: float, samples: int, seed: int) -> list[Any
         for _ in range(min(SHARED, samples - len(found))):
             before, after = (sides.side([v], item.summarise, drawn) for v in kind.draw(rng, n, shift))
             found.append(sides.contrast(before, after, rng))
+            biases.append(max(sides.bias(before), sides.bias(after)))
     return found
 
 
@@ -192,7 +193,9 @@ def interval(hits: int, of: int) -> tuple[float, float]:
 
 def row(kind: Kind, n: int, samples: int, seed: int = 0) -> dict[str, Any]:
     """Return what was counted over samples without an effect and with one."""
-    null, moved = study(kind, n, 0.0, samples, seed), study(kind, n, kind.shift, samples, seed + 1)
+    biases: list[float] = []
+    null = study(kind, n, 0.0, samples, seed, biases)
+    moved = study(kind, n, kind.shift, samples, seed + 1, biases)
     said = [e for e in null if math.isfinite(e.effect) and math.isfinite(e.low)]
     told = [e for e in moved if math.isfinite(e.effect) and math.isfinite(e.low)]
     nothing, real = truth(kind, 0.0), truth(kind, kind.shift)
@@ -212,6 +215,7 @@ def row(kind: Kind, n: int, samples: int, seed: int = 0) -> dict[str, Any]:
         "null": nothing,
         "detectable": float(np.median([2.8016 * e.se for e in told])) if told else math.nan,
         "width": float(np.median([e.high - e.low for e in told])) if told else math.nan,
+        "biased": float(np.median(biases)),
     }
 
 
@@ -227,7 +231,7 @@ def main() -> None:
                 print(
                     f"{kind.name:24} n={n:5} alarms {r['alarms'] / m:.3f} cover {r['covered'] / m:.3f} "
                     f"moved {r['covered_moved'] / max(1, r['answered_moved']):.3f} power {r['found'] / samples:.3f} "
-                    f"effect {r['effect']:+.4f} null {r['null']:+.4f} detect {r['detectable']:.4f} said {r['answered']}",
+                    f"effect {r['effect']:+.4f} null {r['null']:+.4f} detect {r['detectable']:.4f} bias {r['biased']:.2f}",
                     flush=True,
                 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from importlib import resources
 from pathlib import Path
@@ -15,7 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from whatelse import registry
-from whatelse.errors import ArtifactError, StoreError, StudyError, WhatElseError, nearest
+from whatelse._files import probe as _probe
+from whatelse._files import write as _write
+from whatelse.errors import ArtifactError, StudyError, WhatElseError, nearest
 
 if TYPE_CHECKING:
     from whatelse.report.findings import Findings
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="You compressed the model. [bold]What else changed?[/bold]\n\nCompress PyTorch models, measure everything "
     "else that changed, and get verdicts that statistics can defend. Exit codes: 0 done, 3 unusable input, "
-    "130 interrupted (finished work is kept).",
+    "130 interrupted (finished work is kept); of gate also 1 NO-GO and 2 INCONCLUSIVE.",
 )
 
 Json = Annotated[str, typer.Option("--json", metavar="FILE", help="Write the findings as JSON; - for standard output.")]
@@ -245,6 +246,38 @@ def audit_(
     _hand_out(found, out, "audit", quiet=quiet)
 
 
+@app.command("gate")
+def gate_(
+    findings: Annotated[str, typer.Argument(metavar="FINDINGS.json", help="What --json wrote.")] = "",
+    budgets: Annotated[str, typer.Option("--budgets", metavar="FILE", help="What damage is accepted.")] = "",
+    candidate: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this one; may be repeated.")] = None,
+    junit: Annotated[str, typer.Option("--junit", metavar="FILE", help="Write the decision as JUnit XML.")] = "",
+    markdown: Annotated[str, typer.Option("--markdown", metavar="FILE", help="Write it as Markdown.")] = "",
+    json_file: Annotated[str, typer.Option("--json", metavar="FILE", help="Write it as JSON; - for stdout.")] = "",
+    copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the default budgets.")] = "",
+    quiet: Quiet = False,
+) -> None:
+    """Hold findings against budgets: exit code 0 GO, 1 NO-GO, 2 INCONCLUSIVE, 3 unusable input.
+
+    Without --budgets the default ones decide; --copy gives them to you as a start for your own.
+    """
+    from whatelse.gate import budgets as owners
+    from whatelse.gate import command, terminal
+
+    if copy:
+        _write(copy, owners.default())
+        return
+    asked = {form: n for form, n in (("junit", junit), ("markdown", markdown), ("json", json_file)) if n}
+    for name in asked.values():
+        _probe(name)
+    decision, texts = command.rule(findings, budgets, candidate or (), registry.names("behaviours"), asked)
+    for form, name in asked.items():
+        _write(name, texts[form])
+    if not quiet and "-" not in asked.values():
+        terminal.print_gate(decision, Console())
+    raise typer.Exit(decision.code)
+
+
 @app.command()
 def report(
     findings: Annotated[Path, typer.Argument(metavar="FINDINGS.json", help="What a study or a table wrote.")],
@@ -327,23 +360,6 @@ def _write_page(found: Findings, name: str, text: str) -> None:
         from whatelse.report import page
 
         _write(name, page.render(found, mark))
-
-
-def _probe(name: str) -> None:
-    """Refuse a place that nothing can be written to, before an hour's work rather than after it."""
-    folder = Path(name).parent
-    if name not in {"", "-"} and (not os.access(folder, os.W_OK) or Path(name).is_dir()):
-        raise StoreError(f"cannot write {name}: {folder} is no folder that can be written to; nothing was done")
-
-
-def _write(name: str, text: str) -> None:
-    if name == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        Path(name).write_text(text, "utf-8")
-    except OSError as error:
-        raise StoreError(f"cannot write {name}: {error.strerror}; finished cells are kept") from error
 
 
 def main() -> None:

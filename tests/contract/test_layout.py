@@ -19,6 +19,7 @@ MAY = {
     "settings": {"errors"},
     "registry": {"errors"},
     "tables": {"errors"},
+    "_files": {"errors"},
     "task": {"errors"},
     "layers": {"errors"},
     "nets": LOW | {"layers"},
@@ -41,7 +42,7 @@ MAY = {
     "doors": LOW | {"artifact", "recipe", "task"},
     "compression": OBSERVED | {"artifact", "formats", "recipe", "behaviours"},
     "_progress": {"study"},
-    "cli": LOW | {"_progress", "compression", "doors", "gate", "recipe", "report", "study", "search"},
+    "cli": LOW | {"_files", "_progress", "compression", "doors", "gate", "recipe", "report", "study", "search"},
     "__init__": {"artifact", "compression", "doors", "errors", "evidence", "study", "subject", "task"},
 }
 

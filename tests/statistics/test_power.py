@@ -137,3 +137,11 @@ def test_a_budget_that_no_number_settles():
     assert power.settles(0.0, 0.1, 1.0, 100) == 101, "more than there were"
     with pytest.raises(ValueError, match="bound=1.0 is below harm=2.0"):
         power.settles(2.0, 1.0, 1.0, 100)
+    with pytest.raises(ValueError, match="level=0.0"):
+        power.settles(2.0, 3.0, 1.0, 100, level=0.0)
+
+
+@pytest.mark.known_answer
+def test_a_stricter_level_takes_longer():
+    # Level .05 / 8: n (2.497705 + .841621)^2 / 4.
+    assert power.settles(4.0, 4 + 1.644854, 2.0, 1000, level=0.00625) == math.ceil(1000 * (3.339326 / 2) ** 2)

@@ -61,29 +61,31 @@ def needed(effect: float, low: float, high: float, margin: float, n: int) -> int
     return max(n + 1, math.ceil(best)) if best <= _MOST else None
 
 
-def settles(harm: float, bound: float, most: float, n: int) -> int | None:
+def settles(harm: float, bound: float, most: float, n: int, *, level: float = _LEVEL) -> int | None:
     """Return how many examples would show whether a harm is more than what is accepted, or None where no number can.
 
-    By non-inferiority: the bound of one-sided level .05 then lies on the same side of ``most`` as the estimate with
-    power .8, if the truth is what was estimated. Where many questions are corrected for, showing that it is more takes
-    somewhat longer.
+    By non-inferiority: the bound of a one-sided level then lies on the same side of ``most`` as the estimate with
+    power .8, if the truth is what was estimated.
 
     Args:
         harm: The estimated movement toward worse.
         bound: Its upper bound at one-sided level .05, at least ``harm``.
         most: The most that is accepted.
         n: Number of examples, or of seeds where these are what varies, that were measured.
+        level: One-sided, at which it is to be shown, within (0, 1).
 
     Raises:
-        ValueError: The bound is below the estimate.
+        ValueError: The bound is below the estimate, or the level is out of range.
     """
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}; a number within (0, 1) is needed")
     if bound < harm:
         raise ValueError(f"bound={bound} is below harm={harm}")
     distance = abs(most - harm)
     if not all(map(math.isfinite, (harm, bound, most))) or distance == 0:
         return None
-    reach = float(ndtri(1 - _LEVEL))
-    best = n * ((reach + float(ndtri(_POWER))) * (bound - harm) / reach / distance) ** 2
+    se = (bound - harm) / float(ndtri(1 - _LEVEL))
+    best = n * (float(ndtri(1 - level) + ndtri(_POWER)) * se / distance) ** 2
     return max(n + 1, math.ceil(best)) if best <= _MOST else None
 
 

@@ -28,6 +28,7 @@ DATA = "data"  # how the one task of an audit is called in its findings
 BASELINE = "baseline"
 # Controls that a user may hand over beside the candidates; the placebo is what candidates are then held against.
 CONTROLS = ("placebo", "twin")
+_DRAWS = 100  # resamples below which a tail of 2.5 % is a matter of one or two
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def questions(text: str, where: str = "audit.toml") -> Questions:
         found = tables.read(Questions, {**table, "text": text}, "audit")
         for i, m in enumerate(found.measurements):
             _check(m, f"measurements[{i}]", {r.name for r in found.rows})
+        _check_whole(found)
     except WhatElseError as error:
         raise StudyError(f"{where}: {error}") from error
     return found
@@ -95,10 +97,28 @@ def _check(m: Measurement, where: str, rows: set[str]) -> None:
     settings.build(item.Config, m.settings, m.item)
     if m.row not in rows:
         raise StudyError(f"{where}.row: no {m.row!r}; there are: {', '.join(sorted(rows))}")
+    if m.control not in {"", "zero", BASELINE, *CONTROLS}:
+        known = ", ".join((BASELINE, *CONTROLS, "zero"))
+        raise StudyError(f"{where}.control: no {m.control!r}; there are: {known}")
+    if m.tasks != [DATA]:
+        raise StudyError(f"{where}.tasks={m.tasks}; an audit has one task, {DATA!r}; leave tasks out")
     if min(m.margin, m.gain) < 0:
         raise StudyError(f"{where}: margin={m.margin}, gain={m.gain}; numbers of 0 or more are needed")
     if m.costly and not _bounded(m.item):
         raise StudyError(f"{where}: costly, but {m.item} has no RANGE of its values; leave costly out")
+
+
+def _check_whole(asked: Questions) -> None:
+    if asked.draws < _DRAWS:
+        raise StudyError(f"draws={asked.draws}; {_DRAWS} or more are needed")
+    labels = [m.label for m in asked.measurements]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise StudyError(f"measurements: the label {label!r} stands twice; verdicts go by it")
+    rows = [m.row for m in asked.measurements if m.primary]
+    for row in rows:
+        if rows.count(row) > 1:
+            raise StudyError(f"row {row!r} has {rows.count(row)} primary measurements; one gives its verdict")
 
 
 def _bounded(item: str) -> bool:
@@ -134,7 +154,7 @@ def audit(
         show: Called with what is being done.
 
     Raises:
-        StudyError: A name is taken, or there is no candidate.
+        StudyError: A name is taken, there is no candidate, or a measurement needs a control that is not there.
         TaskError: A model cannot be compared with the baseline.
     """
     started, tell, held = time.perf_counter(), show or _silent, dict(controls or {})
@@ -166,7 +186,7 @@ def study_of(asked: Questions, candidates: Collection[str], controls: Collection
         seeds: One, unless several models of a kind stand under each name.
 
     Raises:
-        StudyError: A name is taken, or there is no candidate.
+        StudyError: A name is taken, there is no candidate, or a measurement needs a control that is not there.
     """
     names = [BASELINE, *controls, *candidates]
     for name in names:
@@ -177,6 +197,9 @@ def study_of(asked: Questions, candidates: Collection[str], controls: Collection
         raise StudyError(f"controls: no {sorted(unknown)[0]!r}; there are: {', '.join(CONTROLS)}")
     if not candidates:
         raise StudyError("there is no candidate; at least one model to hold against the baseline is needed")
+    for m in asked.measurements:
+        if m.control in set(CONTROLS) - set(controls):
+            raise StudyError(f"measurement {m.label!r} is held against {m.control!r}, which was not handed over")
     against = "placebo" if "placebo" in controls else BASELINE
     return Study(
         name=asked.name,

@@ -8,7 +8,7 @@ printed; what may be meant is stated in the report. Only the split *select* is l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from whatelse.errors import TaskError
 from whatelse.subject import Subject
 from whatelse.task import Task
 
-# Examples that are looked at, and how many more must be right under another reading for it to be the one that is meant.
+# Examples that are looked at, and what recall must rise by, and to, under another reading for it to be what is meant.
 _MOST, _FAR, _MANY = 512, 0.2, 0.5
 # Relative differences of outputs that are rounding.
 _ROUNDING = 1e-5
@@ -70,7 +70,7 @@ def compare(
             f"{candidate.name} cannot be compared with {baseline.name}: {one.name}: {baseline.name} {one.baseline}; "
             f"{candidate.name} {one.candidate}; mend it, or measure all the same with force (--force)"
         )
-    return checks
+    return [replace(c, outcome="stated") if c.outcome == "refused" else c for c in checks]
 
 
 def overlap(task: Task) -> str:
@@ -102,15 +102,21 @@ def _judged(name: str, baseline: Subject, candidate: Subject, told: Mapping[str,
 
 
 def _order(predicted: Tensor, targets: Tensor, classes: int) -> str:
-    """Return how classes would have to be renamed for a model to be right far more often, or nothing."""
+    """Return how classes would have to be renamed for a model to be right far more often, or nothing.
+
+    The renaming is found on one half of the examples and tried on the other: among many classes some renaming suits
+    any guesses.
+    """
     from scipy.optimize import linear_sum_assignment  # takes long to import: not for a listing
 
-    table = torch.zeros(classes, classes, dtype=torch.int64)
-    table.index_put_((predicted, targets), torch.ones_like(targets), accumulate=True)
-    rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
-    renamed, plain = table[rows, columns].sum() / len(targets), table.diagonal().sum() / len(targets)
-    if not (renamed > plain + _FAR and renamed > _MANY):
+    half, rest = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0)).tensor_split(2)
+    table = torch.zeros(classes, classes)
+    table.index_put_((predicted[half], targets[half]), torch.ones(len(half)), accumulate=True)
+    rows, columns = linear_sum_assignment((table / table.sum(0).clamp(min=1)).numpy(), maximize=True)
+    meant = torch.as_tensor(columns)[predicted]
+    if not _far_better(meant[rest], predicted[rest], targets[rest]):
         return ""
+    plain, renamed = (float((said == targets).float().mean()) for said in (predicted, meant))
     moved = [f"{a} means {b}" for a, b in zip(rows, columns, strict=True) if a != b and table[a, b]]
     return f"is right on {plain:.0%} of {len(targets)} examples, and on {renamed:.0%} if {', '.join(moved[:4])}"
 
@@ -139,11 +145,13 @@ def _preparation(
     one: Subject, inputs: Tensor, targets: Tensor, logits: Tensor, ways: Mapping[str, Callable[[Tensor], Tensor]]
 ) -> str:
     """Return under which preparation a model is right far more often than on the inputs as they are, or nothing."""
-    plain = _right(logits, targets)
-    best = max(((_right(_answers(one, way(inputs)), targets), name) for name, way in ways.items()), default=(0.0, ""))
-    if not (best[0] > plain + _FAR and best[0] > _MANY):
+    said = {name: _answers(one, way(inputs)).argmax(1) for name, way in ways.items()}
+    best = max(said, key=lambda name: _recall(said[name], targets), default="")
+    plain = logits.argmax(1)
+    if not best or not _far_better(said[best], plain, targets):
         return ""
-    return f"is right on {plain:.0%} of {len(targets)} examples as they are, and on {best[0]:.0%} of them {best[1]}"
+    right, other = (float((named == targets).float().mean()) for named in (plain, said[best]))
+    return f"is right on {right:.0%} of {len(targets)} examples as they are, and on {other:.0%} of them {best}"
 
 
 def _stated(
@@ -171,8 +179,9 @@ def _dtypes(model: nn.Module, logits: Tensor) -> str:
 
 
 def _repeats(one: Subject, inputs: Tensor, logits: Tensor) -> str:
-    off = float((_answers(one, inputs) - logits).abs().max() / logits.abs().max().clamp(min=1e-12))
-    return "answers the same twice" if off <= _ROUNDING else "answers otherwise when asked again"
+    largest = logits.abs().nan_to_num(0, 0).max().clamp(min=1e-12)
+    same = torch.allclose(_answers(one, inputs), logits, rtol=0, atol=_ROUNDING * float(largest), equal_nan=True)
+    return "answers the same twice" if same else "answers otherwise when asked again"
 
 
 def _varies(logits: Tensor) -> str:
@@ -188,5 +197,15 @@ def _answers(one: Subject, inputs: Tensor) -> Tensor:
     return torch.cat([one.model(inputs[i : i + step]) for i in range(0, len(inputs), step)]).float()
 
 
-def _right(logits: Tensor, targets: Tensor) -> float:
-    return float((logits.argmax(1) == targets).float().mean())
+def _far_better(other: Tensor, plain: Tensor, targets: Tensor) -> bool:
+    """Say whether another reading is so much better that it must be the one that is meant."""
+    return _recall(other, targets) > max(_recall(plain, targets) + _FAR, _MANY)
+
+
+def _recall(predicted: Tensor, targets: Tensor) -> float:
+    """Return the share of a class that is named rightly, averaged over classes: naming the commonest one gains nothing.
+
+    NaN where there are no examples.
+    """
+    right, kinds = (predicted == targets).float(), sorted(set(targets.tolist()))
+    return float(torch.stack([right[targets == kind].mean() for kind in kinds]).mean()) if kinds else float("nan")

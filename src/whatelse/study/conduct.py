@@ -46,7 +46,7 @@ def conduct(
         StoreError: Results cannot be written; what is finished is kept.
     """
     started = time.perf_counter()
-    store, tasks, todo = _prepared(study, results)
+    store, tasks, todo = prepared(study, results)
 
     def start() -> Engine:
         place = run.engine(on, workers)
@@ -72,11 +72,20 @@ def foresee(study: Study, results: Path, workers: int = 0) -> Estimate:
         TaskError: The network cannot take the inputs of a task.
         StoreError: Results cannot be read.
     """
-    store, tasks, todo = _prepared(study, results)
+    store, tasks, todo = prepared(study, results)
     return estimate.estimate(study, todo, store, tasks, workers or here.cores())
 
 
-def _prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]:
+def prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]:
+    """Return where the results of a study are or will be, its tasks, and all its work.
+
+    Args:
+        study: A checked study.
+        results: Folder of the results.
+
+    Raises:
+        TaskError: The network cannot take the inputs of a task.
+    """
     tasks = {name: work.load_task(study, name) for name in study.tasks}
     for task in tasks.values():
         work.check_net(study, task)

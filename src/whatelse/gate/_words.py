@@ -1,0 +1,164 @@
+"""How the gate's decisions and numbers are put into words; the same on every surface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from whatelse.gate.decide import Answer, Gate, Ruling
+from whatelse.report import _words as words
+from whatelse.report._words import Sign
+
+SIGNS: Mapping[str, Sign] = {
+    "within": Sign("✓", "+", "green", "the upper bound of the harm is inside the budget"),
+    "exceeded": Sign("▼", "x", "bold red", "the lower bound of the harm is beyond the budget, corrected by Holm"),
+    "implausible gain": Sign("▲", "^", "bold red", "better than is believed; handled like a loss"),
+    "undecided": Sign("?", "?", "yellow", "neither is shown"),
+    "missing": Sign("–", "/", "magenta", "demanded, and not measured"),
+    "too few": Sign("·", ".", "dim", "a group too small to decide on"),
+    "not asked": Sign("·", ".", "dim", "not demanded, and not measured"),
+}
+VERDICTS: Mapping[str, Sign] = {
+    "GO": Sign("✓", "+", "bold green", "every critical budget is shown kept, none is shown exceeded"),
+    "INCONCLUSIVE": Sign("?", "?", "bold yellow", "a critical budget is neither shown kept nor shown exceeded"),
+    "NO-GO": Sign("▼", "x", "bold red", "a critical or supporting budget is shown exceeded"),
+}
+HEAD = ("Tier", "Question", "Harm", "Bound", "Budget", "Decision", "What would settle it, and remarks")
+NOISE = "Budget below the noise floor: retraining the baseline would fail it too."
+_NOISE = NOISE[NOISE.index(":") : -1]
+MEANING = (
+    "Harm is movement toward worse, its bounds one-sided at 5 %. Within: the upper bound is inside the budget. "
+    "Exceeded: the lower bound is beyond it, corrected by Holm over the critical and supporting questions. Anything "
+    "else is undecided, never passed. Critical budgets must be shown kept, supporting ones not shown exceeded; "
+    "advisory ones only tell."
+)
+
+
+def name(answer: Answer) -> str:
+    """Return what was asked, such as ``accuracy by group: women``.
+
+    Args:
+        answer: Any.
+    """
+    question = answer.question
+    return f"{question.place.label}: {question.group}" if question.group else question.place.label
+
+
+def harm(answer: Answer) -> str:
+    """Return the harm, such as ``+1.2 pp``, or nothing where there is none; a long unit is left to the budget.
+
+    Args:
+        answer: Any.
+    """
+    moved = answer.question.harm
+    return "" if moved is None else words.brief(moved.value, answer.question.unit)
+
+
+def bound(answer: Answer) -> str:
+    """Return the bound that decides: ``≤ +1.6 pp``, ``≥ +2.2 pp``, or both ends of what is undecided.
+
+    Args:
+        answer: Any.
+    """
+    moved, unit = answer.question.harm, answer.question.unit
+    if moved is None:
+        return ""
+    if answer.decision == "exceeded":
+        return f"≥ {words.brief(moved.lower(), unit)}"
+    if answer.decision != "undecided":
+        return f"≤ {words.brief(moved.upper(), unit)}"
+    return words.interval(moved.lower(), moved.upper(), unit if words.is_brief(unit) else "")
+
+
+def budget(answer: Answer) -> str:
+    """Return what was accepted, such as ``2.0 pp``.
+
+    Args:
+        answer: Any.
+    """
+    most, unit = answer.budget.most, answer.question.unit
+    return words.size(most, unit) if unit else words.number(most)
+
+
+def remarks(answer: Answer) -> str:
+    """Return why, what would settle it, and what else is worth a note, in one line.
+
+    Args:
+        answer: Any.
+    """
+    return "; ".join(part for part in (answer.why, answer.settle, *answer.notes) if part)
+
+
+def noisy(gate: Gate) -> str:
+    """Return what a budget below the noise floor means, where there is one; its remark stands in a table without it.
+
+    Args:
+        gate: As decided.
+    """
+    notes = [note for ruling in gate.rulings for answer in ruling.answers for note in answer.notes]
+    return NOISE if any(note.endswith(_NOISE) for note in notes) else ""
+
+
+def brief(answer: Answer) -> str:
+    """Return the remarks without what `noisy` says once.
+
+    Args:
+        answer: Any.
+    """
+    return remarks(answer).replace(_NOISE, "")
+
+
+def asked(ruling: Ruling) -> list[Answer]:
+    """Return the answers for the table: all but what was not asked.
+
+    Args:
+        ruling: On one candidate.
+    """
+    return [answer for answer in ruling.answers if answer.decision != "not asked"]
+
+
+def passed_over(gate: Gate) -> str:
+    """Return one sentence that names every budget that no candidate was asked, or nothing.
+
+    Args:
+        gate: As decided; what is not in the findings is so for all candidates.
+    """
+    lines = [f"{name(a)} ({a.why})" for a in gate.rulings[0].answers if a.decision == "not asked"]
+    return f"Not demanded, and not asked: {', '.join(lines)}." if lines else ""
+
+
+def because(ruling: Ruling) -> str:
+    """Return in one line what the verdict rests on.
+
+    Args:
+        ruling: On one candidate.
+    """
+    if ruling.verdict != "GO":
+        told = [(word, [name(a) for a in ruling.because if a.decision == word]) for word in SIGNS]
+        return (
+            "; ".join(f"{word}: {listed(names)}" for word, names in told if names) or "no critical budget was decided"
+        )
+    kept = [name(a) for a in ruling.answers if a.decision == "within" and a.budget.tier == "critical"]
+    unshown = [name(a) for a in ruling.answers if a.decision in {"undecided", "missing"}]
+    return f"shown kept: {listed(kept)}" + (f"; not shown, and not critical: {listed(unshown)}" if unshown else "")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence.
+
+    Args:
+        names: At least one.
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def headline(gate: Gate) -> str:
+    """Return the verdict on all candidates and how many have which, such as ``NO-GO: 1 of 3 candidates``.
+
+    Args:
+        gate: As decided.
+    """
+    size = len(gate.rulings)
+    if size == 1:
+        return f"{gate.verdict}: {gate.rulings[0].candidate}"
+    same = sum(ruling.verdict == gate.verdict for ruling in gate.rulings)
+    return f"{gate.verdict}: {'all' if same == size else same} of {size} candidates"

@@ -1,0 +1,184 @@
+"""From a budget to the numbers that it is held against: which measurement, which task, which groups."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+from whatelse.errors import BudgetError, nearest
+from whatelse.gate.budgets import EVERY, Budget
+from whatelse.gate.harm import Harm, harm
+from whatelse.report import _words as words
+from whatelse.report.findings import Finding, Findings, Part
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the answer to a budget stands in every candidate's findings; ``absent`` says why it stands nowhere."""
+
+    label: str
+    task: str = ""
+    absent: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One budget put to one candidate, or to one group of it.
+
+    ``missing``, ``passed`` and ``few`` say why there is nothing to decide: what was demanded is not there, what is not
+    there was not demanded, the group is too small.
+    """
+
+    budget: Budget
+    place: Place
+    finding: Finding | None = None
+    group: str = ""
+    part: Part | None = None
+    harm: Harm | None = None
+    missing: str = ""
+    passed: str = ""
+    few: str = ""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the measurement passed its own checks; a gain that is too good is decided by the budget itself."""
+        finding = self.finding
+        if finding is None or not finding.doubts:
+            return finding is not None and finding.verdict != "not trusted"
+        return self.budget.gain is not None and all(doubt.startswith("implausible gain") for doubt in finding.doubts)
+
+    @property
+    def may_exceed(self) -> bool:
+        """Whether harm that is shown is harm: also where doubts only make the candidate look better than it is."""
+        return self.trusted or (self.finding is not None and self.finding.stands == "worsened")
+
+    @property
+    def unit(self) -> str:
+        """The unit of its numbers."""
+        if self.finding is None:
+            return ""
+        return words.parts_unit(self.finding) if self.group else self.finding.unit
+
+
+def check(budget: Budget, findings: Findings, known: Collection[str], where: str) -> None:
+    """Check the names of a budget against what there is.
+
+    Args:
+        budget: Any.
+        findings: As loaded.
+        known: Names of all items; nothing where they are not known.
+        where: Its place in the file, for messages.
+
+    Raises:
+        BudgetError: A behaviour or a task has a name that nothing has.
+    """
+    items = {finding.behaviour for finding in findings.findings} | set(known)
+    if known and budget.behaviour and budget.behaviour not in items:
+        raise BudgetError(f"{where}.behaviour: no {budget.behaviour!r}; {nearest(budget.behaviour, items)}")
+    tasks = [task.name for task in findings.tasks]
+    if budget.task and budget.task not in tasks:
+        raise BudgetError(f"{where}.task: no {budget.task!r} in the findings; {nearest(budget.task, tasks)}")
+
+
+def locate(budget: Budget, findings: Findings, models: Collection[str], where: str) -> Place:
+    """Return the one measurement that a budget asks for.
+
+    Args:
+        budget: Any.
+        findings: As loaded.
+        models: Names of all candidates.
+        where: Its place in the file, for messages.
+
+    Raises:
+        BudgetError: Several would do and none of them is primary.
+    """
+    rows = [f for f in findings.findings if f.candidate in models and budget.behaviour in {"", f.behaviour}]
+    label = budget.label or _label(budget, rows, where)
+    mine = [f for f in rows if f.label == label]
+    if not mine:
+        return Place(label or budget.behaviour, budget.task, _absent(budget, rows, findings))
+    task = budget.task or _task(mine, findings)
+    return Place(label, task, "" if task in {f.task for f in mine} else f"not measured on the task {task}")
+
+
+def _label(budget: Budget, rows: list[Finding], where: str) -> str:
+    labels = list(dict.fromkeys(f.label for f in rows))
+    primary = list(dict.fromkeys(f.label for f in rows if f.primary))
+    if len(primary) == 1:
+        return primary[0]
+    if not budget.demanded and not primary:
+        return ""
+    if len(labels) > 1:
+        several = ", ".join(repr(label) for label in primary or labels)
+        raise BudgetError(f"{where}: {budget.behaviour} was measured in several ways; set label to one of {several}")
+    return labels[0] if labels else ""
+
+
+def _absent(budget: Budget, rows: list[Finding], findings: Findings) -> str:
+    if not budget.label:
+        return "measured, but not as a primary question" if rows else "not in the findings"
+    labels = {finding.label for finding in rows or findings.findings}
+    return f"no measurement of this name; {nearest(budget.label, labels)}" if labels else "not in the findings"
+
+
+def _task(mine: list[Finding], findings: Findings) -> str:
+    tasks = list(dict.fromkeys(f.task for f in mine))
+    preferred = [f.task for f in mine if f.primary] + [
+        r.task for r in findings.rows if r.name == mine[0].row and r.task
+    ]
+    return next((task for task in preferred if task in tasks), tasks[0])
+
+
+def ask(budget: Budget, place: Place, findings: Findings, candidate: str) -> Iterator[Question]:
+    """Yield the questions of a budget to one candidate: the whole first, then its groups.
+
+    Args:
+        budget: Any.
+        place: Where its answer stands.
+        findings: As loaded.
+        candidate: Name of a candidate.
+    """
+    whole = Question(budget, place)
+    if place.absent:
+        yield replace(whole, missing=place.absent) if budget.demanded else replace(whole, passed=place.absent)
+        return
+    found = [f for f in findings.findings if (f.candidate, f.label, f.task) == (candidate, place.label, place.task)]
+    found = [f for f in found if (f.control == budget.control if budget.control else f.leading)]
+    finding = next((f for f in found if f.primary), found[0] if found else None)
+    if finding is None:
+        against = f"not held against {budget.control}" if budget.control else "not measured"
+        yield replace(whole, missing=f"{against} on this candidate")
+        return
+    whole = replace(whole, finding=finding)
+    if finding.verdict in {"failed", "not measurable"}:
+        yield replace(whole, missing=f"{finding.verdict}: {finding.why or 'no reason was recorded'}")
+        return
+    moved = harm(finding, finding.better)
+    yield replace(whole, harm=moved, missing="" if moved else f"{finding.verdict}: there is no interval")
+    yield from _groups(whole, finding)
+
+
+def _groups(whole: Question, finding: Finding) -> Iterator[Question]:
+    """Yield one question for each group that the budget names."""
+    asked = whole.budget.groups
+    items = {} if finding.parts is None else {part.name: part for part in finding.parts.items}
+    better = finding.better if finding.parts is None else finding.parts.better or finding.better
+    if asked and (not items or better == "neither"):
+        why = "its parts have no better side" if items else "no parts are in the findings"
+        for name in asked:
+            yield replace(whole, group="every group" if name == EVERY else name, missing=why)
+        return
+    for name in items if asked == [EVERY] else asked:
+        yield _group(replace(whole, group=name, part=items.get(name)), better, sorted(items))
+
+
+def _group(question: Question, better: str, names: list[str]) -> Question:
+    part, least = question.part, question.budget.least
+    if part is None:
+        return replace(question, missing=f"no such group; {nearest(question.group, names)}")
+    if part.n is not None and part.n < least:
+        return replace(question, few=f"{words.count(part.n)} {words.plural(part.n, 'example')}, fewer than {least}")
+    moved = harm(part, better)
+    if moved is None and part.n is None and question.budget.groups == [EVERY]:
+        return replace(question, few="it has no number")
+    return replace(question, harm=moved, missing="" if moved else "there is no interval")

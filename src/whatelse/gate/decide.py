@@ -1,0 +1,254 @@
+"""GO, NO-GO or INCONCLUSIVE: budgets held against the bounds of findings.  Pure: findings in, a decision out.
+
+A budget is kept where the upper bound of the harm, at one-sided level .05, is no more than what is accepted. GO needs
+every critical budget kept, an intersection-union test: it errs with at most .05 however many budgets there are, and
+needs no correction (Berger, Technometrics 24:295-300, 1982). A budget is exceeded where the lower bound of the harm is
+more than what is accepted. NO-GO needs a single one, so that false alarms would grow with their number: Holm corrects
+over the critical and supporting questions of a candidate. Anything else is undecided, never passed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from whatelse.errors import FindingsError, nearest
+from whatelse.gate.ask import Place, Question, ask, check, locate
+from whatelse.gate.budgets import Budget, Budgets, place
+from whatelse.gate.harm import BELIEF, LEVEL, Harm
+from whatelse.report import _words as words
+from whatelse.report.findings import Finding, Findings
+from whatelse.statistics.multiplicity import holm
+from whatelse.statistics.power import settles
+from whatelse.statistics.seeds import dominate
+
+Decision = Literal["within", "exceeded", "implausible gain", "undecided", "missing", "too few", "not asked"]
+Verdict = Literal["GO", "INCONCLUSIVE", "NO-GO"]
+CODES: dict[Verdict, int] = {"GO": 0, "NO-GO": 1, "INCONCLUSIVE": 2}
+BROKEN = frozenset({"exceeded", "implausible gain"})
+OPEN = frozenset({"undecided", "missing"})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one question: the decision, its reason, what would settle it, and remarks.
+
+    ``p`` is the smallest one-sided level at which the harm is shown to exceed the budget, ``adjusted_p`` the same after
+    Holm; None where the question does not decide.
+    """
+
+    question: Question
+    decision: Decision
+    why: str = ""
+    settle: str = ""
+    notes: tuple[str, ...] = ()
+    p: float | None = None
+    adjusted_p: float | None = None
+
+    @property
+    def budget(self) -> Budget:
+        """What was accepted."""
+        return self.question.budget
+
+    @property
+    def broken(self) -> bool:
+        """Whether it makes a NO-GO."""
+        return self.decision in BROKEN and self.budget.tier != "advisory"
+
+    @property
+    def open(self) -> bool:
+        """Whether it keeps a GO away."""
+        return self.decision in OPEN and self.budget.tier == "critical"
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """The verdict on one candidate, and the answers that it rests on."""
+
+    candidate: str
+    verdict: Verdict
+    answers: tuple[Answer, ...]
+
+    @property
+    def because(self) -> tuple[Answer, ...]:
+        """The answers that keep a GO away, the worse ones where there are both."""
+        return tuple(a for a in self.answers if (a.broken if self.verdict == "NO-GO" else a.open))
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The verdict on all candidates: that of the worst."""
+
+    title: str
+    verdict: Verdict
+    rulings: tuple[Ruling, ...]
+
+    @property
+    def code(self) -> int:
+        """The exit code that says so."""
+        return CODES[self.verdict]
+
+
+def decide(
+    budgets: Budgets,
+    findings: Findings,
+    candidates: Sequence[str] = (),
+    known: Collection[str] = (),
+    where: str = "budgets",
+) -> Gate:
+    """Return the verdict.
+
+    Args:
+        budgets: As read.
+        findings: As loaded.
+        candidates: Names of candidates; all where there are none.
+        known: Names of all items, to tell a misspelled one from one that was not measured.
+        where: Name of the budgets file, for messages.
+
+    Raises:
+        BudgetError: A budget names what there is not, or does not say which of several measurements it means.
+        FindingsError: There is no candidate, or none of that name.
+    """
+    models = _models(findings, candidates)
+    everyone = {c.name for c in findings.candidates if c.role == "candidate"}
+    places = []
+    for at, budget in enumerate(budgets.budgets):
+        check(budget, findings, known, f"{where}: {place(at)}")
+        places.append(locate(budget, findings, everyone, f"{where}: {place(at)}"))
+    rulings = tuple(_ruling(name, budgets, places, findings) for name in models)
+    worst = max((ruling.verdict for ruling in rulings), key=("GO", "INCONCLUSIVE", "NO-GO").index)
+    return Gate(budgets.title, worst, rulings)
+
+
+def _models(findings: Findings, asked: Sequence[str]) -> list[str]:
+    """Return the names of the candidates to decide on, in the order of the file.
+
+    Raises:
+        FindingsError: There is no candidate, or none of that name.
+    """
+    names = [c.name for c in findings.candidates if c.role == "candidate"]
+    if not names:
+        raise FindingsError(
+            "findings: candidates: none of them has the role candidate; a gate needs a model to decide on"
+        )
+    for name in asked:
+        if name not in names:
+            raise FindingsError(f"--candidate: got {name!r}; {nearest(name, names)}")
+    return [name for name in names if name in asked or not asked]
+
+
+def _ruling(candidate: str, budgets: Budgets, places: Sequence[Place], findings: Findings) -> Ruling:
+    pairs = zip(budgets.budgets, places, strict=True)
+    questions = [question for budget, at in pairs for question in ask(budget, at, findings, candidate)]
+    raw = [_p(question) for question in questions]
+    family = [math.nan if q.budget.tier == "advisory" else p for q, p in zip(questions, raw, strict=True)]
+    size = sum(not math.isnan(p) for p in family)
+    answers = tuple(
+        _answer(question, p, p if math.isnan(adjusted) else float(adjusted), size)
+        for question, p, adjusted in zip(questions, raw, holm(family), strict=True)
+    )
+    return Ruling(candidate, _verdict(answers), answers)
+
+
+def _verdict(answers: Sequence[Answer]) -> Verdict:
+    if any(answer.broken for answer in answers):
+        return "NO-GO"
+    shown = any(answer.decision == "within" and answer.budget.tier == "critical" for answer in answers)
+    return "GO" if shown and not any(answer.open for answer in answers) else "INCONCLUSIVE"
+
+
+def _p(question: Question) -> float:
+    """Return the level at which the budget is shown exceeded, NaN where that cannot be asked."""
+    if question.harm is None or not question.may_exceed:
+        return math.nan
+    return question.harm.p(question.budget.most)
+
+
+def _answer(question: Question, p: float, adjusted: float, size: int) -> Answer:
+    """Return the answer to one of ``size`` questions that share a correction."""
+    if question.few:
+        return Answer(question, "too few", question.few)
+    moved = question.harm
+    if moved is None:
+        if question.passed:
+            return Answer(question, "not asked", question.passed)
+        return Answer(question, "missing", question.missing, "" if question.finding else "measure it")
+    known = {} if math.isnan(p) else {"p": p, "adjusted_p": adjusted}
+    decision, why = _decided(question, moved, adjusted)
+    settle = _settle(question, moved, p, size) if decision == "undecided" else ""
+    return Answer(question, decision, why, settle, _notes(question), **known)
+
+
+def _decided(question: Question, moved: Harm, adjusted: float) -> tuple[Decision, str]:
+    most, gain, finding = question.budget.most, question.budget.gain, question.finding
+    if question.trusted and gain is not None and -moved.upper(BELIEF) > gain:
+        told = words.size(gain, question.unit)
+        return "implausible gain", f"better by more than {told}: leakage or other data are likelier than a miracle"
+    if adjusted <= LEVEL:
+        return "exceeded", ""
+    flattered = finding is not None and finding.verdict == finding.stands == "improved"
+    if (question.trusted or flattered) and moved.upper() <= most:
+        return "within", ""
+    if not question.trusted and not flattered:
+        return "undecided", f"not trusted: {_doubts(finding)}"
+    return "undecided", ""
+
+
+def _doubts(finding: Finding | None) -> str:
+    told = () if finding is None else finding.doubts or finding.validity or (finding.why,)
+    first = next(filter(None, told), "no reason was recorded")
+    return f"{first} (and {len(told) - 1} doubts more)" if len(told) > 1 else first
+
+
+def _settle(question: Question, moved: Harm, p: float, size: int) -> str:
+    """Return in words what would settle an undecided question."""
+    if not question.trusted:
+        return "a measurement that passes its own checks"
+    most = question.budget.most
+    if moved.value == most:
+        return "no number of examples can: the harm is the budget"
+    if moved.finest == p:
+        return f"bounds at levels stricter than {p:g}, which these findings do not have: measure again"
+    seeds, n, noun = _units(question)
+    beyond = moved.value > most
+    level = LEVEL / max(1, size) if beyond else LEVEL
+    need = settles(moved.value, moved.upper(), most, n or 1000, level=level) if math.isfinite(moved.upper()) else None
+    if need is None:
+        return f"more {noun} than anyone measures"
+    leaning = "; it leans beyond the budget" if beyond else ""
+    if n is None:
+        return f"about {need / 1000:.1f} times as many {noun}{leaning}"
+    return f"about {words.count(need)} {noun} (now {words.count(n)}){'' if not seeds else ', which vary most'}{leaning}"
+
+
+def _units(question: Question) -> tuple[bool, int | None, str]:
+    """Return whether seeds are what varies most, how many there are of what varies, and their name."""
+    finding = question.finding
+    if finding is None:
+        return False, None, "examples"
+    each = [effect for effect in finding.per_seed if effect is not None]
+    ends = (finding.low, finding.high)
+    wide = ends[0] is not None and ends[1] is not None and dominate(each, ends[0], ends[1])
+    if finding.seeds and (finding.needed_seeds is not None or (finding.needed is None and wide)):
+        return True, finding.seeds, "seeds"
+    if question.part is not None:
+        return False, question.part.n, "examples"
+    return False, finding.n, words.plural(2, finding.over)
+
+
+def _notes(question: Question) -> tuple[str, ...]:
+    finding, budget, notes = question.finding, question.budget, []
+    if finding is None:
+        return ()
+    if question.part is None and finding.floor is not None and finding.floor > budget.most:
+        floor = words.size(finding.floor, finding.unit)
+        notes.append(f"budget below the noise floor (±{floor}): retraining the baseline would fail it too")
+    if finding.seeds == 1:
+        notes.append("one seed: speaks for these two checkpoints only")
+    if question.part is not None and question.part.n is None:
+        notes.append("how many examples the group has is not recorded")
+    if question.unit != finding.unit:
+        notes.append(f"held against the budget in the unit of its parts, {question.unit}")
+    return tuple(notes)
