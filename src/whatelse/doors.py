@@ -86,7 +86,7 @@ def short_names(texts: Sequence[str]) -> list[str]:
     Args:
         texts: As `open_model` takes them.
     """
-    short = [Path(text).name if ":" not in text else text.rpartition(":")[2] for text in texts]
+    short = [Path(text).resolve().name if ":" not in text else text.rpartition(":")[2] for text in texts]
     return [
         name if short.count(name) == 1 and name != "baseline" else text for name, text in zip(short, texts, strict=True)
     ]

@@ -162,7 +162,7 @@ def audit(
     study = study_of(asked, candidates, held, [seed])
     models = _opened({BASELINE: baseline, **held, **candidates}, task, tell, force=force)
     failed: list[dict[str, Any]] = []
-    early = stop and task.test.clusters is None
+    early = stop and work.clusters_of("test example", models.evidence[BASELINE], len(task.test)) is None
     effects = [
         (m.label, DATA, (_looked if early and m.costly else _effects)(study, m, models, failed, tell))
         for m in asked.measurements
