@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Processes with one thread each: two threads in one process can be far slower than one on a busy machine.
 export OMP_NUM_THREADS = 1
 
-.PHONY: help table full test lint fast mutants bench docs picture clean
+.PHONY: help table full test lint fast mutants validate bench docs picture clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -26,6 +26,9 @@ lint: .venv/ready-dev  ## check style and types only
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+validate: .venv/ready-dev  ## measure whether verdicts can be trusted, in half an hour; write docs/validation.md
+	.venv/bin/python validation/run.py
+
 bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
 	.venv/bin/python bench/resampling.py
 	.venv/bin/python bench/table.py
@@ -43,7 +46,7 @@ picture: .venv/ready-dev  ## draw docs/table.png, the picture in the README, fro
 	.venv/bin/python bench/picture.py
 
 clean:  ## remove the environment and the results
-	rm -rf .venv whatelse-results table.html table.json
+	rm -rf .venv whatelse-results validation-results table.html table.json
 
 .venv/ready-table: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -62,9 +62,8 @@ def questions() -> audits.Questions:
     for row, (item, given, margin) in ASKED.items():
         shown = ", ".join(f"{k} = {v!r}" for k, v in given.items()).replace("'", '"')
         settings = f"settings = {{ {shown} }}\n" if given else ""
-        told.append(
-            f'[[measurements]]\nrow = "{row}"\nitem = "{item}"\nlabel = "{row}"\n{settings}margin = {margin}\nprimary = true\n'
-        )
+        head = f'[[measurements]]\nrow = "{row}"\nitem = "{item}"\nlabel = "{row}"\n'
+        told.append(f"{head}{settings}margin = {margin}\nprimary = true\n")
     return audits.questions(QUESTIONS + "\n".join(told), "planted.toml")
 
 

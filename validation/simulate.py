@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from whatelse import registry
-from whatelse.statistics import resample, sides, summaries
+from whatelse.statistics import resample, sides
 
 Pair = tuple[np.ndarray, np.ndarray]
 SIZES = (20, 200, 2000)
@@ -231,7 +231,8 @@ def main() -> None:
                 print(
                     f"{kind.name:24} n={n:5} alarms {r['alarms'] / m:.3f} cover {r['covered'] / m:.3f} "
                     f"moved {r['covered_moved'] / max(1, r['answered_moved']):.3f} power {r['found'] / samples:.3f} "
-                    f"effect {r['effect']:+.4f} null {r['null']:+.4f} detect {r['detectable']:.4f} bias {r['biased']:.2f}",
+                    f"effect {r['effect']:+.4f} null {r['null']:+.4f} detect {r['detectable']:.4f} "
+                    f"bias {r['biased']:.2f}",
                     flush=True,
                 )
 

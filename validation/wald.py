@@ -34,7 +34,7 @@ def _wald(c: int, n: int) -> float:
     """Return the upper end of Wald's interval for the harm."""
     mean = c / n
     spread = math.sqrt(mean * (1 - mean) / (n - 1))
-    return float(mean + stdtrit(n - 1, float(0.975)) * spread) if spread else mean
+    return float(mean + stdtrit(n - 1, 0.975) * spread) if spread else mean
 
 
 def needed(budget: float = BUDGET) -> int:

@@ -307,6 +307,8 @@ def test_the_task_and_the_control(world):
     assert world.one(*found, most=0.01)[1] == "GO"
     assert world.one(*found, most=0.01, task="noisy")[1] == "NO-GO"
     assert world.one(*found, most=0.01, control="twin")[1] == "NO-GO"
+    second = [world.finding(-0.5, control="twin", leading=False), world.finding(0.0)]
+    assert world.one(*second, most=0.01)[1] == "GO", "the candidate's own control, whichever stands first"
     (answer,), verdict = world.one(*found, most=0.01, control="scratch")
     assert (answer.why, verdict) == ("not held against scratch on this candidate", "INCONCLUSIVE")
     (answer,), verdict = world.one(found[0], most=0.01, task="noisy")
