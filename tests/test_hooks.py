@@ -149,3 +149,42 @@ def test_the_hook_of_the_embedding_is_gone_after_an_error():
     with pytest.raises(ValueError, match="broken"), hooks.entering(model, "0"):
         raise ValueError("broken")
     assert not model[0]._forward_hooks
+
+
+class InPieces(nn.Module):
+    def __init__(self, inner, size):
+        super().__init__()
+        self.inner, self.size = inner, size
+
+    def forward(self, x):
+        return torch.cat([self.inner(part) for part in x.split(self.size)])
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 9])
+def test_a_network_that_takes_a_batch_apart_is_looked_into_as_the_whole(rng, size):
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 2))
+    pieces, x = InPieces(model, size), torch.randn(7, 4, generator=rng)
+    whole, seen = kept(model, x), kept(pieces, x)
+    assert list(seen) == ["layer 0000 inner.1", "layer 0001 inner.3"]
+    for one, other in zip(whole.values(), seen.values(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+    with hooks.editing(pieces, {"inner.3": lambda h: h * 0}):
+        assert torch.allclose(pieces(x), model[4].bias.expand(7, 2))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_module_that_is_used_again_in_pieces_is_left_out(rng, size):
+    assert not kept(InPieces(Reused(), size), torch.randn(7, 2, generator=rng))
+
+
+def test_a_layer_without_a_row_for_every_example_is_left_out(rng):
+    class Folded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.relu, self.tanh = nn.ReLU(), nn.Tanh()
+
+        def forward(self, x):
+            return self.tanh(self.relu(x.reshape(-1, 2)).reshape(len(x), -1))
+
+    assert list(kept(Folded(), torch.randn(5, 6, generator=rng))) == ["layer 0001 tanh"]

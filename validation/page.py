@@ -247,8 +247,12 @@ def _small(rows: dict[str, Rows]) -> str:
 
 def _summaries(rows: dict[str, Rows]) -> str:
     table = []
-    for r in sorted(rows["summaries"], key=lambda r: [k["kind"] for k in rows["summaries"]].index(r["kind"])):
-        m, k = r["answered"] or 1, r["answered_moved"] or 1
+    kinds = list(dict.fromkeys(r["kind"] for r in rows["summaries"]))
+    for r in sorted(rows["summaries"], key=lambda r: (kinds.index(r["kind"]), r["n"])):
+        m, k = r["answered"], r["answered_moved"]
+        if not m:
+            table.append([r["kind"], f"`{r['item']}`", r["n"], *"-----", "-", "not measurable"])
+            continue
         doubt = "not trusted" if r["biased"] > 1 else ""
         table.append(
             [
@@ -267,7 +271,7 @@ def _summaries(rows: dict[str, Rows]) -> str:
             f"{rows['summaries'][0]['samples']} samples a line, one seed, 1,000 resamples: type I error of the verdict at 5 %, "
             "coverage of the 95 % interval where nothing changed and where the effect is what stands there, and power against "
             "that effect. A summary that resampling moves by more than its standard error (an unsigned sum of biases) is *not "
-            "trusted*: its interval would miss the truth, as its coverage shows.",
+            "trusted*: its interval would miss the truth, as its coverage shows. Groups of fewer than 30 examples are left out.",
             _table(
                 ["summary", "as in", "n", "type I", "covers, no effect", "covers, effect", "effect", "power", ""], table
             ),

@@ -32,7 +32,7 @@ POINT = 0.01  # a drop of accuracy by so much is a regression to those who look 
 QUESTIONS = """
 name = "planted"
 title = "Planted harms"
-draws = 1000
+draws = 4000
 rows = [
   { name = "performance", title = "Accuracy" }, { name = "calibration", title = "Calibration" },
   { name = "attribution", title = "Explanations" }, { name = "mechanism", title = "Mechanism" },

@@ -50,26 +50,36 @@ def _wrappers(model: nn.Module) -> set[str]:
 def keeping(model: nn.Module, told: Tensor | None) -> Generator[dict[str, Tensor]]:
     """Keep the outputs of the watched layers, averaged over space or tokens, in the order in which they are made.
 
-    A module that is used again is another layer every time, ``relu #2`` its second use.
+    A module that is used again is another layer every time, ``relu #2`` its second use. A network that takes a batch
+    apart and asks piece by piece has its pieces joined. Left out is what has no row for every example, and a module
+    that is used again in pieces, as they might be those of either use.
 
     Args:
         model: Any classifier.
         told: Which tokens are not padding, ``(N, tokens)``; None where inputs are no texts.
 
     Yields:
-        Outputs ``(N, units)`` under ``layer 0000 name``, filled by the next pass.
+        Outputs ``(N, units)`` under ``layer 0000 name``, filled by the next pass, complete when it is left.
     """
     seen: dict[str, Tensor] = {}
+    pieces: dict[str, list[Tensor]] = {}
     # Of three dimensions, the last are units, as in attention; behind a convolution the second, as in signals.
     last = not any(isinstance(m, nn.Conv1d) for m in model.modules())
 
     def keep(name: str, output: object) -> None:
         whole = output[0] if isinstance(output, tuple) else output
         if isinstance(whole, Tensor):
-            seen[f"layer {len(seen):04d} {name}"] = _pooled(whole, told, last=last)
+            done = sum(map(len, pieces.get(name, [])))
+            mine = None if told is None else told[done : done + len(whole)]
+            pieces.setdefault(name, []).append(_pooled(whole, mine, last=last))
 
-    with _called(model, keep):
+    with _called(model, keep) as size:
         yield seen
+    again = {name.split(" #")[0] for name in pieces if " #" in name}
+    for i, (name, parts) in enumerate(pieces.items()):
+        whole = torch.cat(parts) if len(parts) > 1 else parts[0]
+        if len(whole) == size[0] and not (len(parts) > 1 and name.split(" #")[0] in again):
+            seen[f"layer {i:04d} {name}"] = whole
 
 
 @contextmanager
@@ -96,27 +106,37 @@ def editing(model: nn.Module, edits: Mapping[str, Callable[[Tensor], Tensor]]) -
 
 
 @contextmanager
-def _called(model: nn.Module, act: Callable[[str, object], object] | None) -> Generator[None]:
+def _called(model: nn.Module, act: Callable[[str, object], object] | None) -> Generator[list[int]]:
     """Call a function on every use of a watched layer, with its name and number of the use in the pass.
 
+    A use has a row for every example: of calls with fewer, as many as that takes are one use.
+
     Yields:
-        Nothing.
+        How many examples the last pass had.
     """
-    uses: dict[str, int] = {}
+    rows: dict[str, int] = {}
+    size = [1]
 
     def hook(name: str) -> Hook:
         def called(module: nn.Module, inputs: object, output: object) -> object:
             del module, inputs
             assert act is not None
-            uses[name] = uses.get(name, 0) + 1
-            return act(name if uses[name] == 1 else f"{name} #{uses[name]}", output)
+            whole = output[0] if isinstance(output, tuple) else output
+            use = rows.get(name, 0) // size[0] + 1
+            rows[name] = rows.get(name, 0) + (len(whole) if isinstance(whole, Tensor) else size[0])
+            return act(name if use == 1 else f"{name} #{use}", output)
 
         return called
 
+    def begin(module: nn.Module, inputs: tuple[object, ...]) -> None:
+        del module
+        rows.clear()
+        size[0] = len(inputs[0]) if inputs and isinstance(inputs[0], Tensor) else 1
+
     hooks = [] if act is None else [part.register_forward_hook(hook(name)) for name, part in watched(model)]
-    hooks.append(model.register_forward_pre_hook(lambda module, inputs: uses.clear()))
+    hooks.append(model.register_forward_pre_hook(begin))
     try:
-        yield
+        yield size
     finally:
         for each in hooks:
             each.remove()

@@ -64,7 +64,7 @@ def test_it_has_the_parts_in_order(kind, name):
     public = [
         n for n, v in vars(item).items() if not n.startswith("_") and getattr(v, "__module__", None) == item.__name__
     ]
-    rest = ["summarise", "breakdown", "effort"] if kind == "behaviours" else ["effort"]
+    rest = ["summarise", "breakdown", "outcomes", "effort"] if kind == "behaviours" else ["effort"]
     assert public == ["Config", part, *(n for n in rest if n in (*public, "summarise"))]
     assert ("breakdown" in public) == ("PARTS" in vars(item)), "PARTS says what a breakdown's parts are"
     if "effort" in public:

@@ -37,7 +37,7 @@ def test_the_shipped_study_is_sound():
         ),
         ('tasks = ["clean"]', 'tasks = ["claen"]', r"measurements\[0\].tasks: no 'claen'; did you mean clean"),
         ("primary = true", "", "row 'overfitting' has 0 primary measurements"),
-        ("margin = 0.02", "margin = -1", "a margin of 0 or more"),
+        ("margin = 0.02", "margin = -1", "numbers of 0 or more"),
         ('twin = ""', 'twins = ""', "controls: no 'twins'; did you mean twin"),
         ('level = "strong"', 'control = "placeb"', r"candidates\[0\].control: no 'placeb'"),
         ('level = "strong"', 'control = "scratch"', r"candidates\[0\].control: no 'scratch'"),

@@ -93,13 +93,13 @@ class Part:
     """
 
     name: str
-    n: int | None = None
     before: float | None = None
     after: float | None = None
     effect: float | None = None
     low: float | None = None
     high: float | None = None
     adjusted_p: float | None = None
+    n: int | None = None
     tails: Tails = ()
 
 

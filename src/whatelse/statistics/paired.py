@@ -51,6 +51,21 @@ class Effect(NamedTuple):
         """All of it but the tails."""
         return self[:-1]
 
+    def reach(self, level: float) -> tuple[float, float]:
+        """Return how far below and above the effect its bounds at a one-sided level lie.
+
+        Between `LEVELS` they are interpolated in the normal quantile, beyond them they grow with it.
+
+        Args:
+            level: Within (0, .5).
+        """
+        at, known = -float(ndtri(level)), -ndtri([one for one, _, _ in self.tails])
+        if not self.tails:
+            return at * self.se, at * self.se
+        below, above = ([abs(self.effect - tail[side]) for tail in self.tails] for side in (1, 2))
+        beyond = max(1.0, at / known[-1])
+        return float(np.interp(at, known, below)) * beyond, float(np.interp(at, known, above)) * beyond
+
 
 def effect(
     before: Sequence[np.ndarray],

@@ -11,13 +11,15 @@ _LEVEL, _POWER = 0.05, 0.8
 _MOST = 10**9
 
 
-def detectable(se: float, *, level: float = _LEVEL, power: float = _POWER) -> float:
+def detectable(se: float, *, level: float = _LEVEL, power: float = _POWER, reach: float | None = None) -> float:
     """Return the smallest true effect that a two-sided test finds with the given power, in the unit of ``se``.
 
     Args:
         se: Standard error of the effect.
         level: Level of the test, within (0, 1).
         power: Chance to find the effect, within (level, 1).
+        reach: How far from the effect the bound lies that must not hold 0, at half the level; None takes the normal's.
+            That of skewed differences, of exact counts and of few seeds lies further.
 
     Raises:
         ValueError: The level or the power is out of range, or the standard error is negative.
@@ -26,7 +28,7 @@ def detectable(se: float, *, level: float = _LEVEL, power: float = _POWER) -> fl
         raise ValueError(f"level={level}, power={power}; 0 < level < power < 1 is needed")
     if se < 0:
         raise ValueError(f"se={se} is negative")
-    return float((ndtri(1 - level / 2) + ndtri(power)) * se)
+    return (float(ndtri(1 - level / 2)) * se if reach is None else reach) + float(ndtri(power)) * se
 
 
 def needed(effect: float, low: float, high: float, margin: float, n: int) -> int | None:

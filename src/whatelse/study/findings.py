@@ -202,7 +202,10 @@ def _decide(finding: Finding) -> None:
     )
     exact = finding["over"] == "layer"
     level = finding.pop("level", _LEVEL)
-    finding["detectable"] = None if exact else power.detectable(effect.se, level=level)
+    # Harm is a bound above 0 where lower is better, one below 0 where higher is.
+    below, above = effect.reach(level / 2)
+    reach = {"lower": below, "higher": above}.get(finding["better"], max(below, above))
+    finding["detectable"] = None if exact else power.detectable(effect.se, level=level, reach=reach)
     finding |= {"needed": None, "needed_seeds": None}
     if finding["verdict"] == "inconclusive":
         of_seeds = seeds.dominate(finding["per_seed"], effect.low, effect.high)

@@ -76,3 +76,27 @@ def test_a_batch_shares_the_gradient_of_its_mean_loss(zoo, chain, toy, kind, bat
             for name, gradient in slow(shared, inputs[rows], told[rows]).items():
                 gradient = gradient * shared.masks.get(name, 1.0)
                 assert torch.allclose(quick[name][i], gradient.flatten(), atol=1e-12)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_a_network_that_takes_a_batch_apart_has_the_same_gradients(zoo, chain, toy, size):
+    class InPieces(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return torch.cat([self.inner(part) for part in x.split(size)])
+
+    task = zoo.task
+    entries = task.test.inputs[0].numel()
+    model = chain(torch.nn.Flatten(), torch.nn.Linear(entries, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+    inputs, labels = task.test.inputs[:6].double(), task.test.targets[:6]
+    whole, parted = (
+        _examples.gradients(_gradients.shared(toy.evidence_of(m, task)), inputs, labels)
+        for m in (model, InPieces(model))
+    )
+    assert [g.shape for g in parted.values()] == [g.shape for g in whole.values()]
+    for one, other in zip(whole.values(), parted.values(), strict=True):
+        assert torch.allclose(one, other, atol=1e-12)

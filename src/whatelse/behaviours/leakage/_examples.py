@@ -32,16 +32,19 @@ def gradients(shared: Shared, inputs: Tensor, labels: Tensor, *names: str, batch
     parts = _gradients.leaves(shared.model)
     layers = {n: p for n, p in parts.items() if isinstance(p, _Layer) and wanted & {*_gradients.tensor_names(n)}}
     known = {t for name in layers for t in _gradients.tensor_names(name)}
-    if not wanted <= known or any(_odd(part) for part in layers.values()):
-        parted = [x.reshape(-1, batch, *x.shape[1:]) for x in (inputs, labels)]
-        found = torch.func.vmap(shared.gradient(*names))(*parted)
-        return {name: g.reshape(len(g), -1) for name, g in found.items()}
-    return _by_layer(shared, layers, inputs, labels, batch)
+    if wanted <= known and not any(_odd(part) for part in layers.values()):
+        mine = _by_layer(shared, layers, inputs, labels, batch)
+        if mine is not None:
+            return mine
+    parted = [x.reshape(-1, batch, *x.shape[1:]) for x in (inputs, labels)]
+    found = torch.func.vmap(shared.gradient(*names))(*parted)
+    return {name: g.reshape(len(g), -1) for name, g in found.items()}
 
 
 def _by_layer(
     shared: Shared, layers: dict[str, _Layer], inputs: Tensor, labels: Tensor, batch: int
-) -> dict[str, Tensor]:
+) -> dict[str, Tensor] | None:
+    """Return the gradients, or None where a layer does not see every example: the model asks piece by piece."""
     entered: list[tuple[str, Tensor]] = []
     left: list[Tensor] = []
     hooks = [hook for name, part in layers.items() for hook in _watch(name, part, entered, left)]
@@ -51,6 +54,8 @@ def _by_layer(
     finally:
         for hook in hooks:
             hook.remove()
+    if any(len(x) != len(inputs) for _, x in entered):
+        return None
     loss = functional.cross_entropy(logits, labels, reduction="sum") / batch
     slopes = torch.autograd.grad(loss, left, create_graph=inputs.requires_grad, materialize_grads=True)
     found: dict[str, Tensor] = {}
