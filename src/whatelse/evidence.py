@@ -10,6 +10,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from whatelse._batches import laid, out_of_memory
 from whatelse.errors import NotMeasurableError
 from whatelse.hooks import editing, entering, keeping
 from whatelse.kept import Keep as Keep
@@ -18,7 +19,8 @@ from whatelse.kept import References as References
 from whatelse.subject import Subject, log_odds
 from whatelse.task import Split, Task
 
-_VALUES, _LARGE = 400_000, 16  # values of one batch of inputs; pixels along a side
+_VALUES = 400_000  # of one batch of inputs
+_FURTHER = 1_000_003  # lies between the seeds of one measurement and of the next
 _NOISE, _NUDGES, _EPS = 2022, 10, 1e-3  # of the sensitivity: the seed, draws and length of the noise
 
 
@@ -34,11 +36,12 @@ class Evidence:
         shadows: Gives the `References` of the subject's recipe, for membership; None where there are none.
         keep: Where observations outlive the process; None holds them in memory only.
         batch: Examples a pass; 0 fits it to the size of an input. Halved when memory runs out.
+        again: 0, or the number of another measurement with other random numbers.
         passes: What was spent so far.
         notes: Remarks on how far the values go.
         pictures: What a behaviour made that people can look at: ``shown`` and ``made``, each ``(M, ...)``.
         doubts: Failed checks: the measurement is *not trusted*. ``flatters``: those that only make it look better.
-        parts: Names of the parts that a behaviour's ``breakdown`` answers for; ``parts_read`` says how to read them.
+        parts: Names of the parts that ``breakdown`` answers for; ``parts_read`` says how to read them.
         tree: The tree that stands for the model, for the report: a tensor for each column of its nodes.
         rows: Which test examples the values are of, ``(M,)``, where they are not the first M.
     """
@@ -49,6 +52,7 @@ class Evidence:
     shadows: Callable[[], References] | None = None
     keep: Keep | None = None
     batch: int = 0
+    again: int = 0
     passes: Passes = field(default_factory=Passes)
     notes: list[str] = field(default_factory=list)
     pictures: dict[str, Tensor] = field(default_factory=dict)
@@ -73,6 +77,10 @@ class Evidence:
     def slopes(self) -> nn.Module:
         """The module that gradients are taken of: the model, or where its kernels drop them its surrogate."""
         return self.subject.surrogate or self.subject.model
+
+    def draws(self, seed: int) -> torch.Generator:
+        """Return the source of what is drawn alike for every model, by the behaviour's own seed."""
+        return torch.Generator().manual_seed(seed + _FURTHER * self.again)
 
     def split(self, name: str) -> Split:
         """Return the examples of a split.
@@ -213,7 +221,7 @@ class Evidence:
         Args:
             inputs: ``(M, ...)``; no token ids.
         """
-        start, rng = self.answers(inputs).softmax(1), torch.Generator().manual_seed(_NOISE)
+        start, rng = self.answers(inputs).softmax(1), self.draws(_NOISE)
         total = torch.zeros_like(start)
         for _ in range(_NUDGES):
             nudge = _EPS * torch.randn(inputs.shape, generator=rng)
@@ -321,9 +329,9 @@ class Evidence:
         while start < len(inputs):
             rows = slice(start, min(start + self.batch, len(inputs)))
             try:
-                seen = look(_laid(inputs[rows]), rows)
+                seen = look(laid(inputs[rows]), rows)
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _out_of_memory(error) or self.batch == 1:
+                if not out_of_memory(error) or self.batch == 1:
                     raise
                 self.batch //= 2
                 self.note(f"memory ran out: the batch was halved to {self.batch}")
@@ -389,12 +397,3 @@ class Evidence:
         self.passes.forward += len(x)
         self.passes.backward += len(x)
         return slope
-
-
-def _laid(x: Tensor) -> Tensor:
-    """Return images of some size with their channels last in memory, in which convolutions on a CPU are faster."""
-    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 and x.shape[-1] >= _LARGE else x
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

@@ -19,7 +19,7 @@ from whatelse.gate.ask import Place, Question, ask, check, locate
 from whatelse.gate.budgets import Budget, Budgets, place
 from whatelse.gate.harm import BELIEF, LEVEL, Harm
 from whatelse.report import _words as words
-from whatelse.report.findings import Finding, Findings
+from whatelse.report.findings import Finding, Findings, Floors
 from whatelse.statistics.multiplicity import holm
 from whatelse.statistics.power import settles
 from whatelse.statistics.seeds import dominate
@@ -242,9 +242,15 @@ def _notes(question: Question) -> tuple[str, ...]:
     finding, budget, notes = question.finding, question.budget, []
     if finding is None:
         return ()
-    if question.part is None and finding.floor is not None and finding.floor > budget.most:
-        floor = words.size(finding.floor, finding.unit)
-        notes.append(f"budget below the noise floor (±{floor}): retraining the baseline would fail it too")
+    floors = finding.floors or Floors()
+    failing = (
+        (finding.floor, "retraining the baseline would fail it too"),
+        (floors.compression, "compressing once more under another seed would fail it too"),
+        (floors.measurement, "measuring the baseline again would fail it too"),
+    )
+    for floor, said in failing:
+        if question.part is None and floor is not None and floor > budget.most:
+            notes.append(f"budget below the noise floor (±{words.size(floor, finding.unit)}): {said}")
     if finding.seeds == 1:
         notes.append("one seed: speaks for these two checkpoints only")
     if question.part is not None and question.part.n is None:

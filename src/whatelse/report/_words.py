@@ -20,7 +20,7 @@ from whatelse.report._numbers import (
     size,
     state,
 )
-from whatelse.report.findings import Finding, Part, Row
+from whatelse.report.findings import Finding, Floors, Part, Row
 
 __all__ = [
     "NOT_YET",
@@ -155,7 +155,7 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
     pairs += [("Share", share(finding)), ("Parts", parts(finding))]
     sizes = (
         ("Margin", finding.margin, "±{} counts as no change"),
-        ("Noise floor", finding.floor, "±{} from retraining alone"),
+        *noise(finding),
         ("Detectable", finding.detectable, "{}, found 4 times in 5"),
     )
     pairs += [(name, form.format(size(v, unit))) for name, v, form in sizes if v is not None]
@@ -167,6 +167,20 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
     if finding.why:
         pairs.append(("Note", finding.why))
     return tuple((name, value) for name, value in pairs if value)
+
+
+def noise(finding: Finding) -> tuple[tuple[str, float | None, str], ...]:
+    """Return the floors of a finding: name, number, and the form that its size is told in.
+
+    Args:
+        finding: Any finding.
+    """
+    floors = finding.floors or Floors()
+    return (
+        ("Noise floor", finding.floor, "±{} from retraining alone"),
+        ("Floor of compressing", floors.compression, "±{} from compressing again under another seed"),
+        ("Floor of measuring", floors.measurement, "±{} from measuring again with other random numbers"),
+    )
 
 
 def share(finding: Finding) -> str:

@@ -16,7 +16,7 @@ from whatelse.errors import FindingsError
 from whatelse.report._reading import record, short
 
 SCHEMA = 1
-CONTROLS = ("baseline", "placebo", "twin", "scratch", "weight decay", "random", "zero")
+CONTROLS = ("baseline", "placebo", "twin", "scratch", "weight decay", "random", "remeasured", "zero")
 
 DEEPEST = 30  # levels of a tree that a page can draw
 
@@ -126,12 +126,20 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Floors:
+    """What else moves a number: measuring the baseline again with other random numbers, and compressing once more."""
+
+    measurement: float | None = None
+    compression: float | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
     """One effect of one candidate against one control, and its verdict; a number may be missing.
 
     ``tails`` holds (level, low, high), widest last: the truth lies below ``low`` with chance at most ``level``, and
     above ``high`` likewise. ``leading`` tells whether the control is the candidate's own, ``stands`` which verdict the
-    ``doubts`` leave.
+    ``doubts`` leave, ``floor`` what retraining alone does.
     """
 
     id: str
@@ -160,6 +168,7 @@ class Finding:
     tails: Tails = ()
     margin: float | None = None
     floor: float | None = None
+    floors: Floors | None = None
     detectable: float | None = None
     needed: int | None = None
     needed_seeds: int | None = None

@@ -17,7 +17,7 @@ from whatelse.recipe import parse, write
 from whatelse.statistics import multiplicity, power, seeds, verdicts
 from whatelse.statistics.paired import Effect
 from whatelse.study import claims, potential
-from whatelse.study.plan import Job, Plan, pairs, scratch_of
+from whatelse.study.plan import Job, Plan, again_of, pairs, scratch_of
 from whatelse.study.spec import Measurement, Study, template
 from whatelse.study.store import Store
 from whatelse.task import Task
@@ -129,6 +129,7 @@ def _of_measurement(study: Study, m: Measurement, task: str, records: list[Findi
     # A question about agreement is one on which the baseline agrees with itself alike under every seed.
     agreement = bool(retrained) and "compare" in vars(item) and _perfect(retrained[0]["held"])
     floor = _floor(retrained[0]["per_seed"], agreement=agreement) if retrained and item.OVER != "layer" else None
+    floors = _floors(records, agreement="compare" in vars(item)) if item.OVER != "layer" else {}
     for record in records:
         yield {
             "row": m.row,
@@ -145,6 +146,7 @@ def _of_measurement(study: Study, m: Measurement, task: str, records: list[Findi
             "margin": m.margin,
             "gain": m.gain,
             "floor": floor,
+            "floors": floors.get(record["candidate"], floors.get("")),
             "leading": leading.get(record["candidate"]) == record["control"],
             "primary": m.primary and task == m.tasks[0] and leading.get(record["candidate"]) == record["control"],
             "validity": [*record["doubts"], *record["notes"]],
@@ -164,6 +166,18 @@ def _perfect(held: list[float]) -> bool:
 def _floor(effects: list[float], *, agreement: bool) -> float:
     """Return what retraining alone does: to a number of one model, or to how far two models agree."""
     return abs(float(np.mean(effects))) if agreement else seeds.floor(effects)
+
+
+def _floors(records: list[Finding], *, agreement: bool) -> dict[str, dict[str, float | None]]:
+    """Return what measuring again, and compressing again, does under another seed: by candidate, ``""`` for others."""
+    known = [r for r in records if not r["why"] and all(map(math.isfinite, r["per_seed"]))]
+    measured = next((r for r in known if r["candidate"] == "remeasured"), None)
+    # Where the baseline agrees with itself perfectly, measuring it again can only move that down.
+    one_sided = measured is not None and agreement and _perfect(measured["held"])
+    measuring = None if measured is None else _floor(measured["per_seed"], agreement=one_sided)
+    again = {r["control"]: r["per_seed"] for r in known if r["candidate"] == again_of(r["control"])}
+    found = {name: {"measurement": measuring, "compression": seeds.floor(each)} for name, each in again.items()}
+    return found | ({} if measuring is None else {"": {"measurement": measuring, "compression": None}})
 
 
 def _correct(study: Study, found: list[Finding]) -> None:

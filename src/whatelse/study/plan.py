@@ -12,7 +12,7 @@ from whatelse.study.spec import CandidateSpec, Measurement, Study, TaskSpec, tem
 from whatelse.study.store import key
 
 # Seeds of the models that are not baselines lie far from those of baselines.
-_TWIN, _SHADOW = 10_000, 20_000
+_TWIN, _SHADOW, _AGAIN = 10_000, 20_000, 30_000
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Job:
         task: Name of the task.
         subject: Name of the candidate, of the control, or ``baseline``.
         seed: The seed of the study.
+        again: 0; of the control that is measured once more, what its random numbers are told apart by.
         chain: How the model is made.
         baseline: Key of the model that it is compared with; that of its own for a baseline.
         shadow: Number of the shadow whose members it is trained on; None for a model under audit.
@@ -59,6 +60,7 @@ class Job:
     task: str
     subject: str
     seed: int
+    again: int
     chain: Chain
     baseline: str
     shadow: int | None
@@ -109,6 +111,8 @@ class _Subject:
     recipe: Recipe
     shadows: str = ""  # the subject whose shadow models serve; none where empty
     after: str = ""  # the subject whose chain this one continues
+    seeds: int = 0  # how far the seeds of its own steps lie from those of the baseline
+    again: int = 0
 
 
 def plan(study: Study, tasks: Mapping[str, str], named: Mapping[str, str] | None = None) -> Plan:
@@ -148,6 +152,8 @@ def pairs(study: Study, measurement: Measurement) -> tuple[tuple[str, str], ...]
         found += [(c.name, other) for other in others if other != first]
         if c.scratch and not needs_references(measurement):
             found.append((c.name, scratch_of(c)))
+        if c.again:
+            found.append((again_of(c.name), c.name))
     return tuple(found)
 
 
@@ -158,6 +164,15 @@ def scratch_of(candidate: CandidateSpec) -> str:
         candidate: A candidate with ``scratch``.
     """
     return f"{candidate.name} from scratch"
+
+
+def again_of(candidate: str) -> str:
+    """Return the name of the control that is a candidate compressed once more under another seed.
+
+    Args:
+        candidate: Its name.
+    """
+    return f"{candidate} again"
 
 
 def needs_references(measurement: Measurement) -> bool:
@@ -181,21 +196,25 @@ def _subjects(study: Study, spec: TaskSpec) -> list[_Subject]:
     controls = {n: t for n, t in study.controls.items() if not spec.controls or n in spec.controls}
     for name, text in controls.items():
         if name != "scratch":
-            found.append(_Subject(name, steps(text), "baseline" if name == "twin" else name))
+            like = "baseline" if name in {"twin", "remeasured"} else name
+            found.append(_Subject(name, steps(text), like, again=int(name == "remeasured")))
     for c in study.candidates:
         found.append(_Subject(c.name, steps(c.recipe), c.name))
         if c.scratch and "scratch" in controls:
             found.append(_Subject(scratch_of(c), steps(controls["scratch"]), after=c.name))
+        if c.again:
+            found.append(_Subject(again_of(c.name), steps(c.recipe), c.name, seeds=_AGAIN))
     return found
 
 
-def _chain(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int) -> Chain:
+def _chain(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int, further: int = 0) -> Chain:
     net = registry.load("nets", study.net.item)
     given = settings.changed(settings.build(net.Config, study.net.settings, study.net.item))
     links = [Link(None, key(f"nets.{study.net.item}", net.VERSION, given, task, seed=seed))]
-    for step in (*recipe.parse(template(spec.baseline, spec)), *steps):
+    first = recipe.parse(template(spec.baseline, spec))
+    for step, own in (*((s, seed) for s in first), *((s, seed + further) for s in steps)):
         version = registry.load("methods", step.name).VERSION
-        links.append(Link(step, key(step.name, version, dict(step.given), links[-1].key, task, seed=seed)))
+        links.append(Link(step, key(step.name, version, dict(step.given), links[-1].key, task, seed=own)))
     return tuple(links)
 
 
@@ -214,7 +233,7 @@ def _shadow_jobs(study: Study, task: str, task_key: str, subjects: list[_Subject
             first = _name(task, f"shadow {k}", "baseline")
             name = _name(task, f"shadow {k}", subject.name)
             needs = () if subject.name == "baseline" else (first,)
-            yield Job(name, task, subject.name, _SHADOW + k, chain, "", k, (), (), cells, needs)
+            yield Job(name, task, subject.name, _SHADOW + k, 0, chain, "", k, (), (), cells, needs)
 
 
 def _audit_jobs(
@@ -227,7 +246,7 @@ def _audit_jobs(
     for subject in subjects:
         before = named[subject.after].recipe if subject.after else ()
         own = _TWIN + seed if subject.name == "twin" else seed
-        chain = _chain(study, spec, (*before, *subject.recipe), task_key, own)
+        chain = _chain(study, spec, (*before, *subject.recipe), task_key, own, subject.seeds)
         mine = [j for j in shadows if j.subject == subject.shadows]
         cells = tuple(_cells(study, task, keys, subject, seed, (chain, baseline, mine)))
         needs = [_name(task, f"seed {seed}", n) for n in dict.fromkeys(["baseline", subject.after]) if n]
@@ -238,6 +257,7 @@ def _audit_jobs(
             task=task,
             subject=subject.name,
             seed=seed,
+            again=subject.again,
             chain=chain,
             baseline=baseline[-1].key,
             shadow=None,
@@ -262,6 +282,7 @@ def _cells(
             inputs.append(baseline[-1].key)
         if needs_references(m):
             inputs += [c.key for j in shadows for c in j.cells[: 2 if _needs(m, "sensitivities") else 1]]
+        inputs += [f"again {subject.again}"] if subject.again else []
         name = key(m.item, item.VERSION, given, *inputs, seed=seed)
         yield Cell(name, m.label, m.item, tuple(given.items()))
 

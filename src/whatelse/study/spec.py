@@ -12,7 +12,7 @@ from typing import Any
 from whatelse import recipe, registry, settings, tables
 from whatelse.errors import StudyError, WhatElseError, nearest
 
-CONTROLS = ("placebo", "twin", "scratch", "random", "weight decay")
+CONTROLS = ("placebo", "twin", "scratch", "random", "weight decay", "remeasured")
 DIRECTIONS = ("worse", "better", "not worse", "not better")
 
 
@@ -50,8 +50,9 @@ class CandidateSpec:
 
     ``kind`` tells columns of one family apart that differ in more than strength, such as channels from single weights.
     ``control`` is ``placebo`` where the recipe trains further, ``baseline`` where it does not. ``scratch`` adds
-    the control that trains the candidate's own architecture from random weights. A ``full`` candidate is measured
-    only where the whole study is asked for (``--full``).
+    the control that trains the candidate's own architecture from random weights. ``again`` adds the control that
+    is compressed once more from the same baseline under another seed. A ``full`` candidate is measured only where the
+    whole study is asked for (``--full``).
     """
 
     name: str
@@ -61,6 +62,7 @@ class CandidateSpec:
     level: str = ""
     control: str = "placebo"
     scratch: bool = False
+    again: bool = False
     full: bool = False
 
 

@@ -232,7 +232,7 @@ def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Ev
         raise StudyError("its baseline failed")
     whole = subject_of(store.load_model(job.baseline), "baseline", job.baseline, task)
     base = Evidence(whole, task, shadows=_shadows(job.base_shadows, store), keep=keep)
-    return Evidence(own, task, reference=base, shadows=_shadows(job.shadows, store)), base
+    return Evidence(own, task, reference=base, shadows=_shadows(job.shadows, store), again=job.again), base
 
 
 def _shadows(keys: tuple[str, ...], store: Store) -> Callable[[], References] | None:
@@ -251,7 +251,8 @@ def _shadows(keys: tuple[str, ...], store: Store) -> Callable[[], References] | 
 
 def _measure(cell: Cell, job: Job, mine: Evidence, base: Evidence, store: Store) -> None:
     # The same for every model of this seed: all are asked with the same random numbers.
-    rng = generator(cell.item, str(sorted(cell.given)), mine.task.key, str(job.seed))
+    told = [str(job.seed), *([f"again {job.again}"] if job.again else [])]
+    rng = generator(cell.item, str(sorted(cell.given)), mine.task.key, *told)
     tensors, meta = ask(cell.item, dict(cell.given), mine, base, rng)
     store.save("values", cell.key, tensors, meta)
     store.forget("failed", cell.key)

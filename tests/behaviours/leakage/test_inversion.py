@@ -181,7 +181,9 @@ def test_of_many_starts_the_nearest_is_taken(zoo, toy):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_inversion, "_Search", Watched)
         one, four = (_inversion.reconstruct(evidence, replace(budget, restarts=r)) for r in (1, 4))
-    starts = _inversion._starts(one["images"].double(), 3, replace(budget, restarts=4), (0.0, 1.0))
+    starts = _inversion._starts(
+        one["images"].double(), 3, replace(budget, restarts=4), (0.0, 1.0), evidence.draws(_inversion._START)
+    )
     ends = [searches[0]._descend(searches[0]._point(*start)) for start in starts]
     apart = torch.stack([searches[0].ask(end)[0] for end in ends])
     assert len(set(apart.argmin(0).tolist())) > 1

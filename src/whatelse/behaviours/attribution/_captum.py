@@ -75,7 +75,7 @@ def smooth(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
     """Return the gradient averaged over noisy copies of each input, of their shape.
 
     The standard deviation of the noise is a share of the input's own range. It is drawn for one example after another
-    from a seed that never changes, so that every model sees the same.
+    from one seed, so that every model sees the same.
 
     Args:
         evidence: Gives the gradients.
@@ -86,7 +86,7 @@ def smooth(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
         NotMeasurableError: The subject does not differentiate, or inputs are texts.
     """
     _no_texts(evidence, "smoothgrad")
-    rng = torch.Generator().manual_seed(_SEED)
+    rng = evidence.draws(_SEED)
 
     def one(x: Tensor, y: Tensor) -> Tensor:
         flat = x.flatten(1)

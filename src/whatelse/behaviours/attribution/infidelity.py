@@ -79,7 +79,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     if evidence.task.modality == "tokens" and config.map == "gradient":
         raise NotMeasurableError("infidelity needs contributions of tokens; their gradient has a length alone")
     asked = _maps.Asked(config.map, config.steps, config.examples)
-    draw = torch.Generator().manual_seed(_SEED)
+    draw = evidence.draws(_SEED)
     found, dumb = [], []
     for rows, maps in _maps.chunks(evidence, asked):
         dumb.append(_maps.useless(maps))

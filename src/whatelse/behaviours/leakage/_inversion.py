@@ -110,7 +110,7 @@ def _reconstruct(evidence: Evidence, budget: Budget) -> dict[str, Tensor]:
     low, high = evidence.bounds()
     if not (math.isfinite(low) and math.isfinite(high)) or bool((images < low).any() | (images > high).any()):
         raise NotMeasurableError(f"needs inputs in finite bounds; the task has {low} to {high}")
-    starts = _starts(images, evidence.task.classes, budget, (low, high))
+    starts = _starts(images, evidence.task.classes, budget, (low, high), evidence.draws(_START))
     weights = sum(t.numel() for t in model.tensors.values())
     together = max(1, min(_TOGETHER // size, _ENTRIES // weights)) * size
     found = []
@@ -123,9 +123,10 @@ def _reconstruct(evidence: Evidence, budget: Budget) -> dict[str, Tensor]:
     return {"images": images.float(), "reconstructions": rebuilt[taken].float(), "norms": norms, "named": named}
 
 
-def _starts(images: Tensor, classes: int, budget: Budget, bounds: tuple[float, float]) -> list[tuple[Tensor, Tensor]]:
+def _starts(
+    images: Tensor, classes: int, budget: Budget, bounds: tuple[float, float], rng: torch.Generator
+) -> list[tuple[Tensor, Tensor]]:
     """Return guesses of all inputs and, for labels that are searched for, of their class scores, a pair a restart."""
-    rng = torch.Generator().manual_seed(_START)
     low, high = bounds
     found = []
     for _ in range(budget.restarts):

@@ -38,7 +38,7 @@ def at(evidence: Evidence, state: str, steps: int) -> nn.Module:
     if fixed:
         kind = type(fixed[0]).__name__
         raise NotMeasurableError(f"state={state} needs weights that can be drawn anew; those in {kind} cannot")
-    rng = torch.Generator().manual_seed(_SEED)
+    rng = evidence.draws(_SEED)
     model = copied(evidence.model)
     masks = [(p, (p != 0).to(p.dtype)) for p in pruned(model)]
     try:

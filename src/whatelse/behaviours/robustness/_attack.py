@@ -44,7 +44,7 @@ def points(evidence: Evidence, budget: Budget, examples: int) -> tuple[Tensor, T
     inputs, labels = attacked(evidence, examples)
 
     def make() -> dict[str, Tensor]:
-        found = climb(evidence, inputs, labels, budget, torch.Generator().manual_seed(_START))
+        found = climb(evidence, inputs, labels, budget, evidence.draws(_START))
         return {"points": found, "fooled": fooled(evidence, found, labels)}
 
     told = f"{budget.norm} radius={budget.radius} steps={budget.steps} examples={examples}"

@@ -143,7 +143,7 @@ def _own(evidence: Evidence, search: Search) -> dict[str, Tensor]:
     rows = (scores.argmax(1) == labels).nonzero().flatten()
     clean, truth = inputs[rows], labels[rows]
     ranks = scores[rows].scatter(1, truth[:, None], float("-inf")).argsort(1, descending=True)
-    rng = torch.Generator().manual_seed(_START)
+    rng = evidence.draws(_START)
     noise = [torch.randn(inputs.shape, generator=rng)[rows] for _ in range(search.starts - 1)]
     parts = [torch.split(t, evidence.batch) for t in (clean, truth, ranks, *noise)]
     moves = [_searched(evidence, x, y, r, ways, search) for x, y, r, *ways in zip(*parts, strict=True)]

@@ -189,7 +189,7 @@ class _Standing:
 
 def _made(evidence: Evidence, plan: Plan) -> dict[str, Tensor]:
     inputs, labels = _attack.attacked(evidence, plan.examples)
-    rng = torch.Generator().manual_seed(_START)
+    rng = evidence.draws(_START)
     left = _Standing(evidence, inputs, labels)
     right = left.stands.clone()
     if "differentiates" in evidence.subject.offers:

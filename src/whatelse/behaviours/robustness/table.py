@@ -164,7 +164,7 @@ def _points(evidence: Evidence, columns: _columns.Columns, config: Config) -> tu
     inputs, labels = test.inputs[: config.examples], test.targets[: config.examples]
 
     def make() -> dict[str, Tensor]:
-        rng = torch.Generator().manual_seed(_SEED)
+        rng = evidence.draws(_SEED)
         size = _beam.rows(inputs, columns.count)
         parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
         found = torch.cat([_attacked(evidence, x, y, columns, config, rng) for x, y in parts], 1)

@@ -69,7 +69,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     x, unseen = asked.train, asked.test
     logits = evidence.logits("train")[asked.rows]
     fitted = (logits if config.kind == "regression" else logits.argmax(1)).numpy()
-    draw, depths = torch.Generator().manual_seed(_SEED), _distilled.depths(config.depth)
+    draw, depths = evidence.draws(_SEED), _distilled.depths(config.depth)
     votes = torch.zeros(len(unseen), len(depths), evidence.task.classes)
     used = []
     for _ in range(config.bootstraps):
