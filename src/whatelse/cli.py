@@ -202,6 +202,12 @@ def audit_(
     twin: Annotated[
         str, typer.Option("--twin", metavar="MODEL", help="The baseline's recipe under another seed: the noise floor.")
     ] = "",
+    again: Annotated[
+        str, typer.Option("--again", metavar="MODEL", help="The candidate compressed once more under another seed.")
+    ] = "",
+    remeasure: Annotated[
+        int, typer.Option("--remeasure", min=0, metavar="N", help="Measure the baseline N more times: another floor.")
+    ] = 0,
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
     json_file: Json = "",
     html: Html = "",
@@ -232,13 +238,15 @@ def audit_(
     task = doors.load_task(data)
     names = doors.short_names(models or [])
     opened = {name: doors.open_model(text, task) for name, text in zip(names, models or [], strict=True)}
-    controls = {n: doors.open_model(text, task) for n, text in (("placebo", placebo), ("twin", twin)) if text}
+    named = {"placebo": placebo, "twin": twin, "again": again}
+    controls = {name: doors.open_model(text, task) for name, text in named.items() if text}
     base = opened.pop(names[0])
     with Console(stderr=True, quiet=quiet).status("starting") as status:
         found = audit.audit(
             *(base, opened, task, questions),
             controls=controls,
             seed=seed,
+            remeasure=remeasure,
             stop=stop,
             force=force,
             show=lambda doing: status.update(escape(doing)),

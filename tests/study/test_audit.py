@@ -3,8 +3,10 @@ import math
 from copy import deepcopy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 import whatelse
@@ -157,6 +159,53 @@ def test_a_placebo_is_what_candidates_are_held_against_and_a_twin_gives_a_floor(
     assert mine["agreement"]["floor"] == pytest.approx(1 - agreed["after"], abs=1e-6)
     roles = {c["name"]: c["role"] for c in found["candidates"]}
     assert roles == {"baseline": "control", "placebo": "control", "twin": "control", "small": "candidate"}
+
+
+ATTACKED = """
+name = "floors"
+title = "Floors"
+draws = 200
+rows = [{ name = "robustness", title = "Robustness" }, { name = "accuracy", title = "Accuracy" }]
+[[measurements]]
+row = "robustness"
+item = "attribution.infidelity"
+label = "infidelity"
+settings = { examples = 60, samples = 8 }
+margin = 0.01
+primary = true
+[[measurements]]
+row = "accuracy"
+item = "generalization.accuracy"
+label = "accuracy"
+margin = 0.01
+primary = true
+"""
+
+
+@pytest.mark.known_answer
+def test_what_draws_has_a_floor_of_measuring_and_what_does_not_has_none(good, digits):
+    small, other = damaged(good, 0.05, 2), damaged(good, 0.05, 3)
+    asked = audit.questions(ATTACKED, "floors.toml")
+    found = audit.audit(good, {"small": small}, digits, asked, controls={"again": other}, remeasure=4)
+    mine = {f["label"]: f for f in found["findings"] if f["candidate"] == "small"}
+    assert mine["accuracy"]["floors"]["measurement"] == 0
+    assert mine["infidelity"]["floors"]["measurement"] > 0
+    moves = next(f for f in found["findings"] if (f["candidate"], f["label"]) == ("remeasured", "infidelity"))
+    assert len(set(moves["per_seed"])) == 4
+    wanted = stats.t.ppf(0.975, 4) * np.sqrt(np.mean(np.square(moves["per_seed"])))
+    assert mine["infidelity"]["floors"]["measurement"] == pytest.approx(wanted)
+    again = next(f for f in found["findings"] if (f["candidate"], f["label"]) == ("small again", "accuracy"))
+    assert again["against"] == "small"
+    assert mine["accuracy"]["floors"]["compression"] == pytest.approx(stats.t.ppf(0.975, 1) * abs(again["effect"]))
+    assert {f["floors"]["compression"] for f in found["findings"] if f["candidate"] == "remeasured"} == {None}
+    reader.parse(found, "floors")
+
+
+def test_what_stops_early_is_not_measured_again(good, digits):
+    with pytest.raises(StudyError, match="remeasure=2, stop=True"):
+        audit.audit(good, {"small": good}, digits, remeasure=2, stop=True)
+    with pytest.raises(StudyError, match="there are 2 candidates"):
+        audit.audit(good, {"a": good, "b": good}, digits, controls={"again": good})
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ import torch
 
 from whatelse import registry
 from whatelse.errors import StoreError, StudyError, TaskError
+from whatelse.report import findings
+from whatelse.statistics import seeds
 from whatelse.study import conduct, plan, run, spec, work
 from whatelse.study.store import Store
 
@@ -150,6 +152,33 @@ def test_findings_are_json_and_complete(small, tmp_path, inline, monkeypatch):
     assert found["exhibits"][0]["candidate"] == "half"
     item = found["exhibits"][0]["items"][0]
     assert item["before"] == item["truth"] != item["after"]
+
+
+def test_a_study_tells_the_floors_of_measuring_and_of_compressing(small, tmp_path, inline, monkeypatch):
+    monkeypatch.setattr(run, "engine", lambda *_: inline)
+    text = small.replace('twin = ""', 'twin = ""\nremeasured = ""').replace(
+        'level = "strong"', 'level = "strong"\nagain = true'
+    )
+    text += """
+[[measurements]]
+row = "overfitting"
+item = "attribution.infidelity"
+label = "infidelity"
+settings = { examples = 40, samples = 8 }
+tasks = ["clean"]
+margin = 0.01
+"""
+    found = conduct.conduct(spec.parse(text, "small"), tmp_path)
+    mine = {f["label"]: f for f in found["findings"] if f["candidate"] == "half" and f["leading"]}
+    assert mine["accuracy"]["floors"]["measurement"] == 0
+    assert mine["infidelity"]["floors"]["measurement"] > 0
+    again = next(f for f in found["findings"] if f["candidate"] == "half again" and f["label"] == "accuracy")
+    assert again["against"] == "half"
+    assert mine["accuracy"]["floors"]["compression"] == pytest.approx(seeds.floor(again["per_seed"]))
+    assert any(again["per_seed"])
+    roles = {c["name"]: c["role"] for c in found["candidates"]}
+    assert roles["half again"] == roles["remeasured"] == "control"
+    findings.parse(found, "small")
 
 
 def test_shadows_see_each_record_in_half_of_the_pairs(small):

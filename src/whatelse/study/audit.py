@@ -20,14 +20,14 @@ from whatelse.evidence import Evidence
 from whatelse.layers._own import remarks
 from whatelse.study import comparable, findings, looks, work
 from whatelse.study.effects import Held, Seen
-from whatelse.study.plan import pairs
+from whatelse.study.plan import again_of, pairs
 from whatelse.study.spec import CandidateSpec, Measurement, Net, Row, Study, TaskSpec
 from whatelse.task import Task
 
 DATA = "data"  # how the one task of an audit is called in its findings
 BASELINE = "baseline"
 # Controls that a user may hand over beside the candidates; the placebo is what candidates are then held against.
-CONTROLS = ("placebo", "twin")
+CONTROLS = ("placebo", "twin", "again")
 _DRAWS = 100  # resamples below which a tail of 2.5 % is a matter of one or two
 
 
@@ -61,6 +61,7 @@ class _Models:
     evidence: dict[str, Evidence] = field(default_factory=dict)
     checks: dict[str, list[comparable.Check]] = field(default_factory=dict)
     remarks: dict[str, list[str]] = field(default_factory=dict)
+    again: dict[int, Evidence] = field(default_factory=dict)
 
 
 def default() -> str:
@@ -133,6 +134,7 @@ def audit(
     *,
     controls: Mapping[str, nn.Module] | None = None,
     seed: int = 0,
+    remeasure: int = 0,
     stop: bool = False,
     force: bool = False,
     show: Callable[[str], None] | None = None,
@@ -147,24 +149,35 @@ def audit(
         task: The examples; verdicts are given on its test split.
         asked: What is asked; `default` where it is None.
         controls: A ``placebo`` (the baseline given the same extra training), which candidates are then held against,
-            and a ``twin`` (its recipe under another seed), which gives the noise floor.
+            a ``twin`` (its recipe under another seed), which gives the noise floor, and ``again`` (the one candidate,
+            compressed once more under another seed), which gives that of compressing.
         seed: Decides everything random.
+        remeasure: How many more times the baseline is measured with other random numbers, for the floor of measuring.
         stop: True ends a ``costly`` measurement once its verdict is clear; a task with clusters is measured whole.
         force: True measures models that should not be compared, and states why they should not.
         show: Called with what is being done.
 
     Raises:
-        StudyError: A name is taken, there is no candidate, or a measurement needs a control that is not there.
+        StudyError: A name is taken, there is no candidate, a measurement needs a control that is not there, or what
+            stops early is to be measured again.
         TaskError: A model cannot be compared with the baseline.
     """
     started, tell, held = time.perf_counter(), show or _silent, dict(controls or {})
     asked = asked or questions(default())
     study = study_of(asked, candidates, held, [seed])
+    if remeasure < 0 or (remeasure and stop):
+        raise StudyError(f"remeasure={remeasure}, stop={stop}; at least 0 is needed, and 0 to stop early")
+    held = {again_of(next(iter(candidates))) if name == "again" else name: model for name, model in held.items()}
     models = _opened({BASELINE: baseline, **held, **candidates}, task, tell, force=force)
     failed: list[dict[str, Any]] = []
     early = stop and work.clusters_of("test example", models.evidence[BASELINE], len(task.test)) is None
     effects = [
-        (m.label, DATA, (_looked if early and m.costly else _effects)(study, m, models, failed, tell))
+        (
+            m.label,
+            DATA,
+            (_looked if early and m.costly else _effects)(study, m, models, failed, tell)
+            + (_remeasured(study, m, models, remeasure, tell) if remeasure else []),
+        )
         for m in asked.measurements
     ]
     found = findings.decided(study, effects)
@@ -192,6 +205,9 @@ def study_of(asked: Questions, candidates: Collection[str], controls: Collection
     for name in names:
         if names.count(name) > 1 or (name in candidates and name in {"zero", *CONTROLS}):
             raise StudyError(f"a candidate named {name!r}: that name is taken; choose another")
+    if "again" in controls and len(candidates) > 1:
+        many = len(candidates)
+        raise StudyError(f"controls: 'again' is one candidate compressed once more; there are {many} candidates")
     unknown = set(controls) - set(CONTROLS)
     if unknown:
         raise StudyError(f"controls: no {sorted(unknown)[0]!r}; there are: {', '.join(CONTROLS)}")
@@ -208,8 +224,10 @@ def study_of(asked: Questions, candidates: Collection[str], controls: Collection
         seeds=list(seeds),
         net=Net("handed over"),
         tasks={DATA: TaskSpec(data=DATA, title="The data", baseline="")},
-        controls=dict.fromkeys(controls, ""),
-        candidates=[CandidateSpec(name, family="", recipe="", control=against) for name in candidates],
+        controls=dict.fromkeys((name for name in controls if name != "again"), ""),
+        candidates=[
+            CandidateSpec(name, family="", recipe="", control=against, again="again" in controls) for name in candidates
+        ],
         rows=asked.rows,
         measurements=asked.measurements,
         draws=asked.draws,
@@ -263,22 +281,50 @@ def _effects(
     study: Study, m: Measurement, models: _Models, failed: list[dict[str, Any]], tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     item = registry.load("behaviours", m.item)
-    given = settings.changed(settings.build(item.Config, m.settings, m.item))
     base, seed = models.evidence[BASELINE], study.seeds[0]
     held = Held(item, study.draws, np.random.default_rng(work.number((m.label, base.task.key, str(seed)))))
     for name, mine in models.evidence.items():
         tell(f"{name}: {m.label}")
-        rng = work.generator(m.item, str(sorted(given.items())), base.task.key, str(seed))
         seen = Seen()
-        try:
-            tensors, meta = work.ask(m.item, given, mine, base, rng)
-            clusters = tensors["clusters"].numpy() if "clusters" in tensors else None
-            seen.add(tensors["values"].numpy(), meta, clusters)
-        except Exception as error:  # whatever a behaviour raises, the other questions go on
-            seen.why = f"failed: {type(error).__name__}: {error}"
-            failed.append({"cell": f"{name} · {m.label}", "error": f"{type(error).__name__}: {error}"})
+        _ask(seen, m, mine, base, seed)
+        if seen.why.startswith("failed: "):
+            failed.append({"cell": f"{name} · {m.label}", "error": seen.why.removeprefix("failed: ")})
         held.take(name, seen)
     return held.against(pairs(study, m))
+
+
+def _ask(seen: Seen, m: Measurement, mine: Evidence, base: Evidence, seed: int) -> None:
+    item = registry.load("behaviours", m.item)
+    given = settings.changed(settings.build(item.Config, m.settings, m.item))
+    told = [str(seed), *([f"again {mine.again}"] if mine.again else [])]
+    rng = work.generator(m.item, str(sorted(given.items())), base.task.key, *told)
+    try:
+        tensors, meta = work.ask(m.item, given, mine, base, rng)
+        clusters = tensors["clusters"].numpy() if "clusters" in tensors else None
+        seen.add(tensors["values"].numpy(), meta, clusters)
+    except Exception as error:  # whatever a behaviour raises, the other questions go on
+        seen.why = f"failed: {type(error).__name__}: {error}"
+
+
+def _remeasured(
+    study: Study, m: Measurement, models: _Models, times: int, tell: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Return the effect of measuring the baseline again, with as many seeds as times."""
+    item, base, seed = registry.load("behaviours", m.item), models.evidence[BASELINE], study.seeds[0]
+    if item.OVER == "layer":
+        return []
+    tell(f"{BASELINE}, measured again: {m.label}")
+    first, others = Seen(), Seen()
+    _ask(first, m, base, base, seed)
+    first.values *= times
+    for again in range(1, times + 1):
+        if again not in models.again:
+            models.again[again] = Evidence(base.subject, base.task, reference=base, again=again)
+        _ask(others, m, models.again[again], base, seed)
+    held = Held(item, study.draws, np.random.default_rng(work.number((m.label, base.task.key, "again"))))
+    for name, seen in ((BASELINE, first), ("remeasured", others)):
+        held.take(name, seen)
+    return held.against([("remeasured", BASELINE)])
 
 
 def _listed(study: Study, models: _Models, spent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
