@@ -161,12 +161,18 @@ def false_candidate(number: int) -> dict[str, Any]:
     primary = [f for f in found if f["candidate"] == "candidate" and f["primary"]]
     flagged = [f["label"] for f in primary if f["verdict"] in {"improved", "worsened"}]
     raw = [f["label"] for f in primary if f["p"] is not None and f["p"] < 0.05]
+    before, after = (_accuracy(evidence[0][name]) for name in ("placebo", "candidate"))
     return {
         "number": number,
+        **planted.by_accuracy(before, after, EXAMPLES),
         "flagged": flagged,
         "uncorrected": raw,
         "verdicts": {f["label"]: f["verdict"] for f in primary},
     }
+
+
+def _accuracy(evidence: whatelse.Evidence) -> float:
+    return float((evidence.predictions() == evidence.task.test.targets).float().mean())
 
 
 def _evidence(seed: int, task: Task) -> dict[str, whatelse.Evidence]:

@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 import whatelse
 
 Rows = list[dict[str, Any]]
-HARM = {"improved", "worsened", "not trusted"}
+HARM = {"improved", "worsened", "not trusted", "failed"}
 FLAGGED = {h.name for h in planted.HARMS if h.flagged}
 _LEVEL, _POWER, _MOST = 0.05, 0.8, 0.07
 _EXACT = {"parameters", "bytes", "multiply-accumulates"}
@@ -76,7 +76,7 @@ def sizes(rows: Rows) -> dict[str, list[dict[str, Any]]]:
             said: dict[str, int] = {}
             for row in (row for r in mine for row in r["said"]):
                 said[row] = said.get(row, 0) + 1
-            counts = {k: sum(bool(r[k]) for r in mine) for k in ("found", "accuracy_only", "unpaired")}
+            counts = {k: sum(bool(r[k]) for r in mine) for k in ("found", *planted.PEERS)}
             out.setdefault(harm, []).append(
                 {
                     "size": size,
@@ -101,7 +101,7 @@ def detectable(rows: Rows) -> dict[str, dict[str, Any]]:
         if harm in FLAGGED:
             out[harm] = {
                 **each[-1],
-                **{k: sum(s[k] for s in each) for k in ("n", "found", "accuracy_only", "unpaired")},
+                **{k: sum(s[k] for s in each) for k in ("n", "found", *planted.PEERS)},
             }
             out[harm]["size"] = "all"
             continue
@@ -174,6 +174,7 @@ def _nothing(rows: dict[str, Rows]) -> str:
             flagged = [r["label"] for r in mine if r["verdict"] in HARM]
             table.append([net, copy, f"{mine[0]['off']:.0e}", *count.values(), ", ".join(flagged) or "0"])
     alarms, raw = (sum(bool(r[k]) for r in twins) for k in ("flagged", "uncorrected"))
+    peers = [sum(r[k] for r in twins) for k in ("accuracy_only", "wald")]
     by = {row: sum(row in r["flagged"] for r in twins) for row in planted.ASKED}
     return "\n\n".join(
         [
@@ -185,7 +186,10 @@ def _nothing(rows: dict[str, Rows]) -> str:
             f"**Twins as false candidates.** {len(twins)} times a method that does nothing but train again, over five seeds, is "
             f"held against a placebo that does the same; every time with other networks and other test examples. Flagged by any "
             f"of the {len(by)} gated questions, corrected by Holm: **{told(alarms, len(twins))}**. The same p values uncorrected: "
-            f"{told(raw, len(twins))}. By question: " + ", ".join(f"{row} {k}" for row, k in by.items()) + ".",
+            f"{told(raw, len(twins))}. Peers, of one pair of the same networks: a drop of a point is found in {told(peers[0], len(twins))}, "
+            f"a Wald interval without 0 in {told(peers[1], len(twins))}, of accuracy alone. By question: "
+            + ", ".join(f"{row} {k}" for row, k in by.items())
+            + ".",
         ]
     )
 
@@ -196,9 +200,9 @@ def _everything(rows: dict[str, Rows]) -> str:
     for harm, one in at.items():
         n = one["n"]
         peers = (
-            ["-", "-"]
+            ["-"] * len(planted.PEERS)
             if harm in FLAGGED and one["refused"]
-            else [told(one[k], n) for k in ("accuracy_only", "unpaired")]
+            else [told(one[k], n) for k in planted.PEERS]
         )
         if math.isnan(one["effect"]) or harm in FLAGGED:
             size = ["all sizes", "-"]
@@ -216,9 +220,22 @@ def _everything(rows: dict[str, Rows]) -> str:
             f"Harms of known size in a small network, {planted.N} fresh test examples each time, ten gated questions at once "
             "corrected by Holm. *Found* means *worsened* by the question that should find it; for masked gradients and broken "
             "artefacts, *not trusted* or refused. Beside it what peers would have said of the same models: **accuracy only** "
-            f"(a drop of more than {planted.POINT * 100:g} point is a regression, as gates on scores have it) and an **unpaired** "
-            "test at 5 % of the same behaviour, which takes the two models' examples for different ones.",
-            _table(["harm", "question", "effect", "detectable", "found", "accuracy only", "unpaired test"], table),
+            f"(a drop of more than {planted.POINT * 100:g} point is a regression, as gates on scores have it), a **Wald interval** of "
+            "the two accuracies (95 %, without 0), and an **unpaired test** at 5 % of the same behaviour, which takes the two "
+            "models' examples for different ones.",
+            _table(
+                [
+                    "harm",
+                    "question",
+                    "effect",
+                    "detectable",
+                    "found",
+                    "accuracy only",
+                    "Wald interval",
+                    "unpaired test",
+                ],
+                table,
+            ),
             "![Share of planted harms that are found against their effect in units of the detectable one](validation.png)",
             "<details><summary>Every size</summary>\n",
             _table(["harm", "size", "effect", "detectable", "found", "also flagged"], curves),

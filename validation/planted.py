@@ -28,6 +28,7 @@ from whatelse.study import work
 from whatelse.task import Task
 
 N = 1000
+PEERS = ("accuracy_only", "wald", "unpaired")
 POINT = 0.01  # a drop of accuracy by so much is a regression to those who look at nothing else, and at no interval
 QUESTIONS = """
 name = "planted"
@@ -284,7 +285,7 @@ class Harm:
 HARMS = (
     Harm("one group degraded", group, "group", (0.06, 0.1, 0.14, 0.2)),
     Harm("one class degraded", one_class, "class", (0.06, 0.1, 0.14, 0.2)),
-    Harm("records memorized", memorized, "memorization", (0.02, 0.03, 0.04, 0.05)),
+    Harm("records memorized", memorized, "memorization", (0.02, 0.04, 0.06, 0.1)),
     Harm("attributions moved", attributions, "attribution", (0.005, 0.01, 0.02, 0.04)),
     Harm("explanations keyed to a patch", patch_explains, "attribution", (0.05, 0.1, 0.2, 0.4)),
     Harm("decisions keyed to a patch", patch_decides, "patch", (0.05, 0.1, 0.14, 0.2)),
@@ -317,7 +318,8 @@ def replicate(harm: Harm, size: float, seed: int) -> dict[str, Any]:
     try:
         found = whatelse.audit(base, {"candidate": candidate}, task, questions(), seed=seed)["findings"]
     except TaskError as error:
-        return {"refused": str(error), "found": harm.flagged, "said": [], "accuracy_only": True, "unpaired": True}
+        peers = dict.fromkeys(PEERS, True)
+        return {"refused": str(error), "found": harm.flagged, "said": [], **peers}
     told = {f["row"]: f for f in found}
     mine = told[harm.finder]
     verdicts = {"not trusted", "worsened"} if harm.flagged else {"worsened"}
@@ -328,9 +330,17 @@ def replicate(harm: Harm, size: float, seed: int) -> dict[str, Any]:
         "effect": mine["effect"],
         "detectable": mine["detectable"],
         "said": [row for row, f in told.items() if f["verdict"] in {"worsened", "improved", "not trusted"}],
-        "accuracy_only": (told["performance"]["effect"] or 0) < -POINT,
+        **by_accuracy(told["performance"]["before"], told["performance"]["after"], N),
         "unpaired": _unpaired(base, candidate, task, harm.finder, seed) < 0.05,
     }
+
+
+def by_accuracy(before: float | None, after: float | None, n: int) -> dict[str, bool]:
+    """Return what those say who look at accuracy: a drop of a point, and a Wald interval of two shares without 0."""
+    if before is None or after is None:
+        return {"accuracy_only": False, "wald": False}
+    spread = sqrt((before * (1 - before) + after * (1 - after)) / n)
+    return {"accuracy_only": before - after > POINT, "wald": before - after > 1.959964 * spread}
 
 
 def _unpaired(base: nn.Module, candidate: nn.Module, task: Task, row: str, seed: int) -> float:
@@ -364,7 +374,7 @@ def main() -> None:
                 k: float(np.mean([r[k] for r in rows if r.get(k) is not None] or [np.nan]))
                 for k in ("effect", "detectable")
             }
-            share = {k: float(np.mean([r[k] for r in rows])) for k in ("found", "accuracy_only", "unpaired")}
+            share = {k: float(np.mean([r[k] for r in rows])) for k in ("found", *PEERS)}
             said = {row: sum(row in r["said"] for r in rows) for row in ASKED}
             print(
                 f"{harm.name:32} {size:7} effect {mean['effect']:+.4f} detectable {mean['detectable']:.4f} {share} "

@@ -196,18 +196,10 @@ def audit_(
         typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders written by compress, or file.py:function."),
     ] = None,
     data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data door.")] = "",
-    placebo: Annotated[
-        str, typer.Option("--placebo", metavar="MODEL", help="The baseline given the same extra training.")
-    ] = "",
-    twin: Annotated[
-        str, typer.Option("--twin", metavar="MODEL", help="The baseline's recipe under another seed: the noise floor.")
-    ] = "",
-    again: Annotated[
-        str, typer.Option("--again", metavar="MODEL", help="The candidate compressed once more under another seed.")
-    ] = "",
-    remeasure: Annotated[
-        int, typer.Option("--remeasure", min=0, metavar="N", help="Measure the baseline N more times: another floor.")
-    ] = 0,
+    placebo: Annotated[str, typer.Option(metavar="MODEL", help="The baseline given the same extra training.")] = "",
+    twin: Annotated[str, typer.Option(metavar="MODEL", help="The baseline's recipe under another seed.")] = "",
+    again: Annotated[str, typer.Option(metavar="MODEL", help="The candidate, compressed under another seed.")] = "",
+    remeasure: Annotated[int, typer.Option(min=0, metavar="N", help="Measure the baseline N more times.")] = 0,
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
     json_file: Json = "",
     html: Html = "",
@@ -228,18 +220,15 @@ def audit_(
         _write(copy, audit.default())
         return
     if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
-        raise StudyError(
-            "whatelse audit needs a BASELINE, at least one CANDIDATE and --data D; see whatelse audit --help"
-        )
+        raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
     out = (json_file, html) if json_file or html else ("audit.json", "audit.html")
     for name in out:
         _probe(name)
     questions = audit.questions(spec.find(asked), asked) if asked else None
     task = doors.load_task(data)
     names = doors.short_names(models or [])
-    opened = {name: doors.open_model(text, task) for name, text in zip(names, models or [], strict=True)}
-    named = {"placebo": placebo, "twin": twin, "again": again}
-    controls = {name: doors.open_model(text, task) for name, text in named.items() if text}
+    opened = doors.open_models(dict(zip(names, models or [], strict=True)), task)
+    controls = doors.open_models({"placebo": placebo, "twin": twin, "again": again}, task)
     base = opened.pop(names[0])
     with Console(stderr=True, quiet=quiet).status("starting") as status:
         found = audit.audit(

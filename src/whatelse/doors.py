@@ -7,7 +7,7 @@ import importlib.util
 import pickle
 import sys
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -78,6 +78,20 @@ def open_model(text: str, task: Task, weights: str = "") -> nn.Module:
     model.requires_grad_(requires_grad=False)
     check_fit(model, task, text)
     return model
+
+
+def open_models(texts: Mapping[str, str], task: Task) -> dict[str, nn.Module]:
+    """Return the models that texts name, each as `open_model` does, without those of an empty text.
+
+    Args:
+        texts: By name.
+        task: Gives the shape of the inputs and the number of classes.
+
+    Raises:
+        ArtifactError: There is no such model.
+        TaskError: A model and the task do not fit each other.
+    """
+    return {name: open_model(text, task) for name, text in texts.items() if text}
 
 
 def short_names(texts: Sequence[str]) -> list[str]:
