@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -19,7 +20,6 @@ import planted
 import torch
 import world
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 
 import whatelse
 from whatelse import recipe, registry, settings
@@ -28,6 +28,10 @@ from whatelse.study import findings, work
 from whatelse.study.effects import Held, Seen
 from whatelse.study.plan import pairs
 from whatelse.task import Task
+
+with warnings.catch_warnings():  # of torch about its own scripts
+    warnings.simplefilter("ignore")
+    from torch.fx.experimental.optimization import fuse
 
 SEEDS, EXAMPLES = 5, 300
 FLAGGED = {"improved", "worsened", "not trusted"}

@@ -344,7 +344,9 @@ def _looks(rows: dict[str, Rows]) -> str:
 
 def _assurance(root: Path) -> str:
     claims = json.loads((root / "validation" / "assurance.json").read_text("utf-8"))
-    lines = [[c["sentence"], ", ".join(f"`{t}`" for t in c["tests"])] for c in claims]
+    lines = [
+        [c["sentence"].replace("|", "\\|"), ", ".join(f"`{t}`" for t in c["tests"]) or f"*{c['why']}*"] for c in claims
+    ]
     return "\n\n".join(
         ["## Every sentence of the README, and the test that holds it", _table(["the README says", "held by"], lines)]
     )

@@ -1,0 +1,114 @@
+"""The quick version of `make validate`: a little of everything that its page says, and what the README may say."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "validation"))
+
+import null  # noqa: E402
+import numpy as np  # noqa: E402
+import page  # noqa: E402
+import peeking  # noqa: E402
+import planted  # noqa: E402
+import simulate  # noqa: E402
+import wald  # noqa: E402
+
+
+def test_nothing_is_flagged_where_nothing_happened():
+    rows = null.lossless("mlp")
+    assert {r["copy"] for r in rows} == set(null.copies("mlp"))
+    assert page.broken({"lossless": rows}) == []
+    assert all(r["off"] < 1e-4 for r in rows)
+    assert any(r["verdict"] == "unchanged" for r in rows)
+    twin = null.false_candidate(0)
+    assert twin["flagged"] == []
+    assert set(twin["verdicts"]) == set(planted.ASKED)
+
+
+@pytest.mark.parametrize("harm", planted.HARMS, ids=lambda h: h.name)
+def test_the_largest_size_of_every_harm_is_found(harm):
+    found = [planted.replicate(harm, harm.sizes[-1], seed) for seed in range(2)]
+    assert any(r["found"] for r in found)
+
+
+def test_a_harm_of_no_size_is_not_found():
+    (calibration,) = (h for h in planted.HARMS if h.name == "calibration broken")
+    assert not planted.replicate(calibration, 0.0, 0)["found"]
+
+
+@pytest.mark.known_answer
+def test_a_gate_passes_no_harm_on_ten_examples_where_walds_interval_does():
+    rows = {(r["rate"], r["n"]): r for r in wald.passes()}
+    assert rows[0.05, 10]["wald"] == pytest.approx(0.95**10)
+    assert all(r["ours"] <= 0.05 for r in rows.values())
+    assert wald.needed() == 299  # the rule of three at 5 %, one-sided: .99^299 < .05
+
+
+def test_a_little_of_the_simulations():
+    share = simulate.row(simulate.KINDS[0], 200, 20)
+    assert (share["answered"], share["null"]) == (20, 0)
+    assert share["alarms"] <= 5
+    kinds = {k.name: k for k in simulate.KINDS}
+    assert simulate.row(kinds["worst group"], 20, 5)["answered"] == 0
+    rows = [peeking.false_alarms(kind, 100, np.random.default_rng(1)) for kind in peeking.KINDS]
+    assert page.broken({"peeking": rows}) == []
+
+
+def test_a_broken_promise_is_told():
+    lossless = {"net": "n", "copy": "itself", "label": "accuracy", "off": 0.0}
+    costs = {**lossless, "label": "bytes", "verdict": "improved"}
+    harm = {"harm": "calibration broken", "size": 1, "finder": "calibration", "effect": 1.0, "detectable": 1.0}
+    harm |= {"said": [], "refused": "", "found": False, **dict.fromkeys(planted.PEERS, False)}
+    summary = {"kind": "k", "n": 20, "answered": 200, "alarms": 40}
+    looks = {"table": "null", "kind": "k", peeking.RULES[0]: (0.2, 0.1, 0.3)}
+    saved = {"study": "s", "label": "l", "opposed": 1}
+    found = {
+        "lossless": [{**lossless, "verdict": "worsened"}, {**lossless, "verdict": "failed"}, costs],
+        "twins": [{"flagged": ["accuracy"]}] * 40 + [{"flagged": []}] * 160,
+        "planted": [harm] * 25,
+        "summaries": [summary],
+        "peeking": [looks],
+        "wald": [{"ours": 0.3}],
+        "savings": [saved],
+    }
+    assert len(page.broken(found)) == 8
+    kept = {**found, "lossless": [{**lossless, "verdict": "unchanged"}], "twins": [{"flagged": []}] * 200}
+    kept |= {"planted": [{**harm, "found": True}] * 25, "summaries": [{**summary, "alarms": 10}], "wald": []}
+    kept |= {"peeking": [{**looks, peeking.RULES[0]: (0.02, 0.01, 0.03)}], "savings": []}
+    assert page.broken(kept) == []
+
+
+def sentences(text):
+    """Every sentence of a README outside code and headings."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    blocks, now = [], []
+    for line in text.splitlines():
+        told = "" if line.startswith(("    ", "#", "![")) else line
+        if not told.strip() or told.startswith("- "):
+            blocks.append(" ".join(now))
+            now = []
+        if told.strip():
+            now.append(told.strip().removeprefix("- ").removeprefix("> "))
+    blocks.append(" ".join(now))
+    return [s.strip() for b in blocks for s in re.split(r"(?<=[.?:])(?:\*\*)?\s+(?=[A-Z`*\"])", b) if s.strip()]
+
+
+def test_every_sentence_of_the_readme_names_the_test_that_holds_it():
+    told = json.loads((ROOT / "validation" / "assurance.json").read_text("utf-8"))
+    assert [one["sentence"] for one in told] == sentences((ROOT / "README.md").read_text("utf-8"))
+    for one in told:
+        assert bool(one["tests"]) != bool(one.get("why")), one["sentence"]
+        for test in one["tests"]:
+            path, name = test.split("::")
+            assert f"def {name}(" in (ROOT / path).read_text("utf-8"), test
+
+
+def test_the_page_is_of_this_readme():
+    shown = (ROOT / "docs" / "validation.md").read_text("utf-8")
+    for one in json.loads((ROOT / "validation" / "assurance.json").read_text("utf-8")):
+        assert one["sentence"].replace("|", "\\|") in shown
