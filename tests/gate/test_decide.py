@@ -288,6 +288,15 @@ def test_notes(world):
     assert verdict == "NO-GO", "the floor never loosens the budget"
 
 
+def test_the_floors_of_compressing_and_of_measuring_are_noted(world):
+    floors = {"measurement": 0.02, "compression": 0.005}
+    (answer,), verdict = world.one(world.finding(primary=True, floors=floors), most=0.01)
+    assert answer.notes == ("budget below the noise floor (±2.0 pp): measuring the baseline again may move it further",)
+    (answer,), verdict = world.one(world.finding(primary=True, floors={**floors, "compression": 0.04}), most=0.03)
+    assert answer.notes[0].endswith("(±4.0 pp): compressing once more under another seed may move it further")
+    assert verdict == "GO"
+
+
 def test_the_primary_measurement_is_meant_and_otherwise_a_label_is_needed(world):
     found = [world.finding(-0.5, label="canvas"), world.finding(0.0, label="accuracy", primary=True)]
     assert world.one(*found, most=0.01)[1] == "GO"

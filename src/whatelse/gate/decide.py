@@ -245,8 +245,8 @@ def _notes(question: Question) -> tuple[str, ...]:
     floors = finding.floors or Floors()
     failing = (
         (finding.floor, "retraining the baseline would fail it too"),
-        (floors.compression, "compressing once more under another seed would fail it too"),
-        (floors.measurement, "measuring the baseline again would fail it too"),
+        (floors.compression, "compressing once more under another seed may move it further"),
+        (floors.measurement, "measuring the baseline again may move it further"),
     )
     for floor, said in failing:
         if question.part is None and floor is not None and floor > budget.most:

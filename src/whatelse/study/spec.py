@@ -141,7 +141,8 @@ class Study:
         net: The untrained network.
         tasks: By name.
         controls: Recipes of `CONTROLS`. Placebo, random and weight decay start from the baseline, the twin from a
-            baseline of another seed, scratch from each candidate that asks for it.
+            baseline of another seed, scratch from each candidate that asks for it; ``remeasured`` is the baseline
+            itself, measured with other random numbers.
         candidates: In the order of the table's columns.
         rows: In the order of the table.
         measurements: What is measured.
