@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import html
 import re
@@ -12,6 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from whatelse.report import _words as words
+from whatelse.report import markdown
 from whatelse.report._grid import arrange
 from whatelse.report.findings import Findings, Verdict, parse
 from whatelse.report.page import render
@@ -297,3 +299,13 @@ def test_names_of_parts_features_and_families_are_escaped(document: dict[str, An
     page = render(parse(document))
     assert "<script>alert" not in page
     assert Reader(page).open == []
+
+
+def test_where_no_survey_speaks_none_is_mentioned(findings: Findings) -> None:
+    rows = tuple(dataclasses.replace(row, survey="", cited="") for row in findings.rows)
+    alone = dataclasses.replace(findings, rows=rows, claims=())
+    for said in ("What the survey says", "The survey makes no claim"):
+        assert said in render(findings)
+        assert said not in render(alone)
+    assert "The claims" in markdown.render(findings)
+    assert "The claims" not in markdown.render(alone)

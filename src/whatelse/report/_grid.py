@@ -43,6 +43,11 @@ class Grid:
         """Every column in order."""
         return tuple(candidate for family in self.families for candidate in family.candidates)
 
+    @property
+    def surveyed(self) -> bool:
+        """Whether a survey says anything about any row."""
+        return any(line.row.survey or line.claims for line in self.lines)
+
 
 def arrange(findings: Findings) -> Grid:
     """Return the table that findings make.

@@ -26,7 +26,8 @@ def render(findings: Findings) -> str:
         "Each cell: the verdict, and the effect against a control that was not compressed. "
         "Worsened is harm whatever the sign; pp are percentage points; an interval is given at 95 %."
     )
-    parts.append("\n".join(["### The claims", "", *(one for line in grid.lines for one in _claims(line))]))
+    if grid.surveyed:
+        parts.append("\n".join(["### The claims", "", *(one for line in grid.lines for one in _claims(line))]))
     parted = [one for line in grid.lines for one in _parts(line)]
     if parted:
         parts.append("\n".join(["### By part", "", *parted]))
