@@ -1,8 +1,7 @@
 """Everything that shows whether verdicts can be trusted, measured, and written to docs/validation.md.
 
 ``python validation/run.py`` takes half an hour on two cores; a run that was cut off goes on. ``--page`` only writes the
-page anew from what was measured; ``--quick`` measures a little of everything, in
-some minutes, and writes no page.
+page anew from what was measured; ``--quick`` measures a little of everything, in minutes, and writes no page.
 """
 
 from __future__ import annotations
