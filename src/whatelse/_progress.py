@@ -36,8 +36,12 @@ def bar(*, quiet: bool) -> Generator[tuple[Callable[[State], None], Callable[[Es
     console = Console(stderr=True, quiet=quiet)
     with Progress(*columns, console=console, disable=quiet) as progress:
         shown = progress.add_task("starting", total=None)
+        said: list[str] = []
 
         def show(state: State) -> None:
+            for remark in state.remarks[len(said) :]:
+                said.append(remark)
+                console.print(remark, highlight=False, markup=False, soft_wrap=True)
             now = state.running[0] if state.running else "done" if state.done == state.total else "starting"
             progress.update(shown, total=state.total, completed=state.done, description=now)
 

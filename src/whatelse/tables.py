@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
+from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from whatelse.errors import StudyError, WhatElseError, nearest
 
 S = TypeVar("S")
+CHANGED = "# Written from what was asked in memory: no file says it."
+
+
+class Worded(Protocol):
+    """A record that holds the text that it was read from."""
+
+    @property
+    def text(self) -> str:
+        """The text."""
+
+
+W = TypeVar("W", bound=Worded)
 
 
 def parse(text: str, where: str, raising: type[WhatElseError] = StudyError) -> dict[str, Any]:
@@ -73,3 +89,96 @@ def _several(hint: Any, value: Any, where: str, raising: type[WhatElseError]) ->
     if kind is list:
         return [_value(inner, part, f"{where}[{i}]", raising) for i, part in enumerate(value)]
     return {name: _value(inner, part, f"{where}.{name}", raising) for name, part in value.items()}
+
+
+def faithful(record: W, *parsers: Callable[[str], W]) -> bool:
+    """Say whether a record is what its text says: false if a field was replaced in memory after it was read.
+
+    Args:
+        record: A dataclass with its ``text``.
+        parsers: The ways in which such a text is read.
+    """
+    for parser in parsers:
+        with suppress(WhatElseError):
+            if write(parser(record.text)) == write(record):
+                return True
+    return False
+
+
+def write(record: object) -> str:
+    """Return the TOML text of a dataclass, without its ``text`` and what stands at its default.
+
+    Args:
+        record: A dataclass of numbers, words, lists, mappings and dataclasses.
+
+    Raises:
+        StudyError: A value is none of those.
+    """
+    table = _plain(record, type(record).__name__.lower())
+    heads = [f"{_key(name)} = {_inline(value)}\n" for name, value in table.items() if not _sections(name, value)]
+    parts = [part for name, value in table.items() for part in _sections(name, value)]
+    return "\n".join(["".join(heads), *parts])
+
+
+def _sections(name: str, value: Any) -> list[str]:  # noqa: ANN401 - whatever TOML holds
+    """Return the sections that a key of a file is written as; none where it is a line at its top."""
+    key = _key(name)
+    if isinstance(value, dict):
+        nested = value and all(isinstance(inner, dict) for inner in value.values())
+        return (
+            [_section(f"[{key}.{_key(n)}]", v) for n, v in value.items()] if nested else [_section(f"[{key}]", value)]
+        )
+    if isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
+        return [_section(f"[[{key}]]", inner) for inner in value]
+    return []
+
+
+def _section(head: str, table: Mapping[str, Any]) -> str:
+    return "".join([f"{head}\n", *(f"{_key(name)} = {_inline(value)}\n" for name, value in table.items())])
+
+
+def _inline(value: Any) -> str:  # noqa: ANN401 - whatever TOML holds
+    if isinstance(value, dict):
+        inner = ", ".join(f"{_key(name)} = {_inline(each)}" for name, each in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_inline, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _word(value) if isinstance(value, str) else repr(value)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _word(name)
+
+
+def _word(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # the escapes of JSON are those of TOML
+
+
+def _plain(value: Any, where: str) -> Any:  # noqa: ANN401 - whatever a dataclass holds
+    """Return a value as TOML may hold it.
+
+    Raises:
+        StudyError: TOML has nothing like it.
+    """
+    if is_dataclass(value):
+        given = {f.name: getattr(value, f.name) for f in fields(value) if f.name != "text" and not _left_out(value, f)}
+        return {name: _plain(each, f"{where}.{name}") for name, each in given.items()}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each, f"{where}.{name}") for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each, f"{where}[{i}]") for i, each in enumerate(value)]
+    if isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, (Integral, Real)):  # also those of NumPy
+        return int(value) if isinstance(value, Integral) else float(value)
+    raise StudyError(
+        f"{where}={value!r} is of type {type(value).__name__}; numbers, words, lists and tables are allowed"
+    )
+
+
+def _left_out(record: Any, f: Any) -> bool:  # noqa: ANN401 - any dataclass and its field
+    default = f.default_factory() if f.default_factory is not MISSING else f.default
+    value = getattr(record, f.name)
+    return value is None or (type(value) is type(default) and value == default)

@@ -28,7 +28,7 @@ def test_ray_gives_the_same_numbers(small, tmp_path, inline):
     found = []
     for name, start in (("ray", lambda: run.engine("ray", 2)), ("inline", lambda: inline)):
         store = Store(tmp_path / name)
-        run.run(study, todo, store, start, lambda _: None)
+        run.run(todo, store, start, lambda _: None)
         found.append([store.load_record("effects", e.key)["effects"] for e in todo.effects])
     assert [e["candidate"] for e in found[0][0]] == [e["candidate"] for e in found[1][0]]
     assert found[0][0][0]["effect"] == pytest.approx(found[1][0][0]["effect"], abs=0.02)

@@ -76,19 +76,19 @@ def test_what_was_done_is_not_counted_again(small, tmp_path, inline):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run.run(study, todo, store, lambda: inline, cut)
+        run.run(todo, store, lambda: inline, cut)
     whole, half = of(small, tmp_path / "none"), estimate.estimate(study, todo, store, tasks, 2)
     assert 0 < half.left < whole.left == half.total
     assert 0 < half.training < whole.training
     assert 0 < half.measuring < whole.measuring
-    run.run(study, todo, store, lambda: inline, lambda progress: None)
+    run.run(todo, store, lambda: inline, lambda progress: None)
     done = estimate.estimate(study, todo, store, tasks, 2)
     assert (done.left, done.training, done.measuring, done.seconds, done.costs) == (0, 0, 0, 0.0, ())
 
 
 def test_models_that_are_kept_are_not_trained_again(small, tmp_path, inline):
     study, todo, store, _ = prepared(small, tmp_path)
-    run.run(study, todo, store, lambda: inline, lambda progress: None)
+    run.run(todo, store, lambda: inline, lambda progress: None)
     found = of(small + COSTLY, tmp_path)
     assert found.training == 0
     assert found.measuring == 2 * 4 * (2 * 900 + 600 + 5 * 900)

@@ -27,14 +27,14 @@ def effects_of(todo, store):
 
 def test_a_second_run_finds_everything_done(small, tmp_path, inline):
     study, todo, store = prepared(small, tmp_path)
-    first = run.run(study, todo, store, lambda: inline, quiet)
+    first = run.run(todo, store, lambda: inline, quiet)
     assert first.done == first.total == 9
     assert not [f for r in first.reports for f in r.failed]
 
     def never():
         raise AssertionError("nothing is missing")
 
-    second = run.run(study, todo, store, never, quiet)
+    second = run.run(todo, store, never, quiet)
     assert second.done == 9
     assert second.reports == []
 
@@ -49,22 +49,22 @@ def test_a_run_that_was_cut_goes_on_and_ends_the_same(small, tmp_path, inline):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run.run(study, todo, store, lambda: inline, cut)
+        run.run(todo, store, lambda: inline, cut)
     jobs, _ = run.missing(todo, store)
     assert 0 < len(jobs) < len(todo.jobs)
-    run.run(study, todo, store, lambda: inline, quiet)
+    run.run(todo, store, lambda: inline, quiet)
     whole = Store(tmp_path / "whole")
-    run.run(study, todo, whole, lambda: inline, quiet)
+    run.run(todo, whole, lambda: inline, quiet)
     assert effects_of(todo, store) == effects_of(todo, whole)
 
 
 def test_worker_processes_give_the_same_numbers(small, tmp_path, inline):
     study, todo, here = prepared(small, tmp_path / "here")
-    run.run(study, todo, here, lambda: run.engine("here", 2), quiet)
+    run.run(todo, here, lambda: run.engine("here", 2), quiet)
     alone = Store(tmp_path / "alone")
     threads = torch.get_num_threads()
     assert threads >= 1
-    run.run(study, todo, alone, lambda: inline, quiet)
+    run.run(todo, alone, lambda: inline, quiet)
     a, b = effects_of(todo, here), effects_of(todo, alone)
     if threads == 1:
         assert a == b
@@ -82,7 +82,7 @@ def test_a_behaviour_that_raises_fails_alone(small, tmp_path, inline, monkeypatc
 
     monkeypatch.setattr(item, "measure", raises)
     study, todo, store = prepared(small, tmp_path)
-    progress = run.run(study, todo, store, lambda: inline, quiet)
+    progress = run.run(todo, store, lambda: inline, quiet)
     failed = [name for r in progress.reports for name, _ in r.failed]
     assert failed == [f"clean · seed {s} · half · accuracy" for s in (0, 1)]
     (effects,) = effects_of(todo, store)
@@ -90,7 +90,7 @@ def test_a_behaviour_that_raises_fails_alone(small, tmp_path, inline, monkeypatc
     assert by_pair["twin", "baseline"] == ""
     assert by_pair["half", "placebo"] == "failed: RuntimeError: broken on purpose"
     monkeypatch.setattr(item, "measure", whole)
-    run.run(study, todo, store, lambda: inline, quiet)
+    run.run(todo, store, lambda: inline, quiet)
     assert all(e["why"] == "" for e in effects_of(todo, store)[0]["effects"]), "a failed cell is tried again"
 
 
@@ -102,7 +102,7 @@ def test_a_method_that_raises_fails_its_candidate_alone(small, tmp_path, inline,
 
     monkeypatch.setattr(item, "compress", raises)
     study, todo, store = prepared(small, tmp_path)
-    progress = run.run(study, todo, store, lambda: inline, quiet)
+    progress = run.run(todo, store, lambda: inline, quiet)
     assert progress.done == progress.total
     assert len([f for r in progress.reports for f in r.failed]) == 2
 
@@ -111,7 +111,7 @@ def test_a_model_that_cannot_be_saved_fails_its_candidate_alone(small, tmp_path,
     item = registry.load("methods", "prune.magnitude")
     monkeypatch.setattr(item, "compress", lambda model, *_: torch.nn.Sequential(model, torch.nn.Hardshrink()))
     study, todo, store = prepared(small, tmp_path)
-    progress = run.run(study, todo, store, lambda: inline, quiet)
+    progress = run.run(todo, store, lambda: inline, quiet)
     failed = [error for r in progress.reports for _, error in r.failed]
     assert len(failed) == 2
     assert all("cannot save a layer of type Hardshrink" in error for error in failed)
@@ -128,7 +128,7 @@ def test_results_that_cannot_be_written_stop_the_run(small, tmp_path, inline):
     study, todo, _ = prepared(small, tmp_path)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="finished cells are kept"):
-        run.run(study, todo, Store(tmp_path / "file"), lambda: inline, quiet)
+        run.run(todo, Store(tmp_path / "file"), lambda: inline, quiet)
 
 
 def test_an_unknown_engine_is_named():

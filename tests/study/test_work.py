@@ -19,7 +19,7 @@ def asked(small, tmp_path, inline):
         text = text.replace("seeds = [0, 1]", "seeds = [0]").replace("generalization.accuracy", item)
         study, store = spec.parse(text, "small"), Store(tmp_path)
         todo = plan.plan(study, {name: work.load_task(study, name).key for name in study.tasks})
-        done = run.run(study, todo, store, lambda: inline, lambda _: None)
+        done = run.run(todo, store, lambda: inline, lambda _: None)
         assert not [f for r in done.reports for f in r.failed]
         return todo.jobs, store, work.load_task(study, "clean")
 

@@ -163,7 +163,7 @@ def audit(
         TaskError: A model cannot be compared with the baseline.
     """
     started, tell, held = time.perf_counter(), show or _silent, dict(controls or {})
-    asked = asked or questions(default())
+    asked = _settled(asked) if asked is not None else questions(default())
     study = study_of(asked, candidates, held, [seed])
     if remeasure < 0 or (remeasure and stop):
         raise StudyError(f"remeasure={remeasure}, stop={stop}; at least 0 is needed, and 0 to stop early")
@@ -187,6 +187,13 @@ def audit(
     twice = comparable.overlap(task)
     checklist = {name: [asdict(check) for check in checks] for name, checks in models.checks.items()}
     return {**record, "comparability": {"pairs": checklist, "remarks": [twice] if twice else []}}
+
+
+def _settled(asked: Questions) -> Questions:
+    """Return questions whose text says them: themselves, or those changed in memory, written anew and checked."""
+    if tables.faithful(asked, questions):
+        return asked
+    return questions(f"{tables.CHANGED}\n{tables.write(asked)}", "questions, changed in memory")
 
 
 def study_of(asked: Questions, candidates: Collection[str], controls: Collection[str], seeds: Sequence[int]) -> Study:

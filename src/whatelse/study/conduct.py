@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from whatelse.study import estimate, exhibits, findings, run, work
+from whatelse import tables
+from whatelse.study import estimate, exhibits, findings, run, seal, spec, work
 from whatelse.study.engines import here
 from whatelse.study.engines._engine import Engine
 from whatelse.study.estimate import Estimate
@@ -19,6 +23,7 @@ from whatelse.study.store import Store, key
 from whatelse.task import Task
 
 KINDS = ("training", "compressing", "measuring", "analyzing")
+DAMAGED = "damaged_and_made_again"
 
 
 def conduct(
@@ -41,11 +46,13 @@ def conduct(
         announce: Called once with what the work will cost, before it starts; not where everything is done.
 
     Raises:
-        StudyError: There is no such engine.
+        StudyError: There is no such engine, a study changed in memory does not hold together, or data changed on disk
+            while the study ran.
         TaskError: The network cannot take the inputs of a task.
         StoreError: Results cannot be written; what is finished is kept.
     """
     started = time.perf_counter()
+    study = settled(study)
     store, tasks, todo = prepared(study, results)
 
     def start() -> Engine:
@@ -54,10 +61,35 @@ def conduct(
             announce(estimate.estimate(study, todo, store, tasks, place.slots))
         return place
 
-    progress = run.run(study, todo, store, start, show or _silent)
+    progress = run.run(todo, store, start, show or _silent)
+    known = set(store.damaged)
     shown = exhibits.collect(study, todo, store, tasks)
     timing = _timing(todo, store, progress, time.perf_counter() - started)
-    return findings.assemble(study, todo, store, tasks, shown, timing)
+    found = findings.assemble(study, todo, store, tasks, shown, timing)
+    progress.remarks += run.told({name: why for name, why in store.damaged.items() if name not in known})
+    if others := _elsewhere(todo, store):
+        found["environment"]["made elsewhere"] = others
+        progress.remarks.append(f"made elsewhere: {others}; another results folder has everything made here")
+    (show or _silent)(progress)
+    return found
+
+
+def settled(study: Study) -> Study:
+    """Return a study whose text says what it asks: itself, or one changed in memory, written anew and checked.
+
+    Args:
+        study: As it was read, or with fields replaced since.
+
+    Raises:
+        StudyError: What was changed does not hold together.
+    """
+    if tables.faithful(study, *(partial(spec.parse, where="study", full=full) for full in (False, True))):
+        return study
+    # What is marked ``full`` and still there is asked: its text must ask it too, without ``--full``.
+    candidates = [replace(c, full=False) for c in study.candidates]
+    measurements = [replace(m, full=False) for m in study.measurements]
+    text = tables.write(replace(study, candidates=candidates, measurements=measurements))
+    return spec.parse(f"{tables.CHANGED}\n{text}", f"study {study.name!r}, changed in memory")
 
 
 def foresee(study: Study, results: Path, workers: int = 0) -> Estimate:
@@ -72,6 +104,7 @@ def foresee(study: Study, results: Path, workers: int = 0) -> Estimate:
         TaskError: The network cannot take the inputs of a task.
         StoreError: Results cannot be read.
     """
+    study = settled(study)
     store, tasks, todo = prepared(study, results)
     return estimate.estimate(study, todo, store, tasks, workers or here.cores())
 
@@ -96,20 +129,44 @@ def prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]
 def _timing(todo: Plan, store: Store, progress: Progress, wall: float) -> dict[str, Any]:
     """Return when the work ended and the seconds spent over all calls that did some of it.
 
-    A call that found everything done adds nothing, and its findings are the same bytes.
+    A call that found everything done adds nothing, and its findings are the same bytes. Where kept files were damaged
+    and made again, their number stands beside.
     """
     name = key("timing", 1, {}, *(e.key for e in todo.effects), seed=0)
     spent: dict[str, Any] = {"ended": "", "wall_s": 0.0, **{f"{kind}_s": 0.0 for kind in KINDS}}
     if store.has("effects", name):
         spent |= store.load_record("effects", name)
-    if progress.reports or not spent["ended"]:
+    new = not spent["ended"]
+    if progress.reports or new:
         spent["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
         spent["wall_s"] += wall if progress.reports else 0.0
         for report in progress.reports:
             for kind in KINDS:
                 spent[f"{kind}_s"] += getattr(report, kind)
+    if store.damaged:
+        spent[DAMAGED] = spent.get(DAMAGED, 0) + len(store.damaged)
+    if progress.reports or store.damaged or new:
         store.save_record("effects", name, spent)
     return spent
+
+
+def _elsewhere(todo: Plan, store: Store) -> str:
+    """Return how many results another release or machine made, and which; empty where all were made with what is here.
+
+    They are used: keys tell apart what gives other numbers on purpose. Digits behind the point may still differ.
+    """
+    kept = dict.fromkeys(
+        [*(k for job in todo.jobs for k in run.holds(job)), *(("effects", e.key) for e in todo.effects)]
+    )
+    made = [found for k in kept if (found := store.origin(*k)) is not None]
+    here = seal.here()
+    others = Counter(found for found in made if found != here).most_common()
+    return "; ".join(f"{count} of {len(made)} results ({_unlike(found, here)})" for found, count in others)
+
+
+def _unlike(found: seal.Origin, here: seal.Origin) -> str:
+    pairs = ((f.name, getattr(found, f.name), getattr(here, f.name)) for f in fields(seal.Origin))
+    return ", ".join(f"{name} {there} where here is {mine}" for name, there, mine in pairs if there != mine)
 
 
 def _silent(progress: Progress) -> None:

@@ -86,7 +86,7 @@ def analyze(effects: Effects, store: Store) -> Report:
 def _stored(keys: Sequence[str], store: Store) -> Seen:
     seen = Seen()
     for name in keys:
-        if not store.has("values", name):
+        if store.absent("values", name):
             error = store.load_record("failed", name)["error"] if store.has("failed", name) else "not measured"
             seen.why = f"failed: {error}"
             return seen

@@ -14,7 +14,7 @@ from torch.nn import functional
 from whatelse import recipe, registry, settings
 from whatelse.recipe import Step
 from whatelse.study import work
-from whatelse.study.plan import Effects, Job, Plan
+from whatelse.study.plan import Effects, Job, Plan, net_of
 from whatelse.study.run import missing, size
 from whatelse.study.spec import Study
 from whatelse.study.store import Store
@@ -142,19 +142,18 @@ def training(step: Step, task: Task) -> int:
 
 
 def _unmade(job: Job, store: Store) -> Iterator[tuple[str, Step]]:
-    """Yield key and step of every model of a chain that is still to be made: those after the last one that is kept."""
-    done = max((i for i, link in enumerate(job.chain) if store.has("models", link.key)), default=0)
-    for link in job.chain[done + 1 :]:
-        assert link.step is not None
-        yield link.key, link.step
+    """Yield key and step of every model of a chain that is still to be made: those that are not kept whole."""
+    for link in job.chain:
+        if link.step is not None and not store.has("models", link.key):
+            yield link.key, link.step
 
 
 def _asked(job: Job, task: Task, store: Store) -> Iterator[tuple[str, int]]:
     """Yield the passes of every cell that is missing, by its label, and those that all of a job's cells share."""
-    yield "shared by all measurements of a model", 2 * len(task.test) + len(task.train)
-    for cell in job.cells:
-        if store.has("values", cell.key):
-            continue
+    missing = [cell for cell in job.cells if not store.has("values", cell.key)]
+    if missing:
+        yield "shared by all measurements of a model", 2 * len(task.test) + len(task.train)
+    for cell in missing:
         if job.shadow is not None:
             records = 2 * len(task.train) if "sensitivity" in cell.key else 0
             yield f"what shadow models say{' of noise' * (records > 0)}", _MOVED * records
@@ -166,9 +165,7 @@ def _asked(job: Job, task: Task, store: Store) -> Iterator[tuple[str, int]]:
 
 def _speeds(study: Study, task: Task) -> tuple[float, float]:
     """Return the seconds of a pass in measurements and in training, of the untrained network on one batch of each."""
-    net = registry.load("nets", study.net.item)
-    config = settings.build(net.Config, study.net.settings, f"nets.{study.net.item}")
-    model = net.build(config, task.shape, task.classes, work.generator("speed"))
+    model = work.untrained(net_of(study), task, "speed")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker has it
     try:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse import registry
+from whatelse import registry, tables
 from whatelse.evidence import Evidence
 from whatelse.study import drawn, exposed, population
 from whatelse.study.plan import Job, Plan, pairs
@@ -44,7 +44,9 @@ def collect(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) -
         store: Where models and values are kept.
         tasks: By name.
     """
-    name = key("exhibits", 5, {"shown": SHOWN}, *(e.key for e in plan.effects), seed=0)
+    asked = {"shown": SHOWN, "study": tables.write(study)}  # levels and rows decide what is shown
+    held = [k for task in tasks.values() for k in (task.key, task.names)]
+    name = key("exhibits", 6, asked, *held, *(e.key for e in plan.effects), seed=0)
     if not store.has("effects", name):
         store.save_record("effects", name, {"exhibits": list(_make(study, plan, store, tasks))})
     return list(store.load_record("effects", name)["exhibits"])

@@ -37,12 +37,43 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Net:
+    """The network that a chain starts from: an item of ``nets`` with those settings that differ from their default."""
+
+    item: str
+    given: tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Data:
+    """How a worker opens a task, and what it must find: data may change on disk after the work was planned.
+
+    Attributes:
+        task: Name of the task, for messages.
+        door: Item of ``data``.
+        given: Its settings that differ from their default.
+        key: Key of the task that was planned for.
+        names: Key of what its groups and columns are called; empty where no measurement depends on it.
+    """
+
+    task: str
+    door: str
+    given: tuple[tuple[str, Any], ...]
+    key: str
+    names: str = ""
+
+
+@dataclass(frozen=True)
 class Job:
     """Everything about one model on one task, done together so that its observations are shared.
+
+    It carries all that a worker needs: no file of the study is read there again.
 
     Attributes:
         name: How progress and messages call it.
         task: Name of the task.
+        data: Where a worker finds it.
+        net: The network that its chain starts from.
         subject: Name of the candidate, of the control, or ``baseline``.
         seed: The seed of the study.
         again: 0; of the control that is measured once more, what its random numbers are told apart by.
@@ -58,6 +89,8 @@ class Job:
 
     name: str
     task: str
+    data: Data
+    net: Net
     subject: str
     seed: int
     again: int
@@ -126,12 +159,36 @@ def plan(study: Study, tasks: Mapping[str, str], named: Mapping[str, str] | None
     jobs: list[Job] = []
     for name, spec in study.tasks.items():
         subjects = _subjects(study, spec)
-        shadows = list(_shadow_jobs(study, name, tasks[name], subjects))
+        data = data_of(study, name, tasks[name], (named or {}).get(name, ""))
+        shadows = list(_shadow_jobs(study, data, subjects))
         jobs += shadows
         for seed in study.seeds:
-            keys = (tasks[name], (named or {}).get(name, ""))
-            jobs += _audit_jobs(study, name, keys, subjects, seed, shadows)
+            jobs += _audit_jobs(study, data, subjects, seed, shadows)
     return Plan(tuple(jobs), tuple(_effects(study, jobs)))
+
+
+def net_of(study: Study) -> Net:
+    """Return the network of a study as jobs carry it.
+
+    Args:
+        study: A checked study.
+    """
+    config = settings.build(registry.load("nets", study.net.item).Config, study.net.settings, study.net.item)
+    return Net(study.net.item, tuple(settings.changed(config).items()))
+
+
+def data_of(study: Study, task: str, key: str, names: str) -> Data:
+    """Return a task of a study as jobs carry it.
+
+    Args:
+        study: A checked study.
+        task: Name of the task.
+        key: Its key.
+        names: Key of what its groups and columns are called.
+    """
+    spec = study.tasks[task]
+    config = settings.build(registry.load("data", spec.data).Config, spec.settings, f"data {spec.data}")
+    return Data(task, spec.data, tuple(settings.changed(config).items()), key, names)
 
 
 def pairs(study: Study, measurement: Measurement) -> tuple[tuple[str, str], ...]:
@@ -208,9 +265,9 @@ def _subjects(study: Study, spec: TaskSpec) -> list[_Subject]:
 
 
 def _chain(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int, further: int = 0) -> Chain:
-    net = registry.load("nets", study.net.item)
-    given = settings.changed(settings.build(net.Config, study.net.settings, study.net.item))
-    links = [Link(None, key(f"nets.{study.net.item}", net.VERSION, given, task, seed=seed))]
+    net = net_of(study)
+    version = registry.load("nets", net.item).VERSION
+    links = [Link(None, key(f"nets.{net.item}", version, dict(net.given), task, seed=seed))]
     first = recipe.parse(template(spec.baseline, spec))
     for step, own in (*((s, seed) for s in first), *((s, seed + further) for s in steps)):
         version = registry.load("methods", step.name).VERSION
@@ -218,7 +275,8 @@ def _chain(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int, fu
     return tuple(links)
 
 
-def _shadow_jobs(study: Study, task: str, task_key: str, subjects: list[_Subject]) -> Iterator[Job]:
+def _shadow_jobs(study: Study, data: Data, subjects: list[_Subject]) -> Iterator[Job]:
+    task = data.task
     asked = [m for m in study.measurements if task in m.tasks and needs_references(m)]
     if not asked:
         return
@@ -227,34 +285,34 @@ def _shadow_jobs(study: Study, task: str, task_key: str, subjects: list[_Subject
     kept = ["shadow", *(["shadow.sensitivity"] if any(_needs(m, "sensitivities") for m in asked) else [])]
     for k in range(spec.references):
         for subject in (s for s in subjects if s.shadows == s.name):
-            chain = _chain(study, spec, subject.recipe, f"{task_key}/shadow {k}", _SHADOW + k)
-            held = [key(what, 1, {}, chain[-1].key, task_key, seed=_SHADOW + k) for what in kept]
+            chain = _chain(study, spec, subject.recipe, f"{data.key}/shadow {k}", _SHADOW + k)
+            held = [key(what, 1, {}, chain[-1].key, data.key, seed=_SHADOW + k) for what in kept]
             cells = tuple(Cell(name, "", "", ()) for name in held)
             first = _name(task, f"shadow {k}", "baseline")
             name = _name(task, f"shadow {k}", subject.name)
             needs = () if subject.name == "baseline" else (first,)
-            yield Job(name, task, subject.name, _SHADOW + k, 0, chain, "", k, (), (), cells, needs)
+            seed, net = _SHADOW + k, net_of(study)
+            yield Job(name, task, data, net, subject.name, seed, 0, chain, "", k, (), (), cells, needs)
 
 
-def _audit_jobs(
-    study: Study, task: str, keys: tuple[str, str], subjects: list[_Subject], seed: int, shadows: list[Job]
-) -> Iterator[Job]:
-    spec = study.tasks[task]
+def _audit_jobs(study: Study, data: Data, subjects: list[_Subject], seed: int, shadows: list[Job]) -> Iterator[Job]:
+    task, spec = data.task, study.tasks[data.task]
     named = {s.name: s for s in subjects}
-    task_key = keys[0]
-    baseline = _chain(study, spec, (), task_key, seed)
+    baseline = _chain(study, spec, (), data.key, seed)
     for subject in subjects:
         before = named[subject.after].recipe if subject.after else ()
         own = _TWIN + seed if subject.name == "twin" else seed
-        chain = _chain(study, spec, (*before, *subject.recipe), task_key, own, subject.seeds)
+        chain = _chain(study, spec, (*before, *subject.recipe), data.key, own, subject.seeds)
         mine = [j for j in shadows if j.subject == subject.shadows]
-        cells = tuple(_cells(study, task, keys, subject, seed, (chain, baseline, mine)))
+        cells = tuple(_cells(study, data, subject, seed, (chain, baseline, mine)))
         needs = [_name(task, f"seed {seed}", n) for n in dict.fromkeys(["baseline", subject.after]) if n]
         theirs = [j.name for j in shadows if j.subject in {"baseline", subject.shadows}]
         needs += theirs if any("references" in registry.card("behaviours", c.item).needs for c in cells) else []
         yield Job(
             name=_name(task, f"seed {seed}", subject.name),
             task=task,
+            data=data,
+            net=net_of(study),
             subject=subject.name,
             seed=seed,
             again=subject.again,
@@ -269,15 +327,15 @@ def _audit_jobs(
 
 
 def _cells(
-    study: Study, task: str, keys: tuple[str, str], subject: _Subject, seed: int, made: tuple[Chain, Chain, list[Job]]
+    study: Study, data: Data, subject: _Subject, seed: int, made: tuple[Chain, Chain, list[Job]]
 ) -> Iterator[Cell]:
     chain, baseline, shadows = made
     for m in study.measurements:
-        if task not in m.tasks or (needs_references(m) and not subject.shadows):
+        if data.task not in m.tasks or (needs_references(m) and not subject.shadows):
             continue
         item = registry.load("behaviours", m.item)
         given = settings.changed(settings.build(item.Config, m.settings, m.item))
-        inputs = [chain[-1].key, *(k for k in keys if k)]
+        inputs = [chain[-1].key, data.key, *([data.names] if data.names else [])]
         if _is_pair(m.item):
             inputs.append(baseline[-1].key)
         if needs_references(m):
@@ -302,8 +360,9 @@ def _effects(study: Study, jobs: list[Job]) -> Iterator[Effects]:
                         cells.setdefault(job.subject, []).append(cell.key)
                         needs.append(job.name)
             held = pairs(study, m)
-            every = [k for keys in cells.values() for k in keys]
-            name = key("effects", 4, {"pairs": held, "draws": study.draws}, m.item, *every, seed=0)
+            # The label and the task decide which resamples are drawn.
+            given = {"pairs": held, "draws": study.draws, "label": m.label, "task": task, "cells": cells}
+            name = key("effects", 5, given, m.item, seed=0)
             found = tuple((s, tuple(keys)) for s, keys in cells.items())
             yield Effects(
                 _name("effects", task, m.label), name, m.label, task, m.item, found, held, study.draws, tuple(needs)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
+from functools import cache
 
 from whatelse.errors import StudyError, WhatElseError, nearest
 from whatelse.study import effects as analysis
 from whatelse.study import work
 from whatelse.study.engines._engine import Engine
 from whatelse.study.plan import Effects, Job, Plan
-from whatelse.study.spec import Study
 from whatelse.study.store import Store
 from whatelse.study.work import Report
 
 ENGINES = ("here", "ray")
+_NAMED = 3  # damaged files that are named
 
 
 @dataclass
@@ -28,12 +30,14 @@ class Progress:
         done: Jobs that ended, those found done counted.
         running: Names of the jobs that run now.
         reports: What every job of this run spent.
+        remarks: What must be said beside: kept files that were damaged, and results from elsewhere.
     """
 
     total: int
     done: int = 0
     running: list[str] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 def engine(name: str, workers: int) -> Engine:
@@ -75,43 +79,73 @@ def size(plan: Plan) -> int:
 
 
 def missing(plan: Plan, store: Store) -> tuple[list[Job], list[Effects]]:
-    """Return the work that is not done: jobs with an absent cell, and effects that are absent or rest on such.
+    """Return the work that is not done: jobs of which a cell or a model is not whole, and effects that rest on such.
+
+    A model is needed beside the values that were measured on it: findings say what its recipe left alone, and exhibits
+    show what it does.
 
     Args:
         plan: All work.
         store: Where finished work is found.
     """
-    jobs = [j for j in plan.jobs if any(not store.has("values", c.key) for c in j.cells)]
+    whole = cache(store.has)
+    jobs = [j for j in plan.jobs if j.cells and not all([whole(*kept) for kept in holds(j)])]
     redo = {j.name for j in jobs}
-    effects = [e for e in plan.effects if not store.has("effects", e.key) or redo & set(e.needs)]
+    effects = [e for e in plan.effects if not whole("effects", e.key) or redo & set(e.needs)]
     return jobs, effects
 
 
-def run(
-    study: Study, plan: Plan, store: Store, start: Callable[[], Engine], show: Callable[[Progress], None]
-) -> Progress:
+def holds(job: Job) -> list[tuple[str, str]]:
+    """Return kind and key of every file that a finished job has kept.
+
+    Args:
+        job: Any job.
+    """
+    models = [("models", link.key) for link in job.chain if link.step is not None]
+    return [*models, *(("values", c.key) for c in job.cells)]
+
+
+def told(damaged: Mapping[str, str]) -> list[str]:
+    """Return what to say of kept files that were damaged: one sentence for each kind of damage.
+
+    Args:
+        damaged: Names of files, and what is wrong with each.
+    """
+    by_why = defaultdict(list)
+    for name, why in damaged.items():
+        by_why[why].append(name)
+    return [f"{_files(names)} not believed and made again: {why}" for why, names in by_why.items()]
+
+
+def _files(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    listed = ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"1 kept file ({listed}) is" if len(names) == 1 else f"{len(names)} kept files ({listed}) are"
+
+
+def run(plan: Plan, store: Store, start: Callable[[], Engine], show: Callable[[Progress], None]) -> Progress:
     """Do all missing work of a plan.
 
     Args:
-        study: The study, for the workers.
-        plan: Its work.
+        plan: All work.
         store: Where results are kept.
         start: Starts the engine; not called when nothing is missing.
         show: Called whenever something starts or ends.
 
     Raises:
         StoreError: Results cannot be written; what is finished is kept.
-        StudyError: A worker process died.
+        StudyError: A worker process died, or data changed on disk after the work was planned.
     """
     jobs, effects = missing(plan, store)
-    progress = Progress(size(plan))
+    progress = Progress(size(plan), remarks=told(store.damaged))
     progress.done = progress.total - len(jobs) - len(effects)
     show(progress)
     if not jobs and not effects:
         return progress
+    store.prepare()
     place = start()
     try:
-        _drain(place, _waiting([*jobs, *effects]), study, store, progress, show)
+        _drain(place, _waiting([*jobs, *effects]), store, progress, show)
     except BrokenExecutor as error:
         raise StudyError(
             "a worker process died, perhaps for want of memory; finished cells are kept: run again with fewer --workers"
@@ -132,7 +166,6 @@ def _waiting(work_left: Iterable[Job | Effects]) -> dict[str, tuple[Job | Effect
 def _drain(
     place: Engine,
     waiting: dict[str, tuple[Job | Effects, set[str]]],
-    study: Study,
     store: Store,
     progress: Progress,
     show: Callable[[Progress], None],
@@ -143,13 +176,13 @@ def _drain(
         # One more than can run is handed over, so that no worker waits and what is shown as running does run.
         while ready and len(running) <= place.slots:
             name = ready.pop(0)
-            running[_submit(place, waiting[name][0], study, store)] = name
+            running[_submit(place, waiting[name][0], store)] = name
         progress.running = list(running.values())
         show(progress)
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in ended:
             name = running.pop(future)
-            progress.reports.append(_result(future, name))
+            _note(progress, _result(future, name), store)
             progress.done += 1
             freed = _free(waiting, name)
             ready = sorted([*ready, *freed], key=list(waiting).index)
@@ -157,9 +190,16 @@ def _drain(
     show(progress)
 
 
-def _submit(place: Engine, what: Job | Effects, study: Study, store: Store) -> Future[Report]:
+def _note(progress: Progress, report: Report, store: Store) -> None:
+    progress.reports.append(report)
+    news = {name: why for name, why in report.damaged if name not in store.damaged}
+    store.damaged.update(news)
+    progress.remarks += told(news)
+
+
+def _submit(place: Engine, what: Job | Effects, store: Store) -> Future[Report]:
     if isinstance(what, Job):
-        return place.executor.submit(work.do, what, study.text, store)
+        return place.executor.submit(work.do, what, store)
     return place.executor.submit(analysis.analyze, what, store)
 
 

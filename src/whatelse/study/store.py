@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import secrets
+import stat
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from whatelse.errors import StoreError
 from whatelse.nets import _artifact
+from whatelse.study import seal
+from whatelse.study.seal import DamagedError, Origin
 
 KINDS = ("models", "values", "evidence", "effects", "failed")
+_RECORDS = {"effects", "failed"}
+# Seconds after which a file that was never finished belongs to nobody: no write takes that long on any disk.
+_ABANDONED = 24 * 3600
 
 
 def key(name: str, version: int, given: Mapping[str, Any], *inputs: str, seed: int) -> str:
@@ -43,11 +49,16 @@ def key(name: str, version: int, given: Mapping[str, Any], *inputs: str, seed: i
 class Store:
     """A folder of results, each one file, written aside and moved into place in one step.
 
+    A file is believed if its checksum fits and it says that it is the result that was asked for. One that is not
+    counts as absent, so that it is made again, and is remembered in ``damaged``, so that this is said.
+
     Attributes:
         root: The folder; made when the first result is written.
+        damaged: What was found damaged: below the root, and why.
     """
 
     root: Path
+    damaged: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def path(self, kind: str, name: str) -> Path:
         """Return where a result lies or would lie.
@@ -56,22 +67,53 @@ class Store:
             kind: One of `KINDS`.
             name: Its key.
         """
-        suffix = ".json" if kind in {"effects", "failed"} else ".safetensors"
+        suffix = ".json" if kind in _RECORDS else ".safetensors"
         return self.root / kind / f"{name}{suffix}"
 
     def has(self, kind: str, name: str) -> bool:
-        """Say whether a result is there; a file that is there is whole.
+        """Say whether a result is there and whole; one that is damaged is not, and is remembered.
 
         Args:
             kind: One of `KINDS`.
             name: Its key.
 
         Raises:
-            StoreError: The folder cannot be looked into.
+            StoreError: The folder cannot be looked into, or something that is no file is in the way.
+        """
+        try:
+            return self._checked(kind, name) is not None
+        except DamagedError as error:
+            self.damaged[str(self.path(kind, name).relative_to(self.root))] = str(error)
+            return False
+
+    def absent(self, kind: str, name: str) -> bool:
+        """Say whether there is no file of a result, whole or damaged.
+
+        Args:
+            kind: One of `KINDS`.
+            name: Its key.
+
+        Raises:
+            StoreError: The folder cannot be looked into, or something that is no file is in the way.
+        """
+        return not _there(self.path(kind, name))
+
+    def origin(self, kind: str, name: str) -> Origin | None:
+        """Return where a result was made, without checking it; None where it is absent or does not say.
+
+        Args:
+            kind: One of `KINDS`.
+            name: Its key.
+
+        Raises:
+            StoreError: The file cannot be read.
         """
         path = self.path(kind, name)
         try:
-            return path.exists()
+            with path.open("rb") as file:
+                return seal.origin(file, packed=kind not in _RECORDS)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except OSError as error:
             raise StoreError(f"cannot read {path}: {error.strerror}") from error
 
@@ -87,8 +129,7 @@ class Store:
         Raises:
             StoreError: The folder cannot be written.
         """
-        whole = {n: t.contiguous() for n, t in tensors.items()}
-        self._write(self.path(kind, name), save_tensors(whole, metadata={"whatelse": json.dumps(dict(meta))}))
+        self._write(self.path(kind, name), seal.of_tensors(kind, name, tensors, meta))
 
     def load(self, kind: str, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the tensors and the record of a result.
@@ -100,14 +141,8 @@ class Store:
         Raises:
             StoreError: The file is absent or damaged.
         """
-        path = self.path(kind, name)
-        raw = self._read(path)
-        try:
-            tensors = load_tensors(raw)
-            header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-            return tensors, json.loads(header["__metadata__"]["whatelse"])
-        except (SafetensorError, ValueError, KeyError) as error:
-            raise StoreError(f"{path} is damaged; delete it to have it made again") from error
+        raw, meta = self._whole(kind, name)
+        return seal.unpacked(raw), meta
 
     def save_record(self, kind: str, name: str, record: Mapping[str, Any]) -> None:
         """Keep a JSON record.
@@ -120,7 +155,7 @@ class Store:
         Raises:
             StoreError: The folder cannot be written.
         """
-        self._write(self.path(kind, name), json.dumps(dict(record)).encode())
+        self._write(self.path(kind, name), seal.of_record(kind, name, record))
 
     def load_record(self, kind: str, name: str) -> dict[str, Any]:
         """Return a JSON record.
@@ -132,11 +167,7 @@ class Store:
         Raises:
             StoreError: The file is absent or damaged.
         """
-        path = self.path(kind, name)
-        try:
-            return dict(json.loads(self._read(path)))
-        except ValueError as error:
-            raise StoreError(f"{path} is damaged; delete it to have it made again") from error
+        return self._whole(kind, name)[1]
 
     def save_model(self, name: str, model: nn.Module, meta: Mapping[str, Any]) -> None:
         """Keep a model as safetensors, with the description that rebuilds it.
@@ -170,28 +201,86 @@ class Store:
         Args:
             kind: One of `KINDS`.
             name: Its key.
-        """
-        self.path(kind, name).unlink(missing_ok=True)
 
-    def _write(self, path: Path, raw: bytes) -> None:
-        part = path.with_suffix(f".part{os.getpid()}")
+        Raises:
+            StoreError: It cannot be removed.
+        """
+        path = self.path(kind, name)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot remove {path}: {error.strerror}; finished cells are kept") from error
+
+    def prepare(self) -> None:
+        """Make the folder, see that it can be written to, and clear away what killed processes left half-written.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        self._write(self.root / f"{secrets.token_hex(8)}.probe", (b"whatelse",), lasting=False)
+        for folder in (self.root, *(self.root / kind for kind in KINDS)):
+            for left in folder.glob("*.part*"):
+                with suppress(OSError):  # another process may clear it away, or finish it, at this moment
+                    if time.time() - left.stat().st_mtime > _ABANDONED:
+                        left.unlink()
+
+    def _whole(self, kind: str, name: str) -> tuple[bytes, dict[str, Any]]:
+        path = self.path(kind, name)
+        try:
+            found = self._checked(kind, name)
+        except DamagedError as error:
+            raise StoreError(f"{path} is damaged; delete it or run again to have it made again: {error}") from error
+        if found is None:
+            raise StoreError(f"cannot read {path}: {os.strerror(errno.ENOENT)}")
+        return found
+
+    def _checked(self, kind: str, name: str) -> tuple[bytes, dict[str, Any]] | None:
+        path = self.path(kind, name)
+        try:
+            if not _there(path):
+                return None
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.EIO:  # a sector that cannot be read
+                raise DamagedError(os.strerror(errno.EIO)) from error
+            raise StoreError(f"cannot read {path}: {error.strerror}") from error
+        return raw, dict(seal.check(raw, kind, name, packed=kind not in _RECORDS))
+
+    def _write(self, path: Path, pieces: Sequence[bytes], *, lasting: bool = True) -> None:
+        # No other process has the name: process numbers repeat, on other machines and in containers.
+        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                file.write(raw)
+            with part.open("xb") as file:
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
+            if lasting:
+                part.replace(path)
         except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}; finished cells are kept") from error
+        finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
-            raise StoreError(f"cannot write {path}: {error.strerror}; finished cells are kept") from error
 
-    def _read(self, path: Path) -> bytes:
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise StoreError(f"cannot read {path}: {error.strerror}") from error
+
+def _there(path: Path) -> bool:
+    """Say whether there is a file.
+
+    Raises:
+        StoreError: It cannot be looked at, or is no file: nothing may be read from a pipe, nor moved over a folder.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise StoreError(f"{path} is in the way: a file or nothing must be there; move it away and run again")
+    return True
 
 
 @dataclass(frozen=True)

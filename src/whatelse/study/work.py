@@ -6,8 +6,8 @@ import hashlib
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,8 +17,8 @@ from whatelse import recipe, registry, settings, subject
 from whatelse.errors import NotMeasurableError, StoreError, StudyError
 from whatelse.evidence import Evidence, References
 from whatelse.layers._own import remarks
-from whatelse.study.plan import Cell, Job, Link
-from whatelse.study.spec import Study, parse
+from whatelse.study.plan import Cell, Data, Job, Link, Net, net_of
+from whatelse.study.spec import Study
 from whatelse.study.store import KeptEvidence, Store
 from whatelse.task import Task
 
@@ -27,7 +27,7 @@ TRAINING = ("train", "distill")
 
 @dataclass(frozen=True)
 class Report:
-    """What a job spent, in seconds, and which of its cells failed, with the error."""
+    """What a job spent, in seconds, which of its cells failed, with the error, and which kept files were damaged."""
 
     name: str
     training: float = 0.0
@@ -35,6 +35,7 @@ class Report:
     measuring: float = 0.0
     analyzing: float = 0.0
     failed: tuple[tuple[str, str], ...] = ()
+    damaged: tuple[tuple[str, str], ...] = ()
 
 
 def generator(*parts: str) -> torch.Generator:
@@ -54,36 +55,48 @@ def load_task(study: Study, name: str) -> Task:
         name: Name of the task in it.
     """
     spec = study.tasks[name]
-    door = registry.load("data", spec.data)
-    task = door.load(settings.build(door.Config, spec.settings, f"data {spec.data}"))
+    return _loaded(spec.data, spec.settings)
+
+
+def _loaded(name: str, given: Mapping[str, Any]) -> Task:
+    door = registry.load("data", name)
+    task = door.load(settings.build(door.Config, given, f"data {name}"))
     assert isinstance(task, Task)
     return task
 
 
-def do(job: Job, text: str, store: Store) -> Report:
-    """Make the model of a job and every cell of it that is not done, keep them, and say what was spent.
+def do(job: Job, store: Store) -> Report:
+    """Make the models of a job and every cell of it that is not done, keep them, and say what was spent.
 
     A cell that raises is recorded as failed, and the others go on.
 
     Args:
         job: What to do.
-        text: The study file.
         store: Where results are kept.
 
     Raises:
         StoreError: Results cannot be written.
+        StudyError: The data are not those that the work was planned for.
     """
-    study = _study(text)
-    task = _task(text, job.task)
-    missing = [c for c in job.cells if not store.has("values", c.key)]
+    mine = Store(store.root)  # what is found damaged here is told by the report alone
     spent = {"training": 0.0, "compressing": 0.0}
+    missing = [c for c in job.cells if not mine.has("values", c.key)]
+    report = _done(job, missing, mine, spent)
+    damaged = tuple(mine.damaged.items())
+    return replace(report, training=spent["training"], compressing=spent["compressing"], damaged=damaged)
+
+
+def _done(job: Job, missing: list[Cell], store: Store, spent: dict[str, float]) -> Report:
+    task = _task(job.data)
     try:
-        model = _make(job, study, task, store, spent)
+        model = _make(job, task, store, spent)
+        if not missing:
+            return Report(job.name)
         mine, base = _evidences(job, model, task, store)
     except StoreError:
         raise
     except Exception as error:  # whatever a method raises, the rest of the study goes on
-        return Report(job.name, **spent, failed=tuple(_fail(c, job, error, store) for c in missing))
+        return Report(job.name, failed=tuple(_fail(c, job, error, store) for c in missing))
     started = time.perf_counter()
     failed = []
     if job.shadow is not None:
@@ -96,17 +109,23 @@ def do(job: Job, text: str, store: Store) -> Report:
             raise
         except Exception as error:  # whatever a behaviour raises, the other cells go on
             failed.append(_fail(cell, job, error, store))
-    return Report(job.name, **spent, measuring=time.perf_counter() - started, failed=tuple(failed))
+    return Report(job.name, measuring=time.perf_counter() - started, failed=tuple(failed))
 
 
-@cache
-def _study(text: str) -> Study:
-    return parse(text, "study")
+@lru_cache(maxsize=8)
+def _task(data: Data) -> Task:
+    """Return the task of a job, held for the next one; it goes by what it is, not by its name in some study.
 
-
-@cache
-def _task(text: str, name: str) -> Task:
-    return load_task(_study(text), name)
+    Raises:
+        StudyError: It is not the one that the work was planned for.
+    """
+    task = _loaded(data.door, dict(data.given))
+    if task.key != data.key or data.names not in {"", task.names}:
+        raise StudyError(
+            f"tasks.{data.task}: its data changed on disk after the work was planned, or differ on this machine; "
+            "finished cells are kept: run again to measure on the data as they are now"
+        )
+    return task
 
 
 def number(parts: Sequence[str]) -> int:
@@ -118,22 +137,36 @@ def number(parts: Sequence[str]) -> int:
     return int.from_bytes(hashlib.sha256("\n".join(parts).encode()).digest()[:6], "big")
 
 
-def _make(job: Job, study: Study, task: Task, store: Store, spent: dict[str, float]) -> nn.Module:
+def _make(job: Job, task: Task, store: Store, spent: dict[str, float]) -> nn.Module:
+    """Return the last model of a chain; every model of it that is not kept whole is made and kept."""
     if job.shadow is not None:
         task = shadow_task(task, job.shadow)
-    done = max((i for i, link in enumerate(job.chain) if store.has("models", link.key)), default=-1)
-    model = store.load_model(job.chain[done].key) if done >= 0 else _untrained(job.chain[0], study, task)
-    for link in job.chain[max(done, 0) + 1 :]:
-        assert link.step is not None
-        started = time.perf_counter()
-        made = recipe.apply(link.step, model, task, generator(link.key))
-        seconds = time.perf_counter() - started
-        spent["training" if link.step.name.split(".")[0] in TRAINING else "compressing"] += seconds
-        left = recipe.left_alone(link.step, model, made)
-        meta = {"seconds": seconds, "step": str(link.step), "left": left, "remarks": remarks(made)}
-        store.save_model(link.key, made, meta)
-        model = made
-    return model
+    kept = {i for i, link in enumerate(job.chain) if link.step is not None and store.has("models", link.key)}
+    model: nn.Module | None = None
+    for i, link in enumerate(job.chain):
+        if link.step is None or i in kept:
+            model = None
+            continue
+        before = _model(job, i - 1, task, store) if model is None else model
+        model = _step(link, before, task, store, spent)
+    return _model(job, len(job.chain) - 1, task, store) if model is None else model
+
+
+def _model(job: Job, at: int, task: Task, store: Store) -> nn.Module:
+    link = job.chain[at]
+    return untrained(job.net, task, link.key) if link.step is None else store.load_model(link.key)
+
+
+def _step(link: Link, model: nn.Module, task: Task, store: Store, spent: dict[str, float]) -> nn.Module:
+    assert link.step is not None
+    started = time.perf_counter()
+    made = recipe.apply(link.step, model, task, generator(link.key))
+    seconds = time.perf_counter() - started
+    spent["training" if link.step.name.split(".")[0] in TRAINING else "compressing"] += seconds
+    left = recipe.left_alone(link.step, model, made)
+    meta = {"seconds": seconds, "step": str(link.step), "left": left, "remarks": remarks(made)}
+    store.save_model(link.key, made, meta)
+    return made
 
 
 def check_net(study: Study, task: Task) -> None:
@@ -146,13 +179,20 @@ def check_net(study: Study, task: Task) -> None:
     Raises:
         TaskError: The network cannot take such inputs.
     """
-    _untrained(Link(None, "check"), study, task)
+    untrained(net_of(study), task, "check")
 
 
-def _untrained(link: Link, study: Study, task: Task) -> nn.Module:
-    net = registry.load("nets", study.net.item)
-    config = settings.build(net.Config, study.net.settings, f"nets.{study.net.item}")
-    made = net.build(config, task.shape, task.classes, generator(link.key))
+def untrained(net: Net, task: Task, name: str) -> nn.Module:
+    """Return a network with random weights.
+
+    Args:
+        net: Which.
+        task: Gives the shape of its inputs and the number of its classes.
+        name: What its random numbers are made of.
+    """
+    item = registry.load("nets", net.item)
+    config = settings.build(item.Config, dict(net.given), f"nets.{net.item}")
+    made = item.build(config, task.shape, task.classes, generator(name))
     assert isinstance(made, nn.Module)
     return made
 
@@ -228,7 +268,7 @@ def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Ev
     if job.subject == "baseline":
         mine = Evidence(own, task, shadows=_shadows(job.shadows, store), keep=keep)
         return mine, mine
-    if not store.has("models", job.baseline):
+    if store.absent("models", job.baseline):
         raise StudyError("its baseline failed")
     whole = subject_of(store.load_model(job.baseline), "baseline", job.baseline, task)
     base = Evidence(whole, task, shadows=_shadows(job.base_shadows, store), keep=keep)
@@ -237,7 +277,7 @@ def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Ev
 
 def _shadows(keys: tuple[str, ...], store: Store) -> Callable[[], References] | None:
     def load() -> References:
-        if not all(store.has("values", name) for name in keys):
+        if any(store.absent("values", name) for name in keys):
             raise StudyError("some of its shadow models failed")
         loaded = [store.load("values", name)[0] for name in keys]
         every = {part: [t[part] for t in loaded if part in t] for part in ("logits", "inside", "sensitivity")}

@@ -206,7 +206,7 @@ def test_pruning_against_membership_under_an_attacker_who_knows_it(toy, tmp_path
     for job in plan.plan(study, {"noisy": task.key}).jobs:
         if job.subject == "placebo":
             continue
-        assert not work.do(job, text, store).failed
+        assert not work.do(job, store).failed
         for cell in job.cells if job.shadow is None else ():
             values = store.load("values", cell.key)[0]["values"]
             found[job.subject, cell.label] = attention.summarise(values.numpy(), toy.ones(values))[0]
