@@ -91,18 +91,19 @@ def _several(hint: Any, value: Any, where: str, raising: type[WhatElseError]) ->
     return {name: _value(inner, part, f"{where}.{name}", raising) for name, part in value.items()}
 
 
-def faithful(record: W, *parsers: Callable[[str], W]) -> bool:
-    """Say whether a record is what its text says: false if a field was replaced in memory after it was read.
+def reread(record: W, *parsers: Callable[[str], W]) -> W | None:
+    """Return a record as its text says it; None where that is not what it says: a field was replaced after it was read.
 
     Args:
         record: A dataclass with its ``text``.
         parsers: The ways in which such a text is read.
     """
+    said = write(record)
     for parser in parsers:
         with suppress(WhatElseError):
-            if write(parser(record.text)) == write(record):
-                return True
-    return False
+            if write(found := parser(record.text)) == said:
+                return found
+    return None
 
 
 def write(record: object) -> str:
@@ -181,4 +182,4 @@ def _plain(value: Any, where: str) -> Any:  # noqa: ANN401 - whatever a dataclas
 def _left_out(record: Any, f: Any) -> bool:  # noqa: ANN401 - any dataclass and its field
     default = f.default_factory() if f.default_factory is not MISSING else f.default
     value = getattr(record, f.name)
-    return value is None or (type(value) is type(default) and value == default)
+    return type(value) is type(default) and bool(value == default)

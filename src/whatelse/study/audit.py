@@ -190,9 +190,10 @@ def audit(
 
 
 def _settled(asked: Questions) -> Questions:
-    """Return questions whose text says them: themselves, or those changed in memory, written anew and checked."""
-    if tables.faithful(asked, questions):
-        return asked
+    """Return questions as a text says them, checked: as read, or where they were changed in memory, as written anew."""
+    same = tables.reread(asked, questions)
+    if same is not None:
+        return same
     return questions(f"{tables.CHANGED}\n{tables.write(asked)}", "questions, changed in memory")
 
 

@@ -75,7 +75,7 @@ def conduct(
 
 
 def settled(study: Study) -> Study:
-    """Return a study whose text says what it asks: itself, or one changed in memory, written anew and checked.
+    """Return a study as a text says it, checked: as it was read, or where it was changed in memory, as written anew.
 
     Args:
         study: As it was read, or with fields replaced since.
@@ -83,8 +83,9 @@ def settled(study: Study) -> Study:
     Raises:
         StudyError: What was changed does not hold together.
     """
-    if tables.faithful(study, *(partial(spec.parse, where="study", full=full) for full in (False, True))):
-        return study
+    same = tables.reread(study, *(partial(spec.parse, where="study", full=full) for full in (False, True)))
+    if same is not None:
+        return same
     # What is marked ``full`` and still there is asked: its text must ask it too, without ``--full``.
     candidates = [replace(c, full=False) for c in study.candidates]
     measurements = [replace(m, full=False) for m in study.measurements]

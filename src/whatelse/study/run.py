@@ -114,13 +114,13 @@ def told(damaged: Mapping[str, str]) -> list[str]:
     by_why = defaultdict(list)
     for name, why in damaged.items():
         by_why[why].append(name)
-    return [f"{_files(names)} not believed and made again: {why}" for why, names in by_why.items()]
+    return [f"{_files(names)}; made again: {why}" for why, names in by_why.items()]
 
 
 def _files(names: list[str]) -> str:
     more = len(names) - _NAMED
     listed = ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-    return f"1 kept file ({listed}) is" if len(names) == 1 else f"{len(names)} kept files ({listed}) are"
+    return f"{len(names)} kept file{'s' * (len(names) > 1)} cannot be believed, {listed}"
 
 
 def run(plan: Plan, store: Store, start: Callable[[], Engine], show: Callable[[Progress], None]) -> Progress:

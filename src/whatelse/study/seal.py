@@ -26,7 +26,7 @@ from torch import Tensor
 import whatelse
 
 FORMAT = 2
-EARLIER = "it carries no checksum, as files of earlier releases"
+EARLIER = "no checksum, as in files of earlier releases"
 _ZEROS = b"0" * 64
 # Inside the header of safetensors the envelope is a text in a text, its quotes escaped.
 _SUM = re.compile(rb'checksum\\?": \\?"([0-9a-f]{64})\\?"')
@@ -103,18 +103,18 @@ def check(raw: bytes, kind: str, key: str, *, packed: bool) -> Mapping[str, Any]
     """
     place = _place(raw, packed=packed)
     if place is None:
-        raise DamagedError(EARLIER if _earlier(raw, packed=packed) else "it is no whole file")
+        raise DamagedError(EARLIER if _earlier(raw, packed=packed) else "not a whole file")
     if _digest(raw, place) != raw[place : place + 64]:
-        raise DamagedError("its checksum does not fit")
+        raise DamagedError("the checksum does not fit")
     try:
         told = _opened(_header(raw) if packed else raw, packed=packed)
         named, form = f"{told['kind']}/{told['key']}", told["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DamagedError("it has no envelope") from error
-    if named != f"{kind}/{key}":
-        raise DamagedError(f"it holds another result, {named}")
+        raise DamagedError("no envelope") from error
     if form != FORMAT:
-        raise DamagedError(f"it is of format {form}, not of {FORMAT}")
+        raise DamagedError(f"format {form}, not {FORMAT}")
+    if named != f"{kind}/{key}":
+        raise DamagedError("another result under its name")
     return dict(told["record"])
 
 
