@@ -1,4 +1,7 @@
+import multiprocessing
 import sys
+import time
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -17,6 +20,26 @@ def test_as_many_workers_as_asked_for():
     engine = run.engine("here", 3)
     assert engine.slots == 3
     engine.executor.shutdown()
+
+
+@pytest.mark.slow
+def test_stopping_ends_the_workers_and_no_other_process():
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
+    engine = run.engine("here", 1)
+    assert engine.executor.submit(abs, -3).result() == 3
+    cut = engine.executor.submit(time.sleep, 60)
+    time.sleep(0.2)
+    engine.executor.shutdown(wait=False, cancel_futures=True)
+    started = time.monotonic()
+    engine.stop()
+    with pytest.raises(BrokenProcessPool):
+        cut.result(timeout=30)
+    assert time.monotonic() - started < 10
+    assert other.is_alive()
+    other.kill()
+    other.join()
+    other.close()
 
 
 @pytest.mark.slow
