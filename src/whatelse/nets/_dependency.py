@@ -174,17 +174,17 @@ def _reaching(model: nn.Module, inputs: Tensor) -> tuple[Tensor, dict[str, Tenso
     return torch.cat(taken), unseen
 
 
+@torch.no_grad()
 def _trials(model: nn.Module, parts: list[Tensor]) -> list[_Trial]:
     """Return the model, and a copy whose weights are moved so that units which are silent in the model speak.
 
     Whether a removal is right does not depend on the weights; whether a wrong one shows does.
     """
     moved, rng = copied(model), torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in moved.parameters():
-            if p.is_floating_point():
-                size = float(p.double().std()) if p.numel() > 1 else 0.0
-                p.add_(((size or 0.1) * torch.randn(p.shape, generator=rng)).to(p))
+    for p in moved.parameters():
+        if p.is_floating_point():
+            size = float(p.double().std()) if p.numel() > 1 else 0.0
+            p.add_(((size or 0.1) * torch.randn(p.shape, generator=rng)).to(p))
     trials = []
     for one, given in ((model, parts), (moved, parts[:1])):
         size = max(float(one(x).abs().max()) for x in given)

@@ -153,6 +153,6 @@ def is_computed(part: nn.Module | Tensor) -> bool:
 
 
 def _call_me(part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Hand the input over by its place, whatever a part calls it; that this is there makes the part be called."""
+    """Hand an only input over by its place, as parts differ in its name; that this is there makes a part be called."""
     del part
-    return (*args, *kwargs.values()), {}
+    return (args, kwargs) if args or len(kwargs) > 1 else (tuple(kwargs.values()), {})

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.layers._own import Own
-from whatelse.nets._calibration import batches, split
+from whatelse.nets._calibration import batches
 from whatelse.nets._walk import branches
 
 See = Callable[[Tensor], dict[str, Tensor]]
 _ROOM = 2**26
-_BATCH, _STEP = 256, 2**24
+_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -193,11 +193,26 @@ def reader(model: nn.Module, names: Sequence[str]) -> See:
     """
 
     @torch.no_grad()
-    def see(inputs: Tensor) -> dict[str, Tensor]:
+    def look(inputs: Tensor) -> dict[str, Tensor]:
         with watched(model, names) as seen:
             return {"": model(inputs), **seen}
 
-    return see
+    return in_batches(model, look)
+
+
+def in_batches(model: nn.Module, see: See) -> See:
+    """Return a function of inputs that asks another in batches that fit into memory.
+
+    Args:
+        model: What the other passes inputs through.
+        see: Takes inputs, returns tensors with one row an example.
+    """
+
+    def whole(inputs: Tensor) -> dict[str, Tensor]:
+        parts = [see(part) for part in batches(model, inputs)]
+        return parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    return whole
 
 
 def remembered(see: See, inputs: Tensor, room: int = _ROOM) -> See:
@@ -210,16 +225,13 @@ def remembered(see: See, inputs: Tensor, room: int = _ROOM) -> See:
         inputs: All inputs, ``(N, ...)``.
         room: Bytes.
     """
-    few = see(inputs[:2])
-    each = sum(t.nbytes for t in few.values()) // len(inputs[:2])
-    if each * len(inputs) > room:
+    first = see(inputs[:_BATCH])
+    if sum(t.nbytes for t in first.values()) * len(inputs) > room * min(_BATCH, len(inputs)):
         return lambda batch: see(inputs[batch])
-    whole = {name: t.new_empty(len(inputs), *t.shape[1:]) for name, t in few.items()}
-    done = 0
-    for part in split(inputs, min(_BATCH, max(2, _STEP // each))):
-        for name, t in see(part).items():
-            whole[name][done : done + len(part)] = t
-        done += len(part)
+    whole = {name: t.new_empty(len(inputs), *t.shape[1:]) for name, t in first.items()}
+    for start in range(0, len(inputs), _BATCH):
+        for name, t in (see(inputs[start : start + _BATCH]) if start else first).items():
+            whole[name][start : start + _BATCH] = t
     return lambda batch: {name: t[batch] for name, t in whole.items()}
 
 

@@ -76,7 +76,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     if guided is None:
         raise RecipeError(f"distill.hints: no layer of the student corresponds to {hint.name}; name another layer")
     read = reader(model, [hint.name])
-    regressor = _regressor(guided, hint, model.get_submodule(hint.name), read(inputs[:2])[hint.name].dtype)
+    regressor = _regressor(guided, hint, model.get_submodule(hint.name)).to(read(inputs[:2])[hint.name].dtype)
     initialize(regressor, rng)
     told = remembered(read, inputs)
 
@@ -115,7 +115,7 @@ def _hint(found: list[Point], layer: str) -> Point:
     return named[layer]
 
 
-def _regressor(guided: Point, hint: Point, part: nn.Module, kind: torch.dtype) -> nn.Module:
+def _regressor(guided: Point, hint: Point, part: nn.Module) -> nn.Module:
     """Return what maps the guided layer to the hint.
 
     Raises:
@@ -133,7 +133,7 @@ def _regressor(guided: Point, hint: Point, part: nn.Module, kind: torch.dtype) -
             mapping: nn.Module = nn.Conv2d(guided.shape[0], hint.shape[0], (kernel[0], kernel[1]))
         else:
             mapping = nn.Linear(guided.shape[-1], hint.shape[-1])
-    mapping.to_empty(device="cpu").to(kind)
+    mapping.to_empty(device="cpu")
     return nn.Sequential(mapping, deepcopy(part)) if isinstance(part, _NONLINEAR) else mapping
 
 
