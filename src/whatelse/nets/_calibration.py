@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves
+from torch.utils.hooks import RemovableHandle
 
 from whatelse.nets._walk import Layer
 
@@ -39,12 +41,9 @@ def batches(model: nn.Module, inputs: Tensor, most: int = 256) -> Iterator[Tenso
         largest = max([largest, *(leaf.nbytes for leaf in tree_leaves(output) if isinstance(leaf, Tensor))])
 
     handles = [part.register_forward_hook(see) for part in model.modules()]
-    try:
-        few = inputs[:2]
+    few = inputs[:2]
+    with hooked(model, handles):
         model(few)
-    finally:
-        for handle in handles:
-            handle.remove()
     yield from split(inputs, min(most, max(2, _OUTPUT * len(few) // largest)))
 
 
@@ -59,6 +58,29 @@ def split(whole: Tensor, size: int) -> list[Tensor]:
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
+
+
+@contextmanager
+def hooked(model: nn.Module, handles: Iterable[RemovableHandle]) -> Generator[None, None, None]:
+    """Keep every ``nn.TransformerEncoder`` from packing padded inputs into nested tensors, which bear no hooks.
+
+    Args:
+        model: Has the hooks.
+        handles: Remove them; done at the end.
+
+    Yields:
+        Nothing.
+    """
+    packs = [m for m in model.modules() if isinstance(m, nn.TransformerEncoder) and m.use_nested_tensor]
+    try:
+        for encoder in packs:
+            encoder.use_nested_tensor = False
+        yield
+    finally:
+        for encoder in packs:
+            encoder.use_nested_tensor = True
+        for handle in handles:
+            handle.remove()
 
 
 @torch.no_grad()
@@ -87,11 +109,8 @@ def _pass(model: nn.Module, layers: Mapping[str, nn.Module], x: Tensor, see: Cal
         return lambda _, args, kwargs: see(name, (*args, *kwargs.values())[0].detach())
 
     hooks = [layer.register_forward_pre_hook(hook(name), with_kwargs=True) for name, layer in layers.items()]
-    try:
+    with hooked(model, hooks):
         model(x)
-    finally:
-        for handle in hooks:
-            handle.remove()
 
 
 @torch.no_grad()

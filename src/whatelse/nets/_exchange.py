@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from whatelse.errors import RecipeError
-from whatelse.nets._calibration import batches
+from whatelse.nets._calibration import batches, hooked
 from whatelse.nets._walk import place, swap
 
 # Rounding of float32 through a deep network stays near 1e-5 of the outputs' size; another function does not.
@@ -77,11 +77,8 @@ def _as_called(model: nn.Module, parts: Mapping[str, nn.Module], few: list[Tenso
         model.get_submodule(name).register_forward_hook(instead(part), with_kwargs=True, prepend=True)
         for name, part in parts.items()
     ]
-    try:
+    with hooked(model, handles):
         return [model(x) for x in few]
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def refuse_unused(model: nn.Module, parts: Mapping[str, nn.Module], item: str) -> None:
