@@ -72,7 +72,8 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
 
 
 def _factored(layer: Layer, config: Config, gram: Tensor | None) -> nn.Module:
-    matrix = layer.weight.flatten(1)
+    kind = torch.promote_types(layer.weight.dtype, torch.float32)  # no half precision has singular values
+    matrix = layer.weight.flatten(1).to(kind)
     u, s, v = torch.linalg.svd(matrix if gram is None else _as_seen(matrix, gram[0]), full_matrices=False)
     rank = rank_of(s, config.rank, config.energy)
     if rank * sum(matrix.shape) >= matrix.numel():
