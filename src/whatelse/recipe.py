@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from whatelse import registry, settings
-from whatelse.errors import RecipeError
+from whatelse.errors import RecipeError, WhatElseError
+from whatelse.nets._notes import noted
 from whatelse.nets._walk import copied
 from whatelse.task import Task
 
@@ -33,6 +36,10 @@ class Step:
 
 
 Recipe = tuple[Step, ...]
+
+_FEW = 4
+# What a layer calls its weight, also where it computes it of others at every pass.
+_OWN = re.compile(r"\.(weight(_g|_v|_orig|_mask|_bar|_u)?|parametrizations\..*)$")
 
 # What a method may find and leave: every weight a number of its own, some exactly zero, stored in few bits, a tree.
 STATES = ("dense", "sparse", "packed", "tree")
@@ -80,13 +87,44 @@ def apply(step: Step, model: nn.Module, task: Task, rng: torch.Generator) -> nn.
         model: Any module that the method can treat.
         task: Its train and calibration splits may be read, and nothing else.
         rng: Source of everything random.
+
+    Raises:
+        RecipeError: The step cannot treat the model.
+        WhatElseError: As the method raises it.
+        MemoryError: There was not enough.
+        OutOfMemoryError: There was not enough on the accelerator.
     """
     method = registry.load("methods", step.name)
     config = settings.build(method.Config, dict(step.given), step.name)
-    made = method.compress(_at_rest(model), config, task, rng)
+    rest, few = _at_rest(model), task.calibration.inputs[:_FEW]
+    wanted = _said(rest, few)
+    try:
+        made = method.compress(rest, config, task, rng)
+    except (WhatElseError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # what a model's own forward raises for a batch or a part that it does not expect
+        raise RecipeError(f"{step.name}: this {type(model).__name__} stopped it: {_line(error)}") from error
     assert isinstance(made, nn.Module)
-    made.eval()
-    return made.requires_grad_(requires_grad=False)
+    made.eval().requires_grad_(requires_grad=False)
+    said = _said(made, few)
+    # A model that does not take the task's inputs can be pruned all the same, where that needs no data.
+    if not isinstance(wanted, str) and said != wanted:
+        how = said if isinstance(said, str) else f"shapes {said}, not {wanted}"
+        raise RecipeError(f"{step.name}: what it makes of this {type(model).__name__} answers otherwise: {how}")
+    return made
+
+
+@torch.no_grad()
+def _said(model: nn.Module, few: Tensor) -> list[tuple[int, ...]] | str:
+    """Return the shapes of what a model answers, or what it raises."""
+    try:
+        return [tuple(leaf.shape) for leaf in tree_leaves(model(few)) if isinstance(leaf, Tensor)]
+    except Exception as error:  # noqa: BLE001 - whatever a model's own forward raises
+        return _line(error)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _at_rest(model: nn.Module) -> nn.Module:
@@ -100,8 +138,9 @@ def _at_rest(model: nn.Module) -> nn.Module:
 def left_alone(step: Step, before: nn.Module, after: nn.Module) -> list[str]:
     """Return the layers that a step should have treated and did not, also where it trained them on the way.
 
-    A step that packs has left alone what still is a matrix of floats; one that prunes, what has no more zeros than
-    before; any other, what has not changed.
+    Behind a name stands the reason, where the step gave one; a step that did less or more than it was asked to says so
+    last. A step that packs has left alone what still is a matrix of floats; one that prunes, what has no more zeros
+    than before; any other, what has not changed.
 
     Args:
         step: What was done.
@@ -116,7 +155,9 @@ def left_alone(step: Step, before: nn.Module, after: nn.Module) -> list[str]:
         same = {n: t for n, t in same.items() if int((now[n] == 0).sum()) <= int((t == 0).sum())}
     elif leaves != "packed":
         same = {n: t for n, t in same.items() if torch.equal(t, now[n])}
-    return [n.removesuffix(".weight") for n in same]
+    reasons, said = noted(after)
+    names = dict.fromkeys([*(_OWN.sub("", name) for name in same), *reasons])
+    return [f"{name} ({reasons[name]})" if name in reasons else name for name in names] + said
 
 
 def read_call(text: str, where: str) -> tuple[str, dict[str, Any]]:

@@ -47,7 +47,8 @@ def test_removal_equals_zeroing_through_gates_norms_and_concatenations(rng):
     names = [group.name for group in found]
     assert "squeeze" in names
     chosen = [(group, [0, 2]) for group in found]
-    small = without(model, x, chosen, "test")
+    small, undone = without(model, x, chosen, "test")
+    assert not undone
     fewer = sum(p.numel() for p in small.parameters())
     assert fewer < sum(p.numel() for p in model.parameters())
     assert all(not p.requires_grad for p in small.parameters())

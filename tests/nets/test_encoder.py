@@ -89,8 +89,6 @@ def test_a_layer_and_an_encoder_come_back_equal(options, rng):
     ],
 )
 def test_what_a_method_makes_of_it_comes_back_equal(text, padded, tokens, rng):
-    if padded and "uniform" in text:
-        pytest.skip("torch's nested tensors take no hooks, which watching activations needs")
     if "structured" in text:
         pytest.importorskip("torch_pruning", reason="structured pruning needs torch-pruning")
     model = ready(Reader(padded=padded), rng)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from whatelse.errors import RecipeError
 from whatelse.nets import _dependency, _walk
+from whatelse.nets._notes import note
+from whatelse.nets._walk import is_computed
 
 _POINTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Identity, nn.Dropout)
 _PLAIN = (*_POINTWISE, nn.Flatten, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
@@ -17,7 +19,7 @@ _WEIGHTED = (nn.Conv2d, nn.Linear)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-def narrow(model: nn.Module, width: float, example: Tensor) -> nn.Module:
+def narrow(model: nn.Module, width: float, inputs: Tensor) -> nn.Module:
     """Return the architecture with every hidden width multiplied and rounded; weights are not set.
 
     A chain of layers is built anew; of any other module, also a chain in which a layer with weights stands twice, units
@@ -27,7 +29,7 @@ def narrow(model: nn.Module, width: float, example: Tensor) -> nn.Module:
     Args:
         model: Any module.
         width: Factor of the hidden widths, in (0, 1].
-        example: One input, ``(1, ...)``.
+        inputs: A few inputs, ``(N, ...)``, on which the student is tried.
 
     Raises:
         RecipeError: No width of the model can be changed; the message names the parts.
@@ -35,11 +37,22 @@ def narrow(model: nn.Module, width: float, example: Tensor) -> nn.Module:
     """
     sized = [p for _, p in model.named_modules(remove_duplicate=False) if isinstance(p, (*_WEIGHTED, *_NORMS))]
     if not _is_chain(model) or len(set(sized)) < len(sized):
-        return _thinned(model, width, example)
+        return _thinned(model, width, inputs)
     last = [name for name, part in model.named_modules() if isinstance(part, _WEIGHTED)][-1:]
     with torch.device("meta"):
         chain, _ = _chain(model, "", width, (1, 1), last)
-    return chain.to_empty(device="cpu")
+    small = chain.to_empty(device="cpu")
+    return small if _runs(small, model, inputs) else _thinned(model, width, inputs)
+
+
+@torch.no_grad()
+def _runs(small: nn.Module, model: nn.Module, inputs: Tensor) -> bool:
+    """Say whether the chain takes what the model takes: not where a linear layer reads places and not channels."""
+    few = inputs[:2]
+    try:
+        return bool(deepcopy(small).eval()(few).shape == deepcopy(model).eval()(few).shape)
+    except (RuntimeError, ValueError, IndexError):
+        return False
 
 
 def _is_chain(model: nn.Module) -> bool:
@@ -47,7 +60,7 @@ def _is_chain(model: nn.Module) -> bool:
         return False
     for part in model:
         grouped = isinstance(part, nn.Conv2d) and part.groups != 1
-        if grouped or not (type(part) in {*_PLAIN, *_WEIGHTED, *_NORMS} or _is_chain(part)):
+        if grouped or is_computed(part) or not (type(part) in {*_PLAIN, *_WEIGHTED, *_NORMS} or _is_chain(part)):
             return False
     return True
 
@@ -79,25 +92,28 @@ def _narrowed(part: nn.Module, width: float, fed: tuple[int, int], *, keep: bool
         size = part.out_channels if keep else max(1, round(width * part.out_channels))
         entering = part.in_channels if before == now == 1 else now
         like = (part.kernel_size, part.stride, part.padding, part.dilation, 1, part.bias is not None, part.padding_mode)
-        return nn.Conv2d(entering, size, *like)  # type: ignore[arg-type]
+        return nn.Conv2d(entering, size, *like, dtype=part.weight.dtype)  # type: ignore[arg-type]
     if isinstance(part, nn.Linear):
         size = part.out_features if keep else max(1, round(width * part.out_features))
-        return nn.Linear(part.in_features // before * now, size, bias=part.bias is not None)
+        return nn.Linear(part.in_features // before * now, size, part.bias is not None, dtype=part.weight.dtype)
     if isinstance(part, _NORMS):
         size = part.num_features // before * now
-        return type(part)(size, part.eps, part.momentum, part.affine, part.track_running_stats)
+        kind = next((p.dtype for p in part.parameters()), None)
+        return type(part)(size, part.eps, part.momentum, part.affine, part.track_running_stats, dtype=kind)
     return deepcopy(part)  # the teacher keeps its own, which training would put into training mode
 
 
-def _thinned(model: nn.Module, width: float, example: Tensor) -> nn.Module:
+def _thinned(model: nn.Module, width: float, inputs: Tensor) -> nn.Module:
     for name, part in model.named_modules():
         if isinstance(part, nn.RNNBase):
             raise RecipeError(f"distill: cannot narrow {name}, a {type(part).__name__}; give a recipe as `student`")
-    found, refused = _dependency.groups(model, example, "distill")
+    found, refused = _dependency.groups(model, inputs, "distill")
     if not found:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         raise RecipeError(
             f"distill: cannot narrow this {type(model).__name__} ({reasons}); give a recipe as `student` instead"
         )
     chosen = [(group, range(max(1, round(width * len(group))), len(group))) for group in found]
-    return _dependency.without(model, example, chosen, "distill")
+    small, undone = _dependency.without(model, inputs, chosen, "distill")
+    note(small, _dependency.left_whole({**refused, **undone}))
+    return small

@@ -8,15 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.conv import _ConvNd
 
-from whatelse.nets._walk import copied
+from whatelse.nets._walk import copied, is_computed
 
 # A part and the side of it that is cut: what it puts out (or only passes on), what it takes in, or a loose parameter.
 Place = tuple[str, str]
 Cut = Mapping[Place, Iterable[int]]
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 def part_at(model: nn.Module, name: str) -> Any:  # noqa: ANN401 - a module or a parameter
@@ -43,19 +45,30 @@ def axes(part: nn.Module | Tensor, side: str) -> dict[str, int]:
         wide = [i for i, size in enumerate(part.shape) if size > 1]
         return {"": wide[-1]} if wide and side == "loose" else {}
     kind, cut = type(part), {"weight": 0, "bias": 0}
-    if isinstance(part, nn.Conv1d | nn.Conv2d) and kind in _CONVOLUTIONS and part.groups > 1:
-        cut = cut if part.groups == part.in_channels == part.out_channels else {}
-    elif kind in {*_CONVOLUTIONS, nn.Linear}:
+    if is_computed(part):
+        cut = {}
+    elif isinstance(part, _ConvNd):
+        cut = _axes_of_convolution(part, side)
+    elif kind is nn.Linear:
         cut = {"weight": 1} if side == "in" else cut
     elif kind in _NORMS:
         cut = {**cut, "running_mean": 0, "running_var": 0}
-    elif kind is nn.Embedding:
-        cut = {"weight": 1}
-    elif isinstance(part, nn.PReLU) and part.num_parameters > 1:
-        cut = {"weight": 0}
+    elif kind is nn.Embedding or (isinstance(part, nn.PReLU) and part.num_parameters > 1):
+        cut = {"weight": int(kind is nn.Embedding)}
     elif not (isinstance(part, nn.LayerNorm) and len(part.normalized_shape) == 1):
         cut = {}
     return {name: dim for name, dim in cut.items() if getattr(part, name) is not None}
+
+
+def _axes_of_convolution(part: _ConvNd, side: str) -> dict[str, int]:
+    transposed = type(part) in _TRANSPOSED
+    if not transposed and type(part) not in _CONVOLUTIONS:
+        return {}
+    if part.groups > 1:
+        depthwise = part.groups == part.in_channels == part.out_channels and not transposed
+        return {"weight": 0, "bias": 0} if depthwise else {}
+    enters, leaves = (0, 1) if transposed else (1, 0)
+    return {"weight": enters} if side == "in" else {"weight": leaves, "bias": 0}
 
 
 def remove(model: nn.Module, cut: Cut) -> nn.Module:
@@ -122,7 +135,7 @@ def _put(model: nn.Module, path: str, tensor: Tensor) -> None:
 
 def _resize(part: nn.Module, side: str, fewer: int) -> None:
     """Bring the sizes that a layer keeps beside its tensors up to date."""
-    if isinstance(part, nn.Conv1d | nn.Conv2d):
+    if isinstance(part, _ConvNd):
         depthwise = part.groups > 1
         part.out_channels -= fewer if side == "out" or depthwise else 0
         part.in_channels -= fewer if side == "in" or depthwise else 0
@@ -130,7 +143,7 @@ def _resize(part: nn.Module, side: str, fewer: int) -> None:
     elif isinstance(part, nn.Linear):
         part.out_features -= fewer if side == "out" else 0
         part.in_features -= fewer if side == "in" else 0
-    elif isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+    elif isinstance(part, _NORMS):
         part.num_features -= fewer
     elif isinstance(part, nn.LayerNorm):
         part.normalized_shape = (part.normalized_shape[0] - fewer,)

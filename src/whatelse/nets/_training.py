@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.nets._borrow import borrowed
+from whatelse.nets._calibration import batches, split
 from whatelse.nets._walk import pruned
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -85,11 +86,11 @@ def descend(
     ]
     groups = [group for group in trained if group["params"]]
     adam = torch.optim.AdamW(groups, schedule.rate, weight_decay=schedule.decay, fused=True)
-    steps = schedule.epochs * len(_batches(torch.arange(count), schedule.batch))
+    steps = schedule.epochs * len(split(torch.arange(count), schedule.batch))
     cycle = torch.optim.lr_scheduler.OneCycleLR(adam, schedule.rate, total_steps=steps)
     with borrowed(rng):
         for _ in range(schedule.epochs):
-            for batch in _batches(torch.randperm(count, generator=rng), schedule.batch):
+            for batch in split(torch.randperm(count, generator=rng), schedule.batch):
                 adam.zero_grad(set_to_none=True)
                 objective(batch).backward()  # type: ignore[no-untyped-call] # torch's own
                 adam.step()
@@ -102,13 +103,6 @@ def descend(
     model.requires_grad_(requires_grad=False)
 
 
-def _batches(order: Tensor, size: int) -> list[Tensor]:
-    parts = list(torch.split(order, size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
-
-
 @torch.no_grad()
 def answers(model: nn.Module, inputs: Tensor) -> Tensor:
     """Return what a model says of inputs, ``(N, classes)``, passed in batches that fit into memory.
@@ -117,7 +111,7 @@ def answers(model: nn.Module, inputs: Tensor) -> Tensor:
         model: A classifier in evaluation mode.
         inputs: ``(N, ...)``.
     """
-    return torch.cat([model(part) for part in torch.split(inputs, 1024)])
+    return torch.cat([model(part) for part in batches(model, inputs, 1024)])
 
 
 def hard_labels(labels: Tensor) -> Loss:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from copy import deepcopy
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from whatelse.errors import RecipeError
@@ -29,7 +30,7 @@ def layers(model: nn.Module) -> dict[str, Layer]:
     """
     owners = Counter(id(p) for m in model.modules() for p in m.parameters(recurse=False))
     found = {name: part for name, part in model.named_modules() if isinstance(part, Layer)}
-    plain = {n: part for n, part in found.items() if type(part) in {nn.Conv2d, nn.Linear} and not _is_computed(part)}
+    plain = {n: part for n, part in found.items() if type(part) in {nn.Conv2d, nn.Linear} and not is_computed(part)}
     treatable = {n: part for n, part in plain.items() if owners[id(part.weight)] == 1}
     if not treatable:
         refuse_computed(model)
@@ -46,7 +47,7 @@ def refuse_computed(model: nn.Module) -> None:
         RecipeError: It has; the message says how to make the weight a plain one.
     """
     for name, part in model.named_modules():
-        if _is_computed(part):
+        if is_computed(part):
             raise RecipeError(
                 f"the weight of {name or 'the model'!r} is computed anew at every pass, as under weight norm, spectral "
                 "norm or a pruning mask; make it plain: torch.nn.utils.parametrize.remove_parametrizations, "
@@ -104,20 +105,54 @@ def swap(model: nn.Module, name: str, part: nn.Module) -> nn.Module:
     """
     if not name:
         return part
-    part.register_forward_pre_hook(_call_me)
-    old = model.get_submodule(name)
-    for place in [place for place, found in model.named_modules(remove_duplicate=False) if found is old]:
-        model.set_submodule(place, part)
+    if _call_me not in part._forward_pre_hooks.values():  # noqa: SLF001 - torch has no other way to tell
+        part.register_forward_pre_hook(_call_me, with_kwargs=True)
+    place(model, name, part)
     for around in model.modules():
         if isinstance(around, nn.TransformerEncoder) and any(inner is part for inner in around.modules()):
             around.use_nested_tensor = False
     return model
 
 
-def _is_computed(part: nn.Module) -> bool:
+def place(model: nn.Module, name: str, part: nn.Module) -> nn.Module:
+    """Put another part in place of one, as `swap` does, and nothing else.
+
+    Args:
+        model: Changed in place.
+        name: Name of the part to replace, one of them if it has several.
+        part: What comes there.
+    """
+    if not name:
+        return part
+    old = model.get_submodule(name)
+    for where in [where for where, found in model.named_modules(remove_duplicate=False) if found is old]:
+        model.set_submodule(where, part)
+    return model
+
+
+def branches(model: nn.Module) -> bool:
+    """Say whether a model may go another way for other inputs: whether torch.fx cannot trace it.
+
+    Args:
+        model: Any module.
+    """
+    try:
+        fx.Tracer().trace(model)
+    except Exception:  # noqa: BLE001 - whatever a forward raises under tracing
+        return True
+    return False
+
+
+def is_computed(part: nn.Module | Tensor) -> bool:
+    """Say whether a convolution or linear layer computes its weight anew at every pass.
+
+    Args:
+        part: Any module, or a tensor, which is no layer.
+    """
     return isinstance(part, nn.Linear | _ConvNd) and "weight" not in dict(part.named_parameters(recurse=False))
 
 
-def _call_me(part: nn.Module, given: object) -> None:
-    """Do nothing; that it is there makes the part be called."""
-    del part, given
+def _call_me(part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Hand an only input over by its place, as parts differ in its name; that this is there makes a part be called."""
+    del part
+    return (args, kwargs) if args or len(kwargs) > 1 else (tuple(kwargs.values()), {})

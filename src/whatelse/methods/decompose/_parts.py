@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from whatelse.nets._calibration import reach
+from whatelse.nets._exchange import exchange, refuse_unused
 from whatelse.nets._walk import Layer
+
+_Kind = TypeVar("_Kind", bound=Layer)
 
 
 def rank_of(values: Tensor, share: float, energy: float) -> int:
@@ -47,6 +51,45 @@ def chain(layer: Layer, parts: Mapping[str, tuple[dict[str, Any], Tensor]]) -> n
     whole = nn.Sequential(made).to_empty(device=layer.weight.device)
     whole.load_state_dict(tensors)
     return whole.requires_grad_(layer.weight.requires_grad)
+
+
+def reached(model: nn.Module, layers: Mapping[str, _Kind], inputs: Tensor) -> tuple[dict[str, _Kind], Tensor | None]:
+    """Return the layers that some input reaches, and a few inputs that reach them.
+
+    All layers and no inputs are returned where the model cannot take these: weights can be decomposed without data, and
+    a recipe refuses a model that does not fit its task.
+
+    Args:
+        model: In evaluation mode.
+        layers: The layers to look for, by name.
+        inputs: Calibration inputs.
+    """
+    try:
+        names, few = reach(model, layers, inputs)
+    except Exception:  # noqa: BLE001 - whatever a model raises of inputs that are not its own
+        return dict(layers), None
+    return {name: layer for name, layer in layers.items() if name in names}, few
+
+
+def replaced(
+    model: nn.Module, layers: Mapping[str, Layer], parts: Mapping[str, nn.Module], few: Tensor | None, item: str
+) -> nn.Module:
+    """Return the model with parts in place of layers, except where the model takes more of a layer than its calls.
+
+    Args:
+        model: Changed in place.
+        layers: The layers, by name.
+        parts: What comes in place of each, the layer itself where it would not shrink.
+        few: Inputs that reach these layers, on which each part is tried; None tries none.
+        item: Who asks, for the message.
+
+    Raises:
+        RecipeError: No layer can be replaced.
+    """
+    new = {name: part for name, part in parts.items() if part is not layers[name]}
+    made = exchange(model, new, few)
+    refuse_unused(made, new, item)
+    return made
 
 
 def spatial(layer: nn.Conv2d) -> dict[str, Any]:

@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import MissingExtraError, RecipeError
-from whatelse.methods.decompose._parts import chain, spatial, through
-from whatelse.nets._walk import copied, layers, swap
+from whatelse.methods.decompose._parts import chain, reached, replaced, spatial, through
+from whatelse.nets._walk import copied, layers
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -55,25 +55,26 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     Args:
         model: Any module with convolutions larger than 1 along both sides.
         config: How much rank to keep, and how hard to fit.
-        task: Not used; the decomposition needs no data.
+        task: Its calibration inputs show which layers are called.
         rng: Source of the random starts.
 
     Raises:
         RecipeError: There is no convolution to decompose.
         MissingExtraError: TensorLy is not installed.
     """
-    del task
     small = copied(model)
     named = {n: m for n, m in layers(small).items() if isinstance(m, nn.Conv2d)}
     named = {n: m for n, m in named.items() if m.groups == 1 and min(m.kernel_size) > 1}
     if not named:
         raise RecipeError("decompose.cp: no ungrouped convolution to decompose; use decompose.svd for linear layers")
+    named, few = reached(small, named, task.calibration.inputs)
+    parts: dict[str, nn.Module] = {}
     for name, layer in named.items():
         rank = max(1, int(config.rank * layer.weight.numel() / sum(layer.weight.shape)))
         if rank * sum(layer.weight.shape) < layer.weight.numel():
             factors = _fitted(layer.weight, rank, config, rng)
-            small = swap(small, name, layer if factors is None else _chained(layer, factors))
-    return small
+            parts[name] = layer if factors is None else _chained(layer, factors)
+    return replaced(small, named, parts, few, "decompose.cp")
 
 
 def _fitted(weight: Tensor, rank: int, config: Config, rng: torch.Generator) -> list[Tensor] | None:

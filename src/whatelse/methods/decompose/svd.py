@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import RecipeError
-from whatelse.methods.decompose._parts import chain, rank_of, spatial, through
+from whatelse.methods.decompose._parts import chain, rank_of, reached, replaced, spatial, through
 from whatelse.nets._calibration import grams
-from whatelse.nets._walk import Layer, copied, layers, swap
+from whatelse.nets._walk import Layer, copied, layers
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -65,14 +65,15 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     if not named:
         raise RecipeError("decompose.svd: no convolution or linear layer to decompose; decompose before quantizing")
     whole = {n: layer for n, layer in named.items() if isinstance(layer, nn.Linear) or layer.groups == 1}
+    whole, few = reached(small, whole, task.calibration.inputs)
     seen = grams(small, whole, task.calibration.inputs) if config.aware else {}
-    for name, layer in whole.items():
-        small = swap(small, name, _factored(layer, config, seen.get(name)))
-    return small
+    parts = {name: _factored(layer, config, seen.get(name)) for name, layer in whole.items()}
+    return replaced(small, whole, parts, few, "decompose.svd")
 
 
 def _factored(layer: Layer, config: Config, gram: Tensor | None) -> nn.Module:
-    matrix = layer.weight.flatten(1)
+    kind = torch.promote_types(layer.weight.dtype, torch.float32)  # no half precision has singular values
+    matrix = layer.weight.flatten(1).to(kind)
     u, s, v = torch.linalg.svd(matrix if gram is None else _as_seen(matrix, gram[0]), full_matrices=False)
     rank = rank_of(s, config.rank, config.energy)
     if rank * sum(matrix.shape) >= matrix.numel():

@@ -19,15 +19,19 @@ Source:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from whatelse.errors import RecipeError, nearest
 from whatelse.layers.tensor import TensorLayer
+from whatelse.methods.decompose._parts import reached
 from whatelse.methods.decompose._tucker import tucker
-from whatelse.nets._walk import copied, layers, swap
+from whatelse.nets._exchange import exchange, refuse_unused
+from whatelse.nets._walk import copied, layers
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -52,31 +56,32 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     Args:
         model: Any module with a linear layer.
         config: Which layer, which modes and how much rank.
-        task: One calibration input shows the shape of what enters the layer.
+        task: A few of its calibration inputs show which layers are called, and the shape of what enters one.
         rng: Not used; the method is deterministic.
 
     Raises:
         RecipeError: There is no such layer, or modes or ranks do not fit it.
     """
     del rng
-    small = copied(model)
+    small, inputs = copied(model), task.calibration.inputs
     linear = {n: m for n, m in layers(small).items() if isinstance(m, nn.Linear)}
     if not linear:
         raise RecipeError("decompose.tensor_layer: no linear layer to decompose; decompose before quantizing")
-    name = config.layer or max(linear, key=lambda n: linear[n].weight.numel())
-    if name not in linear:
-        raise RecipeError(f"decompose.tensor_layer: no linear layer {name!r}; {nearest(name, linear)}")
-    layer = linear[name]
-    modes = _numbers(config.modes, "modes") or _modes(small, layer, task.calibration.inputs[:1])
-    if math.prod(modes) != layer.in_features:
-        taken = f"{layer.in_features}, the inputs of {name!r}"
-        raise RecipeError(f"decompose.tensor_layer: modes {config.modes} do not multiply to {taken}")
-    sizes = (*modes, layer.out_features)
-    ranks = _numbers(config.ranks, "ranks") or tuple(max(1, math.ceil(config.rank * size)) for size in sizes)
-    if len(ranks) != len(sizes) or any(r > size for r, size in zip(ranks, sizes, strict=True)):
-        limits = "x".join(map(str, sizes))
-        raise RecipeError(f"decompose.tensor_layer: ranks {config.ranks} do not fit {name!r}; at most {limits}")
-    return swap(small, name, _tensor_layer(layer, modes, ranks, config.rounds))
+    if config.layer and config.layer not in linear:
+        raise RecipeError(f"decompose.tensor_layer: no linear layer {config.layer!r}; {nearest(config.layer, linear)}")
+    found, few = reached(small, linear, inputs)
+    seen = inputs[:1] if few is None else few
+    named = [n for n in sorted(found, key=lambda n: -found[n].weight.numel()) if n == (config.layer or n)]
+    parts: dict[str, nn.Module] = {}
+    for name in named:
+        parts[name] = _tensor_layer(name, linear[name], config, partial(_modes, small, linear[name], seen))
+        if parts[name] is linear[name]:
+            return small
+        small = exchange(small, {name: parts[name]}, few)
+        if any(part is parts[name] for part in small.modules()):
+            return small
+    refuse_unused(small, parts, "decompose.tensor_layer")
+    raise RecipeError(f"decompose.tensor_layer: no calibration input reaches {config.layer or 'any linear layer'}")
 
 
 def _numbers(text: str, field: str) -> tuple[int, ...]:
@@ -86,10 +91,28 @@ def _numbers(text: str, field: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _tensor_layer(layer: nn.Linear, modes: tuple[int, ...], ranks: tuple[int, ...], rounds: int) -> nn.Module:
+def _tensor_layer(name: str, layer: nn.Linear, config: Config, found: Callable[[], tuple[int, ...]]) -> nn.Module:
+    """Return a tensor layer in place of a linear one, or the layer itself where it would not shrink.
+
+    Raises:
+        RecipeError: Modes or ranks do not fit it.
+    """
+    modes = _numbers(config.modes, "modes") or found()
+    if math.prod(modes) != layer.in_features:
+        taken = f"{layer.in_features}, the inputs of {name!r}"
+        raise RecipeError(f"decompose.tensor_layer: modes {config.modes} do not multiply to {taken}")
     sizes = (*modes, layer.out_features)
+    ranks = _numbers(config.ranks, "ranks") or tuple(max(1, math.ceil(config.rank * size)) for size in sizes)
+    if len(ranks) != len(sizes) or any(r > size for r, size in zip(ranks, sizes, strict=True)):
+        limits = "x".join(map(str, sizes))
+        raise RecipeError(f"decompose.tensor_layer: ranks {config.ranks} do not fit {name!r}; at most {limits}")
     if math.prod(ranks) + sum(r * s for r, s in zip(ranks, sizes, strict=True)) >= layer.weight.numel():
         return layer
+    return _made(layer, modes, ranks, config.rounds)
+
+
+def _made(layer: nn.Linear, modes: tuple[int, ...], ranks: tuple[int, ...], rounds: int) -> nn.Module:
+    sizes = (*modes, layer.out_features)
     core, factors = tucker(layer.weight.double().mT.reshape(sizes), dict(enumerate(ranks)), rounds)
     made = TensorLayer(modes, layer.out_features, ranks, bias=layer.bias is not None)
     made.to(layer.weight)

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import RecipeError
-from whatelse.methods.decompose._parts import chain, rank_of, spatial, through
+from whatelse.methods.decompose._parts import chain, rank_of, reached, replaced, spatial, through
 from whatelse.methods.decompose._tucker import tucker, unfold
-from whatelse.nets._walk import copied, layers, swap
+from whatelse.nets._walk import copied, layers
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -51,21 +51,21 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     Args:
         model: Any module with convolutions larger than 1x1.
         config: How much rank to keep.
-        task: Not used; the decomposition needs no data.
+        task: Its calibration inputs show which layers are called.
         rng: Not used; the method is deterministic.
 
     Raises:
         RecipeError: There is no convolution to decompose.
     """
-    del task, rng
+    del rng
     small = copied(model)
     named = {n: m for n, m in layers(small).items() if isinstance(m, nn.Conv2d)}
     named = {n: m for n, m in named.items() if m.groups == 1 and max(m.kernel_size) > 1}
     if not named:
         raise RecipeError("decompose.tucker: no ungrouped convolution above 1x1 to decompose; use decompose.svd")
-    for name, layer in named.items():
-        small = swap(small, name, _factored(layer, config))
-    return small
+    named, few = reached(small, named, task.calibration.inputs)
+    parts = {name: _factored(layer, config) for name, layer in named.items()}
+    return replaced(small, named, parts, few, "decompose.tucker")
 
 
 def _factored(layer: nn.Conv2d, config: Config) -> nn.Module:

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.layers._own import Own
+from whatelse.nets._calibration import batches
+from whatelse.nets._walk import branches
 
 See = Callable[[Tensor], dict[str, Tensor]]
-_ROOM = 2**30
+_ROOM = 2**26
 _BATCH = 256
 
 
@@ -49,23 +51,41 @@ class Point:
 def points(model: nn.Module, inputs: Tensor) -> list[Point]:
     """Return the places between the first layer with weights and the last, in order of the calls.
 
-    Left out are parts that are called more than once, outputs that are no such activation (tuples, or tensors whose
-    first axis is not the examples), and layer norms, after which all tokens have one length and so a flat map.
+    Left out are parts that are called more than once or not by every example, outputs that are no such activation
+    (tuples, or tensors whose first axis is not the examples), and layer norms, after which all tokens have one length
+    and so a flat map.
 
     Args:
         model: In evaluation mode.
-        inputs: A few inputs, ``(N, ...)``; three passes or fewer examples are made of them.
+        inputs: All inputs that will be read, ``(N, ...)``; those of a model that torch.fx can trace go one way, and
+            three of them are enough.
     """
     few, more = (_calls(model, inputs[torch.arange(n) % len(inputs)]) for n in (2, 3))
-    times = Counter(name for name, _, _ in more)
+    other = _once(few)
     last = max((depth for _, depth, _ in more), default=0)
     found = []
-    for (name, depth, shape), (_, _, other) in zip(more, few, strict=True):
-        fits = shape[:1] == (3,) and other[:1] == (2,) and shape[1:] == other[1:] and len(shape) in {2, 3, 4}
+    for name, (depth, shape) in _once(more).items():
+        fits = shape[:1] == (3,) and other.get(name, (0, ()))[1] == (2, *shape[1:]) and len(shape) in {2, 3, 4}
         part = model.get_submodule(name)
-        if fits and times[name] == 1 and 0 < depth < last and not isinstance(part, nn.LayerNorm | nn.RMSNorm):
+        if fits and 0 < depth < last and not isinstance(part, nn.LayerNorm | nn.RMSNorm):
             found.append(Point(name, depth / last, shape[1:], bool(list(part.children()))))
-    return found
+    return _steady(model, found, inputs)
+
+
+def _once(calls: list[tuple[str, int, tuple[int, ...]]]) -> dict[str, tuple[int, tuple[int, ...]]]:
+    times = Counter(name for name, _, _ in calls)
+    return {name: (depth, shape) for name, depth, shape in calls if times[name] == 1}
+
+
+def _steady(model: nn.Module, found: list[Point], inputs: Tensor) -> list[Point]:
+    """Return the places that every example reaches, and none twice: not those inside one expert of several."""
+    if not branches(model):
+        return found
+    names = {point.name for point in found}
+    for part in batches(model, inputs):
+        seen = _once(_calls(model, part))
+        names = {name for name in names if seen.get(name, (0, ()))[1][:1] == (len(part),)}
+    return [point for point in found if point.name in names]
 
 
 def partner(point: Point, others: Sequence[Point]) -> Point | None:
@@ -173,11 +193,26 @@ def reader(model: nn.Module, names: Sequence[str]) -> See:
     """
 
     @torch.no_grad()
-    def see(inputs: Tensor) -> dict[str, Tensor]:
+    def look(inputs: Tensor) -> dict[str, Tensor]:
         with watched(model, names) as seen:
             return {"": model(inputs), **seen}
 
-    return see
+    return in_batches(model, look)
+
+
+def in_batches(model: nn.Module, see: See) -> See:
+    """Return a function of inputs that asks another in batches that fit into memory.
+
+    Args:
+        model: What the other passes inputs through.
+        see: Takes inputs, returns tensors with one row an example.
+    """
+
+    def whole(inputs: Tensor) -> dict[str, Tensor]:
+        parts = [see(part) for part in batches(model, inputs)]
+        return parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    return whole
 
 
 def remembered(see: See, inputs: Tensor, room: int = _ROOM) -> See:
@@ -193,8 +228,10 @@ def remembered(see: See, inputs: Tensor, room: int = _ROOM) -> See:
     first = see(inputs[:_BATCH])
     if sum(t.nbytes for t in first.values()) * len(inputs) > room * min(_BATCH, len(inputs)):
         return lambda batch: see(inputs[batch])
-    parts = [first, *(see(part) for part in torch.split(inputs[_BATCH:], _BATCH) if len(part))]
-    whole = {name: torch.cat([part[name] for part in parts]) for name in first}
+    whole = {name: t.new_empty(len(inputs), *t.shape[1:]) for name, t in first.items()}
+    for start in range(0, len(inputs), _BATCH):
+        for name, t in (see(inputs[start : start + _BATCH]) if start else first).items():
+            whole[name][start : start + _BATCH] = t
     return lambda batch: {name: t[batch] for name, t in whole.items()}
 
 

@@ -11,6 +11,8 @@ from whatelse.nets._initialize import initialize
 from whatelse.nets._narrow import narrow
 from whatelse.task import Task
 
+_FEW = 256  # examples on which a narrower network is tried
+
 
 def student(model: nn.Module, width: float, made_by: str, task: Task, rng: torch.Generator) -> nn.Module:
     """Return the untaught student.
@@ -27,7 +29,7 @@ def student(model: nn.Module, width: float, made_by: str, task: Task, rng: torch
         RecipeError: The teacher cannot be narrowed, or the recipe leaves nothing that can be trained.
     """
     if not made_by:
-        small = narrow(model, width, task.train.inputs[:1])
+        small = narrow(model, width, task.train.inputs[:_FEW])
         initialize(small, rng)
         return small
     small = model

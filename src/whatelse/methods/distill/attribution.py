@@ -80,7 +80,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         logits, parts = _parts(model, theirs, x, None, config.kind)
         return {"": logits.detach(), "parts": parts.detach()}
 
-    told = features.remembered(see, inputs)
+    told = features.remembered(features.in_batches(model, see), inputs)
 
     def objective(batch: Tensor) -> Tensor:
         known = told(batch)

@@ -75,9 +75,10 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     guided = partner(hint, points(taught_one, inputs))
     if guided is None:
         raise RecipeError(f"distill.hints: no layer of the student corresponds to {hint.name}; name another layer")
-    regressor = _regressor(guided, hint, model.get_submodule(hint.name))
+    read = reader(model, [hint.name])
+    regressor = _regressor(guided, hint, model.get_submodule(hint.name)).to(read(inputs[:2])[hint.name].dtype)
     initialize(regressor, rng)
-    told = remembered(reader(model, [hint.name]), inputs)
+    told = remembered(read, inputs)
 
     def match(batch: Tensor) -> Tensor:
         return _distance(told(batch)[hint.name], regressor(up_to(taught_one, guided.name, inputs[batch])))

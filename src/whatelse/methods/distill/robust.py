@@ -29,6 +29,7 @@ from whatelse.methods import _common as common
 from whatelse.methods.distill._soft import divergence
 from whatelse.methods.distill._student import student
 from whatelse.nets._adversary import Ball, attackable, pgd
+from whatelse.nets._calibration import batches
 from whatelse.nets._training import Schedule, answers, descend
 from whatelse.settings import param
 from whatelse.task import Task
@@ -107,8 +108,11 @@ def effort(config: Config, task: Task) -> int:
 
 def _slopes(teacher: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     """Return the teacher's gradients by the inputs, of all examples."""
-    parts = zip(torch.split(inputs, 256), torch.split(labels, 256), strict=True)
-    return torch.cat([_slope(teacher, x, y, keep=False) for x, y in parts])
+    done, parts = 0, []
+    for x in batches(teacher, inputs):
+        parts.append(_slope(teacher, x, labels[done : done + len(x)], keep=False))
+        done += len(x)
+    return torch.cat(parts)
 
 
 def _slope(model: nn.Module, inputs: Tensor, labels: Tensor, *, keep: bool) -> Tensor:

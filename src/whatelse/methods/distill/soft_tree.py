@@ -70,4 +70,4 @@ def _targets(model: nn.Module, config: Config, task: Task) -> Tensor:
     if config.target == "labels":
         return functional.one_hot(task.train.observed, task.classes).float()
     taught = answers(model, task.train.inputs) / config.temperature
-    return taught.softmax(1)
+    return taught.softmax(1).float()  # the precision of the filters

@@ -69,15 +69,20 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     ties = int(torch.randint(2**31 - 1, (), generator=rng))
     grow = {"max_depth": config.depth, "min_samples_leaf": config.leaf, "random_state": ties}
     if config.target == "labels":
-        grown = DecisionTreeClassifier(**grow).fit(task.train.inputs.flatten(1), task.train.observed)
+        grown = DecisionTreeClassifier(**grow).fit(_rows(task.train.inputs), task.train.observed)
         return _tree(grown.tree_, _log_shares(grown, task.classes))
     x = torch.cat([task.train.inputs, *_copies(task.train.inputs, config, rng)])
     z = answers(model, x)
     soft = config.target == "probabilities"
     fitted = torch.softmax(z / config.temperature, 1) if soft else z
-    grown = DecisionTreeRegressor(**grow).fit(x.flatten(1), fitted)
+    grown = DecisionTreeRegressor(**grow).fit(_rows(x), _rows(fitted))
     means = grown.tree_.value[:, :, 0]
     return _tree(grown.tree_, np.log(means.clip(min=np.finfo(np.float32).tiny)) if soft else means)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Return one row an example, in a precision that numpy has."""
+    return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _copies(x: Tensor, config: Config, rng: torch.Generator) -> list[Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import RecipeError
-from whatelse.nets._calibration import watch
+from whatelse.nets._calibration import reach
 from whatelse.nets._walk import Layer, layers
 
 
@@ -38,21 +38,14 @@ def prunable(model: nn.Module, item: str, sparsity: float = 0.5, pattern: str = 
 
 
 def called(model: nn.Module, found: Mapping[str, Layer], inputs: Tensor) -> dict[str, Layer]:
-    """Return the layers that a forward pass calls, by name, in the order of their first call.
+    """Return the layers that some input reaches, by name, in the order in which they are called.
 
     Args:
         model: Any module.
         found: Some of its layers.
-        inputs: One example or more, ``(N, ...)``.
+        inputs: Examples, ``(N, ...)``.
     """
-    order: dict[str, Layer] = {}
-
-    def see(name: str, x: Tensor) -> None:
-        del x
-        order.setdefault(name, found[name])
-
-    watch(model, found, inputs[:2], see)
-    return order
+    return {name: found[name] for name in reach(model, found, inputs)[0]}
 
 
 def by_channel(weight: Tensor) -> Tensor:

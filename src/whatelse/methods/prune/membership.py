@@ -160,7 +160,7 @@ def _adversary(classes: int, rng: torch.Generator) -> nn.Module:
 def _opinion(adversary: nn.Module, logits: Tensor, labels: Tensor) -> Tensor:
     """Return the adversary's log-odds that each record is a member, ``(N,)``."""
     told = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    said: Tensor = adversary(torch.cat([logits, told], 1))
+    said: Tensor = adversary(torch.cat([logits, told], 1).float())  # its own precision, whatever the model's is
     return said[:, 0]
 
 

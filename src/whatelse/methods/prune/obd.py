@@ -35,6 +35,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whatelse.errors import RecipeError
 from whatelse.methods.prune._mask import geometric, keep, prunable, zero
+from whatelse.nets._calibration import batches
 from whatelse.nets._training import Schedule, fit, hard_labels
 from whatelse.nets._walk import Layer, copied
 from whatelse.settings import param
@@ -102,7 +103,7 @@ def _curvature(
     # A weight that requires a gradient keeps attention off its fast path, which vmap cannot run.
     model = copied(model).requires_grad_()
     chunk = max(1, _ROOM // sum(weight.numel() for weight in weights.values()))
-    for part in torch.split(inputs, chunk):
+    for part in batches(model, inputs, chunk):
         with torch.no_grad():
             likely = model(part).softmax(1)
         if kind == "fisher":
@@ -123,14 +124,15 @@ def _slopes(model: nn.Module, weights: dict[str, Tensor], inputs: Tensor, labels
     """
 
     def said(tensors: dict[str, Tensor], x: Tensor, label: Tensor) -> Tensor:
-        likely: Tensor = functional_call(model, tensors, (x[None],)).log_softmax(1)
-        return likely[0].gather(0, label[None])[0]
+        # Flat, as some models drop the dimension of a single example.
+        likely: Tensor = functional_call(model, tensors, (x[None],)).flatten().log_softmax(0)
+        return likely.gather(0, label[None])[0]
 
     try:
         # No gradient of the gradients, and of attention the one form that vmap takes apart.
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             slopes: dict[str, Tensor] = vmap(grad(said), (None, 0, 0), randomness="same")(weights, inputs, labels)
-    except RuntimeError as error:
+    except Exception as error:  # whatever a model's own forward raises where it meets what vmap hands it
         reason = " ".join(str(error).split())[:120]
         raise RecipeError(f"prune.obd: torch.func.vmap cannot run this model: {reason}; use prune.magnitude") from error
     return slopes

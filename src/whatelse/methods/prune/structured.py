@@ -31,14 +31,17 @@ Source:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.conv import _ConvNd
 
 from whatelse.errors import RecipeError
-from whatelse.nets._dependency import Group, groups, without
+from whatelse.nets._dependency import Group, groups, left_whole, without
+from whatelse.nets._notes import note
 from whatelse.nets._surgery import axes, part_at
 from whatelse.nets._walk import copied
 from whatelse.settings import param
@@ -46,7 +49,7 @@ from whatelse.task import Split, Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "ratio", {"dense", "sparse"}, ""
 
-_EXAMPLES, _BATCH = 4, 50
+_BATCH, _HARDLY = 50, 0.005
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,8 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         MissingExtraError: Torch-Pruning is not installed.
     """
     del rng
-    example = task.calibration.inputs[:_EXAMPLES]
-    found, refused = groups(model, example, "prune.structured")
+    inputs = task.calibration.inputs
+    found, refused = groups(model, inputs, "prune.structured")
     if not found:
         reasons = (
             "; ".join(f"{name}: {reason}" for name, reason in refused.items()) or "no layer is reached by a gradient"
@@ -87,7 +90,19 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     for group, score, size in zip(found, scores, sizes, strict=True):
         worst_first = score.argsort(stable=True).tolist()
         chosen.append((group, worst_first[: len(group) - _rounded(group, size, config.round_to)]))
-    return without(model, example, chosen, "prune.structured")
+    small, undone = without(model, inputs, chosen, "prune.structured")
+    note(small, left_whole({**refused, **undone}), *_realized(chosen, undone, config))
+    return small
+
+
+def _realized(chosen: list[tuple[Group, list[int]]], undone: Mapping[str, str], config: Config) -> list[str]:
+    """Return what share of the removable channels went, where it is not the one that was asked for."""
+    whole = sum(len(group) * group.block for group, _ in chosen)
+    gone = sum(len(units) * group.block for group, units in chosen if group.name not in undone)
+    if abs(gone / whole - config.ratio) < _HARDLY:
+        return []
+    why = f"widths are multiples of round_to={config.round_to}" if config.round_to > 1 else "whole units go"
+    return [f"{gone / whole:.1%} of the removable channels went where {config.ratio:.1%} were asked for ({why})"]
 
 
 def _uniform(found: list[Group], config: Config) -> list[int]:
@@ -138,8 +153,8 @@ def _fpgm(model: nn.Module, group: Group) -> Tensor:
     total = torch.zeros(len(group), dtype=torch.float64)
     for (name, side), units in group.places.items():
         part = part_at(model, name)
-        if side == "out" and isinstance(part, nn.Conv1d | nn.Conv2d | nn.Linear):
-            rows = _rows(part.weight, 0)
+        if side == "out" and isinstance(part, _ConvNd | nn.Linear):
+            rows = _rows(part.weight, axes(part, side)["weight"])
             filters = torch.stack([rows[list(unit)].flatten() for unit in units])
             total += torch.cdist(filters, filters, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
     return total
@@ -162,9 +177,10 @@ def _change(model: nn.Module, group: Group) -> Tensor:
     """Return ``sum g * w`` over what reads each unit, ``(units,)``."""
     total = torch.zeros(len(group), dtype=torch.float64)
     for (name, side), units in group.places.items():
-        weight = part_at(model, name).weight if side == "in" else None
+        part = part_at(model, name)
+        weight = part.weight if side == "in" else None
         if weight is not None and weight.grad is not None:
-            slopes = _rows(weight.grad * weight, 1).sum(1)
+            slopes = _rows(weight.grad * weight, axes(part, side)["weight"]).sum(1)
             total += torch.stack([slopes[list(unit)].sum() for unit in units])
     return total
 

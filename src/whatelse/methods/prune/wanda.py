@@ -21,11 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from whatelse.methods.prune._mask import called, keep, prunable, zero
-from whatelse.nets._calibration import columns, watch
-from whatelse.nets._walk import Layer, copied
+from whatelse.nets._calibration import energies
+from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -57,20 +57,8 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     inputs = task.calibration.inputs
     found = prunable(pruned, "prune.wanda", config.sparsity, config.pattern)
     for name, layer in called(pruned, found, inputs).items():
-        norms = _norms(pruned, name, layer, inputs)
+        norms = energies(pruned, {name: layer}, inputs)[name].sqrt().to(layer.weight.dtype)
         per_output = norms.repeat_interleave(len(layer.weight) // len(norms), 0)
         scores = layer.weight.detach().abs() * per_output.view_as(layer.weight)
         zero(found, keep({name: layer}, {name: scores}, config.sparsity, "row", config.pattern))
     return pruned
-
-
-def _norms(model: nn.Module, name: str, layer: Layer, inputs: Tensor) -> Tensor:
-    """Return the norm of everything that enters at each column, ``(groups, fan-in)``."""
-    squares = torch.zeros(())
-
-    def see(_: str, x: Tensor) -> None:
-        nonlocal squares
-        squares = squares + columns(layer, x).double().square().sum(2)
-
-    watch(model, {name: layer}, inputs, see)
-    return squares.sqrt().to(layer.weight.dtype)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from whatelse.errors import RecipeError
-from whatelse.layers.quantized import Quantized, fits
-from whatelse.nets import _calibration, _walk
+from whatelse.layers.quantized import UNROUNDED, Quantized, fits
+from whatelse.nets import _calibration, _order, _walk
+from whatelse.nets._exchange import exchange, refuse_unused
 from whatelse.nets._walk import Layer
 
 
@@ -31,6 +33,11 @@ class Widths:
     group: int
     symmetric: bool
 
+    @property
+    def rounds_inputs(self) -> bool:
+        """Whether activations are rounded."""
+        return (self.activation_bits or self.bits) < UNROUNDED
+
     def of(self, layer: Layer) -> Quantized:
         """Return the quantized form of a layer, rounded to the nearest, bounds of activations not set.
 
@@ -41,71 +48,83 @@ class Widths:
         return Quantized.of(layer, self.bits, width, grid=self.grid, group=self.group, symmetric=self.symmetric)
 
 
-def treatable(model: nn.Module, inputs: Tensor, item: str) -> dict[str, Layer]:
-    """Return the layers that can be stored rounded, by name, in the order in which they are first called.
+def treatable(model: nn.Module, inputs: Tensor, item: str) -> tuple[dict[str, Layer], Tensor]:
+    """Return the layers that can be stored rounded, in the order in which they are called, and inputs that reach them.
 
     Left out, besides those that `_walk.layers` leaves out: convolutions that pad unevenly or with other than zeros,
-    weights that are not float32, and layers that no forward pass calls.
+    weights that are not float32, and layers that no calibration input reaches.
 
     Args:
         model: In evaluation mode.
-        inputs: Calibration inputs; the first is passed.
+        inputs: Calibration inputs.
         item: Who asks, for the message.
 
     Raises:
         RecipeError: There is none.
     """
-    layers = {name: layer for name, layer in _walk.layers(model).items() if fits(layer)}
-    called: dict[str, None] = {}
-    _calibration.watch(model, layers, inputs[:1], lambda name, _: called.setdefault(name))
-    if not called:
-        raise RecipeError(f"{item}: no convolution or linear layer is left to quantize; use it once, on float weights")
-    return {name: layers[name] for name in called}
+    found = _walk.layers(model)
+    layers = {name: layer for name, layer in found.items() if fits(layer)}
+    order, few = _calibration.reach(model, layers, inputs)
+    if not order:
+        kinds = {str(layer.weight.dtype).removeprefix("torch.") for layer in found.values()} - {"float32"}
+        wide = f"; weights are {', '.join(sorted(kinds))}, which .float() makes float32" if kinds else ""
+        raise RecipeError(
+            f"{item}: no convolution or linear layer is left to quantize; use it once, on float32 weights{wide}"
+        )
+    return {name: layers[name] for name in order}, few
+
+
+def stored(model: nn.Module, parts: Mapping[str, nn.Module], few: Tensor, item: str) -> nn.Module:
+    """Return the model with rounded parts in place of layers, except where the model takes more of a layer than calls.
+
+    Args:
+        model: Changed in place.
+        parts: By the names of the layers.
+        few: Inputs that reach these layers.
+        item: Who asks, for the message.
+
+    Raises:
+        RecipeError: No layer can be replaced.
+    """
+    made = exchange(model, parts, few)
+    refuse_unused(made, parts, item)
+    return made
 
 
 @torch.no_grad()
-def set_bounds(tight: Quantized, bounds: tuple[Tensor, Tensor]) -> None:
+def set_bounds(tight: Quantized, bounds: tuple[Tensor, Tensor] | None) -> None:
     """Set the bounds between which a layer rounds its inputs.
 
     Args:
-        tight: The layer; nothing changes if it rounds none.
-        bounds: Smallest and largest.
+        tight: The layer.
+        bounds: Smallest and largest; None where it rounds none.
     """
-    if tight.round_input.straight_through:
+    if bounds is not None:
         tight.round_input.low.copy_(bounds[0])
         tight.round_input.high.copy_(bounds[1])
 
 
-@torch.no_grad()
-def bounds(model: nn.Module, layers: dict[str, Layer], inputs: Tensor, clip: float) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return the smallest and largest input of each layer, with a share cut off at either end.
+def bounds(
+    model: nn.Module, layers: Mapping[str, Layer], inputs: Tensor, widths: Widths, clip: float
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the smallest and largest input of each layer, with a share cut off at either end; none if none is rounded.
 
     Zero is always inside.
 
     Args:
         model: In evaluation mode.
-        layers: The layers, by name.
-        inputs: Calibration inputs, ``(N, ...)``; only what may be cut off is kept.
+        layers: The layers, by name; inputs reach each of them.
+        inputs: Calibration inputs, ``(N, ...)``; they pass twice, and none of what they give rise to is kept.
+        widths: Whether activations are rounded.
         clip: Share of all values that is cut off at either end.
     """
-    sizes = dict.fromkeys(layers, 0)
+    if not widths.rounds_inputs:
+        return {}
 
-    def measure(name: str, x: Tensor) -> None:
-        sizes[name] += x.numel()
+    def stream(see: Callable[[str, Tensor], None]) -> None:
+        _calibration.watch(model, layers, inputs, see)
 
-    _calibration.watch(model, layers, inputs[:1], measure)
-    beyond = {name: int(clip * (size * len(inputs) - 1)) for name, size in sizes.items()}
-    ends: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def see(name: str, x: Tensor) -> None:
-        low, high = ends.get(name, (x.new_empty(0),) * 2)
-        ends[name] = (
-            _tail(torch.cat([low, x.flatten()]), beyond[name]),
-            -_tail(-torch.cat([high, x.flatten()]), beyond[name]),
-        )
-
-    _calibration.watch(model, layers, inputs, see)
-    return {name: inside(low[-1], high[-1]) for name, (low, high) in ends.items()}
+    return {name: inside(*ends) for name, ends in _order.tails(stream, clip).items()}
 
 
 def tails(x: Tensor, clip: float) -> tuple[Tensor, Tensor]:

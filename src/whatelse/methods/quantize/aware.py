@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from whatelse.layers.quantized import GRIDS, Grid, Quantized
 from whatelse.methods import _common as common
-from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, tails, treatable
+from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, stored, tails, treatable
 from whatelse.nets._training import Schedule, fit, hard_labels
 from whatelse.nets._walk import Layer, copied, swap
 from whatelse.settings import param
@@ -68,12 +68,12 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     """
     small, inputs = copied(model), task.train.inputs
     widths = Widths(config.bits, config.activation_bits, config.grid, config.group, config.symmetric)
-    layers = treatable(small, task.calibration.inputs, "quantize.aware")
-    found = bounds(small, layers, task.calibration.inputs, config.clip)
-    for name, layer in layers.items():
-        tight = widths.of(layer)
-        set_bounds(tight, found[name])
-        small = swap(small, name, _Rounded(layer, tight, config))
+    layers, few = treatable(small, task.calibration.inputs, "quantize.aware")
+    found = bounds(small, layers, task.calibration.inputs, widths, config.clip)
+    parts = {name: _Rounded(layer, widths.of(layer), config) for name, layer in layers.items()}
+    for name, part in parts.items():
+        set_bounds(part.tight, found.get(name))
+    small = stored(small, parts, few, "quantize.aware")
     fit(small, inputs, hard_labels(task.train.observed), Schedule(config.epochs, config.rate, config.batch), rng)
     _settle(small, inputs[torch.randperm(len(inputs), generator=rng)] if config.epochs else inputs[:0])
     rounded = [(name, part) for name, part in small.named_modules() if isinstance(part, _Rounded)]
@@ -99,7 +99,7 @@ class _Rounded(nn.Module):
         Args:
             x: ``(N, in, ...)``.
         """
-        if self.training and self.tight.round_input.straight_through:
+        if self.training and self.tight.round_input.straight_through and x.numel():
             self._follow(x.detach())
         return self.tight.computed(x, self.weight(), self.layer.bias)
 

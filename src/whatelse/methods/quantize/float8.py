@@ -20,8 +20,8 @@ from torch import nn
 
 from whatelse.errors import MissingHardwareError, RecipeError
 from whatelse.layers.kernel import Kernel, lacking, suits
-from whatelse.methods.quantize._calibrated import treatable
-from whatelse.nets._walk import copied, swap
+from whatelse.methods.quantize._calibrated import stored, treatable
+from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -60,10 +60,8 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
             "use quantize.int8 or quantize.uniform"
         )
     small = copied(model)
-    layers = treatable(small, task.calibration.inputs, "quantize.float8")
+    layers, few = treatable(small, task.calibration.inputs, "quantize.float8")
     suited = {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear) and suits(kind, layer)}
     if not suited:
         raise RecipeError("quantize.float8: no linear layer suits a float8 kernel; use quantize.uniform")
-    for name, layer in suited.items():
-        small = swap(small, name, Kernel.of(layer, kind))
-    return small
+    return stored(small, {name: Kernel.of(layer, kind) for name, layer in suited.items()}, few, "quantize.float8")

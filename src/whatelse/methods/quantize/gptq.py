@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from whatelse.layers.quantized import GRIDS, UNROUNDED, Grid
 from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, treatable
 from whatelse.nets._calibration import grams
-from whatelse.nets._walk import copied, swap
+from whatelse.nets._exchange import exchange, refuse_unused
+from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -69,14 +70,16 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     del rng
     small, inputs = copied(model), task.calibration.inputs
     widths = Widths(config.bits, config.activation_bits, config.grid, config.group, config.symmetric)
-    layers = treatable(small, inputs, "quantize.gptq")
-    found = bounds(small, layers, inputs, config.clip)
+    layers, few = treatable(small, inputs, "quantize.gptq")
+    found = bounds(small, layers, inputs, widths, config.clip)
+    parts = {}
     for name, layer in layers.items():
         gram = grams(small, {name: layer}, inputs)[name]
-        tight = widths.of(layer)
-        set_bounds(tight, found[name])
+        parts[name] = tight = widths.of(layer)
+        set_bounds(tight, found.get(name))
         tight.take(_rounded(layer.weight.flatten(1), tight.levels(), gram, config))
-        small = swap(small, name, tight)
+        small = exchange(small, {name: tight}, few)
+    refuse_unused(small, parts, "quantize.gptq")
     return small
 
 

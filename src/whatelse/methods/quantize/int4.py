@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from whatelse.layers.kernel import Kernel, lacking, suits
-from whatelse.methods.quantize._calibrated import Widths, treatable
-from whatelse.nets._walk import copied, swap
+from whatelse.methods.quantize._calibrated import Widths, stored, treatable
+from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -52,10 +52,10 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     del rng
     small = copied(model)
     packed = Widths(4, 32, "group", config.group, config.symmetric)
-    for name, layer in treatable(small, task.calibration.inputs, "quantize.int4").items():
+    layers, few = treatable(small, task.calibration.inputs, "quantize.int4")
+    parts: dict[str, nn.Module] = {}
+    for name, layer in layers.items():
         runs = suits("int4_weight", layer, config.group) and not lacking("int4_weight", layer.weight.device)
-        made = (
-            Kernel.of(layer, "int4_weight", config.group) if runs and isinstance(layer, nn.Linear) else packed.of(layer)
-        )
-        small = swap(small, name, made)
-    return small
+        kernel = layer if runs and isinstance(layer, nn.Linear) else None
+        parts[name] = Kernel.of(kernel, "int4_weight", config.group) if kernel is not None else packed.of(layer)
+    return stored(small, parts, few, "quantize.int4")

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from whatelse.layers.kernel import Kernel
-from whatelse.methods.quantize._calibrated import Widths, treatable
-from whatelse.nets._walk import copied, swap
+from whatelse.methods.quantize._calibrated import Widths, stored, treatable
+from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -53,9 +53,9 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     del rng
     small = copied(model)
     packed = Widths(8, 32, "channel", 0, symmetric=True)
-    for name, layer in treatable(small, task.calibration.inputs, "quantize.int8").items():
-        if isinstance(layer, nn.Linear):
-            small = swap(small, name, Kernel.of(layer, f"int8_{config.mode}"))
-        else:
-            small = swap(small, name, packed.of(layer))
-    return small
+    layers, few = treatable(small, task.calibration.inputs, "quantize.int8")
+    parts: dict[str, nn.Module] = {
+        name: Kernel.of(layer, f"int8_{config.mode}") if isinstance(layer, nn.Linear) else packed.of(layer)
+        for name, layer in layers.items()
+    }
+    return stored(small, parts, few, "quantize.int8")

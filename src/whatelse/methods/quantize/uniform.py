@@ -24,8 +24,8 @@ import torch
 from torch import nn
 
 from whatelse.layers.quantized import GRIDS
-from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, treatable
-from whatelse.nets._walk import copied, swap
+from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, stored, treatable
+from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
 
@@ -60,10 +60,9 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     del rng
     small, inputs = copied(model), task.calibration.inputs
     widths = Widths(config.bits, config.activation_bits, config.grid, config.group, config.symmetric)
-    layers = treatable(small, inputs, "quantize.uniform")
-    found = bounds(small, layers, inputs, config.clip)
-    for name, layer in layers.items():
-        tight = widths.of(layer)
-        set_bounds(tight, found[name])
-        small = swap(small, name, tight)
-    return small
+    layers, few = treatable(small, inputs, "quantize.uniform")
+    found = bounds(small, layers, inputs, widths, config.clip)
+    parts = {name: widths.of(layer) for name, layer in layers.items()}
+    for name, tight in parts.items():
+        set_bounds(tight, found.get(name))
+    return stored(small, parts, few, "quantize.uniform")

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,12 +96,14 @@ def _shares(model: nn.Module, example: Tensor, config: Config) -> dict[nn.Module
     first: list[Tensor] = []  # kept alive, so that no later tensor can lie where it lies
     shares: dict[nn.Module, float] = {}
 
-    def see(part: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def see(part: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        given = (*args, *kwargs.values())
         first.extend(() if first else given[:1])
         same = given[0].untyped_storage().data_ptr() == first[0].untyped_storage().data_ptr()
         shares.setdefault(part, config.drop_input if same else config.drop)
 
-    hooks = [part.register_forward_pre_hook(see) for part in model.modules() if isinstance(part, _KINDS)]
+    parts = [part for part in model.modules() if isinstance(part, _KINDS)]
+    hooks = [part.register_forward_pre_hook(see, with_kwargs=True) for part in parts]
     try:
         model(example)
     finally:
@@ -113,10 +116,17 @@ def _shares(model: nn.Module, example: Tensor, config: Config) -> dict[nn.Module
 def _silencing(shares: Mapping[nn.Module, float]) -> Generator[None, None, None]:
     """While open, each layer gets its inputs with a share of them silenced."""
 
-    def silence(share: float) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
-        return lambda _, given: (functional.dropout(given[0], share, training=True), *given[1:])
+    def silence(share: float) -> Callable[..., Any]:
+        def silenced(part: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Any:  # noqa: ANN401
+            del part
+            x, *rest = (*args, *kwargs.values())
+            return (functional.dropout(x, share, training=True), *rest), {}
 
-    hooks = [part.register_forward_pre_hook(silence(share)) for part, share in shares.items() if share]
+        return silenced
+
+    hooks = [
+        part.register_forward_pre_hook(silence(share), with_kwargs=True) for part, share in shares.items() if share
+    ]
     try:
         yield
     finally:
