@@ -34,7 +34,7 @@ class Own(nn.Module):
         return list(self.parameters(recurse=False))
 
     def work(self, inputs: Tensor, output: Tensor) -> int:
-        """Return the multiply-accumulates of one call, those of layers inside it left out.
+        """Return the multiply-accumulates of one call that are no matrix product, which is counted as it runs.
 
         Args:
             inputs: What it was given.

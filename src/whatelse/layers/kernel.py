@@ -97,16 +97,6 @@ class Kernel(Own):
             weight = self._weight().dequantize()
         return [weight] if self.bias is None else [weight, self.bias]
 
-    def work(self, inputs: Tensor, output: Tensor) -> int:
-        """Return the multiply-accumulates of the dense layer that it stands for.
-
-        Args:
-            inputs: What it was given.
-            output: What it returned.
-        """
-        del inputs
-        return output.numel() * self.shape[1]
-
     def remark(self) -> str:
         """Say what multiplies, and what becomes of gradients."""
         return _REMARKS[self.mode]

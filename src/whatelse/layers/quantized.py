@@ -202,16 +202,6 @@ class Quantized(Own):
         """Return the dequantized weight and the bias."""
         return [self.weight] if self.bias is None else [self.weight, self.bias]
 
-    def work(self, inputs: Tensor, output: Tensor) -> int:
-        """Return the multiply-accumulates of the dense layer that it stands for.
-
-        Args:
-            inputs: What it was given.
-            output: What it returned.
-        """
-        del inputs
-        return output.numel() // self.shape[0] * self.weight.numel()
-
     def remark(self) -> str:
         """Say that no integer kernel runs."""
         return "stored packed, computed dequantized"
