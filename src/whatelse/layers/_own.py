@@ -62,6 +62,15 @@ class Own(nn.Module):
         """Return what a person can read of it, such as a tree with a line a node; nothing for most layers."""
         return ""
 
+    def exported(self, kind: str) -> nn.Module:
+        """Return what stands for it when a model is exported; itself where a file of others holds all that it holds.
+
+        Args:
+            kind: ``onnx`` or ``pt2``.
+        """
+        del kind
+        return self
+
     @classmethod
     def empty(cls, arguments: dict[str, Any]) -> Own:
         """Return the layer built from its arguments, its tensors not filled.
