@@ -128,11 +128,11 @@ def test_a_model_that_could_not_be_written_is_refused_before_any_work(images):
 
 
 def test_a_format_that_fails_leaves_the_rest(net, images, tmp_path, monkeypatch):
-    def fails(model, path, inputs):
+    def fails(kind, model, path, inputs):
         path.write_text("half")
         raise ArtifactError("model.onnx: no")
 
-    monkeypatch.setitem(compression.formats.FORMATS, "onnx", fails)
+    monkeypatch.setattr(compression.formats, "write", fails)
     small = compression.compress(net, "", images)
     assert compression.write(small, tmp_path / "o", images, "", 0, ("onnx",)) == {"onnx": "model.onnx: no"}
     assert not (tmp_path / "o" / "model.onnx").exists()
@@ -147,3 +147,27 @@ def test_a_tree_is_drawn_beside_it(net, images, tmp_path):
     assert lines[0].endswith("?")
     assert "else:" in lines
     assert sum("class" in line for line in lines) == small.model.leaves
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("quantize.uniform(bits=4, activation_bits=32)", False),
+        ("prune.structured(ratio=0.5)", False),
+        ("prune.magnitude(sparsity=0.9)", True),
+    ],
+)
+def test_files_of_others_stand_beside_the_originals_and_say_when_they_hold_floats(steps, said, images, tmp_path, rng):
+    if "structured" in steps:
+        pytest.importorskip("torch_pruning", reason="needs the extra structured")
+    net = cnn.build(cnn.Config(width=16, hidden=128), (1, 8, 8), 3, rng).eval().requires_grad_(False)
+    small = compression.compress(net, steps, images)
+    compression.write(small, tmp_path / "o", images, steps, 0, ("pt2",))
+    (cost,), lines = compression.files(net, small.model, tmp_path / "o", images, ("onnx", "pt2"))
+    assert cost.name == "bytes of model.pt2"
+    assert cost.after == (tmp_path / "o" / "model.pt2").stat().st_size
+    weights = 4 * sum(p.numel() for p in net.parameters())
+    assert weights < cost.before < weights + 60_000
+    assert (cost.after > 0.9 * cost.before) == said
+    assert [line.partition(",")[0] for line in lines] == ["model.pt2 stores weights as floats"] * said

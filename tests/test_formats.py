@@ -24,10 +24,13 @@ def model(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("write", [formats.onnx, formats.program], ids=["onnx", "pt2"])
-def test_what_is_exported_answers_alike_for_any_batch(write, model, inputs, tmp_path):
-    assert write(model, tmp_path / "model", inputs) <= formats.TOLERANCE
-    assert (tmp_path / "model").stat().st_size > 0
+@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+def test_what_is_exported_answers_alike_for_any_batch(kind, model, inputs, tmp_path):
+    path = tmp_path / "model"
+    assert formats.write(kind, model, path, inputs) <= formats.TOLERANCE
+    # All but the linear layer, whose weight is of 4 bits: its bias and its scales, and two bounds of activations.
+    others = sum(p.numel() for name, p in model.named_parameters())
+    assert formats.floats(kind, path) <= 4 * (others + 4 + 4 + 8)
 
 
 def tree_of():
@@ -70,19 +73,28 @@ def own(name, rng):
     return made
 
 
+def assert_codes(kind, path, model):
+    """Of 128 weights of a layer of few bits none is a float in the file: scales are, a bias of 8, and small change."""
+    if isinstance(model, (Quantized, Kernel)):
+        scales = sum(t.numel() for name, t in model.named_buffers() if name.startswith("scale"))
+        assert formats.floats(kind, path) <= 4 * (scales + 8 + 8)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
 def test_every_layer_of_ours_is_exported_as_a_program(name, rng, tmp_path):
-    x = torch.randn(6, 16, generator=rng)
-    assert formats.program(own(name, rng), tmp_path / "model.pt2", x) <= 1e-6
+    x, model = torch.randn(6, 16, generator=rng), own(name, rng)
+    assert formats.write("pt2", model, tmp_path / "model.pt2", x) <= 1e-6
+    assert_codes("pt2", tmp_path / "model.pt2", model)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
 def test_every_layer_of_ours_is_exported_as_onnx(name, rng, tmp_path):
     pytest.importorskip("onnxruntime", reason="ONNX needs the extra onnx")
-    x = torch.randn(6, 16, generator=rng)
-    assert formats.onnx(own(name, rng), tmp_path / "model.onnx", x) <= 1e-6
+    x, model = torch.randn(6, 16, generator=rng), own(name, rng)
+    assert formats.write("onnx", model, tmp_path / "model.onnx", x) <= 1e-6
+    assert_codes("onnx", tmp_path / "model.onnx", model)
 
 
 def test_errors_of_exporters_are_told_by_their_cause_and_without_color():
@@ -109,7 +121,60 @@ def test_what_cannot_be_exported_is_one_line(kind, inputs, tmp_path, capfd):
         def forward(self, x):
             return x if x.sum() > 0 else -x
 
-    write = formats.onnx if kind == "onnx" else formats.program
     with pytest.raises(ArtifactError, match=f"cannot export a Branches as {kind}: [^\n\x1b]+$"):
-        write(Branches(), tmp_path / "model", inputs)
+        formats.write(kind, Branches(), tmp_path / "model", inputs)
     assert capfd.readouterr() == ("", "")
+
+
+class Tokens(torch.nn.Module):
+    """A convolution in groups, then products with tokens, which exporters turn about."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = Quantized.of(torch.nn.Conv2d(2, 64, 3, padding=1, groups=2), 4, 32)
+        self.mix = Quantized.of(torch.nn.Linear(64, 96), 3, 32, grid="group", group=24, symmetric=False)
+        self.wide = Quantized.of(torch.nn.Linear(96, 64), 8, 32, grid="tensor", symmetric=False)
+        self.head = Quantized.of(torch.nn.Linear(64, 3), 5, 8)
+
+    def forward(self, x):
+        x = self.conv(x).relu().flatten(2).mT
+        return self.head((x + self.wide(self.mix(x).relu())).mean(1))
+
+
+@pytest.mark.slow
+@pytest.mark.known_answer
+@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+def test_the_bytes_of_a_file_are_those_of_its_codes(kind, rng, tmp_path):
+    model, x = Tokens().eval().requires_grad_(False), torch.rand(5, 2, 6, 6, generator=rng)
+    path = tmp_path / f"model.{kind}"
+    assert formats.write(kind, model, path, x) <= formats.TOLERANCE
+    conv, mix, wide, head = 64 * 9, 96 * 64, 64 * 96, 3 * 64
+    if kind == "onnx":
+        import onnx
+
+        stored = [t for t in onnx.load(path).graph.initializer if len(t.raw_data) > 64]
+        of = {kind: sorted(len(t.raw_data) for t in stored if t.data_type == kind) for kind in (2, 3, 21, 22)}
+        # INT4 the convolution; UINT4 three bits and a zero point for each of 3 groups; UINT8 eight bits; INT8 five.
+        assert of == {22: [conv // 2], 21: [96 * 3 // 2, mix // 2], 2: [wide], 3: [head]}
+    else:
+        program = torch.export.load(path)
+        held = sum(t.numel() for t in program.state_dict.values() if t.dtype == torch.uint8)
+        assert held == conv // 2 + mix * 3 // 8 + 96 * 3 + wide + 1 + head * 5 // 8
+        assert program.example_inputs is None, "calibration examples stay at home"
+        assert b"site-packages" not in path.read_bytes()
+    # Scales: 64, 96 * 3, 1 and 3. Biases: 64, 96, 64 and 3. Bounds of activations: two a layer, and steps of one.
+    assert formats.floats(kind, path) <= 4 * (64 + 288 + 1 + 3 + 64 + 96 + 64 + 3 + 12)
+
+
+def test_a_file_that_answers_otherwise_with_codes_is_written_with_floats(rng, tmp_path, monkeypatch):
+    model, x = quantized("channel", symmetric=True).eval(), torch.randn(6, 16, generator=rng)
+    right = formats.FORMATS["pt2"]
+
+    def export(shown, path, inputs):
+        if shown is not model:
+            shown.layer.scale.mul_(2)
+        right.export(shown, path, inputs)
+
+    monkeypatch.setitem(formats.FORMATS, "pt2", right._replace(export=export))
+    assert formats.write("pt2", model, tmp_path / "model.pt2", x) <= 1e-6
+    assert formats.floats("pt2", tmp_path / "model.pt2") >= 4 * 16 * 8

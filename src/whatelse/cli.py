@@ -168,8 +168,9 @@ def compress_(
         status.update("writing, and proving the copy equal in a fresh process")
         failed = compression.write(small, out, task, steps, seed, also)
         status.update("measuring both models in turn")
-        found = compression.costs(whole, small.model, task)
-    warned = compression.warnings_of(found, small.model, task)
+        written, told = compression.files(whole, small.model, out, task, also)
+        found = written + compression.costs(whole, small.model, task)
+    warned = told + compression.warnings_of(found, small.model, task)
     record = {
         "costs": [vars(cost) for cost in found],
         "steps": [vars(done) for done in small.steps],

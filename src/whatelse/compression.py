@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable
@@ -151,7 +152,7 @@ def write(
             for kind in also:
                 path = aside / f"model.{kind}"
                 try:
-                    record["proof"][path.name] = formats.FORMATS[kind](small.model, path, inputs)
+                    record["proof"][path.name] = formats.write(kind, small.model, path, inputs)
                 except ArtifactError as error:
                     path.unlink(missing_ok=True)
                     failed[kind] = str(error)
@@ -243,6 +244,36 @@ def costs(before: nn.Module, after: nn.Module, task: Task) -> list[Cost]:
     for name in ("generalization.accuracy", *(n for n in registry.names("behaviours") if n.startswith("efficiency."))):
         found += _measured(name, made, rng)
     return found
+
+
+def files(
+    before: nn.Module, after: nn.Module, folder: Path, task: Task, kinds: tuple[str, ...]
+) -> tuple[list[Cost], list[str]]:
+    """Return the sizes of written files of other formats beside the original's, and a line on each that packs nothing.
+
+    Args:
+        before: The original; it is exported once more, to no lasting place.
+        after: The compressed model.
+        folder: What `write` wrote.
+        task: Gives a few inputs.
+        kinds: Formats of others that may have been written.
+    """
+    packed = sum(t.numel() * t.element_size() for t in _artifact.encode(after)[0].values())
+    found, lines = [], []
+    for kind in kinds:
+        path = folder / f"model.{kind}"
+        if not path.is_file():
+            continue
+        held = formats.floats(kind, path)
+        if held > _MORE * packed:
+            lines.append(
+                f"{path.name} stores weights as floats, {held:,} bytes; {artifact.MODEL} packs them into {packed:,}"
+            )
+        with contextlib.suppress(ArtifactError):  # an original that has no such form is beside nothing
+            old = formats.size(kind, before, task.calibration.inputs[:_PROBES])
+            sizes = float(old), float(path.stat().st_size)
+            found.append(Cost(f"bytes of {path.name}", "bytes", *sizes, warned=f"is larger as {path.name}"))
+    return found, lines
 
 
 def warnings_of(found: list[Cost], after: nn.Module, task: Task) -> list[str]:

@@ -39,7 +39,7 @@ MAY = {
     "gate": {"errors", "report", "statistics", "tables"},
     "artifact": {"errors", "nets"},
     "_answer": {"artifact"},
-    "formats": {"errors"},
+    "formats": {"errors", "layers"},
     "doors": LOW | {"artifact", "recipe", "task"},
     "compression": OBSERVED | {"artifact", "formats", "recipe", "behaviours"},
     "_progress": {"study"},

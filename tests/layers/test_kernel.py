@@ -111,10 +111,8 @@ def test_so_it_is_for_models_that_torchao_made_itself(config, beside, rng):
 
 
 @pytest.mark.parametrize("kind", HERE)
-def test_what_it_says_of_itself(kind, layer, rng):
+def test_what_it_says_of_itself(kind, layer):
     model = Kernel.of(layer, kind)
-    x = torch.randn(4, 17, generator=rng)
-    assert model.work(x, model(x)) == 4 * 17 * 5
     assert [tuple(w.shape) for w in model.weights()] == [(5, 17), (5,)]
     assert ("gradients are dropped" in model.remark()) == (kind == "int8_dynamic")
     assert not model.straight_through

@@ -34,7 +34,7 @@ class Own(nn.Module):
         return list(self.parameters(recurse=False))
 
     def work(self, inputs: Tensor, output: Tensor) -> int:
-        """Return the multiply-accumulates of one call, those of layers inside it left out.
+        """Return the multiply-accumulates of one call that are no matrix product, which is counted as it runs.
 
         Args:
             inputs: What it was given.
@@ -61,6 +61,15 @@ class Own(nn.Module):
     def drawing(self) -> str:
         """Return what a person can read of it, such as a tree with a line a node; nothing for most layers."""
         return ""
+
+    def exported(self, kind: str) -> nn.Module:
+        """Return what stands for it when a model is exported; itself where a file of others holds all that it holds.
+
+        Args:
+            kind: ``onnx`` or ``pt2``.
+        """
+        del kind
+        return self
 
     @classmethod
     def empty(cls, arguments: dict[str, Any]) -> Own:

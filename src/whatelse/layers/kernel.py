@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import ArtifactError, MissingExtraError
+from whatelse.layers._exported import Dequantizing, Integers
 from whatelse.layers._own import Own
 
 # What each mode computes in; the layer hands its inputs over in this type and returns them in their own.
@@ -25,6 +27,7 @@ _COMPUTED = {
     "float8_weight": torch.float32,
 }
 MODES = tuple(_COMPUTED)
+_CUDA = {"int4_weight", "float8_dynamic"}  # Kernels of CUDA alone, which no exporter knows.
 _REMARKS = {
     "int8_dynamic": "an int8 kernel multiplies, activations rounded a row at a time; input gradients are dropped",
     "int8_weight": "stored as int8, multiplied as floats; activations are not rounded",
@@ -97,16 +100,6 @@ class Kernel(Own):
             weight = self._weight().dequantize()
         return [weight] if self.bias is None else [weight, self.bias]
 
-    def work(self, inputs: Tensor, output: Tensor) -> int:
-        """Return the multiply-accumulates of the dense layer that it stands for.
-
-        Args:
-            inputs: What it was given.
-            output: What it returned.
-        """
-        del inputs
-        return output.numel() * self.shape[1]
-
     def remark(self) -> str:
         """Say what multiplies, and what becomes of gradients."""
         return _REMARKS[self.mode]
@@ -124,21 +117,48 @@ class Kernel(Own):
             return (out if bias is None else out + bias).to(x.dtype)
         return functional.linear(x.to(dtype), self._weight(), bias).to(x.dtype)
 
+    def exported(self, kind: str) -> nn.Module:
+        """Return itself, or for ONNX a form whose codes the exporter does not turn into floats.
+
+        Args:
+            kind: ``onnx`` or ``pt2``.
+        """
+        if kind != "onnx" or self.mode in _CUDA:
+            return self
+        made, codes = deepcopy(self), self.get_buffer("qdata")
+        for name in self.stored:
+            delattr(made, name)
+        held = codes if codes.dtype == torch.int8 else codes.view(torch.float8_e4m3fn)
+        return Dequantizing(made, Integers(held, self.get_buffer("scale").flatten(), None, 0))
+
+    def computed(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the output for rounded inputs, with a weight and a bias from outside, in plain operations.
+
+        Args:
+            x: ``(..., in)``.
+            weight: Of its shape, float32.
+            bias: ``(out,)``.
+        """
+        if self.mode != "int8_dynamic":
+            return functional.linear(x, weight, bias)
+        rounded, step = _rows(x)
+        out = functional.linear(rounded, weight) * step
+        return out if bias is None else out + bias
+
     def _plain(self, x: Tensor) -> Tensor:
         """Return the output without bias in operations that exporters know.
 
         Raises:
             ArtifactError: The mode has none.
         """
-        if self.mode in {"int4_weight", "float8_dynamic"}:
+        if self.mode in _CUDA:
             raise ArtifactError(f"the kernel {self.mode} runs on CUDA only and cannot be exported")
         codes = self.get_buffer("qdata")
         codes = codes.to(x.dtype) if codes.dtype == torch.int8 else _float8(codes)
         scale = self.get_buffer("scale").to(x.dtype).flatten()
         if self.mode != "int8_dynamic":
             return functional.linear(x, codes) * scale
-        step = (x.abs().amax(-1, keepdim=True) / 127.5).clamp(min=torch.finfo(torch.float32).eps)
-        rounded = (x * (1 / step)).round().clamp(-128, 127)
+        rounded, step = _rows(x)
         return functional.linear(rounded, codes) * step * scale
 
     def _device(self) -> torch.device:
@@ -186,6 +206,12 @@ def lacking(mode: str, device: torch.device) -> str:
     have = torch.cuda.get_device_capability(device)
     need = (8, 0) if mode == "int4_weight" else (8, 9)
     return "" if have >= need else f"CUDA capability {have[0]}.{have[1]}"
+
+
+def _rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return inputs in whole steps of 8 bits, and the step of every row."""
+    step = (x.abs().amax(-1, keepdim=True) / 127.5).clamp(min=torch.finfo(torch.float32).eps)
+    return (x * (1 / step)).round().clamp(-128, 127), step
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whatelse.layers._exported import Dequantizing, Integers, Unpacking
 from whatelse.layers._own import Own
 
 GRIDS = ("tensor", "channel", "group")
@@ -39,6 +41,9 @@ def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
         count: How many codes there are.
     """
     shifts = torch.arange(8, dtype=torch.uint8, device=packed.device)
+    if 8 % bits == 0:  # no code lies in two bytes  # noqa: PLR2004
+        codes: Tensor = packed[:, None] >> shifts[::bits] & 2**bits - 1
+        return codes.flatten()[:count]
     stream = (packed[:, None] >> shifts & 1).flatten()[: count * bits]
     return (stream.view(count, bits) << shifts[:bits]).sum(1).to(torch.uint8)
 
@@ -202,16 +207,6 @@ class Quantized(Own):
         """Return the dequantized weight and the bias."""
         return [self.weight] if self.bias is None else [self.weight, self.bias]
 
-    def work(self, inputs: Tensor, output: Tensor) -> int:
-        """Return the multiply-accumulates of the dense layer that it stands for.
-
-        Args:
-            inputs: What it was given.
-            output: What it returned.
-        """
-        del inputs
-        return output.numel() // self.shape[0] * self.weight.numel()
-
     def remark(self) -> str:
         """Say that no integer kernel runs."""
         return "stored packed, computed dequantized"
@@ -282,12 +277,36 @@ class Quantized(Own):
     @torch.no_grad()
     def unfold(self) -> None:
         """Make the dequantized weight from the codes anew."""
-        codes = unpack(self.codes, self.bits, self.weight.numel()).view(self.shape[0], -1).to(torch.int16)
-        levels = codes - self._shift()
+        self.weight = self.dequantized()
+
+    def dequantized(self) -> Tensor:
+        """Return the weight, made of its codes."""
+        levels = self._unpacked() - self._shift()
         if self.zero is not None:
             zero = self._spread(self.zero).to(torch.int16)
             levels = (levels + zero) % 2**self.bits - zero
-        self.weight = (levels.to(self.scale.dtype) * self._spread(self.scale)).view(self.shape)
+        return (levels.to(self.scale.dtype) * self._spread(self.scale)).view(self.shape)
+
+    def exported(self, kind: str) -> nn.Module:
+        """Return the layer in the form in which a file of others keeps its codes.
+
+        Args:
+            kind: ``onnx`` or ``pt2``.
+        """
+        made = deepcopy(self)
+        del made.weight
+        if kind != "onnx":
+            return Unpacking(made)
+        del made.codes, made.scale, made.zero
+        return Dequantizing(made, self._integers())
+
+    def _integers(self) -> Integers:
+        codes, block = self._unpacked(), min(self.group, self._fan_in())
+        scale = self.scale.squeeze() if self.grid == "tensor" else self.scale
+        if self.zero is None:
+            return Integers((codes - self._shift()).to(torch.int8), scale, None, block)
+        codes = (codes + self._spread(self.zero).to(torch.int16)) % 2**self.bits
+        return Integers(codes.to(torch.uint8), scale, self.zero.view(scale.shape), block)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output for rounded inputs.
@@ -310,6 +329,10 @@ class Quantized(Own):
             return functional.linear(x, weight, bias)
         o = self.options
         return functional.conv2d(x, weight, bias, o.stride, o.padding, o.dilation, o.groups)
+
+    def _unpacked(self) -> Tensor:
+        codes = unpack(self.codes, self.bits, math.prod(self.shape))
+        return codes.view(self.shape[0], -1).to(torch.int16)
 
     def _fan_in(self) -> int:
         return math.prod(self.shape[1:])

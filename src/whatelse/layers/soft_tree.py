@@ -48,14 +48,14 @@ class SoftTree(Own):
         return {**sizes, "mixture": self.mixture}
 
     def work(self, inputs: Tensor, output: Tensor) -> int:
-        """Return the multiply-accumulates of all filters, and of the mixture where it is one.
+        """Return the multiply-accumulates of the mixture, which is computed in logarithms.
 
         Args:
             inputs: What it was given.
             output: What it returned.
         """
         del output
-        return len(inputs) * (self.weight.numel() + (self.phi.numel() if self.mixture else 0))
+        return len(inputs) * self.phi.numel() if self.mixture else 0
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

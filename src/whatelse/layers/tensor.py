@@ -43,20 +43,6 @@ class TensorLayer(Own):
         """The factor of every input mode, ``(size, rank)`` each."""
         return [getattr(self, f"enter{n}") for n in range(len(self.modes))]
 
-    def work(self, inputs: Tensor, output: Tensor) -> int:
-        """Return the multiply-accumulates of contracting the modes in order, then the core, then the output.
-
-        Args:
-            inputs: Not used.
-            output: What it returned.
-        """
-        del inputs
-        done, sizes = 0, list(self.modes)
-        for n, rank in enumerate(self.ranks[:-1]):
-            done += math.prod(sizes) * rank
-            sizes[n] = rank
-        return output.numel() // self.out * (done + self.core.numel() + self.leave.numel())
-
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draw it anew so that the weight it stands for has the variance of torch's linear layer, ``1/(3 fan_in)``."""

@@ -39,16 +39,6 @@ class Tree(Own):
         """Return the thresholds and the logits of the leaves."""
         return [self.threshold, self.values]
 
-    def work(self, inputs: Tensor, output: Tensor) -> int:
-        """Return 0: a tree compares and multiplies nothing.
-
-        Args:
-            inputs: Not used.
-            output: Not used.
-        """
-        del inputs, output
-        return 0
-
     def remark(self) -> str:
         """Say what it computes with."""
         return "a decision tree: it compares and multiplies nothing"

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from whatelse.errors import ArtifactError
 from whatelse.layers.quantized import Quantized, pack, unpack
-from whatelse.nets import _architecture
+from whatelse.nets import _architecture, _plain
 
 _VALUES, _MASK = ".values", ".mask"
 
@@ -40,6 +40,10 @@ def encode(model: nn.Module) -> tuple[dict[str, Tensor], _architecture.Spec]:
             spec["shared"][name] = first[id(tensor)]
             continue
         value = tensor.detach()
+        if _plain.wrapped(value):
+            raise ArtifactError(
+                f"{name} is a {type(tensor).__name__} of layout {tensor.layout}, which cannot be stored"
+            )
         if name in packed:
             small = _sparse_codes(value, packed[name])
         else:
@@ -49,6 +53,11 @@ def encode(model: nn.Module) -> tuple[dict[str, Tensor], _architecture.Spec]:
         else:
             tensors[name + _VALUES], tensors[name + _MASK] = small
             spec["shapes"][name] = list(value.shape)
+    if absent := sorted(wanted - set(first.values()) - set(spec["shared"])):
+        raise ArtifactError(
+            f"{absent[0]} is made anew in every pass, as by torch.nn.utils.prune or weight_norm, and cannot be stored; "
+            "make it a parameter first, as by prune.remove or remove_weight_norm"
+        )
     return tensors, spec
 
 

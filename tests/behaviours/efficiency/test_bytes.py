@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from whatelse.behaviours.efficiency import bytes as size
-from whatelse.errors import NotMeasurableError
 from whatelse.layers.quantized import Quantized
 
 
@@ -37,10 +36,11 @@ def test_a_quantized_layer_takes_its_packed_codes(toy, net, task, rng):
     assert sorted(values.tolist()) == sorted([4 * 54, 4 * 3, 41, 16, 4, 4, 4 * 8, 4 * 2])
 
 
-def test_what_cannot_be_saved_is_not_measurable(toy, task, rng):
+def test_what_cannot_be_saved_takes_what_its_tensors_take_and_says_so(toy, task, rng):
     class Odd(torch.nn.Linear):
         pass
 
     evidence = toy.evidence_of(torch.nn.Sequential(torch.nn.Flatten(), Odd(72, 2)), task)
-    with pytest.raises(NotMeasurableError, match="needs a model that can be saved; .*Odd"):
-        measured(evidence, rng)
+    assert measured(evidence, rng).tolist() == [4 * 144, 4 * 2]
+    assert "as they lie, since this package cannot save it: " in evidence.notes[0]
+    assert "Odd" in evidence.notes[0]

@@ -13,7 +13,7 @@ def test_each_layer_by_hand(toy, net, task, rng):
     # 3 maps of 3x3 from 2 channels with 3x3 kernels.
     assert values.tolist() == [3 * 9 * 2 * 9, 27 * 4, 4 * 2]
     assert macs.summarise(values.numpy(), toy.ones(values)) == pytest.approx([486 + 108 + 8])
-    assert evidence.passes.forward == 1
+    assert evidence.passes.forward == 4
 
 
 @pytest.mark.known_answer

@@ -8,11 +8,14 @@ Reading:
     use.
 
 Cost:
-    No passes: the tensors are packed once, which takes time and memory of the order of the model's size.
+    The tensors are packed once, which takes time and memory of the order of the model's size. A pass forward of each of
+    four examples, where the model cannot be saved in this package's format.
 
 Limits:
-    It is the size in this package's own format; other formats store zeros and codes otherwise. A model with a layer
-    that cannot be saved is not measurable. Entropy coding, which would save more, is not applied.
+    It is the size in this package's own format; other formats store zeros and codes otherwise. Of a model that cannot
+    be saved in it, such as an exported program, a script or one of another package's layers, it is that of the tensors
+    that it holds, each as it lies, such as codes and scales, zeros as a mask where that is smaller; a note says so.
+    Entropy coding, which would save more, is not applied.
 
 Source:
     Han, Mao & Dally, Deep compression, ICLR 2016, arXiv:1510.00149: size is what is stored, indices included.
@@ -24,13 +27,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from whatelse.errors import ArtifactError, NotMeasurableError
+from whatelse.behaviours.efficiency import _pass
+from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
-from whatelse.nets import _artifact
+from whatelse.layers._own import Own
+from whatelse.nets import _artifact, _plain
+from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "bytes", "lower", {"opens"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, OVER = 2, "bytes", "lower", {"opens"}, "layer"
 
 
 @dataclass(frozen=True)
@@ -47,15 +53,23 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         rng: Not used; the behaviour is deterministic.
 
     Raises:
-        NotMeasurableError: The subject does not open, or holds a layer that cannot be saved.
+        NotMeasurableError: The subject does not open, or it holds tensors that cannot be found and read.
     """
     del config, rng
     evidence.subject.require("opens")
     try:
-        tensors, _ = _artifact.encode(evidence.model)
-    except ArtifactError as error:
-        raise NotMeasurableError(f"needs a model that can be saved; {error}") from error
-    return torch.tensor([float(t.numel() * t.element_size()) for t in tensors.values()])
+        found = [_plain.size(t) for t in _artifact.encode(evidence.model)[0].values()]
+    except Exception as error:  # models of others are of every kind, and so is what describing them raises
+        seen = _pass.weights_of(evidence)
+        held = {id(t): t for t in (*_held(evidence.model), *seen.hidden.values(), *seen.packed)}
+        found = [_plain.packed_size(t) for t in held.values()]
+        evidence.note(
+            f"bytes of {evidence.subject.name} are those of the tensors that it holds, as they lie, since this package "
+            f"cannot save it: {str(error).partition(';')[0][:120]}"
+        )
+    if not found:
+        raise NotMeasurableError(f"needs tensors that can be found; {evidence.subject.name} shows none")
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -67,3 +81,23 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """
     total: np.ndarray = counts @ values.astype(np.float64)
     return total
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Args:
+        config: Not used.
+        task: Gives the number of test examples.
+    """
+    del config
+    return 2 * min(_pass.EXAMPLES, len(task.test))
+
+
+def _held(model: nn.Module) -> list[Tensor]:
+    """Return parameters and buffers, those left out that layers of this toolkit derive from others."""
+    found: list[Tensor] = [*model.parameters()]
+    for part in model.modules():
+        kept = part.state_dict(keep_vars=True) if isinstance(part, Own) else dict(part.named_buffers(recurse=False))
+        found += [t for t in kept.values() if isinstance(t, Tensor)]
+    return found

@@ -1,39 +1,43 @@
-"""Multiply-accumulates of one example: the arithmetic of the dense layers.
+"""Multiply-accumulates of one example: the arithmetic of matrix products and convolutions, counted as they run.
 
-For each convolution and linear layer the size of its weight times the places at which it is applied; biases, norms and
-nonlinearities are not counted. The number is exact.
+For each operation that multiplies and sums the products of its shapes, whoever calls it: a layer, a function, an
+exported program, a script, the products inside attention. Biases, norms, nonlinearities, elementwise products and
+interpolation are not counted. The number is exact.
 
 Reading:
     Compare it with the baseline's: their ratio is the arithmetic saved on dense hardware. It is not time: see
     `latency`.
 
 Cost:
-    One pass forward of a single example, with a hook on every layer.
+    A pass forward of each of four examples, in which every operation is watched.
 
 Limits:
-    Arithmetic is that of dense kernels: a weight that is zero still costs its multiplication, and a quantized one costs
-    the same as a float, so masks and bits save nothing here. Products inside attention, which are no layer of their
-    own, are not counted.
+    Arithmetic is that of the kernels that run: in a dense one a weight that is zero still costs its multiplication, and
+    a quantized one costs the same as a float, so masks and bits save nothing here; a sparse one multiplies what it
+    stores. An operation that may multiply and has no formula, such as one of a package of its own, makes the number not
+    measurable, and so does arithmetic that differs between examples. Formulas for more operations are added by
+    ``torch.utils.flop_counter.register_flop_formula``.
 
 Source:
-    Sze et al., Efficient processing of deep neural networks, Proc. IEEE 2017, arXiv:1703.09039.
+    Sze et al., Efficient processing of deep neural networks, Proc. IEEE 2017, arXiv:1703.09039; formulas of
+    ``torch.utils.flop_counter``, which counts two operations a multiply-accumulate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from whatelse.behaviours.efficiency import _pass
+from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.layers._own import Own
 from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "multiply-accumulates", "lower", {"opens"}, "layer"
-_Layer = nn.Conv2d | nn.Linear | Own
+VERSION, UNIT, BETTER, NEEDS, OVER = 2, "multiply-accumulates", "lower", {"opens"}, "layer"
 
 
 @dataclass(frozen=True)
@@ -42,37 +46,38 @@ class Config:
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the multiply-accumulates of every layer for one example, 0 for a layer never reached, ``(layers,)``.
+    """Return the multiply-accumulates of every operation that multiplies, for one example, ``(operations,)``.
 
     Args:
-        evidence: Gives the model and one test example, which is passed once more.
+        evidence: Gives the model and four test examples, which are passed once more.
         config: Not used.
         rng: Not used; the behaviour is deterministic.
 
     Raises:
-        NotMeasurableError: The subject does not open.
+        NotMeasurableError: The subject does not open, runs an operation whose arithmetic is not known, does another
+            amount of it for another example, or none that can be seen.
     """
     del config, rng
-    evidence.subject.require("opens")
-    layers = [part for part in evidence.model.modules() if _computes(part)]
-    done = torch.zeros(len(layers))
-    hooks = [layer.register_forward_hook(_counter(done, i)) for i, layer in enumerate(layers)]
-    try:
-        with torch.no_grad():
-            evidence.model(evidence.split("test").inputs[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    evidence.passes.forward += 1
-    return done
+    seen = _pass.look(evidence)
+    name = evidence.subject.name
+    if unknown := sorted(set().union(*(s.unknown for s in seen))):
+        raise NotMeasurableError(f"needs operations whose arithmetic is known; {name} runs {', '.join(unknown)}")
+    done = [sum(s.macs) for s in seen]
+    if min(done) != max(done):
+        raise NotMeasurableError(
+            f"needs arithmetic that is the same for every example; {name} does {min(done)} to {max(done)}"
+        )
+    if not done[0] and not _all_own(evidence.model):
+        raise NotMeasurableError(f"needs arithmetic that can be seen; {name} runs no matrix product and no convolution")
+    return torch.tensor(seen[-1].macs or [0], dtype=torch.float64)
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the number of multiply-accumulates, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(layers,)``.
-        counts: How often each layer counts, ``(draws, layers)``.
+        values: What `measure` returned, ``(operations,)``.
+        counts: How often each operation counts, ``(draws, operations)``.
     """
     total: np.ndarray = counts @ values.astype(np.float64)
     return total
@@ -83,22 +88,13 @@ def effort(config: Config, task: Task) -> int:
 
     Args:
         config: Not used.
-        task: Not used.
+        task: Gives the number of test examples.
     """
-    del config, task
-    return 1
+    del config
+    return 2 * min(_pass.EXAMPLES, len(task.test))
 
 
-def _computes(part: nn.Module) -> bool:
-    return isinstance(part, nn.Conv2d | nn.Linear) or (isinstance(part, Own) and type(part).work is not Own.work)
-
-
-def _counter(done: Tensor, place: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(layer, _Layer)
-        if isinstance(layer, Own):
-            done[place] += layer.work(inputs[0], output)
-            return
-        done[place] += output.numel() // layer.weight.shape[0] * layer.weight.numel()
-
-    return count
+def _all_own(model: nn.Module) -> bool:
+    """Return whether every tensor lies in a layer of this toolkit, whose every operation is known: a tree has none."""
+    holds = [m for m in model.modules() if [*m.parameters(recurse=False), *m.buffers(recurse=False)]]
+    return bool(holds) and all(isinstance(m, Own) for m in holds)

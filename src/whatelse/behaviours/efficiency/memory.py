@@ -2,15 +2,15 @@
 
 Every tensor that the pass makes is followed from its making to its release; views and tensors worked on in place are
 counted once. Two values: the bytes of the model's tensors as they lie in memory (packed layers hold their codes and
-the dequantized weight), and the peak of what the pass adds for a batch, its inputs included. The number is exact for
-this batch.
+the dequantized weight; tensors that no layer lists, such as constants of a script, are found by a pass), and the peak
+of what the pass adds for a batch, its inputs included. The number is exact for this batch.
 
 Reading:
     Compare it with the baseline's. Where the second value is far above the first, activations decide and a smaller
     batch helps more than smaller weights.
 
 Cost:
-    One pass forward of one batch, in which every operation is watched.
+    One pass forward of one batch, in which every operation is watched, and one of each of four examples.
 
 Limits:
     Scratch space inside a kernel and what the allocator holds in reserve are not seen: the process takes more than
@@ -30,15 +30,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from whatelse.behaviours.efficiency import _formulas, _pass
+from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
+from whatelse.nets import _plain
 from whatelse.settings import param
 from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "bytes", "lower", {"opens"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, OVER = 2, "bytes", "lower", {"opens"}, "layer"
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,17 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         rng: Not used; the behaviour is deterministic.
 
     Raises:
-        NotMeasurableError: The subject does not open.
+        NotMeasurableError: The subject does not open, or it holds or makes tensors whose memory cannot be seen.
     """
     del rng
     evidence.subject.require("opens")
+    held = _held(evidence)
     inputs = evidence.split("test").inputs[: config.batch].clone()
     with torch.no_grad(), _Alive() as alive:
         alive.follow(inputs)
         evidence.model(inputs)
     evidence.passes.forward += len(inputs)
-    return torch.tensor([float(_held(evidence.model)), float(alive.peak)])
+    return torch.tensor([held, alive.peak], dtype=torch.float64)
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -87,16 +92,35 @@ def effort(config: Config, task: Task) -> int:
         config: Size of the batch.
         task: Gives the number of test examples.
     """
-    return min(config.batch, len(task.test))
+    return min(config.batch, len(task.test)) + 2 * min(_pass.EXAMPLES, len(task.test))
 
 
-def _held(model: nn.Module) -> int:
-    storages = {t.untyped_storage().data_ptr(): t for t in [*model.parameters(), *model.buffers()]}
-    return sum(t.untyped_storage().nbytes() for t in storages.values())
+def _held(evidence: Evidence) -> int:
+    seen, model = _pass.weights_of(evidence), evidence.model
+    tensors = {id(t): t for t in (*model.parameters(), *model.buffers(), *seen.hidden.values(), *seen.packed)}
+    parts = [part for tensor in tensors.values() for part in _plain.parts(tensor)]
+    storages = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in parts}
+    return sum(storages.values())
+
+
+def _storages(tensor: Tensor) -> list[torch.UntypedStorage]:
+    """Return where a tensor lies.
+
+    Raises:
+        NotMeasurableError: Nobody can see it.
+    """
+    if tensor.is_mkldnn or tensor.is_nested:
+        raise NotMeasurableError(
+            f"needs tensors whose memory can be seen; the pass makes one of layout {tensor.layout}"
+        )
+    parts = [tensor] if tensor.is_quantized else _plain.parts(tensor)
+    return [part.untyped_storage() for part in parts]
 
 
 class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
     """Follows every storage that is made while it is on: ``now`` bytes alive, ``peak`` the most there were."""
+
+    supports_higher_order_operators = True
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # torch's own
@@ -104,12 +128,12 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
         self.sizes: dict[weakref.ref[Any], int] = {}
 
     def follow(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        mark = weakref.ref(storage, self._release)
-        if mark not in self.sizes:
-            self.sizes[mark] = storage.nbytes()
-            self.now += storage.nbytes()
-            self.peak = max(self.peak, self.now)
+        for storage in _storages(tensor):
+            mark = weakref.ref(storage, self._release)
+            if mark not in self.sizes:
+                self.sizes[mark] = storage.nbytes()
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
 
     def _release(self, mark: weakref.ref[Any]) -> None:
         self.now -= self.sizes.pop(mark)
@@ -121,9 +145,15 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
         args: tuple[object, ...] = (),
         kwargs: dict[str, object] | None = None,
     ) -> object:
-        given = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        if isinstance(func, HigherOrderOperator):
+            taken = _pass.inside(self, func, args)
+            if taken is NotImplemented:
+                raise NotMeasurableError(f"needs operations that can be watched; the pass runs {_formulas.name(func)}")
+            return taken
+        taken = [s for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) for s in _storages(t)]
+        given = {id(storage) for storage in taken}
         out = func(*args, **(kwargs or {}))
         for made in tree_leaves(out):
-            if isinstance(made, Tensor) and id(made.untyped_storage()) not in given:
+            if isinstance(made, Tensor) and not all(id(s) in given for s in _storages(made)):
                 self.follow(made)
         return out

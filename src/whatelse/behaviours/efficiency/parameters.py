@@ -1,17 +1,20 @@
 """Number of weights that are not zero.
 
 One value a tensor, convolutions, linear layers, norms and biases alike; the weight of a quantized layer counts by its
-nonzero codes, its scales do not count. Tensors that layers share count once. The number is exact.
+nonzero codes, its scales do not count. Tensors that layers share count once. So do weights that no layer lists as
+parameters: packed ones, constants of a script, buffers that are multiplied by. A weight that is made of others counts
+as made where a mask leaves fewer. The number is exact.
 
 Reading:
     Compare it with the baseline's: their ratio is the compression in weights. Zeros save neither bytes nor time by
     themselves: read it beside `bytes` and `latency`.
 
 Cost:
-    No passes: every tensor is counted once.
+    Every tensor is counted once, and a pass forward of each of four examples shows what no layer lists.
 
 Limits:
-    A zero by chance counts as pruned. What a weight costs is not asked: one of 4 bits counts as much as one of 32.
+    A zero by chance counts as pruned. What a weight costs is not asked: one of 4 bits counts as much as one of 32. A
+    weight of a packed kind whose numbers cannot be read makes it not measurable.
 
 Source:
     Han et al., Learning both weights and connections for efficient neural networks, NeurIPS 2015, arXiv:1506.02626;
@@ -25,11 +28,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
+from whatelse.behaviours.efficiency import _pass
+from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.layers._own import Own
+from whatelse.nets import _plain
+from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "parameters", "lower", {"opens"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, OVER = 2, "parameters", "lower", {"opens"}, "layer"
 
 
 @dataclass(frozen=True)
@@ -41,17 +49,22 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """Return the number of nonzero weights of every tensor, ``(tensors,)``.
 
     Args:
-        evidence: Gives the model.
+        evidence: Gives the model, and test examples for a pass.
         config: Not used.
         rng: Not used; the behaviour is deterministic.
 
     Raises:
-        NotMeasurableError: The subject does not open.
+        NotMeasurableError: The subject does not open, or it holds no weights that can be found and read.
     """
     del config, rng
-    evidence.subject.require("opens")
-    tensors = {id(t): t for part in evidence.model.modules() for t in _weights(part)}
-    return torch.tensor([float(t.count_nonzero()) for t in tensors.values()])
+    seen = _pass.weights_of(evidence)
+    tensors = {key: t for part in evidence.model.modules() for key, t in _weights(part).items()}
+    found = [_plain.nonzero(t) for t in (*tensors.values(), *seen.packed, *seen.unlisted.values())]
+    if not found:
+        raise NotMeasurableError(f"needs weights that can be found; {evidence.subject.name} shows none")
+    if extra := len(seen.packed) + len(seen.unlisted):
+        evidence.note(f"{extra} tensors of {evidence.subject.name} that no layer lists as parameters count as weights")
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -65,5 +78,30 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return total
 
 
-def _weights(part: nn.Module) -> list[Tensor]:
-    return part.weights() if isinstance(part, Own) else list(part.parameters(recurse=False))
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it costs beyond the shared ones, of one example forward or backward, at the most.
+
+    Args:
+        config: Not used.
+        task: Gives the number of test examples.
+    """
+    del config
+    return 2 * min(_pass.EXAMPLES, len(task.test))
+
+
+@torch.no_grad()
+def _weights(part: nn.Module) -> dict[int, Tensor]:
+    """Return the weights of one module, by the tensor that is stored for each."""
+    if isinstance(part, Own):
+        return {id(t): t for t in part.weights()}
+    own = dict(part.named_parameters(recurse=False))
+    if isinstance(part, ParametrizationList):
+        made = part()
+        if _plain.nonzero(made) < sum(map(_plain.nonzero, own.values())):
+            return {id(part): made}
+    masks = dict(part.named_buffers(recurse=False))
+    found = {}
+    for name, tensor in own.items():  # masks are what torch.nn.utils.prune leaves behind
+        mask = masks.get(f"{name.removesuffix('_orig')}_mask") if name.endswith("_orig") else None
+        found[id(tensor)] = tensor if mask is None else tensor * mask
+    return found
