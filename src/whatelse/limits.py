@@ -91,7 +91,7 @@ def within(memory: int | str | None = None, seconds: float | str | None = None) 
     """
     before = current()
     room = before.memory if memory is None or memory == "" else amount(memory, "--max-memory")
-    time = before.seconds if seconds is None or seconds == "" else duration(seconds, "--max-seconds")
+    time = before.seconds if seconds is None or seconds == "" else duration(seconds, "seconds")
     token = _CURRENT.set(Limit(room, time))
     try:
         yield

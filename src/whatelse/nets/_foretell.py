@@ -105,7 +105,7 @@ def foretold(what: str, held: int, raising: type[WhatElseError]) -> Generator[No
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     if mode.excess:
-        raise raising(f"{what} {mode.excess}; {limits.RAISE}, --max-seconds that of time")
+        raise raising(f"{what} {mode.excess}; {limits.RAISE}, {limits.TIME} in the environment that of time")
 
 
 def _on_meta(func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[tuple[Any, Any], Any] | None:  # noqa: ANN401 - an operation
