@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from whatelse import registry
+from whatelse import limits, registry
 from whatelse._files import probe as _probe
 from whatelse._files import write as _write
 from whatelse.errors import ArtifactError, StudyError, WhatElseError, nearest
@@ -46,6 +46,10 @@ Full = Annotated[
     typer.Option("--full", help="Also what the study marks full, and its careful settings; needs whatelse[methods]."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what is left to do and what it will cost.")]
+Memory = Annotated[
+    str,
+    typer.Option("--max-memory", metavar="SIZE", help="What opening a file may take, such as 8G [2G or 16 times it]."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
 Kept = Path("whatelse-results")
 
@@ -144,11 +148,14 @@ def compress_(
     steps: Annotated[str, typer.Option("--recipe", metavar="RECIPE", help="What to do: method(setting=...) > ...")],
     data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data door.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
-    weights: Annotated[str, typer.Option("--weights", metavar="FILE", help="A state dict for file.py:function.")] = "",
+    weights: Annotated[
+        str, typer.Option("--weights", metavar="FILE", help="For file.py:function; FILE:NAME if it has several.")
+    ] = "",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")] = 0,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx too, checked in onnxruntime.")] = False,
     pt2: Annotated[bool, typer.Option("--pt2", help="Write model.pt2 too, an exported PyTorch program.")] = False,
     json_file: Annotated[str, typer.Option("--json", metavar="FILE", help="Write costs as JSON; - for stdout.")] = "",
+    max_memory: Memory = "",
     quiet: Quiet = False,
 ) -> None:
     """Make a smaller model, write it, reload it in a fresh process and prove it equal, and say what it costs."""
@@ -159,14 +166,16 @@ def compress_(
     if json_file:
         _probe(json_file)
     also = tuple(kind for kind, wanted in (("onnx", onnx), ("pt2", pt2)) if wanted)
-    task = doors.load_task(data)
-    whole = doors.open_model(model, task, weights)
+    with limits.within(max_memory):
+        task = doors.load_task(data)
+        whole = doors.open_model(model, task, weights)
     compression.check_before(whole, steps, task, also)
     terminal = Console(stderr=True, quiet=quiet)
     with terminal.status("starting") as status:
         small = compression.compress(whole, steps, task, seed, lambda step: status.update(escape(step)))
         status.update("writing, and proving the copy equal in a fresh process")
-        failed = compression.write(small, out, task, steps, seed, also)
+        with limits.within(max_memory):
+            failed = compression.write(small, out, task, steps, seed, also)
         status.update("measuring both models in turn")
         written, told = compression.files(whole, small.model, out, task, also)
         found = written + compression.costs(whole, small.model, task)
@@ -207,6 +216,7 @@ def audit_(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")] = 0,
     stop: Annotated[bool, typer.Option("--stop", help="Stop costly measurements once their verdict is clear.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
+    max_memory: Memory = "",
     quiet: Quiet = False,
     copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the questions.")] = "",
 ) -> None:
@@ -226,10 +236,11 @@ def audit_(
     for name in out:
         _probe(name)
     questions = audit.questions(spec.find(asked), asked) if asked else None
-    task = doors.load_task(data)
     names = doors.short_names(models or [])
-    opened = doors.open_models(dict(zip(names, models or [], strict=True)), task)
-    controls = doors.open_models({"placebo": placebo, "twin": twin, "again": again}, task)
+    with limits.within(max_memory):
+        task = doors.load_task(data)
+        opened = doors.open_models(dict(zip(names, models or [], strict=True)), task)
+        controls = doors.open_models({"placebo": placebo, "twin": twin, "again": again}, task)
     base = opened.pop(names[0])
     with Console(stderr=True, quiet=quiet).status("starting") as status:
         found = audit.audit(

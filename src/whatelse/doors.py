@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import pickle
 import sys
-import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from whatelse import artifact, recipe, registry, settings
+from whatelse import artifact, checkpoint, limits, recipe, registry, settings
 from whatelse.errors import ArtifactError, TaskError
+from whatelse.nets import _foretell
 from whatelse.task import Task
 
 
-def load_task(text: str) -> Task:
+def load_task(text: str, *, max_memory: int | str | None = None) -> Task:
     """Return the task that a text names.
 
     Args:
         text: A data door with its settings, such as ``digits`` or ``digits(noise=0.3)``, or the path of a file of
             arrays (.npz or .safetensors).
+        max_memory: Bytes that a file's data may take, or a text such as ``8G``; by default 2 GiB, or 16 times what
+            the file holds where that is more.
 
     Raises:
         TaskError: The data cannot be used.
@@ -39,7 +38,8 @@ def load_task(text: str) -> Task:
     else:
         name, given = recipe.read_call(text if "(" in text else f"{text}()", "--data")
     door = registry.load("data", name)
-    task = door.load(settings.build(door.Config, given, f"data {name}"))
+    with limits.within(max_memory):
+        task = door.load(settings.build(door.Config, given, f"data {name}"))
     assert isinstance(task, Task)
     return task
 
@@ -47,36 +47,34 @@ def load_task(text: str) -> Task:
 def open_model(text: str, task: Task, weights: str = "") -> nn.Module:
     """Return the model that a text names, frozen and in evaluation mode, after passing it two examples of the task.
 
+    A folder may be anyone's: loading it and its first answer are held to `limits` of memory and time.
+
     Args:
         text: A folder that this toolkit wrote; or ``file.py:name`` or ``package.module:name``: a module, or a
             function without arguments that returns one (that Python is the user's own and is run); or a small
             network of this toolkit, untrained, such as ``cnn(width=8)``.
         task: Gives the shape of the inputs and the number of classes.
-        weights: A state dict for it, .safetensors or a PyTorch checkpoint that holds nothing but tensors.
+        weights: A state dict for it, .safetensors or a PyTorch checkpoint that holds no code; ``file:name`` where
+            several in it fit, such as ``run.pth:ema``.
 
     Raises:
-        ArtifactError: There is no such model, or its weights do not fit or would run code.
+        ArtifactError: There is no such model, it asks for more than it may, or its weights do not fit or would run
+            code.
         TaskError: The model and the task do not fit each other.
     """
     folder = Path(text).is_dir()
     if folder and weights:
         raise ArtifactError(f"--weights {weights}: the folder {text} has its own weights; leave one of them out")
-    if folder:
-        model = artifact.load(text)
-    elif ":" in text:
-        model = _made(text)
-    elif text.endswith(")"):
-        model = _net(text, task)
-    else:
-        raise ArtifactError(
-            f"{text}: no such folder; a model is a folder written by whatelse compress, or file.py:function "
-            "(with --weights for a checkpoint)"
-        )
+    model = _opened(text, task)
     if weights:
-        _fill(model, _state(Path(weights)), weights)
+        checkpoint.fill(model, weights)
     model.eval()
     model.requires_grad_(requires_grad=False)
-    check_fit(model, task, text)
+    if folder:
+        with _foretell.foretold(text, artifact.held(text), ArtifactError):
+            check_fit(model, task, text)
+    else:
+        check_fit(model, task, text)
     return model
 
 
@@ -92,6 +90,20 @@ def open_models(texts: Mapping[str, str], task: Task) -> dict[str, nn.Module]:
         TaskError: A model and the task do not fit each other.
     """
     return {name: open_model(text, task) for name, text in texts.items() if text}
+
+
+def _opened(text: str, task: Task) -> nn.Module:
+    if Path(text).is_dir():
+        return artifact.load(text)
+    if ":" in text:
+        return _made(text)
+    if text.endswith(")"):
+        with _foretell.foretold(text, 0, ArtifactError):
+            return _net(text, task)
+    raise ArtifactError(
+        f"{text}: no such folder; a model is a folder written by whatelse compress, or file.py:function "
+        "(with --weights for a checkpoint)"
+    )
 
 
 def short_names(texts: Sequence[str]) -> list[str]:
@@ -158,37 +170,6 @@ def _module(place: str) -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses in the file look their module up
     spec.loader.exec_module(module)
     return module
-
-
-def _state(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings(action="ignore"):  # torch remarks on old pickles; they are refused below
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"--weights {path}: {getattr(error, 'strerror', None) or error}") from error
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
-        raise ArtifactError(
-            f"--weights {path}: refused, as it holds more than tensors and loading it would run code; where it comes "
-            "from, save model.state_dict() with safetensors.torch.save_file"
-        ) from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise ArtifactError(f"--weights {path}: no state dict; a mapping of names to tensors is needed")
-    # nn.DataParallel prefixes every name.
-    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
-
-
-def _fill(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
-    try:
-        missing, unexpected = model.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise ArtifactError(f"--weights {where} do not fit the model: {str(error).splitlines()[-1].strip()}") from error
-    if missing or unexpected:
-        lacks = f"they lack {', '.join(missing[:3])}" if missing else f"the model has no {', '.join(unexpected[:3])}"
-        raise ArtifactError(f"--weights {where} do not fit the model: {lacks} ({len(missing) + len(unexpected)} names)")
 
 
 def check_fit(model: nn.Module, task: Task, name: str) -> None:

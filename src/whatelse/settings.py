@@ -79,7 +79,7 @@ def recipes(config: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - any item's 
 
 def _checked(value: Any, default: Any, rule: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401 - as in `param`
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 2**1023 else value
     if type(value) is not type(default):
         raise SettingError(f"{where}={value!r} is not of type {type(default).__name__}")
     if rule["choices"] is not None and value not in rule["choices"]:

@@ -39,7 +39,7 @@ def parse(text: str, where: str, raising: type[WhatElseError] = StudyError) -> d
     """
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         raise raising(f"{where}: {error}") from error
 
 
@@ -76,10 +76,17 @@ def _value(hint: Any, value: Any, where: str, raising: type[WhatElseError]) -> A
     if isinstance(hint, type) and is_dataclass(hint):
         return read(hint, value, where, raising)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = _real(value, where, raising)
     if hint is not Any and type(value) is not hint:
         raise raising(f"{where}={value!r} is not of type {hint.__name__}")
     return value
+
+
+def _real(value: int, where: str, raising: type[WhatElseError]) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise raising(f"{where} is too large for a number") from error
 
 
 def _several(hint: Any, value: Any, where: str, raising: type[WhatElseError]) -> Any:  # noqa: ANN401 - list or table

@@ -13,6 +13,8 @@ from torch import Tensor
 from whatelse.errors import TaskError, nearest
 
 SPLITS = ("train", "calibration", "select", "test")
+_WHOLE = (torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
+_GROUPS = 1_000_000  # More are no groups but values, and tables of them would fill the memory.
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +112,8 @@ class Task:
         for name, split in self.splits.items():
             _check_inputs(f"task {self.name}, split {name}", split)
             _check_labels(f"task {self.name}, split {name}", split, self.classes)
-            _check_groups(f"task {self.name}, split {name}", split)
+            _check_groups(f"task {self.name}, split {name}", split, self.group_names)
+            _check_beside(f"task {self.name}, split {name}", split)
 
     def split(self, name: str) -> Split:
         """Return one split.
@@ -222,11 +225,27 @@ def _check_inputs(where: str, split: Split) -> None:
             raise TaskError(f"{where}: inputs of row {row} hold NaN or infinity; fill or drop them")
 
 
-def _check_groups(where: str, split: Split) -> None:
+def _check_groups(where: str, split: Split, names: Mapping[str, tuple[str, ...]]) -> None:
     for name, codes in split.groups.items():
-        if len(codes) != len(split):
-            raise TaskError(
-                f"{where}: group {name} has {len(codes)} codes for {len(split)} examples; one each is needed"
-            )
-        if codes.is_floating_point() or (len(codes) and int(codes.min()) < -1):
+        if codes.shape != (len(split),):
+            count = f"{len(codes)} codes" if codes.dim() == 1 else f"codes of shape {tuple(codes.shape)}"
+            raise TaskError(f"{where}: group {name} has {count} for {len(split)} examples; one each is needed")
+        if codes.dtype not in _WHOLE or int(codes.min()) < -1:
             raise TaskError(f"{where}: group {name} needs whole numbers from 0, and -1 where a value is missing")
+        largest, known = int(codes.max()), len(names.get(name, ())) or _GROUPS
+        if largest >= known:
+            raise TaskError(
+                f"{where}: group {name} has the code {largest}; allowed are 0 to {known - 1}, one for each name of "
+                "group_names; count values that lie far apart through, and name them there"
+            )
+
+
+def _check_beside(where: str, split: Split) -> None:
+    if split.masks is not None and split.masks.shape != split.inputs.shape:
+        shapes = f"{tuple(split.masks.shape)} for inputs of {tuple(split.inputs.shape)}"
+        raise TaskError(f"{where}: masks are of shape {shapes}; they must agree")
+    if split.clusters is not None and (split.clusters.shape != (len(split),) or split.clusters.is_floating_point()):
+        kind = f"shape {tuple(split.clusters.shape)} and type {str(split.clusters.dtype).removeprefix('torch.')}"
+        raise TaskError(
+            f"{where}: clusters are of {kind}; one whole number for each of {len(split)} examples is needed"
+        )

@@ -20,10 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from whatelse import limits
 from whatelse.errors import TaskError
 
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null"})
 _BANDS, _UNSEEN = 4, -2
+_TEXT = 12  # Bytes of memory for one of text: every value is an object of Python's.
 
 Columns = Mapping[str, Sequence[str]]
 
@@ -69,9 +71,11 @@ def read(path: Path, where: str) -> dict[str, list[str]]:
         TaskError: The file cannot be read, has no rows, two columns of one name, or a row of another length.
     """
     try:
+        held = limits.regular(path)
+        limits.check(_TEXT * held, held, f"data {where}", TaskError)
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",", skipinitialspace=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:  # no UTF-8; bytes that no text has
         raise TaskError(f"data {where}: {getattr(error, 'strerror', None) or error}") from error
     rows = [row for row in rows if row]
     if len(rows) < 2:

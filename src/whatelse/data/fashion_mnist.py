@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse import limits
 from whatelse.data import _cut, _place
 from whatelse.errors import TaskError
 from whatelse.settings import param
@@ -31,7 +32,7 @@ from whatelse.task import Split, Task
 VERSION = 1
 FILES = tuple(f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 KINDS = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-_TRAIN, _SIDE = 60_000, 28
+_TRAIN, _SIDE, _LARGEST = 60_000, 28, 2**26  # more bytes than any of the four files has
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def _read(place: Path) -> tuple[Tensor, Tensor, int]:
 def _idx(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     # An idx file: two zeros, the type (8 for bytes), the number of axes, their lengths, the values.
     try:
-        raw = gzip.decompress(path.read_bytes())
+        limits.regular(path)
+        with gzip.open(path) as file:
+            raw = file.read(_LARGEST)
     except (OSError, EOFError, zlib.error) as error:
         raise TaskError(f"data fashion_mnist: {path}: {error}") from error
     axes = raw[3] if len(raw) > 3 else 0

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse import limits
 from whatelse.data import _cut
 from whatelse.errors import MissingExtraError, TaskError
 from whatelse.settings import param
@@ -27,7 +28,7 @@ from whatelse.task import Split, Task
 VERSION = 1
 _KINDS = {".png", ".jpg", ".jpeg"}
 _SPLITS = ("train", "select", "test", "shifted")
-_MODES = {"gray": "L", "rgb": "RGB"}
+_MODES = {"gray": "L", "rgb": "RGB"}  # as Pillow calls them, a letter a channel
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,22 @@ def load(config: Config) -> Task:
         rows = files["train"]
         held = max(1, round(config.select * len(rows)))
         files |= {"select": rows[:held], "train": rows[held:]}
-    splits = {}
-    for name, rows in files.items():
-        kept = rows[: config.limit] if config.limit else rows
-        if not kept:
+    kept = {name: rows[: config.limit] if config.limit else rows for name, rows in files.items()}
+    for name, rows in kept.items():
+        if not rows:
             raise TaskError(f"data images: {place}: no images are left for {name}")
-        splits[name] = _split(kept, config)
+    _foresee([path for rows in kept.values() for path, _ in rows], config)
+    splits = {name: _split(rows, config) for name, rows in kept.items()}
     splits["calibration"] = splits["train"].take(torch.arange(min(config.calibration, len(splits["train"]))))
     return Task(place.name or "images", len(names), (0.0, 1.0), splits, {"class": names})
+
+
+def _foresee(paths: list[Path], config: Config) -> None:
+    """Refuse, before any is read, images of more memory than is allowed: a file of a few bytes may be of any size."""
+    one = 4 * config.size**2 * len(_MODES[config.color])
+    held = sum(path.stat().st_size for path in paths)
+    what = f"data images: {config.path}: {len(paths)} images of {config.size} by {config.size}"
+    limits.check(2 * len(paths) * one, held, what, TaskError)
 
 
 def _classes(place: Path) -> tuple[str, ...]:
@@ -87,7 +96,7 @@ def _files(place: Path, names: tuple[str, ...]) -> list[tuple[Path, int]]:
     """Return every image and its class, in the fixed order."""
     found = []
     for label, name in enumerate(names):
-        images = sorted(p for p in (place / name).rglob("*") if p.suffix.lower() in _KINDS)
+        images = sorted(p for p in (place / name).rglob("*") if p.suffix.lower() in _KINDS and p.is_file())
         found += [(image, label) for image in images]
     return [found[i] for i in _cut.shuffled(len(found)).tolist()]
 

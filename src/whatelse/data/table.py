@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from whatelse import limits
 from whatelse.data import _cut, _table
 from whatelse.errors import TaskError, nearest
 from whatelse.settings import param
@@ -31,6 +32,7 @@ from whatelse.task import Split, Task
 
 VERSION = 1
 _LIST = ", joined by commas."
+_FEW = 8  # Groups that a handful of rows may have.
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def load(config: Config) -> Task:
     _table.check_numbers(whole, [name for name in seen if name not in categories], where)
     train = _table.take(whole, rows["train"])
     coding = _table.learn(train, seen, categories)
-    groupings = {n: _table.grouping(train[n], category=n in categories) for n in _listed(config.groups)}
+    _foresee(files, coding, where)
+    groupings = {n: _grouping(train[n], n, where, category=n in categories) for n in _listed(config.groups)}
     how = (coding, groupings, known)
     coded = {name: _coded(file, config, how, name or config.path) for name, file in files.items()}
     splits = {name: coded[""].take(picks) for name, picks in rows.items()}
@@ -80,6 +83,28 @@ def load(config: Config) -> Task:
     splits["calibration"] = splits["train"].take(torch.arange(min(config.calibration, len(rows["train"]))))
     group_names = {n: _table.groups([], how)[1] for n, how in groupings.items()}
     return Task(Path(config.path).stem, len(known), None, splits, group_names, _table.features(coding))
+
+
+def _foresee(files: dict[str, dict[str, list[str]]], coding: _table.Coding, where: str) -> None:
+    """Refuse, before they are made, inputs of more memory than is allowed: a category a row is a column a row."""
+    rows = sum(len(next(iter(file.values()))) for file in files.values())
+    width = len(_table.features(coding))
+    limits.check(2 * 4 * rows * width, 0, f"data {where}: {rows} rows of {width} inputs", TaskError)
+
+
+def _grouping(values: list[str], name: str, where: str, *, category: bool) -> _table.Grouping:
+    """Return how a column makes groups.
+
+    Raises:
+        TaskError: Nearly every row would be a group of its own.
+    """
+    found = _table.grouping(values, category=category)
+    if len(found) > max(_FEW, len(values) // 2):
+        raise TaskError(
+            f"data {where}: groups: column {name!r} has {len(found)} different values in {len(values)} rows of train; "
+            "they make no groups"
+        )
+    return found
 
 
 def _coded(

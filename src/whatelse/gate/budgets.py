@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
-from whatelse import tables
+from whatelse import limits, tables
 from whatelse.errors import BudgetError, nearest
 from whatelse.report.findings import CONTROLS
 
@@ -70,7 +70,7 @@ def read(path: Path) -> Budgets:
         BudgetError: The file cannot be read, or says something that makes no sense.
     """
     try:
-        text = path.read_text("utf-8")
+        text = limits.text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise BudgetError(f"{path}: {reason}; --copy {path} writes the default budgets to start from") from error

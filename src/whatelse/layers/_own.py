@@ -43,6 +43,10 @@ class Own(nn.Module):
         del inputs, output
         return 0
 
+    def damage(self) -> str:
+        """Return what is wrong with the tensors that it was filled with; nothing for most layers."""
+        return ""
+
     def remark(self) -> str:
         """Return how it is really computed where a reader might think otherwise; else nothing."""
         return ""

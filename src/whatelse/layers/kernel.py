@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,9 @@ class Kernel(Own):
         if mode not in MODES:
             raise ValueError(f"no kernel {mode!r}; there are: {', '.join(MODES)}")
         self.mode, self.shape, self.group = mode, tuple(shape), group
+        kept = sum(math.prod(size) * _dtype(str(dtype)).itemsize for size, dtype in stored.values())
+        if math.prod(self.shape) > 2 * kept:
+            raise ValueError(f"{kept} bytes stand for no weight of shape {self.shape}; a code has 4 bits or more")
         self.drops_gradients = mode == "int8_dynamic"
         self.stored = {name: (tuple(size), str(dtype)) for name, (size, dtype) in stored.items()}
         self.register_buffer("bias", torch.zeros(self.shape[0]) if bias else None)

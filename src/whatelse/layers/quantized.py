@@ -65,6 +65,8 @@ class FakeQuantize(Own):
 
     def __init__(self, bits: int) -> None:
         super().__init__()
+        if not 1 <= bits <= UNROUNDED:
+            raise ValueError(f"activations of {bits} bits; allowed are 1 to {UNROUNDED}")
         self.bits = bits
         self.straight_through = bits < UNROUNDED
         self.register_buffer("low", torch.zeros(()))
@@ -141,6 +143,8 @@ class Quantized(Own):
         **options: Sequence[int] | int,
     ) -> None:
         super().__init__()
+        if not 1 <= bits <= 8 or grid not in GRIDS or (grid == "group") != (group > 0):
+            raise ValueError(f"no codes of {bits} bits with a scale by {grid} in groups of {group}")
         self.like, self.shape, self.bits, self.activation_bits = like, tuple(shape), bits, activation_bits
         self.grid, self.group, self.symmetric = grid, group, symmetric
         self.options = ConvOptions(**{n: v if isinstance(v, int) else tuple(v) for n, v in options.items()})  # type: ignore[arg-type] # as JSON has them
@@ -346,7 +350,7 @@ class Quantized(Own):
     def _spread(self, values: Tensor) -> Tensor:
         """Return what belongs to each scale for every weight, ``(out, fan-in)``."""
         if self.grid == "group":
-            return values.repeat_interleave(self.group, 1)[:, : self._fan_in()]
+            return values.repeat_interleave(min(self.group, self._fan_in()), 1)[:, : self._fan_in()]
         return values[:, None].expand(self.shape[0], self._fan_in())
 
 

@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from whatelse.layers._own import Own
 
+_DEEPEST = 30
+
 
 class Route(NamedTuple):
     """How examples run through a soft tree, in logarithms; nodes and leaves stand level by level from the left.
@@ -36,6 +38,8 @@ class SoftTree(Own):
 
     def __init__(self, features: int, classes: int, depth: int, *, mixture: bool) -> None:
         super().__init__()
+        if not 0 <= depth <= _DEEPEST:
+            raise ValueError(f"depth={depth}; a soft tree has 2**depth leaves, allowed are 0 to {_DEEPEST} levels")
         self.features, self.classes, self.depth, self.mixture = features, classes, depth, mixture
         self.weight = nn.Parameter(torch.zeros(2**depth - 1, features))
         self.bias = nn.Parameter(torch.zeros(2**depth - 1))

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from whatelse.layers._own import Own
 
+_DEEPEST = 400  # Levels that a drawing can follow.
+
 
 class Tree(Own):
     """A binary tree over the flattened input: left where ``x[feature] <= threshold``.
@@ -25,6 +27,8 @@ class Tree(Own):
 
     def __init__(self, leaves: int, classes: int, depth: int) -> None:
         super().__init__()
+        if not 0 <= depth < min(leaves, _DEEPEST):
+            raise ValueError(f"a tree of {leaves} leaves has no depth {depth}")
         self.leaves, self.classes, self.depth = leaves, classes, depth
         self.register_buffer("feature", torch.zeros(leaves - 1, dtype=torch.int32))
         self.register_buffer("threshold", torch.zeros(leaves - 1))
@@ -38,6 +42,13 @@ class Tree(Own):
     def weights(self) -> list[Tensor]:
         """Return the thresholds and the logits of the leaves."""
         return [self.threshold, self.values]
+
+    def damage(self) -> str:
+        """Say where a child is none: each is a later node, so that no way runs in a circle, or a leaf."""
+        node = torch.arange(len(self.child))[:, None]
+        fits = torch.where(self.child < 0, self.child >= -self.leaves, self.child > node)
+        fits &= self.child < len(self.child)
+        return "" if bool(fits.all()) else "a node of a tree has a child that is none"
 
     def remark(self) -> str:
         """Say what it computes with."""

@@ -62,6 +62,9 @@ _KINDS = {kind.__name__: kind for kind in _ARGUMENTS}
 _BIASED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.LayerNorm)
 _MAYBE_BIASED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
 
+# Far more than any network that is traced has; a description beyond is refused before anything is built of it.
+_MOST, _DEEPEST = 20_000, 64
+
 Spec = dict[str, Any]
 
 
@@ -99,13 +102,31 @@ def planned(spec: Spec) -> nn.Module:
         spec: What `describe` returned.
 
     Raises:
-        ArtifactError: The description names a kind of layer, an argument or a call that is not allowed.
+        ArtifactError: The description names a kind of layer, an argument or a call that is not allowed, or more of
+            them than any network has.
     """
     try:
+        if _parts(spec) > _MOST:
+            raise ArtifactError(f"a saved model has more than {_MOST} layers and calls")
         with torch.device("meta"):
             return _build(spec)
-    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, SyntaxError) as error:
-        raise ArtifactError(f"the description of a saved model is damaged: {error}") from error
+    except ArtifactError:
+        raise
+    except Exception as error:  # whatever a constructor raises that is given damaged arguments
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ArtifactError(f"the description of a saved model is damaged: {reason}") from error
+
+
+def _parts(spec: Spec, depth: int = 0) -> int:
+    """Return how many layers and calls a description has.
+
+    Raises:
+        ArtifactError: Layers stand inside layers deeper than in any network.
+    """
+    if depth > _DEEPEST:
+        raise ArtifactError(f"a saved model has layers inside layers more than {_DEEPEST} deep")
+    inner = sum(_parts(part, depth + 1) for part in spec.get("parts", {}).values())
+    return 1 + len(spec.get("calls", ())) + len(spec.get("tensors", ())) + inner
 
 
 def loose(spec: Spec, prefix: str = "") -> list[str]:

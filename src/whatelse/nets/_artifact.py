@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from whatelse import limits
 from whatelse.errors import ArtifactError
+from whatelse.layers._own import Own
 from whatelse.layers.quantized import Quantized, pack, unpack
 from whatelse.nets import _architecture, _plain
 
@@ -69,13 +71,17 @@ def decode(tensors: dict[str, Tensor], spec: _architecture.Spec) -> nn.Module:
         spec: The description.
 
     Raises:
-        ArtifactError: Tensors and description do not fit each other.
+        ArtifactError: Tensors and description do not fit each other, or what they stand for takes more memory than
+            `limits` allow.
     """
     try:
         model = _architecture.planned(spec["tree"])
         layers = dict(model.named_modules())
         packed = {f"{n}.codes".lstrip("."): part for n, part in layers.items() if isinstance(part, Quantized)}
         _check(model.state_dict(), tensors, spec, packed)
+        # Weights that are made of codes are not stored, and zeros take a bit.
+        asked = sum(map(_size, {*model.parameters(), *model.buffers()}))
+        limits.check(asked, sum(map(_size, tensors.values())), "a saved model", ArtifactError)
         model = model.to_empty(device="cpu")
         whole = {n: t for n, t in tensors.items() if not n.endswith((_VALUES, _MASK))}
         for name, shape in spec["shapes"].items():
@@ -85,11 +91,20 @@ def decode(tensors: dict[str, Tensor], spec: _architecture.Spec) -> nn.Module:
             _share(model, name, source)
             whole[name] = whole[source]
         model.load_state_dict(whole)
-    except (RuntimeError, LookupError, AttributeError, TypeError, ValueError, MemoryError) as error:
+        for part in model.modules():
+            if isinstance(part, Own) and part.damage():
+                raise ArtifactError(f"a saved model is damaged: {part.damage()}")
+    except ArtifactError:
+        raise
+    except Exception as error:  # whatever torch makes of damaged files
         reason = (str(error).splitlines() or [type(error).__name__])[-1]
         raise ArtifactError(f"a saved model does not fit its description: {reason}") from error
     model.eval()
     return model.requires_grad_(requires_grad=False)
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def _check(

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from whatelse.errors import ArtifactError
+from whatelse.nets import _arithmetic
 
 Spec = dict[str, Any]
 
@@ -63,6 +64,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 _NAMES = {f: name for name, f in reversed(_FUNCTIONS.items())} | {
     torch._C._nn.gelu: "functional.gelu",  # functional.gelu is this very function under another name
 }
+_FUNCTIONS |= _arithmetic.DOUBTED  # what a graph that was read calls; a graph that is described calls Python's own
 _ATTRIBUTES = {"shape", "ndim"}
 _METHODS = frozenset(
     [

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from whatelse import limits
 from whatelse.errors import FindingsError
 from whatelse.report._reading import record, short
 
@@ -306,7 +307,7 @@ def load(path: Path) -> Findings:
     """
     where = str(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = limits.text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise FindingsError(f"{where}: cannot be read ({reason}); give a file that --json wrote") from error

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from whatelse import recipe, registry, settings, tables
+from whatelse import limits, recipe, registry, settings, tables
 from whatelse.errors import StudyError, WhatElseError, nearest
 
 CONTROLS = ("placebo", "twin", "scratch", "random", "weight decay", "remeasured")
@@ -199,7 +199,7 @@ def find(asked: str) -> str:
     if asked in known:
         return known[asked]
     try:
-        return Path(asked).read_text("utf-8")
+        return limits.text(asked)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         hint = f"; {nearest(asked, known)}" if known and "." not in asked else ""
