@@ -47,7 +47,7 @@ from whatelse.settings import param
 from whatelse.statistics import summaries
 from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "infidelity", "lower", {"predicts", "differentiates"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 3, "infidelity", "lower", {"predicts", "differentiates"}, "test example"
 _SHARE, _SEED = 0.25, 19_010_939
 
 
