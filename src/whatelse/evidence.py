@@ -16,12 +16,13 @@ from whatelse.hooks import editing, entering, keeping
 from whatelse.kept import Keep as Keep
 from whatelse.kept import Passes as Passes
 from whatelse.kept import References as References
+from whatelse.loudness import louder, moves, temperature
 from whatelse.subject import Subject, log_odds
 from whatelse.task import Split, Task
 
-_VALUES = 400_000  # of one batch of inputs
+_VALUES = 400_000  # of one batch: with gradients, it holds every layer of a ResNet-20 in about 300 MB
 _FURTHER = 1_000_003  # lies between the seeds of one measurement and of the next
-_NOISE, _NUDGES, _EPS = 2022, 10, 1e-3  # of the sensitivity: the seed, draws and length of the noise
+_NOISE = 2022  # seed of what inputs are moved by, for the sensitivity
 
 
 @dataclass(eq=False)
@@ -65,7 +66,6 @@ class Evidence:
     _held: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # A pass with gradients holds every layer of a batch: about 300 MB for a ResNet-20.
         self.batch = self.batch or (1 if self.subject.alone else min(512, max(16, _VALUES // prod(self.task.shape))))
 
     @property
@@ -132,7 +132,7 @@ class Evidence:
     def margin_gradient(self, split: str = "test") -> Tensor:
         """Return the input gradient of the log-odds margin of the explained class, ``(N, ...)``.
 
-        Of texts it is the gradient of the embedding, ``(N, tokens, width)``.
+        Of texts it is that of the embedding, ``(N, tokens, width)``; scores are as loud as the baseline's.
 
         Args:
             split: Which examples; only of test does the shared pass hold gradients, of others they are taken anew.
@@ -216,17 +216,13 @@ class Evidence:
     def sensitivity(self, inputs: Tensor) -> Tensor:
         """Return ``mean |p(x + eps u) - p(x)| / eps``, how far probabilities move with tiny noise, ``(M, classes)``.
 
-        Ten draws of ``u ~ N(0, 1)``, the same for every model, and ``eps = 1e-3`` (Yuan & Zhang, USENIX Security 2022).
+        Ten draws of ``u ~ N(0, 1)``, the same for every model, and ``eps = 1e-3`` (Yuan & Zhang, USENIX Security 2022);
+        of probabilities at the model's own temperature, in double precision.
 
         Args:
             inputs: ``(M, ...)``; no token ids.
         """
-        start, rng = self.answers(inputs).softmax(1), self.draws(_NOISE)
-        total = torch.zeros_like(start)
-        for _ in range(_NUDGES):
-            nudge = _EPS * torch.randn(inputs.shape, generator=rng)
-            total += (self.answers(inputs + nudge).softmax(1) - start).abs() / (_NUDGES * _EPS)
-        return total
+        return moves(self.answers, inputs, temperature(self), self.draws(_NOISE))
 
     def references(self) -> References:
         """Return what shadow models of the same recipe say of the records: train, then as many of test.
@@ -311,11 +307,10 @@ class Evidence:
     def _pass(self, split: str) -> dict[str, Tensor]:
         gradient = split == "test" and "differentiates" in self.subject.offers
         fixed = None if self.reference is None or not gradient else self.explained(split)
-
-        def look(x: Tensor, rows: slice) -> dict[str, Tensor]:
-            return self._look(x, None if fixed is None else fixed[rows], gradient=gradient)
-
-        return self._batched(self.split(split).inputs, look)
+        return self._batched(
+            self.split(split).inputs,
+            lambda x, rows: self._look(x, None if fixed is None else fixed[rows], gradient=gradient),
+        )
 
     def _batched(self, inputs: Tensor, look: Callable[[Tensor, slice], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return what was seen of all inputs, batch by batch, each written into its place at once.
@@ -373,6 +368,7 @@ class Evidence:
 
     def _look(self, x: Tensor, explained: Tensor | None, *, gradient: bool) -> dict[str, Tensor]:
         told = x != 0 if self.task.vocabulary else None
+        times = louder(self) if gradient else 1.0  # before the hooks are set: it may take a pass of its own
         apart = gradient and self.slopes is not self.model
         with keeping(self.model, told) as seen:
             if not gradient or apart:
@@ -382,7 +378,7 @@ class Evidence:
                 with self._leaf(x) as (start, leaf):
                     logits = self.model(start)
                     labels = logits.argmax(1) if explained is None else explained
-                    (slope,) = torch.autograd.grad(log_odds(logits, labels).sum(), leaf())
+                    (slope,) = torch.autograd.grad(log_odds(logits / times, labels).sum(), leaf())
                 self.passes.backward += len(x)
         self.passes.forward += len(x)
         if apart:
@@ -391,9 +387,10 @@ class Evidence:
         return {**found, "gradient": slope} if gradient else found
 
     def _slope(self, x: Tensor, labels: Tensor) -> Tensor:
+        times = louder(self)
         with self._leaf(x) as (start, leaf):
             logits = self.slopes(start)
-            (slope,) = torch.autograd.grad(log_odds(logits, labels).sum(), leaf())
+            (slope,) = torch.autograd.grad(log_odds(logits / times, labels).sum(), leaf())
         self.passes.forward += len(x)
         self.passes.backward += len(x)
         return slope

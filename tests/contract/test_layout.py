@@ -13,7 +13,7 @@ HEAVY = ("torch", "sklearn", "matplotlib", "scipy", "numpy", "ray", "pandas")
 
 # Which rooms a room may import; a file at the top is a room of its own. Arrows point one way.
 LOW = {"errors", "limits", "settings", "registry"}
-OBSERVED = LOW | {"task", "subject", "layers", "nets", "evidence"}
+OBSERVED = LOW | {"task", "subject", "layers", "nets", "loudness", "evidence"}
 MAY = {
     "errors": set(),
     "limits": {"errors"},
@@ -29,7 +29,8 @@ MAY = {
     "hooks": set(),
     "kept": set(),
     "subject": LOW | {"task", "hooks", "layers"},
-    "evidence": LOW | {"_batches", "task", "subject", "hooks", "kept"},
+    "loudness": LOW | {"task", "subject"},
+    "evidence": LOW | {"_batches", "task", "subject", "loudness", "hooks", "kept"},
     "recipe": LOW | {"task", "nets"},
     "methods": LOW | {"task", "nets", "layers", "recipe"},
     "behaviours": OBSERVED | {"statistics"},

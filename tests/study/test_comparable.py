@@ -308,13 +308,6 @@ def test_nan_is_stated_and_is_no_change_of_mind(images):
     assert found["class order"].outcome == "same"
 
 
-def test_test_examples_that_stand_in_train_are_remarked(images):
-    assert comparable.overlap(images) == ""
-    train, test = images.train, images.test
-    both = Task("toy", KINDS, (0.0, 1.0), {**images.splits, "train": train.join(test.take(torch.tensor([3, 5, 5])))})
-    assert comparable.overlap(both).startswith("2 of 100 test examples stand in train too")
-
-
 def test_only_the_split_select_is_looked_at(images):
     order = torch.tensor([3, 0, 1, 2])
     moved = images.test.take(torch.arange(100))

@@ -152,9 +152,12 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
         pairs.append(("Effect", signed(finding.effect, unit)))
     if finding.low is not None and finding.high is not None:
         pairs.append(("95 % interval", interval(finding.low, finding.high, unit)))
+    if finding.low90 is not None and finding.high90 is not None:
+        pairs.append(("90 % interval", interval(finding.low90, finding.high90, unit)))
     pairs += [("Share", share(finding)), ("Parts", parts(finding))]
     sizes = (
         ("Margin", finding.margin, "±{} counts as no change"),
+        ("Believed", finding.gain or None, "no gain above {}"),
         *noise(finding),
         ("Detectable", finding.detectable, "{}, found 4 times in 5"),
     )
@@ -261,7 +264,11 @@ def sample(finding: Finding) -> str:
     """
     parts = []
     if finding.n is not None:
-        parts.append(f"{count(finding.n)} {plural(finding.n, finding.over)}")
+        of = "" if finding.of is None or finding.of == finding.n else f" of {count(finding.of)}"
+        held = (
+            "" if finding.clusters is None else f" in {count(finding.clusters)} {plural(finding.clusters, 'cluster')}"
+        )
+        parts.append(f"{count(finding.n)}{of} {plural(finding.of or finding.n, finding.over)}{held}")
     if finding.seeds is not None:
         parts.append(f"{finding.seeds} {plural(finding.seeds, 'seed')}")
     return " × ".join(parts)

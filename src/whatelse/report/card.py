@@ -10,6 +10,7 @@ import json
 from collections import Counter
 
 from whatelse.report import _words as words
+from whatelse.report import checks
 from whatelse.report._grid import arrange
 from whatelse.report.findings import Candidate, Finding, Findings
 from whatelse.report.markdown import plain
@@ -109,6 +110,7 @@ def _limits(findings: Findings) -> str:
         f"{counts['inconclusive']} of {counts.total()} primary findings are inconclusive, "
         f"{counts['not trusted']} not trusted, {counts['not measurable']} not measurable, {counts['failed']} failed."
     )
+    lines += [f"- Checked: {plain(line)}." for line in checks.told(findings.comparability)]
     lines += [f"- Not measured yet: {plain(title)}." for title in open_]
     lines += [f"- Failed: {plain(failure.cell)}: {plain(failure.error)}" for failure in findings.failed]
     return "\n".join(lines)

@@ -15,10 +15,10 @@ from typing import Any, Literal, NoReturn
 from whatelse import limits
 from whatelse.errors import FindingsError
 from whatelse.report._reading import record, short
+from whatelse.report.checks import Comparability
 
 SCHEMA = 1
 CONTROLS = ("baseline", "placebo", "twin", "scratch", "weight decay", "random", "remeasured", "zero")
-
 DEEPEST = 30  # levels of a tree that a page can draw
 
 Better = Literal["higher", "lower"]
@@ -36,6 +36,7 @@ class Study:
     title: str
     description: str
     file: str
+    draws: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Task:
     splits: Mapping[str, int]
     classes: int | None = None
     key: str = ""
+    references: int = 0
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,8 @@ class Finding:
     settings: Mapping[str, Any] = field(default_factory=dict)
     n: int | None = None
     over: str = "test example"
+    of: int | None = None
+    clusters: int | None = None
     seeds: int | None = None
     before: float | None = None
     after: float | None = None
@@ -168,6 +172,7 @@ class Finding:
     high90: float | None = None
     tails: Tails = ()
     margin: float | None = None
+    gain: float | None = None
     floor: float | None = None
     floors: Floors | None = None
     detectable: float | None = None
@@ -294,6 +299,7 @@ class Findings:
     exhibits: tuple[Exhibit, ...] = ()
     failed: tuple[Failure, ...] = ()
     potential: tuple[Potential, ...] = ()
+    comparability: Comparability = Comparability()
 
 
 def load(path: Path) -> Findings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from whatelse.report import _words as words
+from whatelse.report import checks
 from whatelse.report._grid import Line, arrange
 from whatelse.report.findings import Finding, Findings
 
@@ -31,11 +32,19 @@ def render(findings: Findings) -> str:
     parted = [one for line in grid.lines for one in _parts(line)]
     if parted:
         parts.append("\n".join(["### By part", "", *parted]))
+    parts.append(_checked(findings))
     if findings.failed:
         cells = [f"- **{plain(failure.cell)}**: {plain(failure.error)}" for failure in findings.failed]
         parts.append("\n".join([f"### × {len(cells)} failed", "", *cells]))
     parts.append(f"whatelse {plain(findings.whatelse)}, seeds {', '.join(map(str, findings.seeds)) or 'none'}.")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _checked(findings: Findings) -> str:
+    counted = checks.counted(findings.comparability)
+    told = [f"- {plain(line)}." for line in checks.told(findings.comparability)]
+    head = ["### What was checked", "", f"{words.capital(counted)}."] if counted or told else []
+    return "\n".join([*head, *(["", *told] if told else [])])
 
 
 def plain(text: str) -> str:

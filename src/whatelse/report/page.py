@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from whatelse.report import _words as words
+from whatelse.report import checks
 from whatelse.report._grid import arrange, short_name
 from whatelse.report._sections import CONTROL_MEANING, sections
 from whatelse.report.findings import Candidate, Findings
@@ -37,6 +38,7 @@ def render(findings: Findings, made_from: str = "") -> str:
         grid=grid,
         sections=sections(findings, grid),
         outcomes=_outcomes(findings),
+        checked=checks.counted(findings.comparability),
         models=_models(findings),
         timing=_timing(findings.timing),
         when=_when(findings.created),

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from whatelse.report import _words as words
+from whatelse.report import checks
 from whatelse.report._grid import Family, Grid, Line, arrange, short_name
 from whatelse.report.findings import Claim, Finding, Findings
 
@@ -28,9 +29,13 @@ def print_table(findings: Findings, console: Console) -> None:
     for families in _pages(grid, console.width):
         console.print(_table(grid, families, plain))
     console.print(_legend(plain))
-    for line in grid.lines:
-        for claim in line.claims:
-            console.print(_claim(line, claim, plain))
+    for row in grid.lines:
+        for claim in row.claims:
+            console.print(_claim(row, claim, plain))
+    if counted := checks.counted(findings.comparability):
+        console.print(_text(f"checked: {counted}", plain, "dim"))
+    for line in checks.told(findings.comparability):
+        console.print(_text(f"checked: {line}", plain, "yellow"))
     for failure in findings.failed:
         console.print(_text(f"failed: {failure.cell}: {failure.error}", plain, "red"))
 

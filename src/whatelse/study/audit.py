@@ -184,9 +184,8 @@ def audit(
     timing = {"ended": datetime.now(UTC).isoformat(timespec="seconds"), "wall_s": time.perf_counter() - started}
     listed = list(_listed(study, models, findings.costs(found)))
     record = findings.written(study, {DATA: task}, found, listed, (), failed, timing)
-    twice = comparable.overlap(task)
-    checklist = {name: [asdict(check) for check in checks] for name, checks in models.checks.items()}
-    return {**record, "comparability": {"pairs": checklist, "remarks": [twice] if twice else []}}
+    record["comparability"]["pairs"] = {name: [asdict(check) for check in c] for name, c in models.checks.items()}
+    return record
 
 
 def _settled(asked: Questions) -> Questions:

@@ -73,19 +73,6 @@ def compare(
     return [replace(c, outcome="stated") if c.outcome == "refused" else c for c in checks]
 
 
-def overlap(task: Task) -> str:
-    """Return a remark on test examples that stand in train too, which flatter every model; empty where there are none.
-
-    Args:
-        task: Any task.
-    """
-    seen = {row.numpy().tobytes() for row in task.train.inputs}
-    twice = sum(row.numpy().tobytes() in seen for row in task.test.inputs)
-    if not twice:
-        return ""
-    return f"{twice} of {len(task.test)} test examples stand in train too: what is said of test is said of members"
-
-
 def _refusable(
     baseline: Subject, candidate: Subject, said: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, task: Task
 ) -> Iterator[Check]:

@@ -16,7 +16,7 @@ from whatelse import registry
 from whatelse.recipe import parse, write
 from whatelse.statistics import multiplicity, power, seeds, verdicts
 from whatelse.statistics.paired import Effect
-from whatelse.study import claims, potential
+from whatelse.study import claims, overlap, potential
 from whatelse.study.plan import Job, Plan, again_of, pairs, scratch_of
 from whatelse.study.spec import Measurement, Study, template
 from whatelse.study.store import Store
@@ -93,8 +93,16 @@ def written(
         "claims": [claims.judge(c, study, found) for c in study.claims],
         "exhibits": list(exhibits),
         "failed": failed,
+        "comparability": _comparability(tasks),
     }
     return {**record, "potential": potential.potentials(record)}
+
+
+def _comparability(tasks: Mapping[str, Task]) -> Finding:
+    """Return what was looked at of the data, whatever was found; of pairs of models an audit has its own checklist."""
+    found = [one for name, task in tasks.items() for one in overlap.overlaps(task, name)]
+    told = [f"task {one.task}: {one.remark}" if len(tasks) > 1 else one.remark for one in found if one.remark]
+    return {"pairs": {}, "splits": [asdict(one) for one in found], "remarks": told}
 
 
 def _findings(study: Study, plan: Plan, store: Store) -> list[Finding]:

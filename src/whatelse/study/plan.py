@@ -282,11 +282,11 @@ def _shadow_jobs(study: Study, data: Data, subjects: list[_Subject]) -> Iterator
         return
     spec = study.tasks[task]
     # A result of its own: a question that needs it, asked later, leaves the logits and what rests on them as they are.
-    kept = ["shadow", *(["shadow.sensitivity"] if any(_needs(m, "sensitivities") for m in asked) else [])]
+    kept = {"shadow": 1} | ({"shadow.sensitivity": 2} if any(_needs(m, "sensitivities") for m in asked) else {})
     for k in range(spec.references):
         for subject in (s for s in subjects if s.shadows == s.name):
             chain = _chain(study, spec, subject.recipe, f"{data.key}/shadow {k}", _SHADOW + k)
-            held = [key(what, 1, {}, chain[-1].key, data.key, seed=_SHADOW + k) for what in kept]
+            held = [key(what, v, {}, chain[-1].key, data.key, seed=_SHADOW + k) for what, v in kept.items()]
             cells = tuple(Cell(name, "", "", ()) for name in held)
             first = _name(task, f"shadow {k}", "baseline")
             name = _name(task, f"shadow {k}", subject.name)

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 from scipy.stats import norm
 
 
@@ -49,6 +51,46 @@ def drawn():
     return recorded, scores(torch.arange(40) < 20), scores(inside), inside
 
 
+def hot(scores, recorded):
+    """The temperature of least cross-entropy by scipy; one more example is of every class alike."""
+    z = np.asarray(torch.as_tensor(scores).double())
+    z, y = z - z.mean(1, keepdims=True), np.asarray(recorded)
+
+    def loss(cold):
+        return (logsumexp(cold * z, axis=1) - cold * z[np.arange(len(y)), y] * len(y) / (len(y) + 1)).sum()
+
+    unit = np.exp(np.log(z.std(1)).mean())
+    return 1 / minimize_scalar(loss, bounds=(0.1 / unit, 100 / unit), method="bounded", options={"xatol": 1e-12}).x
+
+
+@pytest.fixture(name="hot")
+def hot_():
+    """The function above, for tests of other files."""
+    return hot
+
+
+@pytest.fixture
+def tempered():
+    """Scores of a target, and of shadow models, at the temperatures of the attacks; the target's is that on others."""
+
+    def make(recorded, scores, shadows=None, inside=None, members=None):
+        members = len(scores) // 2 if members is None else members
+        said, label = scores[members:], recorded[members:]
+        scale = hot(said, label)
+        cold = torch.as_tensor(scores).double() / scale
+        if shadows is None:
+            return cold
+        each = np.where(
+            np.asarray(inside), np.nan, torch.as_tensor(shadows).double().std(2, correction=0).log().numpy()
+        )
+        own = np.nanmean(each, 1, keepdims=True)
+        own = own + np.nanmean((each - own) - np.nanmean(each - own, 0), 1, keepdims=True)
+        own = np.exp(own + np.nanmean(each - own)) / np.exp(said.double().std(1, correction=0).log().mean().item())
+        return cold, torch.as_tensor(shadows).double() / torch.as_tensor(own * scale)[..., None]
+
+    return make
+
+
 @pytest.fixture
 def planted(records):
     """Evidence whose sensitivities are plain tables too: of the target ``(P, C)``, of the shadows ``(K, P, C)``."""
@@ -80,8 +122,10 @@ def shifted(records):
         count = 2 * members
         hardness = hard * normal(count)[torch.randperm(count, generator=torch.Generator().manual_seed(23))]
         drawn = torch.cat([normal(members) + shift, normal(members)])
-        inside = torch.arange(2 * shadows)[:, None].expand(-1, count) < shadows
-        others = normal(shadows).repeat(2)[:, None] + shift * inside
+        # Of every record half of the shadow models, others each time, with each quantile once.
+        order = torch.rand(2 * shadows, count, generator=torch.Generator().manual_seed(29)).argsort(0)
+        inside = order < shadows
+        others = normal(shadows)[order % shadows] + shift * inside
 
         def said(odds):
             return torch.stack([odds, 0 * odds], -1)

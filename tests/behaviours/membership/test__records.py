@@ -68,13 +68,14 @@ def test_scores_that_are_no_numbers_get_no_interval(records):
     assert evidence.notes == []
 
 
-def test_several_models_are_asked_as_each_alone():
-    rng = torch.Generator().manual_seed(0)
-    scores, recorded = torch.randn(3, 20, 4, generator=rng), torch.randint(4, (20,), generator=rng)
-    found = _records.odds(scores, recorded)
-    p = scores.double().softmax(-1).gather(-1, recorded.expand(3, -1)[..., None])[..., 0]
-    assert torch.allclose(found, p.logit())
-    assert torch.equal(found[1], _records.odds(scores[1], recorded))
+def test_log_odds_are_those_at_the_temperatures(records, drawn, tempered):
+    recorded, scores, shadows, inside = drawn
+    evidence = records(scores, recorded, shadows, inside)
+    cold = tempered(recorded, scores, shadows, inside)
+    found = _records.odds(evidence, recorded), _records.shadow_odds(evidence, evidence.references(), recorded)
+    for mine, said in zip(found, cold, strict=True):
+        p = said.softmax(-1).gather(-1, recorded.expand(said.shape[:-1])[..., None])[..., 0]
+        assert torch.allclose(mine, p.logit(), atol=1e-6)
 
 
 def test_shadow_models_that_are_too_few_are_named(records, drawn):

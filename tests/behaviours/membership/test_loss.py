@@ -10,12 +10,14 @@ from whatelse.behaviours.membership import loss
 
 
 @pytest.mark.known_answer
-def test_it_is_the_negative_cross_entropy_of_the_recorded_label(records, drawn, toy, rng):
+def test_it_ranks_as_the_cross_entropy_of_the_recorded_label_at_the_models_temperature(
+    records, drawn, tempered, toy, rng
+):
     recorded, scores, _, _ = drawn
     evidence = records(scores, recorded)
     values = loss.measure(evidence, loss.Config(), rng)
-    expected = -torch.nn.functional.cross_entropy(scores, recorded, reduction="none")
-    assert torch.allclose(values[:, 0], expected, atol=1e-6)
+    expected = -torch.nn.functional.cross_entropy(tempered(recorded, scores), recorded, reduction="none")
+    assert torch.allclose(torch.nn.functional.logsigmoid(values[:, 0]), expected, atol=1e-6)
     assert values[:, 1].tolist() == [1.0] * 20 + [0.0] * 20
     area = roc_auc_score(values[:, 1], expected)
     assert loss.summarise(values.numpy(), toy.ones(values)) == pytest.approx([area])
@@ -53,7 +55,7 @@ def slow(chances, recorded, signal):
     found = []
     for p, y in zip(chances, recorded, strict=True):
         if signal == "confidence":
-            found.append(math.log(max(p)))
+            found.append(math.log(max(p) / (1 - max(p))))
         elif signal == "entropy":
             found.append(-float(entropy(p)))
         else:
@@ -64,11 +66,11 @@ def slow(chances, recorded, signal):
 
 @pytest.mark.known_answer
 @pytest.mark.parametrize("signal", ["confidence", "entropy", "modified entropy"])
-def test_signals_are_their_definitions(records, drawn, rng, signal):
+def test_signals_are_their_definitions(records, drawn, tempered, rng, signal):
     recorded, scores, _, _ = drawn
     evidence = records(scores, recorded)
     values = loss.measure(evidence, loss.Config(signal=signal), rng)
-    expected = slow(scores.double().softmax(1).tolist(), recorded.tolist(), signal)
+    expected = slow(tempered(recorded, scores).softmax(1).tolist(), recorded.tolist(), signal)
     assert values[:, 0].tolist() == pytest.approx(expected, rel=1e-5)
     assert evidence.notes[0] == f"lower bound: a threshold on the {signal}, without references"
 

@@ -32,11 +32,11 @@ def slow(recorded, scores, shadows, inside, a, gamma, *, online=False):
 
 @pytest.mark.known_answer
 @pytest.mark.parametrize(("a", "gamma"), [(0.3, 1.0), (0.0, 1.0), (1.0, 1.5)])
-def test_it_is_the_papers_double_loop(records, drawn, toy, rng, a, gamma):
+def test_it_is_the_papers_double_loop(records, drawn, tempered, toy, rng, a, gamma):
     recorded, scores, shadows, inside = drawn
     evidence = records(scores, recorded, shadows, inside)
     values = reference.measure(evidence, reference.Config(a=a, gamma=gamma), rng)
-    expected = slow(recorded, scores, shadows, inside, a, gamma)
+    expected = slow(recorded, *tempered(recorded, scores, shadows, inside), inside, a, gamma)
     assert values[:, 0].tolist() == pytest.approx(expected)
     assert values[:, 1].tolist() == [1.0] * 20 + [0.0] * 20
     area = reference.summarise(values.numpy(), toy.ones(values))
@@ -52,11 +52,11 @@ def test_it_is_the_papers_double_loop(records, drawn, toy, rng, a, gamma):
 
 @pytest.mark.known_answer
 @pytest.mark.parametrize("gamma", [1.0, 1.5])
-def test_online_the_models_that_had_the_record_count_too(records, drawn, rng, gamma):
+def test_online_the_models_that_had_the_record_count_too(records, drawn, tempered, rng, gamma):
     recorded, scores, shadows, inside = drawn
     evidence = records(scores, recorded, shadows, inside)
     values = reference.measure(evidence, reference.Config(mode="online", gamma=gamma), rng)
-    expected = slow(recorded, scores, shadows, inside, 0.3, gamma, online=True)
+    expected = slow(recorded, *tempered(recorded, scores, shadows, inside), inside, 0.3, gamma, online=True)
     assert values[:, 0].tolist() == pytest.approx(expected)
 
 

@@ -50,8 +50,8 @@ def test_gaussian_log_sensitivity_shifted_by_mu_gives_phi_of_mu_over_root_two(ga
 
 
 @pytest.mark.known_answer
-def test_it_is_how_far_a_logistic_model_moves(toy, rng):
-    """Of ``p = sigmoid(w x)`` the move is ``2 p (1 - p) |w u|`` over both classes, with the noise of each split."""
+def test_it_is_how_far_a_logistic_model_moves(toy, hot, rng):
+    """Of ``p = sigmoid(w x / T)`` the move is ``2 p (1 - p) |w u| / T`` over both classes, with each split's noise."""
     draw = torch.Generator().manual_seed(4)
     weight = torch.tensor([1.0, -2.0, 0.5])
     model = torch.nn.Linear(3, 2, bias=False)
@@ -64,11 +64,12 @@ def test_it_is_how_far_a_logistic_model_moves(toy, rng):
     evidence = toy.evidence_of(model, task, shadows=lambda: given)
     values = sensitivity.measure(evidence, sensitivity.Config(), rng)
     expected = []
+    scale = hot(torch.stack([torch.zeros(12), test.inputs @ weight], 1), test.observed)
     for split in (train, test):
         noise = torch.Generator().manual_seed(2022)
         moves = torch.stack([(torch.randn(12, 3, generator=noise) @ weight).abs() for _ in range(10)]).mean(0)
-        p = (split.inputs @ weight).sigmoid()
-        expected += (-(2 * p * (1 - p) * moves).log()).tolist()
+        p = (split.inputs @ weight / scale).sigmoid()
+        expected += (-(2 * p * (1 - p) * moves / scale).log()).tolist()
     # Single precision sees moves of 6e-8 / 1e-3 in about 0.1; the rest is curvature, of the order of 1e-3.
     assert values[:, 0].tolist() == pytest.approx(expected, abs=1e-2)
     area = roc_auc_score(values[:, 1], expected)
@@ -83,7 +84,7 @@ def test_it_costs_what_it_says_and_only_once(toy, rng):
     inside = halves(20, draw)
     given = toy.References(torch.zeros(SHADOWS, 20, 2), inside, torch.rand(SHADOWS, 20, 2, generator=draw))
     evidence = toy.evidence_of(model, task, shadows=lambda: given)
-    evidence.logits("train"), evidence.logits("test")
+    evidence.logits("train"), evidence.logits("test"), evidence.logits("select")
     before = evidence.passes.forward
     for _ in range(2):
         sensitivity.measure(evidence, sensitivity.Config(), rng)

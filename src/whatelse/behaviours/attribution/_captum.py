@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from whatelse.errors import MissingExtraError, NotMeasurableError
 from whatelse.evidence import Evidence
+from whatelse.loudness import louder, margin
 from whatelse.subject import log_odds
 from whatelse.task import Task
 
@@ -53,7 +54,7 @@ def integrated(evidence: Evidence, inputs: Tensor, labels: Tensor, steps: int) -
     """
     _no_texts(evidence, "integrated gradients")
     evidence.subject.require("differentiates")
-    method = _library().IntegratedGradients(lambda x, y: log_odds(evidence.answers(x), y))
+    method = _library().IntegratedGradients(lambda x, y: margin(evidence, evidence.answers(x), y))
 
     def slopes(
         forward_fn: object, inputs: tuple[Tensor], target_ind: object, additional_forward_args: tuple[Tensor]
@@ -112,7 +113,7 @@ def occluded(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
     Raises:
         MissingExtraError: Captum is not installed.
     """
-    method = _library().Occlusion(lambda x, y: log_odds(evidence.answers(x), y))
+    method = _library().Occlusion(lambda x, y: margin(evidence, evidence.answers(x), y))
     task = evidence.task
     window = (task.shape[0], *patch(evidence)) if task.modality == "images" else tuple(1 for _ in task.shape)
     hidden = start(evidence) if task.modality != "table" else task.train.inputs.mean(0)
@@ -172,7 +173,7 @@ def grad_cam(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
                 f"{evidence.reference.subject.name} has {_said(theirs)}"
             )
     library = _library()
-    method = library.LayerGradCam(_Margin(evidence.slopes), layer)
+    method = library.LayerGradCam(_Margin(evidence), layer)
 
     def one(x: Tensor, y: Tensor) -> Tensor:
         x = x.detach().clone().requires_grad_()
@@ -187,13 +188,14 @@ def grad_cam(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
 class _Margin(nn.Module):
     """The log-odds margin of a class as a module of its own, as Captum asks for one."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, evidence: Evidence) -> None:
         super().__init__()
-        self.model = model
+        self.times = louder(evidence)  # asked before Captum sets its hooks
+        self.model = evidence.slopes
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """Return the margin, ``(N,)``."""
-        return log_odds(self.model(x), labels)
+        return log_odds(self.model(x) / self.times, labels)
 
 
 Convolutions = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]

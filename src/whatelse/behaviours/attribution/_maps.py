@@ -18,7 +18,7 @@ from torch import Tensor
 
 from whatelse.behaviours.attribution import _captum
 from whatelse.evidence import Evidence
-from whatelse.subject import log_odds
+from whatelse.loudness import margin
 from whatelse.task import Task
 
 KINDS = ("gradient x input", "gradient", "integrated gradients", "smoothgrad", "grad-cam", "occlusion")
@@ -167,7 +167,7 @@ def completeness(evidence: Evidence, asked: Asked) -> Tensor:
     total = torch.cat([maps.sum(1) for _, maps in chunks(evidence, path)])
     labels = evidence.explained("test")[: len(total)]
     empty = evidence.answers(_captum.start(evidence)[None]).expand(len(total), -1)
-    ends = [log_odds(scores.double(), labels) for scores in (evidence.logits("test")[: len(total)], empty)]
+    ends = [margin(evidence, scores.double(), labels) for scores in (evidence.logits("test")[: len(total)], empty)]
     change = ends[0] - ends[1]
     return torch.stack([(total - change).abs(), change.abs()], 1)
 

@@ -34,7 +34,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "relative error", "lower", {"predicts", "differentiates"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 2, "relative error", "lower", {"predicts", "differentiates"}, "test example"
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,12 @@ from torch import Tensor
 
 from whatelse.behaviours.attribution import _hide, _maps
 from whatelse.evidence import Evidence
+from whatelse.loudness import matched
 from whatelse.settings import param
 from whatelse.statistics import summaries
 from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "area", "higher", {"predicts", "differentiates"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 3, "area", "higher", {"predicts", "differentiates"}, "test example"
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _area(evidence: Evidence, config: Config, rows: slice, maps: Tensor) -> Tens
     for j in range(config.fractions + 1):
         first = place < (count * j / config.fractions).round()[:, None]
         hidden = first if config.score == "deletion" else ~first
-        answers = _hide.answers(evidence, _hide.exchanged(evidence, inputs, others, hidden))
+        answers = matched(evidence, _hide.answers(evidence, _hide.exchanged(evidence, inputs, others, hidden)))
         curve.append(answers.softmax(1).gather(1, labels[:, None])[:, 0])
     under = torch.trapezoid(torch.stack(curve), dim=0) / config.fractions
     return curve[0] - under if config.score == "deletion" else under

@@ -42,12 +42,12 @@ from torch import Tensor
 from whatelse.behaviours.attribution import _hide, _maps
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
+from whatelse.loudness import margin
 from whatelse.settings import param
 from whatelse.statistics import summaries
-from whatelse.subject import log_odds
 from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "infidelity", "lower", {"predicts", "differentiates"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 3, "infidelity", "lower", {"predicts", "differentiates"}, "test example"
 _SHARE, _SEED = 0.25, 19_010_939
 
 
@@ -123,12 +123,12 @@ def _infidelity(evidence: Evidence, config: Config, rows: slice, maps: Tensor, d
     if kind not in _maps.CONTRIBUTIONS:
         maps, kind = maps * (inputs - empty).flatten(1), "gradient x input"
     worth = _hide.worth(evidence, maps, kind)
-    before = log_odds(_hide.answers(evidence, inputs), labels)
+    before = margin(evidence, _hide.answers(evidence, inputs), labels)
     squares = torch.zeros(3, len(inputs), dtype=torch.float64)
     for _ in range(config.samples):
         hidden = torch.rand(worth.shape, generator=draw) < _SHARE
         shown = _hide.exchanged(evidence, inputs, empty, hidden)
-        fell = before - log_odds(_hide.answers(evidence, shown), labels)
+        fell = before - margin(evidence, _hide.answers(evidence, shown), labels)
         foretold = (worth * hidden).sum(1)
         squares += torch.stack([foretold**2, foretold * fell, fell**2])
     told, both, seen = squares.unbind()

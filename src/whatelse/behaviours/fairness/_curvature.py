@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
+from whatelse.loudness import matched
 
 Vector = tuple[Tensor, ...]
 
@@ -82,7 +83,7 @@ class Loss:
         return torch.cat([part[0] for part in self._batches(pull, backward=3)])
 
     def _each(self, x: Tensor, y: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(self.model(x), y, reduction="none")
+        return nn.functional.cross_entropy(matched(self.evidence, self.model(x)), y, reduction="none")
 
     def _mean(self, x: Tensor, y: Tensor) -> Tensor:
         return self._each(x, y).sum() / len(self.targets)

@@ -12,7 +12,8 @@ group's mean cross-entropy with respect to the parameters. By ``what``:
   ``v' H_i v`` with ``v`` the group's unit eigenvector, whose mean over the group is the eigenvalue, and whose resampled
   mean follows that of the eigenvalue to first order.
 
-The number is the largest over groups with at least ``least`` test examples; the parts are the groups. ``gradient`` and
+Scores are matched to the loudness of the baseline's: to be surer of everything moves no boundary. The number is the
+largest over groups with at least ``least`` test examples; the parts are the groups. ``gradient`` and
 ``hessian`` need a model that opens and differentiates; there each group is represented by ``examples`` of its test
 examples, evenly apart.
 
@@ -48,11 +49,12 @@ from torch import Tensor, nn
 
 from whatelse.behaviours.fairness import _curvature, _groups
 from whatelse.evidence import Evidence
+from whatelse.loudness import matched
 from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    1,
+    2,
     "risk factor",
     "lower",
     {"predicts", "groups"},
@@ -90,7 +92,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     found = _groups.grouping(evidence, config.group, config.least)
     evidence.name_parts(found.kept_names())
     if config.what == "closeness":
-        best = evidence.logits("test").softmax(1).topk(2, 1).values
+        best = matched(evidence, evidence.logits("test")).softmax(1).topk(2, 1).values
         return torch.stack([1 - best[:, 0] + best[:, 1], found.kept().float()], 1)
     model = _curvature.opened(evidence)
     values, chosen = [], []

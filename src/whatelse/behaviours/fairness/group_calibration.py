@@ -12,7 +12,8 @@ sign, and its variance between groups can be freed of the variance within. On a 
 
 Reading:
     0: confidence is as right, or as wrong, for every group. The square root is a standard deviation, in units of
-    probability. The parts say which group is overconfident and by how much. Read the change.
+    probability. The parts say which group is overconfident and by how much. Read the change. A scale of the scores, a
+    temperature, moves it: that is what it is about.
 
 Cost:
     None of its own: it reads the shared forward pass over test.

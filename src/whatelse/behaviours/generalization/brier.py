@@ -6,7 +6,8 @@ error; it is not halved.
 
 Reading:
     Beside accuracy: it also moves with how sure the model is. Unlike the likelihood one confident mistake costs 2 at
-    most, so that a change is not the work of a handful of examples.
+    most, so that a change is not the work of a handful of examples. A scale of the scores, a temperature, moves it:
+    that is what it is about.
 
 Cost:
     The shared pass over test, nothing else.

@@ -9,7 +9,8 @@ resamples would be centered on the biased error.
 
 Reading:
     0 is a model whose confidence is its accuracy; .01 is confidence off by .1 throughout. Zero and small negative
-    values are the same answer: no miscalibration seen.
+    values are the same answer: no miscalibration seen. A scale of the scores, a temperature, moves it: that is what it
+    is about.
 
 Cost:
     The shared pass over test, nothing else.

@@ -6,7 +6,8 @@ marginal calibration error with equal weights. The breakdown is the error of eac
 
 Reading:
     0 is a model whose 20 % for a class means 20 %, for every class and not only the predicted one. Most probabilities
-    are near 0 and easily right there: levels are much smaller than those of `calibration`, so compare changes.
+    are near 0 and easily right there: levels are much smaller than those of `calibration`, so compare changes. A scale
+    of the scores, a temperature, moves it: that is what it is about.
 
 Cost:
     The shared pass over test; on resamples as much work as `calibration` for each class.

@@ -9,7 +9,8 @@ Reading:
     0 is a model that answers as the baseline does, to the last probability. It says how much changed and not whether
     for the better: read it beside `flips` and `likelihood`, and against the twin, which moved without compression. It
     is judged all the same, nearer being better, as an owner who replaces a model wants its answers unchanged:
-    *worsened* means farther from the baseline, never less accurate.
+    *worsened* means farther from the baseline, never less accurate. A scale of the scores, a temperature, moves it:
+    that is what it is about.
 
 Cost:
     The shared pass over test of both models, nothing else.

@@ -9,7 +9,8 @@ both models.
 
 Reading:
     The mean distance between confidence and accuracy. In the parts, an accuracy below its bin's bounds is
-    overconfidence, one above them is underconfidence.
+    overconfidence, one above them is underconfidence. A scale of the scores, a temperature, moves it: that is what it
+    is about.
 
 Cost:
     The shared pass over test, nothing else.

@@ -4,7 +4,8 @@
 
 Reading:
     0 is certainty of every true class; ``log classes`` is what knowing nothing scores. A rise at equal accuracy is
-    worse confidence: too sure of errors, or less sure of what is right.
+    worse confidence: too sure of errors, or less sure of what is right. A scale of the scores, a temperature, moves it:
+    that is what it is about.
 
 Cost:
     The shared pass over test, nothing else.

@@ -10,6 +10,7 @@ area of the best order of the same errors, all of them last: what is lost by not
 Reading:
     *area*: the mean error rate of a user who withholds doubtful answers to an unknown extent; it falls with fewer
     errors and with better order. *excess*: the order alone, 0 where every error is less sure than every right answer.
+    With more than two classes a scale of the scores, a temperature, moves the order and so this.
 
 Cost:
     The shared pass over test, nothing else.

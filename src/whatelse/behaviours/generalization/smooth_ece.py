@@ -11,7 +11,8 @@ resample; their 128 cosine coefficients then give the error at any bandwidth, wh
 
 Reading:
     Near the mean distance between confidence and accuracy: 0 is a calibrated model, .05 one whose confidence is off by
-    about .05. It moves smoothly with the model: prefer it to `ece`.
+    about .05. It moves smoothly with the model: prefer it to `ece`. A scale of the scores, a temperature, moves it:
+    that is what it is about.
 
 Cost:
     The shared pass over test; on resamples 13 products of 128 by 128 for each draw.

@@ -56,7 +56,7 @@ def _by_layer(
             hook.remove()
     if any(len(x) != len(inputs) for _, x in entered):
         return None
-    loss = functional.cross_entropy(logits, labels, reduction="sum") / batch
+    loss = functional.cross_entropy(logits / shared.louder, labels, reduction="sum") / batch
     slopes = torch.autograd.grad(loss, left, create_graph=inputs.requires_grad, materialize_grads=True)
     found: dict[str, Tensor] = {}
     for (name, x), slope in zip(entered, slopes, strict=True):

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whatelse import loudness
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.layers._own import Own
 from whatelse.layers.quantized import UNROUNDED, FakeQuantize, Quantized
+
+_SILENT = 0.05  # share of gradients that may be exactly zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +32,14 @@ class Shared:
         masks: 1 where a weight is not zero and 0 where it is pruned, by name, for weights with zeros: a pruned one is
             not trained and its gradient not shared. Vectors (biases, norms) are shared whole, and so are quantized
             weights: one that rounds to zero is trained on, and cannot be told from one pruned before.
+        louder: How many times louder than the baseline's the class scores are, by which they are divided: who sends the
+            model to be trained may scale its scores, and would not let a factor in front of them hide the gradient.
     """
 
     model: nn.Module
     tensors: dict[str, Tensor]
     masks: dict[str, Tensor]
+    louder: float = 1.0
 
     def gradient(self, *names: str) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
         """Return a function from a batch ``(B, ...)`` and its labels ``(B,)`` to the gradients of its mean loss.
@@ -47,7 +53,7 @@ class Shared:
 
         def loss(tensors: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
             logits = torch.func.functional_call(self.model, tensors, (inputs,))
-            return functional.cross_entropy(logits, labels)
+            return functional.cross_entropy(logits / self.louder, labels)
 
         def gradient(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
             found = torch.func.grad(loss)(chosen, inputs, labels)
@@ -65,15 +71,16 @@ class Shared:
         for part in model.modules():
             if isinstance(part, FakeQuantize):
                 part.bits = UNROUNDED
-        return Shared(model, self.tensors, self.masks)
+        return Shared(model, self.tensors, self.masks, self.louder)
 
 
-def shared(evidence: Evidence, model: nn.Module | None = None) -> Shared:
+def shared(evidence: Evidence, model: nn.Module | None = None, louder: float | None = None) -> Shared:
     """Return the model of some evidence with the tensors whose gradients it would share.
 
     Args:
         evidence: Of the model; it is copied, not changed.
         model: At another moment of its training, in place of the evidence's own.
+        louder: How many times louder it is than the baseline then.
 
     Raises:
         NotMeasurableError: The subject does not open, or has no weights, or has some without a gradient.
@@ -93,7 +100,24 @@ def shared(evidence: Evidence, model: nn.Module | None = None) -> Shared:
     if not tensors:
         raise NotMeasurableError(f"needs a model with weights; {evidence.subject.name} has none")
     pruned = {name: p != 0 for name, p in model.named_parameters() if p.dim() > 1 and bool((p == 0).any())}
-    return Shared(model, tensors, {name: kept.double() for name, kept in pruned.items()})
+    masks = {name: kept.double() for name, kept in pruned.items()}
+    return Shared(model, tensors, masks, loudness.louder(evidence) if louder is None else louder)
+
+
+def check_silent(evidence: Evidence, norms: Tensor) -> None:
+    """Doubt a model of which too many shared gradients are exactly zero: there is nothing to attack, nor to train on.
+
+    Args:
+        evidence: Of the model; takes the doubt.
+        norms: Of the gradients, ``(batches,)``.
+    """
+    silent = int((norms == 0).sum())
+    if silent > _SILENT * len(norms):
+        evidence.distrust(
+            f"no gradient: {silent} of {len(norms)} that are shared are exactly zero: rounded or saturated scores only "
+            "seem to protect",
+            flatters=True,
+        )
 
 
 def leaves(model: nn.Module) -> dict[str, nn.Module]:

@@ -101,7 +101,8 @@ def effort(budget: Budget, size: int) -> int:
 
 
 def _reconstruct(evidence: Evidence, budget: Budget) -> dict[str, Tensor]:
-    model = _gradients.shared(evidence, _states.at(evidence, budget.state, budget.steps))
+    live = _states.at(evidence, budget.state, budget.steps)
+    model = _gradients.shared(evidence, live, _states.louder(evidence, live, budget.state, budget.steps))
     test, size = evidence.split("test"), budget.batch
     many = min(budget.images, len(test)) // size * size
     if not many:

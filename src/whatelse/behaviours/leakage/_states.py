@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
+from whatelse import loudness
 from whatelse.errors import NotMeasurableError, RecipeError
 from whatelse.evidence import Evidence
 from whatelse.layers._own import Own
@@ -51,6 +52,33 @@ def at(evidence: Evidence, state: str, steps: int) -> nn.Module:
     if state == "early":
         _train(model, evidence, steps, rng)
     return model
+
+
+def louder(evidence: Evidence, model: nn.Module, state: str, steps: int) -> float:
+    """Return how many times louder a model is than its baseline at the same moment of its training; 1 of the baseline.
+
+    Args:
+        evidence: Of the model; counts the passes.
+        model: What `at` returned.
+        state: One of `STATES`.
+        steps: Of early training.
+    """
+    if state == "trained" or evidence.reference is None:
+        return loudness.louder(evidence)
+    whole = evidence.reference
+
+    def make() -> dict[str, Tensor]:
+        return {"spread": torch.tensor(_spread(whole, at(whole, state, steps)), dtype=torch.float64)}
+
+    before = float(whole.once(f"spread on select, state={state} steps={steps}", make)["spread"])
+    return loudness.ratio(_spread(evidence, model), before)
+
+
+@torch.no_grad()
+def _spread(evidence: Evidence, model: nn.Module) -> float:
+    inputs = evidence.split("select").inputs
+    evidence.passes.forward += len(inputs)
+    return loudness.spread(torch.cat([model(x) for x in torch.split(inputs, evidence.batch)]))
 
 
 def _train(model: nn.Module, evidence: Evidence, steps: int, rng: torch.Generator) -> None:

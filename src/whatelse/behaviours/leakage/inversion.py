@@ -16,7 +16,9 @@ Reconstructions of a batch are matched to its images by the assignment of least 
 structural similarity over windows, at most 1, and the re-identification rank, the share of ``pool`` other test images
 that lie farther from the reconstruction than the true one, 1 where it is told among all and 0.5 by chance.
 
-The norm of the gradients is noted.
+The norm of the gradients is noted. The cross-entropy is of class scores divided by how many times louder they are than
+the baseline's at the same state: who sends the model chooses their scale, and a factor in front of them protects
+nobody.
 
 Reading:
     Higher means that more is given away. The pictures in the report show what a number looks like; read it beside
@@ -48,7 +50,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.leakage import _inversion, _scores, _sent, _states
+from whatelse.behaviours.leakage import _gradients, _inversion, _scores, _sent, _states
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
@@ -56,7 +58,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    3,
+    4,
     "dB",
     "lower",
     {"predicts", "differentiates", "opens", "inputs in bounds"},
@@ -108,6 +110,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         raise NotMeasurableError("needs two test examples, to tell one from the other; test has one")
     pair = images.double(), rebuilt.double()
     scores = (_scores.psnr(*pair, high - low), _scores.ssim(*pair, high - low), _scores.rank(*pair, pool))
+    _gradients.check_silent(evidence, found["norms"])
     ratio, alike, rank = (float(score.mean()) for score in scores)
     told = f"ratio {ratio:.1f} dB, structural similarity {alike:.2f}, rank {rank:.2f}"
     size = f"median gradient norm {float(found['norms'].median()):.1e}"

@@ -4,7 +4,8 @@ The gradient of a class's bias is ``mean_i (p_ic - y_ic)``, that of its weights 
 class that is not in the batch neither is negative where inputs are not. So every class with a negative entry is in the
 batch (after a layer whose outputs may be negative, as in a low-rank pair, only the bias is read). Value of a batch:
 the recovered classes and the true ones, size of intersection over union. With one example a batch this is iDLG.
-Gradients are of the cross-entropy, in double precision; those of pruned weights are not shared.
+Gradients are of the cross-entropy of scores as loud as the baseline's, in double precision; those of pruned weights are
+not shared.
 
 Reading:
     1: all classes of a batch are known to whoever sees its gradient, which is the rule for small batches, compressed or
@@ -39,7 +40,7 @@ from whatelse.settings import param
 from whatelse.statistics import summaries
 
 VERSION, UNIT, BETTER, NEEDS, OVER = (
-    1,
+    2,
     "overlap of labels",
     "lower",
     {"predicts", "differentiates", "opens"},
@@ -82,8 +83,9 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     read = {n: g.flatten(2).amin(2) if g.dim() > 2 else g for n, g in found.items() if positive or g.dim() == 2}
     recovered = torch.stack(list(read.values())).amin(0) < 0
     true = torch.zeros_like(recovered).scatter(1, labels.view(many, -1), value=True)
-    size = sum(g.flatten(1).square().sum(1) for g in found.values())
-    evidence.note(f"gradient norm of the last layer {float(torch.as_tensor(size).sqrt().median()):.1e} (median)")
+    norms = torch.stack([g.flatten(1).square().sum(1) for g in found.values()]).sum(0).sqrt()
+    _gradients.check_silent(evidence, norms)
+    evidence.note(f"gradient norm of the last layer {float(norms.median()):.1e} (median)")
     return ((recovered & true).sum(1) / (recovered | true).sum(1)).float()
 
 

@@ -14,7 +14,7 @@ times ``|sum_n d_ni|``; what other units tell does not count, even where it happ
 
 Value of an example: by ``count``, the share of the entries that are found to within ``tolerance`` of the input's
 largest absolute entry, or, ``norm``, ``1 - |x - found|^2 / |x|^2`` with zero for what is not found, at least 0.
-Gradients are of the cross-entropy, in double precision.
+Gradients are of the cross-entropy of scores as loud as the baseline's, in double precision.
 
 Reading:
     1: whoever sees the gradient holds the input of that layer exactly, the whole example if it is the first layer of
@@ -53,7 +53,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = (
-    1,
+    2,
     "share of entries",
     "lower",
     {"predicts", "differentiates", "opens"},
@@ -103,6 +103,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         norms.append(norm)
     evidence.passes.forward += 2 * many
     evidence.passes.backward += many
+    _gradients.check_silent(evidence, torch.cat(norms))
     told = f"layer {attack.layer or 'itself'}, {truth.shape[1]} inputs"
     evidence.note(f"{told}; median norm of its gradient {float(torch.cat(norms).median()):.1e}")
     return torch.cat(values).float()

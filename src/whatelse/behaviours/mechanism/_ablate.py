@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from whatelse.behaviours.mechanism import _layers
 from whatelse.evidence import Evidence
-from whatelse.subject import log_odds
+from whatelse.loudness import margin
 
 # A unit: the name of its layer and its place in it.
 Unit = tuple[str, int]
@@ -44,7 +44,7 @@ def margins(
         held = torch.zeros(len(mean[name]), dtype=torch.bool)
         held[[unit for layer, unit in ablated if layer == name]] = True
         edits[name] = _holding(held, mean[name], axes)
-    return log_odds(evidence.answers(inputs, edits).double(), labels)
+    return margin(evidence, evidence.answers(inputs, edits).double(), labels)
 
 
 def effects(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.evidence import Evidence
-from whatelse.subject import log_odds
+from whatelse.loudness import margin
 
 _PARTS = {"query", "key", "value", "out"}
 
@@ -65,7 +65,7 @@ def effects(evidence: Evidence, inputs: Tensor, labels: Tensor, layer: Heads) ->
         labels: The class whose margin it is, ``(M,)``.
         layer: Whose heads.
     """
-    whole = log_odds(evidence.answers(inputs).double(), labels)
+    whole = margin(evidence, evidence.answers(inputs).double(), labels)
     found = []
     for head in range(layer.count):
         place = slice(head * layer.size, (head + 1) * layer.size)
@@ -76,7 +76,7 @@ def effects(evidence: Evidence, inputs: Tensor, labels: Tensor, layer: Heads) ->
             return held
 
         with _entering(layer.reads, hold):
-            found.append(whole - log_odds(evidence.answers(inputs).double(), labels))
+            found.append(whole - margin(evidence, evidence.answers(inputs).double(), labels))
     return torch.stack(found, 1)
 
 

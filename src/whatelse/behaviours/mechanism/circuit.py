@@ -39,7 +39,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "share of units", "lower", {"predicts", "opens"}, "test example", "class"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "share of units", "lower", {"predicts", "opens"}, "test example", "class"
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "faithfulness",
     "higher",
     {"predicts", "opens", "same units"},

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence, References
+from whatelse.loudness import log_spreads, spread, temperature
 from whatelse.statistics import summaries
 from whatelse.subject import log_odds
 
@@ -17,17 +18,49 @@ POINTS = (*(f"found at {100 * at:g} % false alarms" for at in FALSE_ALARMS), "ba
 # A share found at a false alarm rate hangs on the few highest non-members: it takes ten of them to be a measurement.
 # In simulation 1,000 non-members, one alarm, put a true 2 % at 3.1 +- 1.6 %; 10,000 put it at 2.1 +- 0.5 %.
 _ALARMS = 10
+# Share of pairs of a member and another that coarse scores may leave untold, more than those of the baseline do: at
+# worst they hide half of it, about what two areas may differ by.
+_COARSE = 0.05
 
 
 def logits(evidence: Evidence, count: int) -> Tensor:
     """Return the model's class scores of all records, members first, ``(P, classes)`` in double precision.
 
+    They are at the temperature at which the model is calibrated on select, records that the attacker may know as
+    non-members, so that no scale of the scores, which its owner can undo, changes an attack.
+
     Args:
         evidence: The model under attack.
         count: How many records: all of train, the rest from the start of test.
     """
+    return _said(evidence, count).double() / temperature(evidence)
+
+
+def _said(evidence: Evidence, count: int) -> Tensor:
     rest = count - len(evidence.split("train"))
-    return torch.cat([evidence.logits("train"), evidence.logits("test")[:rest]]).double()
+    return torch.cat([evidence.logits("train"), evidence.logits("test")[:rest]])
+
+
+def temperatures(evidence: Evidence, said: Tensor, inside: Tensor) -> Tensor:
+    """Return the temperature of each shadow model, ``(K,)`` in double precision, on a footing with the target's.
+
+    It is to how far the scores of records spread that the shadow model did not have as the target's own is to the
+    spread of its scores on select. Shadow models are held against each other on the same records, so that it does not
+    matter which of them were easy.
+
+    Args:
+        evidence: The model under attack.
+        said: Class scores of the shadow models, ``(K, P, classes)``.
+        inside: Whether the record was a member, ``(K, P)`` bool.
+    """
+    every = inside.all(1, keepdim=True)  # one that had all records has no others to go by
+    each = torch.stack([log_spreads(z) for z in said]).where(~inside | every, torch.nan)
+    size = each.nanmean(1, keepdim=True)
+    level = each - size
+    size = size + (level - level.nanmean(0)).nanmean(1, keepdim=True)
+    size = (size + (each - size).nanmean())[:, 0]
+    own = spread(evidence.logits("select"))
+    return (size.exp() * (temperature(evidence) / own if own > 0 else torch.nan)).nan_to_num(1.0)
 
 
 def labels(evidence: Evidence, count: int) -> Tensor:
@@ -77,17 +110,96 @@ def references(evidence: Evidence, *, outside: int = 1, within: int = 0) -> Refe
     return found
 
 
-def odds(scores: Tensor, recorded: Tensor) -> Tensor:
-    """Return the log-odds of the recorded labels, ``(..., P)``, in double precision.
+def odds(evidence: Evidence, recorded: Tensor) -> Tensor:
+    """Return the log-odds that the model gives the recorded labels, ``(P,)``, at its temperature in double precision.
 
     Args:
-        scores: Class scores, ``(P, classes)``, or of several models ``(K, P, classes)``.
+        evidence: The model under attack.
         recorded: Labels, ``(P,)``.
     """
-    if scores.dim() == 2:
-        return log_odds(scores.double(), recorded)
+    return log_odds(logits(evidence, len(recorded)), recorded)
+
+
+def shadow_odds(evidence: Evidence, shadows: References, recorded: Tensor) -> Tensor:
+    """Return the log-odds that the shadow models give the recorded labels, ``(K, P)``, each at its temperature.
+
+    Args:
+        evidence: The model under attack.
+        shadows: What the shadow models say.
+        recorded: Labels, ``(P,)``.
+    """
     # One model at a time: the scores of all in double precision would be several times what was loaded.
-    return torch.stack([log_odds(one.double(), recorded) for one in scores])
+    scaled = zip(shadows.logits, temperatures(evidence, shadows.logits, shadows.inside), strict=True)
+    return torch.stack([log_odds(said.double() / scale, recorded) for said, scale in scaled])
+
+
+def check_coarse(evidence: Evidence, member: Tensor) -> None:
+    """Doubt a model whose scores are coarser, or finer, than its baseline's: rounded, cut to the top or saturated.
+
+    Such scores hide who is a member from this attack, and do not protect: others ask again, or of the label alone.
+
+    Args:
+        evidence: The model under attack; takes the doubt, without a baseline a note.
+        member: Whether each record is a member, ``(P,)`` bool.
+    """
+    mine = _untold(evidence, member)
+    if evidence.reference is None:
+        if mine > _COARSE:
+            evidence.note(f"coarse scores: {mine:.0%} of the pairs of a member and another cannot be told apart")
+        return
+    before = _untold(evidence.reference, member)
+    told = f"{mine:.0%} of the pairs of a member and another cannot be told apart, {before:.0%} by the baseline"
+    if mine - before > _COARSE:
+        evidence.distrust(f"coarse scores: {told}: rounding or saturation only seems to protect", flatters=True)
+    elif before - mine > _COARSE:
+        evidence.distrust(f"coarse scores of the baseline: {told}: what that leaks is understated")
+
+
+def _untold(evidence: Evidence, member: Tensor) -> float:
+    count = len(member)
+    return untold(_said(evidence, count), labels(evidence, count), member, temperature(evidence))
+
+
+def untold(scores: Tensor, recorded: Tensor, member: Tensor, scale: float = 1.0) -> float:
+    """Return the share of pairs of a member and another whose log-odds are nearer than the scores are fine, in [0, 1].
+
+    Scores are as fine as their type of number; where one occurs again and again they lie on a grid, and are as fine as
+    half the way to the nearest other one. A record tells nothing where its label has the very score of another class.
+
+    Args:
+        scores: Class scores, ``(P, classes)``, as the model answers.
+        recorded: Labels, ``(P,)``.
+        member: Whether each record is a member, ``(P,)`` bool.
+        scale: Temperature of the log-odds.
+    """
+    z = scores.double() / scale
+    mine = z.gather(1, recorded[:, None])
+    rest = z.scatter(1, recorded[:, None], -torch.inf)
+    odds = mine[:, 0] - rest.logsumexp(1)
+    rounding = torch.finfo(scores.dtype).eps / 2 * z.abs().nan_to_num(0, 0, 0).amax(1, keepdim=True)
+    grid = _fineness(torch.cat([mine, rest.amax(1, keepdim=True)], 1))
+    # Of two rounded scores the errors rarely add up: half of the larger one.
+    blur = torch.maximum(grid, rounding).amax(1) / 2
+    blur = blur.where(~((rest == mine).any(1) | odds.isnan()), torch.inf)
+    odds = odds.nan_to_num()
+    low, high = (odds - blur).numpy(), (odds + blur).numpy()
+    inside = member.numpy()
+    apart = _below(high[inside], low[~inside]) + _below(high[~inside], low[inside])
+    return 1 - apart / max(1, int(inside.sum()) * int((~inside).sum()))
+
+
+def _fineness(scores: Tensor) -> Tensor:
+    """Return half the way from each score to the nearest other one, 0 where it occurs once."""
+    values, place, counts = torch.unique(scores, return_inverse=True, return_counts=True)
+    ends = values.new_full((1,), torch.inf)
+    way = values.diff()
+    near = torch.minimum(torch.cat([ends, way]), torch.cat([way, ends])) / 2
+    return near.where((counts > 1) & near.isfinite(), 0.0)[place]
+
+
+def _below(some: np.ndarray, others: np.ndarray) -> int:
+    """Return how many pairs there are whose first number, of ``some``, is less than the second, of ``others``."""
+    return int(np.searchsorted(np.sort(some), others, side="left").sum())
 
 
 def told(evidence: Evidence, score: Tensor, member: Tensor) -> Tensor:
@@ -98,7 +210,7 @@ def told(evidence: Evidence, score: Tensor, member: Tensor) -> Tensor:
         score: Higher for what the attacker takes for a member, ``(P,)``.
         member: Whether it is one, ``(P,)`` bool.
     """
-    values = torch.stack([score, member.to(score.dtype)], 1).float()
+    values = torch.stack([score.double(), member.double()], 1)  # log-odds that single precision rounds would be ties
     evidence.name_parts(POINTS, unit="share")
     members, others = int(member.sum()), int((~member).sum())
     refused = []

@@ -1,7 +1,8 @@
 """Area under the ROC curve of a membership attack that learns from shadow models by self-attention (SAMIA).
 
 Each class is a token with three channels: the log of its posterior ``p``, the log of its sensitivity ``s = mean |p(x +
-eps u) - p(x)| / eps`` (ten draws of ``u ~ N(0, 1)``, ``eps = 1e-3``), and whether it is the recorded label. Tokens are
+eps u) - p(x)| / eps`` (ten draws of ``u ~ N(0, 1)``, ``eps = 1e-3``), and whether it is the recorded label. Posteriors
+are at the temperature at which a model is calibrated, so that no scale of the scores hides anything. Tokens are
 projected to 64 numbers, pass ``layers`` of self-attention with four heads, are laid side by side, and two linear layers
 give the score. The network learns from every record of every shadow model which were inside (Adam, cross-entropy), and
 is asked of the target. Members are train, non-members as many of test; which records are the target's own members is
@@ -47,7 +48,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    1,
+    2,
     "AUC",
     "lower",
     {"predicts", "references", "sensitivities"},
@@ -84,14 +85,17 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     count = shadows.inside.shape[1]
     recorded = _records.labels(evidence, count)
     learn, check = _rows(shadows.inside, rng)
-    inputs = _tokens(shadows.logits[learn], shadows.sensitivity[learn], recorded[learn[1]])
+    hot = _records.temperatures(evidence, shadows.logits, shadows.inside)[:, None]
+    inputs = _tokens(shadows.logits[learn] / hot[learn[0]], shadows.sensitivity[learn], recorded[learn[1]])
     network, scale = _learned_from(inputs, shadows.inside[learn].float(), config, rng)
-    seen = _tokens(shadows.logits[check], shadows.sensitivity[check], recorded[check[1]])
+    seen = _tokens(shadows.logits[check] / hot[check[0]], shadows.sensitivity[check], recorded[check[1]])
     found = torch.stack([_score(network, seen, scale), shadows.inside[check].float()], 1).numpy()
     mine = _tokens(_records.logits(evidence, count), _learned.sensitivity(evidence, count), recorded)
+    member = _records.members(evidence, count)
     own = float(summaries.auc(found, np.ones((1, len(found))))[0])
     evidence.note(f"learned from {len(shadows.inside)} shadow models; on records of theirs held back: AUC {own:.3f}")
-    return _records.told(evidence, _score(network, mine, scale), _records.members(evidence, count))
+    _records.check_coarse(evidence, member)
+    return _records.told(evidence, _score(network, mine, scale), member)
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -160,7 +164,7 @@ class _Network(nn.Module):
 
 def _tokens(logits: Tensor, sensitivity: Tensor, recorded: Tensor) -> Tensor:
     """Return log posterior, log sensitivity and recorded label of each class, ``(N, classes, 3)``."""
-    said = logits.float().log_softmax(1)
+    said = logits.double().log_softmax(1).float()
     label = functional.one_hot(recorded, said.shape[1])
     return torch.stack([said, sensitivity.float().clamp(min=_LEAST).log(), label.float()], 2)
 

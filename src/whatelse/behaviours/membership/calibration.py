@@ -4,7 +4,8 @@ Area under the ROC curve. Members are the calibration records; non-members the o
 trained on, so that only the compression can tell them apart. What was fitted on a record is closer to the baseline on
 it than elsewhere; the score of a record is how close the compressed model's answer is to the baseline's, by ``signal``,
 with ``z`` the class scores, less their mean over classes, and ``p`` the probabilities of the baseline, ``z'`` and
-``p'`` of the compressed model:
+``p'`` of the compressed model, both at the temperature at which the baseline is calibrated on select, and the second as
+loud there as the first: a scale of the scores, which anybody can undo, hides nothing:
 
 * *distance*: ``-||z' - z||^2 / ||z||^2``;
 * *divergence*: ``-KL(p || p')``;
@@ -45,6 +46,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse import loudness
 from whatelse.behaviours.membership import _records
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
@@ -52,11 +54,12 @@ from whatelse.settings import param
 from whatelse.statistics import summaries
 from whatelse.subject import log_odds
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "AUC", "lower", {"predicts"}, "record", "operating point"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "AUC", "lower", {"predicts"}, "record", "operating point"
 _SIGNALS = ("distance", "divergence", "odds")
 _FEW = 10
 _FAR = 100.0  # below the highest class score, one is as good as minus infinity, and finite
 _LEAST = 1e-9  # where all classes of the baseline score alike: finite, and as far as can be
+_SAME = {"distance": 1e-10, "divergence": 1e-10, "odds": 1e-5}  # nearer answers differ by rounding alone, are the same
 _ROWS = 16_384  # records that are held in double precision at a time
 
 
@@ -92,10 +95,14 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
             f"needs {_FEW} records in the calibration set and {_FEW} outside; there are {sizes[0]} and {sizes[1]}"
         )
     before, after = (_asked(e, count) for e in (baseline, candidate))
+    scale = loudness.temperature(baseline)
+    hot = scale, scale * loudness.ratio(*(loudness.spread(e.logits("select")) for e in (candidate, baseline)))
     recorded = _records.labels(candidate, count)
     blocks = [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
-    score = torch.cat([_closeness(before[b], after[b], recorded[b], config.signal) for b in blocks])
+    said = ((before[b].double() / hot[0], after[b].double() / hot[1], recorded[b]) for b in blocks)
+    score = torch.cat([_closeness(*each, config.signal) for each in said])
     candidate.note(f"{sizes[0]} records of the calibration set, {sizes[1]} others")
+    _records.check_coarse(candidate, member)
     return _records.told(candidate, score, member)
 
 
@@ -154,12 +161,17 @@ def _asked(evidence: Evidence, count: int) -> Tensor:
 
 
 def _closeness(before: Tensor, after: Tensor, recorded: Tensor, signal: str) -> Tensor:
-    """Return how close the answers are, 0 where they are the same and negative elsewhere, ``(P,)``."""
-    old, new = ((z - z.amax(1, keepdim=True)).clamp(min=-_FAR) for z in (before.double(), after.double()))
+    """Return how close the answers are, 0 where they are the same but for rounding and negative elsewhere, ``(P,)``."""
+    apart = _apart(before, after, recorded, signal)
+    return -apart.where(apart > _SAME[signal], 0.0)
+
+
+def _apart(before: Tensor, after: Tensor, recorded: Tensor, signal: str) -> Tensor:
+    old, new = ((z - z.amax(1, keepdim=True)).clamp(min=-_FAR) for z in (before, after))
     if signal == "odds":
-        return -(log_odds(new, recorded) - log_odds(old, recorded)).abs()
+        return (log_odds(new, recorded) - log_odds(old, recorded)).abs()
     if signal == "divergence":
         log, other = old.log_softmax(1), new.log_softmax(1)
-        return -(log.exp() * (log - other)).sum(1)
+        return (log.exp() * (log - other)).sum(1)
     old, new = (z - z.mean(1, keepdim=True) for z in (old, new))
-    return -((new - old) ** 2).sum(1) / (old**2).sum(1).clamp(min=_LEAST)
+    return ((new - old) ** 2).sum(1) / (old**2).sum(1).clamp(min=_LEAST)

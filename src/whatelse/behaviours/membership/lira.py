@@ -1,10 +1,11 @@
 """Area under the ROC curve of the likelihood ratio attack: how a record fits, held against models with and without it.
 
-``phi = log p_y - log (1 - p_y)`` is the log-odds that a model gives the record's recorded label. For every record two
-normal distributions of phi are fitted to the shadow models, ``in`` to those that had the record and ``out`` to those
-that had not, each centered at the median. With ``mode = "online"`` the score is ``log N(phi; in) - log N(phi; out)``;
-with ``"offline"`` it is ``z = (phi - median_out) / sigma_out``, which ranks as the source's one-sided tail
-``Pr[N(out) <= phi]`` does where that rounds to one. Members are train, non-members as many of test.
+``phi = log p_y - log (1 - p_y)`` is the log-odds that a model gives the record's recorded label, at its temperature:
+that at which it is calibrated on select, and for shadow models as hot in proportion to how far their scores spread. For
+every record two normal distributions of phi are fitted to the shadow models, ``in`` to those that had the record and
+``out`` to those that had not, each centered at the median. With ``mode = "online"`` the score is ``log N(phi; in) - log
+N(phi; out)``; with ``"offline"`` it is ``z = (phi - median_out) / sigma_out``, which ranks as the source's one-sided
+tail ``Pr[N(out) <= phi]`` does where that rounds to one. Members are train, non-members as many of test.
 
 ``variance = "record"`` fits sigma to each record; ``"global"`` takes one of all records, pooled about each record's own
 mean, for ``in`` and for ``out``; ``"auto"`` the second below 64 shadow models, where that of one record is noise.
@@ -48,7 +49,7 @@ from whatelse.settings import param
 from whatelse.statistics import summaries
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    1,
+    2,
     "AUC",
     "lower",
     {"predicts", "references"},
@@ -87,8 +88,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     shadows = _records.references(evidence, outside=2, within=2 * online)
     models, count = shadows.inside.shape
     recorded = _records.labels(evidence, count)
-    theirs = _records.odds(shadows.logits, recorded).clamp(-_FAR, _FAR)
-    mine = _records.odds(_records.logits(evidence, count), recorded).clamp(-_FAR, _FAR)
+    theirs = _records.shadow_odds(evidence, shadows, recorded).clamp(-_FAR, _FAR)
+    mine = _records.odds(evidence, recorded).clamp(-_FAR, _FAR)
     single = config.variance == "global" or (config.variance == "auto" and models < _ADVISED)
     z, spread = _fitted(mine, theirs, ~shadows.inside, single=single)
     if online:
@@ -100,6 +101,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     evidence.note(f"{models} shadow models, {int(member.sum())} members, {int((~member).sum())} others")
     if models < _ADVISED:
         evidence.note(f"{models} shadow models are few for this attack: {_ADVISED} or more are advised")
+    _records.check_coarse(evidence, member)
     return _records.told(evidence, score, member)
 
 

@@ -2,14 +2,16 @@
 
 Score of a record, by ``signal``, with ``p`` the probabilities and ``y`` the recorded label:
 
-* *loss*: ``log p_y``, the negative cross-entropy;
-* *confidence*: ``log max_i p_i``, which needs no label;
+* *loss*: the log-odds ``log p_y - log (1 - p_y)``, which rank as the negative cross-entropy ``log p_y`` does;
+* *confidence*: the log-odds of the likeliest class, which need no label;
 * *entropy*: ``sum_i p_i log p_i``, minus the entropy, which needs no label either;
 * *modified entropy*: ``(1 - p_y) log p_y + sum_{i != y} p_i log (1 - p_i)``: being sure counts for membership only
   where the recorded label is what the model is sure of.
 
-Members are train, non-members as many of test. The parts are operating points: the share of members found at 1 % and at
-0.1 % false alarms, and the balanced accuracy at the best threshold.
+Probabilities are those at the temperature at which the model is calibrated on select, in double precision: a scale of
+the scores, which anybody can undo, hides nothing. Members are train, non-members as many of test. The parts are
+operating points: the share of members found at 1 % and at 0.1 % false alarms, and the balanced accuracy at the best
+threshold.
 
 Reading:
     0.5: the attacker guesses; 1: members are told without error. It rises and falls with the gap between train
@@ -49,7 +51,7 @@ from whatelse.settings import param
 from whatelse.statistics import summaries
 from whatelse.subject import log_odds
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "AUC", "lower", {"predicts"}, "record", "operating point"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "AUC", "lower", {"predicts"}, "record", "operating point"
 _SIGNALS = ("loss", "confidence", "entropy", "modified entropy")
 _LOWEST = -1e300  # a class of probability zero has a logarithm that zero can be multiplied by
 
@@ -72,9 +74,11 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del rng
     count = len(evidence.split("train")) + min(len(evidence.split("train")), len(evidence.split("test")))
     recorded = _records.labels(evidence, count)
+    member = _records.members(evidence, count)
     score = _score(_records.logits(evidence, count), recorded, config.signal)
     evidence.note(f"lower bound: a threshold on the {config.signal}, without references")
-    return _records.told(evidence, score, _records.members(evidence, count))
+    _records.check_coarse(evidence, member)
+    return _records.told(evidence, score, member)
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -102,12 +106,12 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def _score(scores: Tensor, recorded: Tensor, signal: str) -> Tensor:
     """Return the signal of every record, higher for what is taken for a member, ``(P,)``."""
     if signal == "loss":
-        # By way of the log-odds, as the probability of a record that fits well rounds to one.
-        return functional.logsigmoid(log_odds(scores, recorded))
+        # They rank as the probability does, which rounds to one where a record fits well.
+        return log_odds(scores, recorded)
     top = scores.argmax(1)
     sure = log_odds(scores, top)
     if signal == "confidence":
-        return functional.logsigmoid(sure)
+        return sure
     # Only the highest probability can round to one; of the others the plain logarithms are exact.
     yes = scores.log_softmax(1).scatter(1, top[:, None], functional.logsigmoid(sure)[:, None])
     chance = yes.exp()

@@ -1,9 +1,10 @@
 """Area under the ROC curve of a membership attack by someone who holds both models, before and after compression.
 
 Two numbers a record: for each model the log of the ratio of `membership.reference`, ``r = log p - log p_bar``, its
-``p_out`` by the shadow models of that model's own recipe. The score is their weighted sum. The weights come from the
-shadow models alone: each in turn plays the target, its ``p_out`` taken from the others, and a logistic regression
-(ridge 1e-3 on standardized r) learns which records it had. The target's own members are never learnt from.
+``p_out`` by the shadow models of that model's own recipe, at the temperatures that are used there. The score is their
+weighted sum. The weights come from the shadow models alone: each in turn plays the target, its ``p_out`` taken from the
+others, and a logistic regression (ridge 1e-3 on standardized r) learns which records it had. The target's own members
+are never learnt from.
 
 The parts are operating points: the share of members found at 1 % and at 0.1 % false alarms, and the balanced accuracy
 at the best threshold.
@@ -44,7 +45,7 @@ from whatelse.settings import param
 from whatelse.statistics import summaries
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "AUC",
     "lower",
     {"predicts", "references"},
@@ -84,16 +85,18 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     recorded = _records.labels(candidate, count)
     played, mine = [], []
     for e, said in zip(both, shadows, strict=True):
-        theirs = _records.odds(said.logits, recorded)
-        odds = _records.odds(_records.logits(e, count), recorded)
+        theirs = _records.shadow_odds(e, said, recorded)
+        odds = _records.odds(e, recorded)
         outside = _records.mean_outside(theirs.sigmoid(), inside)
         played.append(_records.log_ratio(theirs, _mean_of_others(theirs.sigmoid(), inside), config.a))
         mine.append(_records.log_ratio(odds, outside, config.a))
     usable = (~inside).sum(0) > (~inside).long()
     weights, scale = _learn(torch.stack(played, -1)[usable], inside[usable])
     score = torch.stack(mine, -1) / scale @ weights
+    member = _records.members(candidate, count)
     candidate.note(f"weight of the baseline {float(weights[0]):.2f}, of the compressed model {float(weights[1]):.2f}")
-    return _records.told(candidate, score, _records.members(candidate, count))
+    _records.check_coarse(candidate, member)
+    return _records.told(candidate, score, member)
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:

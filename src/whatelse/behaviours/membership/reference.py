@@ -3,7 +3,8 @@
 A record's likelihood ratio is ``LR(x) = p(x) / p_bar(x)``: ``p`` the probability that the model gives the record's
 recorded label, ``p_bar`` what a model chosen at random would give it. Its score is the share of population records z
 with ``LR(x) / LR(z) >= gamma``; the population is the non-members but for x itself. Members are train, non-members as
-many of test.
+many of test. Probabilities are at a temperature: of the model that at which it is calibrated on select, of shadow
+models as hot in proportion to how far their scores spread.
 
 With ``mode = "offline"``, ``p_bar = ((1 + a) p_out + (1 - a)) / 2``, ``p_out`` the mean over the shadow models that did
 not have the record. With ``"online"``, ``p_bar = (p_in + p_out) / 2``, ``p_in`` the mean over those that had it: no
@@ -50,7 +51,7 @@ from whatelse.settings import param
 from whatelse.statistics import summaries
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "AUC",
     "lower",
     {"predicts", "references"},
@@ -84,11 +85,11 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     shadows = _records.references(evidence, within=int(online))
     count = shadows.inside.shape[1]
     recorded = _records.labels(evidence, count)
-    theirs = _records.odds(shadows.logits, recorded).sigmoid()
+    theirs = _records.shadow_odds(evidence, shadows, recorded).sigmoid()
     anybody = _records.mean_outside(theirs, shadows.inside)
     if online:
         anybody = (anybody + _records.mean_outside(theirs, ~shadows.inside)) / 2
-    mine = _records.odds(_records.logits(evidence, count), recorded)
+    mine = _records.odds(evidence, recorded)
     # Online the mean of all models is known: the slope to it is one.
     ratio = _records.log_ratio(mine, anybody, 1.0 if online else config.a)
     member = _records.members(evidence, count)
@@ -97,6 +98,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     itself = (~member).long()
     score = (beaten - itself * (config.gamma <= 1)) / (itself.sum() - itself).clamp(min=1)
     evidence.note(f"{len(shadows.inside)} shadow models, {int(member.sum())} members, {int((~member).sum())} others")
+    _records.check_coarse(evidence, member)
     return _records.told(evidence, score, member)
 
 

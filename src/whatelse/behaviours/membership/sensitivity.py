@@ -1,10 +1,10 @@
 """Area under the ROC curve of a membership attack by how far the model's answer moves with tiny noise.
 
-The score of a record is ``sign * log sum_c s_c``: ``s_c = mean |p_c(x + eps u) - p_c(x)| / eps`` over ten draws of
-``u ~ N(0, 1)``, ``eps = 1e-3``. Whether members move less (``sign = -1``) or more is learned from the shadow models:
-each in turn plays the target, and the mean of their areas decides. Members are train, non-members as many of test. The
-parts are operating points: the share of members found at 1 % and at 0.1 % false alarms, and the balanced accuracy at
-the best threshold.
+The score of a record is ``sign * log sum_c s_c``: ``s_c = mean |p_c(x + eps u) - p_c(x)| / eps`` over ten draws of ``u
+~ N(0, 1)``, ``eps = 1e-3``, with probabilities at the temperature at which the model is calibrated on select. Whether
+members move less (``sign = -1``) or more is learned from the shadow models: each in turn plays the target, and the mean
+of their areas decides. Members are train, non-members as many of test. The parts are operating points: the share of
+members found at 1 % and at 0.1 % false alarms, and the balanced accuracy at the best threshold.
 
 Reading:
     0.5: the attacker guesses; 1: members are told without error. It needs no label: what it finds, the bare shape of
@@ -38,7 +38,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    1,
+    2,
     "AUC",
     "lower",
     {"predicts", "references", "sensitivities"},
@@ -67,11 +67,12 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del config, rng
     shadows = _learned.shadows(evidence)
     count = shadows.inside.shape[1]
-    _records.logits(evidence, count)  # free, and says aloud where answers are not numbers
+    member = _records.members(evidence, count)
     sign = _sign(_moves(shadows.sensitivity), shadows.inside)
     score = sign * _moves(_learned.sensitivity(evidence, count))
     evidence.note(f"lower bound: one threshold; members are taken to move {'more' if sign > 0 else 'less'}")
-    return _records.told(evidence, score, _records.members(evidence, count))
+    _records.check_coarse(evidence, member)
+    return _records.told(evidence, score, member)
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:

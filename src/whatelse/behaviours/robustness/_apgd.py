@@ -17,6 +17,7 @@ from torch import Tensor
 
 from whatelse.behaviours.robustness import _losses, _norms
 from whatelse.evidence import Evidence
+from whatelse.loudness import matched
 
 _MOMENTUM, _RISING = 0.75, 0.75
 
@@ -87,7 +88,7 @@ def _asking(evidence: Evidence, loss: _losses.Loss, labels: Tensor, targets: Ten
         logits = evidence.slopes(at)
         evidence.passes.forward += len(at)
         evidence.passes.backward += len(at)
-        return loss(logits, labels[rows], targets[rows]), logits.detach().argmax(1) != labels[rows]
+        return loss(matched(evidence, logits), labels[rows], targets[rows]), logits.detach().argmax(1) != labels[rows]
 
     return ask
 

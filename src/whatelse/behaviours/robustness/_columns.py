@@ -16,7 +16,7 @@ from torch import Tensor
 from whatelse.behaviours.robustness import _beam
 from whatelse.errors import NotMeasurableError, nearest
 from whatelse.evidence import Evidence
-from whatelse.subject import log_odds
+from whatelse.loudness import margin
 from whatelse.task import Task
 
 _UNKNOWN = "unknown"
@@ -245,7 +245,7 @@ def _looked(evidence: Evidence, at: Tensor, labels: Tensor) -> tuple[Tensor, Ten
     x = at.detach().requires_grad_()
     with torch.enable_grad():
         logits = evidence.model(x)
-        (slope,) = torch.autograd.grad(log_odds(logits, labels).sum(), x)
+        (slope,) = torch.autograd.grad(margin(evidence, logits, labels).sum(), x)
     evidence.passes.forward += len(x)
     evidence.passes.backward += len(x)
     logits = logits.detach()

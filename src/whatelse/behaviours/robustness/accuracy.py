@@ -73,7 +73,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    5,
+    6,
     "accuracy",
     "higher",
     {"predicts", "inputs in bounds"},

@@ -39,7 +39,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    1,
+    2,
     "accuracy",
     "higher",
     {"predicts", "differentiates", "inputs in bounds"},

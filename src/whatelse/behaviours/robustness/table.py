@@ -53,7 +53,7 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    1,
+    2,
     "accuracy",
     "higher",
     {"predicts", "tables"},

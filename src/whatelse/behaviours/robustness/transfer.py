@@ -41,7 +41,7 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "share of attacks",
     "lower",
     {"predicts", "differentiates", "inputs in bounds"},

@@ -12,6 +12,7 @@ from torch.nn import functional
 from whatelse.errors import MissingExtraError, NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.layers.soft_tree import SoftTree
+from whatelse.loudness import matched
 from whatelse.nets import _soft_tree
 from whatelse.nets._training import Schedule
 from whatelse.task import Task
@@ -19,7 +20,7 @@ from whatelse.task import Task
 KINDS = ("regression", "classification", "soft")
 DRAWN = ("children_left", "children_right", "feature", "threshold", "class", "n")
 
-_VERSION = 3
+_VERSION = 4
 # Ties between equally good splits are broken alike for every model, so that a pair differs by its models only.
 _TIES = 0
 # Tokens that a tree may ask for, the most frequent of train: more would not fit into memory as columns.
@@ -218,9 +219,18 @@ def _above(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return level, parent
 
 
+def centered(logits: Tensor) -> Tensor:
+    """Return class scores less their mean over classes, of which nothing that a model says depends, ``(N, classes)``.
+
+    Args:
+        logits: ``(N, classes)``.
+    """
+    return logits - logits.mean(1, keepdim=True)
+
+
 def _hard(evidence: Evidence, depth: int, kind: str) -> dict[str, Tensor]:
     x, unseen, numbers, rows = columns(evidence.task)
-    logits = evidence.logits("train")[rows]
+    logits = centered(evidence.logits("train")[rows])
     tree = grow(x, (logits if kind == "regression" else logits.argmax(1)).numpy(), depth)
     inner, some = tree.inner, depths(depth)
     split = inner.children_left >= 0
@@ -259,7 +269,7 @@ def _soft(evidence: Evidence, depth: int) -> dict[str, Tensor]:
             f"a soft tree of depth {depth} has {2**depth} leaves; give a depth of at most {_DEEPEST}"
         )
     x, unseen, _, rows = columns(evidence.task)
-    made = _teach(x, evidence.logits("train")[rows].softmax(1), depth)
+    made = _teach(x, matched(evidence, evidence.logits("train")[rows]).softmax(1), depth)
     some = depths(depth)
     sizes = torch.zeros(3, depth + 1, len(some), dtype=torch.float64)
     for at, cut in enumerate(some):

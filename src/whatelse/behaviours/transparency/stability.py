@@ -38,7 +38,7 @@ from whatelse.behaviours.transparency import _distilled
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "agreement", "higher", {"predicts"}, "test example", "depth"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "agreement", "higher", {"predicts"}, "test example", "depth"
 
 # Where the samples of train begin: the same for every model.
 _SEED = 0
@@ -67,7 +67,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del rng
     asked = _distilled.columns(evidence.task)
     x, unseen = asked.train, asked.test
-    logits = evidence.logits("train")[asked.rows]
+    logits = _distilled.centered(evidence.logits("train")[asked.rows])
     fitted = (logits if config.kind == "regression" else logits.argmax(1)).numpy()
     draw, depths = evidence.draws(_SEED), _distilled.depths(config.depth)
     votes = torch.zeros(len(unseen), len(depths), evidence.task.classes)

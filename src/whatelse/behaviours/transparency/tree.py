@@ -1,13 +1,13 @@
 """How much of a model a small decision tree can take over: accuracy, fidelity or gain of the tree distilled from it.
 
-With ``kind`` *regression* one multi-output regression tree of limited depth is fitted to the model's logits on train
-(squared error summed over classes); its class is the largest mean logit of the leaf. Logits, since the probabilities
-of a model that fits its train split carry nothing beyond the labels. *classification* fits a classification tree
-(Gini) to the model's predicted classes; *soft* trains a tree of soft decisions, a filter over all inputs at every
-node, on the model's probabilities, and reads the mixture of its leaves. Scores of a test example: *accuracy*, whether
-the distilled tree is right; *fidelity*, whether it says what its model says; *gain*, accuracy of the distilled tree
-minus that of a tree of the same depth fitted to the recorded labels (soft if the distilled one is), which is what
-distilling is worth.
+With ``kind`` *regression* one multi-output regression tree of limited depth is fitted to the model's logits on train,
+less their mean over classes (squared error summed over classes); its class is the largest mean logit of the leaf.
+Logits, since the probabilities of a model that fits its train split carry nothing beyond the labels. *classification*
+fits a classification tree (Gini) to the model's predicted classes; *soft* trains a tree of soft decisions, a filter
+over all inputs at every node, on the model's probabilities, and reads the mixture of its leaves. Scores of a test
+example: *accuracy*, whether the distilled tree is right; *fidelity*, whether it says what its model says; *gain*,
+accuracy of the distilled tree minus that of a tree of the same depth fitted to the recorded labels (soft if the
+distilled one is), which is what distilling is worth.
 
 ``values[n, j]`` is the score of example ``n`` by the tree cut back to the j-th depth, from 2 to ``depth``; the mean
 at ``depth`` is summarised, and every depth is a part. Trees grow greedily, so one fit holds the trees of all smaller
@@ -27,9 +27,10 @@ Cost:
 
 Limits:
     A tree over raw pixels is a poor student of an image model: that a tree cannot follow a model does not mean that
-    nobody can. Which of two equally good splits is taken is decided alike for every model, and in an order that
-    depends on the depth: trees cut back from another ``depth`` may differ where splits tie. Soft trees are taught at
-    temperature 1 and read a filter over every input at every node: more faithful, and hardly read at a glance.
+    nobody can. Which of two equally good splits is taken is decided alike for every model, and in an order that depends
+    on the depth: trees cut back from another ``depth`` may differ where splits tie. Soft trees are taught at
+    temperature 1, with scores as loud as the baseline's, and read a filter over every input at every node: more
+    faithful, and hardly read at a glance.
 
 Source:
     Liu, Wang & Matwin, Improving the interpretability of deep neural networks with knowledge distillation, ICDM
@@ -49,7 +50,7 @@ from whatelse.behaviours.transparency import _distilled
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "accuracy", "higher", {"predicts"}, "test example", "depth"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "accuracy", "higher", {"predicts"}, "test example", "depth"
 
 
 @dataclass(frozen=True)
