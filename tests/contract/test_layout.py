@@ -13,7 +13,7 @@ HEAVY = ("torch", "sklearn", "matplotlib", "scipy", "numpy", "ray", "pandas")
 
 # Which rooms a room may import; a file at the top is a room of its own. Arrows point one way.
 LOW = {"errors", "settings", "registry"}
-OBSERVED = LOW | {"task", "subject", "layers", "nets", "evidence"}
+OBSERVED = LOW | {"task", "subject", "layers", "nets", "evidence", "kept"}
 MAY = {
     "errors": set(),
     "settings": {"errors"},

@@ -57,6 +57,7 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "agreement", "higher", {"predicts", "differentiates"}, "test example"
+WORST, BLIND = -1.0, 0.0
 RANGE = (-1.0, 1.0)
 _TOP = {"top": 0.1, "top 10": 0.1, "top 5": 0.05}
 _SCORES = ("spearman", "cosine", "top", "top 5", "top 10", "ssim", "sign")

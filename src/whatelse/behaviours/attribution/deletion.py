@@ -46,6 +46,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 2, "area", "higher", {"predicts", "differentiates"}, "test example"
+WORST, BLIND = -1.0, 0.0
 
 
 @dataclass(frozen=True)

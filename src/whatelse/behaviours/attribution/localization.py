@@ -49,6 +49,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER = (
     {"predicts", "differentiates", "masks"},
     "test example",
 )
+WORST, BLIND = 0.0, 0.5
 
 
 @dataclass(frozen=True)

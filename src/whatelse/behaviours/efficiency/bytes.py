@@ -31,6 +31,7 @@ from whatelse.evidence import Evidence
 from whatelse.nets import _artifact
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "bytes", "lower", {"opens"}, "layer"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from whatelse.layers._own import Own
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "multiply-accumulates", "lower", {"opens"}, "layer"
+WORST, BLIND = None, None
 _Layer = nn.Conv2d | nn.Linear | Own
 
 

@@ -39,6 +39,7 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "bytes", "lower", {"opens"}, "layer"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

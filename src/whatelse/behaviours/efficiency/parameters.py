@@ -30,6 +30,7 @@ from whatelse.evidence import Evidence
 from whatelse.layers._own import Own
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "parameters", "lower", {"opens"}, "layer"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from whatelse.behaviours.fairness import _classwise, _groups
 from whatelse.evidence import Evidence
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "squared relative change", "lower", {"predicts"}, "test example", "class"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

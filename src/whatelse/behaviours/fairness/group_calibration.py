@@ -46,6 +46,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "group",
 )
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

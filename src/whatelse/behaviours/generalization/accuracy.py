@@ -27,6 +27,7 @@ from torch import Tensor
 from whatelse.evidence import Evidence
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "accuracy", "higher", {"predicts"}, "test example"
+WORST, BLIND = 0.0, None
 
 
 @dataclass(frozen=True)

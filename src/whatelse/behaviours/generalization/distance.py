@@ -36,6 +36,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "distance of the outputs", "lower", {"predicts"}, "test example"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

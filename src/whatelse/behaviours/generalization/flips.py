@@ -34,6 +34,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 2, "share of examples", "lower", {"predicts"}, "test example"
+WORST, BLIND = 1.0, None
 
 _UNSIDED = ("healed", "moved")
 

@@ -63,6 +63,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "score",
 )
+WORST, BLIND = None, None
 _PARTS = ("structural similarity", "re-identification rank")
 
 

@@ -34,6 +34,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "classes", "lower", {"predicts", "opens"}, "test example"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

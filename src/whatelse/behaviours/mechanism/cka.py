@@ -45,6 +45,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "CKA", "higher", {"predicts", "opens"}, "test example", "layer"
+WORST, BLIND = 0.0, 0.0
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "layer",
 )
+WORST, BLIND = 0.0, None
 _SEED = 1909  # the control labels are the same for every model
 
 

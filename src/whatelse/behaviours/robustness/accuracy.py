@@ -66,20 +66,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.robustness import _checks, _norms, _pool
+from whatelse.behaviours.robustness import _checks, _norms, _pool, _radius
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    5,
+    6,
     "accuracy",
     "higher",
     {"predicts", "inputs in bounds"},
     "test example",
     "attack",
 )
+WORST, BLIND = 0.0, None
 RANGE = (0.0, 1.0)
 _PARTS = ("unattacked", "own APGD", "own gradients", "own with Square", "pooled")
 # Gradient steps and queries where none are given.
@@ -91,7 +92,7 @@ class Config:
     """Settings of the accuracy under attack."""
 
     norm: str = param("linf", "Norm of the ball: linf, the largest change of a feature, or l2.", choices=_norms.NORMS)
-    radius: float = param(0.1, "Radius of the ball, in units of the input.", low=0.0)
+    radius: float | None = param(None, "Radius of the ball, in units of the input.", low=0.0, kind=float)
     steps: int = param(0, "Gradient steps of an attack; 0: 20 if quick, 100 if standard.", low=0, high=10_000)
     queries: int = param(0, "Queries of the random search an example; 0: 50 or 5000.", low=0, high=100_000)
     examples: int = param(300, "Test examples attacked, from the first.", low=1)
@@ -114,7 +115,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         NotMeasurableError: Test inputs are token ids, not floating-point, or not in finite bounds, or a model is in
             training mode.
     """
-    plan = _plan(config)
+    plan = _plan(config, _radius.chosen(candidate, config.norm) if config.radius is None else config.radius)
     theirs, mine = _pool.own(baseline, plan), _pool.own(candidate, plan)
     fell = _pool.tried(candidate, theirs, mine.gradients)
     if candidate is not baseline and "differentiates" in candidate.subject.offers:
@@ -129,6 +130,8 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     told = "; ".join(f"{name} {share:.3f}" for name, share in zip(_PARTS, shares, strict=False))
     candidate.note(f"{told}; of the baseline {shares[5]:.3f} own, {shares[6]:.3f} pooled")
     candidate.name_parts(_PARTS)
+    if not bool((mine.right & ~pooled).any()):
+        candidate.ends["blind"] = shares[0]  # an attack that fells nobody
     return torch.stack(columns, 1).float()
 
 
@@ -162,18 +165,19 @@ def effort(config: Config, task: Task) -> int:
         config: Strength of the attacks.
         task: Gives the number of examples and of classes.
     """
-    plan = _plan(config)
+    plan = _plan(config, config.radius or 0.0)
     examples = min(config.examples, len(task.test))
     # Square's first points and the check of its last; each model's points, of two attacks at most, on the other.
     each = plan.passes(task.classes) + plan.queries + 2 + 2
-    return 2 * examples * each + _checks.passes(plan, examples)
+    choice = _radius.effort(task, config.norm) if config.radius is None else 0
+    return 2 * examples * each + _checks.passes(plan, examples) + choice
 
 
-def _plan(config: Config) -> _pool.Plan:
+def _plan(config: Config, radius: float) -> _pool.Plan:
     steps, queries = _BUDGETS[config.strength]
     return _pool.Plan(
         config.norm,
-        config.radius,
+        radius,
         config.steps or steps,
         config.queries or queries,
         config.examples,

@@ -57,6 +57,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "quantile",
 )
+WORST, BLIND = 0.0, None
 _QUANTILES = (0.1, 0.5, 0.9)
 _ZERO, _LEFT, _DRAWS = 0.05, 0.1, 10
 # Shares of examples that a sound search may miss, and the level at which more are no chance.

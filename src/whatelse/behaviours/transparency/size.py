@@ -36,6 +36,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "parts to read", "lower", {"predicts"}, "layer", "depth"
+WORST, BLIND = None, None
 
 _COLUMNS = {"leaves": "leaves", "path length": "lengths", "weights": "weights"}
 
