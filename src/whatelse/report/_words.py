@@ -155,6 +155,7 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
     pairs += [("Share", share(finding)), ("Parts", parts(finding))]
     sizes = (
         ("Margin", finding.margin, "±{} counts as no change"),
+        ("Room", finding.room, "at least {} that the control has left to lose"),
         *noise(finding),
         ("Detectable", finding.detectable, "{}, found 4 times in 5"),
     )

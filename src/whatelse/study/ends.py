@@ -64,7 +64,8 @@ def scale(item: ModuleType, told: Sequence[Mapping[str, float | None]]) -> Scale
 
 
 def _declared(item: ModuleType) -> tuple[tuple[str, float | None], ...]:
-    return ("worst", item.WORST), ("blind", item.BLIND)
+    declared = vars(item)
+    return ("worst", declared.get("WORST")), ("blind", declared.get("BLIND"))
 
 
 def _mean(each: Sequence[float | None]) -> float | None:

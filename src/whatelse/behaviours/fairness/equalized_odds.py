@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.behaviours import _scale
 from whatelse.behaviours.fairness import _groups
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
@@ -78,6 +79,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         )
     evidence.name_parts([f"class {c}" for c in classes])
     evidence.note(_groups.BIASED)
+    _scale.note_constant(evidence, 0.0)
     return values
 
 

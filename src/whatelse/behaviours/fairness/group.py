@@ -82,6 +82,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     first, second, kind = _outcomes(evidence, config)
     evidence.name_parts(found.sized_names(), better="higher" if config.rate in _SIDED else "neither")
     if config.rate not in _SIDED:
+        evidence.ends["worst"] = None
         evidence.distrust(f"rate {config.rate} is not better where it is higher: read the change of each group")
     large = (found.kept() >= 0).float()
     return torch.stack([first, second, found.code.float(), large, torch.full_like(large, kind)], 1)

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.behaviours import _scale
 from whatelse.behaviours.fairness import _groups
 from whatelse.evidence import Evidence
 from whatelse.settings import param
@@ -70,6 +71,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     said, targets, classes = _groups.counted(evidence, config.of)
     evidence.name_parts([f"class {c}" for c in classes])
     evidence.note(_groups.BIASED)
+    _scale.note_constant(evidence, 0.0)
     return torch.stack([said, targets, found.kept()], 1).float()
 
 

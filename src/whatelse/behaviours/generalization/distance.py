@@ -56,6 +56,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         rng: Not used; the behaviour is deterministic.
     """
     del rng
+    candidate.ends["worst"] = {"kl": None, "js": math.log(2), "variation": 1.0}[config.kind]
     # Of two close models the divergence is a small difference of large sums.
     before, after = (e.logits("test").double().log_softmax(1) for e in (baseline, candidate))
     if config.kind == "variation":

@@ -64,6 +64,9 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     healed = ((before != targets) & (after == targets)).float()
     moved = ((before != after) & (before != targets) & (after != targets)).float()
     flips = {"harmed": harmed, "healed": healed, "moved": moved}
+    right = float((before == targets).float().mean())
+    # Only what is right can be harmed, only what is wrong healed or moved.
+    candidate.ends["worst"] = {"harmed": right, "net": right, "any": 1.0}.get(config.kind, 1 - right)
     flips |= {"any": harmed + healed + moved, "net": harmed - healed}
     return flips[config.kind]
 

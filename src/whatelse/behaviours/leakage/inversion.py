@@ -63,7 +63,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "score",
 )
-WORST, BLIND = None, None
+WORST, BLIND = 60.0, None  # of `_scores.CAP`
 _PARTS = ("structural similarity", "re-identification rank")
 
 
@@ -108,6 +108,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     if len(pool) < 2:
         raise NotMeasurableError("needs two test examples, to tell one from the other; test has one")
     pair = images.double(), rebuilt.double()
+    evidence.ends["blind"] = float(_scores.unrelated(rebuilt.double(), pool, high - low).mean())
     scores = (_scores.psnr(*pair, high - low), _scores.ssim(*pair, high - low), _scores.rank(*pair, pool))
     ratio, alike, rank = (float(score.mean()) for score in scores)
     told = f"ratio {ratio:.1f} dB, structural similarity {alike:.2f}, rank {rank:.2f}"

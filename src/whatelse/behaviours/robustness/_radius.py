@@ -134,8 +134,8 @@ def choose(evidence: Evidence, what: tuple[str, str], steps: Ladder, withstands:
             "nothing is left to lose under attack"
         )
     value: float = steps.steps[place]
-    told = f"{what[0]} {value:.4g} ({steps.names[place]}), chosen on select: under a quick attack there the baseline"
-    evidence.note(f"{told} keeps {kept} of the {right} of {asked} that it gets right{_ended(kept / right)}")
+    told = f"{what[0]} {value:.4g} ({steps.names[place]}), chosen on select: there a quick attack leaves the baseline"
+    evidence.note(f"{told} {kept} of the {right} that it gets right of {asked}{_ended(kept / right)}")
     return value
 
 

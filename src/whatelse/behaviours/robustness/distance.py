@@ -14,7 +14,8 @@ baseline pooled``: held against the control *baseline*, which has nobody else's 
 distances. The parts are the same of three quantiles: the examples nearest to the border, the median, the farthest.
 
 Reading:
-    Twice the distance is a change twice as large that an input withstands. A length says more than right or wrong at
+    Twice the distance is a change twice as large that an input withstands; where ``unit`` is *range*, 1/255 is one step
+    of a byte. A length says more than right or wrong at
     one radius, so that fewer examples show the same change: the one to put into a search. A failed check makes it *not
     trusted*, however good it looks: as where a step of the median length along the cross-entropy, in single precision,
     fools much less than one along the log-odds, and less than of the baseline.
@@ -70,6 +71,9 @@ class Config:
 
     norm: str = param("l2", "How a change is measured, in units of the input.", choices=_norms.NORMS)
     steps: int = param(10, "Gradient steps of a run of the search.", low=1, high=10_000)
+    unit: str = param(
+        "input", "Whether lengths are in units of the input, or shares of its range.", choices=("input", "range")
+    )
     starts: int = param(3, "Runs of the search: from the input, then from random points.", low=1, high=100)
     examples: int = param(300, "Test examples attacked, from the first.", low=1)
 
@@ -100,7 +104,8 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     _checks.check_saturation(baseline, candidate, length, config.norm, config.examples)
     own, all_ = (float(d.mean()) for d in (mine.distances, pooled))
     candidate.note(f"mean distance {own:.4g} by its own gradients; {all_:.4g} with the baseline's points too")
-    return torch.stack([pooled, theirs.distances, before], 1).float()
+    low, high = candidate.bounds()
+    return torch.stack([pooled, theirs.distances, before], 1).float() / (high - low if config.unit == "range" else 1)
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
