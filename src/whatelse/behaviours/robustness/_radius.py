@@ -55,18 +55,18 @@ class Ladder:
         return max(len(self.steps) - self.first, self.first + 1)
 
 
-def chosen(evidence: Evidence, norm: str) -> float:
+def chosen(baseline: Evidence, taker: Evidence, norm: str) -> float:
     """Return the radius for a task and its baseline, in units of the input; made once, kept with the baseline.
 
     Args:
-        evidence: Of any model of a comparison; takes the note that names the radius.
+        baseline: Evidence of the model before compression.
+        taker: Evidence of the model that is measured; takes the note that names the radius.
         norm: ``linf`` or ``l2``.
 
     Raises:
         NotMeasurableError: The baseline gets none of the examples right, inputs are not numbers in bounds, or it is in
             training mode.
     """
-    baseline = evidence.reference or evidence
     inputs, labels = _attack.attacked(baseline, EXAMPLES, "select")
     rng = baseline.draws(_START)
 
@@ -78,7 +78,7 @@ def chosen(evidence: Evidence, norm: str) -> float:
             found = _attack.search(baseline, x, y, _attack.Budget(radius, _QUERIES, norm), rng, stop=True)
         return ~_attack.fooled(baseline, found, y)
 
-    return choose(evidence, ("radius", norm), ladder(baseline.bounds(), baseline.task.shape, norm), withstands)
+    return choose((baseline, taker), ("radius", norm), ladder(baseline.bounds(), baseline.task.shape, norm), withstands)
 
 
 def ladder(bounds: tuple[float, float], shape: tuple[int, ...], norm: str) -> Ladder:
@@ -103,13 +103,13 @@ def ladder(bounds: tuple[float, float], shape: tuple[int, ...], norm: str) -> La
     return Ladder(tuple((high - low) * share for share in shares), names, _MIDDLE[norm])
 
 
-def choose(evidence: Evidence, what: tuple[str, str], steps: Ladder, withstands: Withstands) -> float:
+def choose(models: tuple[Evidence, Evidence], what: tuple[str, str], steps: Ladder, withstands: Withstands) -> float:
     """Return the step of a ladder at which the baseline keeps about half of what it gets right; note which it is.
 
     What falls at one step falls at every longer one, and is not asked about again.
 
     Args:
-        evidence: Of any model of a comparison; takes the note.
+        models: Evidence of the baseline, and of the model that is measured, which takes the note.
         what: The name of the setting, and all that decides it beside the ladder.
         steps: The ladder.
         withstands: Attacks the baseline.
@@ -117,7 +117,7 @@ def choose(evidence: Evidence, what: tuple[str, str], steps: Ladder, withstands:
     Raises:
         NotMeasurableError: The baseline gets none of the examples right.
     """
-    baseline = evidence.reference or evidence
+    baseline, taker = models
     split = baseline.split("select")
 
     def make() -> dict[str, Tensor]:
@@ -135,7 +135,7 @@ def choose(evidence: Evidence, what: tuple[str, str], steps: Ladder, withstands:
         )
     value: float = steps.steps[place]
     told = f"{what[0]} {value:.4g} ({steps.names[place]}), chosen on select: there a quick attack leaves the baseline"
-    evidence.note(f"{told} {kept} of the {right} that it gets right of {asked}{_ended(kept / right)}")
+    taker.note(f"{told} {kept} of the {right} that it gets right of {asked}{_ended(kept / right)}")
     return value
 
 
@@ -178,7 +178,8 @@ def _nearest(steps: Ladder, withstands: Withstands, right: Tensor) -> tuple[int,
         stands = withstands(steps.steps[place], fallen)
         fallen = fallen[~stands]
         seen[place] = len(right) - len(fallen)
-    return min(seen.items(), key=lambda one: (abs(one[1] - half), one[0]))
+    # Of equals the step next to where half would be: the longest that keeps more, or the shortest that keeps less.
+    return min(seen.items(), key=lambda one: (abs(one[1] - half), -one[0] if one[1] > half else one[0]))
 
 
 def _ended(share: float) -> str:

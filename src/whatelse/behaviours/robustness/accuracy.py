@@ -115,7 +115,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         NotMeasurableError: Test inputs are token ids, not floating-point, or not in finite bounds, or a model is in
             training mode.
     """
-    plan = _plan(config, _radius.chosen(candidate, config.norm) if config.radius is None else config.radius)
+    plan = _plan(config, _radius.chosen(baseline, candidate, config.norm) if config.radius is None else config.radius)
     theirs, mine = _pool.own(baseline, plan), _pool.own(candidate, plan)
     fell = _pool.tried(candidate, theirs, mine.gradients)
     if candidate is not baseline and "differentiates" in candidate.subject.offers:

@@ -108,7 +108,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     candidate.name_parts(_ATTACKS)
     if not (columns.count and config.swaps) and not bool((columns.far > 0).any()):
         raise NotMeasurableError("needs a column that the adversary may change; all are fixed or constant in train")
-    config = _resolved(candidate, columns, config)
+    config = _resolved((baseline, candidate), columns, config)
     (theirs, beaten), (mine, hits) = (_points(evidence, columns, config) for evidence in (baseline, candidate))
     labels = candidate.split("test").targets[: mine.shape[1]]
     right, sound = (e.predictions("test")[: len(labels)] == labels for e in (candidate, baseline))
@@ -171,13 +171,13 @@ def effort(config: Config, task: Task) -> int:
     return 2 * min(config.examples, len(task.test)) * (climbed + tried) + _checks.REPEATS + choice
 
 
-def _resolved(evidence: Evidence, columns: _columns.Columns, config: Config) -> Config:
+def _resolved(models: tuple[Evidence, Evidence], columns: _columns.Columns, config: Config) -> Config:
     """Return the settings with a radius: the one given, or one at which the baseline keeps about half."""
     if config.radius is not None:
         return config
     if not bool((columns.far > 0).any()):
         return replace(config, radius=0.0)  # nothing but categories may change
-    baseline = evidence.reference or evidence
+    baseline = models[0]
     select = baseline.split("select")
 
     def withstands(radius: float, rows: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def _resolved(evidence: Evidence, columns: _columns.Columns, config: Config) -> 
         return ~_tried(baseline, found, y).any(0)
 
     what = f"of a table swaps={config.swaps} steps={config.steps} fixed={config.fixed}"
-    return replace(config, radius=_radius.choose(evidence, ("radius", what), _LADDER, withstands))
+    return replace(config, radius=_radius.choose(models, ("radius", what), _LADDER, withstands))
 
 
 def _points(evidence: Evidence, columns: _columns.Columns, config: Config) -> tuple[Tensor, Tensor]:

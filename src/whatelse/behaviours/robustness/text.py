@@ -80,7 +80,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     """
     del rng
     words = _words.read(candidate.task, config.examples, config.kind, config.synonyms)
-    edits = _chosen(candidate, config) if config.edits is None else config.edits
+    edits = _chosen((baseline, candidate), config) if config.edits is None else config.edits
     candidate.name_parts([f"{many} word" if many == 1 else f"{many} words" for many in range(edits + 1)])
     (theirs, beaten), (mine, hits) = (_texts(evidence, words, config, edits) for evidence in (baseline, candidate))
     labels = candidate.split("test").targets[: mine.shape[1]]
@@ -146,9 +146,9 @@ def _choice(task: Task, config: Config) -> int:
     return sum(_beam.tries(moves, round(edits)) + 2 * len(texts) for edits in _LADDER.steps) + len(texts)
 
 
-def _chosen(evidence: Evidence, config: Config) -> int:
+def _chosen(models: tuple[Evidence, Evidence], config: Config) -> int:
     """Return the number of words changed at which the baseline keeps about half of what it gets right."""
-    baseline = evidence.reference or evidence
+    baseline = models[0]
     words = _words.read(baseline.task, _radius.EXAMPLES, config.kind, config.synonyms, "select")
     select = baseline.split("select")
 
@@ -161,7 +161,7 @@ def _chosen(evidence: Evidence, config: Config) -> int:
         return torch.cat(stands)
 
     what = f"kind={config.kind} words={words.digest}"
-    return round(_radius.choose(evidence, ("edits", what), _LADDER, withstands))
+    return round(_radius.choose(models, ("edits", what), _LADDER, withstands))
 
 
 def _texts(evidence: Evidence, words: _words.Words, config: Config, edits: int) -> tuple[Tensor, Tensor]:

@@ -88,7 +88,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     ways = {"to candidate": (baseline, candidate), "from candidate": (candidate, baseline)}
     source, target = ways[config.direction]
     source.subject.require("differentiates")
-    radius = _radius.chosen(candidate, "linf") if config.radius is None else config.radius
+    radius = _radius.chosen(baseline, candidate, "linf") if config.radius is None else config.radius
     budget = _attack.Budget(radius, config.steps)
     found, fools = _attack.points(source, budget, config.examples)
     labels = source.split("test").targets[: len(found)]
