@@ -104,9 +104,9 @@ def test_test_is_not_looked_at_and_candidates_share_the_baselines(toy, rng):
 def test_a_model_without_gradients_is_searched(toy, rng):
     lengths = 0.03 * torch.exp(0.7 * torch.randn(100, generator=rng))
     select = examples(lengths, "linf", rng)
-    task = task_of(toy, select, select)
+    task = task_of(toy, select, select, (-0.5, 1.5))
     closed = Evidence(Subject("closed", linear(), "key", frozenset({"predicts"})), task)
-    wanted = by_hand(lengths, [2.0**k / 255 for k in range(-3, 8)], 0)
+    wanted = by_hand(lengths, [2 * 2.0**k / 255 for k in range(-3, 8)], 0)
     # A random search of few queries misses some: it may take a step more.
     assert _radius.chosen(closed, closed, "linf") in {wanted, 2 * wanted}
     assert closed.passes.backward == 0

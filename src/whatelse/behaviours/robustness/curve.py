@@ -76,11 +76,9 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del rng
     evidence.subject.require("differentiates")
     inputs, labels = _attack.attacked(evidence, config.examples)
-    largest = (
-        _WIDE * _radius.chosen(evidence.reference or evidence, evidence, "linf")
-        if config.largest is None
-        else config.largest
-    )
+    largest = config.largest
+    if largest is None:
+        largest = _WIDE * _radius.chosen(evidence.reference or evidence, evidence, "linf")
     radii = [largest * (i + 1) / _RADII for i in range(_RADII)]
     evidence.name_parts([f"{r:.3g}" for r in radii])
     first = _attack.slopes(evidence, inputs, labels, config.loss).sign() if config.attack == "fgsm" else None
