@@ -85,6 +85,10 @@ def _family(family: str, names: list[str]) -> str:
     return f"## {family}\n\n{about}\n\n" + "\n".join(rows)
 
 
+# Where settings or data decide them, these are those of the default settings.
+_ENDS = (("nothing is left to lose at", "WORST"), ("sees nothing of a model at", "BLIND"))
+
+
 def _facts(card: registry.Card) -> str:
     told = card.constants
     rows = [
@@ -93,6 +97,7 @@ def _facts(card: registry.Card) -> str:
         ("one value per", told["OVER"]),
         *([("also told for every", told["PARTS"])] if told.get("PARTS") else []),
         ("needs", _needs(card.needs)),
+        *((word, told[name]) for word, name in _ENDS if told[name] is not None),
         ("version", told["VERSION"]),
     ]
     return "\n".join(["| | |", "| --- | --- |", *(_row(*row) for row in rows)])

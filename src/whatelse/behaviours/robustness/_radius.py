@@ -26,8 +26,8 @@ EXAMPLES, STEPS = 100, 20
 _VERSION = 1
 _START, _QUERIES = 2026, 40
 # Of the range of the inputs: steps of a byte under the largest change, and those of which 1/2 is the usual one.
-_BYTES, _PARTS = 255, 8
-_MIDDLE = {"linf": 3, "l2": 2}
+_BYTES, _PARTS = 255, 64
+_MIDDLE = {"linf": 3, "l2": 5}
 # A share so near to all or to nothing that the ladder has ended.
 _END = 0.1
 
@@ -84,8 +84,8 @@ def chosen(baseline: Evidence, taker: Evidence, norm: str) -> float:
 def ladder(bounds: tuple[float, float], shape: tuple[int, ...], norm: str) -> Ladder:
     """Return the standard steps of a norm: as shares of the range of the inputs, up to half of it.
 
-    For ``linf`` 1/255, 2/255, 4/255 ... and, below, 1/2, 1/4 and 1/8 of the first; for ``l2`` 1/8, 1/4, 1/2 ... up to
-    half the diagonal.
+    For ``linf`` 1/255, 2/255, 4/255 ... and, below, 1/2, 1/4 and 1/8 of the first; for ``l2`` 1/64, 1/32, 1/16 ... up
+    to half the diagonal.
 
     Args:
         bounds: Smallest and largest value of an input.
