@@ -56,7 +56,8 @@ def side(
     if resamples is None or found.drawn is None:
         return found
     if smallest:
-        found = found._replace(units=min(found.units, smallest))
+        # No mean over examples, even where none of them differs from the others.
+        return found._replace(units=min(found.units, smallest))
     if len(values) > 1 or resamples.clusters is not None:
         return found
     tried = next(resamples.blocks())[:2]
@@ -216,7 +217,7 @@ def bias(of: Side) -> float:
     Args:
         of: Any side.
     """
-    if of.drawn is None:
+    if of.drawn is None or np.isnan(of.drawn).all(0).any():
         return 0.0
     spread = of.drawn.std(0)
     moved = np.abs(np.nanmean(of.drawn, 0) - of.points)

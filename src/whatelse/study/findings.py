@@ -221,6 +221,8 @@ def _decide(finding: Finding) -> None:
     for name, value in finding.items():
         if isinstance(value, float) and not math.isfinite(value):
             finding[name] = None
+    for name in ("per_seed", "held"):
+        finding[name] = [value if math.isfinite(value) else None for value in finding[name]]
 
 
 def _judge(finding: Finding, effect: Effect, ends: Ends) -> None:
