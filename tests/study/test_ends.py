@@ -19,10 +19,10 @@ from whatelse.study import audit, ends
 from whatelse.task import Split, Task
 
 
-def split_of(n, rng, classes=3):
+def split_of(n, rng, classes=3, noise=0.05):
     """Images whose class is the brightest of three corners; one label in nine is recorded wrong."""
     targets = torch.arange(n) % classes
-    inputs = 0.5 + 0.05 * torch.randn(n, 1, 8, 8, generator=rng)
+    inputs = 0.5 + noise * torch.randn(n, 1, 8, 8, generator=rng)
     for i, (row, column) in enumerate(((0, 0), (0, 5), (5, 0))):
         inputs[targets == i, 0, row : row + 3, column : column + 3] += 0.2
     observed = torch.where(torch.arange(n) % 9 == 0, (targets + 1) % classes, targets)
@@ -235,11 +235,18 @@ def test_an_early_end_says_the_same_as_all_examples(task, models):
         (found,) = record["findings"]
         assert (found["verdict"], found["before"], found["room"]) == ("not measurable", 0.0, 0.0)
         assert (found["n"] < 600) == stop
-    questions = asked(("robustness.accuracy", {"examples": 400}, 0.1), costly=True)
+
+
+def test_chunks_share_the_chosen_radius_and_go_on_until_there_is_room(models):
+    rng = torch.Generator().manual_seed(8)
+    parts = {name: split_of(n, rng, noise=0.15) for name, n in (("train", 90), ("select", 90), ("test", 600))}
+    task = Task("spread", 3, (0.0, 1.0), {**parts, "calibration": parts["train"]})
+    questions = asked(("robustness.accuracy", {"examples": 600}, 0.1), costly=True)
     record = whatelse.audit(models["good"], {"same": models["good"]}, task, questions, stop=True)
     (found,) = record["findings"]
     assert found["verdict"] == "unchanged"
     assert 0.1 < found["room"] < found["before"]
+    assert found["n"] < 600
     assert sum("chosen on select" in note for note in found["validity"]) == 1
 
 

@@ -104,7 +104,7 @@ def effects(
             said[name] = _asked(m.item, given, mine, base, torch.Generator().manual_seed(draw + start))
         for (name, control), one in left.items():
             _look(one, item, said[name], said[control])
-            one.settled = not one.seen.why and sequential.settled(_effect(one), m.margin, family=family)
+            one.settled = not one.seen.why and _settled(one, item, m.margin, family)
     return [_record(pair, one, total, item) for pair, one in watched.items()]
 
 
@@ -151,6 +151,18 @@ def _look(one: _Watched, item: ModuleType, after: Seen, before: Seen) -> None:
     one.examples += len(each[0])
 
 
+def _settled(one: _Watched, item: ModuleType, margin: float, family: int) -> bool:
+    """Say whether a verdict is clear, and also that there is, or is not, more to lose than the margin."""
+    left = ends.Ends(**_ends(one, item))
+    told = left.room is None or left.shown is None or left.room <= margin or left.shown > margin
+    return told and sequential.settled(_effect(one), margin, family=family)
+
+
+def _ends(one: _Watched, item: ModuleType) -> dict[str, float | None]:
+    theirs = one.theirs.effect(0.0), ends.scale(item, one.ends)
+    return ends.between(item.BETTER, theirs, (one.own.effect(0.0), ends.scale(item, one.seen.ends)))
+
+
 def _effect(one: _Watched) -> Any:  # noqa: ANN401 - an Effect
     return one.watch.effect(one.before / one.examples)
 
@@ -173,6 +185,5 @@ def _record(pair: tuple[str, str], one: _Watched, total: int, item: ModuleType) 
         return {**record, "why": seen.why}
     effect = _effect(one)
     held = {"why": "", "per_seed": [effect.effect], "held": [effect.before], "share": None, "parts": None}
-    theirs = one.theirs.effect(0.0), ends.scale(item, one.ends)
-    record["ends"] = ends.between(item.BETTER, theirs, (one.own.effect(0.0), ends.scale(item, seen.ends)))
+    record["ends"] = _ends(one, item)
     return {**record, **held, **effect._asdict(), "of": total}

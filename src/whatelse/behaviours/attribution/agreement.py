@@ -56,7 +56,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "agreement", "higher", {"predicts", "differentiates"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 2, "agreement", "higher", {"predicts", "differentiates"}, "test example"
 WORST, BLIND = -1.0, 0.0
 RANGE = (-1.0, 1.0)
 _TOP = {"top": 0.1, "top 10": 0.1, "top 5": 0.05}

@@ -45,7 +45,7 @@ from whatelse.settings import param
 from whatelse.statistics import summaries
 from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "area", "higher", {"predicts", "differentiates"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 3, "area", "higher", {"predicts", "differentiates"}, "test example"
 WORST, BLIND = -1.0, 0.0
 
 

@@ -47,7 +47,7 @@ from whatelse.statistics import summaries
 from whatelse.subject import log_odds
 from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "infidelity", "lower", {"predicts", "differentiates"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 3, "infidelity", "lower", {"predicts", "differentiates"}, "test example"
 WORST, BLIND = 1.0, None
 _SHARE, _SEED = 0.25, 19_010_939
 

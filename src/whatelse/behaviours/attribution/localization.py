@@ -43,7 +43,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = (
-    1,
+    2,
     "localization score",
     "higher",
     {"predicts", "differentiates", "masks"},

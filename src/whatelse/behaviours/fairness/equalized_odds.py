@@ -38,7 +38,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "difference of rates",
     "lower",
     {"predicts", "groups"},

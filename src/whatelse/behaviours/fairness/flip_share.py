@@ -37,7 +37,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "share of examples",
     "lower",
     {"predicts", "groups"},

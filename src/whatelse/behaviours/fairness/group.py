@@ -42,7 +42,7 @@ from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "rate", "higher", {"predicts", "groups"}, "test example", "group"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "rate", "higher", {"predicts", "groups"}, "test example", "group"
 WORST, BLIND = 0.0, None
 
 # How a row of values is read: as an outcome to average, or as predicted and true class.

@@ -34,7 +34,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    3,
+    4,
     "difference of recalls",
     "lower",
     {"predicts", "groups"},

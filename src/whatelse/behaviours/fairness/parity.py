@@ -35,7 +35,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "difference of selection rates",
     "lower",
     {"predicts", "groups"},

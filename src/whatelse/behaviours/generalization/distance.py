@@ -35,7 +35,7 @@ from torch import Tensor
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "distance of the outputs", "lower", {"predicts"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 2, "distance of the outputs", "lower", {"predicts"}, "test example"
 WORST, BLIND = None, None
 
 

@@ -34,7 +34,7 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "difference of error rates",
     "lower",
     {"predicts"},

@@ -33,7 +33,7 @@ from torch import Tensor
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "share of examples", "lower", {"predicts"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 3, "share of examples", "lower", {"predicts"}, "test example"
 WORST, BLIND = 1.0, None
 
 _UNSIDED = ("healed", "moved")

@@ -56,7 +56,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    3,
+    4,
     "dB",
     "lower",
     {"predicts", "differentiates", "opens", "inputs in bounds"},

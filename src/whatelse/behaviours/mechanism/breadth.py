@@ -33,7 +33,7 @@ from whatelse.behaviours.mechanism import _firing
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "classes", "lower", {"predicts", "opens"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 2, "classes", "lower", {"predicts", "opens"}, "test example"
 WORST, BLIND = None, None
 
 

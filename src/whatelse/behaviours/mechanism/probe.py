@@ -47,7 +47,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    1,
+    2,
     "accuracy",
     "higher",
     {"predicts", "opens", "same units"},

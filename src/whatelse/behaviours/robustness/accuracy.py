@@ -7,6 +7,11 @@ from two starts each, shortly towards each of the nine likeliest wrong classes a
 nearest, then Square. Gradients go straight through rounding, where the model rounds; whether a point fools is asked of
 the model itself.
 
+Without a ``radius`` one is chosen at which the baseline has something to lose and something to keep: of the steps
+1/255, 2/255, 4/255 ... of the range of the inputs (down to 1/8 of the first; in L2 1/64, 1/32 ...) the one at which a
+quick attack leaves nearest to half of the examples of *select* that the baseline gets right. It is the same for every
+candidate, never looks at test, and is noted.
+
 Every point found for either model is tried on both: otherwise the one that is also attacked with the other's points
 would look worse. With ``own`` the accuracy under a model's own attacks and ``pooled`` the one under both models', the
 value is ``pooled(candidate) + own(baseline) - pooled(baseline)``: what the baseline has alone, plus the paired change
@@ -43,12 +48,16 @@ Cost:
     On ``examples`` of test ``2 * (steps + 1)`` passes forward and backward for the first attack, kept and shared with
     `transfer`; as many for every further one, ``queries`` forward for Square, both only on what stands and only until
     it falls; two passes forward for the other model's points; the checks, on a hundred examples, as much as a fifth of
-    that. Standard strength with ``steps`` 100 and ``queries`` 5000 costs some fifty times as much.
+    that. The choice of a radius: ``43`` passes of at most a hundred examples of select a step, on the baseline, once.
+    Standard strength with ``steps`` 100 and ``queries`` 5000 costs some fifty times as much.
 
 Limits:
     It is an upper bound: stronger attacks and other norms find more. The ball is in units of the input, so radii of
-    tasks are not comparable. Points of a candidate that is far from the baseline hardly transfer: pooling evens out the
-    attacks of models that are alike. Attacks that need several models, or know how a model was made, are not run.
+    tasks are not comparable, nor are numbers at radii that were chosen for different baselines: the seeds of a study
+    may differ by a step. A radius at which the baseline keeps nothing, or an attack that fells nobody, cannot tell
+    models apart: the verdict is *not measurable*. Points of a candidate that is far from the baseline hardly transfer:
+    pooling evens out the attacks of models that are alike. Attacks that need several models, or know how a model was
+    made, are not run.
 
 Source:
     Croce & Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks,

@@ -1,10 +1,11 @@
 """Accuracy under the plain gradient attacks FGSM and PGD over a range of radii: a curve for the eye, never a verdict.
 
-With radii ``r = largest / 6, ..., largest`` in the L-infinity ball and the loss ``L`` of ``loss``: ``fgsm`` takes one
-step, ``x' = clip(x + r sign grad L)``; ``pgd`` ten steps of ``r / 4`` from the input, each put back into the ball. The
-value is the accuracy at each radius, and the mean over the radii. The gradient of the cross-entropy, which the sources
-follow, underflows where scores are large; that of the log-odds margin does not. Where the two curves part, the gradient
-is masked, as after defensive distillation.
+With radii ``r = largest / 6, ..., largest`` in the L-infinity ball (without ``largest``, three times the radius that
+`accuracy` chooses) and the loss ``L`` of ``loss``: ``fgsm`` takes one step, ``x' = clip(x + r sign grad L)``; ``pgd``
+ten steps of ``r / 4`` from the input, each put back into the ball. The value is the accuracy at each radius, and the
+mean over the radii. The gradient of the cross-entropy, which the sources follow, underflows where scores are large;
+that of the log-odds margin does not. Where the two curves part, the gradient is masked, as after defensive
+distillation.
 
 Reading:
     A curve that does not fall, falls and rises again, or is higher with the cross-entropy than with the log-odds says

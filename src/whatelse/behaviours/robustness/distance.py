@@ -14,11 +14,11 @@ baseline pooled``: held against the control *baseline*, which has nobody else's 
 distances. The parts are the same of three quantiles: the examples nearest to the border, the median, the farthest.
 
 Reading:
-    Twice the distance is a change twice as large that an input withstands; where ``unit`` is *baseline*, 0.9 is a
-    tenth less than the baseline's mean. A length says more than right or wrong at
-    one radius, so that fewer examples show the same change: the one to put into a search. A failed check makes it *not
-    trusted*, however good it looks: as where a step of the median length along the cross-entropy, in single precision,
-    fools much less than one along the log-odds, and less than of the baseline.
+    Twice the distance is a change twice as large that an input withstands; where ``unit`` is *baseline*, 0.9 is a tenth
+    less than the baseline's mean. A length says more than right or wrong at one radius, so that fewer examples show the
+    same change: the one to put into a search. A failed check makes it *not trusted*, however good it looks: as where a
+    step of the median length along the cross-entropy, in single precision, fools much less than one along the log-odds,
+    and less than of the baseline.
 
 Cost:
     On ``examples`` of test ``2 * starts * steps + 62`` passes of each model; the baseline's own points are kept. For

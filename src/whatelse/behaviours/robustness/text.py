@@ -5,6 +5,9 @@ alone: two inner letters change places, one is dropped, one is added, or one is 
 model reads what its vocabulary makes of the slip, another word that it knows or the unknown word. *synonyms*: at most
 ``edits`` words are replaced by one that stands in the same line of the file ``synonyms`` and that the vocabulary knows.
 
+Without ``edits`` that number of 1, 2 and 3 is taken at which nearest to half of the texts of *select* stand that the
+baseline gets right.
+
 All single replacements are tried, and for each further one all that can follow the three worst so far. The value of
 ``e`` edits is 1 if the model is right on the text and on the worst text found with 1 to ``e`` edits for it and for the
 baseline. The candidate's texts are tried on the baseline as well, and what the baseline loses by them is credited to

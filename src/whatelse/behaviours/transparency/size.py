@@ -36,7 +36,7 @@ from whatelse.behaviours.transparency import _distilled
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "parts to read", "lower", {"predicts"}, "layer", "depth"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "parts to read", "lower", {"predicts"}, "layer", "depth"
 WORST, BLIND = None, None
 
 _COLUMNS = {"leaves": "leaves", "path length": "lengths", "weights": "weights"}

@@ -39,7 +39,7 @@ from whatelse.behaviours.transparency import _distilled
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "agreement", "higher", {"predicts"}, "test example", "depth"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "agreement", "higher", {"predicts"}, "test example", "depth"
 WORST, BLIND = 0.0, None
 
 # Where the samples of train begin: the same for every model.

@@ -50,7 +50,7 @@ from whatelse.behaviours.transparency import _distilled
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "accuracy", "higher", {"predicts"}, "test example", "depth"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "accuracy", "higher", {"predicts"}, "test example", "depth"
 WORST, BLIND = 0.0, None
 
 
