@@ -85,6 +85,10 @@ def _family(family: str, names: list[str]) -> str:
     return f"## {family}\n\n{about}\n\n" + "\n".join(rows)
 
 
+# Where settings or data decide them, these are those of the default settings.
+_ENDS = (("nothing is left to lose at", "WORST"), ("sees nothing of a model at", "BLIND"))
+
+
 def _facts(card: registry.Card) -> str:
     told = card.constants
     rows = [
@@ -93,6 +97,7 @@ def _facts(card: registry.Card) -> str:
         ("one value per", told["OVER"]),
         *([("also told for every", told["PARTS"])] if told.get("PARTS") else []),
         ("needs", _needs(card.needs)),
+        *((word, told[name]) for word, name in _ENDS if told[name] is not None),
         ("version", told["VERSION"]),
     ]
     return "\n".join(["| | |", "| --- | --- |", *(_row(*row) for row in rows)])
@@ -108,18 +113,22 @@ def _settings(name: str) -> str:
     settings = fields(registry.load("behaviours", name).Config)
     if not settings:
         return "It has none."
-    rows = [_row(f"`{f.name}`", f"`{f.default!r}`", _range(f), f.metadata["help"]) for f in settings]
+    rows = [_row(f"`{f.name}`", _default(f), _range(f), f.metadata["help"]) for f in settings]
     return "\n".join(["| setting | default | allowed | what it does |", "|" + " --- |" * 4, *rows])
+
+
+def _default(setting: Field[object]) -> str:
+    return "chosen from the data" if setting.default is None else f"`{setting.default!r}`"
 
 
 def _range(setting: Field[object]) -> str:
     low, high, choices = (setting.metadata[word] for word in ("low", "high", "choices"))
     if choices is not None:
         return ", ".join(f"`{choice}`" for choice in choices)
-    if isinstance(setting.default, bool):
+    if setting.metadata["kind"] is bool:
         return "`True`, `False`"
     if low is None and high is None:
-        return f"any {_KINDS.get(type(setting.default), 'value')}"
+        return f"any {_KINDS.get(setting.metadata['kind'], 'value')}"
     if low is None or high is None:
         return f"at least {low:g}" if high is None else f"at most {high:g}"
     return f"{low:,g} to {high:,g}"

@@ -45,6 +45,7 @@ class Evidence:
         parts: Names of the parts that ``breakdown`` answers for; ``parts_read`` says how to read them.
         tree: The tree that stands for the model, for the report: a tensor for each column of its nodes.
         rows: Which test examples the values are of, ``(M,)``, where they are not the first M.
+        ends: ``worst`` and ``blind``, where the data or the settings decide them and not the item's constants.
     """
 
     subject: Subject
@@ -63,6 +64,7 @@ class Evidence:
     parts_read: dict[str, str] = field(default_factory=dict)
     tree: dict[str, Tensor] = field(default_factory=dict)
     rows: Tensor | None = None
+    ends: dict[str, float | None] = field(default_factory=dict)
     _held: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -289,7 +291,7 @@ class Evidence:
     def forget(self) -> None:
         """Drop what the last behaviour remarked, doubted, named and offered; observations stay."""
         self.notes, self.doubts, self.flatters, self.parts, self.parts_read = [], [], [], (), {}
-        self.pictures, self.tree, self.rows = {}, {}, None
+        self.pictures, self.tree, self.rows, self.ends = {}, {}, None, {}
 
     def distrust(self, text: str, *, flatters: bool = False) -> None:
         """Record a failed validity check: the verdict becomes *not trusted*.

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from torch import Tensor
 
+# How the names of observations begin that do not look at test: they serve whichever part of test is asked about.
+APART = "apart from test: "
+
 
 @dataclass
 class Passes:

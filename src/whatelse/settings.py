@@ -19,6 +19,7 @@ def param(
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
     recipe: str = "",
+    kind: type | None = None,
 ) -> Any:  # noqa: ANN401 - dataclasses.field is typed so
     """Declare one field of an item's ``Config``.
 
@@ -26,15 +27,18 @@ def param(
     the documentation: there is no second table to fall out of step.
 
     Args:
-        default: The value when the caller says nothing; its type is the type of the setting.
+        default: The value when the caller says nothing; its type is the type of the setting. None where the item then
+            chooses the value from the data.
         help: One line, with the unit.
         low: Smallest allowed value, if there is one.
         high: Largest allowed value, if there is one.
         choices: The allowed words, for a setting that is a word.
         recipe: For a setting that is itself a recipe: ``result`` where the model that it makes is the one that is
             returned, ``inner`` where it is not; empty for every other setting.
+        kind: Type of the setting where its default is None.
     """
-    rules = {"help": help, "low": low, "high": high, "choices": choices, "recipe": recipe}
+    known = type(default) if kind is None else kind
+    rules = {"help": help, "low": low, "high": high, "choices": choices, "recipe": recipe, "kind": known}
     return field(default=default, metadata=rules)
 
 
@@ -55,7 +59,7 @@ def build(kind: type[C], given: Mapping[str, Any], where: str) -> C:
         if name not in known:
             hint = nearest(name, known) if known else "it has no settings"
             raise SettingError(f"{where}: no setting {name!r}; {hint}")
-        values[name] = _checked(value, known[name].default, known[name].metadata, f"{where}: {name}")
+        values[name] = _checked(value, known[name].metadata, f"{where}: {name}")
     return kind(**values)
 
 
@@ -77,11 +81,11 @@ def recipes(config: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - any item's 
     return [(getattr(config, f.name), f.metadata["recipe"]) for f in fields(config) if f.metadata["recipe"]]
 
 
-def _checked(value: Any, default: Any, rule: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401 - as in `param`
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+def _checked(value: Any, rule: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401 - as in `param`
+    if rule["kind"] is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 2**1023 else value
-    if type(value) is not type(default):
-        raise SettingError(f"{where}={value!r} is not of type {type(default).__name__}")
+    if type(value) is not rule["kind"]:
+        raise SettingError(f"{where}={value!r} is not of type {rule['kind'].__name__}")
     if rule["choices"] is not None and value not in rule["choices"]:
         raise SettingError(f"{where}={value!r}; {nearest(str(value), rule['choices'])}")
     low, high = rule["low"], rule["high"]

@@ -80,6 +80,18 @@ def test_a_behaviour_says_what_its_numbers_are(name):
     assert item.OVER in OVER
 
 
+@pytest.mark.parametrize("name", BEHAVIOURS)
+def test_a_behaviour_says_where_its_scale_ends(name):
+    """Where nothing is left to lose, and what is said of a model that nothing is seen of: decision 0022."""
+    item = registry.load("behaviours", name)
+    ends = {word: vars(item)[word] for word in ("WORST", "BLIND")}
+    assert all(end is None or isinstance(end, float) for end in ends.values())
+    if ends["WORST"] is not None and ends["BLIND"] is not None:
+        assert (ends["WORST"] <= ends["BLIND"]) == (item.BETTER == "higher")
+    if "RANGE" in vars(item):
+        assert ends["WORST"] == item.RANGE[item.BETTER == "lower"]
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_names_its_knob_and_its_place_in_a_recipe(name):
     item = registry.load("methods", name)

@@ -13,7 +13,7 @@ HEAVY = ("torch", "sklearn", "matplotlib", "scipy", "numpy", "ray", "pandas")
 
 # Which rooms a room may import; a file at the top is a room of its own. Arrows point one way.
 LOW = {"errors", "limits", "settings", "registry"}
-OBSERVED = LOW | {"task", "subject", "layers", "nets", "loudness", "evidence"}
+OBSERVED = LOW | {"task", "subject", "layers", "nets", "loudness", "evidence", "kept"}
 MAY = {
     "errors": set(),
     "limits": {"errors"},

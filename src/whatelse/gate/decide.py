@@ -190,10 +190,22 @@ def _decided(question: Question, moved: Harm, adjusted: float) -> tuple[Decision
         return "exceeded", ""
     flattered = finding is not None and finding.verdict == finding.stands == "improved"
     if (question.trusted or flattered) and moved.upper() <= most:
-        return "within", ""
+        spent = _spent(question)
+        return ("undecided", spent) if spent else ("within", "")
     if not question.trusted and not flattered:
         return "undecided", f"not trusted: {_doubts(finding)}"
     return "undecided", ""
+
+
+def _spent(question: Question) -> str:
+    """Return in words that a budget is all that the control has left to lose, or nothing."""
+    finding = question.finding
+    if finding is None or question.part is not None or finding.room is None or question.budget.most < finding.room:
+        return ""
+    return (
+        f"the control is only shown to have {words.size(finding.room, finding.unit)} left to lose, so that any model "
+        "might keep the budget"
+    )
 
 
 def _doubts(finding: Finding | None) -> str:
@@ -207,6 +219,8 @@ def _settle(question: Question, moved: Harm, p: float, size: int) -> str:
     if not question.trusted:
         return "a measurement that passes its own checks"
     most = question.budget.most
+    if _spent(question):
+        return "a smaller budget, or a setting at which the control has more to lose"
     if moved.value == most:
         return "no number of examples can: the harm is the budget"
     if moved.finest == p:

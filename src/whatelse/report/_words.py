@@ -158,6 +158,7 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
     sizes = (
         ("Margin", finding.margin, "±{} counts as no change"),
         ("Believed", finding.gain or None, "no gain above {}"),
+        ("Room", finding.room, "at least {} that the control has left to lose"),
         *noise(finding),
         ("Detectable", finding.detectable, "{}, found 4 times in 5"),
     )

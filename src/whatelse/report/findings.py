@@ -142,7 +142,7 @@ class Finding:
 
     ``tails`` holds (level, low, high), widest last: the truth lies below ``low`` with chance at most ``level``, and
     above ``high`` likewise. ``leading`` tells whether the control is the candidate's own, ``stands`` which verdict the
-    ``doubts`` leave, ``floor`` what retraining alone does.
+    ``doubts`` leave, ``floor`` what retraining alone does, ``room`` the least that the control has left to lose.
     """
 
     id: str
@@ -173,6 +173,7 @@ class Finding:
     tails: Tails = ()
     margin: float | None = None
     gain: float | None = None
+    room: float | None = None
     floor: float | None = None
     floors: Floors | None = None
     detectable: float | None = None

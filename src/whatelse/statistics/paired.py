@@ -216,7 +216,7 @@ class _Sample:
         tried = resample.counts(len(self.often), 2, rng).astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             before, after = (contributions(values, self.summarise, tried) for values in self.pairs[0])
-        if before is None or after is None:
+        if before is None or after is None or not countable(before):
             return None
         return counted(float(before.mean()), float(after.mean()), after - before)
 
@@ -278,6 +278,15 @@ def spread_of_unseen(left: np.ndarray, units: int, draws: int) -> np.ndarray:
     widest = float(np.ptp(left, axis=0).max())
     far = -np.log((np.arange(draws // 2) + 0.5) / draws) * (widest if widest > 0 else 1 / units)
     return np.concatenate([-far, np.zeros(draws % 2), far])
+
+
+def countable(each: np.ndarray) -> bool:
+    """Say whether an unseen change may be as large as 1: not of lengths, say, that all lie nearer to each other.
+
+    Args:
+        each: What every example adds to a mean, ``(N,)``.
+    """
+    return bool(np.ptp(each) >= 1 or np.abs(each - np.round(each)).max() <= 1e-6)  # noqa: PLR2004 - of float32
 
 
 def counted(before: float, after: float, changes: np.ndarray) -> Effect | None:

@@ -17,6 +17,8 @@ from whatelse.statistics.resample import Resamples
 
 # How many examples are left out in turn: evenly apart, and of different kinds; and which columns tell kinds.
 _EVEN, _KINDS, _COLUMNS, _FEW = 64, 256, 8, 64
+# A part's number that differs from the mean outcome by less is that mean.
+_ROUNDING = 1e-9
 
 
 class Side(NamedTuple):
@@ -54,7 +56,8 @@ def side(
     if resamples is None or found.drawn is None:
         return found
     if smallest:
-        found = found._replace(units=min(found.units, smallest))
+        # No mean over examples, even where none of them differs from the others.
+        return found._replace(units=min(found.units, smallest))
     if len(values) > 1 or resamples.clusters is not None:
         return found
     tried = next(resamples.blocks())[:2]
@@ -74,8 +77,9 @@ def parts(
         values: For each seed ``(N,)`` or ``(N, k)``.
         breakdown: From values and counts ``(draws, N)`` to a number for each resample and part, ``(draws, parts)``.
         resamples: As in `side`.
-        outcomes: Where a part's number is the mean outcome of the examples in it: for each seed and example the outcome
-            and the code of its part, ``(S, N, 2)``; codes below zero are of none, parts go by rising code.
+        outcomes: Where a part's number is made of the outcomes of the examples in it: for each seed and example the
+            outcome and the code of its part, ``(S, N, 2)``; codes below zero are of none, parts go by rising code. A
+            number that is their mean gets exact bounds.
     """
     found = _sides(values, breakdown, resamples)
     if outcomes is None or resamples is None:
@@ -83,10 +87,12 @@ def parts(
     code = outcomes[0, :, 1]
     inside = [code == known for known in np.unique(code[code >= 0])]
     exact = len(values) == 1 and resamples.clusters is None
-    return [
-        part._replace(units=int(mine.sum()), each=outcomes[0, mine, 0] if exact and part.drawn is not None else None)
-        for part, mine in zip(found, inside, strict=True)
-    ]
+    return [_sized(part, outcomes[0, mine, 0], exact=exact) for part, mine in zip(found, inside, strict=True)]
+
+
+def _sized(part: Side, each: np.ndarray, *, exact: bool) -> Side:
+    mean = exact and part.drawn is not None and abs(float(part.points[0]) - float(each.mean())) < _ROUNDING
+    return part._replace(units=len(each), each=each if mean else None)
 
 
 def _sides(values: Sequence[np.ndarray], breakdown: paired.Summarise, resamples: Resamples | None) -> list[Side]:
@@ -187,7 +193,7 @@ def contrast(before: Side, after: Side, rng: np.random.Generator, *, draws: int 
             f"before has {len(before.points)} seeds and after has {len(after.points)}; the same are needed"
         )
     points = np.stack([before.points, after.points], 1)
-    if before.each is not None and after.each is not None:
+    if before.each is not None and after.each is not None and paired.countable(before.each):
         found = paired.counted(float(points[0, 0]), float(points[0, 1]), after.each - before.each)
         if found is not None:
             return found
@@ -211,7 +217,7 @@ def bias(of: Side) -> float:
     Args:
         of: Any side.
     """
-    if of.drawn is None:
+    if of.drawn is None or np.isnan(of.drawn).all(0).any():
         return 0.0
     spread = of.drawn.std(0)
     moved = np.abs(np.nanmean(of.drawn, 0) - of.points)

@@ -13,6 +13,8 @@ import numpy as np
 from whatelse import registry
 from whatelse.errors import StudyError
 from whatelse.statistics import multiplicity, resample, sides
+from whatelse.statistics.paired import Effect
+from whatelse.study import ends
 from whatelse.study.plan import Effects
 from whatelse.study.store import Store
 from whatelse.study.work import Report, number
@@ -32,6 +34,7 @@ class Seen:
         flatters: Those of them that can only make the value look better than it is.
         parts: Names of the parts.
         read: Unit and direction of the parts, where they have their own.
+        ends: Of every seed what the behaviour said of the ends of its scale.
         why: Why there are no values; empty where there are some.
     """
 
@@ -42,6 +45,7 @@ class Seen:
     flatters: list[str] = field(default_factory=list)
     parts: tuple[str, ...] = ()
     read: dict[str, str] = field(default_factory=dict)
+    ends: list[dict[str, float | None]] = field(default_factory=list)
     why: str = ""
 
     def add(self, values: np.ndarray, meta: Mapping[str, Any], clusters: np.ndarray | None) -> None:
@@ -58,6 +62,7 @@ class Seen:
         self.values.append(values)
         self.clusters = clusters
         self.parts, self.read = tuple(meta.get("parts", ())), meta.get("parts_read", {})
+        self.ends.append(meta.get("ends", {}))
         self.notes += [n for n in meta["notes"] if n not in self.notes]
         self.doubts += [d for d in meta["doubts"] if d not in self.doubts]
         self.flatters += meta.get("flatters", [])
@@ -112,6 +117,7 @@ class Held:
         self._seen: dict[str, Seen] = {}
         self._made: dict[str, sides.Side] = {}
         self._broken: dict[str, list[sides.Side]] = {}
+        self._alone: dict[str, tuple[Effect, ends.Scale]] = {}
         self._drawn: resample.Resamples | None = None
         self._units = 0
 
@@ -180,7 +186,15 @@ class Held:
         record |= {"why": "", "per_seed": each, "held": old.points.tolist(), **effect._asdict()}
         record["share"] = self._share(name) if "compare" in vars(self.item) else None
         record["parts"] = self._parts(name, against)
+        record["ends"] = ends.between(self.item.BETTER, self._own(against) if control else None, self._own(name))
         return record
+
+    def _own(self, name: str) -> tuple[Effect, ends.Scale]:
+        """Return a model's own number, with its interval, and where the scale of it ends."""
+        if name not in self._alone:
+            found = ends.alone(self._made[name], self.draws), ends.scale(self.item, self._seen[name].ends)
+            self._alone[name] = found
+        return self._alone[name]
 
     def _share(self, name: str) -> dict[str, float | None] | None:
         """Return where a model stands on the way from the random model (0) to the placebo (1), with its interval."""

@@ -17,6 +17,7 @@ from whatelse.recipe import parse, write
 from whatelse.statistics import multiplicity, power, seeds, verdicts
 from whatelse.statistics.paired import Effect
 from whatelse.study import claims, overlap, potential
+from whatelse.study.ends import Ends, unmeasurable
 from whatelse.study.plan import Job, Plan, again_of, pairs, scratch_of
 from whatelse.study.spec import Measurement, Study, template
 from whatelse.study.store import Store
@@ -24,6 +25,7 @@ from whatelse.task import Task
 
 SCHEMA = 1
 _LEVEL = 0.05
+_NUMBERS = ("before", "after", "effect", "low", "high", "p", "adjusted_p", "detectable", "needed", "needed_seeds")
 COSTS = ("parameters", "bytes", "macs")
 Finding = dict[str, Any]
 
@@ -202,26 +204,16 @@ def _correct(study: Study, found: list[Finding]) -> None:
 
 
 def _decide(finding: Finding) -> None:
+    ends = Ends(**finding.pop("ends", {}))
     if finding["why"]:
         failed = finding["why"].startswith("failed: ")
-        empty = dict.fromkeys(
-            ("before", "after", "effect", "low", "high", "p", "adjusted_p", "detectable", "needed", "needed_seeds")
-        )
+        empty = dict.fromkeys((*_NUMBERS, "room"))
         finding |= {**empty, "per_seed": [], "verdict": "failed" if failed else "not measurable"}
         return
     effect = Effect(**{name: finding[name] for name in Effect._fields})
     finding.setdefault("adjusted_p", finding["p"])
-    if miracle := _miracle(finding, effect):
-        finding["doubts"] = [*finding["doubts"], miracle]
-        finding["validity"] = [miracle, *finding["validity"]]
-    finding["verdict"] = verdicts.decide(
-        effect,
-        margin=finding["margin"],
-        better=finding["better"],
-        adjusted_p=finding["adjusted_p"],
-        distrust=finding["doubts"],
-        stands=finding["stands"],
-    )
+    finding["room"] = ends.shown
+    _judge(finding, effect, ends)
     exact = finding["over"] == "layer"
     level = finding.pop("level", _LEVEL)
     # Harm is a bound above 0 where lower is better, one below 0 where higher is.
@@ -237,6 +229,40 @@ def _decide(finding: Finding) -> None:
     for name, value in finding.items():
         if isinstance(value, float) and not math.isfinite(value):
             finding[name] = None
+    for name in ("per_seed", "held"):
+        finding[name] = [value if math.isfinite(value) else None for value in finding[name]]
+
+
+def _judge(finding: Finding, effect: Effect, ends: Ends) -> None:
+    """Give a finding its verdict, and say why where it is not measurable after all."""
+    doubts = [doubt for doubt in (_miracle(finding, effect), _undefined(finding, effect)) if doubt]
+    finding["doubts"] = [*finding["doubts"], *doubts]
+    finding["validity"] = [*doubts, *finding["validity"]]
+    finding["verdict"] = verdicts.decide(
+        effect,
+        margin=finding["margin"],
+        better=finding["better"],
+        adjusted_p=finding["adjusted_p"],
+        distrust=finding["doubts"],
+        stands=finding["stands"],
+    )
+    if not finding["doubts"] and not math.isfinite(effect.before):
+        finding["why"] = f"{finding['against']} has no such number on these examples: it is not defined there"
+    else:
+        finding["why"] = unmeasurable(finding, ends)
+    if finding["why"]:
+        finding["verdict"] = "not measurable"
+
+
+def _undefined(finding: Finding, effect: Effect) -> str:
+    """Return the doubt about a number that is defined for the control alone, or on too few resamples, or nothing."""
+    if finding["doubts"] or not math.isfinite(effect.before):
+        return ""
+    if not math.isfinite(effect.after):
+        return f"{finding['candidate']} has no such number on these examples: it is not defined there"
+    if not all(map(math.isfinite, effect.numbers)):
+        return "there is no interval: on more than 5 % of the resamples the number is not defined"
+    return ""
 
 
 def _miracle(finding: Finding, effect: Effect) -> str:

@@ -19,9 +19,10 @@ import torch
 from whatelse import registry, settings
 from whatelse.errors import StudyError
 from whatelse.evidence import Evidence
+from whatelse.kept import APART
 from whatelse.statistics import resample, sequential
 from whatelse.statistics.contributions import contributions
-from whatelse.study import work
+from whatelse.study import ends, work
 from whatelse.study.effects import Seen
 from whatelse.study.spec import Measurement
 from whatelse.task import Task
@@ -29,12 +30,31 @@ from whatelse.task import Task
 CHUNK = 100
 
 
+class _Apart:
+    """Observations of one model that do not look at test, shared by all chunks of it."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, dict[str, torch.Tensor]] = {}
+
+    def load(self, name: str) -> dict[str, torch.Tensor] | None:
+        """Return the tensors kept under a name, or None."""
+        return self._held.get(name)
+
+    def save(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Keep tensors under a name, if they are of no chunk."""
+        if name.startswith(APART):
+            self._held[name] = dict(tensors)
+
+
 @dataclass
 class _Watched:
-    """One candidate: its watch, what was said of it, and the sum of its control's values."""
+    """One candidate: watches of its difference from its control and of either by itself, what was said of both."""
 
     watch: sequential.Watch
+    own: sequential.Watch
+    theirs: sequential.Watch
     seen: Seen = field(default_factory=Seen)
+    ends: list[dict[str, float | None]] = field(default_factory=list)
     before: float = 0.0
     examples: int = 0
     settled: bool = False
@@ -65,7 +85,9 @@ def effects(
     total = min(len(task.test), getattr(config, "examples", 0) or len(task.test))
     order = torch.randperm(len(task.test), generator=rng)[:total]
     span = item.RANGE[1] - item.RANGE[0]
-    watched = {pair: _Watched(sequential.Watch(-span, span)) for pair in pairs}
+    watch = sequential.Watch(-span, span)
+    watched = {pair: _Watched(watch, watch, watch) for pair in pairs}
+    apart = {name: _Apart() for name in models}
     draw = int(torch.randint(2**31, (), generator=rng))
     for start in range(0, total, CHUNK):
         left = {pair: one for pair, one in watched.items() if not one.settled and not one.seen.why}
@@ -77,13 +99,13 @@ def effects(
         base: Evidence | None = None
         for name in (n for n in models if n in wanted):
             tell(f"{name}: {m.label}, example {start + 1} of {total}")
-            mine = Evidence(models[name].subject, part, reference=base)
+            mine = Evidence(models[name].subject, part, reference=base, keep=apart[name])
             base = base or mine
             said[name] = _asked(m.item, given, mine, base, torch.Generator().manual_seed(draw + start))
         for (name, control), one in left.items():
             _look(one, item, said[name], said[control])
-            one.settled = not one.seen.why and sequential.settled(_effect(one), m.margin, family=family)
-    return [_record(pair, one, total) for pair, one in watched.items()]
+            one.settled = not one.seen.why and _settled(one, item, m.margin, family)
+    return [_record(pair, one, total, item) for pair, one in watched.items()]
 
 
 def _part(task: Task, rows: torch.Tensor) -> Task:
@@ -120,21 +142,37 @@ def _look(one: _Watched, item: ModuleType, after: Seen, before: Seen) -> None:
         if found is None:
             raise StudyError(f"{item.__name__}: its summary is no mean over examples; it cannot be watched")
         each.append(found)
-    one.watch = one.watch.saw(each[1] - each[0])
+    one.watch, one.theirs, one.own = (
+        watch.saw(seen) for watch, seen in ((one.watch, each[1] - each[0]), (one.theirs, each[0]), (one.own, each[1]))
+    )
+    one.seen.ends += after.ends
+    one.ends += before.ends
     one.before += float(each[0].sum())
     one.examples += len(each[0])
+
+
+def _settled(one: _Watched, item: ModuleType, margin: float, family: int) -> bool:
+    """Say whether a verdict is clear, and also that there is, or is not, more to lose than the margin."""
+    left = ends.Ends(**_ends(one, item))
+    told = left.room is None or left.shown is None or left.room <= margin or left.shown > margin
+    return told and sequential.settled(_effect(one), margin, family=family)
+
+
+def _ends(one: _Watched, item: ModuleType) -> dict[str, float | None]:
+    theirs = one.theirs.effect(0.0), ends.scale(item, one.ends)
+    return ends.between(item.BETTER, theirs, (one.own.effect(0.0), ends.scale(item, one.seen.ends)))
 
 
 def _effect(one: _Watched) -> Any:  # noqa: ANN401 - an Effect
     return one.watch.effect(one.before / one.examples)
 
 
-def _record(pair: tuple[str, str], one: _Watched, total: int) -> dict[str, Any]:
+def _record(pair: tuple[str, str], one: _Watched, total: int, item: ModuleType) -> dict[str, Any]:
     seen = one.seen
     told = f"of {total} examples {one.examples} were measured" if one.settled else f"all {total} examples were measured"
     note = f"{told}: the interval holds at every look (betting), and is wider than one of a number fixed beforehand"
     left = all(d in seen.flatters for d in seen.doubts) and bool(seen.doubts)
-    record = {
+    record: dict[str, Any] = {
         "candidate": pair[0],
         "control": pair[1],
         "n": one.examples,
@@ -147,4 +185,5 @@ def _record(pair: tuple[str, str], one: _Watched, total: int) -> dict[str, Any]:
         return {**record, "why": seen.why}
     effect = _effect(one)
     held = {"why": "", "per_seed": [effect.effect], "held": [effect.before], "share": None, "parts": None}
+    record["ends"] = _ends(one, item)
     return {**record, **held, **effect._asdict(), "of": total}

@@ -332,7 +332,8 @@ def ask(
         "parts": list(mine.parts),
         "passes": spent,
     }
-    meta |= {"parts_read": mine.parts_read, "flatters": mine.flatters, "seconds": time.perf_counter() - started}
+    meta |= {"parts_read": mine.parts_read, "flatters": mine.flatters, "ends": mine.ends}
+    meta["seconds"] = time.perf_counter() - started
     clusters = clusters_of(behaviour.OVER, mine, len(values))
     kept = {} if clusters is None else {"clusters": clusters}
     return {"values": values, **kept, **mine.pictures, **{f"tree {n}": column for n, column in mine.tree.items()}}, meta

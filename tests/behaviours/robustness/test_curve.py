@@ -46,7 +46,7 @@ def test_it_never_gives_a_verdict(lines, toy, rng):
 def test_it_costs_what_it_says(lines, toy, rng, attack):
     mine = toy.evidence_of(lines.linear_of(lines.first), lines.task)
     before = mine.passes.forward + mine.passes.backward
-    config = curve.Config(attack=attack)
+    config = curve.Config(attack=attack, largest=0.3)
     curve.measure(mine, config, rng)
     assert mine.passes.forward + mine.passes.backward - before == curve.effort(config, lines.task)
 

@@ -115,3 +115,26 @@ def test_logits_1024_times_larger_are_as_far_and_not_trusted(lines, toy, rng):
     values = distance.compare(base, candidate, distance.Config(), rng)
     assert torch.allclose(values[:, 0], values[:, 1], rtol=0.02)
     assert [doubt.split(":")[0] for doubt in candidate.doubts] == ["masked for cross-entropy attacks"]
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_in_units_of_the_baseline_the_ratio_is_taken_anew_on_every_resample(lines, toy, rng, norm):
+    base, mine = (toy.evidence_of(lines.linear_of(w), lines.task) for w in (lines.first, lines.second))
+    values = distance.compare(base, mine, distance.Config(norm=norm, unit="baseline"), rng).numpy().astype(float)
+    assert values.shape[1] == 4
+    theirs, own = (exact(lines, w, norm).numpy() for w in (lines.first, lines.second))
+    counts = np.random.default_rng(3).multinomial(len(own), np.full(len(own), 1 / len(own)), 5)
+    assert distance.summarise(values, counts) == pytest.approx((counts @ own) / (counts @ theirs), rel=0.01)
+    plain = distance.compare(base, mine, distance.Config(norm=norm), torch.Generator().manual_seed(0)).numpy()
+    parts = distance.breakdown(values, toy.ones(values)) * theirs.mean()
+    assert parts == pytest.approx(distance.breakdown(plain.astype(float), toy.ones(plain)), rel=0.01, abs=1e-3)
+    itself = distance.compare(base, base, distance.Config(norm=norm, unit="baseline"), rng).numpy().astype(float)
+    assert distance.summarise(itself, counts) == pytest.approx(1.0)
+
+
+def test_a_baseline_that_is_wrong_everywhere_is_no_unit(lines, toy, rng):
+    labels = 1 - (lines.inputs @ lines.first.T).argmax(1)
+    mine = toy.evidence_of(lines.linear_of(lines.first), toy.task_of(lines.inputs, labels))
+    with pytest.raises(NotMeasurableError, match="needs a baseline that is right somewhere"):
+        distance.compare(mine, mine, distance.Config(unit="baseline"), rng)

@@ -296,3 +296,25 @@ def test_a_step_and_random_answers_are_not_trusted(toys, rng, fickle):
     masked = Evidence(replace(toys.mine.subject, model=Flat()), toys.task)
     table.compare(toys.base, masked, config(), rng)
     assert any("of input gradients are exactly zero" in doubt for doubt in masked.doubts)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("swaps", [0, 1])
+def test_without_a_radius_it_is_the_step_at_which_the_baseline_keeps_about_half(toys, rng, swaps):
+    weight, inputs, labels = toys.weights[0], toys.inputs, toys.labels
+    right = margins(weight, inputs, labels) > 0
+    kept = {}
+    for radius in (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6):
+        worst = worst_points(weight, inputs, labels, radius=radius, swaps=swaps)
+        kept[radius] = int((right & (margins(weight, worst, labels) > 0)).sum())
+    half = int(right.sum()) / 2
+    wanted = min(kept, key=lambda r: (abs(kept[r] - half), r))
+    table.compare(toys.base, toys.mine, table.Config(examples=1000, swaps=swaps), rng)
+    told = f"radius {wanted:.4g} ({wanted:g} standard deviations), chosen on select"
+    assert any(told in note and f"leaves the baseline {kept[wanted]} of the" in note for note in toys.mine.notes)
+    given = toys.mine.notes[-1]
+    table.compare(toys.base, toys.mine, config(radius=wanted, swaps=swaps), rng)
+    assert toys.mine.notes[-1] == given  # as with that radius given
+    assert table.effort(table.Config(swaps=swaps), toys.task) > table.effort(
+        config(swaps=swaps, examples=300), toys.task
+    )

@@ -58,7 +58,7 @@ def evidence_of(model, task):
 
 
 def config(**given):
-    return text.Config(**{"examples": 1000, **given})
+    return text.Config(**{"examples": 1000, "edits": 2, **given})
 
 
 def brute_force(bags, weights, others, edits):
@@ -174,3 +174,13 @@ def test_what_cannot_be_asked_is_said_and_costs_nothing(bags, rng, task, linear,
     table = toy.evidence_of(linear, task)
     with pytest.raises(NotMeasurableError, match="needs texts; task toy is of table"):
         text.compare(table, table, config(), rng)
+
+
+@pytest.mark.known_answer
+def test_without_a_number_of_edits_it_is_the_one_at_which_the_baseline_keeps_about_half(bags, rng):
+    right = brute_force(bags, bags.weights[0], SLIPS, 0)
+    kept = {many: sum(brute_force(bags, bags.weights[0], SLIPS, many)) for many in (1, 2, 3)}
+    wanted = min(kept, key=lambda many: (abs(kept[many] - sum(right) / 2), many))
+    text.compare(bags.base, bags.mine, text.Config(examples=1000), rng)
+    assert len(bags.mine.parts) == wanted + 1
+    assert any(f"edits {wanted} (" in n and f"leaves the baseline {kept[wanted]} of the" in n for n in bags.mine.notes)

@@ -57,8 +57,12 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 2, "agreement", "higher", {"predicts", "differentiates"}, "test example"
+WORST, BLIND = -1.0, 0.0
 RANGE = (-1.0, 1.0)
 _TOP = {"top": 0.1, "top 10": 0.1, "top 5": 0.05}
+# How far two maps agree that have nothing to do with each other; of structures it is not known.
+_UNRELATED: dict[str, float | None] = {name: share / (2 - share) for name, share in _TOP.items()}
+_UNRELATED |= {"spearman": 0.0, "cosine": 0.0, "sign": 0.5, "ssim": None}
 _SCORES = ("spearman", "cosine", "top", "top 5", "top 10", "ssim", "sign")
 
 
@@ -89,6 +93,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     _check(candidate, config)
     asked = _maps.Asked(config.map, config.steps, config.examples)
     worst = 0.0 if config.score in {*_TOP, "sign"} else -1.0
+    candidate.ends |= {"worst": worst, "blind": _UNRELATED[config.score]}
     found, lost = [], 0
     for (rows, mine), (_, theirs) in zip(_maps.chunks(baseline, asked), _maps.chunks(candidate, asked), strict=True):
         useless = _maps.useless(mine) | _maps.useless(theirs)
@@ -99,8 +104,8 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     if lost:
         candidate.note(f"{lost} of {len(values)} maps are all zero or not finite: scored as worst")
     if config.score in _TOP:
-        share = _TOP[config.score]
-        candidate.note(f"two unrelated maps overlap by {share / (2 - share):.3f} in their top {100 * share:.0f} %")
+        told = f"two unrelated maps overlap by {_UNRELATED[config.score]:.3f} in their top"
+        candidate.note(f"{told} {100 * _TOP[config.score]:.0f} %")
     for evidence in (baseline, candidate):
         _maps.check(evidence, asked, candidate)
     return values

@@ -35,6 +35,7 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 2, "relative error", "lower", {"predicts", "differentiates"}, "test example"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

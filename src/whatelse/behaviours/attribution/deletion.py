@@ -47,6 +47,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 3, "area", "higher", {"predicts", "differentiates"}, "test example"
+WORST, BLIND = -1.0, 0.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del rng
     asked = _maps.Asked(config.map, config.steps, config.examples)
     worst = -1.0 if config.score == "deletion" else 0.0
+    evidence.ends |= {"worst": worst, "blind": 0.0 if config.score == "deletion" else None}
     found, lost = [], 0
     for rows, maps in _maps.chunks(evidence, asked):
         useless = _maps.useless(maps)

@@ -48,6 +48,7 @@ from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 3, "infidelity", "lower", {"predicts", "differentiates"}, "test example"
+WORST, BLIND = 1.0, None
 _SHARE, _SEED = 0.25, 19_010_939
 
 
@@ -79,6 +80,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     if evidence.task.modality == "tokens" and config.map == "gradient":
         raise NotMeasurableError("infidelity needs contributions of tokens; their gradient has a length alone")
     asked = _maps.Asked(config.map, config.steps, config.examples)
+    evidence.ends["worst"] = 1.0 if config.score == "relative" else None
     draw = evidence.draws(_SEED)
     found, dumb = [], []
     for rows, maps in _maps.chunks(evidence, asked):

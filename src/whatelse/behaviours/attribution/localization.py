@@ -49,6 +49,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER = (
     {"predicts", "differentiates", "masks"},
     "test example",
 )
+WORST, BLIND = 0.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     inside = _inside(evidence)
     asked = _maps.Asked(config.map, config.steps, config.examples)
     score = {"auc": _auc, "pointing": _pointing, "energy": _energy}[config.score]
+    # What a map that knows nothing scores: half of the pairs, or the part of the input that lies inside.
+    evidence.ends["blind"] = 0.5 if config.score == "auc" else float(inside.float().mean())
     found, lost = [], 0
     for rows, signed in _maps.chunks(evidence, asked):
         maps = signed.abs()

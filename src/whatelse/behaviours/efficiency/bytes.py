@@ -37,6 +37,7 @@ from whatelse.nets import _artifact, _plain
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 2, "bytes", "lower", {"opens"}, "layer"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "x baseline", "lower", {"predicts"}, "turn"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

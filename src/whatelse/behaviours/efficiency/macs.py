@@ -38,6 +38,8 @@ from whatelse.layers._own import Own
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 2, "multiply-accumulates", "lower", {"opens"}, "layer"
+WORST, BLIND = None, None
+_Layer = nn.Conv2d | nn.Linear | Own
 
 
 @dataclass(frozen=True)

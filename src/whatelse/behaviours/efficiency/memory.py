@@ -43,6 +43,7 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 2, "bytes", "lower", {"opens"}, "layer"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

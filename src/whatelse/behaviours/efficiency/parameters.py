@@ -38,6 +38,7 @@ from whatelse.nets import _plain
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 2, "parameters", "lower", {"opens"}, "layer"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

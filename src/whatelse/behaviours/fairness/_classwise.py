@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.behaviours import _scale
 from whatelse.behaviours.fairness import _groups
 from whatelse.evidence import Evidence
 
@@ -25,6 +26,7 @@ def observe(baseline: Evidence, candidate: Evidence) -> Tensor:
     candidate.name_parts([f"class {c}" for c in classes])
     values = torch.stack([baseline.predictions("test"), candidate.predictions("test"), targets], 1).float()
     _check(candidate, values.numpy(), classes)
+    _scale.note_constant(candidate, 0.0)
     return values
 
 

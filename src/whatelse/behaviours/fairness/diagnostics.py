@@ -61,6 +61,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "group",
 )
+WORST, BLIND = None, None
 
 # Relative change between two iterations at which an eigenvalue has settled: far below its spread on resamples.
 _TOLERANCE = 1e-3

@@ -31,19 +31,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.behaviours import _scale
 from whatelse.behaviours.fairness import _groups
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "difference of rates",
     "lower",
     {"predicts", "groups"},
     "test example",
     "class",
 )
+WORST, BLIND = 1.0, None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         )
     evidence.name_parts([f"class {c}" for c in classes])
     evidence.note(_groups.BIASED)
+    _scale.note_constant(evidence, 0.0)
     return values
 
 

@@ -37,13 +37,14 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "share of examples",
     "lower",
     {"predicts", "groups"},
     "test example",
     "group",
 )
+WORST, BLIND = 1.0, None
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     targets = baseline.split("test").targets
     harmed = (baseline.predictions("test") == targets) & (candidate.predictions("test") != targets)
     candidate.note(f"harmed: {_by_group(found, harmed)}")
+    candidate.ends["worst"] = _most(baseline.predictions("test") == targets, found)
     return torch.stack([harmed, found.kept()], 1).float()
 
 
@@ -99,6 +101,21 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     everybody = counts @ harmed / counts.sum(1)
     excess: np.ndarray = _groups.rates(harmed, values[:, 1], counts) - everybody[:, None]
     return excess
+
+
+def outcomes(values: np.ndarray) -> np.ndarray:
+    """Return whether each example is harmed and its group, ``(N, 2)``: of a group of ten, no harm shows little.
+
+    Args:
+        values: What `compare` returned, ``(N, 2)``.
+    """
+    return values
+
+
+def _most(right: Tensor, found: _groups.Grouping) -> float:
+    """Return the largest number there can be: all that the baseline gets right in one group is harmed, no one else."""
+    each = [(right & (found.code == g), found.sizes[g]) for g in found.large]
+    return max(float(mine.sum()) * (1 / size - 1 / len(right)) for mine, size in each)
 
 
 def _by_group(found: _groups.Grouping, harmed: Tensor) -> str:

@@ -39,6 +39,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "group",
 )
+WORST, BLIND = 1.0, None
 
 
 @dataclass(frozen=True)

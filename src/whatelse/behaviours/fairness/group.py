@@ -42,7 +42,8 @@ from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "rate", "higher", {"predicts", "groups"}, "test example", "group"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "rate", "higher", {"predicts", "groups"}, "test example", "group"
+WORST, BLIND = 0.0, None
 
 # How a row of values is read: as an outcome to average, or as predicted and true class.
 _OUTCOME, _TPR, _FPR = 0, 1, 2
@@ -81,6 +82,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     first, second, kind = _outcomes(evidence, config)
     evidence.name_parts(found.sized_names(), better="higher" if config.rate in _SIDED else "neither")
     if config.rate not in _SIDED:
+        evidence.ends["worst"] = None
         evidence.distrust(f"rate {config.rate} is not better where it is higher: read the change of each group")
     large = (found.kept() >= 0).float()
     return torch.stack([first, second, found.code.float(), large, torch.full_like(large, kind)], 1)

@@ -47,6 +47,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "group",
 )
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

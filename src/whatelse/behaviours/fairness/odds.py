@@ -27,19 +27,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.behaviours import _scale
 from whatelse.behaviours.fairness import _groups
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    3,
+    4,
     "difference of recalls",
     "lower",
     {"predicts", "groups"},
     "test example",
     "class",
 )
+WORST, BLIND = 1.0, None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         raise NotMeasurableError("needs a class that stands in two groups; here each class has one")
     evidence.name_parts([f"class {c}" for c in torch.unique(targets).tolist()])
     evidence.note(_groups.BIASED)
+    _scale.note_constant(evidence, 0.0)
     return torch.stack([evidence.predictions("test") == targets, code, targets], 1).float()
 
 

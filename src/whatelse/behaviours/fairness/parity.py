@@ -29,18 +29,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.behaviours import _scale
 from whatelse.behaviours.fairness import _groups
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "difference of selection rates",
     "lower",
     {"predicts", "groups"},
     "test example",
     "class",
 )
+WORST, BLIND = 1.0, None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     said, targets, classes = _groups.counted(evidence, config.of)
     evidence.name_parts([f"class {c}" for c in classes])
     evidence.note(_groups.BIASED)
+    _scale.note_constant(evidence, 0.0)
     return torch.stack([said, targets, found.kept()], 1).float()
 
 

@@ -37,7 +37,8 @@ from torch import Tensor
 from whatelse.behaviours.fairness import _classwise, _groups
 from whatelse.evidence import Evidence
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "relative change", "lower", {"predicts"}, "test example", "class"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "relative change", "lower", {"predicts"}, "test example", "class"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

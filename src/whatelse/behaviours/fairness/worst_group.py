@@ -32,6 +32,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "accuracy", "higher", {"predicts", "groups"}, "test example", "group"
+WORST, BLIND = 0.0, None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 ``values[i] = 1`` where ``argmax logits[i] == targets[i]``, else 0; true targets, never the recorded ones.
 
 Reading:
-    The share of answers that are right. Compare it with always naming the most frequent class.
+    The share of answers that are right. Compare it with always naming the most frequent class. A note says where the
+    baseline is no better than its own answers dealt out blindly: it may still fall, to 0, but has learned nothing.
 
 Cost:
     The shared pass over test, nothing else.
@@ -13,7 +14,8 @@ Limits:
     average hides a group that fares worse (`fairness.worst_group`).
 
 Source:
-    LeCun, Denker & Solla, Optimal brain damage, NIPS 1989: the measure that compression is tuned on.
+    LeCun, Denker & Solla, Optimal brain damage, NIPS 1989: the measure that compression is tuned on; chance: Cohen, A
+    coefficient of agreement for nominal scales, Educational and Psychological Measurement 20, 1960.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from torch import Tensor
 from whatelse.evidence import Evidence
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "accuracy", "higher", {"predicts"}, "test example"
+WORST, BLIND = 0.0, None
+_SURE = 1.645  # standard errors of a one-sided 5 %
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,12 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """Return 1 for each test example that is classified correctly and 0 for the others, ``(N,)``.
 
     Args:
-        evidence: Gives the predictions.
+        evidence: Gives the predictions; takes a note where the baseline is no better than chance.
         config: Not used.
         rng: Not used; the behaviour is deterministic.
     """
     del config, rng
+    _note_chance(evidence)
     return (evidence.predictions("test") == evidence.split("test").targets).float()
 
 
@@ -55,3 +60,17 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """
     mean: np.ndarray = counts @ values / counts.sum(1)
     return mean
+
+
+def _note_chance(evidence: Evidence) -> None:
+    """Note a baseline that is right no more often than its answers, dealt out blindly, would be (Cohen 1960)."""
+    baseline = evidence.reference or evidence
+    said, truth = baseline.predictions("test"), baseline.split("test").targets
+    classes = int(max(said.max(), truth.max())) + 1
+    shares = [labels.bincount(minlength=classes).double() / len(truth) for labels in (said, truth)]
+    chance, right = float(shares[0] @ shares[1]), float((said == truth).double().mean())
+    if right <= chance + _SURE * (chance * (1 - chance) / len(truth)) ** 0.5:
+        evidence.note(
+            f"the baseline is not shown to be better than chance: right on {right:.3f}, its answers dealt out blindly "
+            f"would be on {chance:.3f}; that nothing changed says little"
+        )

@@ -33,6 +33,7 @@ from torch.nn import functional
 from whatelse.evidence import Evidence
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "Brier score", "lower", {"predicts"}, "test example"
+WORST, BLIND = 2.0, None
 
 
 @dataclass(frozen=True)

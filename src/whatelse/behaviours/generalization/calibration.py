@@ -36,6 +36,7 @@ from whatelse.behaviours.generalization import _confidence
 from whatelse.evidence import Evidence
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "squared calibration error", "lower", {"predicts"}, "test example"
+WORST, BLIND = 1.0, None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "class",
 )
+WORST, BLIND = 1.0, None
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ from torch import Tensor
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "distance of the outputs", "lower", {"predicts"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 2, "distance of the outputs", "lower", {"predicts"}, "test example"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         rng: Not used; the behaviour is deterministic.
     """
     del rng
+    candidate.ends["worst"] = {"kl": None, "js": math.log(2), "variation": 1.0}[config.kind]
     # Of two close models the divergence is a small difference of large sums.
     before, after = (e.logits("test").double().log_softmax(1) for e in (baseline, candidate))
     if config.kind == "variation":

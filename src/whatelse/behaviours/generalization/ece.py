@@ -44,6 +44,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "confidence bin",
 )
+WORST, BLIND = 1.0, None
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,14 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "difference of error rates",
     "lower",
     {"predicts"},
     "example",
     "severity",
 )
+WORST, BLIND = 1.0, None
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     wrong = 1 - _corruptions.correct(evidence, config.kind, config.severity, rng)
     plain = (evidence.predictions("test") != evidence.split("test").targets).float()[:, None]
+    evidence.ends["worst"] = 1 - float(plain.mean())  # what is wrong already cannot get wrong by the shift
     here = torch.ones_like(plain)
     if config.kind != _corruptions.SHIFTED:
         return torch.cat([here, plain, here, wrong], 1)

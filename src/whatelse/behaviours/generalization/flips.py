@@ -33,7 +33,8 @@ from torch import Tensor
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "share of examples", "lower", {"predicts"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 3, "share of examples", "lower", {"predicts"}, "test example"
+WORST, BLIND = 1.0, None
 
 _UNSIDED = ("healed", "moved")
 
@@ -63,6 +64,9 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     healed = ((before != targets) & (after == targets)).float()
     moved = ((before != after) & (before != targets) & (after != targets)).float()
     flips = {"harmed": harmed, "healed": healed, "moved": moved}
+    right = float((before == targets).float().mean())
+    # Only what is right can be harmed, only what is wrong healed or moved.
+    candidate.ends["worst"] = {"harmed": right, "net": right, "any": 1.0}.get(config.kind, 1 - right)
     flips |= {"any": harmed + healed + moved, "net": harmed - healed}
     return flips[config.kind]
 

@@ -29,6 +29,7 @@ from torch import Tensor
 from whatelse.evidence import Evidence
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "difference of accuracies", "lower", {"predicts"}, "record"
+WORST, BLIND = 1.0, None
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from torch.nn import functional
 from whatelse.evidence import Evidence
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "nats", "lower", {"predicts"}, "test example"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER = (
     {"predicts", "label noise"},
     "training example",
 )
+WORST, BLIND = 1.0, None
 
 
 @dataclass(frozen=True)

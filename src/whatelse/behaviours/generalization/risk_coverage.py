@@ -41,6 +41,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "area under risk and coverage", "lower", {"predicts"}, "test example"
+WORST, BLIND = 1.0, None
 
 _ALONE = 2048
 

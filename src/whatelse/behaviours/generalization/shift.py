@@ -44,6 +44,7 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "accuracy", "higher", {"predicts"}, "example", "severity"
+WORST, BLIND = 0.0, None
 
 
 @dataclass(frozen=True)

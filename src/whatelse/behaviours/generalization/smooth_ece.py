@@ -40,6 +40,7 @@ from whatelse.behaviours.generalization import _confidence
 from whatelse.evidence import Evidence
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "calibration error", "lower", {"predicts"}, "test example"
+WORST, BLIND = 1.0, None
 
 _CELLS, _TERMS, _HALVINGS = 256, 128, 12
 

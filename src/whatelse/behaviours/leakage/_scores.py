@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-_CAP = 60.0
+CAP = 60.0
 _GAUSSIAN, _SIGMA, _BOX = 11, 1.5, 7
 _LIGHT, _CONTRAST = 0.01, 0.03
 
@@ -35,14 +35,14 @@ def match(images: Tensor, rebuilt: Tensor, batch: int) -> Tensor:
 
 
 def psnr(images: Tensor, rebuilt: Tensor, span: float) -> Tensor:
-    """Return ``10 log10(span^2 / MSE)`` of each image in dB, at most 60, ``(M,)``.
+    """Return ``10 log10(span^2 / MSE)`` of each image in dB, at most `CAP`, ``(M,)``.
 
     Args:
         images: ``(M, ...)``.
         rebuilt: Of the same shape.
         span: Range of the values.
     """
-    error = (images - rebuilt).flatten(1).square().mean(1).clamp(min=span**2 * 10 ** (-_CAP / 10))
+    error = (images - rebuilt).flatten(1).square().mean(1).clamp(min=span**2 * 10 ** (-CAP / 10))
     return 10 * (span**2 / error).log10()
 
 
@@ -93,3 +93,16 @@ def rank(images: Tensor, rebuilt: Tensor, pool: Tensor) -> Tensor:
     own = torch.cdist(flat[:, None], images.flatten(1)[:, None], compute_mode=mode).view(-1, 1)
     others = 1 - torch.eye(len(images), len(pool), dtype=apart.dtype)
     return (((apart > own) + 0.5 * (apart == own)) * others).sum(1) / others.sum(1)
+
+
+def unrelated(rebuilt: Tensor, pool: Tensor, span: float) -> Tensor:
+    """Return the mean ratio in dB of each reconstruction to images that it is not of, ``(M,)``: what knows nothing has.
+
+    Args:
+        rebuilt: ``(M, ...)``.
+        pool: Other images, ``(P, ...)`` with P at least 2; its row i is left out for reconstruction i.
+        span: Range of the values.
+    """
+    ratios = torch.stack([psnr(pool, one.expand_as(pool), span) for one in rebuilt])
+    others = 1 - torch.eye(len(rebuilt), len(pool), dtype=ratios.dtype)
+    return (ratios * others).sum(1) / others.sum(1)

@@ -65,6 +65,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "score",
 )
+WORST, BLIND = 60.0, None  # of `_scores.CAP`
 _PARTS = ("structural similarity", "re-identification rank")
 
 
@@ -109,6 +110,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     if len(pool) < 2:
         raise NotMeasurableError("needs two test examples, to tell one from the other; test has one")
     pair = images.double(), rebuilt.double()
+    evidence.ends["blind"] = float(_scores.unrelated(rebuilt.double(), pool, high - low).mean())
     scores = (_scores.psnr(*pair, high - low), _scores.ssim(*pair, high - low), _scores.rank(*pair, pool))
     _gradients.check_silent(evidence, found["norms"])
     ratio, alike, rank = (float(score.mean()) for score in scores)

@@ -46,6 +46,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER = (
     {"predicts", "differentiates", "opens"},
     "batch",
 )
+WORST, BLIND = 1.0, 0.0
 
 
 @dataclass(frozen=True)

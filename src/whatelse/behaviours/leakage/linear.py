@@ -59,6 +59,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER = (
     {"predicts", "differentiates", "opens"},
     "test example",
 )
+WORST, BLIND = 1.0, 0.0
 
 
 _SHARES, _COUNTS = ("all", "outer"), ("entries", "norm")

@@ -50,6 +50,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "layer",
 )
+WORST, BLIND = -1.0, 0.0
 
 
 @dataclass(frozen=True)

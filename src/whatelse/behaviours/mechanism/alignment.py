@@ -41,6 +41,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "R2", "higher", {"predicts", "opens"}, "test example", "layer"
+WORST, BLIND = None, 0.0
 
 
 @dataclass(frozen=True)

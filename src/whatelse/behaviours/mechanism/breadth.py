@@ -33,7 +33,8 @@ from whatelse.behaviours.mechanism import _firing
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "classes", "lower", {"predicts", "opens"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, OVER = 2, "classes", "lower", {"predicts", "opens"}, "test example"
+WORST, BLIND = None, None
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         NotMeasurableError: The model does not open or has no hidden layer.
     """
     del rng
+    evidence.ends["worst"] = float(len(torch.unique(evidence.split("test").targets)))
     return _firing.with_class(evidence, config.units)
 
 

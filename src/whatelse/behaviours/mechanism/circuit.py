@@ -40,6 +40,7 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "share of units", "lower", {"predicts", "opens"}, "test example", "class"
+WORST, BLIND = 1.0, None
 
 
 @dataclass(frozen=True)

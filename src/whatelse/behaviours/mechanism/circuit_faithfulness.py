@@ -50,6 +50,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "class",
 )
+WORST, BLIND = 0.0, None
 
 # Of the share that was to be kept, what the circuits must keep of the baseline's own margin on new examples.
 _SOUND = 0.75

@@ -45,6 +45,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "CKA", "higher", {"predicts", "opens"}, "test example", "layer"
+WORST, BLIND = 0.0, 0.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         rng: Not used; the behaviour is deterministic.
 
     Raises:
-        NotMeasurableError: A model does not open or has no hidden layer, or there are fewer than 5 examples.
+        NotMeasurableError: A model does not open or has no hidden layer, there are fewer than 5 examples, or a layer of
+            the baseline that counts is constant.
     """
     del rng
     examples = len(baseline.split("test"))
@@ -81,6 +83,8 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     columns = []
     for name, (before, after) in zip(names, _layers.pairs(baseline, candidate), strict=True):
         x, y = _scaled(before), _scaled(after)
+        if x.scale == 0 and (config.layer == "mean" or name == names[-1]):
+            raise NotMeasurableError(f"needs a layer that tells inputs apart; {name} of the baseline is constant")
         if y.scale == 0:
             candidate.note(f"a hidden layer is constant: its similarity counts as 0 (beside {name})")
         weight = 1.0 if config.layer == "mean" or name == names[-1] else 0.0

@@ -34,6 +34,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "share of units", "lower", {"predicts", "opens"}, "test example"
+WORST, BLIND = 1.0, None
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "feature",
 )
+WORST, BLIND = 0.0, None
 _SURVIVES, _DAMAGED = 0.9, 0.5
 # One fixed seed: whichever candidate comes first, all are read with the same dictionary.
 _SEED, _STEPS, _RATE, _SPARSITY = 2606, 150, 1e-2, 1e-1

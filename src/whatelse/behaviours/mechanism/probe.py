@@ -47,13 +47,14 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    1,
+    2,
     "accuracy",
     "higher",
     {"predicts", "opens", "same units"},
     "test example",
     "layer",
 )
+WORST, BLIND = 0.0, None
 _SEED = 1909  # the control labels are the same for every model
 
 
@@ -105,6 +106,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         random = _shuffled(labels["test"])
         found -= hits("test", random, random)
     often = labels["test"][known].bincount().max() / known.sum()
+    candidate.ends |= {"worst": -1.0, "blind": 0.0} if config.selectivity else {"blind": float(often)}
     candidate.note(f"always answering the most frequent {config.of} scores {float(often):.1%}")
     return torch.cat([found, known[:, None].float()], 1)
 

@@ -36,6 +36,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "selectivity index", "higher", {"predicts", "opens"}, "test example"
+WORST, BLIND = 0.0, None
 
 
 @dataclass(frozen=True)

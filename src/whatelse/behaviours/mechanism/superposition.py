@@ -41,6 +41,7 @@ from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER = 1, "share of direction", "lower", {"predicts", "opens"}, "layer"
+WORST, BLIND = 1.0, None
 # Responses of the first layer that are held at a time: 160 MB in double precision.
 _ENTRIES = 20_000_000
 _NONLINEAR = (nn.ReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh)

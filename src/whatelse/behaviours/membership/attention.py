@@ -55,6 +55,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "record",
     "operating point",
 )
+WORST, BLIND = 1.0, 0.5
 _ROWS, _ASIDE, _BATCH = 20_000, 5, 128  # most to learn from; one record in so many is not; a step
 _WIDTH, _HEADS, _INNER, _DECAY = 64, 4, 128, 5e-4
 _LEAST = 1e-6  # of a sensitivity; single precision sees none below 6e-8 / 1e-3

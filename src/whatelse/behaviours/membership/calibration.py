@@ -55,6 +55,7 @@ from whatelse.statistics import summaries
 from whatelse.subject import log_odds
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "AUC", "lower", {"predicts"}, "record", "operating point"
+WORST, BLIND = 1.0, 0.5
 _SIGNALS = ("distance", "divergence", "odds")
 _FEW = 10
 _FAR = 100.0  # below the highest class score, one is as good as minus infinity, and finite

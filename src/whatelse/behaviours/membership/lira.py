@@ -56,6 +56,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "record",
     "operating point",
 )
+WORST, BLIND = 1.0, 0.5
 _ADVISED = 64
 # The source adds 1e-45 to probabilities: log-odds beyond it say the same, and infinite ones have no mean.
 _FAR = 103.0

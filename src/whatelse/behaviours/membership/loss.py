@@ -52,6 +52,7 @@ from whatelse.statistics import summaries
 from whatelse.subject import log_odds
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "AUC", "lower", {"predicts"}, "record", "operating point"
+WORST, BLIND = 1.0, 0.5
 _SIGNALS = ("loss", "confidence", "entropy", "modified entropy")
 _LOWEST = -1e300  # a class of probability zero has a logarithm that zero can be multiplied by
 

@@ -52,6 +52,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "record",
     "operating point",
 )
+WORST, BLIND = 1.0, 0.5
 _RIDGE, _STEPS, _SMALL = 1e-3, 100, 1e-10
 
 

@@ -58,6 +58,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "record",
     "operating point",
 )
+WORST, BLIND = 1.0, 0.5
 
 
 @dataclass(frozen=True)

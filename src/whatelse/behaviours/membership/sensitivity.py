@@ -45,6 +45,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "record",
     "operating point",
 )
+WORST, BLIND = 1.0, 0.5
 _LEAST = 1e-12  # of a sum of moves; the least that single precision sees is 6e-8 / 1e-3
 
 

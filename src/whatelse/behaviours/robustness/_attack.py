@@ -88,25 +88,26 @@ def slopes(evidence: Evidence, inputs: Tensor, labels: Tensor, loss: str) -> Ten
     return torch.cat(found)
 
 
-def attacked(evidence: Evidence, examples: int) -> tuple[Tensor, Tensor]:
-    """Return the inputs and labels of the first test examples, ``(M, ...)`` and ``(M,)``, fit to be attacked.
+def attacked(evidence: Evidence, examples: int, split: str = "test") -> tuple[Tensor, Tensor]:
+    """Return the inputs and labels of the first examples, ``(M, ...)`` and ``(M,)``, fit to be attacked.
 
     Args:
         evidence: The model under attack.
         examples: How many at most.
+        split: Of which split.
 
     Raises:
         NotMeasurableError: Inputs are token ids, have no finite bounds or leave them, or the model is in training
             mode.
     """
-    task, test = evidence.task, evidence.split("test")
+    task, test = evidence.task, evidence.split(split)
     if not test.inputs.is_floating_point():
         kind = str(test.inputs.dtype).removeprefix("torch.")
         raise NotMeasurableError(f"needs floating-point inputs; those of task {task.name} are {kind}")
     if task.vocabulary:
         raise NotMeasurableError(f"needs inputs that can change by little; task {task.name} is of tokens")
     inputs = test.inputs[:examples]
-    _check_bounds(inputs, evidence.bounds())
+    _check_bounds(inputs, evidence.bounds(), split)
     for module in {evidence.model, evidence.slopes}:
         for name, part in module.named_modules():
             if part.training:
@@ -117,10 +118,10 @@ def attacked(evidence: Evidence, examples: int) -> tuple[Tensor, Tensor]:
     return inputs, test.targets[:examples]
 
 
-def _check_bounds(inputs: Tensor, bounds: tuple[float, float]) -> None:
+def _check_bounds(inputs: Tensor, bounds: tuple[float, float], split: str) -> None:
     low, high = bounds
     if not (math.isfinite(low) and math.isfinite(high)):
         raise NotMeasurableError(f"needs finite bounds of the inputs; the task has {low} to {high}")
     if len(inputs) and (bool((inputs < low).any()) or bool((inputs > high).any())):
         found = f"{float(inputs.min()):.3g} to {float(inputs.max()):.3g}"
-        raise NotMeasurableError(f"needs inputs in bounds {low} to {high}; those of test lie in {found}")
+        raise NotMeasurableError(f"needs inputs in bounds {low} to {high}; those of {split} lie in {found}")

@@ -76,14 +76,15 @@ class Words:
         return points.scatter(1, place, others[:, None].to(points.dtype))
 
 
-def read(task: Task, examples: int, kind: str, synonyms: str) -> Words:
-    """Return the replacements in the first test texts.
+def read(task: Task, examples: int, kind: str, synonyms: str, split: str = "test") -> Words:
+    """Return the replacements in the first texts.
 
     Args:
         task: Gives texts and words.
         examples: How many texts.
         kind: One of `KINDS`.
         synonyms: Path of the file of synonyms.
+        split: Of which split the texts are.
 
     Raises:
         NotMeasurableError: The task has no texts, does not say its words, or there is no file of synonyms for them.
@@ -94,7 +95,7 @@ def read(task: Task, examples: int, kind: str, synonyms: str) -> Words:
         raise NotMeasurableError(f"needs the word of every id; task {task.name} has no words")
     ids = {word: i for i, word in enumerate(task.words) if i >= _FIRST and word}
     found = _synonyms(synonyms, ids, task.name) if kind == "synonyms" else {}
-    present = {int(i) for i in task.test.inputs[:examples].flatten().tolist() if i >= _FIRST}
+    present = {int(i) for i in task.split(split).inputs[:examples].flatten().tolist() if i >= _FIRST}
     others = {i: sorted(found.get(i, ()) if kind == "synonyms" else _slips(task.words[i], ids) - {i}) for i in present}
     most = max((len(row) for row in others.values()), default=0)
     table = torch.full((task.vocabulary, most), _NONE)

@@ -1,10 +1,11 @@
 """Accuracy under the plain gradient attacks FGSM and PGD over a range of radii: a curve for the eye, never a verdict.
 
-With radii ``r = largest / 6, ..., largest`` in the L-infinity ball and the loss ``L`` of ``loss``: ``fgsm`` takes one
-step, ``x' = clip(x + r sign grad L)``; ``pgd`` ten steps of ``r / 4`` from the input, each put back into the ball. The
-value is the accuracy at each radius, and the mean over the radii. The gradient of the cross-entropy, which the sources
-follow, underflows where scores are large; that of the log-odds margin does not. Where the two curves part, the gradient
-is masked, as after defensive distillation.
+With radii ``r = largest / 6, ..., largest`` in the L-infinity ball (without ``largest``, three times the radius that
+`accuracy` chooses) and the loss ``L`` of ``loss``: ``fgsm`` takes one step, ``x' = clip(x + r sign grad L)``; ``pgd``
+ten steps of ``r / 4`` from the input, each put back into the ball. The value is the accuracy at each radius, and the
+mean over the radii. The gradient of the cross-entropy, which the sources follow, underflows where scores are large;
+that of the log-odds margin does not. Where the two curves part, the gradient is masked, as after defensive
+distillation.
 
 Reading:
     A curve that does not fall, falls and rises again, or is higher with the cross-entropy than with the log-odds says
@@ -32,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.robustness import _attack, _norms
+from whatelse.behaviours.robustness import _attack, _norms, _radius
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
@@ -46,7 +47,10 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "radius",
 )
+WORST, BLIND = 0.0, None
 _RADII, _STEPS, _SHARE = 6, 10, 0.25
+# Of the chosen radius, at which the baseline keeps about half: the curve begins at half of that.
+_WIDE = 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Config:
 
     attack: str = param("fgsm", "One step, or ten.", choices=("fgsm", "pgd"))
     loss: str = param("cross-entropy", "What is raised.", choices=("cross-entropy", "log-odds"))
-    largest: float = param(0.3, "Largest radius, in units of the input.", low=0.0)
+    largest: float | None = param(None, "Largest radius, in units of the input.", low=0.0, kind=float)
     examples: int = param(300, "Test examples attacked, from the first.", low=1)
 
 
@@ -73,7 +77,10 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del rng
     evidence.subject.require("differentiates")
     inputs, labels = _attack.attacked(evidence, config.examples)
-    radii = [config.largest * (i + 1) / _RADII for i in range(_RADII)]
+    largest = config.largest
+    if largest is None:
+        largest = _WIDE * _radius.chosen(evidence.reference or evidence, evidence, "linf")
+    radii = [largest * (i + 1) / _RADII for i in range(_RADII)]
     evidence.name_parts([f"{r:.3g}" for r in radii])
     first = _attack.slopes(evidence, inputs, labels, config.loss).sign() if config.attack == "fgsm" else None
     columns = []
@@ -116,4 +123,5 @@ def effort(config: Config, task: Task) -> int:
         task: Gives the number of test examples.
     """
     each = _RADII + 2 if config.attack == "fgsm" else _RADII * (2 * _STEPS + 1)
-    return min(config.examples, len(task.test)) * each
+    choice = _radius.effort(task, "linf") if config.largest is None else 0
+    return min(config.examples, len(task.test)) * each + choice

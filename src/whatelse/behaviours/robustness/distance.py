@@ -14,10 +14,11 @@ baseline pooled``: held against the control *baseline*, which has nobody else's 
 distances. The parts are the same of three quantiles: the examples nearest to the border, the median, the farthest.
 
 Reading:
-    Twice the distance is a change twice as large that an input withstands. A length says more than right or wrong at
-    one radius, so that fewer examples show the same change: the one to put into a search. A failed check makes it *not
-    trusted*, however good it looks: as where a step of the median length along the cross-entropy, in single precision,
-    fools much less than one along the log-odds, and less than of the baseline.
+    Twice the distance is a change twice as large that an input withstands; where ``unit`` is *baseline*, 0.9 is a tenth
+    less than the baseline's mean. A length says more than right or wrong at one radius, so that fewer examples show the
+    same change: the one to put into a search. A failed check makes it *not trusted*, however good it looks: as where a
+    step of the median length along the cross-entropy, in single precision, fools much less than one along the log-odds,
+    and less than of the baseline.
 
 Cost:
     On ``examples`` of test ``2 * starts * steps + 62`` passes of each model; the baseline's own points are kept. For
@@ -44,6 +45,7 @@ from scipy import special
 from torch import Tensor
 
 from whatelse.behaviours.robustness import _attack, _checks, _minimum, _norms
+from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
@@ -57,7 +59,9 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "quantile",
 )
+WORST, BLIND = 0.0, None
 _QUANTILES = (0.1, 0.5, 0.9)
+_COLUMNS = 3  # and one more where the baseline's mean is the unit
 _ZERO, _LEFT, _DRAWS = 0.05, 0.1, 10
 # Shares of examples that a sound search may miss, and the level at which more are no chance.
 _NOISE, _LENT, _LEVEL, _NEARER = 0.01, 0.05, 0.01, 0.9
@@ -69,12 +73,17 @@ class Config:
 
     norm: str = param("l2", "How a change is measured, in units of the input.", choices=_norms.NORMS)
     steps: int = param(10, "Gradient steps of a run of the search.", low=1, high=10_000)
+    unit: str = param(
+        "input", "Lengths in units of the input, or as multiples of the baseline's mean.", choices=("input", "baseline")
+    )
     starts: int = param(3, "Runs of the search: from the input, then from random points.", low=1, high=100)
     examples: int = param(300, "Test examples attacked, from the first.", low=1)
 
 
 def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """Return the candidate's pooled, the baseline's own and the baseline's pooled distances, ``(M, 3)``.
+
+    In units of the baseline's mean there is a fourth column, of ones, ``(M, 4)``.
 
     Args:
         baseline: Evidence of the model before compression; its own points are kept there.
@@ -83,7 +92,8 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         rng: Source of the noise of a check; the search starts at the same points for all models.
 
     Raises:
-        NotMeasurableError: One of the models does not differentiate, or test inputs leave their bounds.
+        NotMeasurableError: One of the models does not differentiate, or test inputs leave their bounds, or the
+            baseline's mean that is to be the unit is 0.
     """
     search = _minimum.Search(config.norm, config.steps, config.starts, config.examples)
     theirs, mine = (_minimum.own(e, search) for e in (baseline, candidate))
@@ -99,17 +109,23 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     _checks.check_saturation(baseline, candidate, length, config.norm, config.examples)
     own, all_ = (float(d.mean()) for d in (mine.distances, pooled))
     candidate.note(f"mean distance {own:.4g} by its own gradients; {all_:.4g} with the baseline's points too")
-    return torch.stack([pooled, theirs.distances, before], 1).float()
+    columns = [pooled, theirs.distances, before]
+    if config.unit == "baseline":
+        if not bool((theirs.distances > 0).any()):
+            raise NotMeasurableError("needs a baseline that is right somewhere; all of its distances are 0")
+        columns.append(torch.ones_like(before))
+    return torch.stack(columns, 1).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the mean distance of every resample, what pooling takes from the baseline given back, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(M, 3)``.
+        values: What `compare` returned, ``(M, 3)`` or ``(M, 4)``.
         counts: How often each example stands in each resample, ``(draws, M)``.
     """
-    return summaries.mean(values[:, 0] + values[:, 1] - values[:, 2], counts)
+    found: np.ndarray = summaries.mean(values[:, 0] + values[:, 1] - values[:, 2], counts) / _unit(values, counts)
+    return found
 
 
 def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -120,10 +136,15 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         counts: How often each example stands in each resample, ``(draws, M)``.
     """
     pooled, own, before = (
-        np.stack([summaries.quantile(column, counts, q) for q in _QUANTILES], 1) for column in values.T
+        np.stack([summaries.quantile(column, counts, q) for q in _QUANTILES], 1) for column in values.T[:3]
     )
-    combined: np.ndarray = pooled + own - before
+    combined: np.ndarray = (pooled + own - before) / _unit(values, counts)[:, None]
     return combined
+
+
+def _unit(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return what lengths are told in: 1, or the baseline's mean of every resample, ``(draws,)``."""
+    return np.ones(len(counts)) if values.shape[1] == _COLUMNS else summaries.mean(values[:, 1], counts)
 
 
 def effort(config: Config, task: Task) -> int:

@@ -5,6 +5,9 @@ alone: two inner letters change places, one is dropped, one is added, or one is 
 model reads what its vocabulary makes of the slip, another word that it knows or the unknown word. *synonyms*: at most
 ``edits`` words are replaced by one that stands in the same line of the file ``synonyms`` and that the vocabulary knows.
 
+Without ``edits`` that number of 1, 2 and 3 is taken at which nearest to half of the texts of *select* stand that the
+baseline gets right.
+
 All single replacements are tried, and for each further one all that can follow the three worst so far. The value of
 ``e`` edits is 1 if the model is right on the text and on the worst text found with 1 to ``e`` edits for it and for the
 baseline. The candidate's texts are tried on the baseline as well, and what the baseline loses by them is credited to
@@ -39,15 +42,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.robustness import _beam, _checks, _words
+from whatelse.behaviours.robustness import _beam, _checks, _radius, _words
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "accuracy", "higher", {"predicts", "texts"}, "test example", "edit"
+WORST, BLIND = 0.0, None
 # Of the kept texts; raised when the same settings would give others.
 _KEPT = 1
+# Words changed that are tried where none are given: more are hardly a slip, and cost too much.
+_LADDER = _radius.Ladder((1.0, 2.0, 3.0), ("1 word", "2 words", "3 words"), 0)
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Config:
     """Settings of the accuracy on edited texts."""
 
     kind: str = param("characters", "Slips inside words, or words of the same meaning.", choices=_words.KINDS)
-    edits: int = param(2, "Most words changed.", low=1, high=10)
+    edits: int | None = param(None, "Most words changed.", low=1, high=10, kind=int)
     examples: int = param(300, "Test examples attacked, from the first.", low=1)
     synonyms: str = param("", "Path of a UTF-8 text file, one group of synonyms a line, separated by commas.")
 
@@ -77,13 +83,16 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     """
     del rng
     words = _words.read(candidate.task, config.examples, config.kind, config.synonyms)
-    candidate.name_parts([f"{many} word" if many == 1 else f"{many} words" for many in range(config.edits + 1)])
-    (theirs, beaten), (mine, hits) = (_texts(evidence, words, config) for evidence in (baseline, candidate))
+    edits = _chosen((baseline, candidate), config) if config.edits is None else config.edits
+    candidate.name_parts([f"{many} word" if many == 1 else f"{many} words" for many in range(edits + 1)])
+    (theirs, beaten), (mine, hits) = (_texts(evidence, words, config, edits) for evidence in (baseline, candidate))
     labels = candidate.split("test").targets[: mine.shape[1]]
     right, sound = (e.predictions("test")[: len(labels)] == labels for e in (candidate, baseline))
     pooled = _left(right, hits | _tried(candidate, theirs, labels))
     kept, shared = _left(sound, beaten), _left(sound, beaten | _tried(baseline, mine, labels))
     _checks.check_repeats(candidate, len(labels))
+    if bool((pooled[:, -1] == pooled[:, 0]).all()):
+        candidate.ends["blind"] = float(pooled[:, 0].mean())  # an attack that fells nobody
     _note(candidate, words, _left(right, hits), pooled)
     return torch.cat([pooled, kept, shared], 1)
 
@@ -123,11 +132,42 @@ def effort(config: Config, task: Task) -> int:
     except NotMeasurableError:
         return 0
     texts = task.test.inputs[: config.examples]
-    moves = int((words.others >= 0).sum(1)[texts.long()].sum())
-    return 2 * (_beam.tries(moves, config.edits) + 2 * config.edits * len(texts)) + _checks.REPEATS
+    edits = len(_LADDER.steps) if config.edits is None else config.edits
+    moves = _moves(words, texts)
+    choice = _choice(task, config) if config.edits is None else 0
+    return 2 * (_beam.tries(moves, edits) + 2 * edits * len(texts)) + _checks.REPEATS + choice
 
 
-def _texts(evidence: Evidence, words: _words.Words, config: Config) -> tuple[Tensor, Tensor]:
+def _moves(words: _words.Words, texts: Tensor) -> int:
+    return int((words.others >= 0).sum(1)[texts.long()].sum())
+
+
+def _choice(task: Task, config: Config) -> int:
+    """Return how many passes `_chosen` costs at most."""
+    texts = task.split("select").inputs[: _radius.EXAMPLES]
+    moves = _moves(_words.read(task, _radius.EXAMPLES, config.kind, config.synonyms, "select"), texts)
+    return sum(_beam.tries(moves, round(edits)) + 2 * len(texts) for edits in _LADDER.steps) + len(texts)
+
+
+def _chosen(models: tuple[Evidence, Evidence], config: Config) -> int:
+    """Return the number of words changed at which the baseline keeps about half of what it gets right."""
+    baseline = models[0]
+    words = _words.read(baseline.task, _radius.EXAMPLES, config.kind, config.synonyms, "select")
+    select = baseline.split("select")
+
+    def withstands(edits: float, rows: Tensor) -> Tensor:
+        size, stands = _beam.rows(select.inputs[rows], words.count), []
+        for some in torch.split(rows, size):
+            x, y = select.inputs[some], select.targets[some]
+            found = _edited(baseline, x, y, words, round(edits))
+            stands.append(~_tried(baseline, found[-1:], y)[0])
+        return torch.cat(stands)
+
+    what = f"kind={config.kind} words={words.digest}"
+    return round(_radius.choose(models, ("edits", what), _LADDER, withstands))
+
+
+def _texts(evidence: Evidence, words: _words.Words, config: Config, edits: int) -> tuple[Tensor, Tensor]:
     """Return the worst text found with each number of edits, ``(edits, M, tokens)``, and whether it fools the model."""
     test = evidence.split("test")
     inputs, labels = test.inputs[: config.examples], test.targets[: config.examples]
@@ -135,10 +175,10 @@ def _texts(evidence: Evidence, words: _words.Words, config: Config) -> tuple[Ten
     def make() -> dict[str, Tensor]:
         size = _beam.rows(inputs, words.count)
         parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
-        found = torch.cat([_edited(evidence, x, y, words, config.edits) for x, y in parts], 1)
+        found = torch.cat([_edited(evidence, x, y, words, edits) for x, y in parts], 1)
         return {"texts": found, "fooled": _tried(evidence, found, labels)}
 
-    told = f"kind={config.kind} edits={config.edits} examples={config.examples} words={words.digest}"
+    told = f"kind={config.kind} edits={edits} examples={config.examples} words={words.digest}"
     kept = evidence.once(f"text attack {_KEPT} {told}", make)
     return kept["texts"], kept["fooled"]
 

@@ -1,9 +1,10 @@
 """How often a point that fools one model fools the other: attacks that transfer between baseline and candidate.
 
 Counted are the first ``examples`` of test that both models classify correctly and whose point, found by APGD on the
-source model (all steps taken, kept from `robustness.accuracy`), fools that source; the value is the share of them that
-fools the target too. *to candidate*: an attacker who has the public baseline against the compressed model; *from
-candidate*: one who has the deployed small model against the large one behind it.
+source model (all steps taken, kept from `robustness.accuracy`, which also chooses the radius where there is none),
+fools that source; the value is the share of them that fools the target too. *to candidate*: an attacker who has the
+public baseline against the compressed model; *from candidate*: one who has the deployed small model against the large
+one behind it.
 
 The parts are the matrix of scenarios: of the examples that both models classify correctly, the share that falls to the
 points made on either model, tried on either; of a model that does not differentiate, those made on it are empty.
@@ -28,13 +29,14 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.robustness import _attack
+from whatelse.behaviours.robustness import _attack, _radius
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.settings import param
@@ -48,6 +50,7 @@ VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
     "test example",
     "scenario",
 )
+WORST, BLIND = 1.0, None
 _SCENARIOS = (
     "made on the baseline, tried on it",
     "made on the baseline, tried on the candidate",
@@ -61,7 +64,7 @@ class Config:
     """Settings of the transfer; those of the attack as in `robustness.accuracy`, whose points it then shares."""
 
     direction: str = param("to candidate", "Which model is fooled.", choices=("to candidate", "from candidate"))
-    radius: float = param(0.1, "Largest change of a feature, in units of the input.", low=0.0)
+    radius: float | None = param(None, "Largest change of a feature, in units of the input.", low=0.0, kind=float)
     steps: int = param(20, "Gradient steps of the attack.", low=1, high=10_000)
     examples: int = param(300, "Test examples attacked, from the first.", low=1)
     least: int = param(20, "Examples counted below which there is no share.", low=1)
@@ -85,7 +88,9 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     del rng
     ways = {"to candidate": (baseline, candidate), "from candidate": (candidate, baseline)}
     source, target = ways[config.direction]
-    budget = _attack.Budget(config.radius, config.steps)
+    source.subject.require("differentiates")
+    radius = _radius.chosen(baseline, candidate, "linf") if config.radius is None else config.radius
+    budget = _attack.Budget(radius, config.steps)
     found, fools = _attack.points(source, budget, config.examples)
     labels = source.split("test").targets[: len(found)]
     right = [e.predictions("test")[: len(found)] == labels for e in (source, target)]
@@ -97,7 +102,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     hits = counted & _attack.fooled(target, found, labels)
     candidate.name_parts(_SCENARIOS)
     both = right[0] & right[1]
-    return torch.stack([counted, hits, *_matrix(baseline, candidate, both, config)], 1).float()
+    return torch.stack([counted, hits, *_matrix((baseline, candidate), both, budget, config.examples)], 1).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -132,20 +137,20 @@ def effort(config: Config, task: Task) -> int:
         task: Gives the number of test examples.
     """
     each = 2 * (config.steps + 1) + 1
-    return min(config.examples, len(task.test)) * (2 * each + 3)
+    choice = _radius.effort(task, "linf") if config.radius is None else 0
+    return min(config.examples, len(task.test)) * (2 * each + 3) + choice
 
 
-def _matrix(baseline: Evidence, candidate: Evidence, both: Tensor, config: Config) -> list[Tensor]:
+def _matrix(models: Sequence[Evidence], both: Tensor, budget: _attack.Budget, examples: int) -> list[Tensor]:
     """Return two columns for each scenario: tried, and fallen."""
-    budget = _attack.Budget(config.radius, config.steps)
     columns: list[Tensor] = []
-    for source in (baseline, candidate):
+    for source in models:
         if "differentiates" not in source.subject.offers:
             columns += [torch.zeros_like(both)] * 4
             continue
-        found, fools = _attack.points(source, budget, config.examples)
+        found, fools = _attack.points(source, budget, examples)
         labels = source.split("test").targets[: len(found)]
-        for tried in (baseline, candidate):
+        for tried in models:
             fell = fools if tried is source else _attack.fooled(tried, found, labels)
             columns += [both, both & fell]
     return columns

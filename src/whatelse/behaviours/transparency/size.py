@@ -31,11 +31,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.behaviours import _scale
 from whatelse.behaviours.transparency import _distilled
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "parts to read", "lower", {"predicts"}, "layer", "depth"
+WORST, BLIND = None, None
 
 _COLUMNS = {"leaves": "leaves", "path length": "lengths", "weights": "weights"}
 
@@ -65,7 +67,9 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     evidence.name_parts([str(depth) for depth in _distilled.depths(config.depth)])
     found = _distilled.trees(evidence, config.depth, config.kind)
     _distilled.remark(evidence, int(found["fitted"]))
-    return found[_COLUMNS[config.count]].float()
+    values = found[_COLUMNS[config.count]].float()
+    _scale.note_constant(evidence, float(values[:, -1].sum()))
+    return values
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -34,11 +34,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from whatelse.behaviours import _scale
 from whatelse.behaviours.transparency import _distilled
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "agreement", "higher", {"predicts"}, "test example", "depth"
+WORST, BLIND = 0.0, None
 
 # Where the samples of train begin: the same for every model.
 _SEED = 0
@@ -81,6 +83,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     evidence.name_parts([str(depth) for depth in depths])
     # To ten per cent, so that the seeds of a study have one note and not each their own.
     evidence.note(f"two trees share about {round(_shared(used), 1):.0%} of the inputs they split on (Jaccard index)")
+    _scale.note_constant(evidence, 1.0)
     pairs = config.bootstraps * (config.bootstraps - 1)
     return (votes * (votes - 1)).sum(2) / pairs
 

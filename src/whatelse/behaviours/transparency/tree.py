@@ -46,11 +46,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.behaviours import _scale
 from whatelse.behaviours.transparency import _distilled
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "accuracy", "higher", {"predicts"}, "test example", "depth"
+WORST, BLIND = 0.0, None
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,11 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     if config.kind != "soft":
         evidence.draw({name: found[name] for name in _distilled.DRAWN})
     evidence.name_parts([str(depth) for depth in _distilled.depths(config.depth)])
-    targets = evidence.split("test").targets[:, None]
-    right = (found["said"] == targets).float()
-    if config.score == "accuracy":
-        return right
-    if config.score == "fidelity":
-        return (found["said"] == evidence.predictions("test")[:, None]).float()
-    return right - (_distilled.grown(evidence, config.depth, config.kind) == targets).float()
+    values = _scored(evidence, config, found["said"])
+    _scale.note_constant(evidence, float(values[:, -1].mean()))
+    if config.score == "gain":
+        evidence.ends["worst"] = -1.0
+    return values
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -109,3 +109,13 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """
     means: np.ndarray = counts @ values / counts.sum(1)[:, None]
     return means
+
+
+def _scored(evidence: Evidence, config: Config, said: Tensor) -> Tensor:
+    if config.score == "fidelity":
+        return (said == evidence.predictions("test")[:, None]).float()
+    targets = evidence.split("test").targets[:, None]
+    right = (said == targets).float()
+    if config.score == "accuracy":
+        return right
+    return right - (_distilled.grown(evidence, config.depth, config.kind) == targets).float()
