@@ -15,7 +15,7 @@ import whatelse
 from whatelse import registry
 from whatelse.recipe import parse, write
 from whatelse.statistics import multiplicity, power, seeds, verdicts
-from whatelse.statistics.paired import Effect
+from whatelse.statistics.effect import Effect
 from whatelse.study import claims, potential
 from whatelse.study.plan import Job, Plan, again_of, pairs, scratch_of
 from whatelse.study.spec import Measurement, Study, template

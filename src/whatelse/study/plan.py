@@ -303,7 +303,7 @@ def _effects(study: Study, jobs: list[Job]) -> Iterator[Effects]:
                         needs.append(job.name)
             held = pairs(study, m)
             every = [k for keys in cells.values() for k in keys]
-            name = key("effects", 4, {"pairs": held, "draws": study.draws}, m.item, *every, seed=0)
+            name = key("effects", 5, {"pairs": held, "draws": study.draws}, m.item, *every, seed=0)
             found = tuple((s, tuple(keys)) for s, keys in cells.items())
             yield Effects(
                 _name("effects", task, m.label), name, m.label, task, m.item, found, held, study.draws, tuple(needs)
