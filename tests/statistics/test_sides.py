@@ -149,6 +149,11 @@ def test_a_small_part_is_never_surer_than_its_units_under_seeds_and_clusters(kin
     assert pair[1].units == (20 if kind == "seeds" else 2)
     found = sides.contrast(*pair, np.random.default_rng(0))
     assert found.low90 <= -(1 - 0.05 ** (1 / pair[1].units)) * 0.98
+    lost = [v * np.array([0, 1]) for v in ([base] * seeds)]
+    told = sides.outcomes([v[:, [0, 1, 1]] for v in lost], 2)
+    found = sides.contrast(pair[0], sides.parts(lost, rates_of(2), resamples, told)[0], np.random.default_rng(0))
+    assert found.effect == -1
+    assert found.high90 == pytest.approx(-(2 * 0.05 ** (1 / pair[1].units) - 1), abs=0.02), "the sign test"
 
 
 def test_groupings_may_lie_side_by_side_and_a_part_may_be_empty():

@@ -67,3 +67,24 @@ def _reaching_zero(bounds: Callable[[float], tuple[float, float]]) -> float:
         low, high = bounds(math.exp(-middle))
         least, most = (middle, most) if low < 0 < high else (least, middle)
     return min(1.0, 2 * math.exp(-least))
+
+
+def fewest(shift: float, units: int, draws: int) -> np.ndarray:
+    """Return offsets whose quantiles are the bounds of the fewest changes among units that make a shift, ``(draws,)``.
+
+    No way to look at so few units can know more: nothing changed among them leaves open what the rule of three does,
+    and all of them lost what the sign test does.
+
+    Args:
+        shift: Effect on a mean to which every unit adds -1, 0 or 1, or the mean of such effects over seeds.
+        units: Number of examples, or of clusters.
+        draws: Number of offsets.
+    """
+    grid = np.geomspace(1e-6, 0.5, 40)
+    moved = np.full(len(grid), min(1.0, abs(shift)) * units)
+    up, down = (moved, 0 * moved) if shift > 0 else (0 * moved, moved)
+    level = np.log((np.arange(draws // 2) + 0.5) / draws)
+    below, above = (
+        np.interp(level, np.log(grid), far) for far in mcnemar.reach(up, down, np.full(len(grid), units), grid)
+    )
+    return np.concatenate([-below, np.zeros(draws % 2), above])

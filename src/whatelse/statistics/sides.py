@@ -256,11 +256,11 @@ def contrast(before: Side, after: Side, rng: np.random.Generator, *, draws: int 
     units, whole = after.units or before.units, before.whole and after.whole
 
     def unseen(count: int) -> np.ndarray:
+        if whole:
+            return counting.fewest(float((points[:, 1] - points[:, 0]).mean()), units, count)
         assert before.left is not None
         assert after.left is not None
-        # Of outcomes of 0 and 1 it is known how far one unit moves a part, whatever those at hand did.
-        left = np.zeros((1, 1)) if whole else np.stack([before.left, after.left], 2)
-        return paired.spread_of_unseen(left, units, count)
+        return paired.spread_of_unseen(np.stack([before.left, after.left], 2), units, count)
 
     return paired.judged(points, drawn, unseen, rng, draws, units, floored=whole)
 
