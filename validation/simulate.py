@@ -87,15 +87,28 @@ def members(rng: np.random.Generator, n: int, shift: float) -> Pair:
 def grouped(rng: np.random.Generator, n: int, shift: float) -> Pair:
     """Right or wrong in four groups of unequal size; ``shift`` of 1 costs the smallest, the worst, 8 points more.
 
-    Groups below 30 examples are left out, as the behaviours have it: of 20 examples nothing is measured.
+    Groups below 30 examples are left out of the number, as the behaviours have it: of 20 examples nothing is measured.
     """
     sizes = np.diff(np.round(n * np.array([0, 0.35, 0.6, 0.82, 1]))).astype(int)
-    group = rng.permutation(np.repeat(np.where(sizes < worst_group.Config().least, _groups.LEFT_OUT, range(4)), sizes))
+    group = rng.permutation(np.repeat(range(4), sizes))
+    kept = np.where(sizes[group] < worst_group.Config().least, _groups.LEFT_OUT, group)
     accuracy = np.array([0.92, 0.9, 0.88, 0.8])[group]
     before = (rng.random(n) < accuracy).astype(float)
     share = 0.05 + 0.08 * shift * (group == 3)
     flip = np.where(before > 0, rng.random(n) < share / accuracy, rng.random(n) < 0.05 / (1 - accuracy))
-    return np.stack([before, group], 1), np.stack([np.where(flip, 1 - before, before), group], 1)
+    return np.stack([before, group, kept], 1), np.stack([np.where(flip, 1 - before, before), group, kept], 1)
+
+
+def classes(rng: np.random.Generator, n: int, shift: float) -> Pair:
+    """Right or wrong in ten classes, the rarest of 2 % of the examples; a shift of 1 costs the three rarest a third."""
+    shares = np.array([0.2, 0.18, 0.16, 0.14, 0.1, 0.08, 0.06, 0.04, 0.02, 0.02])
+    code = rng.permutation(
+        np.repeat(range(10), np.diff(np.round(n * np.concatenate([[0], shares.cumsum()]))).astype(int))
+    )
+    _, code = np.unique(code, return_inverse=True)
+    before = (rng.random(n) < 0.8).astype(float)
+    flip = np.where(before > 0, rng.random(n) < 0.05 / 0.8 + shift * (code > code.max() - 3) / 3, rng.random(n) < 0.25)
+    return np.stack([before, code], 1), np.stack([np.where(flip, 1 - before, before), code], 1)
 
 
 def odds(rng: np.random.Generator, n: int, shift: float) -> Pair:
@@ -153,6 +166,7 @@ KINDS = (
     Kind("area under the ROC", "membership.loss", members),
     Kind("worst group", "fairness.worst_group", grouped),
     Kind("gap between groups", "fairness.gap", grouped),
+    Kind("mean over classes", "generalization.macro_accuracy", classes),
     Kind("equalized odds", "fairness.odds", odds),
     Kind("binned calibration", "generalization.ece", sure),
     Kind("smooth calibration", "generalization.smooth_ece", sure),
@@ -186,18 +200,18 @@ def study(kind: Kind, n: int, shift: float, samples: int, seed: int, biases: lis
         drawn = resample.resamples(n, DRAWS, rng, clusters)
         for _ in range(min(SHARED, samples - len(found))):
             pair = kind.draw(rng, n, shift)
-            smallest = _smallest(item.outcomes(pair[0])[:, 1]) if parted else 0
-            if parted and not smallest:
+            told = [_told(item, v) if parted else None for v in pair]
+            if any(t is not None and not t.counted.any() for t in told):
                 return []  # not measurable
-            before, after = (sides.side([v], item.summarise, drawn, smallest) for v in pair)
+            before, after = (sides.side([v], item.summarise, drawn, t) for v, t in zip(pair, told, strict=True))
             found.append(sides.contrast(before, after, rng))
             biases.append(max(sides.bias(before), sides.bias(after)))
     return found
 
 
-def _smallest(code: np.ndarray) -> int:
-    sizes = np.unique(code[code >= 0], return_counts=True)[1]
-    return int(sizes.min()) if len(sizes) else 0
+def _told(item: Any, values: np.ndarray) -> sides.Outcomes:
+    parts, averaged = item.breakdown(values, np.ones((1, len(values)))).shape[1], vars(item).get("NUMBER") is not None
+    return sides.outcomes([item.outcomes(values)], parts, averaged=averaged)
 
 
 def interval(hits: int, of: int) -> tuple[float, float]:

@@ -273,7 +273,7 @@ class Evidence:
         """Name the parts that the behaviour's ``breakdown`` answers for, in its order.
 
         Args:
-            names: The same, in the same order, for every model of a task.
+            names: The same, in the same order, for every model; last, those of parts without an example, unanswered.
             unit: Of the parts, where it is not the behaviour's own.
             better: Of the parts, ``higher``, ``lower`` or ``neither``, where it is not the behaviour's own.
         """

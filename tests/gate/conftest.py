@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 
 from whatelse.gate import budgets as owners
 from whatelse.gate.decide import decide
 from whatelse.report.findings import parse
+from whatelse.statistics import counts
 
 LEVELS = (0.05, 0.025, 0.01, 0.005, 0.0025, 0.001, 0.0005)
 
@@ -42,6 +44,14 @@ def part(name, effect, se, **given):
     return {"name": name, **{k: numbers[k] for k in ("effect", "low", "high", "tails")}, **given}
 
 
+def counted(name, rose, fell, n):
+    """A part of n examples of which so many rose and fell, with its exact bounds, as a study writes it."""
+    change = [1.0] * rose + [-1.0] * fell + [0.0] * (n - rose - fell)
+    made = counts.counted(1.0, 1.0, np.array(change))
+    told = {k: getattr(made, k) for k in ("effect", "low", "high", "rose", "fell")}
+    return {"name": name, "n": n, **told, "tails": [list(tail) for tail in made.tails]}
+
+
 def document(*found, candidates=("small",)):
     """A findings document with these findings."""
     found = found or (finding(primary=True),)
@@ -62,6 +72,7 @@ class World:
 
     finding = staticmethod(finding)
     part = staticmethod(part)
+    counted = staticmethod(counted)
     document = staticmethod(document)
 
     @staticmethod

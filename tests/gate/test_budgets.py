@@ -8,6 +8,7 @@ import pytest
 from whatelse import registry
 from whatelse.errors import BudgetError
 from whatelse.gate import budgets as owners
+from whatelse.study import audit
 
 ONE = '[[budgets]]\nbehaviour = "generalization.accuracy"\nmost = 0.01\n'
 DOCS = Path(__file__).parents[2] / "docs" / "gate.md"
@@ -22,6 +23,7 @@ task = "adult"
 most = 1
 tier = "supporting"
 groups = ["women", "men"]
+groups_tier = "advisory"
 least = 100
 gain = 0.05
 control = "baseline"
@@ -37,6 +39,7 @@ why = "law"
         "accuracy by sex",
         "adult",
         ["women", "men"],
+        "advisory",
         100,
         0.05,
         "baseline",
@@ -44,7 +47,7 @@ why = "law"
         "law",
     )
     plain = found.budgets[1]
-    assert (plain.tier, plain.demanded, plain.least, plain.gain) == ("critical", True, 30, None)
+    assert (plain.tier, plain.groups_tier, plain.demanded, plain.least, plain.gain) == ("critical", "", True, 0, None)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,9 @@ why = "law"
         (ONE + "gain = -1", "b.toml: budgets[0].gain=-1.0; a number of 0 or more"),
         (ONE + 'tier = "criticl"', "b.toml: budgets[0].tier='criticl'; did you mean critical? (there are: critical,"),
         (ONE + 'control = "placeboo"', "b.toml: budgets[0].control='placeboo'; did you mean placebo?"),
-        (ONE + "least = 0", "b.toml: budgets[0].least=0; a whole number of 1 or more"),
+        (ONE + "least = -1", "b.toml: budgets[0].least=-1; a whole number of 0 or more"),
+        (ONE + 'groups = ["*"]\ngroups_tier = "x"', "budgets[0].groups_tier='x'; there are: advisory,"),
+        (ONE + 'groups_tier = "advisory"', "budgets[0].groups_tier='advisory', but there are no groups; name them in"),
         (ONE + 'groups = "a"', "b.toml.budgets[0].groups='a' is not a list"),
         (ONE + 'groups = ["a", "a"]', "b.toml: budgets[0].groups=['a', 'a']; names of groups are needed, none twice"),
         (ONE + 'groups = ["*", "a"]', "none twice, or '*' alone"),
@@ -98,6 +103,11 @@ def test_the_defaults_are_sound_and_every_one_has_its_reason():
         assert len(budget.why) > 20, budget.behaviour
         assert budget.most > 0
     assert [b.behaviour for b in found.budgets if b.demanded] == ["generalization.accuracy"]
+    asked = {b.behaviour: (b.tier, b.groups_tier, b.groups, b.least) for b in found.budgets if b.groups}
+    assert asked == {
+        "generalization.macro_accuracy": ("critical", "supporting", ["*"], 0),
+        "fairness.worst_group": ("critical", "", ["*"], 0),
+    }
     assert {b.behaviour.partition(".")[0] for b in found.budgets if b.tier != "advisory"} == {
         "generalization", "fairness", "robustness", "membership", "leakage", "attribution", "transparency", "mechanism",
     }  # fmt: skip
@@ -109,6 +119,17 @@ def test_the_sizes_that_the_defaults_promise():
     assert [round(share * 2.4864749**2 / 0.01**2, -1) for share in (0.01, 0.05)] == [620, 3090]
     assert "620 examples" in owners.default()
     assert "3,100 at 5 %" in owners.default()
+    assert 0.98**149 < 0.05 < 0.98**148
+    assert owners.default().count("149 examples") == 2
+
+
+def test_labels_of_the_default_budgets_are_those_of_the_default_audit():
+    asked = tomllib.loads(audit.default())["measurements"]
+    for budget in owners.parse(owners.default()).budgets:
+        if budget.label:
+            assert {"item": budget.behaviour, "label": budget.label}.items() <= next(
+                m for m in asked if m["item"] == budget.behaviour
+            ).items()
 
 
 @pytest.mark.parametrize("study", ["table1", "adult", "fashion_mnist", "security"])

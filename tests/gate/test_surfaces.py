@@ -22,6 +22,7 @@ why = "because"
 label = "worst"
 most = 0.02
 groups = ["*"]
+least = 5
 [[budgets]]
 label = "attack"
 tier = "supporting"
@@ -45,7 +46,7 @@ demanded = false
 @pytest.fixture
 def gate(world):
     """Five candidates' worth of decisions in one: kept, undecided, exceeded, missing, too few, told, not asked."""
-    items = [world.part("women", -0.5, 0.01, n=200), world.part("few", 0.0, 0.01, n=3)]
+    items = [world.part("women", -0.5, 0.01, n=200), world.part("few", 0.0, 0.01, n=3), {"name": "gone", "n": 0}]
     found = [
         world.finding(-0.002, 0.001, primary=True),
         world.finding(-0.015, 0.01, label="worst", floor=0.05, parts={"kind": "group", "items": items}),
@@ -62,7 +63,7 @@ def gate(world):
 def test_the_answers_are_what_they_are_meant_to_be(gate):
     assert [r.verdict for r in gate.rulings] == ["NO-GO", "GO"]
     assert [a.decision for a in gate.rulings[0].answers] == [
-        "within", "undecided", "exceeded", "too few", "exceeded", "missing", "exceeded", "not asked",
+        "within", "undecided", "exceeded", "too few", "too few", "exceeded", "missing", "exceeded", "not asked",
     ]  # fmt: skip
 
 
@@ -75,7 +76,7 @@ def test_junit_parses_and_its_counts_agree(gate):
         assert int(holder.get("tests")) == len(cases)
         for plural, kind in kinds.items():
             assert int(holder.get(plural)) == sum(case.find(kind) is not None for case in cases)
-    assert [int(root[0].get(plural)) for plural in kinds] == [2, 1, 4]
+    assert [int(root[0].get(plural)) for plural in kinds] == [2, 1, 5]
     assert [int(root[1].get(plural)) for plural in kinds] == [0, 0, 1]
     first = root[0][0]
     assert (first.get("classname"), first.get("name")) == ("small", "accuracy")
@@ -93,7 +94,7 @@ def test_junit_parses_and_its_counts_agree(gate):
 def test_markdown_leads_with_the_verdict_and_has_a_line_for_every_question(gate):
     text = markdown.render(gate)
     assert text.startswith("## ▼ NO-GO: 1 of 2 candidates\n\nours\n")
-    assert "| small | ▼ **NO-GO** | exceeded: worst: women and attack |" in text
+    assert "| small | ▼ **NO-GO** | exceeded: worst: women (200) and attack |" in text
     assert "| critical | accuracy | +0.20 pp | ≤ +0.36 pp | 1.0 pp | ✓ within |" in text
     assert (
         "| critical | worst | +1.5 pp | −0.1 to +3.1 pp | 2.0 pp | **? undecided** | about 24,731 test examples" in text
@@ -122,7 +123,10 @@ def test_json_holds_numbers_and_nulls(gate, world):
     assert (first["name"], first["verdict"], second["verdict"]) == ("small", "NO-GO", "GO")
     assert [a["decision"] for a in first["answers"]] == [a.decision for a in gate.rulings[0].answers]
     assert first["answers"][0]["upper"] == pytest.approx(0.0036448536)
-    assert first["answers"][5]["harm"] is None
+    assert first["answers"][6]["harm"] is None
+    assert [(a["group"], a["n"], a["tier"]) for a in first["answers"][2:5]] == [
+        ("women", 200, "critical"), ("few", 3, "critical"), ("gone", 0, "critical"),
+    ]  # fmt: skip
     assert first["answers"][2]["group"] == "women"
     assert first["answers"][0]["budget"]["why"] == "because"
 
@@ -136,7 +140,14 @@ def test_the_terminal_shows_everything_at_every_width(gate, width, encoding):
     last = text.rstrip().splitlines()[-1]
     assert last == f"{'x' if encoding == 'ascii' else '▼'} NO-GO: 1 of 2 candidates (ours)"
     flat = " ".join(re.sub(r"[|│]", " ", text).split())
-    for told in ("accuracy", "worst: women", "3 examples, fewer than 30", "failed: RuntimeError", "not asked"):
+    for told in (
+        "accuracy",
+        "worst: women",
+        "3 examples, fewer than 5",
+        "no test example",
+        "failed: RuntimeError",
+        "not asked",
+    ):
         assert told in flat
     assert max(map(len, text.splitlines())) <= width
 
@@ -180,3 +191,43 @@ def test_hostile_names_stay_text_on_the_terminal(world):
     assert "\x1b" not in text
     assert "\x00" not in text
     assert "[e](f)" in text, "no markup either"
+
+
+@pytest.fixture
+def many(world):
+    """Forty classes that are not critical: one is lost, ten are kept, and of the others it cannot be told."""
+    classes = [world.counted(f"class {c}", 0, 0, 10 + c if c < 30 else 5000) for c in range(40)]
+    classes[3] = world.counted("class 3", 0, 13, 13)
+    parts = {"kind": "class", "items": classes}
+    text = '[[budgets]]\nlabel = "macro"\nmost = 0.02\ngroups = ["*"]\ngroups_tier = "supporting"\n'
+    return world.gate(text, world.finding(0.0, 0.001, label="macro", parts=parts))
+
+
+def test_many_classes_share_a_line_and_each_is_named_with_its_n(many):
+    (ruling,) = many.rulings
+    assert [words.name(a) for a in words.asked(ruling)] == ["macro", "macro: class 3"]
+    undecided, within = words.folded(ruling)
+    assert undecided.startswith(
+        "macro: 29 groups undecided (supporting): class 0 (10 examples: none lost, none gained; "
+    )
+    assert "class 1 (11 examples: none lost, none gained; about 149 examples (now 11))" in undecided
+    assert undecided.endswith(" and 5 more, all in the JSON")
+    assert within.startswith("macro: 10 groups within (supporting): class 30 (5,000 ≤ +0.060 pp); ")
+    stream = io.StringIO()
+    terminal.print_gate(many, Console(file=stream, width=110))
+    flat = " ".join(stream.getvalue().split())
+    for text in (flat, markdown.render(many)):
+        assert "class 17 (27 examples: none lost, none gained; about 149 examples (now 27))" in text
+    root = ET.fromstring(junit.render(many))
+    assert len(root[0].findall("testcase")) == 41
+    assert "exceeded: macro: class 3 (13)" in words.because(ruling)
+
+
+def test_a_reason_that_many_groups_share_is_cut_and_counted(world):
+    items = [world.counted(f"g{c}", 0, 0, 10) for c in range(30)]
+    found = world.finding(0.0, 0.001, label="worst", parts={"kind": "group", "items": items})
+    gate = world.gate('[[budgets]]\nlabel = "worst"\nmost = 0.02\ngroups = ["*"]\n', found)
+    told = words.because(gate.rulings[0])
+    assert told.startswith("undecided: worst: g0 (10), worst: g1 (10), ")
+    assert told.endswith(" and 22 more")
+    assert len(words.asked(gate.rulings[0])) == 31, "each that keeps a go away has its line"

@@ -105,9 +105,38 @@ def test_bounds_where_nothing_changed_are_the_rule_of_three():
 @pytest.mark.known_answer
 def test_bounds_join_clopper_and_pearsons_limits():
     low, high = (stats.binomtest(k, 60).proportion_ci(0.95, method="exact") for k in (3, 7))
-    below = math.hypot(3 / 60 - low.low, high.high - 7 / 60)
-    above = math.hypot(low.high - 3 / 60, 7 / 60 - high.low)
+
+    def joined(one, other, p, q):
+        tied = math.sqrt(p * q / ((1 - p) * (1 - q)))  # how multinomial shares p and q move against each other
+        return math.sqrt(one**2 + other**2 + 2 * tied * one * other)
+
+    below = joined(3 / 60 - low.low, high.high - 7 / 60, low.low, high.high)
+    above = joined(low.high - 3 / 60, 7 / 60 - high.low, low.high, high.low)
     assert mcnemar.bounds(3, 7, 60) == pytest.approx((-4 / 60 - below, -4 / 60 + above))
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("n", [5, 8, 25])
+def test_a_group_that_is_lost_whole_is_bounded_as_by_the_sign_test(n):
+    """All of n are lost.  Were d the truth, that has at most the chance ((1 + d) / 2)^n: gained and lost by turns."""
+    for level in (0.05, 0.01, 1e-4):
+        least = 2 * level ** (1 / n) - 1
+        bound = mcnemar.bounds(0, n, n, 1 - 2 * level)[1]
+        assert -bound == pytest.approx(max(least, -1.0), abs=1e-6) or least < 0
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("n", [3, 8, 30])
+def test_bounds_keep_their_level_of_models_that_disagree_everywhere(n):
+    """Enumerated: every table, over truths of up to total disagreement, where independent limits err far more often."""
+    tables = [(b, c) for b in range(n + 1) for c in range(n + 1 - b)]
+    every = np.array([[b, c, n - b - c] for b, c in tables])
+    for level in (0.05, 0.005, 2e-4):
+        above = np.array([mcnemar.bounds(*table, n, 1 - 2 * level)[1] for table in tables])
+        for harm in (0.0, 0.02, 0.2):
+            for gained in (0.05, 0.2, (1 - harm) / 2 - 1e-9):
+                chance = stats.multinomial.pmf(every, n, [gained, gained + harm, 1 - 2 * gained - harm])
+                assert chance[above < -harm - 1e-12].sum() <= level
 
 
 @pytest.mark.known_answer

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 from statsmodels.stats.power import normal_power
 
-from whatelse.statistics import power
+from whatelse.statistics import mcnemar, power
 
 
 @pytest.mark.known_answer
@@ -145,3 +145,32 @@ def test_a_budget_that_no_number_settles():
 def test_a_stricter_level_takes_longer():
     # Level .05 / 8: n (2.497705 + .841621)^2 / 4.
     assert power.settles(4.0, 4 + 1.644854, 2.0, 1000, level=0.00625) == math.ceil(1000 * (3.339326 / 2) ** 2)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("most", [0.01, 0.02, 0.1])
+@pytest.mark.parametrize("n", [0, 3, 25])
+def test_without_a_change_the_rule_of_three_settles_it(most, n):
+    # (1 - most)^n < .05: 299 examples for one point, 149 for two, 29 for ten.
+    assert power.settles_counted(0, 0, n, most) == max(n + 1, math.ceil(math.log(0.05) / math.log(1 - most)))
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(
+    ("gained", "lost", "n", "most"), [(0, 2, 5, 0.02), (2, 2, 40, 0.05), (0, 3, 3, 0.02), (1, 9, 20, 0.3)]
+)
+def test_so_many_examples_settle_a_count(gained, lost, n, most):
+    """Had the counts been the truth: by simulation, 4,000 studies; exact bounds are a little stricter than planned."""
+    need = power.settles_counted(gained, lost, n, most)
+    assert need > n
+    drawn = np.random.default_rng(0).multinomial(need, [gained / n, lost / n, 1 - (gained + lost) / n], 4000)
+    below, above = mcnemar.reach(drawn[:, 0], drawn[:, 1], np.full(4000, need), 0.05)
+    harm = (drawn[:, 1] - drawn[:, 0]) / need
+    shown = harm - above > most if (lost - gained) / n > most else harm + below <= most
+    assert shown.mean() >= 0.7
+
+
+def test_a_count_that_no_number_settles():
+    assert power.settles_counted(0, 1, 10, 0.1) is None, "the harm is the budget"
+    with pytest.raises(ValueError, match="out of range"):
+        power.settles_counted(3, 3, 5, 0.1)

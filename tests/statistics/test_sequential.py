@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from whatelse.statistics import multiplicity, sequential, verdicts
-from whatelse.statistics.paired import LEVELS
+from whatelse.statistics.effect import LEVELS
 from whatelse.statistics.sequential import Watch
 
 CELL = 1 / sequential._CELLS

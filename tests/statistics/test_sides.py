@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from whatelse.statistics import mcnemar, paired, resample, sides, summaries
+from whatelse.statistics import counts, mcnemar, paired, resample, sides, summaries
 
 
 def worst(values, counts):
@@ -39,7 +39,8 @@ def test_the_parts_of_groups_have_exact_bounds_and_their_own_size():
         inside = values[:, 1:] == [0, 1]
         return (counts * values[:, 0]) @ inside / (counts @ inside)
 
-    old, new = (sides.parts([v], rates, resamples, v[None]) for v in (before, after))
+    told = [sides.outcomes([v[:, [0, 1, 1]]], 2) for v in (before, after)]
+    old, new = (sides.parts([v], rates, resamples, t) for v, t in zip((before, after), told, strict=True))
     assert [s.units for s in new] == [30, 90]
     first, second = (sides.contrast(b, a, np.random.default_rng(0)) for b, a in zip(old, new, strict=True))
     assert (first.effect, first.low, first.high) == pytest.approx((-2 / 30, *mcnemar.bounds(0, 2, 30)))
@@ -60,9 +61,107 @@ def test_several_seeds_and_clusters_have_no_exact_counts():
 def test_the_smallest_group_says_what_nothing_excludes():
     values = np.stack([np.ones(200), np.arange(200) < 20], 1)
     resamples = resample.resamples(200, 4000, np.random.default_rng(0))
-    side = sides.side([values], worst, resamples, smallest=20)
+    side = sides.side([values], worst, resamples, sides.outcomes([values[:, [0, 1, 1]]], 2))
     found = sides.contrast(side, side, np.random.default_rng(0))
-    assert found.high == pytest.approx(np.log(40) / 20, rel=0.01)
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 20), rel=0.01)
+    # A group that is smaller still does not count where the number leaves it out, and is a part all the same.
+    kept = np.where(values[:, 1] == 1, -1, 0)
+    told = sides.outcomes([np.stack([values[:, 0], values[:, 1], kept], 1)], 2)
+    assert told.sizes() == [180, 20]
+    assert sides.side([values], worst, resamples, told).units == 180
+
+
+def rates_of(parts):
+    def rates(values, counts):
+        inside = values[:, 1:2] == np.arange(parts)
+        with np.errstate(invalid="ignore"):
+            return (counts * values[:, 0]) @ inside / (counts @ inside)
+
+    return rates
+
+
+def meant(values, counts):
+    return np.nanmean(rates_of(3)(values, counts), 1)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("sizes", [(3, 40, 200), (5, 5, 5)])
+def test_a_mean_over_classes_has_the_bounds_of_each_joined_in_squares(sizes):
+    """Of the first class one is lost of the few there are: what few leave open stands in the mean by its share."""
+    code = np.repeat([0, 1, 2], sizes)
+    before, after = (np.stack([np.ones(sum(sizes)), code], 1) for _ in range(2))
+    after[0, 0] = 0
+    resamples = resample.resamples(len(code), 100, np.random.default_rng(0))
+    told = [sides.outcomes([v[:, [0, 1, 1]]], 3, averaged=True) for v in (before, after)]
+    old, new = (sides.side([v], meant, resamples, t) for v, t in zip((before, after), told, strict=True))
+    found = sides.contrast(old, new, np.random.default_rng(0))
+    each = [mcnemar.bounds(0, lost, n, 0.9) for lost, n in zip((1, 0, 0), sizes, strict=True)]
+    middle = [-1 / sizes[0], 0, 0]
+    below = np.sqrt(sum((m - low) ** 2 for m, (low, _) in zip(middle, each, strict=True))) / 3
+    above = np.sqrt(sum((high - m) ** 2 for m, (_, high) in zip(middle, each, strict=True))) / 3
+    assert (found.effect, found.low90, found.high90) == pytest.approx(
+        (-1 / sizes[0] / 3, -1 / sizes[0] / 3 - below, -1 / sizes[0] / 3 + above)
+    )
+    assert (found.rose, found.fell) == (0, 1)
+    assert found.p == 1 or found.p > 0.05
+    # A minimum looks like a mean as long as every answer is right, and is none.
+    assert sides.side([before], meant, resamples, sides.outcomes([before[:, [0, 1, 1]]], 3)).strata is None
+
+
+@pytest.mark.known_answer
+def test_a_mean_over_classes_keeps_its_level():
+    """Of classes of 2 to 60 examples, a twentieth lost and a twentieth gained of each: 5 % may lie beyond a bound."""
+    draw, sizes, beyond, tries = np.random.default_rng(5), (2, 3, 5, 8, 20, 60), 0, 150
+    for _ in range(tries):
+        changes = [draw.choice([-1.0, 0, 1], n, p=[0.05, 0.9, 0.05]) for n in sizes]
+        found = counts.averaged(0.5, 0.5, changes)
+        beyond += found.tails[0][1] > 0
+    assert beyond / tries <= 0.05
+
+
+@pytest.mark.known_answer
+def test_the_p_of_a_mean_over_classes_is_that_of_its_bounds():
+    changes = [np.array([-1.0] * 9 + [0.0]), np.zeros(50)]
+    found = counts.averaged(1.0, 0.55, changes)
+    level = found.p / 2
+
+    def high(at):
+        one, other = (mcnemar.reach(*(np.array([v]) for v in table), at)[1][0] for table in ((0, 9, 10), (0, 0, 50)))
+        return -0.45 + np.hypot(one, other) / 2
+
+    assert high(1.02 * level) < 0 < high(0.98 * level)
+
+
+@pytest.mark.parametrize("kind", ["seeds", "clusters"])
+def test_a_small_part_is_never_surer_than_its_units_under_seeds_and_clusters(kind):
+    """Of 20 examples one changes under one of many seeds; or they are of two clusters.  As little as none is shown."""
+    code = np.repeat([0, 1], [20, 400])
+    base = np.stack([np.ones(420), code], 1)
+    seeds = 10 if kind == "seeds" else 1
+    after = [base.copy() for _ in range(seeds)]
+    after[0][0, 0] = 0
+    clusters = None if kind == "seeds" else np.concatenate([np.arange(20) // 10, 2 + np.arange(400)])
+    resamples = resample.resamples(420, 2000, np.random.default_rng(0), clusters)
+    pair = []
+    for values in ([base] * seeds, after):
+        told = sides.outcomes([v[:, [0, 1, 1]] for v in values], 2)
+        pair.append(sides.parts(values, rates_of(2), resamples, told)[0])
+    assert pair[1].units == (20 if kind == "seeds" else 2)
+    found = sides.contrast(*pair, np.random.default_rng(0))
+    assert found.low90 <= -(1 - 0.05 ** (1 / pair[1].units)) * 0.98
+    lost = [v * np.array([0, 1]) for v in ([base] * seeds)]
+    told = sides.outcomes([v[:, [0, 1, 1]] for v in lost], 2)
+    found = sides.contrast(pair[0], sides.parts(lost, rates_of(2), resamples, told)[0], np.random.default_rng(0))
+    assert found.effect == -1
+    assert found.high90 == pytest.approx(-(2 * 0.05 ** (1 / pair[1].units) - 1), abs=0.02), "the sign test"
+
+
+def test_groupings_may_lie_side_by_side_and_a_part_may_be_empty():
+    told = np.array([[1, 0, 2, 0, 2], [0, 1, 2, -1, 2], [1, 1, 3, -1, -1], [1, 0, -1, 0, -1]], float)
+    found = sides.outcomes([told], 5)
+    assert found.sizes() == [2, 2, 2, 1, 0]
+    assert found.sizes(np.array([0, 0, 0, 1])) == [2, 1, 1, 1, 0]
+    assert found.counted.tolist() == [True, False, True, False, False]
 
 
 def test_a_biased_summary_is_known_by_its_resamples():

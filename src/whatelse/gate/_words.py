@@ -14,7 +14,7 @@ SIGNS: Mapping[str, Sign] = {
     "implausible gain": Sign("▲", "^", "bold red", "better than is believed; handled like a loss"),
     "undecided": Sign("?", "?", "yellow", "neither is shown"),
     "missing": Sign("–", "/", "magenta", "demanded, and not measured"),
-    "too few": Sign("·", ".", "dim", "a group too small to decide on"),
+    "too few": Sign("·", ".", "dim", "a group that is smaller than the owner asks for, and not shown harmed"),
     "not asked": Sign("·", ".", "dim", "not demanded, and not measured"),
 }
 VERDICTS: Mapping[str, Sign] = {
@@ -29,8 +29,10 @@ MEANING = (
     "Harm is movement toward worse, its bounds one-sided at 5 %. Within: the upper bound is inside the budget. "
     "Exceeded: the lower bound is beyond it, corrected by Holm over the critical and supporting questions. Anything "
     "else is undecided, never passed. Critical budgets must be shown kept, supporting ones not shown exceeded; "
-    "advisory ones only tell."
+    "advisory ones only tell. A group is a question of its own, held to the exact bounds of its own size."
 )
+FOLDED = 6  # groups of one budget that decide nothing, from which on they share a line
+_SPELLED, _BECAUSE = 24, 8  # names that one line spells out
 
 
 def name(answer: Answer) -> str:
@@ -41,6 +43,16 @@ def name(answer: Answer) -> str:
     """
     question = answer.question
     return f"{question.place.label}: {question.group}" if question.group else question.place.label
+
+
+def sized(answer: Answer) -> str:
+    """Return what was asked, and of a group how many examples it has: ``accuracy by group: women (25)``.
+
+    Args:
+        answer: Any.
+    """
+    question = answer.question
+    return f"{name(answer)} ({words.count(question.n)})" if question.group and question.n is not None else name(answer)
 
 
 def harm(answer: Answer) -> str:
@@ -108,12 +120,43 @@ def brief(answer: Answer) -> str:
 
 
 def asked(ruling: Ruling) -> list[Answer]:
-    """Return the answers for the table: all but what was not asked.
+    """Return the answers for the table: all but what was not asked, and but the groups of which `folded` tells.
 
     Args:
         ruling: On one candidate.
     """
-    return [answer for answer in ruling.answers if answer.decision != "not asked"]
+    hidden = {id(answer) for answers in _folds(ruling) for answer in answers}
+    return [a for a in ruling.answers if a.decision != "not asked" and id(a) not in hidden]
+
+
+def folded(ruling: Ruling) -> list[str]:
+    """Return a line for every budget with many groups that decide nothing: each by name, with its n and what it takes.
+
+    Args:
+        ruling: On one candidate.
+    """
+    lines = []
+    for answers in _folds(ruling):
+        first = answers[0]
+        told = [f"{a.question.group} ({_short(a)})" for a in answers[:_SPELLED]]
+        more = f" and {len(answers) - _SPELLED} more, all in the JSON" if len(answers) > _SPELLED else ""
+        head = f"{first.question.place.label}: {len(answers)} groups {first.decision} ({first.tier})"
+        lines.append(f"{head}: {'; '.join(told)}{more}")
+    return lines
+
+
+def _folds(ruling: Ruling) -> list[list[Answer]]:
+    told: dict[tuple[int, str], list[Answer]] = {}
+    for answer in ruling.answers:
+        if answer.question.group and not (answer.broken or answer.open or answer.decision == "not asked"):
+            told.setdefault((id(answer.budget), answer.decision), []).append(answer)
+    return [answers for answers in told.values() if len(answers) > FOLDED]
+
+
+def _short(answer: Answer) -> str:
+    if answer.decision == "within":
+        return f"{'' if answer.question.n is None else words.count(answer.question.n)} {bound(answer)}".strip()
+    return "; ".join(part for part in (answer.why, answer.settle) if part)
 
 
 def passed_over(gate: Gate) -> str:
@@ -133,21 +176,23 @@ def because(ruling: Ruling) -> str:
         ruling: On one candidate.
     """
     if ruling.verdict != "GO":
-        told = [(word, [name(a) for a in ruling.because if a.decision == word]) for word in SIGNS]
+        told = [(word, [sized(a) for a in ruling.because if a.decision == word]) for word in SIGNS]
         return (
             "; ".join(f"{word}: {listed(names)}" for word, names in told if names) or "no critical budget was decided"
         )
-    kept = [name(a) for a in ruling.answers if a.decision == "within" and a.budget.tier == "critical"]
-    unshown = [name(a) for a in ruling.answers if a.decision in {"undecided", "missing"}]
+    kept = [sized(a) for a in ruling.answers if a.decision == "within" and a.tier == "critical"]
+    unshown = [sized(a) for a in ruling.answers if a.decision in {"undecided", "missing", "too few"}]
     return f"shown kept: {listed(kept)}" + (f"; not shown, and not critical: {listed(unshown)}" if unshown else "")
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names as a list in a sentence.
+    """Return names as a list in a sentence; of very many the first, and how many more.
 
     Args:
         names: At least one.
     """
+    if len(names) > _BECAUSE + 1:
+        names = [*names[:_BECAUSE], f"{len(names) - _BECAUSE} more"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

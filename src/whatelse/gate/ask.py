@@ -25,8 +25,9 @@ class Place:
 class Question:
     """One budget put to one candidate, or to one group of it.
 
-    ``missing``, ``passed`` and ``few`` say why there is nothing to decide: what was demanded is not there, what is not
-    there was not demanded, the group is too small.
+    ``missing`` and ``passed`` say why there is nothing to decide: what was demanded is not there, or what is not there
+    was not demanded. ``waived`` says why a group decides only where it is shown harmed: it is smaller than the owner
+    asks for.
     """
 
     budget: Budget
@@ -37,15 +38,35 @@ class Question:
     harm: Harm | None = None
     missing: str = ""
     passed: str = ""
-    few: str = ""
+    waived: str = ""
+
+    @property
+    def tier(self) -> str:
+        """What depends on the answer."""
+        return self.budget.groups_tier or self.budget.tier if self.group else self.budget.tier
+
+    @property
+    def n(self) -> int | None:
+        """How many examples it is about; None where it is not known."""
+        one = self.part if self.group else self.finding
+        return None if one is None else one.n
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Checks that failed, of this question: what is doubted of the number alone is not doubted of its parts."""
+        finding = self.finding
+        if finding is None:
+            return ()
+        unsaid = finding.validity or (finding.why or "no reason was recorded",)
+        told = finding.doubts or (unsaid if finding.verdict == "not trusted" else ())
+        believed = self.group or self.budget.gain is not None
+        told = tuple(one for one in told if not (believed and one.startswith("implausible gain")))
+        return tuple(one for one in told if not (self.group and "this summary is biased" in one))
 
     @property
     def trusted(self) -> bool:
         """Whether the measurement passed its own checks; a gain that is too good is decided by the budget itself."""
-        finding = self.finding
-        if finding is None or not finding.doubts:
-            return finding is not None and finding.verdict != "not trusted"
-        return self.budget.gain is not None and all(doubt.startswith("implausible gain") for doubt in finding.doubts)
+        return self.finding is not None and not self.doubts
 
     @property
     def may_exceed(self) -> bool:
@@ -151,7 +172,12 @@ def ask(budget: Budget, place: Place, findings: Findings, candidate: str) -> Ite
         return
     whole = replace(whole, finding=finding)
     if finding.verdict in {"failed", "not measurable"}:
-        yield replace(whole, missing=f"{finding.verdict}: {finding.why or 'no reason was recorded'}")
+        why = f"{finding.verdict}: {finding.why or 'no reason was recorded'}"
+        # Data that have nothing that it speaks of answer it; a measurement that broke does not.
+        passed = finding.verdict == "not measurable" and not budget.demanded
+        yield replace(whole, passed=why) if passed else replace(whole, missing=why)
+        if finding.parts is not None:
+            yield from _groups(whole, finding)
         return
     moved = harm(finding, finding.better)
     yield replace(whole, harm=moved, missing="" if moved else f"{finding.verdict}: there is no interval")
@@ -176,9 +202,18 @@ def _group(question: Question, better: str, names: list[str]) -> Question:
     part, least = question.part, question.budget.least
     if part is None:
         return replace(question, missing=f"no such group; {nearest(question.group, names)}")
-    if part.n is not None and part.n < least:
-        return replace(question, few=f"{words.count(part.n)} {words.plural(part.n, 'example')}, fewer than {least}")
     moved = harm(part, better)
-    if moved is None and part.n is None and question.budget.groups == [EVERY]:
-        return replace(question, few="it has no number")
-    return replace(question, harm=moved, missing="" if moved else "there is no interval")
+    if part.n is None:
+        empty = moved is None and question.budget.groups == [EVERY]
+        return replace(question, harm=moved, waived="it has no number" if empty else "")
+    few = f"{examples(part.n)}, fewer than {least}" if part.n < least else ""
+    return replace(question, harm=moved, waived=few)
+
+
+def examples(n: int) -> str:
+    """Return a number of test examples in words.
+
+    Args:
+        n: How many.
+    """
+    return f"{words.count(n)} {words.plural(n, 'example')}" if n else "no test example"

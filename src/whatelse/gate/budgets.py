@@ -26,8 +26,9 @@ class Budget:
         label: Of one measurement; where it is empty, the behaviour's primary one is asked, or its only one.
         task: On which it was measured; the primary one where it is empty.
         groups: Parts that must keep the budget too, each by itself; ``*`` for every part that has a better side.
-        least: Examples that a group must have; a smaller one is told and never decides.
-        gain: The largest improvement that is believed; any where there is none.
+        groups_tier: Tier of the groups; that of the budget where it is empty.
+        least: A group of fewer examples that is not shown harmed is waived: told, and does not decide. 0 waives none.
+        gain: The largest improvement of the whole that is believed; any where there is none.
         control: Held against which control; the candidate's own where it is empty.
         demanded: Whether it is missing where the file does not have it. One that is not demanded is asked only where
             it is a row's primary measurement or ``label`` names it.
@@ -40,7 +41,8 @@ class Budget:
     label: str = ""
     task: str = ""
     groups: list[str] = field(default_factory=list)
-    least: int = 30
+    groups_tier: str = ""
+    least: int = 0
     gain: float | None = None
     control: str = ""
     demanded: bool = True
@@ -118,12 +120,23 @@ def _check(budget: Budget, where: str) -> None:
     for name, value in (("most", budget.most), ("gain", budget.gain)):
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise BudgetError(f"{where}.{name}={value}; a number of 0 or more is needed, in the behaviour's unit")
-    if budget.tier not in TIERS:
-        raise BudgetError(f"{where}.tier={budget.tier!r}; {_hint(budget.tier, TIERS)}")
+    _check_tiers(budget, where)
     if budget.control and budget.control not in CONTROLS:
         raise BudgetError(f"{where}.control={budget.control!r}; {_hint(budget.control, CONTROLS)}")
-    if budget.least < 1:
-        raise BudgetError(f"{where}.least={budget.least}; a whole number of 1 or more is needed")
+    _check_groups(budget, where)
+
+
+def _check_tiers(budget: Budget, where: str) -> None:
+    for name, tier in (("tier", budget.tier), ("groups_tier", budget.groups_tier or budget.tier)):
+        if tier not in TIERS:
+            raise BudgetError(f"{where}.{name}={tier!r}; {_hint(tier, TIERS)}")
+    if budget.groups_tier and not budget.groups:
+        raise BudgetError(f"{where}.groups_tier={budget.groups_tier!r}, but there are no groups; name them in groups")
+
+
+def _check_groups(budget: Budget, where: str) -> None:
+    if budget.least < 0:
+        raise BudgetError(f"{where}.least={budget.least}; a whole number of 0 or more is needed")
     if len(set(budget.groups)) < len(budget.groups) or (EVERY in budget.groups and len(budget.groups) > 1):
         raise BudgetError(f"{where}.groups={budget.groups}; names of groups are needed, none twice, or '*' alone")
 

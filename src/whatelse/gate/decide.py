@@ -4,24 +4,27 @@ A budget is kept where the upper bound of the harm, at one-sided level .05, is n
 every critical budget kept, an intersection-union test: it errs with at most .05 however many budgets there are, and
 needs no correction (Berger, Technometrics 24:295-300, 1982). A budget is exceeded where the lower bound of the harm is
 more than what is accepted. NO-GO needs a single one, so that false alarms would grow with their number: Holm corrects
-over the critical and supporting questions of a candidate. Anything else is undecided, never passed.
+over the critical and supporting questions of a candidate, all groups of a budget together weighing as much as one
+whole, so that a thousand classes do not silence the other questions. Anything else is undecided, never passed. A group
+is a question of its own however small it is: harm that its own exact bounds show counts.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from whatelse.errors import FindingsError, nearest
-from whatelse.gate.ask import Place, Question, ask, check, locate
+from whatelse.gate.ask import Place, Question, ask, check, examples, locate
 from whatelse.gate.budgets import Budget, Budgets, place
 from whatelse.gate.harm import BELIEF, LEVEL, Harm
 from whatelse.report import _words as words
-from whatelse.report.findings import Finding, Findings, Floors
+from whatelse.report.findings import Findings, Floors
 from whatelse.statistics.multiplicity import holm
-from whatelse.statistics.power import settles
+from whatelse.statistics.power import settles, settles_counted
 from whatelse.statistics.seeds import dominate
 
 Decision = Literal["within", "exceeded", "implausible gain", "undecided", "missing", "too few", "not asked"]
@@ -53,14 +56,19 @@ class Answer:
         return self.question.budget
 
     @property
+    def tier(self) -> str:
+        """What depends on it."""
+        return self.question.tier
+
+    @property
     def broken(self) -> bool:
         """Whether it makes a NO-GO."""
-        return self.decision in BROKEN and self.budget.tier != "advisory"
+        return self.decision in BROKEN and self.tier != "advisory"
 
     @property
     def open(self) -> bool:
         """Whether it keeps a GO away."""
-        return self.decision in OPEN and self.budget.tier == "critical"
+        return self.decision in OPEN and self.tier == "critical"
 
 
 @dataclass(frozen=True)
@@ -143,19 +151,26 @@ def _ruling(candidate: str, budgets: Budgets, places: Sequence[Place], findings:
     pairs = zip(budgets.budgets, places, strict=True)
     questions = [question for budget, at in pairs for question in ask(budget, at, findings, candidate)]
     raw = [_p(question) for question in questions]
-    family = [math.nan if q.budget.tier == "advisory" else p for q, p in zip(questions, raw, strict=True)]
-    size = sum(not math.isnan(p) for p in family)
+    family = [math.nan if q.tier == "advisory" else p for q, p in zip(questions, raw, strict=True)]
+    weights = _weights(questions, family)
+    total = sum(w for w, p in zip(weights, family, strict=True) if not math.isnan(p))
     answers = tuple(
-        _answer(question, p, p if math.isnan(adjusted) else float(adjusted), size)
-        for question, p, adjusted in zip(questions, raw, holm(family), strict=True)
+        _answer(question, p, p if math.isnan(adjusted) else float(adjusted), LEVEL * weight / max(weight, total))
+        for question, p, adjusted, weight in zip(questions, raw, holm(family, weights), weights, strict=True)
     )
     return Ruling(candidate, _verdict(answers), answers)
+
+
+def _weights(questions: Sequence[Question], family: Sequence[float]) -> list[float]:
+    """Return the weight of each question in the correction: 1 of a whole, 1 of all groups of a budget together."""
+    sizes = Counter(id(q.budget) for q, p in zip(questions, family, strict=True) if q.group and not math.isnan(p))
+    return [1 / max(1, sizes[id(q.budget)]) if q.group else 1.0 for q in questions]
 
 
 def _verdict(answers: Sequence[Answer]) -> Verdict:
     if any(answer.broken for answer in answers):
         return "NO-GO"
-    shown = any(answer.decision == "within" and answer.budget.tier == "critical" for answer in answers)
+    shown = any(answer.decision == "within" and answer.tier == "critical" for answer in answers)
     return "GO" if shown and not any(answer.open for answer in answers) else "INCONCLUSIVE"
 
 
@@ -166,24 +181,50 @@ def _p(question: Question) -> float:
     return question.harm.p(question.budget.most)
 
 
-def _answer(question: Question, p: float, adjusted: float, size: int) -> Answer:
-    """Return the answer to one of ``size`` questions that share a correction."""
-    if question.few:
-        return Answer(question, "too few", question.few)
+def _answer(question: Question, p: float, adjusted: float, level: float) -> Answer:
+    """Return the answer to a question whose harm is to be shown at a level, its share of what all may err by."""
     moved = question.harm
     if moved is None:
-        if question.passed:
-            return Answer(question, "not asked", question.passed)
-        return Answer(question, "missing", question.missing, "" if question.finding else "measure it")
+        return _unanswered(question)
     known = {} if math.isnan(p) else {"p": p, "adjusted_p": adjusted}
     decision, why = _decided(question, moved, adjusted)
-    settle = _settle(question, moved, p, size) if decision == "undecided" else ""
+    why = "; ".join(filter(None, (why, _changes(question))))
+    if question.waived and decision not in BROKEN:
+        return Answer(question, "too few", f"waived: {question.waived}; {why}", "", _notes(question), **known)
+    settle = _settle(question, moved, p, level) if decision == "undecided" else ""
     return Answer(question, decision, why, settle, _notes(question), **known)
+
+
+def _unanswered(question: Question) -> Answer:
+    """Return the answer to a question that there is no number for."""
+    if question.passed:
+        return Answer(question, "not asked", question.passed)
+    if question.missing or question.part is None or question.n is None and not question.waived:
+        return Answer(
+            question, "missing", question.missing or "there is no interval", "" if question.finding else "measure it"
+        )
+    if question.waived:
+        return Answer(question, "too few", f"waived: {question.waived}")
+    if not question.n:
+        need = settles_counted(0, 0, 0, question.budget.most)
+        return Answer(question, "undecided", examples(0), "" if need is None else f"about {words.count(need)} examples")
+    return Answer(question, "undecided", f"{examples(question.n)}, too few for an interval", "more of its examples")
+
+
+def _changes(question: Question) -> str:
+    """Return how many examples of a group changed, such as ``25 examples: 24 lost, none gained``."""
+    moved = question.harm
+    if question.part is None or question.n is None:
+        return ""
+    if moved is None or moved.lost is None or moved.gained is None:
+        return examples(question.n)
+    lost, gained = (words.count(many) if many else "none" for many in (moved.lost, moved.gained))
+    return f"{examples(question.n)}: {lost} lost, {gained} gained"
 
 
 def _decided(question: Question, moved: Harm, adjusted: float) -> tuple[Decision, str]:
     most, gain, finding = question.budget.most, question.budget.gain, question.finding
-    if question.trusted and gain is not None and -moved.upper(BELIEF) > gain:
+    if question.trusted and not question.group and gain is not None and -moved.upper(BELIEF) > gain:
         told = words.size(gain, question.unit)
         return "implausible gain", f"better by more than {told}: leakage or other data are likelier than a miracle"
     if adjusted <= LEVEL:
@@ -193,7 +234,7 @@ def _decided(question: Question, moved: Harm, adjusted: float) -> tuple[Decision
         spent = _spent(question)
         return ("undecided", spent) if spent else ("within", "")
     if not question.trusted and not flattered:
-        return "undecided", f"not trusted: {_doubts(finding)}"
+        return "undecided", f"not trusted: {_doubts(question.doubts)}"
     return "undecided", ""
 
 
@@ -208,13 +249,11 @@ def _spent(question: Question) -> str:
     )
 
 
-def _doubts(finding: Finding | None) -> str:
-    told = () if finding is None else finding.doubts or finding.validity or (finding.why,)
-    first = next(filter(None, told), "no reason was recorded")
-    return f"{first} (and {len(told) - 1} doubts more)" if len(told) > 1 else first
+def _doubts(told: Sequence[str]) -> str:
+    return f"{told[0]} (and {len(told) - 1} doubts more)" if len(told) > 1 else told[0]
 
 
-def _settle(question: Question, moved: Harm, p: float, size: int) -> str:
+def _settle(question: Question, moved: Harm, p: float, level: float) -> str:
     """Return in words what would settle an undecided question."""
     if not question.trusted:
         return "a measurement that passes its own checks"
@@ -227,14 +266,23 @@ def _settle(question: Question, moved: Harm, p: float, size: int) -> str:
         return f"bounds at levels stricter than {p:g}, which these findings do not have: measure again"
     seeds, n, noun = _units(question)
     beyond = moved.value > most
-    level = LEVEL / max(1, size) if beyond else LEVEL
-    need = settles(moved.value, moved.upper(), most, n or 1000, level=level) if math.isfinite(moved.upper()) else None
+    need = _needed(question, moved, n, level if beyond else LEVEL)
     if need is None:
         return f"more {noun} than anyone measures"
     leaning = "; it leans beyond the budget" if beyond else ""
     if n is None:
         return f"about {need / 1000:.1f} times as many {noun}{leaning}"
     return f"about {words.count(need)} {noun} (now {words.count(n)}){'' if not seeds else ', which vary most'}{leaning}"
+
+
+def _needed(question: Question, moved: Harm, n: int | None, level: float) -> int | None:
+    """Return how many examples, or seeds, show it at a level; of 1000 where it is not known how many there are."""
+    most, lost, gained = question.budget.most, moved.lost, moved.gained
+    if n and lost is not None and gained is not None and math.isclose((lost - gained) / n, moved.value, abs_tol=1e-9):
+        return settles_counted(gained, lost, n, most, level=level)
+    if not math.isfinite(moved.upper()):
+        return None
+    return settles(moved.value, moved.upper(), most, n or 1000, level=level)
 
 
 def _units(question: Question) -> tuple[bool, int | None, str]:

@@ -17,11 +17,14 @@ class Harm:
     """A movement toward worse: positive is harm, negative is gain.
 
     ``bounds`` holds (level, lower, upper) with descending one-sided levels: the harm lies below ``lower`` with chance
-    at most ``level``, and above ``upper`` likewise.
+    at most ``level``, and above ``upper`` likewise. ``lost`` and ``gained`` say how many examples moved to the worse
+    and to the better, where that was counted.
     """
 
     value: float
     bounds: tuple[tuple[float, float, float], ...]
+    lost: int | None = None
+    gained: int | None = None
 
     def upper(self, level: float = LEVEL) -> float:
         """Return the upper bound at a level; that of a stricter one where the findings do not have it.
@@ -74,5 +77,5 @@ def harm(one: Finding | Part, better: str) -> Harm | None:
     if one.effect is None or not known or not all(map(math.isfinite, [one.effect, *numbers])):
         return None
     if better == "lower":
-        return Harm(one.effect, tuple(known[::-1]))
-    return Harm(-one.effect, tuple((level, -high, -low) for level, low, high in known[::-1]))
+        return Harm(one.effect, tuple(known[::-1]), one.rose, one.fell)
+    return Harm(-one.effect, tuple((level, -high, -low) for level, low, high in known[::-1]), one.fell, one.rose)

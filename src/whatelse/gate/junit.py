@@ -49,7 +49,7 @@ def _case(suite: Element, ruling: Ruling, answer: Answer) -> str:
         SubElement(holder, "property", name=key, value=_text(value))
     kind = _kind(answer)
     if kind:
-        parts = (f"{answer.budget.tier}: {answer.decision}", _compared(answer), words.remarks(answer))
+        parts = (f"{answer.tier}: {answer.decision}", _compared(answer), words.remarks(answer))
         result = SubElement(case, kind, message=_text("; ".join(part for part in parts if part)))
         if kind != "skipped":
             result.set("type", answer.decision)
@@ -74,9 +74,8 @@ def _compared(answer: Answer) -> str:
 def _properties(answer: Answer) -> list[tuple[str, str]]:
     question, finding = answer.question, answer.question.finding
     one, moved = question.part or finding, question.harm
-    n = question.part.n if question.part else finding.n if finding else None
     values = {
-        "tier": answer.budget.tier,
+        "tier": answer.tier,
         "decision": answer.decision,
         "task": question.place.task or None,
         "control": None if finding is None else finding.control,
@@ -86,7 +85,9 @@ def _properties(answer: Answer) -> list[tuple[str, str]]:
         "budget": answer.budget.most,
         "unit": question.unit or None,
         "p_adjusted": answer.adjusted_p,
-        "n": n,
+        "n": question.n,
+        "lost": None if moved is None else moved.lost,
+        "gained": None if moved is None else moved.gained,
         "seeds": None if finding is None else finding.seeds,
     }
     return [(key, str(value)) for key, value in values.items() if value is not None]

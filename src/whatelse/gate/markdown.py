@@ -37,12 +37,13 @@ def _ruling(ruling: Ruling, *, alone: bool) -> list[str]:
     because = plain(words.because(ruling))
     lines = [_row(list(words.HEAD)), _row(["---", "---", "---:", "---:", "---:", "---", "---"])]
     lines += [_line(answer) for answer in words.asked(ruling)]
-    return [head, f"{because[0].upper()}{because[1:]}.", "\n".join(lines)]
+    folded = "\n".join(f"- {plain(line)}" for line in words.folded(ruling))
+    return [head, f"{because[0].upper()}{because[1:]}.", "\n".join(lines), folded]
 
 
 def _line(answer: Answer) -> str:
     decision = f"{words.SIGNS[answer.decision].symbol} {answer.decision}"
-    cells = [answer.budget.tier, words.name(answer), words.harm(answer), words.bound(answer), words.budget(answer)]
+    cells = [answer.tier, words.name(answer), words.harm(answer), words.bound(answer), words.budget(answer)]
     shown = f"**{decision}**" if answer.broken or answer.open else decision
     return _row([*map(plain, cells), shown, plain(words.brief(answer))])
 

@@ -26,6 +26,9 @@ def print_gate(gate: Gate, console: Console) -> None:
     for ruling in gate.rulings:
         console.print(_verdict(ruling, plain))
         console.print(_table(ruling, plain, console.width < _WIDE))
+        for line in words.folded(ruling):
+            console.print(_text(line, plain))
+            console.print()
     if len(gate.rulings) > 1:
         for ruling in gate.rulings:
             console.print(_verdict(ruling, plain))
@@ -88,10 +91,10 @@ def _cells(answer: Answer, plain: bool, narrow: bool) -> list[Text]:
     question = _text(words.name(answer), plain, "bold")
     if narrow:
         told = f"harm {harm} ({bound}), budget {budget}" if harm else f"budget {budget}"
-        question = question + Text("\n") + _text(f"{answer.budget.tier}: {told}", plain)
+        question = question + Text("\n") + _text(f"{answer.tier}: {told}", plain)
     if words.brief(answer):
         question = question + Text("\n") + _text(words.brief(answer), plain, "dim")
     if narrow:
         return [decision, question]
-    tier = _text(answer.budget.tier, plain, "bold" if answer.budget.tier == "critical" else "")
+    tier = _text(answer.tier, plain, "bold" if answer.tier == "critical" else "")
     return [decision, tier, question, *(_text(text, plain) for text in (harm, bound, budget))]

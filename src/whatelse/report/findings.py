@@ -92,7 +92,7 @@ class Candidate:
 class Part:
     """The effect on one part; a number is missing where the part is empty.
 
-    ``n`` examples belong to it; ``tails`` are as those of a `Finding`.
+    ``n`` examples belong to it; ``tails``, ``rose`` and ``fell`` are as those of a `Finding`.
     """
 
     name: str
@@ -104,6 +104,8 @@ class Part:
     adjusted_p: float | None = None
     n: int | None = None
     tails: Tails = ()
+    rose: int | None = None
+    fell: int | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ class Finding:
 
     ``tails`` holds (level, low, high), widest last: the truth lies below ``low`` with chance at most ``level``, and
     above ``high`` likewise. ``leading`` tells whether the control is the candidate's own, ``stands`` which verdict the
-    ``doubts`` leave, ``floor`` what retraining alone does, ``room`` the least that the control has left to lose.
+    ``doubts`` leave, ``floor`` what retraining alone does, ``room`` the least that the control has left to lose,
+    ``rose`` and ``fell`` how many examples moved up and down where that can be counted.
     """
 
     id: str
@@ -171,6 +174,8 @@ class Finding:
     low90: float | None = None
     high90: float | None = None
     tails: Tails = ()
+    rose: int | None = None
+    fell: int | None = None
     margin: float | None = None
     gain: float | None = None
     room: float | None = None

@@ -7,20 +7,26 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
+def holm(p: Sequence[float] | np.ndarray, weights: Sequence[float] | np.ndarray | None = None) -> np.ndarray:
     """Return p values adjusted so that the chance of any false alarm in the family is bounded, ``(m,)``.
 
     NaN, a question that could not be asked, stays NaN and does not count (Holm, Scandinavian Journal of Statistics
-    6:65-70, 1979).
+    6:65-70, 1979; with weights its section 4: a question gets a share of the level in proportion to its own).
 
     Args:
         p: The family's p values, in any order.
+        weights: Of each question, above 0; alike where there are none.
 
     Raises:
-        ValueError: A p value is outside [0, 1].
+        ValueError: A p value is outside [0, 1], or weights do not fit.
     """
-    asked, order, out = _asked(p)
-    steps = asked[order] * np.arange(len(order), 0, -1)
+    shares = np.ones(len(p)) if weights is None else np.asarray(weights, np.float64)
+    if len(shares) != len(p) or not (shares > 0).all():
+        raise ValueError(f"weights={shares}; one above 0 for each of {len(p)} p values is needed")
+    asked, _, out = _asked(p)
+    order = np.argsort(asked / shares)[: int(np.isfinite(asked).sum())]
+    left = shares[order][::-1].cumsum()[::-1]
+    steps = asked[order] / shares[order] * left
     return _put(out, order, np.maximum.accumulate(steps))
 
 

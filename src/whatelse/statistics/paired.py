@@ -9,62 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
 
-from whatelse.statistics import mcnemar, resample, summaries
+from whatelse.statistics import counts as counting
+from whatelse.statistics import resample, summaries
 from whatelse.statistics.contributions import contributions
+from whatelse.statistics.effect import LEVELS, Effect
 
 Summarise = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Pairs = list[tuple[np.ndarray, np.ndarray]]
 
 # A sample of at most so many different rows is resampled by row. More would cost more than drawing examples.
 _FEW = 64
-# One-sided levels of the bounds that an effect carries, for decisions at a corrected level.
-LEVELS = (0.05, 0.025, 0.01, 0.005, 0.0025, 0.001, 0.0005)
 # A resample may lack a whole group; with more undefined resamples than this share there is no interval.
 _UNDEFINED = 0.05
-
-
-class Effect(NamedTuple):
-    """An effect in the behaviour's unit, its intervals, p value, standard error and bounds.
-
-    ``tails`` holds (level, low, high) for every one of `LEVELS`: the truth lies below ``low`` with at most that chance,
-    and above ``high`` likewise; empty where there is no interval.
-    """
-
-    before: float
-    after: float
-    effect: float
-    low: float
-    high: float
-    low90: float
-    high90: float
-    p: float
-    se: float
-    tails: tuple[tuple[float, float, float], ...] = ()
-
-    @property
-    def numbers(self) -> tuple[float, ...]:
-        """All of it but the tails."""
-        return self[:-1]
-
-    def reach(self, level: float) -> tuple[float, float]:
-        """Return how far below and above the effect its bounds at a one-sided level lie.
-
-        Between `LEVELS` they are interpolated in the normal quantile, beyond them they grow with it.
-
-        Args:
-            level: Within (0, .5).
-        """
-        at, known = -float(ndtri(level)), -ndtri([one for one, _, _ in self.tails])
-        if not self.tails:
-            return at * self.se, at * self.se
-        below, above = ([abs(self.effect - tail[side]) for tail in self.tails] for side in (1, 2))
-        beyond = max(1.0, at / known[-1])
-        return float(np.interp(at, known, below)) * beyond, float(np.interp(at, known, above)) * beyond
 
 
 def effect(
@@ -81,11 +41,11 @@ def effect(
     """Return the effect, its 95 % and 90 % intervals, two-sided p value (never 0) and standard error.
 
     With one seed the interval is the percentile bootstrap over examples, stretched as Student's t is over the normal
-    (`stretched`); a mean that every example moves by -1, 0 or 1 has exact bounds (`counted`). With S > 1 seeds it is
-    that of the mean over seeds without the part that seeds do not share, plus a Student t with S - 1 degrees of freedom
-    over seeds (docs/decisions/0003-crossed-seeds.md). The standard error with S > 1 is half the 95 % interval over
-    1.96, so that it counts how few the seeds are. Where no example changed, the interval is that of an event never seen
-    in n examples (the rule of three), not a point. The interval is NaN where values are NaN, where the summary is
+    (`stretched`); a mean that every example moves by -1, 0 or 1 has exact bounds (`counts.counted`). With S > 1 seeds
+    it is that of the mean over seeds without the part that seeds do not share, plus a Student t with S - 1 degrees of
+    freedom over seeds (docs/decisions/0003-crossed-seeds.md). The standard error with S > 1 is half the 95 % interval
+    over 1.96, so that it counts how few the seeds are. Where no example changed, the interval is that of an event never
+    seen in n examples (the rule of three), not a point. The interval is NaN where values are NaN, where the summary is
     undefined, or where more than 5 % of its resamples are.
 
     Args:
@@ -128,6 +88,8 @@ def judged(
     rng: np.random.Generator,
     draws: int,
     units: int = 0,
+    *,
+    floored: bool = False,
 ) -> Effect:
     """Return the effect, its intervals, p value and standard error from what was drawn already.
 
@@ -138,6 +100,8 @@ def judged(
         rng: Where the random numbers come from.
         draws: Number of draws where only seeds vary.
         units: Number of examples, or of clusters, that were resampled; 0 where it is not known.
+        floored: True widens every bound to at least that of ``unseen``, as a part of few examples needs it: a single
+            change in one of many seeds shows no more than none at all.
     """
     if not np.isfinite(points).all():
         return _nothing(*points.mean(0))
@@ -145,7 +109,8 @@ def judged(
     offsets = np.zeros(draws)
     if drawn is not None:
         defined = ~np.isnan(drawn).any(1)
-        if defined.mean() < 1 - _UNDEFINED:
+        # A part of few is missing from many resamples; that they are few is in its floor.
+        if defined.mean() < 1 - _UNDEFINED and not (floored and defined.any()):
             return _nothing(*points.mean(0))
         drawn = drawn[defined]
         offsets = _shared(drawn) if len(each) > 1 else stretched(drawn[:, 0] - each[0], units, rng)
@@ -154,6 +119,9 @@ def judged(
         offsets += rng.standard_t(len(each) - 1, len(offsets)) * spread
     if drawn is not None and np.ptp(offsets) <= 1e-9 * np.abs(points).max():
         offsets = unseen(len(offsets))
+    elif drawn is not None and floored:
+        near, far = np.sort(offsets), np.sort(unseen(len(offsets)))
+        offsets = np.where(far < 0, np.minimum(near, far), np.maximum(near, far))
     return _of(points, offsets)
 
 
@@ -216,9 +184,9 @@ class _Sample:
         tried = resample.counts(len(self.often), 2, rng).astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             before, after = (contributions(values, self.summarise, tried) for values in self.pairs[0])
-        if before is None or after is None or not countable(before):
+        if before is None or after is None or not counting.countable(before):
             return None
-        return counted(float(before.mean()), float(after.mean()), after - before)
+        return counting.counted(float(before.mean()), float(after.mean()), after - before)
 
     def both(self, counts: np.ndarray) -> np.ndarray:
         """Return the summaries of both sides, ``(draws, S, 2)``."""
@@ -276,38 +244,9 @@ def spread_of_unseen(left: np.ndarray, units: int, draws: int) -> np.ndarray:
         draws: Number of offsets.
     """
     widest = float(np.ptp(left, axis=0).max())
-    far = -np.log((np.arange(draws // 2) + 0.5) / draws) * (widest if widest > 0 else 1 / units)
+    share = 1 - ((np.arange(draws // 2) + 0.5) / draws) ** (1 / units)
+    far = share * (units * widest if widest > 0 else 1.0)
     return np.concatenate([-far, np.zeros(draws % 2), far])
-
-
-def countable(each: np.ndarray) -> bool:
-    """Say whether an unseen change may be as large as 1: not of lengths, say, that all lie nearer to each other.
-
-    Args:
-        each: What every example adds to a mean, ``(N,)``.
-    """
-    return bool(np.ptp(each) >= 1 or np.abs(each - np.round(each)).max() <= 1e-6)  # noqa: PLR2004 - of float32
-
-
-def counted(before: float, after: float, changes: np.ndarray) -> Effect | None:
-    """Return the effect on a mean to which every example adds -1, 0 or 1, from exact counts; None of other changes.
-
-    The p value is McNemar's mid-p, the bounds are `mcnemar.bounds`: where nothing changed among ten examples, the
-    truth may still be a quarter either way. The standard error is half the 95 % interval over 1.96.
-
-    Args:
-        before: The control's mean.
-        after: The candidate's.
-        changes: Candidate minus control of each example, ``(N,)``.
-    """
-    near = np.round(changes)
-    if not (np.abs(near) <= 1).all() or np.abs(changes - near).max() > 1e-6:  # noqa: PLR2004 - rounding of float32
-        return None
-    b, c, n = int((near > 0).sum()), int((near < 0).sum()), len(near)
-    tails = tuple((level, *mcnemar.bounds(b, c, n, 1 - 2 * level)) for level in LEVELS)
-    (_, low90, high90), (_, low, high) = tails[:2]
-    se = (high - low) / 2 / float(ndtri(0.975))
-    return Effect(before, after, (b - c) / n, low, high, low90, high90, mcnemar.midp(b, c), se, tails)
 
 
 def _paired(before: Sequence[np.ndarray], after: Sequence[np.ndarray], resamples: np.ndarray | None) -> Pairs:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from scipy.special import ndtri
+
+from whatelse.statistics import mcnemar
 
 _LEVEL, _POWER = 0.05, 0.8
 # More examples than anyone measures.
@@ -89,6 +92,48 @@ def settles(harm: float, bound: float, most: float, n: int, *, level: float = _L
     se = (bound - harm) / float(ndtri(1 - _LEVEL))
     best = n * (float(ndtri(1 - level) + ndtri(_POWER)) * se / distance) ** 2
     return max(n + 1, math.ceil(best)) if best <= _MOST else None
+
+
+def settles_counted(gained: int, lost: int, n: int, most: float, *, level: float = _LEVEL) -> int | None:
+    """Return how many examples would show by exact counts whether a loss is more than what is accepted.
+
+    As `settles`, of a mean that every example moves by -1, 0 or 1: bounds of small counts shrink faster than the root
+    of n. Where nothing changed it is the rule of three: 149 examples without a loss keep a budget of 2 points. None
+    where no number can, or more than anyone measures.
+
+    Args:
+        gained: Number of examples that moved to the better.
+        lost: Number of examples that moved to the worse.
+        n: Number of all examples; 0 where none was looked at.
+        most: The most that is accepted, of each example at most 1.
+        level: One-sided, at which it is to be shown, within (0, 1).
+
+    Raises:
+        ValueError: The level is out of range, or there are more changes than examples.
+    """
+    if not 0 < level < 1 or gained + lost > n:
+        raise ValueError(f"level={level}, gained={gained}, lost={lost}, n={n}; out of range")
+    up, down = (gained / n, lost / n) if n else (0.0, 0.0)
+    beyond = down - up > most
+    spread = math.sqrt(max(0.0, up + down - (down - up) ** 2))
+
+    def shown(size: int) -> bool:
+        # With power .8 the estimate strays from the truth by no more than this toward the budget.
+        away = float(ndtri(_POWER)) * spread / math.sqrt(size)
+        moved = down - away if beyond else down + away
+        k, c = up * size, min(max(moved, 0.0), 1 - up) * size
+        below, above = mcnemar.reach(np.array([k]), np.array([c]), np.array([size]), level)
+        return bool((c - k) / size - above[0] > most if beyond else (c - k) / size + below[0] <= most)
+
+    least, size = n, max(1, n + 1)
+    while not shown(size):
+        least, size = size, 2 * size
+        if size > _MOST:
+            return None
+    while size - least > 1:
+        middle = (least + size) // 2
+        least, size = (least, middle) if shown(middle) else (middle, size)
+    return size
 
 
 def equivalence_n(discordance: float, margin: float, power: float = 0.9) -> int:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from whatelse.statistics import resample, verdicts
-from whatelse.statistics.paired import LEVELS, Effect
+from whatelse.statistics.effect import LEVELS, Effect
 
 # Fractions of the largest bet, and what part of the first wealth goes on each.
 _BETS = 0.99 * 0.6 ** np.arange(12)
@@ -48,7 +48,7 @@ class Watch:
         high: What no difference is above, over 0.
         values: Different values so far, of the unit [0, 1] in place of [low, high], ``(k,)``.
         counts: How often each was seen, ``(k,)``.
-        excluded: Cells excluded from below and from above, at each of `paired.LEVELS`, ``(2, levels)``.
+        excluded: Cells excluded from below and from above, at each of `effect.LEVELS`, ``(2, levels)``.
         wealth: Log of the most that either gambler against a mean of 0 ever had at a look.
     """
 
@@ -97,7 +97,7 @@ class Watch:
         interval comes to exclude 0. The standard error is that of a fixed number of examples, with one more at the
         largest variance (as the paper's estimate has it), so that it is never 0. The interval also knows earlier looks,
         so that the estimate may lie outside of it. It is NaN where all means are excluded at the strictest of
-        `paired.LEVELS`: the examples did not come in random order.
+        `effect.LEVELS`: the examples did not come in random order.
 
         Args:
             before: The control's mean over the same examples.

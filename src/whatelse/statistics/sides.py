@@ -7,18 +7,19 @@ anew for every pair; here it is done once, and a pair costs a subtraction. The n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from whatelse.statistics import counts as counting
 from whatelse.statistics import paired, resample
 from whatelse.statistics.contributions import contributions
+from whatelse.statistics.effect import Effect
 from whatelse.statistics.resample import Resamples
 
 # How many examples are left out in turn: evenly apart, and of different kinds; and which columns tell kinds.
 _EVEN, _KINDS, _COLUMNS, _FEW = 64, 256, 8, 64
-# A part's number that differs from the mean outcome by less is that mean.
-_ROUNDING = 1e-9
 
 
 class Side(NamedTuple):
@@ -31,6 +32,8 @@ class Side(NamedTuple):
         units: Number of examples, or of clusters; of a part, those in it.
         each: What every example adds to a summary that is a mean, ``(N,)``; None of other summaries, of several seeds
             and of clusters.
+        strata: The outcomes of every part that a summary is the plain mean of; None as above.
+        whole: Whether it is a part in which every outcome is 0 or 1, so that one unit moves it by a share of its own.
     """
 
     points: np.ndarray
@@ -38,10 +41,64 @@ class Side(NamedTuple):
     left: np.ndarray | None
     units: int
     each: np.ndarray | None = None
+    strata: tuple[np.ndarray, ...] | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """Which examples each part is the mean outcome of.
+
+    Attributes:
+        each: Outcome of every example, for each seed, ``(S, N)``.
+        inside: Whether an example belongs to a part, ``(parts, N)``: to one of each grouping, or to none.
+        counted: Whether the number that is summarized is of the part, ``(parts,)``.
+        averaged: Whether that number is the plain mean of those parts: as long as every answer is right, a minimum
+            looks like a mean, so that it has to be said.
+    """
+
+    each: np.ndarray
+    inside: np.ndarray
+    counted: np.ndarray
+    averaged: bool = False
+
+    def sizes(self, clusters: np.ndarray | None = None) -> list[int]:
+        """Return how many examples, or clusters, each part has.
+
+        Args:
+            clusters: Code of each example's cluster, ``(N,)``.
+        """
+        return [int(i.sum()) if clusters is None else len(np.unique(clusters[i])) for i in self.inside]
+
+    def strata(self) -> tuple[np.ndarray, ...] | None:
+        """Return the outcomes of each part of a mean over parts, of the one seed; None of any other number."""
+        if not self.averaged or not np.isfinite(self.each).all() or not self.counted.any():
+            return None
+        return tuple(self.each[0, part] for part in self.inside[self.counted])
+
+
+def outcomes(told: Sequence[np.ndarray], parts: int, *, averaged: bool = False) -> Outcomes:
+    """Return which examples each part is of, from what a behaviour's ``outcomes`` returned for every seed.
+
+    Args:
+        told: Each ``(N, 1 + 2 J)``: the outcome of an example, NaN where parts are no means of outcomes; the place of
+            its part in each of J groupings, and the same where the part counts in the number. Below zero is no part.
+        parts: How many parts there are; one without an example is of nobody.
+        averaged: Whether the number is the plain mean of the parts that count.
+    """
+    rows = np.asarray(told[0], np.float64)
+    half = rows.shape[1] // 2
+    codes, counted = rows[:, 1 : 1 + half], rows[:, 1 + half :]
+    inside = np.array([(codes == part).any(1) for part in range(parts)]).reshape(parts, len(rows))
+    each = np.stack([np.asarray(t, np.float64)[:, 0] for t in told])
+    return Outcomes(each, inside, np.isin(np.arange(parts), counted), averaged)
 
 
 def side(
-    values: Sequence[np.ndarray], summarise: paired.Summarise, resamples: Resamples | None, smallest: int = 0
+    values: Sequence[np.ndarray],
+    summarise: paired.Summarise,
+    resamples: Resamples | None,
+    told: Outcomes | None = None,
 ) -> Side:
     """Return one model's side of its effects.
 
@@ -49,17 +106,19 @@ def side(
         values: For each seed ``(N,)`` or ``(N, k)``.
         summarise: From values and counts ``(draws, N)`` to one number for each resample, ``(draws,)``.
         resamples: The resamples; None where the values are all there is, not a sample: only seeds vary.
-        smallest: Examples of the smallest part, where the summary is of parts, such as a minimum over groups: what they
+        told: Where the summary is of parts, such as a minimum over groups, what each is of: what the smallest of them
             did not show is not excluded.
     """
     found = _sides(values, lambda v, counts: summarise(v, counts)[:, None], resamples)[0]
     if resamples is None or found.drawn is None:
         return found
-    if smallest:
-        # No mean over examples, even where none of them differs from the others.
-        return found._replace(units=min(found.units, smallest))
+    if told is not None:
+        sizes = np.array(told.sizes(resamples.clusters))[told.counted]
+        found = found._replace(units=min([found.units, *sizes.tolist()]))
     if len(values) > 1 or resamples.clusters is not None:
         return found
+    if told is not None:
+        return found._replace(strata=told.strata())
     tried = next(resamples.blocks())[:2]
     with np.errstate(divide="ignore", invalid="ignore"):
         return found._replace(each=contributions(np.asarray(values[0], np.float64), summarise, tried))
@@ -69,7 +128,7 @@ def parts(
     values: Sequence[np.ndarray],
     breakdown: paired.Summarise,
     resamples: Resamples | None,
-    outcomes: np.ndarray | None = None,
+    told: Outcomes | None = None,
 ) -> list[Side]:
     """Return one model's sides of its effects on each part, such as a group or a layer.
 
@@ -77,22 +136,19 @@ def parts(
         values: For each seed ``(N,)`` or ``(N, k)``.
         breakdown: From values and counts ``(draws, N)`` to a number for each resample and part, ``(draws, parts)``.
         resamples: As in `side`.
-        outcomes: Where a part's number is made of the outcomes of the examples in it: for each seed and example the
-            outcome and the code of its part, ``(S, N, 2)``; codes below zero are of none, parts go by rising code. A
-            number that is their mean gets exact bounds.
+        told: Where a part's number is the mean outcome of the examples in it, which those are.
     """
     found = _sides(values, breakdown, resamples)
-    if outcomes is None or resamples is None:
+    if told is None or resamples is None:
         return found
-    code = outcomes[0, :, 1]
-    inside = [code == known for known in np.unique(code[code >= 0])]
-    exact = len(values) == 1 and resamples.clusters is None
-    return [_sized(part, outcomes[0, mine, 0], exact=exact) for part, mine in zip(found, inside, strict=True)]
-
-
-def _sized(part: Side, each: np.ndarray, *, exact: bool) -> Side:
-    mean = exact and part.drawn is not None and abs(float(part.points[0]) - float(each.mean())) < _ROUNDING
-    return part._replace(units=len(each), each=each if mean else None)
+    exact = len(values) == 1 and resamples.clusters is None and bool(np.isfinite(told.each).all())
+    whole = bool(np.isin(told.each, (0, 1)).all())
+    return [
+        part._replace(
+            units=units, whole=whole, each=told.each[0, mine] if exact and part.drawn is not None and units else None
+        )
+        for part, mine, units in zip(found, told.inside, told.sizes(resamples.clusters), strict=True)
+    ]
 
 
 def _sides(values: Sequence[np.ndarray], breakdown: paired.Summarise, resamples: Resamples | None) -> list[Side]:
@@ -173,10 +229,10 @@ def zero(like: Side) -> Side:
         like: Any side made on the same resamples.
     """
     drawn, left = (None if part is None else np.zeros_like(part) for part in (like.drawn, like.left))
-    return Side(np.zeros_like(like.points), drawn, left, like.units)
+    return Side(np.zeros_like(like.points), drawn, left, like.units, whole=like.whole)
 
 
-def contrast(before: Side, after: Side, rng: np.random.Generator, *, draws: int = 10_000) -> paired.Effect:
+def contrast(before: Side, after: Side, rng: np.random.Generator, *, draws: int = 10_000) -> Effect:
     """Return the effect of one side over another that was made on the same resamples.
 
     Args:
@@ -193,19 +249,31 @@ def contrast(before: Side, after: Side, rng: np.random.Generator, *, draws: int 
             f"before has {len(before.points)} seeds and after has {len(after.points)}; the same are needed"
         )
     points = np.stack([before.points, after.points], 1)
-    if before.each is not None and after.each is not None and paired.countable(before.each):
-        found = paired.counted(float(points[0, 0]), float(points[0, 1]), after.each - before.each)
-        if found is not None:
-            return found
+    found = _counted(before, after, points)
+    if found is not None:
+        return found
     drawn = None if before.drawn is None or after.drawn is None else after.drawn - before.drawn
-    units = after.units or before.units
+    units, whole = after.units or before.units, before.whole and after.whole
 
     def unseen(count: int) -> np.ndarray:
+        if whole:
+            return counting.fewest(float((points[:, 1] - points[:, 0]).mean()), units, count)
         assert before.left is not None
         assert after.left is not None
         return paired.spread_of_unseen(np.stack([before.left, after.left], 2), units, count)
 
-    return paired.judged(points, drawn, unseen, rng, draws, units)
+    return paired.judged(points, drawn, unseen, rng, draws, units, floored=whole)
+
+
+def _counted(before: Side, after: Side, points: np.ndarray) -> Effect | None:
+    """Return the effect from exact counts, where every example moves the summary by -1, 0 or 1 of its share."""
+    ends = points.mean(0).tolist()
+    if before.each is not None and after.each is not None and counting.countable(before.each):
+        return counting.counted(ends[0], ends[1], after.each - before.each)
+    if before.strata is not None and after.strata is not None:
+        changes = [a - b for b, a in zip(before.strata, after.strata, strict=True)]
+        return counting.averaged(ends[0], ends[1], changes)
+    return None
 
 
 def bias(of: Side) -> float:
@@ -217,7 +285,8 @@ def bias(of: Side) -> float:
     Args:
         of: Any side.
     """
-    if of.drawn is None or np.isnan(of.drawn).all(0).any():
+    # Exact counts are not resampled; what has no number on the sample, or on no resample, has no bias either.
+    if of.drawn is None or of.strata is not None or not np.isfinite(of.points).all() or np.isnan(of.drawn).all(0).any():
         return 0.0
     spread = of.drawn.std(0)
     moved = np.abs(np.nanmean(of.drawn, 0) - of.points)

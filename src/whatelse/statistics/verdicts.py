@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from whatelse.statistics.paired import Effect
+from whatelse.statistics.effect import Effect
 
 Verdict = Literal["improved", "unchanged", "worsened", "inconclusive", "not measurable", "not trusted"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from whatelse import registry
 from whatelse.errors import StudyError
 from whatelse.statistics import multiplicity, resample, sides
-from whatelse.statistics.paired import Effect
+from whatelse.statistics.effect import Effect
 from whatelse.study import ends
 from whatelse.study.plan import Effects
 from whatelse.study.store import Store
@@ -36,6 +36,7 @@ class Seen:
         read: Unit and direction of the parts, where they have their own.
         ends: Of every seed what the behaviour said of the ends of its scale.
         why: Why there are no values; empty where there are some.
+        numberless: Why there are values for the parts alone; empty where there is a number for all of them.
     """
 
     values: list[np.ndarray] = field(default_factory=list)
@@ -47,6 +48,7 @@ class Seen:
     read: dict[str, str] = field(default_factory=dict)
     ends: list[dict[str, float | None]] = field(default_factory=list)
     why: str = ""
+    numberless: str = ""
 
     def add(self, values: np.ndarray, meta: Mapping[str, Any], clusters: np.ndarray | None) -> None:
         """Take the values of one more seed.
@@ -118,6 +120,7 @@ class Held:
         self._made: dict[str, sides.Side] = {}
         self._broken: dict[str, list[sides.Side]] = {}
         self._alone: dict[str, tuple[Effect, ends.Scale]] = {}
+        self._told: dict[str, list[int]] = {}
         self._drawn: resample.Resamples | None = None
         self._units = 0
 
@@ -141,15 +144,18 @@ class Held:
             seen.why = f"failed: {type(error).__name__}: {error}"
 
     def _summarize(self, name: str, values: list[np.ndarray]) -> None:
-        told = [self.item.outcomes(v) for v in values] if "outcomes" in vars(self.item) else [None]
-        outcomes = None if told[0] is None else np.stack([t for t in told if t is not None]).astype(np.float64)
-        smallest = 0
-        if outcomes is not None:
-            code = outcomes[0, :, 1]
-            smallest = int(np.unique(code[code >= 0], return_counts=True)[1].min())
-        self._made[name] = made = sides.side(values, self.item.summarise, self._drawn, smallest)
+        told = None
+        if "outcomes" in vars(self.item):
+            parts = self.item.breakdown(values[0].astype(np.float64), np.ones((1, self._units))).shape[1]
+            averaged = vars(self.item).get("NUMBER") == "mean of parts"
+            told = sides.outcomes([self.item.outcomes(v) for v in values], parts, averaged=averaged)
+            self._told[name] = told.sizes()
+        self._made[name] = made = sides.side(values, self.item.summarise, self._drawn, told)
         if "breakdown" in vars(self.item):
-            self._broken[name] = sides.parts(values, self.item.breakdown, self._drawn, outcomes)
+            self._broken[name] = sides.parts(values, self.item.breakdown, self._drawn, told)
+        if told is not None and np.isfinite(values).all() and not np.isfinite(made.points).all():
+            large, kind = int(told.counted.sum()), self.item.PARTS
+            self._seen[name].numberless = f"{large} of {parts} {kind}s are large enough for the number: read the parts"
         moved = sides.bias(made)
         if moved > 1:
             seen = self._seen[name]
@@ -179,6 +185,9 @@ class Held:
         why = after.why or (control.why if control else "")
         if why:
             return {**record, "why": why}
+        if after.numberless or (control and control.numberless):
+            numberless = after.numberless or (control.numberless if control else "")
+            return {**record, "why": numberless, "parts": self._parts(name, against)}
         made = self._made[name]
         old = self._made[against] if control else sides.zero(made)
         effect = sides.contrast(old, made, self.rng, draws=self.draws)
@@ -215,14 +224,15 @@ class Held:
         if not after:
             return None
         before = [sides.zero(s) for s in after] if against == "zero" else self._broken[against]
-        if not len(before) == len(after) == len(seen.parts):
-            sizes = f"{len(after)} parts of {name}, {len(before)} of {against}, {len(seen.parts)} names"
-            raise StudyError(f"{self.item.__name__}: {sizes}; every model of a task must have the same")
+        sizes = self._told.get(name)
+        # Names beyond those that there are numbers for are of parts without an example.
+        if len(before) != len(after) or len(seen.parts) < len(after) or (not sizes and len(seen.parts) > len(after)):
+            each = f"{len(after)} parts of {name}, {len(before)} of {against}, {len(seen.parts)} names"
+            raise StudyError(f"{self.item.__name__}: {each}; every model of a task must have the same")
         own = self.rng.spawn(1)[0]
         effects = [sides.contrast(b, a, own, draws=self.draws) for b, a in zip(before, after, strict=True)]
         ps = [e.p for e in effects if np.isfinite(e.p)]
         adjusted = iter(multiplicity.benjamini_hochberg(ps) if ps else ())
-        sized = "outcomes" in vars(self.item)
         return {
             "kind": self.item.PARTS,
             "unit": seen.read.get("unit", self.item.UNIT),
@@ -230,13 +240,14 @@ class Held:
             "items": [
                 {
                     "name": n,
-                    **({"n": side.units} if sized else {}),
+                    **({} if sizes is None else {"n": sizes[at]}),
                     **_finite({k: getattr(e, k) for k in ("before", "after", "effect", "low", "high")}),
                     "adjusted_p": float(next(adjusted)) if np.isfinite(e.p) else None,
-                    **({"tails": e.tails} if sized else {}),
+                    **({} if sizes is None else {"tails": e.tails, "rose": e.rose, "fell": e.fell}),
                 }
-                for n, e, side in zip(seen.parts, effects, after, strict=True)
-            ],
+                for at, (n, e) in enumerate(zip(seen.parts, effects, strict=False))
+            ]
+            + [{"name": n, "n": 0} for n in seen.parts[len(after) :]],
         }
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from whatelse.statistics import sides
-from whatelse.statistics.paired import Effect
+from whatelse.statistics.effect import Effect
 
 _REASSURES = ("unchanged", "inconclusive")
 

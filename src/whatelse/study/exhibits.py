@@ -220,11 +220,13 @@ def _harmed(
 def _outcomes(values: Tensor, item: ModuleType) -> Tensor | None:
     """Return one number for each example, ``(N,)``; None where it has none of its own.
 
-    A second column, where there is one, is the group: the outcome comes first. Of more columns it is the summary of
-    the example alone, such as that of an attack by several means.
+    The outcome that the behaviour says it has; or the first of two columns, the second being a group. Of more columns
+    it is the summary of the example alone, such as that of an attack by several means.
     """
     if values.dim() > 2:
         return None
+    if "outcomes" in vars(item) and np.isfinite(told := item.outcomes(values.double().numpy())[:, 0]).all():
+        return torch.from_numpy(told)
     if values[0].numel() <= 2:
         return values.view(len(values), -1)[:, 0]
     rows = [np.eye(1, len(values), i) for i in range(len(values))] if len(values) <= ASKED else []

@@ -15,7 +15,7 @@ import whatelse
 from whatelse import registry
 from whatelse.recipe import parse, write
 from whatelse.statistics import multiplicity, power, seeds, verdicts
-from whatelse.statistics.paired import Effect
+from whatelse.statistics.effect import Effect
 from whatelse.study import claims, overlap, potential
 from whatelse.study.ends import Ends, unmeasurable
 from whatelse.study.plan import Job, Plan, again_of, pairs, scratch_of

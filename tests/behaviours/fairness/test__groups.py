@@ -39,8 +39,9 @@ def test_small_groups_are_left_out_of_comparisons_and_named_with_their_size(peop
     found = _groups.grouping(people, "sex x race", 2)
     assert found.kept().tolist() == [1, -1, 1, 2, 2, 2, -1, -1]
     assert found.kept_names() == ["female x Black", "male x White"]
-    assert found.sized_names() == ["female x White (n=1)", "female x Black", "male x White", "male x Black (n=1)"]
-    assert people.notes[-1] == "left out as smaller than 2 examples: female x White (1), male x Black (1)"
+    assert found.parts() == ["female x White", "female x Black", "male x White", "male x Black", "sex x race missing"]
+    assert found.codes().tolist() == [1, 0, 1, 2, 2, 2, 3, 4]
+    assert people.notes[-1] == "left out of the number as smaller than 2 examples: female x White (1), male x Black (1)"
 
 
 def test_a_note_names_at_most_a_few_of_many_small_groups(answers):

@@ -34,8 +34,18 @@ def test_the_harm_of_the_worst_hit_group_by_hand(answers, toy, rng):
 def test_a_small_group_stays_in_the_overall_share(answers, toy, rng):
     baseline, candidate = (answers(said, TARGETS, {"style": STYLE}) for said in (BEFORE, AFTER))
     values = flip_share.compare(baseline, candidate, flip_share.Config(least=3), rng)
-    assert values[:, 1].tolist() == [0, 0, 0, 1, 1, 1, -1, -1]
+    assert values[:, 1:].T.tolist() == [STYLE, [0, 0, 0, 1, 1, 1, -1, -1]]
+    assert flip_share.breakdown(values.numpy(), toy.ones(values))[0, 2] == pytest.approx(-3 / 8), "a part all the same"
+    assert np.isnan(flip_share.outcomes(values.numpy())[:, 0]).all()
     assert flip_share.summarise(values.numpy(), toy.ones(values)) == pytest.approx([2 / 3 - 3 / 8])
+
+
+def test_with_one_group_or_none_there_is_no_number(answers, toy, rng):
+    for style in (STYLE, [-1] * 8):
+        baseline, candidate = (answers(said, TARGETS, {"style": style}) for said in (BEFORE, AFTER))
+        values = flip_share.compare(baseline, candidate, flip_share.Config(least=4), rng)
+        assert np.isnan(flip_share.summarise(values.numpy(), toy.ones(values))).all()
+        assert np.isfinite(flip_share.breakdown(values.numpy(), toy.ones(values))).all()
 
 
 def test_even_harm_is_no_excess(answers, toy, rng):

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from whatelse.behaviours.fairness import gap
-from whatelse.errors import NotMeasurableError
 
 # Right: 2 of 3 in group 0, 1 of 2 in group 1, 0 of 1 in group 2.
 TARGETS, SAID, STYLE = [0, 1, 2, 0, 1, 2], [0, 1, 0, 0, 0, 1], [0, 0, 0, 1, 1, 2]
@@ -12,7 +11,7 @@ TARGETS, SAID, STYLE = [0, 1, 2, 0, 1, 2], [0, 1, 0, 0, 0, 1], [0, 0, 0, 1, 1, 2
 def test_the_gap_by_hand(answers, toy, rng):
     evidence = answers(SAID, TARGETS, {"style": STYLE})
     values = gap.measure(evidence, gap.Config(least=1), rng)
-    assert values.tolist() == [[1, 0], [1, 0], [0, 0], [1, 1], [0, 1], [0, 2]]
+    assert values.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1], [0, 1, 1], [0, 2, 2]]
     assert gap.summarise(values.numpy(), toy.ones(values)) == pytest.approx([2 / 3])
     assert gap.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
     assert evidence.parts == ("style 0", "style 1", "style 2")
@@ -24,7 +23,7 @@ def test_the_gap_by_hand(answers, toy, rng):
 @pytest.mark.known_answer
 def test_it_is_the_slow_difference():
     draw = np.random.default_rng(0)
-    values = np.stack([draw.integers(0, 2, 200), draw.integers(-1, 4, 200)], 1).astype(float)
+    values = np.stack([draw.integers(0, 2, 200), *[draw.integers(-1, 4, 200)] * 2], 1).astype(float)
     counts = draw.multinomial(200, np.full(200, 1 / 200), size=20)
     slow = []
     for c in counts:
@@ -33,9 +32,14 @@ def test_it_is_the_slow_difference():
     assert gap.summarise(values, counts) == pytest.approx(slow)
 
 
-def test_it_warns_of_the_bias_and_needs_two_groups(answers, rng):
+def test_it_warns_of_the_bias_and_needs_two_groups_for_a_number(answers, toy, rng):
     evidence = answers(SAID, TARGETS, {"style": STYLE})
-    gap.measure(evidence, gap.Config(least=2), rng)
+    values = gap.measure(evidence, gap.Config(least=2), rng)
     assert any("read its change" in note for note in evidence.notes)
-    with pytest.raises(NotMeasurableError, match="needs 2 or more groups of 3 examples; style has 1"):
-        gap.measure(evidence, gap.Config(least=3), rng)
+    assert gap.summarise(values.numpy(), toy.ones(values)) == pytest.approx([2 / 3 - 1 / 2]), (
+        "of the two that are large"
+    )
+    for least in (3, 9):
+        values = gap.measure(evidence, gap.Config(least=least), rng)
+        assert np.isnan(gap.summarise(values.numpy(), toy.ones(values))).all()
+        assert gap.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])

@@ -18,14 +18,14 @@ def test_the_accuracies_by_hand(answers, toy, rng):
     evidence = answers(SAID, TARGETS, {"style": STYLE})
     values = group.measure(evidence, group.Config(least=2), rng)
     assert values[:, 0].tolist() == [1, 1, 0, 1, 0, 0, 1]
-    assert values[:, 2].tolist() == STYLE
-    assert values[:, 3].tolist() == [1, 1, 1, 1, 1, 0, 0]
-    assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
+    assert values[:, 2].tolist() == [*STYLE[:-1], 3]
+    assert values[:, 3].tolist() == [0, 0, 0, 1, 1, -1, -1]
+    assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0, 1])
     assert group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([(2 / 3 + 1 / 2) / 2])
-    assert evidence.parts == ("style 0", "style 1", "style 2 (n=1)")
+    assert evidence.parts == ("style 0", "style 1", "style 2", "style missing")
     assert evidence.notes[0] == "style is missing for 1 of 7 examples: they are in no group"
     counts = np.array([[1, 1, 1, 0, 0, 1, 0]])
-    assert group.breakdown(values.numpy(), counts)[0] == pytest.approx([2 / 3, np.nan, 0], nan_ok=True)
+    assert group.breakdown(values.numpy(), counts)[0] == pytest.approx([2 / 3, np.nan, 0, np.nan], nan_ok=True)
     assert group.summarise(values.numpy(), counts) == pytest.approx([2 / 3])
 
 
@@ -48,6 +48,10 @@ def test_it_is_the_table_of_fairlearn(drawn, toy, rng, rate, metric, classes, of
     frame = MetricFrame(metrics=metric, y_true=target, y_pred=said, sensitive_features=code)
     assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(frame.by_group.to_numpy())
     assert group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([frame.by_group.mean()])
+    # The same as the mean outcome of those that each rate is of.
+    outcome, place, _ = group.outcomes(values.numpy()).T
+    means = [outcome[place == g].mean() for g in range(3)]
+    assert means == pytest.approx(frame.by_group.to_numpy())
 
 
 @pytest.mark.known_answer
@@ -63,6 +67,7 @@ def test_over_classes_it_is_the_mean_one_against_the_rest(drawn, toy, rng):
             else:
                 slow.append(np.mean([np.mean(s[t != c] == c) for c in range(4)]))
         assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(slow)
+        assert np.isnan(group.outcomes(values.numpy())[:, 0]).all(), "a mean over classes is no mean of outcomes"
 
 
 @pytest.mark.known_answer
@@ -142,7 +147,7 @@ def test_groups_are_named_as_the_task_names_them(answers, rng):
     evidence = answers(SAID, TARGETS, {"style": STYLE})
     evidence.task = dataclasses.replace(evidence.task, group_names={"style": ("thin", "bold", "odd")})
     group.measure(evidence, group.Config(least=2), rng)
-    assert evidence.parts == ("thin", "bold", "odd (n=1)")
+    assert evidence.parts == ("thin", "bold", "odd", "style missing")
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ def test_the_variance_between_groups_by_hand(canned, toy, rng):
     evidence = canned(logits, [0, 1, 0, 1, 0, 0, 0, 0, 1], {"style": [0] * 4 + [1] * 4 + [2]})
     values = group_calibration.measure(evidence, group_calibration.Config(least=2), rng)
     assert values[:, 0].tolist() == pytest.approx([-0.25, 0.75, -0.25, 0.75, -0.25, -0.25, -0.25, -0.25, 0.75])
-    assert values[:, 1].tolist() == [0] * 4 + [1] * 4 + [-1]
+    assert values[:, 1:].T.tolist() == [[0] * 4 + [1] * 4 + [2], [0] * 4 + [1] * 4 + [-1]]
     signed = group_calibration.breakdown(values.numpy(), toy.ones(values))[0]
-    assert signed == pytest.approx([0.25, -0.25])
-    assert evidence.parts == ("style 0", "style 1")
+    assert signed == pytest.approx([0.25, -0.25, 0.75])
+    assert evidence.parts == ("style 0", "style 1", "style 2")
     # Variance of (1/4, -1/4) is 1/8; noise is (1/4) / 3 in group 0 and none in group 1.
     assert group_calibration.summarise(values.numpy(), toy.ones(values)) == pytest.approx([1 / 8 - 1 / 24])
     alone = np.array([[1, 1, 1, 1, 0, 0, 0, 0, 1]])
@@ -24,7 +24,7 @@ def test_the_variance_between_groups_by_hand(canned, toy, rng):
 @pytest.mark.known_answer
 def test_it_is_the_slow_variance_component():
     draw = np.random.default_rng(0)
-    values = np.stack([draw.normal(size=120), draw.integers(-1, 4, 120)], 1)
+    values = np.stack([draw.normal(size=120), *[draw.integers(-1, 4, 120)] * 2], 1)
     slow = [values[values[:, 1] == g, 0] for g in range(4)]
     means = [s.mean() for s in slow]
     expected = np.var(means, ddof=1) - np.mean([s.var(ddof=1) / len(s) for s in slow])
@@ -39,7 +39,7 @@ def test_it_is_free_of_bias_and_so_are_its_resamples():
     for _ in range(300):
         confidence = draw.uniform(0.5, 1, 150)
         over = confidence - (draw.random(150) < confidence)  # calibrated in every group
-        values = np.stack([over, code], 1)
+        values = np.stack([over, code, code], 1)
         counts = draw.multinomial(150, np.full(150, 1 / 150), size=20)
         found.append(group_calibration.summarise(values, np.ones((1, 150)))[0])
         resampled.append(group_calibration.summarise(values, counts).mean())

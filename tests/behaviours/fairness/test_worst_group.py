@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import numpy as np
@@ -14,7 +15,7 @@ TARGETS, SAID, STYLE = [0, 1, 2, 0, 1, 2], [0, 1, 0, 0, 0, 1], [0, 0, 0, 1, 1, 2
 def test_the_worst_group_by_hand(answers, toy, rng):
     evidence = answers(SAID, TARGETS, {"style": STYLE})
     values = worst_group.measure(evidence, worst_group.Config(least=1), rng)
-    assert values.tolist() == [[1, 0], [1, 0], [0, 0], [1, 1], [0, 1], [0, 2]]
+    assert values.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1], [0, 1, 1], [0, 2, 2]]
     assert worst_group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0])
     assert worst_group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
     assert evidence.parts == ("style 0", "style 1", "style 2")
@@ -26,7 +27,7 @@ def test_the_worst_group_by_hand(answers, toy, rng):
 @pytest.mark.known_answer
 def test_it_is_the_slow_minimum(rng):
     draw = np.random.default_rng(0)
-    values = np.stack([draw.integers(0, 2, 200), draw.integers(-1, 4, 200)], 1).astype(float)
+    values = np.stack([draw.integers(0, 2, 200), *[draw.integers(-1, 4, 200)] * 2], 1).astype(float)
     counts = draw.multinomial(200, np.full(200, 1 / 200), size=20)
     slow = [
         min(np.average(values[values[:, 1] == g, 0], weights=c[values[:, 1] == g]) for g in range(4)) for c in counts
@@ -34,12 +35,50 @@ def test_it_is_the_slow_minimum(rng):
     assert worst_group.summarise(values, counts) == pytest.approx(slow)
 
 
-def test_a_small_group_is_left_out_and_named(answers, toy, rng):
+@pytest.mark.known_answer
+def test_a_small_group_is_left_out_of_the_minimum_and_is_a_part(answers, toy, rng):
     evidence = answers(SAID, TARGETS, {"style": STYLE})
     values = worst_group.measure(evidence, worst_group.Config(least=2), rng)
-    assert values[:, 1].tolist() == [0, 0, 0, 1, 1, -1]
+    assert values[:, 1].tolist() == STYLE
+    assert values[:, 2].tolist() == [0, 0, 0, 1, 1, -1]
     assert worst_group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0.5])
-    assert evidence.notes == ["left out as smaller than 2 examples: style 2 (1)"]
+    assert worst_group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
+    assert worst_group.outcomes(values.numpy()).tolist() == values.tolist()
+    assert evidence.notes == ["left out of the number as smaller than 2 examples: style 2 (1)"]
+
+
+@pytest.mark.known_answer
+def test_where_every_group_is_small_there_are_parts_and_no_number(answers, toy, rng):
+    evidence = answers(SAID, TARGETS, {"style": STYLE})
+    values = worst_group.measure(evidence, worst_group.Config(least=9), rng)
+    assert np.isnan(worst_group.summarise(values.numpy(), toy.ones(values))).all()
+    assert worst_group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
+
+
+@pytest.mark.known_answer
+def test_groupings_lie_side_by_side_with_those_whose_value_is_missing(answers, toy, rng):
+    half = [0, -1, 0, 1, 0, 1]
+    evidence = answers(SAID, TARGETS, {"style": STYLE, "half": half})
+    names = ("style: style 0", "style: style 1", "style: style 2", "half: half 0", "half: half 1", "half: half missing")
+    for group in ("+", "style + half"):
+        values = worst_group.measure(evidence, worst_group.Config(group=group, least=2), rng)
+        assert evidence.parts == names
+        # Right are 0, 1 and 3: 1 of 3 in half 0, 1 of 2 in half 1, and the one of whom it is not known.
+        parts = worst_group.breakdown(values.numpy(), toy.ones(values))[0]
+        assert parts == pytest.approx([2 / 3, 1 / 2, 0, 1 / 3, 1 / 2, 1])
+        assert worst_group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([1 / 3])
+
+
+def test_a_group_that_only_other_splits_have_is_named_without_a_number(answers, toy, rng):
+    evidence = answers(SAID, TARGETS, {"style": STYLE})
+    train = evidence.task.train
+    splits = {**evidence.task.splits, "train": dataclasses.replace(train, groups={"style": train.groups["style"] + 3})}
+    evidence.task = dataclasses.replace(evidence.task, splits=splits)
+    values = worst_group.measure(evidence, worst_group.Config(least=1), rng)
+    assert worst_group.breakdown(values.numpy(), toy.ones(values)).shape == (1, 3)
+    assert evidence.parts[:3] == ("style 0", "style 1", "style 2")
+    assert set(evidence.parts[3:]) == {f"style {c + 3}" for c in set(train.groups["style"].tolist())}
+    assert evidence.notes[-1].startswith("without a test example: style 3")
 
 
 def test_the_grouping_is_chosen_by_name(answers, rng):
@@ -53,7 +92,7 @@ def test_the_grouping_is_chosen_by_name(answers, rng):
     [
         (None, {}, "needs groups; task toy has none"),
         ({"style": STYLE}, {"group": "stile"}, "needs the grouping 'stile'; did you mean style?"),
-        ({"style": STYLE}, {"least": 9}, "needs 1 or more groups of 9 examples; style has 0"),
+        ({"style": STYLE}, {"group": "style + hlaf"}, "needs the grouping 'hlaf'"),
     ],
 )
 def test_what_is_missing_is_said(answers, rng, groups, settings, message):

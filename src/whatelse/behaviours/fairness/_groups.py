@@ -1,10 +1,12 @@
 """Which group each example belongs to, and rates by group and class: what the items of this family share.
 
 A grouping is a named column of group codes, an intersection of several (``sex x race``) or of all of them (``*``).
+Groupings side by side (``sex + race``, or ``+`` for all of them) keep the groups of each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +15,15 @@ from torch import Tensor
 
 from whatelse.errors import NotMeasurableError, nearest
 from whatelse.evidence import Evidence
+from whatelse.statistics.cells import mean, occurring, rates, ratio, sums
+from whatelse.task import Split
+
+__all__ = ["mean", "occurring", "rates", "ratio", "sums"]  # what the items of this family read here
 
 LEFT_OUT = -1
-AND = " x "
+AND, BESIDE, ALL_BESIDE = " x ", " + ", "+"
 HELP = f"Name of the grouping; names joined by '{AND}' intersect; * intersects all; empty takes the first."
+SIDE_BY_SIDE = f"{HELP[:-1]}; names joined by '{BESIDE}' stand side by side, {ALL_BESIDE} takes all so."
 BIASED = "an unsigned gap is above zero without any bias: read its change, not its level"
 
 # Names that one note spells out.
@@ -33,6 +40,7 @@ class Grouping:
         names: Name of each group, such as ``female x Black``.
         sizes: Examples of each group.
         least: Examples below which a group is left out of comparisons.
+        absent: Names of groups that other splits have, and test has not.
     """
 
     name: str
@@ -40,6 +48,7 @@ class Grouping:
     names: tuple[str, ...]
     sizes: tuple[int, ...]
     least: int
+    absent: tuple[str, ...] = ()
 
     @property
     def large(self) -> tuple[int, ...]:
@@ -54,14 +63,72 @@ class Grouping:
         """Return the names of the groups that are large enough."""
         return [self.names[g] for g in self.large]
 
-    def sized_names(self) -> list[str]:
-        """Return the names of all groups, those that are too small with their size: ``female x Black (n=12)``."""
-        pairs = zip(self.names, self.sizes, strict=True)
-        return [name if size >= self.least else f"{name} (n={size})" for name, size in pairs]
+    def parts(self) -> list[str]:
+        """Return the names of all groups, however small, and of those whose value is missing where there are some."""
+        return [*self.names, *([f"{self.name} missing"] if bool((self.code < 0).any()) else [])]
+
+    def codes(self) -> Tensor:
+        """Return the place in `parts` of every example, ``(N,)``."""
+        return torch.where(self.code < 0, len(self.names), self.code)
+
+
+@dataclass(frozen=True, eq=False)
+class Parting:
+    """Every group of one grouping, or of several side by side, as the parts of a question.
+
+    A group that is too small for the number is a part all the same: harm to it shows in its own interval.
+    """
+
+    groupings: tuple[Grouping, ...]
+
+    def names(self) -> list[str]:
+        """Return the names of all parts, and after them those of groups that test has no example of."""
+        several = len(self.groupings) > 1
+        parts = [f"{g.name}: {n}" if several else n for g in self.groupings for n in g.parts()]
+        return parts + [f"{g.name}: {n}" if several else n for g in self.groupings for n in g.absent]
+
+    def columns(self) -> Tensor:
+        """Return the part of each example in every grouping, then the same without small ones, ``(N, 2 groupings)``."""
+        starts = np.cumsum([0, *(len(g.parts()) for g in self.groupings)]).tolist()
+        pairs = list(zip(self.groupings, starts[:-1], strict=True))
+        kept = [torch.where(g.kept() < 0, LEFT_OUT, g.kept() + start) for g, start in pairs]
+        return torch.stack([*(g.codes() + start for g, start in pairs), *kept], 1)
+
+
+def parting(evidence: Evidence, group: str, least: int) -> Parting:
+    """Return all groups of the test examples as parts; what is missing, too small or absent is named in a note.
+
+    Args:
+        evidence: Its task has the groups, and it takes the notes.
+        group: As in `grouping`; or several joined by `BESIDE`, or `ALL_BESIDE`.
+        least: Examples below which a group is left out of the number.
+
+    Raises:
+        NotMeasurableError: The task has no such grouping.
+    """
+    known = evidence.split("test").groups
+    if group == ALL_BESIDE and known:
+        asked = list(known)
+    else:
+        asked = [group] if group in known else [one.strip() for one in group.split(BESIDE)]
+    return Parting(tuple(grouping(evidence, one, least, atleast=0) for one in asked))
+
+
+def by_part(values: np.ndarray, counts: np.ndarray, *, kept: bool) -> np.ndarray:
+    """Return the mean outcome of every part in every resample, ``(draws, parts)``; NaN where one is empty.
+
+    Args:
+        values: The outcome, and what `Parting.columns` returned, ``(N, 1 + 2 groupings)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+        kept: Whether only the groups that are large enough are asked for.
+    """
+    half = values.shape[1] // 2
+    codes = values[:, 1 + half :] if kept else values[:, 1 : 1 + half]
+    return np.concatenate([rates(values[:, 0], code, counts) for code in codes.T], 1)
 
 
 def grouping(evidence: Evidence, group: str, least: int, *, atleast: int = 1) -> Grouping:
-    """Return the groups of the test examples; what is missing or too small is named in a note.
+    """Return the groups of the test examples; what is missing, too small or absent is named in a note.
 
     Args:
         evidence: Its task has the groups, and it takes the notes.
@@ -79,13 +146,19 @@ def grouping(evidence: Evidence, group: str, least: int, *, atleast: int = 1) ->
         evidence.note(f"{found.name} is missing for {lost} of {len(found.code)} examples: they are in no group")
     small = [f"{n} ({size})" for n, size in zip(found.names, found.sizes, strict=True) if size < least]
     if small:
-        more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""
-        evidence.note(f"left out as smaller than {least} example{'s' * (least != 1)}: {', '.join(small[:NAMED])}{more}")
+        evidence.note(f"left out of the number as smaller than {least} example{'s' * (least != 1)}: {_some(small)}")
+    if found.absent:
+        evidence.note(f"without a test example: {_some(found.absent)}")
     if len(found.large) < atleast:
         raise NotMeasurableError(
             f"needs {atleast} or more groups of {least} examples; {found.name} has {len(found.large)}"
         )
     return found
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def counted(evidence: Evidence, of: int) -> tuple[Tensor, Tensor, list[int]]:
@@ -111,21 +184,6 @@ def counted(evidence: Evidence, of: int) -> tuple[Tensor, Tensor, list[int]]:
         known = ", ".join(str(c) for c in present[: 2 * NAMED])
         raise NotMeasurableError(f"needs test examples of class {of}; the test targets are of classes {known}")
     return torch.where(said == of, 0, LEFT_OUT), torch.where(targets == of, 0, LEFT_OUT), [of]
-
-
-def rates(outcome: np.ndarray, code: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the mean outcome of every group that occurs, by rising code, in every resample, ``(draws, groups)``.
-
-    NaN where a resample has no example of a group.
-
-    Args:
-        outcome: ``(N,)``.
-        code: Group of each example, ``(N,)``; those below zero belong to none.
-        counts: How often each example stands in each resample, ``(draws, N)``.
-    """
-    known, cell = _occurring(code)
-    size, hits = sums(cell, known, counts, np.ones(len(code)), outcome)
-    return ratio(hits, size)
 
 
 @dataclass(frozen=True)
@@ -166,7 +224,7 @@ def table(said: np.ndarray, target: np.ndarray, code: np.ndarray, counts: np.nda
         code: Group of each example, ``(N,)``; those below zero belong to none.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    groups, member = _occurring(code)
+    groups, member = occurring(code)
     kinds = np.unique(target[target >= 0])
     classes, width = len(kinds), len(kinds) * groups
 
@@ -183,61 +241,14 @@ def table(said: np.ndarray, target: np.ndarray, code: np.ndarray, counts: np.nda
     return Table(hits, truly, chosen, np.broadcast_to(size[:, None, :], truly.shape))
 
 
-def sums(cell: np.ndarray, cells: int, counts: np.ndarray, *weights: np.ndarray) -> list[np.ndarray]:
-    """Return the sum of each weight over the examples of each cell in every resample, each ``(draws, cells)``.
-
-    Args:
-        cell: Cell of each example, ``(N,)``; those below zero belong to none.
-        cells: How many cells there are.
-        counts: How often each example stands in each resample, ``(draws, N)``.
-        weights: Each ``(N,)``.
-    """
-    from scipy.sparse import csr_array  # noqa: PLC0415 - listing all items must stay light
-
-    # Sparse, as a row has one cell of what may be hundreds.
-    row = np.nonzero(cell >= 0)[0]
-    column = cell[row].astype(np.int64)
-    entries = np.concatenate([w[row] for w in weights])
-    places = np.concatenate([column + i * cells for i in range(len(weights))])
-    held = csr_array((entries, (places, np.tile(row, len(weights)))), shape=(cells * len(weights), len(cell)))
-    return np.split((held @ counts.T).T, len(weights), axis=1)
-
-
-def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Return ``part / whole``, NaN where the whole is nothing.
-
-    Args:
-        part: Any shape.
-        whole: Of the same shape.
-    """
-    share: np.ndarray = np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)
-    return share
-
-
 def gap(rate: np.ndarray) -> np.ndarray:
     """Return the largest minus the smallest rate along the last axis; NaN where fewer than two are known.
 
     Args:
         rate: ``(..., groups)``.
     """
-    far: np.ndarray = np.fmax.reduce(rate, axis=-1) - np.fmin.reduce(rate, axis=-1)
+    far: np.ndarray = np.fmax.reduce(rate, axis=-1, initial=np.nan) - np.fmin.reduce(rate, axis=-1, initial=np.nan)
     return np.where(np.isfinite(rate).sum(-1) > 1, far, np.nan)
-
-
-def mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Return the mean of what is known along an axis; NaN where nothing is.
-
-    Args:
-        values: With NaN for what is not known.
-        axis: The axis.
-    """
-    known = np.isfinite(values)
-    return ratio(np.where(known, values, 0).sum(axis), known.sum(axis))
-
-
-def _occurring(code: np.ndarray) -> tuple[int, np.ndarray]:
-    known = np.unique(code[code >= 0])
-    return len(known), np.where(code >= 0, np.searchsorted(known, code), LEFT_OUT)
 
 
 def _columns(evidence: Evidence, group: str) -> list[str]:
@@ -258,18 +269,27 @@ def _columns(evidence: Evidence, group: str) -> list[str]:
 
 
 def _intersect(evidence: Evidence, columns: list[str], least: int) -> Grouping:
-    groups, known = evidence.split("test").groups, evidence.task.group_names
-    stacked = torch.stack([groups[c] for c in columns], 1)
+    stacked = _cells(evidence.split("test"), columns)
     whole = (stacked >= 0).all(1)
     # Sorted by the first code, then the next: the same order for every model of a task.
     cells, place, sizes = torch.unique(stacked[whole], dim=0, return_inverse=True, return_counts=True)
     code = torch.full((len(stacked),), LEFT_OUT, dtype=torch.int64)
     code[whole] = place
-    names = tuple(
-        AND.join(_named(column, each, known.get(column, ())) for column, each in zip(columns, cell, strict=True))
-        for cell in cells.tolist()
-    )
-    return Grouping(AND.join(columns), code, names, tuple(sizes.tolist()), least)
+    elsewhere = [_cells(s, columns) for s in evidence.task.splits.values() if set(columns) <= set(s.groups)]
+    every = torch.unique(torch.cat(elsewhere), dim=0)
+    here = {tuple(cell) for cell in cells.tolist()}
+    absent = [c for c in every[(every >= 0).all(1)].tolist() if tuple(c) not in here]
+
+    def named(cell: list[int]) -> str:
+        known = evidence.task.group_names
+        return AND.join(_named(column, each, known.get(column, ())) for column, each in zip(columns, cell, strict=True))
+
+    names, gone = (tuple(map(named, some)) for some in (cells.tolist(), absent))
+    return Grouping(AND.join(columns), code, names, tuple(sizes.tolist()), least, gone)
+
+
+def _cells(split: Split, columns: list[str]) -> Tensor:
+    return torch.stack([split.groups[c] for c in columns], 1)
 
 
 def _named(column: str, code: int, known: tuple[str, ...]) -> str:

@@ -2,7 +2,7 @@
 
 ``max_g harmed(g) - harmed(all)``, ``harmed`` the share of examples that the baseline classifies correctly and the
 candidate does not. The maximum is over groups with at least ``least`` test examples; ``all`` is over every example.
-The parts are ``harmed(g) - harmed(all)`` of every group, signed.
+The parts are ``harmed(g) - harmed(all)`` of every group, however small, signed.
 
 A note holds, for every group, whether it is over-represented among the harmed: the chance that as many of them fall
 into the group if the harmed were drawn from all test examples at random (upper hypergeometric tail, which is Fisher's
@@ -56,7 +56,7 @@ class Config:
 
 
 def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return whether each test example flips from right to wrong and its group code, -1 if left out, ``(N, 2)``.
+    """Return whether each test example flips from right to wrong, its part, and that with -1 if left out, ``(N, 3)``.
 
     Args:
         baseline: Evidence of the model before compression.
@@ -65,27 +65,29 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         rng: Not used; the behaviour is deterministic.
 
     Raises:
-        NotMeasurableError: The task has no such grouping, or fewer than two groups are large enough.
+        NotMeasurableError: The task has no such grouping.
     """
     del rng
-    found = _groups.grouping(candidate, config.group, config.least, atleast=2)
-    candidate.name_parts(found.kept_names())
+    found = _groups.parting(candidate, config.group, config.least)
+    candidate.name_parts(found.names())
     targets = baseline.split("test").targets
     harmed = (baseline.predictions("test") == targets) & (candidate.predictions("test") != targets)
-    candidate.note(f"harmed: {_by_group(found, harmed)}")
-    candidate.ends["worst"] = _most(baseline.predictions("test") == targets, found)
-    return torch.stack([harmed, found.kept()], 1).float()
+    (groups,) = found.groupings
+    candidate.note(f"harmed: {_by_group(groups, harmed)}")
+    candidate.ends["worst"] = _most(baseline.predictions("test") == targets, groups)
+    return torch.cat([harmed[:, None], found.columns()], 1).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the largest group share of harmed examples minus the overall share in every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(N, 2)``.
+        values: What `compare` returned, ``(N, 3)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    excess: np.ndarray = np.fmax.reduce(breakdown(values, counts), axis=1)
-    return excess
+    excess = _excess(values, counts, kept=True)
+    most = np.fmax.reduce(excess, axis=1, initial=np.nan)
+    return np.asarray(np.where(excess.shape[1] > 1, most, np.nan))
 
 
 def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -94,40 +96,45 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     NaN where a group is empty.
 
     Args:
-        values: What `compare` returned, ``(N, 2)``.
+        values: What `compare` returned, ``(N, 3)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    harmed = values[:, 0]
-    everybody = counts @ harmed / counts.sum(1)
-    excess: np.ndarray = _groups.rates(harmed, values[:, 1], counts) - everybody[:, None]
-    return excess
+    return _excess(values, counts, kept=False)
 
 
 def outcomes(values: np.ndarray) -> np.ndarray:
-    """Return whether each example is harmed and its group, ``(N, 2)``: of a group of ten, no harm shows little.
+    """Return the group of each example, beside an outcome that is NaN: an excess is no mean of its own, ``(N, 3)``.
 
     Args:
-        values: What `compare` returned, ``(N, 2)``.
+        values: What `compare` returned, ``(N, 3)``.
     """
-    return values
+    return np.concatenate([np.full((len(values), 1), np.nan), values[:, 1:]], 1)
+
+
+def _excess(values: np.ndarray, counts: np.ndarray, *, kept: bool) -> np.ndarray:
+    everybody = counts @ values[:, 0] / counts.sum(1)
+    excess: np.ndarray = _groups.by_part(values, counts, kept=kept) - everybody[:, None]
+    return excess
 
 
 def _most(right: Tensor, found: _groups.Grouping) -> float:
     """Return the largest number there can be: all that the baseline gets right in one group is harmed, no one else."""
     each = [(right & (found.code == g), found.sizes[g]) for g in found.large]
-    return max(float(mine.sum()) * (1 / size - 1 / len(right)) for mine, size in each)
+    return max((float(mine.sum()) * (1 / size - 1 / len(right)) for mine, size in each), default=1.0)
 
 
 def _by_group(found: _groups.Grouping, harmed: Tensor) -> str:
     from scipy.stats import false_discovery_control, hypergeom  # noqa: PLC0415 - listing all items must stay light
 
-    sizes = np.array([found.sizes[g] for g in found.large])
-    hits = np.array([int(harmed[found.code == g].sum()) for g in found.large])
+    if not found.names:
+        return "nobody in a group"
+    sizes = np.array(found.sizes)
+    hits = np.array([int(harmed[found.code == g].sum()) for g in range(len(sizes))])
     p = hypergeom.sf(hits - 1, len(harmed), int(harmed.sum()), sizes)
     # Some p round to a little above 1.
     adjusted = false_discovery_control(np.clip(p, 0, 1))
     order = np.argsort(adjusted, kind="stable")[: _groups.NAMED]
-    names = found.kept_names()
+    names = found.names
     parts = [f"{names[i]} {hits[i]} of {sizes[i]} (p {p[i]:.2g}, adjusted {adjusted[i]:.2g})" for i in order]
     more = f" and {len(p) - len(parts)} more" if len(p) > len(parts) else ""
     return ", ".join(parts) + more

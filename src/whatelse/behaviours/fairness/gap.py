@@ -1,7 +1,7 @@
 """Accuracy of the group served best minus accuracy of the group served worst.
 
 ``max_g accuracy(g) - min_g accuracy(g)`` over the groups with at least ``least`` test examples. The parts are the
-accuracies of the groups.
+accuracies of all groups, however small, and of the examples whose group is missing.
 
 Reading:
     An unsigned gap is above zero even where no group is treated differently (about 7 points for 5 groups of 100): only
@@ -12,7 +12,8 @@ Cost:
 
 Limits:
     A gap can close because the best served group fell: read the parts. The change is nearly free of bias only while
-    noise is alike before and after. Groups below ``least`` and missing values are left out, which notes say.
+    noise is alike before and after. Groups below ``least`` and missing values are left out of the gap, which notes say:
+    they are among the parts alone. With fewer than two groups that large there is no number, only parts.
 
 Source:
     Stoychev & Gunes, The effect of model compression on fairness in facial expression recognition, 2022,
@@ -32,7 +33,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    3,
+    4,
     "difference of accuracies",
     "lower",
     {"predicts", "groups"},
@@ -47,11 +48,11 @@ class Config:
     """Settings of the accuracy gap."""
 
     group: str = param("", _groups.HELP)
-    least: int = param(30, "Test examples below which a group is left out.", low=1)
+    least: int = param(30, "Test examples below which a group is left out of the gap.", low=1)
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return whether each test example is classified correctly and its group code, -1 if left out, ``(N, 2)``.
+    """Return whether each test example is right, its part, and the same with -1 if left out of the gap, ``(N, 3)``.
 
     Args:
         evidence: Gives the predictions and the groups.
@@ -59,14 +60,14 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         rng: Not used; the behaviour is deterministic.
 
     Raises:
-        NotMeasurableError: The task has no such grouping, or fewer than two groups are large enough.
+        NotMeasurableError: The task has no such grouping.
     """
     del rng
-    found = _groups.grouping(evidence, config.group, config.least, atleast=2)
-    evidence.name_parts(found.kept_names(), unit="accuracy", better="higher")
+    found = _groups.parting(evidence, config.group, config.least)
+    evidence.name_parts(found.names(), unit="accuracy", better="higher")
     evidence.note(_groups.BIASED)
     correct = evidence.predictions("test") == evidence.split("test").targets
-    return torch.stack([correct, found.kept()], 1).float()
+    return torch.cat([correct[:, None], found.columns()], 1).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -75,26 +76,26 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     A resample with a single group has no gap: NaN.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
+        values: What `measure` returned, ``(N, 3)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.gap(breakdown(values, counts))
+    return _groups.gap(_groups.by_part(values, counts, kept=True))
 
 
 def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the accuracy of every group in every resample, ``(draws, groups)``; NaN where one is empty.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
+        values: What `measure` returned, ``(N, 3)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.rates(values[:, 0], values[:, 1], counts)
+    return _groups.by_part(values, counts, kept=False)
 
 
 def outcomes(values: np.ndarray) -> np.ndarray:
-    """Return whether each example is right and the group whose accuracy it is part of, ``(N, 2)``.
+    """Return whether each example is right and the group whose accuracy it is part of, ``(N, 3)``.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
+        values: What `measure` returned, ``(N, 3)``.
     """
     return values

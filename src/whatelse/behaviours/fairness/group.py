@@ -9,7 +9,7 @@ The parts are the rates of all groups of the grouping; the number is their plain
 * ``calibration``: mean confidence in the predicted class minus accuracy; above zero is overconfident.
 
 ``c`` is the class ``of``; without it class 1 of two, and of more classes the mean over those where the rate is defined
-in the group. Groups smaller than ``least`` stay among the parts, their size in their name.
+in the group. Groups smaller than ``least``, and the examples whose group is missing, are among the parts alone.
 
 Reading:
     Read the parts: the signed paired change of each group, with an interval of its own and a p adjusted over the
@@ -22,7 +22,7 @@ Cost:
 Limits:
     Groups of few examples have wide intervals, and the percentile bootstrap of a handful is too narrow. Averaged over
     classes, two groups may be averaged over different classes where one lacks some. Miscalibration of opposite sign
-    within a group cancels. Examples whose group is missing are left out, which a note says.
+    within a group cancels. Where no group has ``least`` examples there is no number, only parts.
 
 Source:
     Barocas, Hardt & Narayanan, Fairness and machine learning, MIT Press 2023; as ``MetricFrame`` of Weerts et al.,
@@ -44,6 +44,7 @@ from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "rate", "higher", {"predicts", "groups"}, "test example", "group"
 WORST, BLIND = 0.0, None
+NUMBER = "mean of parts"  # so that its bounds join those of the groups, where the rates are of one class
 
 # How a row of values is read: as an outcome to average, or as predicted and true class.
 _OUTCOME, _TPR, _FPR = 0, 1, 2
@@ -65,8 +66,8 @@ class Config:
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """Return for each test example what its rate is made of, ``(N, 5)``.
 
-    The outcome and nothing, or predicted and true class (-1: does not count); then the group (-1: missing), whether
-    the group is large enough, and how the first two are read (0: outcome, 1: true positives, 2: false positives).
+    The outcome and nothing, or predicted and true class (-1: does not count); then the part, the same with -1 if it is
+    left out of the mean, and how the first two are read (0: outcome, 1: true positives, 2: false positives).
 
     Args:
         evidence: Gives the predictions, confidences and the groups.
@@ -74,18 +75,17 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         rng: Not used; the behaviour is deterministic.
 
     Raises:
-        NotMeasurableError: The task has no such grouping, no group is large enough, no test example is of the class,
-            or the selection of no class in particular is asked for.
+        NotMeasurableError: The task has no such grouping, no test example is of the class, or the selection of no
+            class in particular is asked for.
     """
     del rng
-    found = _groups.grouping(evidence, config.group, config.least)
+    found = _groups.parting(evidence, config.group, config.least)
     first, second, kind = _outcomes(evidence, config)
-    evidence.name_parts(found.sized_names(), better="higher" if config.rate in _SIDED else "neither")
+    evidence.name_parts(found.names(), better="higher" if config.rate in _SIDED else "neither")
     if config.rate not in _SIDED:
         evidence.ends["worst"] = None
         evidence.distrust(f"rate {config.rate} is not better where it is higher: read the change of each group")
-    large = (found.kept() >= 0).float()
-    return torch.stack([first, second, found.code.float(), large, torch.full_like(large, kind)], 1)
+    return torch.cat([first[:, None], second[:, None], found.columns(), torch.full((len(first), 1), kind)], 1).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -97,9 +97,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(N, 5)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    code = values[:, 2]
-    known, first = np.unique(code, return_index=True)
-    large = values[first[known >= 0], 3] > 0
+    large = np.isin(np.unique(values[:, 2]), values[:, 3])
     return _groups.mean(breakdown(values, counts)[:, large])
 
 
@@ -118,13 +116,22 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return _groups.mean(rate, axis=1)
 
 
-def outcomes(values: np.ndarray) -> np.ndarray | None:
-    """Return the outcome of each example and its group, ``(N, 2)``; None where the rates are no means over a group.
+def outcomes(values: np.ndarray) -> np.ndarray:
+    """Return the outcome of each example and the group whose rate it is part of, ``(N, 3)``.
+
+    A rate of one class is the mean outcome of those that are of it, or are not; NaN where it is a mean over classes.
 
     Args:
         values: What `measure` returned, ``(N, 5)``.
     """
-    return values[:, [0, 2]] if values[0, 4] == _OUTCOME else None
+    first, second, code, kept, kind = values.T
+    if kind[0] == _OUTCOME:
+        return np.stack([first, code, kept], 1)
+    if second.max() > 0:
+        return np.stack([np.full(len(first), np.nan), code, kept], 1)
+    asked = (second == 0) if kind[0] == _TPR else (second < 0)
+    none = np.full(len(first), _groups.LEFT_OUT)
+    return np.stack([first == 0, np.where(asked, code, none), np.where(asked, kept, none)], 1)
 
 
 def _outcomes(evidence: Evidence, config: Config) -> tuple[Tensor, Tensor, int]:

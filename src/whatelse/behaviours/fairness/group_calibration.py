@@ -3,7 +3,8 @@
 ``m(g)`` is mean confidence in the predicted class minus accuracy in group ``g``: above zero is overconfident. The
 number is ``sum_g (m(g) - mean_g m)**2 / (G - 1) - mean_g noise(g)`` over the ``G`` groups with at least ``least`` test
 examples; ``noise(g) = var(g) / (n(g) - 1)``, the variance that ``m(g)`` has by chance, is subtracted, so that the
-number is zero on average where no group differs. It may come out slightly negative. The parts are the ``m(g)``.
+number is zero on average where no group differs. It may come out slightly negative. The parts are the ``m(g)`` of all
+groups, however small.
 
 Why this and not a gap: the largest minus the smallest calibration error of groups is above zero by chance alone, and
 so is every binned error of a small group, more so the smaller it is; ``m(g)`` is a plain mean without bias, with a
@@ -40,7 +41,7 @@ from whatelse.evidence import Evidence
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
-    2,
+    3,
     "variance of miscalibration",
     "lower",
     {"predicts", "groups"},
@@ -55,11 +56,11 @@ class Config:
     """Settings of the calibration by group."""
 
     group: str = param("", _groups.HELP)
-    least: int = param(30, "Test examples below which a group is left out.", low=2)
+    least: int = param(30, "Test examples below which a group is left out of the variance.", low=2)
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return confidence minus correctness of each test example and its group code, -1 if left out, ``(N, 2)``.
+    """Return confidence minus correctness of each test example, its part, and the same with -1 if left out, ``(N, 3)``.
 
     Args:
         evidence: Gives the logits and the groups.
@@ -67,14 +68,14 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         rng: Not used; the behaviour is deterministic.
 
     Raises:
-        NotMeasurableError: The task has no such grouping, or fewer than two groups are large enough.
+        NotMeasurableError: The task has no such grouping.
     """
     del rng
-    found = _groups.grouping(evidence, config.group, config.least, atleast=2)
-    evidence.name_parts(found.kept_names(), unit="confidence minus accuracy", better="neither")
+    found = _groups.parting(evidence, config.group, config.least)
+    evidence.name_parts(found.names(), unit="confidence minus accuracy", better="neither")
     confidence, predicted = evidence.logits("test").softmax(1).max(1)
     over = confidence - (predicted == evidence.split("test").targets).float()
-    return torch.stack([over, found.kept().float()], 1)
+    return torch.cat([over[:, None], found.columns().float()], 1)
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -83,10 +84,10 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     NaN where fewer than two groups have two different examples.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
+        values: What `measure` returned, ``(N, 3)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    over, code = values[:, 0], values[:, 1]
+    over, code = values[:, 0], values[:, 2]
     center, square = _groups.rates(over, code, counts), _groups.rates(over * over, code, counts)
     size, repeats = _sizes(code, counts), _sizes(code, counts * counts)
     pairs = size * size - repeats
@@ -102,10 +103,19 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the signed miscalibration of every group in every resample, ``(draws, groups)``; NaN where one is empty.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
+        values: What `measure` returned, ``(N, 3)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.rates(values[:, 0], values[:, 1], counts)
+    return _groups.by_part(values, counts, kept=False)
+
+
+def outcomes(values: np.ndarray) -> np.ndarray:
+    """Return confidence minus correctness of each example and its group, ``(N, 3)``.
+
+    Args:
+        values: What `measure` returned, ``(N, 3)``.
+    """
+    return values
 
 
 def _sizes(code: np.ndarray, weights: np.ndarray) -> np.ndarray:

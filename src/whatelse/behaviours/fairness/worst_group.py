@@ -1,19 +1,21 @@
 """Accuracy of the group that is served worst.
 
-``min_g accuracy(g)`` over the groups of one grouping with at least ``least`` test examples, or over intersections of
-several groupings. The minimum is taken anew on every resample, so its interval is that of a minimum. The parts are
-the accuracies of the groups.
+``min_g accuracy(g)`` over the groups with at least ``least`` test examples: of one grouping, of several side by side,
+or of intersections of several. The minimum is taken anew on every resample, so its interval is that of a minimum. The
+parts are the accuracies of all groups, however small, and of the examples whose group is missing.
 
 Reading:
     Read the change, not the level: a minimum is biased downwards, more so with more and smaller groups. The parts say
-    which groups the change falls on. The accuracy of everybody belongs beside it: all may have lost alike.
+    which groups the change falls on, each with the exact interval of its own size. The accuracy of everybody belongs
+    beside it: all may have lost alike.
 
 Cost:
     None of its own: it reads the shared forward pass over test.
 
 Limits:
     The group that is worst may be another one before and after. Groups below ``least`` and examples whose group is
-    missing are left out, which notes say: harm to them goes unseen.
+    missing are left out of the minimum, which notes say: harm to them is seen in their parts alone. Where every group
+    is that small there is no number, only parts. Of groups without a test example nothing is known but their names.
 
 Source:
     Sagawa et al., Distributionally robust neural networks for group shifts, ICLR 2020, arXiv:1911.08731.
@@ -31,7 +33,7 @@ from whatelse.behaviours.fairness import _groups
 from whatelse.evidence import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "accuracy", "higher", {"predicts", "groups"}, "test example", "group"
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "accuracy", "higher", {"predicts", "groups"}, "test example", "group"
 WORST, BLIND = 0.0, None
 
 
@@ -39,12 +41,14 @@ WORST, BLIND = 0.0, None
 class Config:
     """Settings of the worst group."""
 
-    group: str = param("", _groups.HELP)
-    least: int = param(30, "Test examples below which a group is left out.", low=1)
+    group: str = param("", _groups.SIDE_BY_SIDE)
+    least: int = param(30, "Test examples below which a group is left out of the minimum.", low=1)
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return whether each test example is classified correctly and its group code, -1 if left out, ``(N, 2)``.
+    """Return whether each test example is classified correctly and its groups, ``(N, 1 + 2 groupings)``.
+
+    The part of the example in every grouping, then the same with -1 where it is left out of the minimum.
 
     Args:
         evidence: Gives the predictions and the groups.
@@ -52,23 +56,23 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         rng: Not used; the behaviour is deterministic.
 
     Raises:
-        NotMeasurableError: The task has no such grouping, or every group is too small.
+        NotMeasurableError: The task has no such grouping.
     """
     del rng
-    found = _groups.grouping(evidence, config.group, config.least)
-    evidence.name_parts(found.kept_names())
+    found = _groups.parting(evidence, config.group, config.least)
+    evidence.name_parts(found.names())
     correct = evidence.predictions("test") == evidence.split("test").targets
-    return torch.stack([correct, found.kept()], 1).float()
+    return torch.cat([correct[:, None], found.columns()], 1).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the smallest group accuracy of every resample, ``(draws,)``.
+    """Return the smallest group accuracy of every resample, ``(draws,)``; NaN where no group is large enough.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
+        values: What `measure` returned, ``(N, 1 + 2 groupings)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    worst: np.ndarray = np.fmin.reduce(breakdown(values, counts), axis=1)
+    worst: np.ndarray = np.fmin.reduce(_groups.by_part(values, counts, kept=True), axis=1, initial=np.nan)
     return worst
 
 
@@ -76,16 +80,16 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the accuracy of every group in every resample, ``(draws, groups)``; NaN where one is empty.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
+        values: What `measure` returned, ``(N, 1 + 2 groupings)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.rates(values[:, 0], values[:, 1], counts)
+    return _groups.by_part(values, counts, kept=False)
 
 
 def outcomes(values: np.ndarray) -> np.ndarray:
-    """Return whether each example is right and the group whose accuracy it is part of, ``(N, 2)``.
+    """Return whether each example is right and the groups whose accuracy it is part of, ``(N, 1 + 2 groupings)``.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
+        values: What `measure` returned, ``(N, 1 + 2 groupings)``.
     """
     return values

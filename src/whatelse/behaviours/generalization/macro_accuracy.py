@@ -1,0 +1,94 @@
+"""Accuracy in which every class counts alike, however rare: recall averaged over the classes that occur.
+
+``mean_c recall(c)``, ``recall(c)`` the share of the test examples of class ``c`` that are classified as it. The parts
+are the recalls of the classes, each with its number of examples.
+
+Reading:
+    Where classes are balanced it is the accuracy. Where they are not it shows what accuracy hides: a class of one
+    example in a thousand can be lost for a tenth of a point of accuracy. Always naming one class scores one over the
+    number of classes. The parts say which classes a change falls on.
+
+Cost:
+    None of its own: it reads the shared pass over test.
+
+Limits:
+    A class of few examples leaves much open, and one such class widens the interval of the mean. A class without a test
+    example is not in the mean; it is named among the parts. What is said wrongly in a class's name (precision) is not
+    looked at.
+
+Source:
+    Brodersen et al., The balanced accuracy and its posterior distribution, ICPR 2010; definition as
+    ``balanced_accuracy_score`` of scikit-learn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse.evidence import Evidence
+from whatelse.statistics import cells
+
+VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "accuracy", "higher", {"predicts"}, "test example", "class"
+NUMBER = "mean of parts"  # so that its bounds join those of the classes
+WORST, BLIND = 0.0, None
+
+
+@dataclass(frozen=True)
+class Config:
+    """Macro accuracy has no settings."""
+
+
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
+    """Return whether each test example is classified correctly, and the place of its class, ``(N, 2)``.
+
+    Classes that occur have places from 0 by rising class. Those that only other splits have are named after them, and
+    a note counts those that no split has.
+
+    Args:
+        evidence: Gives the predictions.
+        config: Not used.
+        rng: Not used; the behaviour is deterministic.
+    """
+    del config, rng
+    targets = evidence.split("test").targets
+    here, place = torch.unique(targets, return_inverse=True)
+    known = torch.unique(torch.cat([split.targets for split in evidence.task.splits.values()]))
+    absent = known[~torch.isin(known, here)]
+    evidence.name_parts([f"class {c}" for c in [*here.tolist(), *absent.tolist()]])
+    nowhere = evidence.task.classes - len(known)
+    if nowhere:
+        evidence.note(f"no split has an example of {nowhere} of {evidence.task.classes} classes")
+    return torch.stack([evidence.predictions("test") == targets, place], 1).float()
+
+
+def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean recall over the classes that occur in every resample, ``(draws,)``.
+
+    Args:
+        values: What `measure` returned, ``(N, 2)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    return cells.mean(breakdown(values, counts))
+
+
+def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the recall of every class in every resample, ``(draws, classes)``; NaN where one has no example.
+
+    Args:
+        values: What `measure` returned, ``(N, 2)``.
+        counts: How often each example stands in each resample, ``(draws, N)``.
+    """
+    return cells.rates(values[:, 0], values[:, 1], counts)
+
+
+def outcomes(values: np.ndarray) -> np.ndarray:
+    """Return whether each example is right and the class whose recall it is part of, which always counts, ``(N, 3)``.
+
+    Args:
+        values: What `measure` returned, ``(N, 2)``.
+    """
+    return values[:, [0, 1, 1]]
