@@ -18,8 +18,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from whatelse import artifact, recipe, registry, settings
+from whatelse.asked import asked
 from whatelse.errors import ArtifactError, TaskError
+from whatelse.lent import rest
 from whatelse.task import Task
+
+_LOOKED = 64  # test examples that a model is asked, to see whether it fits
 
 
 def load_task(text: str) -> Task:
@@ -74,8 +78,7 @@ def open_model(text: str, task: Task, weights: str = "") -> nn.Module:
         )
     if weights:
         _fill(model, _state(Path(weights)), weights)
-    model.eval()
-    model.requires_grad_(requires_grad=False)
+    rest(model)
     check_fit(model, task, text)
     return model
 
@@ -203,11 +206,6 @@ def check_fit(model: nn.Module, task: Task, name: str) -> None:
         TaskError: They do not fit; both sides are printed.
     """
     try:
-        with torch.no_grad():
-            outputs = model(task.calibration.inputs[:2])
-    except Exception as error:  # whatever a module's own forward raises
-        reason = " ".join(str(error).split())[:200]
-        raise TaskError(f"{name} cannot take inputs of shape {task.shape} of task {task.name}: {reason}") from error
-    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[1] != task.classes:
-        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise TaskError(f"{name} returns {shape} for 2 inputs; task {task.name} needs (2, {task.classes})")
+        asked(model, name, task.test.inputs[:_LOOKED], task.classes)
+    except TaskError as error:
+        raise TaskError(f"task {task.name} and model do not fit: {error}") from error

@@ -10,7 +10,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from whatelse._batches import laid, out_of_memory
+from whatelse._batches import laid, out_of_memory, upto
 from whatelse.errors import NotMeasurableError
 from whatelse.hooks import editing, entering, keeping
 from whatelse.kept import Keep as Keep
@@ -66,12 +66,18 @@ class Evidence:
 
     def __post_init__(self) -> None:
         # A pass with gradients holds every layer of a batch: about 300 MB for a ResNet-20.
-        self.batch = self.batch or (1 if self.subject.alone else min(512, max(16, _VALUES // prod(self.task.shape))))
+        fit = max(16, _VALUES // prod(self.task.shape))
+        self.batch = self.batch or (1 if self.subject.alone else fit if self.subject.mixes else min(512, fit))
 
     @property
     def model(self) -> nn.Module:
         """The module, frozen and in evaluation mode."""
         return self.subject.model
+
+    @property
+    def inside(self) -> nn.Module:
+        """The module whose layers are looked at, by their own names: the model without what reads its answers."""
+        return self.subject.inside
 
     @property
     def slopes(self) -> nn.Module:
@@ -187,7 +193,7 @@ class Evidence:
         """
         layers = self.activations(split)
         if not layers:
-            raise NotMeasurableError(f"needs a hidden layer; {self.subject.name} has no nonlinearity")
+            raise NotMeasurableError(f"needs a hidden layer; none is called in {self.subject.name}")
         return list(layers.values())[-1]
 
     def answers(self, inputs: Tensor, edits: Mapping[str, Callable[[Tensor], Tensor]] | None = None) -> Tensor:
@@ -197,7 +203,7 @@ class Evidence:
             inputs: ``(M, ...)``.
             edits: For a layer of `activations`, what is done to its whole output on the way, as in an ablation.
         """
-        with editing(self.model, edits or {}):
+        with editing(self.inside, edits or {}):
             return self._batched(inputs, self._answer)["logits"]
 
     def gradients(self, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -325,11 +331,12 @@ class Evidence:
             RuntimeError: Whatever else the model raised.
         """
         found: dict[str, Tensor] = {}
+        filled: dict[str, int] = {}
         start = 0
         while start < len(inputs):
-            rows = slice(start, min(start + self.batch, len(inputs)))
+            rows = slice(start, upto(start, len(inputs), self.batch, self.subject.least))
             try:
-                seen = look(laid(inputs[rows]), rows)
+                seen = look(self._laid(inputs[rows]), rows)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not out_of_memory(error) or self.batch == 1:
                     raise
@@ -340,8 +347,13 @@ class Evidence:
                 if name not in found:
                     found[name] = part.new_empty(len(inputs), *part.shape[1:])
                 found[name][rows] = part
+                filled[name] = filled.get(name, 0) + len(part)
             start = rows.stop
-        return found
+        # A layer that is not seen in every batch has rows that nothing was written to.
+        return {name: whole for name, whole in found.items() if filled[name] == len(inputs)}
+
+    def _laid(self, x: Tensor) -> Tensor:
+        return laid(x) if self.subject.channels_last else x.contiguous()
 
     @torch.no_grad()
     def _answer(self, x: Tensor, rows: slice) -> dict[str, Tensor]:
@@ -374,7 +386,7 @@ class Evidence:
     def _look(self, x: Tensor, explained: Tensor | None, *, gradient: bool) -> dict[str, Tensor]:
         told = x != 0 if self.task.vocabulary else None
         apart = gradient and self.slopes is not self.model
-        with keeping(self.model, told) as seen:
+        with keeping(self.inside, told) as seen:
             if not gradient or apart:
                 with torch.no_grad():
                     logits = self.model(x)
@@ -387,7 +399,7 @@ class Evidence:
         self.passes.forward += len(x)
         if apart:
             slope = self._slope(x, logits.argmax(1) if explained is None else explained)
-        found = {"logits": logits.detach(), **{name: t.detach() for name, t in seen.items()}}
+        found = {"logits": logits.detach(), **{name: t.detach()[: len(x)] for name, t in seen.items()}}
         return {**found, "gradient": slope} if gradient else found
 
     def _slope(self, x: Tensor, labels: Tensor) -> Tensor:

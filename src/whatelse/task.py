@@ -89,7 +89,8 @@ class Task:
             not words: padding, and what stands for every unknown word.
 
     Raises:
-        TaskError: A split is missing, labels are out of range or constant, or lengths do not agree.
+        TaskError: A split is missing or has no examples, labels are out of range, those of test are constant, or lengths
+            do not agree. Train and calibration may hold one class or nothing: what trains on them refuses them.
     """
 
     name: str
@@ -108,9 +109,11 @@ class Task:
         if self.words and len(self.words) != self.vocabulary:
             raise TaskError(f"task {self.name}: {len(self.words)} words for {self.vocabulary} token ids; one each")
         for name, split in self.splits.items():
-            _check_inputs(f"task {self.name}, split {name}", split)
-            _check_labels(f"task {self.name}, split {name}", split, self.classes)
-            _check_groups(f"task {self.name}, split {name}", split)
+            where = f"task {self.name}, split {name}"
+            _check_inputs(where, split, empty=name in {"train", "calibration"})
+            _check_labels(where, split, self.classes)
+            _check_groups(where, split)
+        _check_classes(f"task {self.name}, split test", self.test)
 
     def split(self, name: str) -> Split:
         """Return one split.
@@ -151,6 +154,16 @@ class Task:
         if self.vocabulary:
             return "tokens"
         return "images" if len(self.shape) == 3 else "table"
+
+    def check_training(self) -> None:
+        """Refuse to be trained on where there is nothing to learn.
+
+        Raises:
+            TaskError: Train has no examples, or those of one class alone.
+        """
+        if not len(self.train):
+            raise TaskError(f"task {self.name}, split train: it has no examples, and this trains on it")
+        _check_classes(f"task {self.name}, split train", self.train)
 
     def limits(self) -> tuple[float, float]:
         """Return the smallest and the largest value that an input may take.
@@ -204,12 +217,15 @@ def _check_labels(where: str, split: Split, classes: int) -> None:
         if len(bad):
             row = int(bad[0])
             raise TaskError(f"{where}: {name} of row {row} is {int(labels[row])}; allowed are 0 to {classes - 1}")
-    if len(split) and bool((split.targets == split.targets[0]).all()) and len(split) > 1:
-        raise TaskError(f"{where}: every target is {int(split.targets[0])}; a task needs at least two classes")
 
 
-def _check_inputs(where: str, split: Split) -> None:
-    if not len(split.inputs):
+def _check_classes(where: str, split: Split) -> None:
+    if len(split) > 1 and bool((split.targets == split.targets[0]).all()):
+        raise TaskError(f"{where}: every target is {int(split.targets[0])}; at least two classes are needed")
+
+
+def _check_inputs(where: str, split: Split, *, empty: bool) -> None:
+    if not len(split.inputs) and not empty:
         raise TaskError(f"{where}: it has no examples")
     if not split.inputs.is_floating_point() and split.inputs.dtype not in (torch.int32, torch.int64):
         kind = str(split.inputs.dtype).removeprefix("torch.")

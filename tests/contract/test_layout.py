@@ -13,7 +13,7 @@ HEAVY = ("torch", "sklearn", "matplotlib", "scipy", "numpy", "ray", "pandas")
 
 # Which rooms a room may import; a file at the top is a room of its own. Arrows point one way.
 LOW = {"errors", "settings", "registry"}
-OBSERVED = LOW | {"task", "subject", "layers", "nets", "evidence"}
+OBSERVED = LOW | {"task", "subject", "layers", "nets", "evidence", "lent"}
 MAY = {
     "errors": set(),
     "settings": {"errors"},
@@ -21,13 +21,16 @@ MAY = {
     "tables": {"errors"},
     "_files": {"errors"},
     "task": {"errors"},
-    "layers": {"errors"},
-    "nets": LOW | {"layers"},
+    "layers": {"errors", "lent"},
+    "nets": LOW | {"layers", "lent"},
     "data": LOW | {"task"},
     "_batches": set(),
-    "hooks": set(),
+    "hooks": {"errors"},
+    "lent": {"errors"},
+    "_readings": {"errors"},
+    "asked": {"errors", "lent", "_readings"},
     "kept": set(),
-    "subject": LOW | {"task", "hooks", "layers"},
+    "subject": LOW | {"task", "hooks", "layers", "lent", "asked"},
     "evidence": LOW | {"_batches", "task", "subject", "hooks", "kept"},
     "recipe": LOW | {"task", "nets"},
     "methods": LOW | {"task", "nets", "layers", "recipe"},
@@ -40,7 +43,7 @@ MAY = {
     "artifact": {"errors", "nets"},
     "_answer": {"artifact"},
     "formats": {"errors"},
-    "doors": LOW | {"artifact", "recipe", "task"},
+    "doors": LOW | {"artifact", "recipe", "task", "asked", "lent"},
     "compression": OBSERVED | {"artifact", "formats", "recipe", "behaviours"},
     "_progress": {"study"},
     "cli": LOW | {"_files", "_progress", "compression", "doors", "gate", "recipe", "report", "study", "search"},

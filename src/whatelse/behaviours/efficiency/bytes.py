@@ -52,7 +52,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del config, rng
     evidence.subject.require("opens")
     try:
-        tensors, _ = _artifact.encode(evidence.model)
+        tensors, _ = _artifact.encode(evidence.inside)
     except ArtifactError as error:
         raise NotMeasurableError(f"needs a model that can be saved; {error}") from error
     return torch.tensor([float(t.numel() * t.element_size()) for t in tensors.values()])
