@@ -10,7 +10,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from whatelse._batches import laid, out_of_memory, upto
+from whatelse._batches import collected, laid
 from whatelse.errors import NotMeasurableError
 from whatelse.hooks import editing, entering, keeping
 from whatelse.kept import Keep as Keep
@@ -93,8 +93,14 @@ class Evidence:
 
         Args:
             name: One of `whatelse.task.SPLITS`.
+
+        Raises:
+            NotMeasurableError: It is empty, as train may be where nothing is trained.
         """
-        return self.task.split(name)
+        found = self.task.split(name)
+        if not len(found):
+            raise NotMeasurableError(f"needs examples of {name}; task {self.task.name} has none")
+        return found
 
     def bounds(self) -> tuple[float, float]:
         """Return the smallest and the largest value that an input may take.
@@ -324,36 +330,14 @@ class Evidence:
         return self._batched(self.split(split).inputs, look)
 
     def _batched(self, inputs: Tensor, look: Callable[[Tensor, slice], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return what was seen of all inputs, batch by batch, each written into its place at once.
+        """Return what was seen of all inputs; the batch is halved where memory runs out."""
 
-        Raises:
-            OutOfMemoryError: Memory ran out with a single example.
-            RuntimeError: Whatever else the model raised.
-        """
-        found: dict[str, Tensor] = {}
-        filled: dict[str, int] = {}
-        start = 0
-        while start < len(inputs):
-            rows = slice(start, upto(start, len(inputs), self.batch, self.subject.least))
-            try:
-                seen = look(self._laid(inputs[rows]), rows)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or self.batch == 1:
-                    raise
-                self.batch //= 2
-                self.note(f"memory ran out: the batch was halved to {self.batch}")
-                continue
-            for name, part in seen.items():
-                if name not in found:
-                    found[name] = part.new_empty(len(inputs), *part.shape[1:])
-                found[name][rows] = part
-                filled[name] = filled.get(name, 0) + len(part)
-            start = rows.stop
-        # A layer that is not seen in every batch has rows that nothing was written to.
-        return {name: whole for name, whole in found.items() if filled[name] == len(inputs)}
+        def smaller(size: int) -> None:
+            self.batch = size
+            self.note(f"memory ran out: the batch was halved to {size}")
 
-    def _laid(self, x: Tensor) -> Tensor:
-        return laid(x) if self.subject.channels_last else x.contiguous()
+        lay = laid if self.subject.channels_last else Tensor.contiguous
+        return collected(inputs, lambda x, rows: look(lay(x), rows), self.batch, self.subject.least, smaller)
 
     @torch.no_grad()
     def _answer(self, x: Tensor, rows: slice) -> dict[str, Tensor]:

@@ -14,6 +14,8 @@ from whatelse.errors import RecipeError
 from whatelse.nets._walk import copied
 from whatelse.task import Task
 
+TRAINING = ("train", "distill")  # families whose every step trains
+
 
 @dataclass(frozen=True)
 class Step:
@@ -80,9 +82,14 @@ def apply(step: Step, model: nn.Module, task: Task, rng: torch.Generator) -> nn.
         model: Any module that the method can treat.
         task: Its train and calibration splits may be read, and nothing else.
         rng: Source of everything random.
+
+    Raises:
+        TaskError: The step trains, and train holds nothing to learn.
     """
     method = registry.load("methods", step.name)
     config = settings.build(method.Config, dict(step.given), step.name)
+    if step.name.split(".")[0] in TRAINING:
+        task.check_training()
     made = method.compress(_at_rest(model), config, task, rng)
     assert isinstance(made, nn.Module)
     made.eval()

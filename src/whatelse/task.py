@@ -89,8 +89,8 @@ class Task:
             not words: padding, and what stands for every unknown word.
 
     Raises:
-        TaskError: A split is missing or has no examples, labels are out of range, those of test are constant, or lengths
-            do not agree. Train and calibration may hold one class or nothing: what trains on them refuses them.
+        TaskError: A split is missing or has no examples, labels are out of range, those of test are constant, or shapes
+            or lengths do not agree. Train and calibration may hold one class, or nothing: what trains refuses that.
     """
 
     name: str
@@ -113,6 +113,9 @@ class Task:
             _check_inputs(where, split, empty=name in {"train", "calibration"})
             _check_labels(where, split, self.classes)
             _check_groups(where, split)
+            if len(split) and split.inputs.shape[1:] != self.test.inputs.shape[1:]:
+                shapes = f"{tuple(split.inputs.shape[1:])}, those of test {self.shape}"
+                raise TaskError(f"{where}: inputs are of shape {shapes}; they must agree")
         _check_classes(f"task {self.name}, split test", self.test)
 
     def split(self, name: str) -> Split:
@@ -146,7 +149,7 @@ class Task:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input."""
-        return tuple(self.train.inputs.shape[1:])
+        return tuple(self.test.inputs.shape[1:])
 
     @property
     def modality(self) -> str:
@@ -221,7 +224,7 @@ def _check_labels(where: str, split: Split, classes: int) -> None:
 
 def _check_classes(where: str, split: Split) -> None:
     if len(split) > 1 and bool((split.targets == split.targets[0]).all()):
-        raise TaskError(f"{where}: every target is {int(split.targets[0])}; at least two classes are needed")
+        raise TaskError(f"{where}: every target is {int(split.targets[0])}; a task needs at least two classes")
 
 
 def _check_inputs(where: str, split: Split, *, empty: bool) -> None:

@@ -22,8 +22,6 @@ from whatelse.study.spec import Study, parse
 from whatelse.study.store import KeptEvidence, Store
 from whatelse.task import Task
 
-TRAINING = ("train", "distill")
-
 
 @dataclass(frozen=True)
 class Report:
@@ -128,7 +126,7 @@ def _make(job: Job, study: Study, task: Task, store: Store, spent: dict[str, flo
         started = time.perf_counter()
         made = recipe.apply(link.step, model, task, generator(link.key))
         seconds = time.perf_counter() - started
-        spent["training" if link.step.name.split(".")[0] in TRAINING else "compressing"] += seconds
+        spent["training" if link.step.name.split(".")[0] in recipe.TRAINING else "compressing"] += seconds
         left = recipe.left_alone(link.step, model, made)
         meta = {"seconds": seconds, "step": str(link.step), "left": left, "remarks": remarks(made)}
         store.save_model(link.key, made, meta)
