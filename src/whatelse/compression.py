@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from whatelse import __version__, artifact, formats, recipe, registry, subject
-from whatelse.errors import ArtifactError, NotMeasurableError, StoreError
+from whatelse.errors import ArtifactError, NotMeasurableError, RecipeError, StoreError, in_short
 from whatelse.evidence import Evidence
 from whatelse.layers._own import Own, remarks
+from whatelse.lent import quietly, resting
 from whatelse.nets import _artifact
 from whatelse.task import Task
 
 _PROBES, _MORE = 64, 1.05
+_FIT, _MATRIX = 2, 2  # examples that show what a model answers with; dimensions of class scores
 # How the table calls what behaviours measure, and what it warns of where the number grew.
 _SHOWN = {
     "generalization.accuracy": ("accuracy, select split", ""),
@@ -97,8 +99,11 @@ def compress(
         show: Called with every step before it begins.
 
     Raises:
-        RecipeError: The recipe cannot be read, or a step cannot treat the model.
+        RecipeError: The recipe cannot be read, or a step cannot treat the model, as where it does not answer with class
+            scores alone.
     """
+    with resting(model, "the model", task.test.inputs[:1]) as guest:
+        check_answers(guest.model, task.test.inputs[:_FIT], "the model")
     done = []
     for number, step in enumerate(recipe.parse(steps)):
         show(str(step))
@@ -168,6 +173,28 @@ def write(
     return failed
 
 
+def check_answers(model: nn.Module, inputs: Tensor, name: str) -> None:
+    """Refuse a model whose answers are not class scores alone: what trains it, or replaces its layers, asks for them.
+
+    Args:
+        model: Any module, at rest.
+        inputs: ``(N, ...)``.
+        name: How the message calls it.
+
+    Raises:
+        RecipeError: It takes inputs of another type, or answers otherwise than with ``(N, classes)``.
+    """
+    way = "let its forward take the data's own type and answer with class scores (N, classes) alone"
+    try:
+        with torch.no_grad(), quietly():
+            outputs = model(inputs.clone())
+    except Exception as error:  # whatever a module's own forward raises
+        raise RecipeError(f"{name} cannot be compressed as it is: {in_short(error)}; {way}") from error
+    if not isinstance(outputs, Tensor) or outputs.dim() != _MATRIX or not outputs.is_floating_point():
+        kind = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise RecipeError(f"{name} cannot be compressed as it is: its answer is of {kind}; {way}")
+
+
 def answers(model: nn.Module, inputs: Tensor, name: str) -> Tensor:
     """Return what a model says of inputs, ``(N, classes)``.
 
@@ -197,10 +224,11 @@ def check_before(model: nn.Module, steps: str, task: Task, also: tuple[str, ...]
         also: The formats of others that are asked for.
 
     Raises:
-        RecipeError: The recipe cannot be read.
+        RecipeError: The recipe cannot be read, or the model does not answer with class scores alone.
         ArtifactError: The model cannot be described, so neither could what is made of it; or it returns NaN.
         MissingExtraError: A package for one of the formats is not installed.
     """
+    check_answers(model, task.calibration.inputs[:_FIT], "the model")
     # A tree has nothing of the model that it was fitted to.
     if not any(registry.load("methods", step.name).LEAVES == "tree" for step in recipe.parse(steps)):
         _artifact.encode(model)

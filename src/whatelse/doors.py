@@ -11,12 +11,16 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from whatelse import artifact, checkpoint, limits, recipe, registry, settings
+from whatelse.asked import asked
 from whatelse.errors import ArtifactError, TaskError
+from whatelse.lent import rest
 from whatelse.nets import _foretell
 from whatelse.task import Task
+
+_LOOKED = 64  # test examples that a model is asked, to see whether it fits
 
 
 def load_task(text: str, *, max_memory: int | str | None = None) -> Task:
@@ -68,8 +72,7 @@ def open_model(text: str, task: Task, weights: str = "") -> nn.Module:
     model = _opened(text, task)
     if weights:
         checkpoint.fill(model, weights)
-    model.eval()
-    model.requires_grad_(requires_grad=False)
+    rest(model)
     if folder:
         with _foretell.foretold(text, artifact.held(text), ArtifactError):
             check_fit(model, task, text)
@@ -184,11 +187,6 @@ def check_fit(model: nn.Module, task: Task, name: str) -> None:
         TaskError: They do not fit; both sides are printed.
     """
     try:
-        with torch.no_grad():
-            outputs = model(task.calibration.inputs[:2])
-    except Exception as error:  # whatever a module's own forward raises
-        reason = " ".join(str(error).split())[:200]
-        raise TaskError(f"{name} cannot take inputs of shape {task.shape} of task {task.name}: {reason}") from error
-    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[1] != task.classes:
-        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise TaskError(f"{name} returns {shape} for 2 inputs; task {task.name} needs (2, {task.classes})")
+        asked(model, name, task.test.inputs[:_LOOKED], task.classes)
+    except TaskError as error:
+        raise TaskError(f"task {task.name} and model do not fit: {error}") from error

@@ -72,3 +72,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
         near = [other for other in near if alike[other] > alike[near[0]] - 0.1]  # one slip of the finger names one
         return f"did you mean {' or '.join(near)}?"
     return f"there are: {', '.join(every)}"
+
+
+def in_short(error: BaseException, most: int = 200) -> str:
+    """Return what an error of someone else's code says, in one line.
+
+    Where it prints a trace of its own, as TorchScript does, its last line is what happened.
+
+    Args:
+        error: Any error.
+        most: Characters of the line.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    traced = len(lines) > 1 and any(line.startswith("Traceback") for line in lines)
+    text = " ".join(lines[-1:] if traced else lines) or type(error).__name__
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."

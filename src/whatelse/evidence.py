@@ -10,7 +10,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from whatelse._batches import laid, out_of_memory
+from whatelse._batches import collected, laid
 from whatelse.errors import NotMeasurableError
 from whatelse.hooks import editing, entering, keeping
 from whatelse.kept import Keep as Keep
@@ -68,12 +68,18 @@ class Evidence:
     _held: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.batch = self.batch or (1 if self.subject.alone else min(512, max(16, _VALUES // prod(self.task.shape))))
+        fit = max(16, _VALUES // prod(self.task.shape))
+        self.batch = self.batch or (1 if self.subject.alone else fit if self.subject.mixes else min(512, fit))
 
     @property
     def model(self) -> nn.Module:
         """The module, frozen and in evaluation mode."""
         return self.subject.model
+
+    @property
+    def inside(self) -> nn.Module:
+        """The module whose layers are looked at, by their own names: the model without what reads its answers."""
+        return self.subject.inside
 
     @property
     def slopes(self) -> nn.Module:
@@ -89,8 +95,14 @@ class Evidence:
 
         Args:
             name: One of `whatelse.task.SPLITS`.
+
+        Raises:
+            NotMeasurableError: It is empty, as train may be where nothing is trained.
         """
-        return self.task.split(name)
+        found = self.task.split(name)
+        if not len(found):
+            raise NotMeasurableError(f"needs examples of {name}; task {self.task.name} has none")
+        return found
 
     def bounds(self) -> tuple[float, float]:
         """Return the smallest and the largest value that an input may take.
@@ -189,7 +201,7 @@ class Evidence:
         """
         layers = self.activations(split)
         if not layers:
-            raise NotMeasurableError(f"needs a hidden layer; {self.subject.name} has no nonlinearity")
+            raise NotMeasurableError(f"needs a hidden layer; none is called in {self.subject.name}")
         return list(layers.values())[-1]
 
     def answers(self, inputs: Tensor, edits: Mapping[str, Callable[[Tensor], Tensor]] | None = None) -> Tensor:
@@ -199,7 +211,7 @@ class Evidence:
             inputs: ``(M, ...)``.
             edits: For a layer of `activations`, what is done to its whole output on the way, as in an ablation.
         """
-        with editing(self.model, edits or {}):
+        with editing(self.inside, edits or {}):
             return self._batched(inputs, self._answer)["logits"]
 
     def gradients(self, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -315,30 +327,14 @@ class Evidence:
         )
 
     def _batched(self, inputs: Tensor, look: Callable[[Tensor, slice], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return what was seen of all inputs, batch by batch, each written into its place at once.
+        """Return what was seen of all inputs; the batch is halved where memory runs out."""
 
-        Raises:
-            OutOfMemoryError: Memory ran out with a single example.
-            RuntimeError: Whatever else the model raised.
-        """
-        found: dict[str, Tensor] = {}
-        start = 0
-        while start < len(inputs):
-            rows = slice(start, min(start + self.batch, len(inputs)))
-            try:
-                seen = look(laid(inputs[rows]), rows)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or self.batch == 1:
-                    raise
-                self.batch //= 2
-                self.note(f"memory ran out: the batch was halved to {self.batch}")
-                continue
-            for name, part in seen.items():
-                if name not in found:
-                    found[name] = part.new_empty(len(inputs), *part.shape[1:])
-                found[name][rows] = part
-            start = rows.stop
-        return found
+        def smaller(size: int) -> None:
+            self.batch = size
+            self.note(f"memory ran out: the batch was halved to {size}")
+
+        lay = laid if self.subject.channels_last else Tensor.contiguous
+        return collected(inputs, lambda x, rows: look(lay(x), rows), self.batch, self.subject.least, smaller)
 
     @torch.no_grad()
     def _answer(self, x: Tensor, rows: slice) -> dict[str, Tensor]:
@@ -372,7 +368,7 @@ class Evidence:
         told = x != 0 if self.task.vocabulary else None
         times = louder(self) if gradient else 1.0  # before the hooks are set: it may take a pass of its own
         apart = gradient and self.slopes is not self.model
-        with keeping(self.model, told) as seen:
+        with keeping(self.inside, told) as seen:
             if not gradient or apart:
                 with torch.no_grad():
                     logits = self.model(x)
@@ -385,7 +381,7 @@ class Evidence:
         self.passes.forward += len(x)
         if apart:
             slope = self._slope(x, logits.argmax(1) if explained is None else explained)
-        found = {"logits": logits.detach(), **{name: t.detach() for name, t in seen.items()}}
+        found = {"logits": logits.detach(), **{name: t.detach()[: len(x)] for name, t in seen.items()}}
         return {**found, "gradient": slope} if gradient else found
 
     def _slope(self, x: Tensor, labels: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from whatelse.errors import NotMeasurableError
+
 NONLINEAR = (nn.ReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh)
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -19,13 +21,13 @@ def watched(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return the layers whose outputs are activations, in order, each with its name.
 
     They are the nonlinearities; in a network that has these as functions, the outermost of its blocks; in one without
-    blocks all linear and convolutional layers but the last.
+    blocks all linear and convolutional layers but the last. Inside a script layers are not called one by one.
 
     Args:
         model: Any classifier.
     """
-    parts = list(model.named_modules())[1:]
-    found: list[tuple[str, nn.Module]] = [(name, part) for name, part in parts if isinstance(part, NONLINEAR)]
+    parts = [(name, part) for name, part in list(model.named_modules())[1:] if not _scripted(part)]
+    found: list[tuple[str, nn.Module]] = [(name, part) for name, part in parts if _nonlinear(part)]
     if found:
         return found
     blocks = [(n, p) for n, p in parts if not isinstance(p, _LISTS) and next(p.children(), None) is not None]
@@ -33,8 +35,33 @@ def watched(model: nn.Module) -> list[tuple[str, nn.Module]]:
     outer = [(n, p) for n, p in blocks if not any(n.startswith(f"{o}.") for o, _ in blocks)]
     if len(outer) > 1:
         return outer
-    found = [(name, part) for name, part in parts if isinstance(part, _LINEAR)]
+    found = [(name, part) for name, part in parts if isinstance(part, _LINEAR) or _packed(part)]
     return found[:-1]
+
+
+def _nonlinear(part: nn.Module) -> bool:
+    """Return whether a layer is a nonlinearity, or a packed one that has it inside, as torch fuses them."""
+    return isinstance(part, NONLINEAR) or (_packed(part) and "ReLU" in type(part).__name__)
+
+
+def _packed(part: nn.Module) -> bool:
+    """Return whether a layer is one of torch's own of few bits, whose weights are packed."""
+    kind = type(part)
+    return ".quantized" in kind.__module__ and kind.__module__.startswith("torch.ao.nn.") and "weight" in dir(kind)
+
+
+def _scripted(part: nn.Module) -> bool:
+    return isinstance(part, torch.jit.ScriptModule)
+
+
+def plain(output: Tensor) -> Tensor:
+    """Return numbers that can be computed with: those of few bits stand for others, and means of half ones are coarse.
+
+    Args:
+        output: Any shape.
+    """
+    output = output.dequantize() if output.is_quantized else output
+    return output.float() if output.dtype in {torch.float16, torch.bfloat16} else output
 
 
 def _wrappers(model: nn.Module) -> set[str]:
@@ -71,7 +98,7 @@ def keeping(model: nn.Module, told: Tensor | None) -> Generator[dict[str, Tensor
         if isinstance(whole, Tensor):
             done = sum(map(len, pieces.get(name, [])))
             mine = None if told is None else told[done : done + len(whole)]
-            pieces.setdefault(name, []).append(_pooled(whole, mine, last=last))
+            pieces.setdefault(name, []).append(_pooled(plain(whole), mine, last=last))
 
     with _called(model, keep) as size:
         yield seen
@@ -98,11 +125,24 @@ def editing(model: nn.Module, edits: Mapping[str, Callable[[Tensor], Tensor]]) -
         if name not in edits:
             return None
         if isinstance(output, tuple):
-            return (edits[name](output[0]), *output[1:])
-        return edits[name](output) if isinstance(output, Tensor) else output
+            return (_edited(edits[name], output[0]), *output[1:])
+        return _edited(edits[name], output) if isinstance(output, Tensor) else output
 
     with _called(model, change if edits else None):
         yield
+
+
+def _edited(edit: Callable[[Tensor], Tensor], output: Tensor) -> Tensor:
+    """Return an output edited as plain numbers, of its own type again.
+
+    Raises:
+        NotMeasurableError: It is of few bits with a scale of its own for every channel.
+    """
+    if not output.is_quantized:
+        return edit(plain(output)).to(output.dtype)
+    if output.qscheme() not in {torch.per_tensor_affine, torch.per_tensor_symmetric}:
+        raise NotMeasurableError("needs layers whose outputs can be changed; those of few bits have a scale a channel")
+    return torch.quantize_per_tensor(edit(plain(output)), output.q_scale(), output.q_zero_point(), output.dtype)
 
 
 @contextmanager
@@ -134,7 +174,8 @@ def _called(model: nn.Module, act: Callable[[str, object], object] | None) -> Ge
         size[0] = len(inputs[0]) if inputs and isinstance(inputs[0], Tensor) else 1
 
     hooks = [] if act is None else [part.register_forward_hook(hook(name)) for name, part in watched(model)]
-    hooks.append(model.register_forward_pre_hook(begin))
+    if hooks:
+        hooks.append(model.register_forward_pre_hook(begin))
     try:
         yield size
     finally:

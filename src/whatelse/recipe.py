@@ -17,6 +17,8 @@ from whatelse.nets._notes import noted
 from whatelse.nets._walk import copied
 from whatelse.task import Task
 
+TRAINING = ("train", "distill")  # families whose every step trains
+
 
 @dataclass(frozen=True)
 class Step:
@@ -90,12 +92,15 @@ def apply(step: Step, model: nn.Module, task: Task, rng: torch.Generator) -> nn.
 
     Raises:
         RecipeError: The step cannot treat the model.
+        TaskError: The step trains, and train holds nothing to learn.
         WhatElseError: As the method raises it.
         MemoryError: There was not enough.
         OutOfMemoryError: There was not enough on the accelerator.
     """
     method = registry.load("methods", step.name)
     config = settings.build(method.Config, dict(step.given), step.name)
+    if step.name.split(".")[0] in TRAINING:
+        task.check_training()
     rest, few = _at_rest(model), task.calibration.inputs[:_FEW]
     wanted = _said(rest, few)
     try:

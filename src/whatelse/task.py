@@ -91,7 +91,8 @@ class Task:
             not words: padding, and what stands for every unknown word.
 
     Raises:
-        TaskError: A split is missing, labels are out of range or constant, or lengths do not agree.
+        TaskError: A split is missing or has no examples, labels are out of range, those of test are constant, or shapes
+            or lengths do not agree. Train and calibration may hold one class, or nothing: what trains refuses that.
     """
 
     name: str
@@ -110,10 +111,15 @@ class Task:
         if self.words and len(self.words) != self.vocabulary:
             raise TaskError(f"task {self.name}: {len(self.words)} words for {self.vocabulary} token ids; one each")
         for name, split in self.splits.items():
-            _check_inputs(f"task {self.name}, split {name}", split)
-            _check_labels(f"task {self.name}, split {name}", split, self.classes)
-            _check_groups(f"task {self.name}, split {name}", split, self.group_names)
-            _check_beside(f"task {self.name}, split {name}", split)
+            where = f"task {self.name}, split {name}"
+            _check_inputs(where, split, empty=name in {"train", "calibration"})
+            _check_labels(where, split, self.classes)
+            _check_groups(where, split, self.group_names)
+            _check_beside(where, split)
+            if len(split) and split.inputs.shape[1:] != self.test.inputs.shape[1:]:
+                shapes = f"{tuple(split.inputs.shape[1:])}, those of test {self.shape}"
+                raise TaskError(f"{where}: inputs are of shape {shapes}; they must agree")
+        _check_classes(f"task {self.name}, split test", self.test)
 
     def split(self, name: str) -> Split:
         """Return one split.
@@ -146,7 +152,7 @@ class Task:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input."""
-        return tuple(self.train.inputs.shape[1:])
+        return tuple(self.test.inputs.shape[1:])
 
     @property
     def modality(self) -> str:
@@ -154,6 +160,16 @@ class Task:
         if self.vocabulary:
             return "tokens"
         return "images" if len(self.shape) == 3 else "table"
+
+    def check_training(self) -> None:
+        """Refuse to be trained on where there is nothing to learn.
+
+        Raises:
+            TaskError: Train has no examples, or those of one class alone.
+        """
+        if not len(self.train):
+            raise TaskError(f"task {self.name}, split train: it has no examples, and this trains on it")
+        _check_classes(f"task {self.name}, split train", self.train)
 
     def limits(self) -> tuple[float, float]:
         """Return the smallest and the largest value that an input may take.
@@ -207,12 +223,15 @@ def _check_labels(where: str, split: Split, classes: int) -> None:
         if len(bad):
             row = int(bad[0])
             raise TaskError(f"{where}: {name} of row {row} is {int(labels[row])}; allowed are 0 to {classes - 1}")
-    if len(split) and bool((split.targets == split.targets[0]).all()) and len(split) > 1:
+
+
+def _check_classes(where: str, split: Split) -> None:
+    if len(split) > 1 and bool((split.targets == split.targets[0]).all()):
         raise TaskError(f"{where}: every target is {int(split.targets[0])}; a task needs at least two classes")
 
 
-def _check_inputs(where: str, split: Split) -> None:
-    if not len(split.inputs):
+def _check_inputs(where: str, split: Split, *, empty: bool) -> None:
+    if not len(split.inputs) and not empty:
         raise TaskError(f"{where}: it has no examples")
     if not split.inputs.is_floating_point() and split.inputs.dtype not in (torch.int32, torch.int64):
         kind = str(split.inputs.dtype).removeprefix("torch.")

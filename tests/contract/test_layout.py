@@ -13,7 +13,7 @@ HEAVY = ("torch", "sklearn", "matplotlib", "scipy", "numpy", "ray", "pandas")
 
 # Which rooms a room may import; a file at the top is a room of its own. Arrows point one way.
 LOW = {"errors", "limits", "settings", "registry"}
-OBSERVED = LOW | {"task", "subject", "layers", "nets", "loudness", "evidence", "kept"}
+OBSERVED = LOW | {"task", "subject", "layers", "nets", "loudness", "evidence", "kept", "lent"}
 MAY = {
     "errors": set(),
     "limits": {"errors"},
@@ -22,13 +22,16 @@ MAY = {
     "tables": {"errors"},
     "_files": {"errors"},
     "task": {"errors"},
-    "layers": {"errors"},
-    "nets": LOW | {"layers"},
+    "layers": {"errors", "lent"},
+    "nets": LOW | {"layers", "lent"},
     "data": LOW | {"task"},
     "_batches": set(),
-    "hooks": set(),
+    "hooks": {"errors"},
+    "lent": {"errors"},
+    "_readings": {"errors"},
+    "asked": {"errors", "lent", "_readings"},
     "kept": set(),
-    "subject": LOW | {"task", "hooks", "layers"},
+    "subject": LOW | {"task", "hooks", "layers", "lent", "asked"},
     "loudness": LOW | {"task", "subject"},
     "evidence": LOW | {"_batches", "task", "subject", "loudness", "hooks", "kept"},
     "recipe": LOW | {"task", "nets"},
@@ -43,7 +46,7 @@ MAY = {
     "checkpoint": {"errors", "limits"},
     "_answer": {"artifact", "errors", "limits"},
     "formats": {"errors", "layers"},
-    "doors": LOW | {"artifact", "checkpoint", "nets", "recipe", "task"},
+    "doors": LOW | {"artifact", "asked", "checkpoint", "lent", "nets", "recipe", "task"},
     "compression": OBSERVED | {"artifact", "formats", "recipe", "behaviours"},
     "_progress": {"study"},
     "cli": LOW | {"_files", "_progress", "compression", "doors", "gate", "recipe", "report", "study", "search"},

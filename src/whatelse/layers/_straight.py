@@ -12,7 +12,6 @@ Source:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import NamedTuple
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.layers._own import Own
+from whatelse.lent import copied, rest
 
 
 class Surrogate(NamedTuple):
@@ -74,18 +74,21 @@ def surrogate(model: nn.Module) -> Surrogate | None:
 
     Args:
         model: Any module; it is copied, not changed.
+
+    Raises:
+        NotMeasurableError: It cannot be copied.
     """
     known = {name: told for name, part in model.named_modules() if (told := _dequantized(part)) is not None}
     if not known:
         return None
-    straight, smooth = deepcopy(model), deepcopy(model)
+    straight, smooth = copied(model), copied(model)
     for name, (weight, bias) in known.items():
         plain = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
         plain.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}), assign=True)
         straight = _put(straight, name, StraightThrough(straight.get_submodule(name), weight, bias))
         smooth = _put(smooth, name, plain)
     for made in (straight, smooth):
-        made.eval().requires_grad_(requires_grad=False)
+        rest(made)
     return Surrogate(straight, smooth, len(known))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whatelse.errors import RecipeError
 from whatelse.nets._borrow import borrowed
 from whatelse.nets._calibration import batches, split
 from whatelse.nets._walk import pruned
@@ -119,7 +120,13 @@ def hard_labels(labels: Tensor) -> Loss:
 
     Args:
         labels: Class of every example, ``(N,)``.
+
+    Raises:
+        RecipeError: They are all the same, or there are none.
     """
+    if not len(labels) or (len(labels) > 1 and bool((labels == labels[0]).all())):
+        held = f"every label of train is {int(labels[0])}" if len(labels) else "train has no examples"
+        raise RecipeError(f"{held}; training needs at least two classes")
 
     def loss(logits: Tensor, batch: Tensor) -> Tensor:
         return functional.cross_entropy(logits, labels[batch])

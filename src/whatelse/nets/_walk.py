@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from copy import deepcopy
 from typing import Any
 
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from whatelse.errors import RecipeError
+from whatelse.lent import copied as copied
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -75,19 +75,6 @@ def children(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """
     inside = model.named_modules(remove_duplicate=False)
     return [(name, part) for name, part in inside if name and "." not in name]
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """Return a deep copy.
-
-    A weight that is computed anew at every pass is kept from the last one as a result with a gradient, which torch
-    refuses to copy; the copy gets its value.
-
-    Args:
-        model: Any module.
-    """
-    results = [t for part in model.modules() for t in vars(part).values() if isinstance(t, Tensor) and not t.is_leaf]
-    return deepcopy(model, {id(t): t.detach().clone() for t in results})
 
 
 def swap(model: nn.Module, name: str, part: nn.Module) -> nn.Module:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from copy import deepcopy
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from whatelse import registry, settings, tables
-from whatelse.errors import StudyError, WhatElseError
+from whatelse.errors import StudyError, WhatElseError, in_short
 from whatelse.evidence import Evidence
 from whatelse.layers._own import remarks
+from whatelse.lent import in_training, resting
 from whatelse.study import comparable, findings, looks, work
 from whatelse.study.effects import Held, Seen
 from whatelse.study.plan import again_of, pairs
@@ -141,7 +144,8 @@ def audit(
 ) -> dict[str, Any]:
     """Return the findings on models that were made elsewhere, each held against the baseline on the same examples.
 
-    The models are copied, and measured in evaluation mode.
+    The models are copied, and measured in evaluation mode. One that cannot be copied is measured itself, and set back
+    as it was at the end.
 
     Args:
         baseline: The model before, ``(N, ...)`` to ``(N, classes)``.
@@ -168,8 +172,22 @@ def audit(
     if remeasure < 0 or (remeasure and stop):
         raise StudyError(f"remeasure={remeasure}, stop={stop}; at least 0 is needed, and 0 to stop early")
     held = {again_of(next(iter(candidates))) if name == "again" else name: model for name, model in held.items()}
-    models = _opened({BASELINE: baseline, **held, **candidates}, task, tell, force=force)
+    with ExitStack() as lent:
+        models = _opened({BASELINE: baseline, **held, **candidates}, task, tell, lent, force=force)
+        found, failed = _measured(study, models, tell, remeasure=remeasure, stop=stop)
+    timing = {"ended": datetime.now(UTC).isoformat(timespec="seconds"), "wall_s": time.perf_counter() - started}
+    listed = list(_listed(study, models, findings.costs(found)))
+    record = findings.written(study, {DATA: task}, found, listed, (), failed, timing)
+    record["comparability"]["pairs"] = {name: [asdict(check) for check in c] for name, c in models.checks.items()}
+    return record
+
+
+def _measured(
+    study: Study, models: _Models, tell: Callable[[str], None], *, remeasure: int, stop: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the findings, and what failed."""
     failed: list[dict[str, Any]] = []
+    task = models.evidence[BASELINE].task
     early = stop and work.clusters_of("test example", models.evidence[BASELINE], len(task.test)) is None
     effects = [
         (
@@ -178,14 +196,9 @@ def audit(
             (_looked if early and m.costly else _effects)(study, m, models, failed, tell)
             + (_remeasured(study, m, models, remeasure, tell) if remeasure else []),
         )
-        for m in asked.measurements
+        for m in study.measurements
     ]
-    found = findings.decided(study, effects)
-    timing = {"ended": datetime.now(UTC).isoformat(timespec="seconds"), "wall_s": time.perf_counter() - started}
-    listed = list(_listed(study, models, findings.costs(found)))
-    record = findings.written(study, {DATA: task}, found, listed, (), failed, timing)
-    record["comparability"]["pairs"] = {name: [asdict(check) for check in c] for name, c in models.checks.items()}
-    return record
+    return findings.decided(study, effects), failed
 
 
 def _settled(asked: Questions) -> Questions:
@@ -242,17 +255,20 @@ def study_of(asked: Questions, candidates: Collection[str], controls: Collection
     )
 
 
-def _opened(given: Mapping[str, nn.Module], task: Task, tell: Callable[[str], None], *, force: bool) -> _Models:
+def _opened(
+    given: Mapping[str, nn.Module], task: Task, tell: Callable[[str], None], lent: ExitStack, *, force: bool
+) -> _Models:
     """Return the models with their evidence, after the checklist of every pair."""
     models = _Models()
-    training = {name: model.training for name, model in given.items()}
+    training = {name: in_training(model) for name, model in given.items()}
     for name, model in given.items():
         tell(f"{name}: checking that it can be compared")
-        copy = deepcopy(model)
-        subject = work.subject_of(copy, name, _key(copy), task)
+        guest = lent.enter_context(resting(model, name, task.test.inputs[:1]))
+        training[name] = training[name] and not guest.fixed
+        subject = work.subject_of(guest.model, name, _key(guest.model), task)
         base = models.evidence.get(BASELINE)
         models.evidence[name] = Evidence(subject, task, reference=base)
-        models.remarks[name] = list(dict.fromkeys(remarks(copy).values()))
+        models.remarks[name] = [*guest.remarks, *dict.fromkeys(remarks(guest.model).values())]
         if base is not None:
             checks = comparable.compare(base.subject, subject, task, training=training, force=force)
             models.checks[name] = checks
@@ -262,11 +278,15 @@ def _opened(given: Mapping[str, nn.Module], task: Task, tell: Callable[[str], No
 
 
 def _key(model: nn.Module) -> str:
+    """Return the SHA-256 of everything that a module holds: of tensors that have no bytes, what they print."""
     digest = hashlib.sha256(type(model).__name__.encode())
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        # Quantized tensors and packed parameters have no bytes to look at; their description stands for them.
-        digest.update(repr(tensor).encode())
+    for name, held in model.state_dict().items():
+        for part in tree_leaves(held):  # packed parameters are pairs of tensors, and types stand beside them
+            if type(part) in {Tensor, nn.Parameter} and part.layout == torch.strided and not part.is_quantized:
+                digest.update(f"{name} {tuple(part.shape)} {part.dtype}".encode())
+                digest.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+            else:
+                digest.update(f"{name} {part!r}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -310,7 +330,7 @@ def _ask(seen: Seen, m: Measurement, mine: Evidence, base: Evidence, seed: int) 
         clusters = tensors["clusters"].numpy() if "clusters" in tensors else None
         seen.add(tensors["values"].numpy(), meta, clusters)
     except Exception as error:  # whatever a behaviour raises, the other questions go on
-        seen.why = f"failed: {type(error).__name__}: {error}"
+        seen.why = f"failed: {type(error).__name__}: {in_short(error)}"
 
 
 def _remeasured(

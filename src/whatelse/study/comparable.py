@@ -78,7 +78,8 @@ def _refusable(
 ) -> Iterator[Check]:
     told = {name: _order(logits.argmax(1), targets, task.classes) for name, logits in said.items()}
     yield _judged("class order", baseline, candidate, told, "classes as in the data")
-    ways = {} if task.vocabulary else _preparations(task)
+    # Whole numbers are codes that are looked up, not amounts that could have been scaled.
+    ways = {} if task.vocabulary or not inputs.is_floating_point() else _preparations(task)
     read = {one.name: _preparation(one, inputs, targets, said[one.name], ways) for one in (baseline, candidate)}
     yield _judged("preprocessing", baseline, candidate, read, "takes the inputs as they are")
 
@@ -96,6 +97,8 @@ def _order(predicted: Tensor, targets: Tensor, classes: int) -> str:
     """
     from scipy.optimize import linear_sum_assignment  # takes long to import: not for a listing
 
+    if len(set(targets.tolist())) == 1:  # any class that is named often would be taken for it
+        return ""
     half, rest = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0)).tensor_split(2)
     table = torch.zeros(classes, classes)
     table.index_put_((predicted[half], targets[half]), torch.ones(len(half)), accumulate=True)
@@ -110,7 +113,8 @@ def _order(predicted: Tensor, targets: Tensor, classes: int) -> str:
 
 def _preparations(task: Task) -> dict[str, Callable[[Tensor], Tensor]]:
     """Return the ways in which inputs are commonly prepared otherwise."""
-    train = task.train.inputs[: 4 * _MOST].float()
+    known = task.train if len(task.train) else task.split("select")
+    train = known.inputs[: 4 * _MOST].float()
     mean, spread = train.mean(), train.std().clamp(min=1e-6)
     ways: dict[str, Callable[[Tensor], Tensor]] = {
         "multiplied by 255": lambda x: x * 255,
@@ -132,13 +136,21 @@ def _preparation(
     one: Subject, inputs: Tensor, targets: Tensor, logits: Tensor, ways: Mapping[str, Callable[[Tensor], Tensor]]
 ) -> str:
     """Return under which preparation a model is right far more often than on the inputs as they are, or nothing."""
-    said = {name: _answers(one, way(inputs)).argmax(1) for name, way in ways.items()}
+    said = {name: told.argmax(1) for name, way in ways.items() if (told := _prepared(one, way(inputs))) is not None}
     best = max(said, key=lambda name: _recall(said[name], targets), default="")
     plain = logits.argmax(1)
     if not best or not _far_better(said[best], plain, targets):
         return ""
     right, other = (float((named == targets).float().mean()) for named in (plain, said[best]))
     return f"is right on {right:.0%} of {len(targets)} examples as they are, and on {other:.0%} of them {best}"
+
+
+def _prepared(one: Subject, inputs: Tensor) -> Tensor | None:
+    """Return the answers to inputs that were prepared otherwise; None where the model does not take such."""
+    try:
+        return _answers(one, inputs.contiguous())
+    except Exception:  # a code that is looked up and not there, or whatever else a stranger's forward raises
+        return None
 
 
 def _stated(
@@ -152,12 +164,18 @@ def _stated(
             else "was in evaluation mode"
         ),
         "repeated answers": lambda one: _repeats(one, inputs, said[one.name]),
-        "batch": lambda one: "answers by the batch: asked one at a time" if one.alone else "answers alike in any batch",
+        "batch": _by_batch,
         "output": lambda one: _varies(said[one.name]),
     }
     for name, look in looks.items():
         before, after = look(baseline), look(candidate)
         yield Check(name, before, after, "same" if before == after else "stated")
+
+
+def _by_batch(one: Subject) -> str:
+    if one.alone:
+        return "answers by the batch: asked one at a time"
+    return "rounds by the batch: asked in large ones" if one.mixes else "answers alike in any batch"
 
 
 def _dtypes(model: nn.Module, logits: Tensor) -> str:
@@ -180,8 +198,8 @@ def _varies(logits: Tensor) -> str:
 
 @torch.no_grad()
 def _answers(one: Subject, inputs: Tensor) -> Tensor:
-    step = 1 if one.alone else 128
-    return torch.cat([one.model(inputs[i : i + step]) for i in range(0, len(inputs), step)]).float()
+    step = 1 if one.alone else len(inputs) if one.mixes else 128
+    return torch.cat([one.model(part) for part in torch.split(inputs, step)]).float()
 
 
 def _far_better(other: Tensor, plain: Tensor, targets: Tensor) -> bool:

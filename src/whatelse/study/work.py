@@ -22,8 +22,6 @@ from whatelse.study.spec import Study
 from whatelse.study.store import KeptEvidence, Store
 from whatelse.task import Task
 
-TRAINING = ("train", "distill")
-
 
 @dataclass(frozen=True)
 class Report:
@@ -162,7 +160,7 @@ def _step(link: Link, model: nn.Module, task: Task, store: Store, spent: dict[st
     started = time.perf_counter()
     made = recipe.apply(link.step, model, task, generator(link.key))
     seconds = time.perf_counter() - started
-    spent["training" if link.step.name.split(".")[0] in TRAINING else "compressing"] += seconds
+    spent["training" if link.step.name.split(".")[0] in recipe.TRAINING else "compressing"] += seconds
     left = recipe.left_alone(link.step, model, made)
     meta = {"seconds": seconds, "step": str(link.step), "left": left, "remarks": remarks(made)}
     store.save_model(link.key, made, meta)

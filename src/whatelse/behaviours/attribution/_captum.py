@@ -116,7 +116,7 @@ def occluded(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
     method = _library().Occlusion(lambda x, y: margin(evidence, evidence.answers(x), y))
     task = evidence.task
     window = (task.shape[0], *patch(evidence)) if task.modality == "images" else tuple(1 for _ in task.shape)
-    hidden = start(evidence) if task.modality != "table" else task.train.inputs.mean(0)
+    hidden = start(evidence) if task.modality != "table" else evidence.split("train").inputs.mean(0)
 
     def one(x: Tensor, y: Tensor) -> Tensor:
         found: Tensor = method.attribute(x, window, window, hidden[None], additional_forward_args=y)

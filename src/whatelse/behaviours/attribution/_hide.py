@@ -55,7 +55,7 @@ def reference(evidence: Evidence, kind: str, inputs: Tensor) -> Tensor:
     if evidence.task.modality == "tokens" or kind == "zero":
         return _captum.start(evidence)[None]
     if kind == "mean":
-        return evidence.task.train.inputs.mean(0, keepdim=True)
+        return evidence.split("train").inputs.mean(0, keepdim=True)
     if evidence.task.modality != "images":
         raise NotMeasurableError(f"blurred needs images; task {evidence.task.name} is of {evidence.task.modality}")
     return _blurred(inputs)

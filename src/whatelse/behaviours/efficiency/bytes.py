@@ -59,10 +59,10 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del config, rng
     evidence.subject.require("opens")
     try:
-        found = [_plain.size(t) for t in _artifact.encode(evidence.model)[0].values()]
+        found = [_plain.size(t) for t in _artifact.encode(evidence.inside)[0].values()]
     except Exception as error:  # models of others are of every kind, and so is what describing them raises
         seen = _pass.weights_of(evidence)
-        held = {id(t): t for t in (*_held(evidence.model), *seen.hidden.values(), *seen.packed)}
+        held = {id(t): t for t in (*_held(evidence.inside), *seen.hidden.values(), *seen.packed)}
         found = [_plain.packed_size(t) for t in held.values()]
         evidence.note(
             f"bytes of {evidence.subject.name} are those of the tensors that it holds, as they lie, since this package "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
+from whatelse.lent import copied
 from whatelse.loudness import matched
 
 Vector = tuple[Tensor, ...]
@@ -121,7 +121,7 @@ def opened(evidence: Evidence) -> nn.Module:
             parameters.
     """
     evidence.subject.require("opens", "differentiates")
-    model = deepcopy(evidence.slopes)
+    model = copied(evidence.slopes)
     count = 0
     for parameter in model.parameters():
         if parameter.is_floating_point():

@@ -9,6 +9,7 @@ from torch.utils.hooks import RemovableHandle
 
 from whatelse.behaviours.leakage import _gradients
 from whatelse.behaviours.leakage._gradients import Shared
+from whatelse.errors import NotMeasurableError, in_short
 from whatelse.layers.quantized import Quantized, options_of
 
 _Layer = nn.Conv2d | nn.Linear | Quantized
@@ -27,24 +28,45 @@ def gradients(shared: Shared, inputs: Tensor, labels: Tensor, *names: str, batch
         labels: ``(M,)``, or ``(M, classes)`` as probabilities.
         names: Which tensors; all if none is named.
         batch: How many consecutive examples share one gradient.
+
+    Raises:
+        NotMeasurableError: No gradient of the weights can be had.
     """
     wanted = set(names or shared.tensors)
     parts = _gradients.leaves(shared.model)
     layers = {n: p for n, p in parts.items() if isinstance(p, _Layer) and wanted & {*_gradients.tensor_names(n)}}
     known = {t for name in layers for t in _gradients.tensor_names(name)}
     if wanted <= known and not any(_odd(part) for part in layers.values()):
-        mine = _by_layer(shared, layers, inputs, labels, batch)
+        mine = _by_layer(shared, layers, wanted, inputs, labels, batch)
         if mine is not None:
             return mine
     parted = [x.reshape(-1, batch, *x.shape[1:]) for x in (inputs, labels)]
-    found = torch.func.vmap(shared.gradient(*names))(*parted)
+    found = _together_or_in_turn(shared, parted, names)
     return {name: g.reshape(len(g), -1) for name, g in found.items()}
 
 
+def _together_or_in_turn(shared: Shared, parted: list[Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return the gradients of all batches by vmap, or one after the other of a model that vmap cannot run.
+
+    Raises:
+        NotMeasurableError: They cannot be had in turn either.
+    """
+    if not shared.scripted:  # a script does not see that its tensors were exchanged
+        try:
+            return torch.func.vmap(shared.gradient(*names))(*parted)
+        except Exception:  # a choice that depends on data, or an operation without a rule for batches
+            pass
+    try:
+        each = [shared.slopes(x, y, *names) for x, y in zip(*parted, strict=True)]
+    except RuntimeError as error:
+        raise NotMeasurableError(f"needs gradients of its weights: {in_short(error)}") from error
+    return {name: torch.stack([one[name] for one in each]) for name in each[0]}
+
+
 def _by_layer(
-    shared: Shared, layers: dict[str, _Layer], inputs: Tensor, labels: Tensor, batch: int
+    shared: Shared, layers: dict[str, _Layer], wanted: set[str], inputs: Tensor, labels: Tensor, batch: int
 ) -> dict[str, Tensor] | None:
-    """Return the gradients, or None where a layer does not see every example: the model asks piece by piece."""
+    """Return the gradients, or None where a layer does not see every example, or is not called at all."""
     entered: list[tuple[str, Tensor]] = []
     left: list[Tensor] = []
     hooks = [hook for name, part in layers.items() for hook in _watch(name, part, entered, left)]
@@ -67,6 +89,8 @@ def _by_layer(
                 flat = gradient.flatten(1)
                 flat = flat * shared.masks[tensor].flatten() if tensor in shared.masks else flat
                 found[tensor] = found[tensor] + flat if tensor in found else flat
+    if len(found) < len(wanted):  # a weight is read without a call of its layer
+        return None
     return found if inputs.requires_grad else {name: g.detach() for name, g in found.items()}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,10 @@ from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.layers._own import Own
 from whatelse.layers.quantized import UNROUNDED, FakeQuantize, Quantized
+from whatelse.lent import copied
+from whatelse.subject import precise
+
+_TRIED = 4  # examples on which double precision is held against the model's own
 
 _SILENT = 0.05  # share of gradients that may be exactly zero
 
@@ -61,13 +64,38 @@ class Shared:
 
         return gradient
 
+    @property
+    def scripted(self) -> bool:
+        """Whether some of it is a script, whose tensors cannot be exchanged for others."""
+        return any(isinstance(part, torch.jit.ScriptModule) for part in self.model.modules())
+
+    def slopes(self, inputs: Tensor, labels: Tensor, *names: str) -> dict[str, Tensor]:
+        """Return the gradients of the mean loss of one batch, which can be differentiated again if the inputs can.
+
+        Args:
+            inputs: ``(B, ...)``.
+            labels: ``(B,)``, or ``(B, classes)`` as probabilities.
+            names: Which tensors; all if none is named.
+        """
+        own = dict(self.model.named_parameters())
+        chosen = {name: own.get(name, self.tensors[name]).requires_grad_() for name in names or self.tensors}
+        others = {name: t for name, t in chosen.items() if name not in own}
+        with torch.enable_grad():
+            logits = torch.func.functional_call(self.model, others, (inputs,)) if others else self.model(inputs)
+            loss = functional.cross_entropy(logits, labels)
+            slopes = torch.autograd.grad(
+                loss, list(chosen.values()), create_graph=inputs.requires_grad, materialize_grads=True
+            )
+        found = zip(chosen, slopes, strict=True)
+        return {name: g * self.masks[name] if name in self.masks else g for name, g in found}
+
     def unrounded(self) -> Shared:
         """Return the same tensors in a model that leaves its activations as they are: for guesses of the gradient.
 
         Whoever knows the rounding leaves it out: as a function of the input it is stairs, and to go down along slopes
         that pass straight through it ends too early.
         """
-        model = deepcopy(self.model)
+        model = copied(self.model)
         for part in model.modules():
             if isinstance(part, FakeQuantize):
                 part.bits = UNROUNDED
@@ -83,12 +111,20 @@ def shared(evidence: Evidence, model: nn.Module | None = None, louder: float | N
         louder: How many times louder it is than the baseline then.
 
     Raises:
-        NotMeasurableError: The subject does not open, or has no weights, or has some without a gradient.
+        NotMeasurableError: The subject does not open, does not compute in double precision, has no weights, or has some
+            without a gradient.
     """
     evidence.subject.require("opens", "differentiates")
     if evidence.subject.surrogate is not None:  # its kernels' weights have none: to leave them out would pass for safe
         raise NotMeasurableError("needs weights that have gradients; those in kernels of few bits have none")
-    model = deepcopy(evidence.model if model is None else model).double()
+    model = precise(evidence.model if model is None else model, evidence.split("test").inputs[:_TRIED])
+    if model is None:  # in its own precision, rounding would pass for protection
+        raise NotMeasurableError(
+            f"needs a copy of the model that computes in double precision; there is none of {evidence.subject.name}"
+        )
+    packed = next((type(p.data).__name__ for p in model.parameters() if type(p.data) is not Tensor), "")
+    if packed:
+        raise NotMeasurableError(f"needs weights that have gradients; those of type {packed} have none")
     tensors: dict[str, Tensor] = {}
     for prefix, part in model.named_modules():
         own = dict(part.named_parameters(recurse=False))

@@ -38,7 +38,7 @@ def margins(
         mean: What `means` returned.
     """
     # Of three dimensions, the last are units, as in attention; behind a convolution the second, as in signals.
-    axes = (1, 2) if any(isinstance(m, nn.Conv1d) for m in evidence.model.modules()) else (2, 1)
+    axes = (1, 2) if any(isinstance(m, nn.Conv1d) for m in evidence.inside.modules()) else (2, 1)
     edits = {}
     for name in dict.fromkeys(layer for layer, _ in ablated):
         held = torch.zeros(len(mean[name]), dtype=torch.bool)

@@ -49,7 +49,7 @@ def heads(evidence: Evidence, inputs: Tensor) -> list[Heads]:
     """
     told = inputs != 0 if evidence.task.vocabulary else None
     found = []
-    for name, part in evidence.model.named_modules():
+    for name, part in evidence.inside.named_modules():
         children, size = dict(part.named_children()), getattr(part, "size", None)
         if set(children) >= _PARTS and isinstance(size, int):
             found.append(Heads(name, children["out"], _mean(evidence, inputs, told, children["out"]), size))

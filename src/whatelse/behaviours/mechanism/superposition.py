@@ -121,7 +121,7 @@ def _directions(evidence: Evidence, most: int) -> Tensor:
 
 def _first_layer(evidence: Evidence, inputs: Tensor) -> Tensor:
     """Return the response of the first layer before its nonlinearity, flattened, ``(M, units)``."""
-    layer = evidence.model.get_submodule(next(iter(_layers.layers(evidence))))
+    layer = evidence.inside.get_submodule(next(iter(_layers.layers(evidence))))
     seen: list[Tensor] = []
 
     def keep(module: nn.Module, given: tuple[Tensor, ...], output: object) -> None:

@@ -74,8 +74,10 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
 
     Raises:
         RecipeError: There is nothing to prune, or train has fewer than four records.
+        TaskError: Train holds one class alone.
     """
     prunable(model, "prune.membership")
+    task.check_training()
     members, others = _halves(task.train, rng)
     # A generator of its own, so that the order of the members is the same with and without an adversary.
     aside = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=rng)))

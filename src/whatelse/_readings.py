@@ -1,0 +1,161 @@
+"""What the numbers in a model's answer are: scores, probabilities of one class or of each by itself, or one number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from whatelse.errors import TaskError
+
+_SUMS = 1e-4  # how far probabilities of single precision are from 1 together
+_HALF = 2e-2  # likewise of half precision
+# Nodes of autograd, by how their names begin: what only arranges numbers, what makes scores out of features, and what
+# makes probabilities of each class by itself.
+_SHAPES = (
+    *("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Slice", "Select", "ToCopy", "Cat", "Stack"),
+    *("Permute", "Transpose", "T", "Clone", "Alias", "Expand", "Index", "Split", "Unbind", "AsStrided"),
+)
+_LAYERS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Addbmm", "Linear", "Convolution", "MkldnnConvolution", "Mv", "Addmv")
+_RECTIFIERS = ("Relu", "LeakyRelu", "Gelu", "Silu", "Elu", "Softplus", "Add", "Sub", "NativeBatchNorm")
+_SIGMOIDS = ("Sigmoid", "Hardsigmoid")
+
+
+def wide(found: Tensor) -> Tensor:
+    """Return numbers in single precision at the least: logarithms and sums of half ones are not to be trusted.
+
+    Args:
+        found: Any shape.
+    """
+    return found if found.dtype in {torch.float32, torch.float64} else found.float()
+
+
+def _scores(found: Tensor) -> Tensor:
+    return wide(found).flatten(1)
+
+
+# Of single precision, also of double: a copy in double is to say the same.
+_TINY, _GAP = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).eps / 2
+
+
+def _log(found: Tensor) -> Tensor:
+    return _scores(found).clamp(min=_TINY).log()
+
+
+def _each(found: Tensor) -> Tensor:
+    """Return ``log p_c - log (1 - p_c)``, whose softmax is the probability of a class given that just one is true."""
+    return torch.logit(_scores(found).clamp(_TINY, 1 - _GAP))
+
+
+def _one_score(found: Tensor) -> Tensor:
+    """Return 0 and the score: their softmax is the sigmoid of it."""
+    score = wide(found).reshape(-1, 1)
+    return torch.cat([torch.zeros_like(score), score], 1)
+
+
+def _one_probability(found: Tensor) -> Tensor:
+    return _log(_one_decision(found))
+
+
+def _one_decision(found: Tensor) -> Tensor:
+    p = wide(found).reshape(-1, 1)
+    return torch.cat([1 - p, p], 1)
+
+
+# How what stands in an answer becomes class scores ``(N, classes)``.
+READINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "": _scores,
+    "probabilities": _log,
+    "each": _each,
+    "one score": _one_score,
+    "one probability": _one_probability,
+    "one decision": _one_decision,
+}
+
+
+def column(found: Tensor, count: int) -> bool:
+    """Return whether an answer holds one number an example.
+
+    Args:
+        found: Any shape.
+        count: Number of examples.
+    """
+    return found.dim() in {1, 2} and found.shape[0] == count and found.numel() == count
+
+
+def reading(found: Tensor, name: str, graph: Callable[[], Tensor | None]) -> tuple[str, tuple[str, ...]]:
+    """Return how numbers become class scores, of `READINGS`, and a remark where that is not plain.
+
+    Whether numbers between 0 and 1 are probabilities is told by their sums, else by the graph that made them: scores
+    that just happen to lie there would be given confidences that the model never had.
+
+    Args:
+        found: What stands in the answer, ``(N, classes)``, or one number an example.
+        name: How remarks call the model.
+        graph: Returns the same with its graph, or None.
+
+    Raises:
+        TaskError: They lie between 0 and 1, and what they are cannot be told.
+    """
+    single = column(found, len(found))
+    numbers = wide(found)
+    inside, sharp = bool(((numbers >= 0) & (numbers <= 1)).all()), bool(((numbers == 0) | (numbers == 1)).all())
+    if single:
+        return _of_one(name, graph, inside=inside, sharp=sharp)
+    near = _SUMS if found.dtype in {torch.float32, torch.float64} else _HALF
+    whole = inside and bool((_scores(found).sum(1) - 1).abs().max() < near)
+    if sharp:
+        return "", (f"{name} answers with 0 and 1 alone, taken as class scores: its confidences mean nothing",)
+    if whole:
+        return "probabilities", (f"{name} answers with probabilities: their logarithms were taken as class scores",)
+    if not inside:
+        return "", ()
+    if _made_by(graph(), name) == "layers":
+        told = (
+            f"all scores of {name} lie between 0 and 1, as probabilities do, but a layer makes them: taken as they are"
+        )
+        return "", (told,)
+    told = "answers with a probability of each class by itself: their log-odds were taken as class scores"
+    return "each", (f"{name} {told}, so that confidences are those of one class given that just one is true",)
+
+
+def _of_one(name: str, graph: Callable[[], Tensor | None], *, inside: bool, sharp: bool) -> tuple[str, tuple[str, ...]]:
+    if sharp:
+        return "one decision", (f"{name} answers with 0 or 1 alone: its confidences mean nothing",)
+    if not inside or _made_by(graph(), name) == "layers":
+        return "one score", (f"{name} answers with one score an example: taken as the log-odds of class 1",)
+    return "one probability", (f"{name} answers with one probability an example: taken as that of class 1",)
+
+
+def _made_by(scores: Tensor | None, name: str) -> str:
+    """Return whether ``sigmoids`` or ``layers`` made the scores.
+
+    Raises:
+        TaskError: Neither can be seen.
+    """
+    start = None if scores is None else scores.grad_fn
+    kinds = list(_back(start)) if start is not None else []
+    if any(kind in _SIGMOIDS for kind in kinds):
+        return "sigmoids"
+    last = next((kind for kind in kinds if kind not in _SHAPES), "")
+    if last in _LAYERS or last in _RECTIFIERS:
+        return "layers"
+    raise TaskError(
+        f"all scores of {name} lie between 0 and 1, but those of an example do not sum to 1, and what makes them "
+        f"({last or 'no graph'}) does not tell scores from probabilities; let it answer with scores before a sigmoid"
+    )
+
+
+def _back(start: torch.autograd.graph.Node) -> Iterator[str]:
+    """Yield the kinds of the nodes behind a result, the last first, up to the layers that made its numbers."""
+    ahead, seen = [start], set()
+    while ahead:
+        node = ahead.pop(0)
+        if node in seen:
+            continue
+        seen.add(node)
+        kind = node.name().removeprefix("torch::autograd::").split("Backward")[0]
+        yield kind
+        if kind not in _LAYERS:
+            ahead += [before for before, _ in node.next_functions if before is not None]
