@@ -361,14 +361,14 @@ def _print(found: Findings) -> None:
 
 
 def _write_page(found: Findings, name: str, text: str) -> None:
-    """Write the page, unless it stands there already, made of the same findings by the same release."""
+    """Write the page, unless it stands there already, whole, made of the same findings by the same release."""
     from whatelse.report import standing
 
     mark = standing.mark(text)
     if name == "-" or not standing.stands(Path(name), mark):
         from whatelse.report import page
 
-        _write(name, page.render(found, mark))
+        _write(name, standing.closed(page.render(found, mark)))
 
 
 def main() -> None:

@@ -185,6 +185,15 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(number, tmp_
         Store(tmp_path / "results").prepare()
 
 
+@pytest.mark.parametrize("kind", store.KINDS)
+def test_so_is_one_with_a_file_where_a_folder_should_be(kind, tmp_path):
+    (tmp_path / kind).write_text("in the way")
+    s = Store(tmp_path)
+    assert not s.has(kind, "k")
+    with pytest.raises(StoreError, match=f"cannot write .*{kind}.*: File exists; finished cells are kept"):
+        s.prepare()
+
+
 def test_preparing_leaves_nothing_and_clears_only_what_is_old(tmp_path):
     s = Store(tmp_path)
     path = keep(s, "values")

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 _HEAD = 2000  # characters of a page within which its mark stands
+_SUM = "<!-- sha256 of all above: {} -->\n"
 
 
 def mark(text: str) -> str:
@@ -21,15 +22,26 @@ def mark(text: str) -> str:
     return digest.hexdigest()[:32]
 
 
+def closed(page: str) -> str:
+    """Return a page that ends with a checksum, by which a damaged one is told from a whole one.
+
+    Args:
+        page: HTML.
+    """
+    return page + _SUM.format(hashlib.sha256(page.encode()).hexdigest())
+
+
 def stands(path: Path, mark: str) -> bool:
-    """Say whether a file is a page with this mark.
+    """Say whether a file is a page with this mark, whole to its last byte.
 
     Args:
         path: Where the page would be written.
         mark: What `mark` returned.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            return f'content="{mark}"' in file.read(_HEAD)
+        with path.open(encoding="utf-8", newline="") as file:
+            text = file.read()
     except (OSError, UnicodeDecodeError):
         return False
+    page = text[: -len(_SUM.format("0" * 64))]
+    return f'content="{mark}"' in page[:_HEAD] and closed(page) == text

@@ -361,7 +361,7 @@ def _effects(study: Study, jobs: list[Job]) -> Iterator[Effects]:
                         needs.append(job.name)
             held = pairs(study, m)
             # The label and the task decide which resamples are drawn.
-            given = {"pairs": held, "draws": study.draws, "label": m.label, "task": task, "cells": cells}
+            given = {"pairs": held, "draws": study.draws, "label": m.label, "task": task, "cells": list(cells.items())}
             name = key("effects", 5, given, m.item, seed=0)
             found = tuple((s, tuple(keys)) for s, keys in cells.items())
             yield Effects(

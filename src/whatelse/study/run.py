@@ -142,9 +142,9 @@ def run(plan: Plan, store: Store, start: Callable[[], Engine], show: Callable[[P
     show(progress)
     if not jobs and not effects:
         return progress
-    store.prepare()
     place = start()
     try:
+        store.prepare()
         _drain(place, _waiting([*jobs, *effects]), store, progress, show)
     except BrokenExecutor as error:
         raise StudyError(

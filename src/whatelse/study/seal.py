@@ -26,6 +26,7 @@ from torch import Tensor
 import whatelse
 
 FORMAT = 2
+Pieces = tuple[bytes | memoryview, ...]
 EARLIER = "no checksum, as in files of earlier releases"
 _ZEROS = b"0" * 64
 # Inside the header of safetensors the envelope is a text in a text, its quotes escaped.
@@ -65,7 +66,7 @@ def _processor() -> str:
     return named[1].strip() if named else platform.processor()
 
 
-def of_tensors(kind: str, key: str, held: Mapping[str, Tensor], record: Mapping[str, Any]) -> tuple[bytes, ...]:
+def of_tensors(kind: str, key: str, held: Mapping[str, Tensor], record: Mapping[str, Any]) -> Pieces:
     """Return the file of some tensors and their record, in pieces.
 
     Args:
@@ -78,7 +79,7 @@ def of_tensors(kind: str, key: str, held: Mapping[str, Tensor], record: Mapping[
     return _summed(save_tensors(whole, metadata={"whatelse": _envelope(kind, key, record)}), packed=True)
 
 
-def of_record(kind: str, key: str, held: Mapping[str, Any]) -> tuple[bytes, ...]:
+def of_record(kind: str, key: str, held: Mapping[str, Any]) -> Pieces:
     """Return the file of a record, in pieces.
 
     Args:
@@ -176,10 +177,10 @@ def _digest(raw: bytes, place: int) -> bytes:
     return digest.hexdigest().encode()
 
 
-def _summed(raw: bytes, *, packed: bool) -> tuple[bytes, ...]:
-    place = _place(raw, packed=packed)
+def _summed(raw: bytes, *, packed: bool) -> Pieces:
+    place, view = _place(raw, packed=packed), memoryview(raw)  # which copies nothing
     assert place is not None
-    return raw[:place], _digest(raw, place), raw[place + 64 :]
+    return view[:place], _digest(raw, place), view[place + 64 :]
 
 
 def _earlier(raw: bytes, *, packed: bool) -> bool:

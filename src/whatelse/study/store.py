@@ -9,7 +9,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from whatelse.errors import StoreError
 from whatelse.nets import _artifact
 from whatelse.study import seal
-from whatelse.study.seal import DamagedError, Origin
+from whatelse.study.seal import DamagedError, Origin, Pieces
 
 KINDS = ("models", "values", "evidence", "effects", "failed")
 _RECORDS = {"effects", "failed"}
@@ -212,14 +212,14 @@ class Store:
             raise StoreError(f"cannot remove {path}: {error.strerror}; finished cells are kept") from error
 
     def prepare(self) -> None:
-        """Make the folder, see that it can be written to, and clear away what killed processes left half-written.
+        """Make the folders, see that they can be written to, and clear away what killed processes left half-written.
 
         Raises:
-            StoreError: The folder cannot be written.
+            StoreError: One cannot be written.
         """
-        self._write(self.root / f"{secrets.token_hex(8)}.probe", (b"whatelse",), lasting=False)
-        for folder in (self.root, *(self.root / kind for kind in KINDS)):
-            for left in folder.glob("*.part*"):
+        for kind in KINDS:
+            self._write(self.path(kind, "probe"), (b"whatelse",), lasting=False)
+            for left in (self.root / kind).glob("*.part*"):
                 with suppress(OSError):  # another process may clear it away, or finish it, at this moment
                     if time.time() - left.stat().st_mtime > _ABANDONED:
                         left.unlink()
@@ -248,7 +248,7 @@ class Store:
             raise StoreError(f"cannot read {path}: {error.strerror}") from error
         return raw, dict(seal.check(raw, kind, name, packed=kind not in _RECORDS))
 
-    def _write(self, path: Path, pieces: Sequence[bytes], *, lasting: bool = True) -> None:
+    def _write(self, path: Path, pieces: Pieces, *, lasting: bool = True) -> None:
         # No other process has the name: process numbers repeat, on other machines and in containers.
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         try:
