@@ -57,6 +57,11 @@ def broken(found: dict[str, Rows]) -> list[str]:
     for r in found.get("peeking", []):
         if r["table"] == "null" and r[RULES[0]][1] > _LEVEL:
             lines.append(f"looking again and again at {r['kind']}: {r[RULES[0]][0]:.1%} false alarms")
+    lines += [
+        f"{r['model']}: {r['behaviour']} of a baseline held against itself is {r['verdict']}, the gate says {r['gate']}"
+        for r in found.get("floors", [])
+        if r["verdict"] != "not measurable" or r["gate"] == "GO"
+    ]
     lines += [f"the gate passes {r}" for r in found.get("wald", []) if r["ours"] > _LEVEL]
     lines += [
         f"{r['study']}, {r['label']}: {r['opposed']} verdicts turned"
@@ -125,6 +130,7 @@ def write(found: dict[str, dict[str, Any]], root: Path) -> None:
         _nothing(rows),
         _everything(rows),
         _small(rows),
+        _floors(rows),
         _summaries(rows),
         _looks(rows),
         _assurance(root),
@@ -258,6 +264,21 @@ def _small(rows: dict[str, Rows]) -> str:
             "none, enumerated exactly. Wald's interval is a point where nothing flipped; `whatelse gate` decides on exact bounds "
             "(299 examples without a flip keep a budget of one point).",
             _table(["true harm", "n", "Wald's interval", "whatelse gate"], table),
+        ]
+    )
+
+
+def _floors(rows: dict[str, Rows]) -> str:
+    told = [
+        [r["model"], r["behaviour"], "-" if r["before"] is None else f"{r['before']:.3g}", r["verdict"], r["gate"]]
+        for r in rows["floors"]
+    ]
+    return "\n\n".join(
+        [
+            "## Nothing left to lose",
+            "A baseline that has nothing left to lose, or of which nothing is seen, held against itself: every candidate would "
+            "be equivalent to it, so that *unchanged* would be a reassurance about nothing.",
+            _table(["baseline", "question", "its number", "verdict", "gate"], told),
         ]
     )
 

@@ -20,6 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import floors
 import null
 import numpy as np
 import page
@@ -83,6 +84,10 @@ def _peeking(counts: Counts, pool: ProcessPoolExecutor) -> Rows:
     return pool.submit(peeking.simulate, counts.peeks, np.random.default_rng(0)).result()
 
 
+def _floors(counts: Counts, pool: ProcessPoolExecutor) -> Rows:
+    return list(pool.map(floors.case, range(len(floors.CASES))))
+
+
 def _savings(counts: Counts, pool: ProcessPoolExecutor) -> Rows:
     if counts is WHOLE:
         # The processes of the study are its own; finished cells are found.
@@ -101,6 +106,7 @@ STAGES: dict[str, Callable[[Counts, ProcessPoolExecutor], Rows]] = {
     "summaries": _summaries,
     "twins": _twins,
     "planted": _planted,
+    "floors": _floors,
     "savings": _savings,
 }
 

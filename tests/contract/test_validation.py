@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "validation"))
 
+import floors  # noqa: E402
 import null  # noqa: E402
 import numpy as np  # noqa: E402
 import page  # noqa: E402
@@ -34,6 +35,13 @@ def test_nothing_is_flagged_where_nothing_happened():
 def test_the_largest_size_of_every_harm_is_found(harm):
     found = [planted.replicate(harm, harm.sizes[-1], seed) for seed in range(2)]
     assert any(r["found"] for r in found)
+
+
+@pytest.mark.parametrize("number", range(len(floors.CASES)), ids=lambda n: f"{n} {floors.CASES[n][1]}")
+def test_on_a_floor_nothing_is_unchanged_and_no_gate_says_go(number):
+    row = floors.case(number)
+    assert page.broken({"floors": [row]}) == []
+    assert row["verdict"] == "not measurable"
 
 
 def test_a_harm_of_no_size_is_not_found():
@@ -67,6 +75,7 @@ def test_a_broken_promise_is_told():
     summary = {"kind": "k", "n": 20, "answered": 200, "alarms": 40}
     looks = {"table": "null", "kind": "k", peeking.RULES[0]: (0.2, 0.1, 0.3)}
     saved = {"study": "s", "label": "l", "opposed": 1}
+    floor = {"model": "m", "behaviour": "b", "before": 0.0, "verdict": "unchanged", "gate": "GO"}
     found = {
         "lossless": [{**lossless, "verdict": "worsened"}, {**lossless, "verdict": "failed"}, costs],
         "twins": [{"flagged": ["accuracy"]}] * 40 + [{"flagged": []}] * 160,
@@ -75,11 +84,13 @@ def test_a_broken_promise_is_told():
         "peeking": [looks],
         "wald": [{"ours": 0.3}],
         "savings": [saved],
+        "floors": [floor],
     }
-    assert len(page.broken(found)) == 8
+    assert len(page.broken(found)) == 9
     kept = {**found, "lossless": [{**lossless, "verdict": "unchanged"}], "twins": [{"flagged": []}] * 200}
     kept |= {"planted": [{**harm, "found": True}] * 25, "summaries": [{**summary, "alarms": 10}], "wald": []}
     kept |= {"peeking": [{**looks, peeking.RULES[0]: (0.02, 0.01, 0.03)}], "savings": []}
+    kept |= {"floors": [{**floor, "verdict": "not measurable", "gate": "INCONCLUSIVE"}]}
     assert page.broken(kept) == []
 
 

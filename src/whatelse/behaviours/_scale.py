@@ -15,16 +15,21 @@ def note_constant(evidence: Evidence, value: float) -> None:
         evidence: The model; takes the end of the scale, a note or a doubt.
         value: The number of a model that answers one class throughout.
     """
-    if not _constant(evidence):
+    if not constant(evidence):
         return
     evidence.ends["blind"] = value
     told = f"{evidence.subject.name} answers class {int(evidence.predictions('test')[0])} throughout"
-    if evidence.reference is None or _constant(evidence.reference):
+    if evidence.reference is None or constant(evidence.reference):
         evidence.note(told)
     else:
         evidence.distrust(f"{told}, which its baseline does not: the number is that of any such model", flatters=True)
 
 
-def _constant(evidence: Evidence) -> bool:
+def constant(evidence: Evidence) -> bool:
+    """Return whether a model gives all test examples the same answer.
+
+    Args:
+        evidence: The model.
+    """
     said = evidence.predictions("test")
     return len(said) > 0 and bool((said == said[0]).all())

@@ -169,7 +169,10 @@ def test_a_dead_layer_scores_zero_and_a_dead_baseline_nothing(pair, rng):
     alive, candidate = pair(net(4, 6, 2), dead)
     assert score(alive, candidate, rng) == 0
     assert candidate.notes == ["a hidden layer is constant: its similarity counts as 0 (beside 1)"]
-    assert np.isnan(score(candidate, alive, rng))
+    with pytest.raises(
+        NotMeasurableError, match="needs a layer that tells inputs apart; 1 of the baseline is constant"
+    ):
+        score(candidate, alive, rng)
 
 
 def test_what_cannot_be_compared_is_said(pair, rng):

@@ -108,10 +108,10 @@ def test_parts_are_means_over_those_that_count(two, rng):
 
 def test_the_frozen_probe_is_kept_and_rows_go_in_chunks(two, rng, monkeypatch):
     whole = values_of(*two, rng)
-    kept = two[0].once("probe 1 of=class penalty=0.001 layers=2", lambda: pytest.fail("it is kept with the baseline"))
+    kept = two[0].once("probe 2 of=class penalty=0.001 layers=2", lambda: pytest.fail("it is kept with the baseline"))
     assert kept["1 weight"].shape == (5, 3)
     monkeypatch.setattr(_layers, "CHUNK", 7)
-    two[0]._held.pop("probe 1 of=class penalty=0.001 layers=2")
+    two[0]._held.pop("probe 2 of=class penalty=0.001 layers=2")
     assert (values_of(*two, rng) == whole).all()
     assert two[1].notes[0] == f"always answering the most frequent class scores {share(two[0]):.1%}"
 

@@ -36,7 +36,6 @@ from torch import Tensor
 from whatelse.behaviours.robustness import _attack, _norms, _radius
 from whatelse.evidence import Evidence
 from whatelse.settings import param
-from whatelse.statistics import summaries
 from whatelse.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
@@ -101,7 +100,8 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(M, 6)``.
         counts: How often each example stands in each resample, ``(draws, M)``.
     """
-    return summaries.mean(values.mean(1), counts)
+    mean: np.ndarray = breakdown(values, counts).mean(1)
+    return mean
 
 
 def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
