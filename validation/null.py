@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,15 @@ def reloaded(model: nn.Module) -> nn.Module:
         return whatelse.load(Path(folder) / "saved")
 
 
+# What anybody can undo: a scale of the scores, and a shift of all classes alike.
+RESCALED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "scores times 1000": lambda z, _: 1000 * z,
+    "scores divided by 1000": lambda z, _: z / 1000,
+    "scores shifted, another way for each image": lambda z, x: z + 20 * x.flatten(1).sum(1, keepdim=True).sin(),
+}
+SCALE = {"negative log-likelihood", "squared calibration error (debiased)"}  # they are about the scale
+SATURATED = "masked for cross-entropy attacks"  # named of such a model whoever asks, beside the right number
+
 COPIES: dict[str, Callable[[nn.Module], nn.Module]] = {
     "itself": deepcopy,
     "hidden units permuted": permuted,
@@ -102,6 +111,7 @@ COPIES: dict[str, Callable[[nn.Module], nn.Module]] = {
     "double precision and back": lambda model: deepcopy(model).double().float(),
     "asked seven at a time": InPieces,
     "on two threads": OnTwoThreads,
+    **{what: partial(planted.Wrapped, change=change) for what, change in RESCALED.items()},
 }
 
 
@@ -144,10 +154,18 @@ def lossless(name: str) -> list[dict[str, Any]]:
             "copy": f["candidate"],
             "label": f["label"],
             "verdict": f["verdict"],
+            "excused": f["candidate"] in RESCALED and _excused(f),
             "off": float(said[f["candidate"]]),
         }
         for f in found["findings"]
     ]
+
+
+def _excused(finding: dict[str, Any]) -> bool:
+    """Say whether a copy of rescaled scores may be flagged here: never as improved in what is not their scale."""
+    if finding["label"] in SCALE:
+        return True
+    return finding["verdict"] == "not trusted" and all(d.startswith(SATURATED) for d in finding["doubts"])
 
 
 def _network(seed: int) -> nn.Sequential:

@@ -43,7 +43,7 @@ def broken(found: dict[str, Rows]) -> list[str]:
     """Return every promise that the numbers exclude with 95 % confidence; nothing where all are kept."""
     lines = []
     for r in found.get("lossless", []):
-        if r["verdict"] in HARM and r["label"] not in _EXACT:
+        if _flagged(r) and r["label"] not in _EXACT:
             lines.append(f"{r['copy']} of {r['net']}: {r['label']} is {r['verdict']}")
     twins = found.get("twins", [])
     if twins and share(sum(bool(r["flagged"]) for r in twins), len(twins))[1] > _LEVEL:
@@ -69,6 +69,10 @@ def broken(found: dict[str, Rows]) -> list[str]:
         if r.get("opposed")
     ]
     return lines
+
+
+def _flagged(row: dict[str, Any]) -> bool:
+    return row["verdict"] in HARM and not row["excused"]
 
 
 def sizes(rows: Rows) -> dict[str, list[dict[str, Any]]]:
@@ -147,7 +151,7 @@ def _head(found: dict[str, dict[str, Any]], rows: dict[str, Rows]) -> str:
     twins = rows["twins"]
     alarms = sum(bool(r["flagged"]) for r in twins)
     behaviours = [r for r in rows["lossless"] if r["label"] not in _EXACT]
-    flagged = sum(r["verdict"] in HARM for r in behaviours)
+    flagged = sum(map(_flagged, behaviours))
     at = detectable(rows["planted"])
     least = min(at.items(), key=lambda pair: pair[1]["found"] / pair[1]["n"])
     names = [h.name for h in planted.HARMS]
@@ -177,7 +181,7 @@ def _nothing(rows: dict[str, Rows]) -> str:
         for copy in dict.fromkeys(r["copy"] for r in lossless if r["net"] == net):
             mine = [r for r in lossless if r["net"] == net and r["copy"] == copy and r["label"] not in _EXACT]
             count = {v: sum(r["verdict"] == v for r in mine) for v in ("unchanged", "inconclusive", "not measurable")}
-            flagged = [r["label"] for r in mine if r["verdict"] in HARM]
+            flagged = [r["label"] for r in mine if _flagged(r)]
             table.append([net, copy, f"{mine[0]['off']:.0e}", *count.values(), ", ".join(flagged) or "0"])
     alarms, raw = (sum(bool(r[k]) for r in twins) for k in ("flagged", "uncorrected"))
     peers = [sum(r[k] for r in twins) for k in ("accuracy_only", "wald")]
@@ -187,7 +191,8 @@ def _nothing(rows: dict[str, Rows]) -> str:
             "## Quiet on nothing",
             "Digits, the default questions of `whatelse audit`. *Off* is the largest difference of any output. What needs the "
             "baseline's basis says *not measurable* of permuted units. Exact costs are left out: a network with its batch norm "
-            "folded really has fewer parameters.",
+            "folded really has fewer parameters. Of rescaled scores two things are told and not counted: likelihood and "
+            "calibration, which are about the scale, and that attacks on the cross-entropy would be misled.",
             _table(["network", "copy", "off", "unchanged", "inconclusive", "not measurable", "flagged"], table),
             f"**Twins as false candidates.** {len(twins)} times a method that does nothing but train again, over five seeds, is "
             f"held against a placebo that does the same; every time with other networks and other test examples. Flagged by any "

@@ -329,7 +329,8 @@ def _conduct(
 
 
 def _hand_out(found: dict[str, object], out: tuple[str, str], where: str, *, quiet: bool) -> None:
-    """Write findings as JSON and as a page, and print the table."""
+    """Write findings as JSON and as a page, and print the table; where JSON goes to stdout, doubts go to stderr."""
+    from whatelse.report import checks
     from whatelse.report import findings as reader
 
     json_file, html = out
@@ -339,6 +340,8 @@ def _hand_out(found: dict[str, object], out: tuple[str, str], where: str, *, qui
     read = reader.parse(found, where)
     if html:
         _write_page(read, html, text_of)
+    for line in checks.told(read.comparability) if json_file == "-" and not quiet else ():
+        sys.stderr.write(f"warning: {line}\n")
     if not quiet and json_file != "-":
         _print(read)
         written = " and ".join(name for name in (html, json_file) if name)

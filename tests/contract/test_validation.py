@@ -20,11 +20,14 @@ import simulate  # noqa: E402
 import wald  # noqa: E402
 
 
-def test_nothing_is_flagged_where_nothing_happened():
+def test_nothing_is_flagged_where_nothing_happened(monkeypatch):
+    for what in list(null.RESCALED)[1:]:  # one of them is enough here
+        monkeypatch.delitem(null.COPIES, what)
     rows = null.lossless("mlp")
     assert {r["copy"] for r in rows} == set(null.copies("mlp"))
     assert page.broken({"lossless": rows}) == []
-    assert all(r["off"] < 1e-4 for r in rows)
+    assert all(r["off"] < 1e-4 for r in rows if r["copy"] not in null.RESCALED)
+    assert {r["label"] for r in rows if r["excused"]} == {*null.SCALE, "accuracy under attack"}
     assert any(r["verdict"] == "unchanged" for r in rows)
     twin = null.false_candidate(0)
     assert twin["flagged"] == []
@@ -68,7 +71,7 @@ def test_a_little_of_the_simulations():
 
 
 def test_a_broken_promise_is_told():
-    lossless = {"net": "n", "copy": "itself", "label": "accuracy", "off": 0.0}
+    lossless = {"net": "n", "copy": "itself", "label": "accuracy", "off": 0.0, "excused": False}
     costs = {**lossless, "label": "bytes", "verdict": "improved"}
     harm = {"harm": "calibration broken", "size": 1, "finder": "calibration", "effect": 1.0, "detectable": 1.0}
     harm |= {"said": [], "refused": "", "found": False, **dict.fromkeys(planted.PEERS, False)}

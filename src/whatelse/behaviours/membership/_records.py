@@ -164,7 +164,8 @@ def untold(scores: Tensor, recorded: Tensor, member: Tensor, scale: float = 1.0)
     """Return the share of pairs of a member and another whose log-odds are nearer than the scores are fine, in [0, 1].
 
     Scores are as fine as their type of number; where one occurs again and again they lie on a grid, and are as fine as
-    half the way to the nearest other one. A record tells nothing where its label has the very score of another class.
+    half the way to the nearest other one. A record tells nothing where its label has the very score of all classes but
+    the likeliest, as where only that is told.
 
     Args:
         scores: Class scores, ``(P, classes)``, as the model answers.
@@ -180,7 +181,8 @@ def untold(scores: Tensor, recorded: Tensor, member: Tensor, scale: float = 1.0)
     grid = _fineness(torch.cat([mine, rest.amax(1, keepdim=True)], 1))
     # Of two rounded scores the errors rarely add up: half of the larger one.
     blur = torch.maximum(grid, rounding).amax(1) / 2
-    blur = blur.where(~((rest == mine).any(1) | odds.isnan()), torch.inf)
+    alike = (rest == mine).sum(1) >= max(1, scores.shape[1] - 2)
+    blur = blur.where(~(alike | odds.isnan()), torch.inf)
     odds = odds.nan_to_num()
     low, high = (odds - blur).numpy(), (odds + blur).numpy()
     inside = member.numpy()

@@ -8,6 +8,7 @@ Source:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,9 +19,15 @@ from whatelse.behaviours.robustness._apgd import climb as climb
 from whatelse.behaviours.robustness._square import search as search
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
+from whatelse.subject import log_odds
 
 # Of the kept points; raised when the same budget would give others.
 _VERSION = 2
+# What is raised of scores as they are, in single precision.
+_RAISED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross-entropy": lambda scores, labels: functional.cross_entropy(scores, labels, reduction="sum"),
+    "plain log-odds": lambda scores, labels: -log_odds(scores, labels).sum(),
+}
 # Every model of a study starts its kept attack at the same points of the ball.
 _START = 2003
 
@@ -72,7 +79,7 @@ def slopes(evidence: Evidence, inputs: Tensor, labels: Tensor, loss: str) -> Ten
         evidence: The model under attack.
         inputs: ``(M, ...)``.
         labels: True classes, ``(M,)``.
-        loss: ``cross-entropy`` or ``log-odds``.
+        loss: ``cross-entropy``, ``log-odds`` at the loudness of the baseline, or ``plain log-odds`` at the model's own.
     """
     if loss == "log-odds":
         return -evidence.gradients(inputs, labels)
@@ -80,7 +87,7 @@ def slopes(evidence: Evidence, inputs: Tensor, labels: Tensor, loss: str) -> Ten
     for x, y in zip(torch.split(inputs, evidence.batch), torch.split(labels, evidence.batch), strict=True):
         start = x.detach().requires_grad_()
         with torch.enable_grad():
-            told = functional.cross_entropy(evidence.slopes(start), y, reduction="sum")
+            told = _RAISED[loss](evidence.slopes(start), y)
         (slope,) = torch.autograd.grad(told, start)
         evidence.passes.forward += len(x)
         evidence.passes.backward += len(x)

@@ -131,7 +131,7 @@ def _unseen(evidence: Evidence, radius: float, norm: str, examples: int) -> tupl
     test = evidence.split("test")
     inputs, labels = (part[: min(_FEW, examples)] for part in (test.inputs, test.targets))
     fell = []
-    for loss in ("log-odds", "cross-entropy"):
+    for loss in ("plain log-odds", "cross-entropy"):
         way = _norms.steepest(_attack.slopes(evidence, inputs, labels, loss), norm)
         at = _norms.project(inputs + radius * way, inputs, radius, norm, evidence.bounds())
         fell.append(_attack.fooled(evidence, at, labels))
