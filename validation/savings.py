@@ -16,8 +16,8 @@ import numpy as np
 from whatelse import registry
 from whatelse.errors import WhatElseError
 from whatelse.statistics import paired, resample, sequential, verdicts
-from whatelse.statistics.effect import Effect
 from whatelse.statistics.contributions import contributions
+from whatelse.statistics.effect import Effect
 from whatelse.study import conduct, run, spec
 from whatelse.study.plan import Plan
 from whatelse.study.store import Store
