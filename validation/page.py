@@ -62,6 +62,7 @@ def broken(found: dict[str, Rows]) -> list[str]:
         for r in found.get("floors", [])
         if r["verdict"] != "not measurable" or r["gate"] == "GO"
     ]
+    lines += _broken_to_few(found.get("few", []))
     lines += [f"the gate passes {r}" for r in found.get("wald", []) if r["ours"] > _LEVEL]
     lines += [
         f"{r['study']}, {r['label']}: {r['opposed']} verdicts turned"
@@ -73,6 +74,15 @@ def broken(found: dict[str, Rows]) -> list[str]:
 
 def _flagged(row: dict[str, Any]) -> bool:
     return row["verdict"] in HARM and not row["excused"]
+
+
+def _broken_to_few(rows: Rows) -> list[str]:
+    null = [r for r in rows if r["kind"] == "null"]
+    passed = [r for r in rows if r["kind"] == "harm" and r["size"] == 1 and not r["kept"]]
+    lines = list(dict.fromkeys(f"a {r['what']} of {r['n']} that is lost keeps no GO away" for r in passed))
+    if null and share(sum(bool(r["exceeded"]) for r in null), len(null))[1] > _LEVEL:
+        lines.append("more than 5 % of harmless candidates have a group or class that is called harmed")
+    return lines
 
 
 def sizes(rows: Rows) -> dict[str, list[dict[str, Any]]]:
@@ -133,6 +143,7 @@ def write(found: dict[str, dict[str, Any]], root: Path) -> None:
         _head(found, rows),
         _nothing(rows),
         _everything(rows),
+        _few(rows),
         _small(rows),
         _floors(rows),
         _summaries(rows),
@@ -260,6 +271,36 @@ def _also(s: dict[str, Any]) -> str:
     return (f"refused {s['refused']}" if s["refused"] else "") + ", ".join(f"{row} {k}" for row, k in others.items())
 
 
+def _few(rows: dict[str, Rows]) -> str:
+    harms, null = ([r for r in rows["few"] if r["kind"] == kind] for kind in ("harm", "null"))
+    table = []
+    for what, n, size in dict.fromkeys((r["what"], r["n"], r["size"]) for r in harms):
+        mine = [r for r in harms if (r["what"], r["n"], r["size"]) == (what, n, size)]
+        decided = [told(sum(r["decision"] == d for r in mine), len(mine)) for d in ("exceeded", "undecided")]
+        verdicts = [sum(r["verdict"] == v for r in mine) for v in ("GO", "INCONCLUSIVE", "NO-GO")]
+        blind = told(sum(r["accuracy_only"] for r in mine), len(mine))
+        table.append([what, n, f"{size:.0%}", f"{_mean(r['harm'] for r in mine):.2f}", *decided, *verdicts, blind])
+    alarms, asked = sum(bool(r["exceeded"]) for r in null), sum(r["asked"] for r in null)
+    raw = sum(r["uncorrected"] > 0 for r in null)
+    return "\n\n".join(
+        [
+            "## Harm to a few",
+            "A group or a class of which the test split has only so many examples, a share of whose answers is made wrong; the "
+            "default questions and the default budgets (two points). *Exceeded* and *undecided* are what the gate says of that "
+            "group or class by itself, by its own exact bounds and corrected over all questions; then the gate's verdict, and "
+            "how often accuracy alone fell by a point.",
+            _table(
+                ["to a", "examples", "lost", "harm", "exceeded", "undecided", "GO", "INCONCLUSIVE", "NO-GO"]
+                + ["accuracy only"],
+                table,
+            ),
+            f"**False alarms.** {len(null)} candidates that change one answer in fifty, of whomever, each with a group or class "
+            f"that is small, {asked} questions: **{told(alarms, len(null))}** have one that is called harmed beyond its budget "
+            f"(nominal: 5 %); uncorrected {told(raw, len(null))}.",
+        ]
+    )
+
+
 def _small(rows: dict[str, Rows]) -> str:
     table = [[f"{r['rate']:.0%}", r["n"], f"{r['wald']:.3f}", f"{r['ours']:.3f}"] for r in rows["wald"]]
     return "\n\n".join(
@@ -314,7 +355,7 @@ def _summaries(rows: dict[str, Rows]) -> str:
             f"{rows['summaries'][0]['samples']} samples a line, one seed, 1,000 resamples: type I error of the verdict at 5 %, "
             "coverage of the 95 % interval where nothing changed and where the effect is what stands there, and power against "
             "that effect. A summary that resampling moves by more than its standard error (an unsigned sum of biases) is *not "
-            "trusted*: its interval would miss the truth, as its coverage shows. Groups of fewer than 30 examples are left out.",
+            "trusted*: its interval would miss the truth, as its coverage shows. Groups of fewer than 30 examples are left out of the number.",
             _table(
                 ["summary", "as in", "n", "type I", "covers, no effect", "covers, effect", "effect", "power", ""], table
             ),

@@ -20,6 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import few
 import floors
 import null
 import numpy as np
@@ -80,6 +81,10 @@ def _replicate(asked: tuple[planted.Harm, float, int]) -> dict[str, Any]:
     return {"harm": harm.name, "size": size, "finder": harm.finder, **planted.replicate(*asked)}
 
 
+def _few(counts: Counts, pool: ProcessPoolExecutor) -> Rows:
+    return list(pool.map(few.measured, few.rows(counts.replicates, counts.twins), chunksize=8))
+
+
 def _peeking(counts: Counts, pool: ProcessPoolExecutor) -> Rows:
     return pool.submit(peeking.simulate, counts.peeks, np.random.default_rng(0)).result()
 
@@ -107,6 +112,7 @@ STAGES: dict[str, Callable[[Counts, ProcessPoolExecutor], Rows]] = {
     "twins": _twins,
     "planted": _planted,
     "floors": _floors,
+    "few": _few,
     "savings": _savings,
 }
 

@@ -17,6 +17,7 @@ from whatelse import registry
 from whatelse.errors import WhatElseError
 from whatelse.statistics import paired, resample, sequential, verdicts
 from whatelse.statistics.contributions import contributions
+from whatelse.statistics.effect import Effect
 from whatelse.study import conduct, run, spec
 from whatelse.study.plan import Plan
 from whatelse.study.store import Store
@@ -87,7 +88,7 @@ def _mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return counts @ values / counts.sum(1)
 
 
-def _word(effect: paired.Effect, margin: float, item: Any) -> str:
+def _word(effect: Effect, margin: float, item: Any) -> str:
     return verdicts.decide(effect, margin=margin, better=item.BETTER, adjusted_p=effect.p, distrust=())
 
 

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "validation"))
 
+import few  # noqa: E402
 import floors  # noqa: E402
 import null  # noqa: E402
 import numpy as np  # noqa: E402
@@ -45,6 +46,17 @@ def test_on_a_floor_nothing_is_unchanged_and_no_gate_says_go(number):
     row = floors.case(number)
     assert page.broken({"floors": [row]}) == []
     assert row["verdict"] == "not measurable"
+
+
+@pytest.mark.parametrize("what", ["group", "class"])
+def test_harm_to_a_few_is_found_and_never_a_go(what):
+    rows = [{"kind": "harm", **few.harmed(few.Few(what, n, 1.0), 0)} for n in (5, 25)]
+    assert [(r["n"], r["kept"], r["verdict"] == "GO") for r in rows] == [(5, True, False), (25, True, False)]
+    assert rows[1]["decision"] == "exceeded"
+    null = {"kind": "null", **few.harmless(1)}
+    assert null["exceeded"] == []
+    assert page.broken({"few": [*rows, null]}) == []
+    assert f"| {what} | 25 | 100% |" in page._few({"few": [*rows, null]})
 
 
 def test_a_harm_of_no_size_is_not_found():
@@ -85,14 +97,16 @@ def test_a_broken_promise_is_told():
         "planted": [harm] * 25,
         "summaries": [summary],
         "peeking": [looks],
+        "few": [{"kind": "harm", "what": "group", "n": 5, "size": 1.0, "kept": False}]
+        + [{"kind": "null", "exceeded": ["a"]}] * 40,
         "wald": [{"ours": 0.3}],
         "savings": [saved],
         "floors": [floor],
     }
-    assert len(page.broken(found)) == 9
+    assert len(page.broken(found)) == 11
     kept = {**found, "lossless": [{**lossless, "verdict": "unchanged"}], "twins": [{"flagged": []}] * 200}
     kept |= {"planted": [{**harm, "found": True}] * 25, "summaries": [{**summary, "alarms": 10}], "wald": []}
-    kept |= {"peeking": [{**looks, peeking.RULES[0]: (0.02, 0.01, 0.03)}], "savings": []}
+    kept |= {"peeking": [{**looks, peeking.RULES[0]: (0.02, 0.01, 0.03)}], "savings": [], "few": []}
     kept |= {"floors": [{**floor, "verdict": "not measurable", "gate": "INCONCLUSIVE"}]}
     assert page.broken(kept) == []
 

@@ -178,6 +178,9 @@ def test_a_group_too_small_for_an_interval_is_named(world):
     answers, verdict = world.one(whole, most=0.02, groups=["*"])
     assert (answers[2].decision, answers[2].why) == ("undecided", "2 examples, too few for an interval")
     assert verdict == "INCONCLUSIVE"
+    broken = {**whole, "doubts": ["small answers 2 of 900 examples with NaN"], "verdict": "not trusted"}
+    answers, _ = world.one(broken, most=0.02, groups=["*"])
+    assert answers[2].why == "2 examples; not trusted: small answers 2 of 900 examples with NaN"
 
 
 def test_parts_are_asked_where_the_number_itself_is_not_measurable(world):

@@ -208,6 +208,9 @@ def _unanswered(question: Question) -> Answer:
     if not question.n:
         need = settles_counted(0, 0, 0, question.budget.most)
         return Answer(question, "undecided", examples(0), "" if need is None else f"about {words.count(need)} examples")
+    if not question.trusted:
+        why = f"{examples(question.n)}; not trusted: {_doubts(question.doubts)}"
+        return Answer(question, "undecided", why, "a measurement that passes its own checks")
     return Answer(question, "undecided", f"{examples(question.n)}, too few for an interval", "more of its examples")
 
 
@@ -313,7 +316,7 @@ def _notes(question: Question) -> tuple[str, ...]:
     for floor, said in failing:
         if question.part is None and floor is not None and floor > budget.most:
             notes.append(f"budget below the noise floor (±{words.size(floor, finding.unit)}): {said}")
-    if finding.seeds == 1:
+    if finding.seeds == 1 and question.part is None:
         notes.append("one seed: speaks for these two checkpoints only")
     if question.part is not None and question.part.n is None:
         notes.append("how many examples the group has is not recorded")

@@ -76,7 +76,7 @@ def _dots(finding: Finding, parts: Parts, name: str) -> Drawn:
     shown, unit = list(parts.items), words.scale(words.parts_unit(finding))
     if len(shown) > SHOWN:
         shown = sorted(shown, key=lambda part: -abs(part.effect or 0))[:SHOWN]
-    label = _LETTER * min(_LONGEST, max(len(part.name) for part in shown)) + 10
+    label = _LETTER * min(_LONGEST, max(len(_sized(part)) for part in shown)) + 10
     foot = 12 + _ROW * len(shown)
     ends = [v * unit for part in shown for v in (part.effect, part.low, part.high) if v is not None]
     axis = _axis([*ends, 0.0], label + 6, _WIDTH - 74)
@@ -98,7 +98,7 @@ def _dots(finding: Finding, parts: Parts, name: str) -> Drawn:
 
 
 def _dot(finding: Finding, part: Part, axis: _Axis, label: float, y: float) -> str:
-    body = _text(label, y + 4, _short(part.name), "end")
+    body = _text(label, y + 4, _sized(part), "end")
     if part.effect is None:
         return body + _text(_WIDTH - 4, y + 4, "no examples", "soft end")
     kind, unit = _verdict(finding, part), words.scale(words.parts_unit(finding))
@@ -247,6 +247,12 @@ def _bare(name: str, kind: str) -> str:
 
 def _short(name: str, longest: int = _LONGEST) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+def _sized(part: Part) -> str:
+    """The name of a part, cut where it is long, and of how many examples it is."""
+    size = "" if part.n is None else f" ({words.count(part.n)})"
+    return _short(part.name, _LONGEST - len(size)) + size
 
 
 def _tail(name: str, longest: int) -> str:
