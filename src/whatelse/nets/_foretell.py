@@ -39,6 +39,9 @@ class _Foretold(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's o
         self.room, self.seconds = room, seconds
         self.until = time.monotonic() + seconds
         self.live, self.excess = 0, ""
+        self.slow = (
+            f"more than {seconds:.3g} seconds for two examples; {limits.TIME} in the environment raises the limit"
+        )
 
     def __torch_dispatch__(
         self,
@@ -55,7 +58,7 @@ class _Foretold(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's o
 
     def _doubt(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> None:  # noqa: ANN401 - as above
         if time.monotonic() > self.until:
-            self._refuse(f"takes more than {self.seconds:g} seconds")
+            self._refuse(f"takes {self.slow}")
         if _pieces(func, args) > _PIECES:
             self._refuse(f"cuts a tensor into more than {_PIECES} pieces")
         told = _on_meta(func, args, given)
@@ -64,9 +67,10 @@ class _Foretold(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's o
         inputs, outputs = told
         made = sum(_bytes(t) for t in _new(outputs, inputs))
         if self.live + made > self.room:
-            self._refuse(f"would take {limits.size(self.live + made)} of memory; allowed are {limits.size(self.room)}")
+            asked, allowed = limits.size(self.live + made), limits.size(self.room)
+            self._refuse(f"would take {asked} of memory; allowed are {allowed}; {limits.RAISE}")
         if _seconds(func, inputs, outputs) > self.seconds:
-            self._refuse(f"would take more than {self.seconds:g} seconds")
+            self._refuse(f"would take {self.slow}")
 
     def _hold(self, out: Any, given: Any) -> None:  # noqa: ANN401 - whatever an operation takes and returns
         for tensor in _new(out, given):
@@ -105,7 +109,7 @@ def foretold(what: str, held: int, raising: type[WhatElseError]) -> Generator[No
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     if mode.excess:
-        raise raising(f"{what} {mode.excess}; {limits.RAISE}, {limits.TIME} in the environment that of time")
+        raise raising(f"{what} {mode.excess}")
 
 
 def _on_meta(func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[tuple[Any, Any], Any] | None:  # noqa: ANN401 - an operation
