@@ -58,9 +58,7 @@ def plain(data: Any, rng: random.Random) -> Any:
         elif way == 4:
             del holder[key]
         elif way == 5:
-            other, at = rng.choice(places)
-            if at in other if isinstance(other, dict) else at < len(other):
-                holder[key] = copy.deepcopy(other[at])
+            holder[key] = copy.deepcopy(rng.choice(list(_values(made))))
         elif isinstance(holder, dict):
             holder[rng.choice(("x", "kind", "bias", "__class__", "parts", "\0", "a b"))] = copy.deepcopy(
                 rng.choice(VALUES)
@@ -109,6 +107,10 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
     return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _values(data: Any) -> Any:
+    yield from (holder[key] for holder, key in _places(data))
 
 
 def _places(data: Any) -> Any:

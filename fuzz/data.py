@@ -161,14 +161,17 @@ def crafted(place: Path) -> Iterator[Case]:
     for name, data in files.items():
         (place / name).write_bytes(data)
         yield Case(name, lambda name=name: opened(place / name))
+    yield from _no_files(place)
+    yield Case("images", lambda: _images(place / "images"))
+
+
+def _no_files(place: Path) -> Iterator[Case]:
     for name in ("pipe.npz", "pipe.safetensors", "pipe.csv"):
         os.mkfifo(place / name)
-        yield Case(name, lambda name=name: opened(place / name))
     (place / "folder.npz").mkdir()
     (place / "device.csv").symlink_to("/dev/zero")
-    for name in ("folder.npz", "device.csv", "absent.npz"):
+    for name in ("pipe.npz", "pipe.safetensors", "pipe.csv", "folder.npz", "device.csv", "absent.npz"):
         yield Case(name, lambda name=name: opened(place / name))
-    yield Case("images", lambda: _images(place / "images"))
 
 
 def _images(place: Path) -> object:

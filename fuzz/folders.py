@@ -1,4 +1,4 @@
-"""Folders of saved models: those that were saved, changed by chance, and those crafted to ask for work without bound."""
+"""Folders of saved models: some changed by chance, some crafted to ask for work without bound."""
 
 from __future__ import annotations
 
