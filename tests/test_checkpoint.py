@@ -106,6 +106,20 @@ def test_a_name_that_a_wrapper_could_have_made_is_the_models_own_where_it_fits(o
     assert same(filled(Wrapped(own), {"state_dict": prefixed(state, "model.")}, tmp_path), state)
 
 
+class Both(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.module = nn.Linear(3, 2), nn.ModuleDict({"a": nn.Linear(3, 2)})
+
+
+@pytest.mark.known_answer
+def test_what_fits_as_it_is_goes_before_what_fits_without_a_prefix(tmp_path):
+    state = drawn(Both())  # without its prefix, module.a would be a second a
+    assert same(filled(Both(), {"model": state}, tmp_path), state)
+    first, second = drawn(Wrapped()), drawn(net(), 1)
+    assert same(filled(Wrapped(), {"second": second, "first": first}, tmp_path), first)
+
+
 def test_a_model_that_is_wrapped_takes_what_was_saved_of_it_unwrapped(tmp_path):
     for wrap in (nn.DataParallel, lambda m: torch.compile(m, backend="eager"), lambda m: Wrapped("module")):
         model = filled(wrap(net()), STATE, tmp_path)

@@ -78,7 +78,7 @@ def test_a_missing_value_is_in_no_group(values, missing, tmp_path):
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("shift", [0.0, -40.0])
 def test_measured_numbers_are_cut_at_the_quartiles_of_train(kind, shift, tmp_path):
-    values = (ROW / 4 + 0.1 + shift).astype(kind)
+    values = (np.random.default_rng(1).random(N) * 20 + shift).astype(kind)
     values[5] = np.nan
     task = task_of(values, tmp_path)
     train = [int(r) for r in task.train.inputs[:, 0] if int(r) != 5]
