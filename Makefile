@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Processes with one thread each: two threads in one process can be far slower than one on a busy machine.
 export OMP_NUM_THREADS = 1
 
-.PHONY: help table full test lint fast mutants validate bench docs picture clean
+.PHONY: help table full test lint fast mutants validate bench fuzz docs picture clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -38,6 +38,9 @@ bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
 	.venv/bin/python bench/methods.py
 	.venv/bin/python bench/attacks.py
 	.venv/bin/python bench/shadows.py
+
+fuzz: .venv/ready-dev  ## open files that were changed by chance or crafted; exits 1 on any fault
+	.venv/bin/python fuzz/run.py
 
 docs: .venv/ready-dev  ## write docs/behaviours, a page per behaviour, from the docstrings
 	.venv/bin/python docs/make_pages.py

@@ -56,7 +56,9 @@ def tried(case: Case) -> Outcome:
     os.waitpid(child, 0)
     os.close(receive)
     if not told:
-        return Outcome("slow" if not ready else "traceback", SECONDS, 0, "no answer" if not ready else "the process died")
+        return Outcome(
+            "slow" if not ready else "traceback", SECONDS, 0, "no answer" if not ready else "the process died"
+        )
     kind, seconds, memory, said = json.loads(told)
     if kind != "traceback":
         kind = "slow" if seconds > SECONDS else "large" if memory > MEMORY else kind
@@ -77,7 +79,10 @@ def _run(case: Case, send: int) -> None:
                 kind, said = "refused", str(error)
             except BaseException as error:  # noqa: BLE001 - whatever gets through is the finding
                 place = traceback.extract_tb(error.__traceback__)[-1]
-                kind, said = "traceback", f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+                kind, said = (
+                    "traceback",
+                    f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})",
+                )
     seconds, memory = time.monotonic() - started, _status("VmHWM") - before
     os.write(send, json.dumps([kind, seconds, memory, said[:500]]).encode())
     os._exit(0)

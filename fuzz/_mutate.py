@@ -39,7 +39,7 @@ def raw(data: bytes, rng: random.Random) -> bytes:
     return bytes(made)
 
 
-def plain(data: Any, rng: random.Random) -> Any:  # noqa: ANN401 - what JSON or TOML holds
+def plain(data: Any, rng: random.Random) -> Any:
     """Return plain data with some places changed, left out, or put elsewhere.
 
     Args:
@@ -58,11 +58,11 @@ def plain(data: Any, rng: random.Random) -> Any:  # noqa: ANN401 - what JSON or 
         elif way == 4:
             del holder[key]
         elif way == 5:
-            other, at = rng.choice(places)
-            if at in other if isinstance(other, dict) else at < len(other):
-                holder[key] = copy.deepcopy(other[at])
+            holder[key] = copy.deepcopy(rng.choice(list(_values(made))))
         elif isinstance(holder, dict):
-            holder[rng.choice(("x", "kind", "bias", "__class__", "parts", "\0", "a b"))] = copy.deepcopy(rng.choice(VALUES))
+            holder[rng.choice(("x", "kind", "bias", "__class__", "parts", "\0", "a b"))] = copy.deepcopy(
+                rng.choice(VALUES)
+            )
         if not isinstance(made, dict | list) or not made:
             return made
     return made
@@ -99,7 +99,7 @@ def text(data: str, rng: random.Random) -> str:
     return "\n".join(lines)
 
 
-def _toml(value: Any) -> str:  # noqa: ANN401 - as above
+def _toml(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, list):
@@ -109,7 +109,11 @@ def _toml(value: Any) -> str:  # noqa: ANN401 - as above
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def _places(data: Any) -> Any:  # noqa: ANN401 - as above
+def _values(data: Any) -> Any:
+    yield from (holder[key] for holder, key in _places(data))
+
+
+def _places(data: Any) -> Any:
     waiting = [data]
     while waiting:
         here = waiting.pop()

@@ -1,4 +1,4 @@
-"""Folders of saved models: those that were saved, changed by chance, and those crafted to ask for work without bound."""
+"""Folders of saved models: some changed by chance, some crafted to ask for work without bound."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def models() -> dict[str, tuple[nn.Module, Task]]:
         sparse[0].weight.mul_(torch.rand(40, 6, generator=rng) > 0.9)
     tree = Tree(3, 2, 2)
     tree.child.copy_(torch.tensor([[1, -1], [-2, -3]]))
-    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), 1, enable_nested_tensor=False)
+    encoder = nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), 1, enable_nested_tensor=False
+    )
     return {
         "cnn": (convolution, image),
         "mlp": (mlp.build(mlp.Config(), (6,), 2, rng), row),
@@ -169,7 +171,9 @@ def _of_weights() -> dict[str, tuple[Spec, dict[str, torch.Tensor], Task]]:
     }
     found = {f"weights-{name}": (_sequence(layer), none, row) for name, layer in layers.items()}
     found["weights-empty"] = (
-        _sequence({"kind": "Linear", "in_features": 6, "out_features": 2}, {"kind": "LayerNorm", "normalized_shape": [0, BIG]}),
+        _sequence(
+            {"kind": "Linear", "in_features": 6, "out_features": 2}, {"kind": "LayerNorm", "normalized_shape": [0, BIG]}
+        ),
         two,
         row,
     )
@@ -208,32 +212,87 @@ def _of_calls() -> dict[str, tuple[Spec, dict[str, torch.Tensor], Task]]:
     many = _call("call_method", "expand", _node(0), 20_000, 20_000)
     one = _call("call_method", "select", X, 1, 0)
     flat = _call("call_function", "torch.sum", X)
-    double = [_call("call_function", "operator.add", _node(i - 1) if i else {"tuple": [1, 2]}, _node(i - 1) if i else {"tuple": [1]}) for i in range(60)]
-    square = [_call("call_function", "operator.mul", _node(i - 1) if i else 3, _node(i - 1) if i else 3) for i in range(60)]
+    double = [
+        _call(
+            "call_function",
+            "operator.add",
+            _node(i - 1) if i else {"tuple": [1, 2]},
+            _node(i - 1) if i else {"tuple": [1]},
+        )
+        for i in range(60)
+    ]
+    square = [
+        _call("call_function", "operator.mul", _node(i - 1) if i else 3, _node(i - 1) if i else 3) for i in range(60)
+    ]
     graphs = {
         "repeat": [_call("call_method", "repeat", X, 10**5, 10**5)],
-        "expand": [_call("call_method", "unsqueeze", X, 2), _call("call_method", "expand", _node(0), 2, 6, BIG), _call("call_method", "contiguous", _node(1))],
+        "expand": [
+            _call("call_method", "unsqueeze", X, 2),
+            _call("call_method", "expand", _node(0), 2, 6, BIG),
+            _call("call_method", "contiguous", _node(1)),
+        ],
         "expand-and-multiply": [flat, many, _call("call_function", "torch.matmul", _node(1), _node(1))],
         "pad": [_call("call_function", "functional.pad", X, {"tuple": [0, 10**11]})],
         "arange": [_call("call_function", "torch.arange", 10**12)],
-        "arange-then": [_call("call_function", "torch.arange", 3 * 10**8), _call("call_method", "float", _node(0)), _call("call_function", "torch.exp", _node(1))],
+        "arange-then": [
+            _call("call_function", "torch.arange", 3 * 10**8),
+            _call("call_method", "float", _node(0)),
+            _call("call_function", "torch.exp", _node(1)),
+        ],
         "unbind": [flat, _call("call_method", "expand", _node(0), BIG), _call("call_method", "unbind", _node(1))],
-        "split": [flat, _call("call_method", "expand", _node(0), BIG), _call("call_function", "torch.split", _node(1), 1)],
-        "chunk": [flat, _call("call_method", "expand", _node(0), BIG), _call("call_function", "torch.chunk", _node(1), BIG)],
+        "split": [
+            flat,
+            _call("call_method", "expand", _node(0), BIG),
+            _call("call_function", "torch.split", _node(1), 1),
+        ],
+        "chunk": [
+            flat,
+            _call("call_method", "expand", _node(0), BIG),
+            _call("call_function", "torch.chunk", _node(1), BIG),
+        ],
         "power": [_call("call_function", "operator.pow", 10, BIG)],
-        "power-of-power": [_call("call_function", "operator.pow", 9, 9), _call("call_function", "operator.pow", _node(0), _node(0)), _call("call_function", "operator.pow", _node(1), _node(1))],
+        "power-of-power": [
+            _call("call_function", "operator.pow", 9, 9),
+            _call("call_function", "operator.pow", _node(0), _node(0)),
+            _call("call_function", "operator.pow", _node(1), _node(1)),
+        ],
         "list-times": [_call("call_function", "operator.mul", [1], 10**10)],
         "text-times": [_call("call_function", "operator.mul", "x", 10**10)],
         "text-filled": [_call("call_function", "operator.mod", "%9999999999d", 1)],
         "tuples-doubled": double,
         "numbers-squared": square,
-        "einsum": [_call("call_function", "torch.einsum", "ni,nj,nk,nl,nm,no,np,nq,nr,ns,nt,nu->ijklmopqrstu", *[X] * 12)],
-        "stack": [_call("call_function", "torch.stack", [X] * 5000), _call("call_function", "torch.stack", [_node(0)] * 5000)],
-        "outer": [one, _call("call_method", "unsqueeze", _node(0), 1), *[_call("call_function", "torch.cat", [_node(i)] * 9, 1) for i in range(1, 12)]],
-        "iterate": [flat, _call("call_method", "expand", _node(0), BIG), _call("call_function", "torch.stack", _node(1))],
-        "view-of-much": [flat, _call("call_method", "expand", _node(0), 2, 2 * 10**9), _call("call_function", "torch.sum", _node(1), 1)],
-        "attention": [flat, _call("call_method", "expand", _node(0), 1, 2 * 10**6, 8), _call("call_function", "functional.scaled_dot_product_attention", _node(1), _node(1), _node(1))],
-        "softmax": [flat, _call("call_method", "expand", _node(0), 10**5, 10**5), _call("call_function", "torch.softmax", _node(1), 1)],
+        "einsum": [
+            _call("call_function", "torch.einsum", "ni,nj,nk,nl,nm,no,np,nq,nr,ns,nt,nu->ijklmopqrstu", *[X] * 12)
+        ],
+        "stack": [
+            _call("call_function", "torch.stack", {"list": [X] * 5000}),
+            _call("call_function", "torch.stack", {"list": [_node(0)] * 5000}),
+        ],
+        "outer": [
+            one,
+            _call("call_method", "unsqueeze", _node(0), 1),
+            *[_call("call_function", "torch.cat", {"list": [_node(i)] * 9}, 1) for i in range(1, 12)],
+        ],
+        "iterate": [
+            flat,
+            _call("call_method", "expand", _node(0), BIG),
+            _call("call_function", "torch.stack", _node(1)),
+        ],
+        "view-of-much": [
+            flat,
+            _call("call_method", "expand", _node(0), 2, 2 * 10**9),
+            _call("call_function", "torch.sum", _node(1), 1),
+        ],
+        "attention": [
+            flat,
+            _call("call_method", "expand", _node(0), 1, 2 * 10**6, 8),
+            _call("call_function", "functional.scaled_dot_product_attention", _node(1), _node(1), _node(1)),
+        ],
+        "softmax": [
+            flat,
+            _call("call_method", "expand", _node(0), 10**5, 10**5),
+            _call("call_function", "torch.softmax", _node(1), 1),
+        ],
         "cumsum": [flat, _call("call_method", "expand", _node(0), 10**10), _call("call_method", "cumsum", _node(1), 0)],
         "long": [_call("call_function", "torch.relu", _node(i - 1) if i else X) for i in range(50_000)],
         "nested-argument": [_call("call_function", "torch.stack", _nested(150))],
@@ -241,10 +300,10 @@ def _of_calls() -> dict[str, tuple[Spec, dict[str, torch.Tensor], Task]]:
     return {f"calls-{name}": (_graph(*calls), {}, row) for name, calls in graphs.items()}
 
 
-def _nested(depth: int) -> Any:  # noqa: ANN401 - a list in a list in a list
+def _nested(depth: int) -> Any:
     made: Any = X
     for _ in range(depth):
-        made = [made]
+        made = {"list": [made]}
     return made
 
 
@@ -254,8 +313,20 @@ def _of_own_layers() -> dict[str, tuple[Spec, dict[str, torch.Tensor], Task]]:
     kept = {"feature": torch.zeros(2, dtype=torch.int32), "threshold": torch.zeros(2), "values": torch.zeros(3, 2)}
     circle = {**kept, "child": torch.zeros(2, 2, dtype=torch.int32)}
     away = {**kept, "child": torch.full((2, 2), -50, dtype=torch.int32)}
-    quantized = {"kind": "quantized.Quantized", "like": "Linear", "shape": [2, 6], "bits": 8, "activation_bits": 8, "bias": False}
-    codes = {"codes": torch.zeros(12, dtype=torch.uint8), "scale": torch.ones(2, 1), "round_input.low": torch.zeros(()), "round_input.high": torch.ones(())}
+    quantized = {
+        "kind": "quantized.Quantized",
+        "like": "Linear",
+        "shape": [2, 6],
+        "bits": 8,
+        "activation_bits": 8,
+        "bias": False,
+    }
+    codes = {
+        "codes": torch.zeros(12, dtype=torch.uint8),
+        "scale": torch.ones(2, 1),
+        "round_input.low": torch.zeros(()),
+        "round_input.high": torch.ones(()),
+    }
     stored = {"qdata": [[2, 6], "int8"], "scale": [[2], "float32"]}
     kernel = {"kind": "kernel.Kernel", "mode": "int8_weight", "shape": [10**5, 10**5], "stored": stored, "bias": False}
     soft = {"kind": "soft_tree.SoftTree", "features": 6, "classes": 2, "mixture": True}
@@ -305,9 +376,11 @@ def _of_structure() -> dict[str, tuple[Spec, dict[str, torch.Tensor], Task]]:
             row,
         ),
         "structure-shared-in-a-circle": (
-            {"tree": {"kind": "Linear", "in_features": 6, "out_features": 2}, "shared": {"weight": "bias", "bias": "weight"}},
+            {
+                "tree": {"kind": "Linear", "in_features": 6, "out_features": 2},
+                "shared": {"weight": "bias", "bias": "weight"},
+            },
             {"x": torch.zeros(1)},
             row,
         ),
     }
-

@@ -1,13 +1,17 @@
+import inspect
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import whatelse
-from whatelse import artifact
-from whatelse.errors import ArtifactError
+from whatelse import artifact, doors, limits
+from whatelse.errors import ArtifactError, SettingError
+from whatelse.layers.quantized import Quantized
 from whatelse.nets import cnn
 
 
@@ -80,3 +84,74 @@ def test_loading_imports_no_pickle_reader_of_models(model, tmp_path):
         f"whatelse.load({str(tmp_path)!r})"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def linear_of(size, tmp_path):
+    spec = {
+        "format": 1,
+        "shapes": {},
+        "shared": {},
+        "tree": {"kind": "Linear", "in_features": size, "out_features": size},
+    }
+    (tmp_path / "architecture.json").write_text(json.dumps(spec))
+    save_file({"x": torch.zeros(2)}, tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("size", [10**6, 10**15, 10**30])
+def test_weights_that_the_file_does_not_hold_are_refused_at_once(size, tmp_path):
+    linear_of(size, tmp_path)
+    with pytest.raises(ArtifactError, match="saved model"):
+        whatelse.load(tmp_path)
+
+
+def test_what_codes_stand_for_is_summed_and_the_caller_can_raise_the_limit(tmp_path):
+    packed = Quantized.of(torch.nn.Linear(1000, 1000), 2, 8)  # 250 kB of codes, computed with as 4 MB
+    # 4,000,000 of weights, 250,000 of codes, 4,000 each of scales and biases, 8 of bounds: 4.06 * 2**20.
+    artifact.save(torch.nn.Sequential(packed), tmp_path)
+    with pytest.raises(
+        ArtifactError, match=r"would take 4.06 MiB of memory; allowed are 1 MiB; --max-memory, or max_memory="
+    ):
+        whatelse.load(tmp_path, max_memory="1M")
+    assert whatelse.load(tmp_path, max_memory=5 * 2**20)[0].weight.shape == (1000, 1000)
+    with pytest.raises(SettingError, match="a number of bytes is needed"):
+        whatelse.load(tmp_path, max_memory="much")
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(model, tmp_path):
+    artifact.save(model, tmp_path)
+    (tmp_path / "architecture.json").unlink()
+    os.mkfifo(tmp_path / "architecture.json")
+    with pytest.raises(ArtifactError, match=r"no architecture.json there \(a pipe, where a file is needed\)"):
+        artifact.load(tmp_path)
+
+
+class Pads(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Identity()
+
+    def forward(self, x):
+        return torch.nn.functional.pad(self.inner(x), (0, 2**27))[:, :2]
+
+
+def test_the_proof_keeps_to_the_limit_and_ends_in_time(tmp_path, monkeypatch):
+    inputs = torch.rand(4, 6)
+    artifact.save(Pads(), tmp_path)
+    with limits.within("64M"), pytest.raises(ArtifactError, match=r"would take 1 GiB of memory; allowed are 64 MiB"):
+        artifact.prove(tmp_path, inputs, inputs[:, :2])
+    monkeypatch.setattr(artifact, "_START", -9.0)
+    with limits.within(None, 5), pytest.raises(ArtifactError, match="did not answer"):
+        artifact.prove(tmp_path, inputs, inputs[:, :2])
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_folder_is_opened_under_the_limit_and_a_factory_of_the_users_is_not(tmp_path, toy):
+    task = toy.task_of(torch.rand(6, 3), torch.arange(6) % 2)
+    artifact.save(Pads(), tmp_path / "folder")
+    (tmp_path / "mine.py").write_text(f"import torch\n{inspect.getsource(Pads)}")
+    with limits.within("64M"):
+        with pytest.raises(ArtifactError, match="folder would take 1 GiB of memory"):
+            doors.open_model(str(tmp_path / "folder"), task)
+        assert doors.open_model(f"{tmp_path / 'mine.py'}:Pads", task)
+        with pytest.raises(ArtifactError, match=r"mlp.* would take .* of memory"):
+            doors.open_model('mlp(hidden="30000x30000")', task)

@@ -57,6 +57,10 @@ def test_help_is_worth_reading(tmp_path):
         (("study",), ("Missing argument",)),
         (("table", "--workers", "many"), ("--workers",)),
         (("report", "none.json"), ("none.json",)),
+        (
+            ("audit", "a", "b", "--data", "digits", "--max-memory", "much"),
+            ("--max-memory='much'", "such as 500M or 8G"),
+        ),
         (("table", "--on", "rai"), ("no such engine", "ray")),
         (("table", "--json", "no/where.json"), ("cannot write no/where.json", "nothing was done")),
     ],

@@ -63,6 +63,8 @@ def test_further_splits_are_checked_and_part_of_the_key(toy):
         ([0, 1, 1], r"group sex has 3 codes for 2 examples"),
         ([0, -2], r"group sex needs whole numbers from 0, and -1 where a value is missing"),
         ([0.5, 1.0], r"group sex needs whole numbers"),
+        ([[0, 1], [1, 0]], r"group sex has codes of shape \(2, 2\) for 2 examples"),
+        ([0, 10**9], r"group sex has the code 1000000000; allowed are 0 to 999999"),
     ],
 )
 def test_bad_groups_are_refused_by_name(toy, codes, message):
@@ -108,3 +110,24 @@ def test_empty_splits_and_inputs_that_are_no_numbers_are_refused(toy, inputs, me
 def test_whole_numbers_are_no_inputs(toy):
     with pytest.raises(TaskError, match="split train: inputs are uint8; floating-point numbers are needed, pixels div"):
         toy.task_of(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.arange(4) % 2)
+
+
+def test_a_code_beyond_the_names_of_its_grouping_is_refused(toy):
+    task = toy.task_of(torch.zeros(2, 2), [0, 1], groups={"sex": torch.tensor([0, 1])})
+    with pytest.raises(TaskError, match=r"group sex has the code 1; allowed are 0 to 0, one for each name"):
+        dataclasses.replace(task, group_names={"sex": ("F",)})
+
+
+@pytest.mark.parametrize(
+    ("beside", "message"),
+    [
+        ({"masks": torch.zeros(2, 3)}, r"masks are of shape \(2, 3\) for inputs of \(2, 2\)"),
+        ({"clusters": torch.zeros(3, dtype=torch.int64)}, r"clusters are of shape \(3,\)"),
+        ({"clusters": torch.zeros(2)}, r"clusters are of shape \(2,\) and type float32; one whole number"),
+        ({"inputs": torch.zeros(2, 0)}, "they hold nothing"),
+    ],
+)
+def test_what_stands_beside_the_examples_must_fit_them(toy, beside, message):
+    split = dataclasses.replace(toy.split_of(torch.zeros(2, 2), [0, 1]), **beside)
+    with pytest.raises(TaskError, match=message):
+        Task("t", 2, None, dict.fromkeys(("train", "calibration", "select", "test"), split))

@@ -11,7 +11,7 @@ import re
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,9 @@ def fill(model: nn.Module, asked: str) -> None:
     chosen = chosen or _chosen(tried, str(path))
     if chosen:
         _load(model, chosen, where)
+        if chosen.state.aside and not name:
+            beside = f"{', '.join(chosen.state.aside[:3])} ({_names(chosen.state.aside)})"
+            warnings.warn(f"{where}: taken is {chosen.state.called}; left aside are {beside}", stacklevel=2)
     else:
         _refuse_or_load(model, [_fit(own, state, list(own)) for state in states], tried, where)
 
@@ -218,9 +221,6 @@ def _load(model: nn.Module, fit: _Fit, where: str) -> list[str]:
     except Exception as error:  # whatever a module's own hooks raise
         reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
         raise ArtifactError(f"{where} do not fit the model: {reason}") from error
-    if fit.state.aside:
-        beside = f"{', '.join(fit.state.aside[:3])} ({_names(list(fit.state.aside))})"
-        warnings.warn(f"{where}: taken is {fit.state.called}; left aside are {beside}", stacklevel=2)
     return [*found.missing_keys, *found.unexpected_keys]
 
 
@@ -243,7 +243,7 @@ def _dense(value: Any) -> Any:  # noqa: ANN401 - as above
     return value.to_dense() if isinstance(value, Tensor) and value.layout is not torch.strided else value
 
 
-def _names(several: list[str]) -> str:
+def _names(several: Sequence[str]) -> str:
     return f"{len(several)} name{'s' if len(several) > 1 else ''}"
 
 

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 UNUSABLE, INTERRUPTED = 3, 130
 
+
+def _hold(context: typer.Context, given: str) -> str:
+    """Let the limit that is given hold until the command ends."""
+    context.with_resource(limits.within(given))
+    return given
+
+
 app = typer.Typer(
     name="whatelse",
     no_args_is_help=True,
@@ -46,10 +53,8 @@ Full = Annotated[
     typer.Option("--full", help="Also what the study marks full, and its careful settings; needs whatelse[methods]."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what is left to do and what it will cost.")]
-Memory = Annotated[
-    str,
-    typer.Option("--max-memory", metavar="SIZE", help="What opening a file may take, such as 8G [2G or 16 times it]."),
-]
+_ALLOWED = "What opening a file may take, such as 8G [2G, or 16 times the file]."
+Memory = Annotated[str, typer.Option("--max-memory", metavar="SIZE", help=_ALLOWED, callback=_hold)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
 Kept = Path("whatelse-results")
 
@@ -148,9 +153,7 @@ def compress_(
     steps: Annotated[str, typer.Option("--recipe", metavar="RECIPE", help="What to do: method(setting=...) > ...")],
     data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data door.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
-    weights: Annotated[
-        str, typer.Option("--weights", metavar="FILE", help="For file.py:function; FILE:NAME if it has several.")
-    ] = "",
+    weights: Annotated[str, typer.Option("--weights", metavar="FILE[:NAME]", help="For file.py:function.")] = "",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")] = 0,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx too, checked in onnxruntime.")] = False,
     pt2: Annotated[bool, typer.Option("--pt2", help="Write model.pt2 too, an exported PyTorch program.")] = False,
@@ -166,16 +169,14 @@ def compress_(
     if json_file:
         _probe(json_file)
     also = tuple(kind for kind, wanted in (("onnx", onnx), ("pt2", pt2)) if wanted)
-    with limits.within(max_memory):
-        task = doors.load_task(data)
-        whole = doors.open_model(model, task, weights)
+    task = doors.load_task(data)
+    whole = doors.open_model(model, task, weights)
     compression.check_before(whole, steps, task, also)
     terminal = Console(stderr=True, quiet=quiet)
     with terminal.status("starting") as status:
         small = compression.compress(whole, steps, task, seed, lambda step: status.update(escape(step)))
         status.update("writing, and proving the copy equal in a fresh process")
-        with limits.within(max_memory):
-            failed = compression.write(small, out, task, steps, seed, also)
+        failed = compression.write(small, out, task, steps, seed, also)
         status.update("measuring both models in turn")
         written, told = compression.files(whole, small.model, out, task, also)
         found = written + compression.costs(whole, small.model, task)
@@ -237,10 +238,9 @@ def audit_(
         _probe(name)
     questions = audit.questions(spec.find(asked), asked) if asked else None
     names = doors.short_names(models or [])
-    with limits.within(max_memory):
-        task = doors.load_task(data)
-        opened = doors.open_models(dict(zip(names, models or [], strict=True)), task)
-        controls = doors.open_models({"placebo": placebo, "twin": twin, "again": again}, task)
+    task = doors.load_task(data)
+    opened = doors.open_models(dict(zip(names, models or [], strict=True)), task)
+    controls = doors.open_models({"placebo": placebo, "twin": twin, "again": again}, task)
     base = opened.pop(names[0])
     with Console(stderr=True, quiet=quiet).status("starting") as status:
         found = audit.audit(

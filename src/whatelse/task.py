@@ -231,8 +231,8 @@ def _check_classes(where: str, split: Split) -> None:
 
 
 def _check_inputs(where: str, split: Split, *, empty: bool) -> None:
-    if not len(split.inputs) and not empty:
-        raise TaskError(f"{where}: it has no examples")
+    if not split.inputs.numel() and not (empty and not len(split)):
+        raise TaskError(f"{where}: it has no examples, or they hold nothing; inputs are {tuple(split.inputs.shape)}")
     if not split.inputs.is_floating_point() and split.inputs.dtype not in (torch.int32, torch.int64):
         kind = str(split.inputs.dtype).removeprefix("torch.")
         allowed = "floating-point numbers are needed, pixels divided by 255, or token ids as int64"

@@ -62,7 +62,7 @@ def read(arrays: Mapping[str, Array], lengths: Mapping[str, int], name: str) -> 
     kinds = {"words" if a.dtype.kind in "bUS" else "numbers" for a in arrays.values()}
     if len(kinds) > 1:
         raise TaskError(f"{name}: names in one part of the data and numbers in another; one kind is needed")
-    whole = np.concatenate([_plain(a) for a in arrays.values()])
+    whole = np.concatenate([_plain(a, called) for called, a in arrays.items()])
     column, index = _words(whole, name) if kinds == {"words"} else _numbers(whole, name)
     told = int((index >= 0).sum())
     if not told:
@@ -104,9 +104,18 @@ def of(index: Tensor, codes: Tensor) -> Tensor:
     return torch.where(index < 0, -1, codes[index.clamp(min=0)])
 
 
-def _plain(array: Array) -> Array:
+def _plain(array: Array, name: str) -> Array:
+    """Return names as texts that can be written anywhere, and numbers as they are.
+
+    Raises:
+        TaskError: What should be letters is none.
+    """
     if array.dtype.kind == "S":
         return np.char.decode(array, "utf-8", "replace")
+    if array.dtype.kind == "U":
+        letters = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).view(np.uint32)
+        if bool(((letters > 0x10FFFF) | ((letters >= 0xD800) & (letters < 0xE000))).any()):
+            raise TaskError(f"{name} holds names with letters that are none; the file is damaged")
     return array.astype(np.str_) if array.dtype.kind == "b" else array
 
 

@@ -247,7 +247,7 @@ def _split(arrays: dict[str, Array], prefix: str, names: list[str], where: str) 
 
 
 def _scaled(inputs: Array, prefix: str, where: str) -> Tensor:
-    if inputs.ndim < 2 or inputs.dtype.kind not in "biuf":
+    if inputs.ndim < 2 or 0 in inputs.shape[1:] or inputs.dtype.kind not in "biuf":
         raise TaskError(
             f"{where}: {prefix}inputs of shape {inputs.shape} and type {inputs.dtype}; numbers of shape (N, ...) are "
             "needed"

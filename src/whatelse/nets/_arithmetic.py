@@ -33,7 +33,7 @@ def iadd(a: Any, b: Any) -> Any:  # noqa: ANN401 - as above
         a: A tensor, a number, or parts of a shape.
         b: Likewise.
     """
-    _check("add", a, b)
+    _check("iadd", a, b)
     return operator.iadd(a, b)  # type: ignore[no-untyped-call] # so in the stubs
 
 
@@ -80,7 +80,11 @@ def _check(what: str, a: Any, b: Any) -> None:  # noqa: ANN401 - as above
 
 def _small(what: str, a: Any, b: Any) -> bool:  # noqa: ANN401 - as above
     if isinstance(a, tuple | list) or isinstance(b, tuple | list):
-        times = {"add": len(a) + len(b)} if isinstance(a, tuple | list) and isinstance(b, tuple | list) else {}
+        times = (
+            dict.fromkeys(("add", "iadd"), len(a) + len(b))
+            if isinstance(a, tuple | list) and isinstance(b, tuple | list)
+            else {}
+        )
         for several, count in ((a, b), (b, a)):
             if isinstance(several, tuple | list) and isinstance(count, int):
                 times["mul"] = len(several) * count

@@ -26,6 +26,7 @@ from whatelse.errors import WhatElseError
 # What one core does in a second at least: multiply-adds of a product, other products and comparisons, numbers moved.
 _PRODUCTS, _LOOPS, _MOVED = 2e10, 1e9, 3e8
 _PIECES = 100_000  # Views that one operation may make: each is an object of Python's.
+_SHAPES, _IMPORTS = 0.1, 5.0  # Seconds that shapes never take, and that imports may take in all.
 _ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"
 
 
@@ -38,7 +39,14 @@ class _Foretold(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's o
         super().__init__()  # type: ignore[no-untyped-call] # torch's own
         self.room, self.seconds = room, seconds
         self.until = time.monotonic() + seconds
-        self.live, self.excess = 0, ""
+        self.live, self.excess, self.spare = 0, "", _IMPORTS
+        self.slow = (
+            f"more than {seconds:.3g} seconds for two examples; {limits.TIME} in the environment raises the limit"
+        )
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and torch would import its compiler, which takes seconds
 
     def __torch_dispatch__(
         self,
@@ -55,18 +63,29 @@ class _Foretold(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's o
 
     def _doubt(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> None:  # noqa: ANN401 - as above
         if time.monotonic() > self.until:
-            self._refuse(f"takes more than {self.seconds:g} seconds")
+            self._refuse(f"takes {self.slow}")
         if _pieces(func, args) > _PIECES:
             self._refuse(f"cuts a tensor into more than {_PIECES} pieces")
+        if func.is_view:
+            return
+        started = time.monotonic()
         told = _on_meta(func, args, given)
+        self._forgive(time.monotonic() - started)
         if told is None:
             return
         inputs, outputs = told
         made = sum(_bytes(t) for t in _new(outputs, inputs))
         if self.live + made > self.room:
-            self._refuse(f"would take {limits.size(self.live + made)} of memory; allowed are {limits.size(self.room)}")
+            asked, allowed = limits.size(self.live + made), limits.size(self.room)
+            self._refuse(f"would take {asked} of memory; allowed are {allowed}; {limits.RAISE}")
         if _seconds(func, inputs, outputs) > self.seconds:
-            self._refuse(f"would take more than {self.seconds:g} seconds")
+            self._refuse(f"would take {self.slow}")
+
+    def _forgive(self, taken: float) -> None:
+        """Put the clock back where shapes took long: torch imports thousands of lines for the first of some."""
+        if taken > _SHAPES:
+            self.until += min(taken, self.spare)
+            self.spare -= min(taken, self.spare)
 
     def _hold(self, out: Any, given: Any) -> None:  # noqa: ANN401 - whatever an operation takes and returns
         for tensor in _new(out, given):
@@ -105,7 +124,7 @@ def foretold(what: str, held: int, raising: type[WhatElseError]) -> Generator[No
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     if mode.excess:
-        raise raising(f"{what} {mode.excess}; {limits.RAISE}, {limits.TIME} in the environment that of time")
+        raise raising(f"{what} {mode.excess}")
 
 
 def _on_meta(func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[tuple[Any, Any], Any] | None:  # noqa: ANN401 - an operation

@@ -83,7 +83,8 @@ def questions(text: str, where: str = "audit.toml") -> Questions:
         StudyError: The text is not TOML, has a wrong or missing key, or names something that is not there.
     """
     table = tables.parse(text, where)
-    for measurement in table.get("measurements", []):
+    asked = table.get("measurements", [])
+    for measurement in asked if isinstance(asked, list) else []:
         if isinstance(measurement, dict):
             measurement.setdefault("tasks", [DATA])
     try:
