@@ -2,10 +2,12 @@ import json
 
 import pytest
 import torch
+from rich.console import Console
 
 from whatelse import compression, recipe
 from whatelse.errors import ArtifactError, StoreError
 from whatelse.nets import cnn
+from whatelse.report.costs import print_costs
 
 
 @pytest.fixture
@@ -77,6 +79,25 @@ def test_costs_are_those_of_both_models(net, images):
     assert time.middle[0] <= time.after / time.before <= time.middle[1]
     assert found["parameters, zeros too"].after == total
     assert {"accuracy, select split", "peak memory, 1 batch, bytes", "bytes of its tensors"} <= set(found)
+
+
+def test_a_cost_that_cannot_be_measured_is_shown_with_its_reason(images, capsys):
+    class Waves(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(33, 3)
+
+        def forward(self, x):
+            return self.head(torch.fft.rfft(x.flatten(1)).abs())
+
+    model = Waves().eval().requires_grad_(False)
+    found = compression.costs(model, model, images)
+    (cost,) = [c for c in found if c.why]
+    assert cost.name == "multiply-accumulates, 1 example"
+    assert (cost.before, cost.after) == (None, None)
+    assert not [line for line in compression.warnings_of(found, model, images) if "computes" in line]
+    print_costs({"costs": [vars(c) for c in found], "steps": [], "remarks": {}}, Console(width=200))
+    assert "1 example: not measurable: needs operations whose arithmetic is known; " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

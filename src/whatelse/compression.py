@@ -72,18 +72,20 @@ class Cost:
     Attributes:
         name: What is measured.
         unit: Of both numbers.
-        before: Of the original.
-        after: Of the compressed model.
+        before: Of the original; None where it is not measurable of one of the two.
+        after: Of the compressed model; likewise.
         middle: The middle half of the ratios of a wall time, taken in turn; None for a number that does not vary.
         warned: What to call a model for which the number is larger; empty where larger is no harm.
+        why: The reason where it is not measurable.
     """
 
     name: str
     unit: str
-    before: float
-    after: float
+    before: float | None
+    after: float | None
     middle: tuple[float, float] | None = None
     warned: str = ""
+    why: str = ""
 
 
 def compress(
@@ -314,6 +316,8 @@ def warnings_of(found: list[Cost], after: nn.Module, task: Task) -> list[str]:
     """
     lines = []
     for cost in found:
+        if cost.before is None or cost.after is None:
+            continue
         times = cost.after / max(cost.before, 1e-12)
         if cost.warned and (cost.middle[0] if cost.middle else times) > _MORE:
             lines.append(f"the compressed model {cost.warned} than the original: {times:.2f} times")
@@ -355,8 +359,8 @@ def _measured(name: str, made: list[Evidence], rng: torch.Generator) -> list[Cos
             once = _milliseconds(made[0], item.Config())
             return [Cost(shown, "ms", once, once * whole(ratios), (float(low), float(high)), warned)]
         old, new = (whole(item.measure(evidence, item.Config(), rng)) for evidence in made)
-    except NotMeasurableError:
-        return []
+    except NotMeasurableError as error:
+        return [Cost(shown, item.UNIT, None, None, why=str(error))]
     return [Cost(shown, item.UNIT, old, new, warned=warned)]
 
 

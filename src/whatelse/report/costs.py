@@ -21,12 +21,14 @@ def print_costs(record: Mapping[str, Any], console: Console) -> None:
     table.add_column("", no_wrap=True)
     for name in ("original", "compressed", "ratio"):
         table.add_column(name, justify="right")
-    for cost in record["costs"]:
+    for cost in (c for c in record["costs"] if not c["why"]):
         ratio = f"{cost['after'] / cost['before']:.3f}" if cost["before"] else "-"
         if cost["middle"]:
             ratio += f" ({cost['middle'][0]:.2f} to {cost['middle'][1]:.2f})"
         table.add_row(escape(cost["name"]), _number(cost["before"]), _number(cost["after"]), ratio)
     console.print(table)
+    for cost in (c for c in record["costs"] if c["why"]):
+        console.print(f"{escape(cost['name'])}: not measurable: {escape(cost['why'])}", highlight=False)
     for done in record["steps"]:
         left = f"; left alone: {', '.join(done['left_alone'])}" if done["left_alone"] else ""
         console.print(f"[bold]{escape(done['step'])}[/bold]  {done['seconds']:.1f} s{escape(left)}", highlight=False)
