@@ -193,11 +193,11 @@ def reader(model: nn.Module, names: Sequence[str]) -> See:
     """
 
     @torch.no_grad()
-    def look(inputs: Tensor) -> dict[str, Tensor]:
+    def see(inputs: Tensor) -> dict[str, Tensor]:
         with watched(model, names) as seen:
             return {"": model(inputs), **seen}
 
-    return in_batches(model, look)
+    return see
 
 
 def in_batches(model: nn.Module, see: See) -> See:
