@@ -4,12 +4,11 @@
 #
 # Behavior: DependencyGraph.get_pruning_group for the block's inner convolution `two` (16 channels) couples it with
 #   channels 64 to 79 of `cut`, which has 32. The split operation has taken over the offsets of the later concatenation
-#   (it prints as _SplitOp([0, 64, 128, 144])). Nothing warns; group.prune() drops indices that do not exist without a
-#   word, so that the channels that really belong together are not removed together.
+#   (it prints as _SplitOp([0, 64, 128, 144])). Nothing warns.
 # Version: torch-pruning 1.6.1 with torch 2.13.0.
 # Source: https://github.com/VainF/Torch-Pruning (torch_pruning/dependency/index_mapping.py)
-# Why it matters: whoever trusts the groups gets a network that no longer fits together, or with scores read from
-#   channels of other layers. Each group has to be tried out on a copy before it is believed.
+# Why it matters: whoever trusts the groups gets an index error from tensors of his own, or a network whose layers no
+#   longer fit together. Each group has to be tried out on a copy before it is believed.
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
