@@ -93,7 +93,7 @@ def groups(model: nn.Module, inputs: Tensor, who: str) -> tuple[list[Group], dic
         if group is not None and not reason:
             reason = _may_be_read(model, group, unseen)
         if group is None or reason:
-            refused[root or "the only layer"] = reason
+            refused |= {name or "the only layer": reason for name in _makers(model, items)}
         else:
             found.append(group)
     return found, {**refused, **failed}
@@ -295,6 +295,12 @@ def _untouchable(model: nn.Module, items: _Items) -> str:
 def _is_passive(part: nn.Module | Tensor) -> bool:
     """Say whether channels pass through a part that holds nothing of its own for any of them."""
     return isinstance(part, nn.Module) and all(t.numel() < 2 for t in (*part.parameters(), *part.buffers()))
+
+
+def _makers(model: nn.Module, items: _Items) -> list[str]:
+    """Return the layers that make the channels of a group, the first of them first."""
+    outs = [name for (name, side), _, _ in items if side == "out"]
+    return [name for name in dict.fromkeys(outs) if isinstance(part_at(model, name), nn.Linear | _ConvNd)]
 
 
 def _may_be_read(model: nn.Module, group: Group, unseen: Mapping[str, Tensor]) -> str:
