@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn.utils import prune
 
 from whatelse import recipe
 from whatelse.errors import RecipeError, SettingError, UnknownItemError
@@ -109,3 +110,54 @@ def test_a_model_in_training_mode_is_taken_as_it_would_answer_and_left_as_it_was
         assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
     assert torch.equal(*said)
     assert torch.equal(state, torch.get_rng_state())
+
+
+class Fickle(torch.nn.Linear):
+    """Takes no more than two examples at once, or answers in another shape."""
+
+    def forward(self, x):
+        if len(x) > 4:
+            raise ValueError("too\nmany")
+        return super().forward(x)
+
+
+def test_what_a_model_raises_inside_a_step_is_one_line(toy, rng):
+    task = toy.task_of(torch.rand(60, 3, generator=rng), torch.arange(60) % 2)
+    (step,) = recipe.parse("train.finetune(epochs=1)")
+    with pytest.raises(RecipeError, match=r"^train.finetune: this Fickle stopped it: ValueError: too many$"):
+        recipe.apply(step, Fickle(3, 2), task, rng)
+
+
+def test_a_step_that_breaks_the_model_never_comes_out(toy, rng, monkeypatch):
+    task = toy.task_of(torch.rand(60, 3, generator=rng), torch.arange(60) % 2)
+    (step,) = recipe.parse("prune.magnitude()")
+    made = []
+    monkeypatch.setattr("whatelse.methods.prune.magnitude.compress", lambda *_: made[-1])
+    wider, other = torch.nn.Linear(3, 5), torch.nn.Linear(2, 2)
+    for broken, said in ((wider, r"shapes \[\(4, 5\)\], not \[\(4, 2\)\]"), (other, "RuntimeError: mat1")):
+        made.append(broken)
+        with pytest.raises(RecipeError, match=f"what it makes of this Linear answers otherwise: {said}"):
+            recipe.apply(step, torch.nn.Linear(3, 2), task, rng)
+
+
+@pytest.mark.parametrize("error", [MemoryError("no more"), RecipeError("said already")])
+def test_what_has_a_name_of_its_own_keeps_it(error, toy, rng, monkeypatch):
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr("whatelse.methods.prune.magnitude.compress", stop)
+    (step,) = recipe.parse("prune.magnitude()")
+    task = toy.task_of(torch.rand(4, 2, generator=rng), torch.arange(4) % 2)
+    with pytest.raises(type(error), match=str(error)):
+        recipe.apply(step, torch.nn.Linear(2, 2), task, rng)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+def test_layers_that_compute_their_weight_are_named_once(toy, rng):
+    norm, parametrized = torch.nn.utils.weight_norm, torch.nn.utils.parametrizations.weight_norm
+    layers = [torch.nn.Linear(3, 3) for _ in range(3)]
+    masked = prune.random_unstructured(layers[2], "weight", 0.5)
+    model = torch.nn.Sequential(norm(layers[0]), parametrized(layers[1]), masked, torch.nn.Linear(3, 2))
+    task = toy.task_of(torch.rand(8, 3, generator=rng), torch.arange(8) % 2)
+    (step,) = recipe.parse("quantize.uniform()")
+    assert recipe.left_alone(step, model, recipe.apply(step, model, task, rng)) == ["0", "1", "2"]

@@ -143,9 +143,9 @@ def _at_rest(model: nn.Module) -> nn.Module:
 def left_alone(step: Step, before: nn.Module, after: nn.Module) -> list[str]:
     """Return the layers that a step should have treated and did not, also where it trained them on the way.
 
-    Behind a name stands the reason, where the step gave one; a step that did less or more than it was asked to says so
-    last. A step that packs has left alone what still is a matrix of floats; one that prunes, what has no more zeros
-    than before; any other, what has not changed.
+    Behind the names stand the reasons, where the step gave some, and what it says of itself where it did less or more
+    than it was asked to, both in brackets. A step that packs has left alone what still is a matrix of floats; one that
+    prunes, what has no more zeros than before; any other, what has not changed.
 
     Args:
         step: What was done.
@@ -162,7 +162,7 @@ def left_alone(step: Step, before: nn.Module, after: nn.Module) -> list[str]:
         same = {n: t for n, t in same.items() if torch.equal(t, now[n])}
     reasons, said = noted(after)
     names = dict.fromkeys([*(_OWN.sub("", name) for name in same), *reasons])
-    return [f"{name} ({reasons[name]})" if name in reasons else name for name in names] + said
+    return [*names, *(f"({name}: {reason})" for name, reason in reasons.items()), *(f"({text})" for text in said)]
 
 
 def read_call(text: str, where: str) -> tuple[str, dict[str, Any]]:

@@ -90,3 +90,101 @@ def test_softmax_over_channels_is_found_out(rng):
 def test_a_model_that_returns_no_logits_is_refused(rng):
     with pytest.raises(RecipeError, match="test: this LSTM does not return one tensor"):
         groups(nn.LSTM(3, 4), torch.randn(2, 5, 3, generator=rng), "test")
+
+
+class Crossed(nn.Module):
+    """Channels change places on their way; which ones, no trace tells."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.a, self.b, self.c, self.how = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Linear(8, 3), how
+
+    def forward(self, x):
+        return self.c(self.b(self.how(self.a(x).relu())).relu().mean((2, 3)))
+
+
+HOWS = {
+    "rolled": lambda x: x.roll(1, 1),
+    "turned": lambda x: x.flip(1),
+    "shuffled": lambda x: x.view(len(x), 4, 2, *x.shape[2:]).transpose(1, 2).flatten(1, 2),
+    "by their size": lambda x: x.gather(1, x.mean((2, 3)).argsort(1)[:, :, None, None].expand_as(x)),
+    "every other": lambda x: torch.cat([x[:, ::2], x[:, 1::2]], 1),
+    "softmax": lambda x: x.softmax(1),
+    "greatest": lambda x: x * (x == x.amax(1, keepdim=True)),
+}
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize("how", HOWS)
+def test_channels_that_change_places_are_never_cut_wrongly(how, silent, rng):
+    model, x = fixed(Crossed(HOWS[how])), torch.randn(40, 3, 6, 6, generator=rng)
+    if silent:  # on the first inputs no channel says anything: only with other weights does a wrong cut show
+        model.a.bias.fill_(-30.0)
+    found, refused = groups(model, x, "test")
+    assert "a" in refused or how == "greatest"
+    fresh = 20 * torch.randn(60, 3, 6, 6, generator=rng)
+    for group in found:
+        cut = group.cut(range(0, len(group), 2))
+        small, _ = without(model, x, [(group, range(0, len(group), 2))], "test")
+        assert torch.allclose(small(fresh), _surgery.mask(model, cut)(fresh), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("kind", ["transposed", "signals", "volumes", "both ways"])
+def test_convolutions_of_every_kind_are_cut(kind, rng):
+    parts = {
+        "transposed": [nn.ConvTranspose2d(3, 6, 2), nn.BatchNorm2d(6), nn.ReLU(), nn.ConvTranspose2d(6, 4, 3)],
+        "signals": [nn.Conv1d(3, 6, 2), nn.BatchNorm1d(6), nn.ReLU(), nn.ConvTranspose1d(6, 4, 3)],
+        "volumes": [nn.Conv3d(3, 6, 2), nn.BatchNorm3d(6), nn.ReLU(), nn.ConvTranspose3d(6, 4, 2)],
+        "both ways": [nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.ConvTranspose2d(6, 4, 2, 2), nn.InstanceNorm2d(4)],
+    }[kind]
+    shape = {"signals": (3, 6), "volumes": (3, 3, 3, 3)}.get(kind, (3, 6, 6))
+    x = torch.randn(5, *shape, generator=rng)
+    model = fixed(nn.Sequential(*parts, nn.Flatten(), nn.Linear(nn.Sequential(*parts, nn.Flatten())(x).shape[1], 3)))
+    found, refused = groups(model, x, "test")
+    assert [group.name for group in found] == ["0", "2" if kind == "both ways" else "3"], refused
+    small, undone = without(model, x, [(group, [0, 2]) for group in found], "test")
+    assert not undone
+    cut = {place: gone for group in found for place, gone in group.cut([0, 2]).items()}
+    assert torch.allclose(small(x), _surgery.mask(model, cut)(x), atol=1e-4)
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.known_answer
+def test_what_no_input_reaches_may_read_what_it_could(rng):
+    class Exits(nn.Module):
+        def __init__(self, wide):
+            super().__init__()
+            self.a, self.b, self.rare, self.c = (nn.Linear(*s) for s in ((5, 8), (8, 6), (wide, wide), (6, 3)))
+
+        def forward(self, x):
+            y = self.a(x).relu()
+            y = self.rare(y) if float(x[:, 0].max()) > 99 else y
+            return self.c(self.b(y).relu())
+
+    x = torch.randn(9, 5, generator=rng)
+    found, refused = groups(fixed(Exits(8)), x, "test")
+    assert [group.name for group in found] == ["b"]
+    assert refused["a"] == "rare.weight, which no input reached, may read its channels"
+    x[8, 0] = 100.0  # reached by the last input alone: what comes out may go through, or past it
+    found, refused = groups(fixed(Exits(8)), x, "test")
+    assert [group.name for group in found] == ["b"]
+    assert set(refused) == {"a", "rare", "c"}
+
+
+def test_a_group_that_cannot_be_made_hinders_no_other(rng, monkeypatch):
+    import torch_pruning
+
+    whole = torch_pruning.DependencyGraph.get_pruning_group
+
+    def broken(self, part, *rest):
+        if part.out_channels == 6:
+            raise IndexError("no such channel")
+        return whole(self, part, *rest)
+
+    monkeypatch.setattr(torch_pruning.DependencyGraph, "get_pruning_group", broken)
+    model = fixed(nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 3, 1), nn.Flatten(2)))
+    found, refused = groups(model, torch.randn(3, 3, 4, 4, generator=rng), "test")
+    assert [group.name for group in found] == ["0"]
+    assert refused["2"] == "Torch-Pruning cannot follow its channels (no such channel)"

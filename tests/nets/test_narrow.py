@@ -7,6 +7,7 @@ from whatelse.methods.distill import logits
 from whatelse.nets import _artifact, resnet, transformer
 from whatelse.nets._initialize import initialize
 from whatelse.nets._narrow import narrow
+from whatelse.nets._notes import noted
 
 
 def shapes(model):
@@ -80,3 +81,34 @@ def test_parts_of_a_chain_that_stand_twice_are_kept_twice(rng):
     assert small[2] is small[4]
     assert small[2].weight.shape == (3, 3)
     assert small(x).shape == (4, 3)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_a_student_has_the_precision_of_its_teacher(kind, rng):
+    parts = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 6), nn.Linear(6, 3)]
+    model, x = nn.Sequential(*parts).to(kind).eval(), torch.randn(3, 1, 4, 4, generator=rng).to(kind)
+    small = narrow(model, 0.5, x)
+    assert {p.dtype for p in small.parameters()} == {kind}
+    assert small.eval()(x).shape == (3, 3)
+    assert small[4].weight.shape == (3, 8)
+
+
+@pytest.mark.known_answer
+def test_a_linear_layer_that_reads_places_keeps_what_feeds_it(rng):
+    parts = [nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Flatten(2), nn.Linear(16, 6), nn.ReLU(), nn.Flatten(), nn.Linear(48, 8)]
+    model = nn.Sequential(*parts, nn.ReLU(), nn.Linear(8, 3)).eval()
+    small = narrow(model, 0.5, torch.randn(2, 3, 4, 4, generator=rng))
+    assert list(shapes(small).values()) == [(8, 3, 1, 1), (6, 16), (4, 48), (3, 4)]
+    left = noted(small)[0]
+    assert set(left) == {"0", "3"}
+    assert all("fails without them" in reason for reason in left.values())
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+def test_a_chain_with_weight_norm_is_not_made_a_plain_one(rng):
+    model = nn.Sequential(nn.utils.weight_norm(nn.Linear(5, 8)), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+    small = narrow(model.eval(), 0.5, torch.randn(3, 5, generator=rng))
+    assert small[0].weight_v.shape == (8, 5)
+    assert noted(small)[0] == {"0": "0 computes its weight anew at every pass"}
+    assert small[2].weight.shape == (3, 8)

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 
@@ -33,7 +34,7 @@ from whatelse.nets._surgery import Cut, Place, axes, mask, part_at, remove
 from whatelse.nets._walk import branches, copied, is_computed
 
 _Units = tuple[tuple[int, ...], ...]
-_FEW = 4
+_FEW, _MANY = 4, 256
 # Why the last layer's channels stay: no layer that was left alone, as nobody asked for fewer classes.
 OUTPUTS = "its channels are the outputs of the model"
 
@@ -82,8 +83,9 @@ def groups(model: nn.Module, inputs: Tensor, who: str) -> tuple[list[Group], dic
     refused: dict[str, str] = {}
     if not isinstance(model(inputs[:2]), Tensor):
         raise RecipeError(f"{who}: this {type(model).__name__} does not return one tensor of logits")
-    few, unseen = _reaching(model, inputs)
-    sizes, trials = _head_sizes(model, few), _trials(model, [few])
+    parts, unseen = _reaching(model, inputs)
+    few = torch.cat(parts)
+    sizes, trials = _head_sizes(model, few), _trials(model, parts)
     order = {name: i for i, (name, _) in enumerate(model.named_modules())}
     traced, failed = _traced(model, few, who)
     for root, items in sorted(traced.items(), key=lambda group: order[group[0]]):
@@ -91,7 +93,7 @@ def groups(model: nn.Module, inputs: Tensor, who: str) -> tuple[list[Group], dic
         if group is not None and not reason:
             reason = _may_be_read(model, group, unseen)
         if group is None or reason:
-            refused[root or "the only layer"] = reason
+            refused |= {name or "the only layer": reason for name in _makers(model, items)}
         else:
             found.append(group)
     return found, {**refused, **failed}
@@ -114,7 +116,8 @@ def without(
     Raises:
         RecipeError: No group of those chosen can go.
     """
-    trials = _trials(model, list(batches(model, inputs)))
+    # Where the way depends on the inputs, it may depend on all of a batch: small ones go more ways.
+    trials = _trials(model, list(batches(model, inputs, _FEW if branches(model) else _MANY)))
     kept, undone = [pair for pair in chosen if pair[1]], {}
     if _differs(trials, _together(kept)):
         asked, kept = kept, []
@@ -154,8 +157,8 @@ _Trial = tuple[nn.Module, list[Tensor], float]  # a model, batches of inputs, an
 
 
 @torch.enable_grad()  # type: ignore[untyped-decorator,unused-ignore]
-def _reaching(model: nn.Module, inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return a few inputs that reach every parameter that any input does, and those parameters that none reaches.
+def _reaching(model: nn.Module, inputs: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Return a few batches that reach every parameter that any input reaches, and those parameters that none does.
 
     Nothing is unreached in a model whose way does not depend on its inputs: what no pass uses there, none ever will.
     """
@@ -170,21 +173,28 @@ def _reaching(model: nn.Module, inputs: Tensor) -> tuple[Tensor, dict[str, Tenso
             taken.append(part)
         unseen = {name: p for name, p in unseen.items() if p.grad is None}
         if not unseen or (number == 0 and not branches(model)):
-            return torch.cat(taken), {}
-    return torch.cat(taken), unseen
+            return taken, {}
+    return taken, unseen
 
 
 @torch.no_grad()
 def _trials(model: nn.Module, parts: list[Tensor]) -> list[_Trial]:
-    """Return the model, and a copy whose weights are moved so that units which are silent in the model speak.
+    """Return the model, and a copy with other weights, so that units which are silent in the model speak.
 
-    Whether a removal is right does not depend on the weights; whether a wrong one shows does.
+    Whether a removal is right does not depend on the weights; whether a wrong one shows does. So weights are drawn
+    anew, biases are small, and batch norms take the mean and variance of the batch.
     """
     moved, rng = copied(model), torch.Generator().manual_seed(0)
-    for p in moved.parameters():
-        if p.is_floating_point():
-            size = float(p.double().std()) if p.numel() > 1 else 0.0
-            p.add_(((size or 0.1) * torch.randn(p.shape, generator=rng)).to(p))
+    for name, p in moved.named_parameters():
+        if p.is_floating_point() and p.numel():
+            noise, size = torch.randn(p.shape, generator=rng), float(p.double().square().mean().sqrt()) or 0.1
+            if p.dim() > 1:
+                p.copy_(size * noise)
+            else:
+                p.copy_(0.1 * noise if "bias" in name else p + 0.2 * size * noise)
+    for part in moved.modules():
+        if isinstance(part, _BatchNorm):
+            part.train()
     trials = []
     for one, given in ((model, parts), (moved, parts[:1])):
         size = max(float(one(x).abs().max()) for x in given)
@@ -285,6 +295,12 @@ def _untouchable(model: nn.Module, items: _Items) -> str:
 def _is_passive(part: nn.Module | Tensor) -> bool:
     """Say whether channels pass through a part that holds nothing of its own for any of them."""
     return isinstance(part, nn.Module) and all(t.numel() < 2 for t in (*part.parameters(), *part.buffers()))
+
+
+def _makers(model: nn.Module, items: _Items) -> list[str]:
+    """Return the layers that make the channels of a group, the first of them first."""
+    outs = [name for (name, side), _, _ in items if side == "out"]
+    return [name for name in dict.fromkeys(outs) if isinstance(part_at(model, name), nn.Linear | _ConvNd)]
 
 
 def _may_be_read(model: nn.Module, group: Group, unseen: Mapping[str, Tensor]) -> str:

@@ -80,4 +80,4 @@ def test_what_is_remembered_is_what_is_read(room, rng):
     told = _features.remembered(see, inputs, room)
     for batch in (torch.tensor([0, 599, 300]), torch.tensor([5])):
         assert torch.equal(told(batch)["twice"], 2 * inputs[batch])
-    assert calls == ([256, 3, 1] if room == 0 else [256, 256, 88])
+    assert calls == ([2, 3, 1] if room == 0 else [2, 256, 256, 88])

@@ -293,3 +293,46 @@ def test_a_removal_that_breaks_the_model_never_comes_out(toy, rng, monkeypatch):
     monkeypatch.setattr("whatelse.nets._dependency.remove", lambda m, cut: drawn(whole(m, cut), seed=9))
     with pytest.raises(RecipeError, match="removing channels of 0, 3, 6 together breaks the model"):
         structured.compress(model, structured.Config(round_to=1), task, rng)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            "ratio=0.3, round_to=8",
+            "50.0% of the removable channels went where 30.0% were asked for (widths",
+        ),
+        (
+            "ratio=0.2, round_to=8",
+            "0.0% of the removable channels went where 20.0% were asked for (widths",
+        ),
+        ("ratio=0.3, round_to=1", "31.2% of the removable channels went where 30.0% were asked for (whole units go)"),
+        ("ratio=0.5, round_to=8", ""),
+    ],
+)
+def test_a_share_that_was_not_met_is_told(settings, said, toy, rng):
+    model, task = drawn(nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 3))), images(toy, rng, (5,))
+    (step,) = recipe.parse(f"prune.structured({settings})")
+    left = recipe.left_alone(step, model, recipe.apply(step, model, task, rng))
+    assert [text for text in left if "asked for" in text] == ([left[-1]] if said else [])
+    assert left[-1].startswith(f"({said}") if said else left == []
+
+
+@pytest.mark.known_answer
+def test_of_groups_that_break_the_model_together_those_that_do_not_go(toy, rng, monkeypatch):
+    """Removal of channels of layer 3 is sabotaged: it is left whole and named, and the other goes as it would alone."""
+    model, task = convolutional(), images(toy, rng)
+    whole = _surgery.remove
+
+    def broken(part, cut):
+        small = whole(part, cut)
+        return drawn(small, seed=9) if ("3", "out") in cut else small
+
+    monkeypatch.setattr("whatelse.nets._dependency._failure", lambda *_: "")
+    monkeypatch.setattr("whatelse.nets._dependency.remove", broken)
+    (step,) = recipe.parse("prune.structured(scope='uniform', round_to=1)")
+    small = recipe.apply(step, model, task, rng)
+    assert (small[0].out_channels, small[3].out_channels) == (3, 4)
+    left = recipe.left_alone(step, model, small)
+    assert left[-3:-1] == ["3", "(3: its answers are not those with these channels set to zero)"]
+    assert left[-1].startswith("(23.1% of the removable channels went where 50.0%")

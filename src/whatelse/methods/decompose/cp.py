@@ -8,8 +8,8 @@ layer's weights, and at least 1. Norms are shared evenly among the four. Alterna
 that cancel; a ridge of 1e-9 on the kernel of norm one holds them back and keeps every step solvable. The paper fits by
 nonlinear least squares, without a ridge.
 
-Left alone: linear layers, kernels of size 1 along a side, grouped convolutions, tied weights, a kernel of
-zeros, and a convolution that would not shrink.
+Left alone: what ``decompose.svd`` leaves alone, linear layers, kernels of size 1 along a side, a kernel of zeros, and a
+convolution that would not shrink.
 
 Source:
     Lebedev et al., Speeding-up convolutional neural networks using fine-tuned CP-decomposition, ICLR 2015,

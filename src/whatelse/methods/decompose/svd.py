@@ -4,7 +4,8 @@ A linear layer ``W (out, in) ~ U V`` becomes ``V`` without bias, then ``U`` with
 seen as ``(out, in * kh * kw)``, becomes a ``kh x kw`` convolution to ``r`` channels, then a 1x1 convolution. The
 result is a real smaller network. ``r`` is the share ``rank`` of full rank, rounded up, or with ``energy`` the smallest
 rank that keeps that share of the squared singular values; a layer for which two layers of that rank would hold no
-fewer weights is left alone, and so are grouped convolutions and tied weights.
+fewer weights is left alone, and so are grouped convolutions, tied weights, layers that no calibration input reaches,
+and layers of which the model takes more than their calls return (it reads the weight, asks for the kind, has a hook).
 
 Plain, ``||W - U V||`` is least. With ``aware``, ``||(W - U V) X||`` is least for the calibration inputs ``X`` of that
 layer: with ``S S^T = mean x x^T`` and ``Q`` the leading left singular vectors of ``W S``, the best ``U V`` is

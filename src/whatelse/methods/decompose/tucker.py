@@ -8,8 +8,8 @@ that share of the squared singular values of each unfolding; or, with ``budget``
 channels the largest that hold no more than that share of the layer's weights. The paper chooses ranks by variational
 Bayes, one setting for every layer is ours.
 
-Left alone: linear layers and 1x1 convolutions (matrices, ``decompose.svd`` is for those), grouped convolutions, tied
-weights, and a convolution that would not shrink.
+Left alone: what ``decompose.svd`` leaves alone, linear layers and 1x1 convolutions (matrices, ``decompose.svd`` is for
+those), and a convolution that would not shrink.
 
 Source:
     Kim et al., Compression of deep convolutional neural networks for fast and low power mobile applications, ICLR 2016,

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.layers._own import Own
-from whatelse.nets._calibration import batches
+from whatelse.nets._calibration import batches, split
 from whatelse.nets._walk import branches
 
 See = Callable[[Tensor], dict[str, Tensor]]
 _ROOM = 2**26
-_BATCH = 256
+_BATCH, _STEP = 256, 2**22
 
 
 @dataclass(frozen=True)
@@ -193,11 +193,11 @@ def reader(model: nn.Module, names: Sequence[str]) -> See:
     """
 
     @torch.no_grad()
-    def look(inputs: Tensor) -> dict[str, Tensor]:
+    def see(inputs: Tensor) -> dict[str, Tensor]:
         with watched(model, names) as seen:
             return {"": model(inputs), **seen}
 
-    return in_batches(model, look)
+    return see
 
 
 def in_batches(model: nn.Module, see: See) -> See:
@@ -215,7 +215,7 @@ def in_batches(model: nn.Module, see: See) -> See:
     return whole
 
 
-def remembered(see: See, inputs: Tensor, room: int = _ROOM) -> See:
+def remembered(see: See, inputs: Tensor, room: int | None = None) -> See:
     """Return what a function of inputs says, as a function of the examples' indices.
 
     It is computed once for all examples if that takes no more than ``room`` bytes, and else at every call.
@@ -223,15 +223,16 @@ def remembered(see: See, inputs: Tensor, room: int = _ROOM) -> See:
     Args:
         see: Takes inputs, returns tensors with one row an example.
         inputs: All inputs, ``(N, ...)``.
-        room: Bytes.
+        room: Bytes; 64 MiB where it is None.
     """
-    first = see(inputs[:_BATCH])
-    if sum(t.nbytes for t in first.values()) * len(inputs) > room * min(_BATCH, len(inputs)):
+    few = see(inputs[:2])
+    each = sum(t.nbytes for t in few.values()) // len(inputs[:2])
+    if each * len(inputs) > (_ROOM if room is None else room):
         return lambda batch: see(inputs[batch])
-    whole = {name: t.new_empty(len(inputs), *t.shape[1:]) for name, t in first.items()}
-    for start in range(0, len(inputs), _BATCH):
-        for name, t in (see(inputs[start : start + _BATCH]) if start else first).items():
-            whole[name][start : start + _BATCH] = t
+    whole = {name: t.new_empty(len(inputs), *t.shape[1:]) for name, t in few.items()}
+    for batch in split(torch.arange(len(inputs)), min(_BATCH, max(2, _STEP // each))):
+        for name, t in see(inputs[batch]).items():
+            whole[name][batch] = t
     return lambda batch: {name: t[batch] for name, t in whole.items()}
 
 

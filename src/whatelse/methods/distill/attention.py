@@ -72,7 +72,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     def see(x: Tensor) -> dict[str, Tensor]:
         return {name: _map(a, config.power) if name else a for name, a in read(x).items()}
 
-    told = features.remembered(see, inputs)
+    told = features.remembered(features.in_batches(model, see), inputs)
 
     def objective(batch: Tensor) -> Tensor:
         known = told(batch)

@@ -29,7 +29,8 @@ from torch.nn import functional
 
 from whatelse.errors import RecipeError, nearest
 from whatelse.methods import _common as common
-from whatelse.methods.distill._features import Point, before, ends, partner, points, reader, remembered, up_to
+from whatelse.methods.distill import _features as features
+from whatelse.methods.distill._features import Point, partner, points, up_to
 from whatelse.methods.distill._student import student
 from whatelse.nets._initialize import initialize
 from whatelse.nets._training import Objective, Schedule, descend
@@ -75,10 +76,10 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     guided = partner(hint, points(taught_one, inputs))
     if guided is None:
         raise RecipeError(f"distill.hints: no layer of the student corresponds to {hint.name}; name another layer")
-    read = reader(model, [hint.name])
+    read = features.reader(model, [hint.name])
     regressor = _regressor(guided, hint, model.get_submodule(hint.name)).to(read(inputs[:2])[hint.name].dtype)
     initialize(regressor, rng)
-    told = remembered(read, inputs)
+    told = features.remembered(features.in_batches(model, read), inputs)
 
     def match(batch: Tensor) -> Tensor:
         return _distance(told(batch)[hint.name], regressor(up_to(taught_one, guided.name, inputs[batch])))
@@ -108,7 +109,7 @@ def _hint(found: list[Point], layer: str) -> Point:
     if not found:
         raise RecipeError("distill.hints: the model has no hidden layer to take a hint from; use distill.logits")
     if not layer:
-        return before(ends(found), 0.5)
+        return features.before(features.ends(found), 0.5)
     named = {point.name: point for point in found}
     if layer not in named:
         raise RecipeError(f"distill.hints: no hidden layer named {layer!r}; {nearest(layer, named)}")

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.methods import _common as common
-from whatelse.methods.distill._features import reader, remembered
+from whatelse.methods.distill._features import in_batches, reader, remembered
 from whatelse.methods.distill._soft import divergence
 from whatelse.methods.distill._student import student
 from whatelse.nets._training import Schedule, descend
@@ -73,7 +73,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     """
     inputs, labels = task.train.inputs, task.train.observed
     taught_one = student(model, config.width, config.student, task, rng).eval()
-    told = remembered(reader(model, []), inputs)
+    told = remembered(in_batches(model, reader(model, [])), inputs)
     few = torch.arange(min(_FEW, len(inputs)))
     with torch.no_grad():
         start = _parts(taught_one(inputs[few]), told(few)[""], labels[few], config.temperature)

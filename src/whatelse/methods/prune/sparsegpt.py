@@ -13,7 +13,7 @@ pruned before. Weights that were zero stay zero and count toward the sparsity. B
 paper leaves the first and last layer of a language model dense, we prune all; inputs that are always zero are kept
 in the ranking (where they go first) instead of being zeroed outright, so that the sparsity is exact.
 
-Left alone: layers that are never called, tied weights, and the projections of ``nn.MultiheadAttention``.
+Left alone: layers that no calibration input reaches, tied weights, and the projections of ``nn.MultiheadAttention``.
 
 Source:
     Frantar & Alistarh, SparseGPT: massive language models can be accurately pruned in one-shot, ICML 2023,

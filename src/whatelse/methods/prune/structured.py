@@ -15,10 +15,14 @@ are changes of one loss and are compared as they are.
 
 With ``scope`` global the share ``ratio`` of all removable channels goes, lowest scores first, and every layer keeps at
 least the share ``keep``; with uniform each layer loses the share ``ratio``. What a layer keeps is then rounded to a
-multiple of ``round_to``, so that shares are met up to this rounding. Attention heads go whole, without rounding.
+multiple of ``round_to``, so that shares are met up to this rounding; where another share went than was asked for, the
+step says which. Attention heads go whole, without rounding.
 
 Never removed: inputs, outputs, and groups whose removal from a trial copy does not give what zeroing them gives (as
-through zero-padded shortcuts, sizes written into the forward, shared weights, grouped convolutions, group norms).
+through zero-padded shortcuts, sizes written into the forward, channels folded into space, shared weights, weights that
+are read without a call or computed anew at every pass, grouped convolutions, group norms), or whose channels a layer
+may read that no calibration input reaches. Each is named with its reason. All removals together are tried once more on
+the whole calibration split, and undone where they do not hold.
 Departures from Torch-Pruning: its FPGM takes distances of squared weights, and of the reading layers too; its Taylor
 score sums absolute values over all coupled weights and is divided by its mean; rounding there only goes down.
 

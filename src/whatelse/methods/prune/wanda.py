@@ -9,7 +9,7 @@ come in fours are left alone. Layers are pruned in the order in which they are c
 come out of those pruned before. No weight is updated; biases stay. Groups of a convolution have their own inputs.
 Unlike the paper, which prunes inside transformer blocks, the first and the last layer are pruned too.
 
-Left alone: layers that are never called, tied weights, and the projections of ``nn.MultiheadAttention``.
+Left alone: layers that no calibration input reaches, tied weights, and the projections of ``nn.MultiheadAttention``.
 
 Source:
     Sun, Liu, Bair, Kolter, A simple and effective pruning approach for large language models, ICLR 2024,

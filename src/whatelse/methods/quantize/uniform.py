@@ -8,7 +8,8 @@ zero point ``z = round(-min w / s)``: zero stays zero. Activations: ``2**activat
 the calibration split (clipped at a quantile of both tails) and shifted so that zero is a level, gradients passed
 straight through. No integer kernel runs: weights are stored packed and computed dequantized, so the file is smaller and
 the model is not faster. Left alone: layers that share a weight, projections of ``nn.MultiheadAttention``, convolutions
-that pad unevenly or with other than zeros.
+that pad unevenly or with other than zeros, layers that no calibration input reaches, and layers of which the model
+takes more than their calls return (it reads the weight, asks for the kind, or has a hook there).
 
 Source:
     Jacob et al., Quantization and training of neural networks, CVPR 2018, arXiv:1712.05877; Krishnamoorthi,

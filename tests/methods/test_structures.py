@@ -1,9 +1,22 @@
-"""Small networks, one for each thing that people's models do and a method may stumble over."""
+"""Every method on small networks, one for each thing that people's models do and a method may stumble over.
 
+What a method cannot treat it leaves alone and names, or refuses in one line before any work: nothing changes in
+silence.
+"""
+
+import copy
+import dataclasses
+
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, weight_norm
+
+from whatelse import recipe, registry
+from whatelse.errors import MissingHardwareError, WhatElseError
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
 
 IMAGES, SIGNALS, TOKENS, ROWS = (3, 8, 8), (2, 16), (6,), (10,)
 
@@ -222,6 +235,23 @@ class Signals(nn.Module):
         return self.tail(self.b(self.norm(self.a(x)).relu()).relu())
 
 
+class Vision(nn.Module):
+    """Patches, a class token, places that are learned, one projection for queries, keys and values."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.norm, self.qkv = nn.Conv2d(3, 8, 4, stride=4), nn.LayerNorm(8), nn.Linear(8, 24)
+        self.first, self.places = nn.Parameter(torch.zeros(1, 1, 8)), nn.Parameter(torch.zeros(1, 5, 8))
+        self.out, self.up, self.down, self.head = nn.Linear(8, 8), nn.Linear(8, 12), nn.Linear(12, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.first.expand(len(x), -1, -1), x], 1) + self.places
+        q, k, v = self.qkv(self.norm(x)).view(*x.shape[:2], 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        x = x + self.out(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.head((x + self.down(functional.gelu(self.up(x))))[:, 0])
+
+
 class Shared(nn.Module):
     """One layer used twice, and one that stands under two names."""
 
@@ -308,9 +338,14 @@ def _normed_chain():
     return nn.Sequential(weight_norm(nn.Linear(10, 8)), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
+def _half():
+    return _doubled().to(torch.bfloat16)
+
+
 # How each is made, and the shape of one of its inputs.
 TABLE = {
     **{kind.__name__: (kind, IMAGES) for kind in (ChunkConcat, SplitStack, AsksKinds, Shuffled, Normalized)},
+    **{kind.__name__: (kind, IMAGES) for kind in (Vision,)},
     **{kind.__name__: (kind, IMAGES) for kind in (Multiplied, UpAndDown, Residual, RawTensors, Squeezed, ByName)},
     **{kind.__name__: (kind, ROWS) for kind in (ReadsWeights, Experts, Shared, Idle)},
     **{kind.__name__: (kind, TOKENS) for kind in (Attention, Encoder)},
@@ -319,6 +354,7 @@ TABLE = {
     "Chain": (_chain, IMAGES),
     "NormedChain": (_normed_chain, ROWS),
     "Double": (_doubled, ROWS),
+    "Half": (_half, ROWS),
 }
 
 
@@ -344,3 +380,149 @@ def build(name, rng):
         inputs[:12, :2] = -inputs[:12, :2].abs()
         inputs[-6:, :2] = inputs[-6:, :2].abs()
     return model, inputs.to(next(model.parameters()).dtype), targets
+
+
+@pytest.fixture
+def made(toy):
+    def make(name):
+        model, inputs, targets = build(name, torch.Generator().manual_seed(1))
+        return model, toy.task_of(inputs, targets, classes=3, bounds=(-50.0, 50.0))
+
+    return make
+
+
+def applied(text, model, task):
+    """What a recipe of one step makes of a model, or what it says against it; and what it leaves alone."""
+    (step,) = recipe.parse(text)
+    try:
+        small = recipe.apply(step, model, task, torch.Generator().manual_seed(3))
+    except MissingHardwareError as error:
+        pytest.skip(str(error))
+    except WhatElseError as error:
+        return None, str(error)
+    return small, recipe.left_alone(step, model, small)
+
+
+def short(name):
+    """The method with every setting that makes it long at its least."""
+    known = {f.name for f in dataclasses.fields(registry.load("methods", name).Config)}
+    long = [n for n in ("epochs", "hint_epochs", "rounds", "sweeps", "steps") if n in known]
+    return f"{name}({', '.join(f'{n}=1' for n in long)})"
+
+
+@pytest.mark.parametrize("structure", TABLE)
+@pytest.mark.parametrize("name", registry.names("methods"))
+def test_a_method_treats_names_or_refuses(name, structure, made):
+    model, task = made(structure)
+    before = copy.deepcopy(model.state_dict())
+    small, said = applied(short(name), model, task)
+    assert all(torch.equal(before[n], t) for n, t in model.state_dict().items()), "the given model was changed"
+    assert not any(part._forward_hooks for part in model.modules()), "a hook was left behind"
+    if small is None:
+        assert "\n" not in said
+        assert "stopped it" not in said, "refused only after something raised inside"
+        return
+    answers = small(task.test.inputs)
+    assert answers.shape == (32, 3)
+    assert answers.isfinite().all()
+    assert not any(part.training for part in small.modules())
+    family = name.split(".")[0]
+    if family in {"decompose", "quantize"} or name == "prune.structured":
+        whole = untouched(model, small)
+        assert whole <= set(said), "a layer was left alone and not named"
+        count = [sum(p.numel() for p in m.parameters()) for m in (model, small)]
+        assert count[1] < count[0] or whole, "no weight went, and nobody says so"
+
+
+def untouched(model, small):
+    """The convolutions and linear layers that came out as they went in, but for what shares its weight with others."""
+    kinds, after = (nn.Linear, nn.modules.conv._ConvNd), dict(small.named_modules(remove_duplicate=False))
+    found = set()
+    for name, part in model.named_modules():
+        same = after.get(name)
+        if name and isinstance(part, kinds) and type(same) is type(part) and same.weight.shape == part.weight.shape:
+            found |= {name} if torch.equal(same.weight, part.weight) else set()
+    return found
+
+
+NOTHING = ["prune.magnitude(sparsity=0.0)", "prune.wanda(sparsity=0.0)", "prune.sparsegpt(sparsity=0.0)"]
+NOTHING += ["prune.obd(sparsity=0.0)", "prune.structured(ratio=0.0)", "train.finetune(epochs=0)"]
+NOTHING += ["decompose.svd(rank=1.0)", "decompose.svd(rank=1.0, aware=True)", "decompose.tucker(rank=1.0)"]
+
+
+@pytest.mark.parametrize("structure", TABLE)
+@pytest.mark.parametrize("text", NOTHING)
+def test_settings_that_take_nothing_change_nothing(text, structure, made):
+    model, task = made(structure)
+    small, _ = applied(text, model, task)
+    if small is not None:
+        wanted, got = model(task.test.inputs), small(task.test.inputs)
+        assert torch.allclose(got, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("structure", TABLE)
+@pytest.mark.parametrize("text", ["quantize.uniform(bits=8, activation_bits=32)", "quantize.gptq(bits=8)"])
+def test_eight_bits_change_little(text, structure, made):
+    model, task = made(structure)
+    small, _ = applied(text, model, task)
+    if small is not None:
+        wanted, got = model(task.test.inputs), small(task.test.inputs)
+        assert torch.allclose(got, wanted, rtol=0, atol=0.05 * float(wanted.abs().max()))
+
+
+SILENT = {"ChunkConcat": ("join", "tail.head"), "Residual": ("a", "b"), "UpAndDown": ("wide", "head")}
+SILENT |= {"Signals": ("b", "tail.head"), "Vision": ("up", "down"), "Experts": ("experts.2.0", "experts.2.2")}
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("structure", SILENT)
+def test_of_channels_those_that_say_nothing_go(structure, made):
+    model, task = made(structure)
+    maker, reader = (model.get_submodule(name) for name in SILENT[structure])
+    maker.weight[::2], maker.bias[::2], reader.weight[:, ::2] = 0.0, 0.0, 0.0
+    if structure == "Residual":
+        model.an.weight[::2], model.an.bias[::2] = 0.0, 0.0
+    small, left = applied("prune.structured(scope='uniform', round_to=1)", model, task)
+    assert torch.equal(small.get_submodule(SILENT[structure][0]).bias, maker.bias[1::2])
+    assert SILENT[structure][0] not in left
+
+
+@pytest.mark.known_answer
+def test_experts_that_the_first_examples_do_not_reach_are_treated(made):
+    model, task = made("Experts")
+    reached = (task.train.inputs[:, :2] > 0).long() @ torch.tensor([1, 2])
+    assert reached[:12].unique().tolist() == [0]
+    assert sorted(reached.unique().tolist()) == [0, 1, 2, 3]
+    small, left = applied("quantize.uniform()", model, task)
+    assert not left
+    assert not [n for n, part in small.named_modules() if isinstance(part, nn.Linear)]
+    few = task.train.inputs[:12]
+    narrow = dataclasses.replace(task, splits=dict.fromkeys(task.splits, task.train.take(torch.arange(12))))
+    small, left = applied("quantize.uniform()", model, narrow)
+    assert sorted(left) == [f"experts.{i}.{j}" for i in (1, 2, 3) for j in (0, 2)]
+    assert torch.allclose(small(few), model(few), atol=0.2)
+    assert small(task.train.inputs).shape == (32, 3)
+    small, said = applied("prune.structured(ratio=0.5, round_to=1)", model, narrow)
+    assert small is None
+    assert "experts.1.0.weight, which no input reached, may read its channels" in said
+
+
+@pytest.mark.known_answer
+def test_a_layer_whose_kind_the_model_asks_for_stays(made):
+    model, task = made("AsksKinds")
+    for text in ("decompose.svd(rank=0.3)", "quantize.uniform()", "decompose.tensor_layer()"):
+        small, said = applied(text, model, task)
+        assert small is None
+        assert "besides calling them" in said
+
+
+@pytest.mark.known_answer
+def test_a_weight_that_is_read_is_left_alone_by_what_replaces_and_pruned_by_what_zeroes(made):
+    model, task = made("ReadsWeights")
+    small, left = applied("quantize.uniform(bits=2)", model, task)
+    assert [type(getattr(small, n)).__name__ for n in ("up", "head")] == ["Quantized", "Quantized"]
+    assert [type(getattr(small, n)).__name__ for n in ("read", "both", "normed")] == ["Linear"] * 3
+    assert left == ["read", "both", "normed"]
+    small, left = applied("prune.magnitude(scope='layer')", model, task)
+    assert left == []
+    assert int((small.read.weight == 0).sum()) == 32
