@@ -11,15 +11,16 @@ from whatelse.errors import TaskError
 
 _SUMS = 1e-4  # how far probabilities of single precision are from 1 together
 _HALF = 2e-2  # likewise of half precision
-# Nodes of autograd, by how their names begin: what only arranges numbers, what makes scores out of features, and what
-# makes probabilities of each class by itself.
-_SHAPES = (
+# Nodes of autograd, by how their names begin: what only arranges, scales, sums or rectifies numbers, what makes scores
+# out of features, and what makes probabilities of each class by itself.
+_PLAIN = {
     *("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Slice", "Select", "ToCopy", "Cat", "Stack"),
-    *("Permute", "Transpose", "T", "Clone", "Alias", "Expand", "Index", "Split", "Unbind", "AsStrided"),
-)
-_LAYERS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Addbmm", "Linear", "Convolution", "MkldnnConvolution", "Mv", "Addmv")
-_RECTIFIERS = ("Relu", "LeakyRelu", "Gelu", "Silu", "Elu", "Softplus", "Add", "Sub", "NativeBatchNorm")
-_SIGMOIDS = ("Sigmoid", "Hardsigmoid")
+    *("Permute", "Transpose", "T", "Clone", "Alias", "Expand", "Index", "Split", "Unbind", "AsStrided", "Repeat"),
+    *("Add", "Sub", "Mul", "Div", "Neg", "Mean", "Sum", "Cumsum", "NativeBatchNorm", "NativeLayerNorm", "Prelu"),
+    *("Relu", "LeakyRelu", "Gelu", "Silu", "Elu", "Softplus", "torch::autograd::AccumulateGrad"),
+}
+_LAYERS = {"Addmm", "Mm", "Bmm", "Baddbmm", "Addbmm", "Linear", "Convolution", "MkldnnConvolution", "Mv", "Addmv"}
+_SIGMOIDS = {"Sigmoid", "Hardsigmoid"}
 
 
 def wide(found: Tensor) -> Tensor:
@@ -135,15 +136,15 @@ def _made_by(scores: Tensor | None, name: str) -> str:
         TaskError: Neither can be seen.
     """
     start = None if scores is None else scores.grad_fn
-    kinds = list(_back(start)) if start is not None else []
-    if any(kind in _SIGMOIDS for kind in kinds):
+    kinds = [] if start is None else list(_back(start))
+    if _SIGMOIDS & {*kinds}:
         return "sigmoids"
-    last = next((kind for kind in kinds if kind not in _SHAPES), "")
-    if last in _LAYERS or last in _RECTIFIERS:
+    other = next((kind for kind in kinds if kind not in _PLAIN | _LAYERS), "")
+    if not other and _LAYERS & {*kinds}:
         return "layers"
     raise TaskError(
         f"all scores of {name} lie between 0 and 1, but those of an example do not sum to 1, and what makes them "
-        f"({last or 'no graph'}) does not tell scores from probabilities; let it answer with scores before a sigmoid"
+        f"({other or 'no layer'}) does not tell scores from probabilities; let it answer with scores before a sigmoid"
     )
 
 
@@ -155,7 +156,7 @@ def _back(start: torch.autograd.graph.Node) -> Iterator[str]:
         if node in seen:
             continue
         seen.add(node)
-        kind = node.name().removeprefix("torch::autograd::").split("Backward")[0]
+        kind = node.name().split("Backward")[0]
         yield kind
         if kind not in _LAYERS:
             ahead += [before for before, _ in node.next_functions if before is not None]

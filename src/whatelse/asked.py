@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from whatelse._readings import READINGS, column, reading
-from whatelse.errors import TaskError, in_short
+from whatelse.errors import NotMeasurableError, TaskError, in_short
 from whatelse.lent import alike, quietly
 
 # Of outputs, relative to the largest: beyond what kernels for other sizes, or in another order of memory, round.
@@ -44,10 +44,15 @@ class Manner:
         Args:
             model: Whose floating type is asked for every time, as a copy may have another.
             x: ``(N, ...)``.
+
+        Raises:
+            NotMeasurableError: They are no whole numbers, which the model needs.
         """
         if self.kind == "floating":
             x = x.to(floating(model) or x.dtype)
         elif self.kind == "ids":
+            if x.is_floating_point() and not torch.equal(x, x.round()):
+                raise NotMeasurableError("needs inputs that can lie between two values; the model looks its inputs up")
             x = x.long()
         if 0 < len(x) < self.least:
             x = x.repeat(self.least, *[1] * (x.dim() - 1))
@@ -117,6 +122,8 @@ def asked(model: nn.Module, name: str, probe: Tensor, classes: int) -> tuple[nn.
     if path or not isinstance(answer, Tensor):
         kind = type(answer).__name__
         remarks.append(f"{name} answers with {_article(kind)} {kind}: its class scores were taken")
+    elif found.dim() > _PAIR:
+        remarks.append(f"{name} answers with a tensor of shape (N, {', '.join(map(str, found.shape[1:]))}): flattened")
     made = Asked(model, manner, path, read, coarse=found.dtype in {torch.float16, torch.bfloat16})
     manner, more = _lone(made, name, batch, READINGS[read](found))
     made.manner = dataclasses.replace(manner, plain=not _any_order(made, batch[:4]))
