@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from whatelse import limits
 from whatelse.errors import ArtifactError
-from whatelse.nets import _foretell, _plain
+from whatelse.nets import _foretell, _arithmetic
 
 
 def asked(work, memory="64M", seconds=2.0):
@@ -132,16 +132,16 @@ def test_what_is_allowed_says_the_same_as_ever(model):
 )
 def test_plain_arithmetic_that_grows_is_refused(work, a, b):
     with pytest.raises(ArtifactError, match=f"computes {work} of plain values"):
-        vars(_plain)[work](a, b)
+        vars(_arithmetic)[work](a, b)
 
 
 @pytest.mark.known_answer
 def test_plain_arithmetic_of_shapes_is_done():
-    assert (_plain.add(2, 3), _plain.mul(4, 0.5), _plain.pow(8, 0.5), _plain.mod(7, 4)) == (5, 2.0, 8**0.5, 3)
-    assert _plain.pow(2, 10) == 1024
-    assert _plain.add((1, 2), (3,)) == (1, 2, 3)
-    assert _plain.mul((1,), 3) == (1, 1, 1)
-    assert torch.equal(_plain.add(ONE, 1), ONE + 1)
+    assert (_arithmetic.add(2, 3), _arithmetic.mul(4, 0.5), _arithmetic.pow(8, 0.5), _arithmetic.mod(7, 4)) == (5, 2.0, 8**0.5, 3)
+    assert _arithmetic.pow(2, 10) == 1024
+    assert _arithmetic.add((1, 2), (3,)) == (1, 2, 3)
+    assert _arithmetic.mul((1,), 3) == (1, 1, 1)
+    assert torch.equal(_arithmetic.add(ONE, 1), ONE + 1)
     x = ONE.clone()
-    assert _plain.iadd(x, 2) is x
+    assert _arithmetic.iadd(x, 2) is x
     assert x.item() == 3
