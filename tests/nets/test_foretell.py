@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from whatelse import limits
 from whatelse.errors import ArtifactError
-from whatelse.nets import _foretell, _arithmetic
+from whatelse.nets import _arithmetic, _foretell
 
 
 def asked(work, memory="64M", seconds=2.0):
@@ -137,7 +137,8 @@ def test_plain_arithmetic_that_grows_is_refused(work, a, b):
 
 @pytest.mark.known_answer
 def test_plain_arithmetic_of_shapes_is_done():
-    assert (_arithmetic.add(2, 3), _arithmetic.mul(4, 0.5), _arithmetic.pow(8, 0.5), _arithmetic.mod(7, 4)) == (5, 2.0, 8**0.5, 3)
+    assert (_arithmetic.add(2, 3), _arithmetic.mul(4, 0.5)) == (5, 2.0)
+    assert (_arithmetic.pow(8, 0.5), _arithmetic.mod(7, 4)) == (8**0.5, 3)
     assert _arithmetic.pow(2, 10) == 1024
     assert _arithmetic.add((1, 2), (3,)) == (1, 2, 3)
     assert _arithmetic.mul((1,), 3) == (1, 1, 1)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from whatelse.report.findings import Exhibit
+from whatelse.report.exhibits import Exhibit
 from whatelse.study import exposed
 
 

@@ -16,15 +16,13 @@ from whatelse import limits
 from whatelse.errors import FindingsError
 from whatelse.report._reading import record, short
 from whatelse.report.checks import Comparability
+from whatelse.report.exhibits import DEEPEST, Exhibit, height
 
 SCHEMA = 1
 CONTROLS = ("baseline", "placebo", "twin", "scratch", "weight decay", "random", "remeasured", "zero")
-DEEPEST = 30  # levels of a tree that a page can draw
-
 Better = Literal["higher", "lower"]
 Verdict = Literal["improved", "unchanged", "worsened", "inconclusive", "not measurable", "not trusted", "failed"]
 Outcome = Literal["contradicted", "supported", "level-dependent", "indistinguishable", "not measured"]
-Grey = tuple[tuple[float, ...], ...]
 Tails = tuple[tuple[float, float, float], ...]
 
 
@@ -210,54 +208,6 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Maps:
-    """Signed attribution maps of one example, each shaped ``(height, width)``."""
-
-    baseline: Grey
-    candidate: Grey
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One example to look at: its image in [0, 1] where it has one, and what the two models made of it."""
-
-    image: Grey | None = None
-    note: str = ""
-    index: int | None = None
-    truth: str | None = None
-    before: str | None = None
-    after: str | None = None
-    maps: Maps | None = None
-    reconstruction: Grey | None = None
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node of a tree and what is below: the left where ``feature <= threshold``; ``leaves`` where it was cut."""
-
-    class_: str
-    n: int
-    feature: str | None = None
-    threshold: float | None = None
-    left: Node | None = None
-    right: Node | None = None
-    leaves: int | None = None
-
-
-@dataclass(frozen=True)
-class Exhibit:
-    """Something to look at under one heading: examples, what was rebuilt of them, or a tree."""
-
-    row: str
-    kind: Literal["harmed", "reconstruction", "population", "exposed", "tree"]
-    task: str
-    candidate: str
-    items: tuple[Picture, ...] = ()
-    title: str = ""
-    tree: Node | None = None
-
-
-@dataclass(frozen=True)
 class Potential:
     """How far one family can be compressed and still be shown to lose no more than ``delta``: the prune potential.
 
@@ -378,14 +328,10 @@ def _joined(findings: Findings, where: str) -> None:
         _among(exhibit.row, rows, f"{where}: exhibits[{at}].row")
         if exhibit.kind == "tree" and exhibit.tree is None:
             raise FindingsError(f"{where}: exhibits[{at}].tree: missing; an exhibit of kind tree has one")
-        if _height(exhibit.tree) > DEEPEST:
+        if height(exhibit.tree) > DEEPEST:
             raise FindingsError(f"{where}: exhibits[{at}].tree: nested too deep; allowed are {DEEPEST} levels")
     chosen = (f"{f.row} / {f.candidate}" for f in findings.findings if f.primary)
     _unique(chosen, f"{where}: primary findings")
-
-
-def _height(tree: Node | None) -> int:
-    return 0 if tree is None else 1 + max(_height(tree.left), _height(tree.right))
 
 
 def _unique(names: Iterable[str], where: str) -> set[str]:
