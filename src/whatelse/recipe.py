@@ -162,7 +162,11 @@ def left_alone(step: Step, before: nn.Module, after: nn.Module) -> list[str]:
         same = {n: t for n, t in same.items() if torch.equal(t, now[n])}
     reasons, said = noted(after)
     names = dict.fromkeys([*(_OWN.sub("", name) for name in same), *reasons])
-    return [*names, *(f"({name}: {reason})" for name, reason in reasons.items()), *(f"({text})" for text in said)]
+    alike: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        alike.setdefault(reason, []).append(name)
+    why = [f"{', '.join(several)}: {reason}" for reason, several in alike.items()]
+    return [*names, *(f"({text})" for text in (*why, *said))]
 
 
 def read_call(text: str, where: str) -> tuple[str, dict[str, Any]]:
