@@ -7,6 +7,7 @@ is held against the names of the model; nothing is taken that does not fit all o
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 import zipfile
@@ -85,11 +86,14 @@ def fill(model: nn.Module, asked: str) -> None:
     states = list(_states(_read(path, f"--weights {path}"), own))
     bare = [state for one in states for state in _unwrapped(one)]
     if name:
-        known = ", ".join(dict.fromkeys(state.name for state in bare if state.name)) or "nothing that has a name"
+        known = (
+            ", ".join(dict.fromkeys(state.name for state in (*states, *bare) if state.name))
+            or "nothing that has a name"
+        )
         states, bare = ([s for s in several if s.name == name] for several in (states, bare))
-        if not bare:
+        if not (states or bare):
             raise ArtifactError(f"{where}: nothing called {name!r} in it; it has {known}")
-    if not bare:
+    if not (states or bare):
         raise ArtifactError(f"{where}: no state dict; a mapping of names to tensors is needed")
     chosen = _chosen([_fit(own, state, list(own)) for state in states], str(path))
     tried = [_fit(own, state, [_bare(n) for n in own]) for state in bare]
@@ -250,7 +254,7 @@ def _names(several: Sequence[str]) -> str:
 def _place(asked: str) -> tuple[Path, str]:
     """Return the file, and the name behind a colon where there is one."""
     path, _, name = asked.rpartition(":")
-    return (Path(path), name) if path and Path(path).exists() and not Path(asked).exists() else (Path(asked), "")
+    return (Path(path), name) if os.path.exists(path) and not os.path.exists(asked) else (Path(asked), "")
 
 
 def _read(path: Path, where: str) -> Any:  # noqa: ANN401 - whatever the file holds

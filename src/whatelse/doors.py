@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,7 +67,7 @@ def open_model(text: str, task: Task, weights: str = "") -> nn.Module:
             code.
         TaskError: The model and the task do not fit each other.
     """
-    folder = Path(text).is_dir()
+    folder = os.path.isdir(text)  # False also of a name that no file may have
     if folder and weights:
         raise ArtifactError(f"--weights {weights}: the folder {text} has its own weights; leave one of them out")
     model = _opened(text, task)
@@ -96,7 +97,7 @@ def open_models(texts: Mapping[str, str], task: Task) -> dict[str, nn.Module]:
 
 
 def _opened(text: str, task: Task) -> nn.Module:
-    if Path(text).is_dir():
+    if os.path.isdir(text):
         return artifact.load(text)
     if ":" in text:
         return _made(text)
