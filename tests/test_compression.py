@@ -5,7 +5,7 @@ import torch
 from rich.console import Console
 
 from whatelse import compression, recipe
-from whatelse.errors import ArtifactError, StoreError
+from whatelse.errors import ArtifactError, RecipeError, StoreError
 from whatelse.nets import cnn
 from whatelse.report.costs import print_costs
 
@@ -192,3 +192,30 @@ def test_files_of_others_stand_beside_the_originals_and_say_when_they_hold_float
     assert weights < cost.before < weights + 60_000
     assert (cost.after > 0.9 * cost.before) == said
     assert [line.partition(",")[0] for line in lines] == ["model.pt2 stores weights as floats"] * said
+
+
+class Answers(torch.nn.Module):
+    """A network whose answer is packed, or whose weights are of half precision."""
+
+    def __init__(self, pack, inner):
+        super().__init__()
+        self.inner, self.pack = inner, pack
+
+    def forward(self, x):
+        return self.pack(self.inner(x))
+
+
+@pytest.mark.parametrize(
+    ("pack", "told"), [(lambda z: {"logits": z}, "its answer is of dict"), (lambda z: z[:, 0], "of shape \\(2,\\)")]
+)
+def test_what_does_not_answer_with_scores_alone_is_refused_in_one_line(pack, told, images, rng):
+    model = Answers(pack, cnn.build(cnn.Config(width=4, hidden=8), images.shape, images.classes, rng))
+    for refused in (
+        lambda: compression.compress(model, "prune.magnitude(sparsity=0.5)", images),
+        lambda: compression.check_before(model, "prune.magnitude(sparsity=0.5)", images, ()),
+    ):
+        with pytest.raises(RecipeError, match=f"^the model cannot be compressed as it is: .*{told}"):
+            refused()
+    half = cnn.build(cnn.Config(width=4, hidden=8), images.shape, images.classes, rng).half()
+    with pytest.raises(RecipeError, match="data's own type"):
+        compression.compress(half, "prune.magnitude(sparsity=0.5)", images)

@@ -5,6 +5,7 @@ import torch
 
 from whatelse import registry, settings, subject
 from whatelse.errors import NotMeasurableError
+from whatelse.evidence import Evidence
 from whatelse.nets import cnn
 
 QUICK = [
@@ -223,3 +224,58 @@ def test_answers_that_are_no_numbers_are_doubted(toy, task):
 @pytest.mark.known_answer
 def test_gradients_of_other_splits_are_taken_when_asked_for(toy, linear, task):
     assert toy.evidence_of(linear, task).margin_gradient("train").tolist() == [[-2, 0], [-2, 0], [2, 0], [2, 0]]
+
+
+class Lost(torch.nn.Module):
+    """A network whose features have no batch dimension for a single example."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.last = torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(self.act(self.first(x)).squeeze())
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_what_is_left_over_is_never_asked_alone_where_that_is_answered_otherwise(count, toy, rng):
+    x = torch.randn(count, 2, generator=rng)
+    found = subject.of(Lost(), "mine", "k", torch.randn(6, 2, generator=rng), rng, classes=3)
+    seen = Evidence(found, toy.task_of(x, torch.arange(count) % 3, classes=3), batch=4)
+    hidden = torch.relu(found.inside.first(x))
+    assert torch.allclose(seen.logits(), found.inside.last(hidden), atol=1e-6)
+    assert torch.allclose(seen.hidden(), hidden, atol=1e-6)
+    assert seen.margin_gradient().shape == x.shape
+
+
+class Turns(torch.nn.Module):
+    """A network one of whose layers is asked only where an input is large."""
+
+    def __init__(self):
+        super().__init__()
+        self.always, self.seldom, self.last = torch.nn.ReLU(), torch.nn.ReLU(), torch.nn.Linear(2, 2)
+
+    def forward(self, x):
+        x = self.always(x)
+        return self.last(self.seldom(x) if bool(x.max() > 5) else x)
+
+
+def test_a_layer_that_is_not_asked_in_every_batch_has_no_activations(toy, rng):
+    x = torch.rand(8, 2, generator=rng)
+    x[:4] += 6
+    seen = Evidence(toy.evidence_of(Turns(), toy.task_of(x, torch.arange(8) % 2)).subject, toy.task_of(x, [0, 1] * 4))
+    seen.batch = 4
+    assert list(seen.activations()) == ["always"]
+    assert torch.equal(seen.activations()["always"], x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_activations_of_half_precision_are_averaged_and_edited_as_floats(dtype, toy, rng):
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(48, 2))
+    x = torch.rand(6, 1, 6, 6, generator=rng)
+    seen = toy.evidence_of(model.to(dtype), toy.task_of(x, torch.arange(6) % 2))
+    want = torch.relu(model[0](x.to(dtype))).float().mean((2, 3))
+    assert torch.allclose(seen.hidden(), want, atol=1e-6)
+    held = seen.answers(x, {"1": lambda h: torch.zeros_like(h)})
+    assert torch.allclose(held, model[3].bias.float().expand(6, 2))

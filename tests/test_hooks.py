@@ -188,3 +188,26 @@ def test_a_layer_without_a_row_for_every_example_is_left_out(rng):
             return self.tanh(self.relu(x.reshape(-1, 2)).reshape(len(x), -1))
 
     assert list(kept(Folded(), torch.randn(5, 6, generator=rng))) == ["layer 0001 tanh"]
+
+
+@pytest.mark.filterwarnings("ignore")  # torch says of all of this that something newer is coming
+def test_packed_layers_count_where_they_hold_the_nonlinearity_and_scripts_do_not(rng):
+    from torch.ao import quantization
+
+    plain = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2)).eval()
+    x = torch.rand(5, 1, 6, 6, generator=rng)
+    fused = quantization.fuse_modules(plain, [["0", "1"]])
+    packed = nn.Sequential(quantization.QuantStub(), *fused, quantization.DeQuantStub()).eval()
+    packed.qconfig = quantization.get_default_qconfig("x86")
+    quantization.prepare(packed, inplace=True)(x)
+    quantization.convert(packed, inplace=True)
+    assert [name for name, _ in hooks.watched(packed)] == ["1"]
+    with hooks.keeping(packed, None) as seen:
+        packed(x)
+    want = torch.relu(plain[0](x)).mean((2, 3))
+    (found,) = seen.values()
+    assert torch.allclose(found, want, atol=0.05)  # of 8 bits
+    with hooks.editing(packed, {"1": lambda h: torch.zeros_like(h)}):
+        held = packed(x)
+    assert torch.allclose(held, plain[3].bias.expand(5, 2), atol=0.05)
+    assert hooks.watched(torch.jit.script(plain)) == []

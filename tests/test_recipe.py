@@ -3,7 +3,7 @@ import torch
 from torch.nn.utils import prune
 
 from whatelse import recipe
-from whatelse.errors import RecipeError, SettingError, UnknownItemError
+from whatelse.errors import RecipeError, SettingError, UnknownItemError, WhatElseError
 
 
 def test_what_is_written_is_read_back():
@@ -161,3 +161,27 @@ def test_layers_that_compute_their_weight_are_named_once(toy, rng):
     task = toy.task_of(torch.rand(8, 3, generator=rng), torch.arange(8) % 2)
     (step,) = recipe.parse("quantize.uniform()")
     assert recipe.left_alone(step, model, recipe.apply(step, model, task, rng)) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "trains"),
+    [
+        ("train.finetune(epochs=1)", True),
+        ("distill.logits(epochs=1)", True),
+        ("quantize.aware(epochs=1)", True),
+        ("prune.membership(epochs=1)", True),
+        ("prune.magnitude(sparsity=0.5)", False),
+        ("quantize.uniform(bits=4)", False),
+    ],
+)
+def test_one_class_is_refused_by_what_trains_alone(text, trains, toy, rng):
+    inputs = torch.rand(24, 6, generator=rng)
+    train = toy.split_of(inputs, torch.zeros(24, dtype=torch.int64))
+    task = toy.task_of(inputs, torch.arange(24) % 2, train=train)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)).eval()
+    (step,) = recipe.parse(text)
+    if trains:
+        with pytest.raises(WhatElseError, match="at least two classes"):
+            recipe.apply(step, model, task, rng)
+    else:
+        assert recipe.apply(step, model, task, rng)(inputs).shape == (24, 2)

@@ -30,6 +30,27 @@ def test_bad_labels_are_refused_with_the_row(toy, targets, message):
         toy.task_of(torch.zeros(2, 2), targets)
 
 
+def test_train_may_hold_one_class_or_nothing_until_something_trains(toy):
+    both, one = toy.split_of(torch.zeros(2, 2), [0, 1]), toy.split_of(torch.zeros(2, 2), [1, 1])
+    none = toy.split_of(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
+    for train, told in ((one, "split train: every target is 1"), (none, "split train: it has no examples")):
+        task = Task("t", 2, None, {"train": train, "calibration": train, "select": both, "test": both})
+        assert task.shape == (2,)
+        with pytest.raises(TaskError, match=told):
+            task.check_training()
+    both_again = Task("t", 2, None, dict.fromkeys(("train", "calibration", "select", "test"), both))
+    both_again.check_training()
+    for bad, told in ((one, "split test: every target is 1"), (none, "split test: it has no examples")):
+        with pytest.raises(TaskError, match=told):
+            Task("t", 2, None, {"train": both, "calibration": both, "select": both, "test": bad})
+
+
+def test_splits_of_other_shapes_are_refused(toy):
+    both, wider = toy.split_of(torch.zeros(2, 2), [0, 1]), toy.split_of(torch.zeros(2, 3), [0, 1])
+    with pytest.raises(TaskError, match=r"split train: inputs are of shape \(3,\), those of test \(2,\)"):
+        Task("t", 2, None, {"train": wider, "calibration": both, "select": both, "test": both})
+
+
 def test_a_missing_split_is_named(toy):
     split = toy.split_of(torch.zeros(2, 2), [0, 1])
     with pytest.raises(TaskError, match="split 'select' is missing"):

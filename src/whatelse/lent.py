@@ -43,7 +43,8 @@ def copied(model: nn.Module) -> nn.Module:
     """
     held = [tensor for part in model.modules() for tensor in vars(part).values() if isinstance(tensor, Tensor)]
     try:
-        with torch.no_grad():  # else a copy of a script is a result of the original's tensors, and has their gradients
+        # With gradients a copy of a script is a result of the original's tensors, and would pass them on.
+        with torch.no_grad(), quietly():
             return deepcopy(model, {id(t): t.detach().clone() for t in held if not t.is_leaf})
     except Exception as error:  # whatever an attribute of a stranger's module raises
         raise NotMeasurableError(f"needs a copy of the model, which cannot be made: {in_short(error)}") from error

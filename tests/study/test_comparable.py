@@ -314,3 +314,27 @@ def test_only_the_split_select_is_looked_at(images):
     moved = Split(moved.inputs, order[moved.targets], order[moved.targets])
     task = Task("toy", KINDS, (0.0, 1.0), {**images.splits, "test": moved, "train": moved})
     assert checked(right(), right(), task)["class order"].outcome == "same"
+
+
+def test_codes_that_are_looked_up_are_not_tried_on_another_scale():
+    codes = torch.arange(60).reshape(30, 2) % 6
+    labels = torch.arange(30) % 2
+    model = nn.Sequential(nn.Embedding(6, 3), nn.Flatten(), nn.Linear(6, 2))
+    for inputs in (codes, codes.float()):  # floats that the model looks up: out of range on any other scale
+        split = Split(inputs, labels, labels)
+        task = Task("codes", 2, None, dict.fromkeys(("train", "calibration", "select", "test"), split))
+        one = work.subject_of(model, "baseline", "k", task)
+        found = comparable.compare(one, one, task, training={})
+        assert {check.outcome for check in found} == {"same"}
+
+
+def test_one_class_in_select_says_nothing_of_the_order_of_classes(rng):
+    both, one = torch.arange(40) % 2, torch.ones(40, dtype=torch.int64)
+    inputs = torch.rand(40, 3, generator=rng)
+    parts = {n: Split(inputs, both, both) for n in ("train", "calibration", "test")}
+    task = Task("t", 2, None, {**parts, "select": Split(inputs, one, one)})
+    model = nn.Linear(3, 2)
+    with torch.no_grad():
+        model.bias.copy_(torch.tensor([9.0, 0.0]))  # always the other one
+    found = work.subject_of(model, "baseline", "k", task)
+    assert comparable.compare(found, found, task, training={})[0].outcome == "same"

@@ -100,3 +100,45 @@ def test_a_network_that_takes_a_batch_apart_has_the_same_gradients(zoo, chain, t
     assert [g.shape for g in parted.values()] == [g.shape for g in whole.values()]
     for one, other in zip(whole.values(), parted.values(), strict=True):
         assert torch.allclose(one, other, atol=1e-12)
+
+
+class Chooses(torch.nn.Module):
+    """A network whose way depends on its data, which vmap cannot run, or that reads a weight without a call."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(4, 5), torch.nn.Linear(5, 3)
+        self.way = way
+
+    def forward(self, x):
+        return self.way(self, x)
+
+
+WAYS = {
+    "a choice": lambda m, x: m.last(m.first(x).tanh() if x.sum().item() > -1e9 else m.first(x)),
+    "no call": lambda m, x: torch.nn.functional.linear(m.first(x).tanh(), m.last.weight, m.last.bias),
+    "a script": None,
+}
+
+
+@pytest.mark.known_answer
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("way", WAYS)
+def test_gradients_of_what_vmap_cannot_run_are_taken_in_turn(way, toy, rng):
+    model = Chooses(WAYS[way])
+    if way == "a script":
+        plain = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3))
+        model = torch.jit.script(plain)
+    x, y = torch.rand(6, 4, generator=rng), torch.arange(6) % 3
+    evidence = toy.evidence_of(model, toy.task_of(x, y, classes=3))
+    found = _examples.gradients(_gradients.shared(evidence), x.double(), y)
+    names = ["0.weight", "0.bias", "2.weight", "2.bias"] if way == "a script" else None
+    parts = dict(model.named_parameters())
+    names = names or ["first.weight", "first.bias", "last.weight", "last.bias"]
+    first, bias, last, end = (parts[n].detach().double().requires_grad_() for n in names)
+    for i in range(6):
+        loss = torch.nn.functional.cross_entropy(
+            (x[i : i + 1].double() @ first.T + bias).tanh() @ last.T + end, y[i : i + 1]
+        )
+        for name, want in zip(names, torch.autograd.grad(loss, (first, bias, last, end)), strict=True):
+            assert torch.allclose(found[name][i], want.flatten(), atol=1e-10), name
