@@ -230,6 +230,22 @@ def test_a_model_that_collapsed_onto_another_class_on_another_scale_is_measured(
     assert {found[name].outcome for name in ("class order", "preprocessing")} == {"same"}
 
 
+def test_a_rare_class_that_was_wiped_out_is_measured_and_what_would_mend_it_is_stated():
+    # Of 100 examples 2 are of the third class, which a bias keeps away; far enough out it is named again.
+    targets = torch.where(torch.arange(400) % 100 < 2, 2, torch.arange(400) % 2)
+    inputs = torch.nn.functional.one_hot(targets, 3).float()
+    task = cut(inputs, targets, 3, (0.0, 1.0))
+    whole, lacking = nn.Linear(3, 3), nn.Linear(3, 3)
+    with torch.no_grad():
+        for model, bias in ((whole, 0.0), (lacking, -50.0)):
+            model.weight.copy_(torch.eye(3))
+            model.bias.copy_(torch.tensor([0.0, 0.0, bias]))
+    found = checked(whole.eval(), lacking.eval(), task)
+    assert found["preprocessing"].outcome == "stated"
+    assert "98% of" in found["preprocessing"].candidate
+    assert "on 100% of them multiplied by 255" in found["preprocessing"].candidate
+
+
 def test_among_many_classes_no_renaming_is_found_by_chance():
     rng = torch.Generator().manual_seed(0)
     task = points(torch.randint(400, (400,), generator=rng), 400)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,17 @@ class Check:
     baseline: str
     candidate: str
     outcome: str
+
+
+class _Reading(NamedTuple):
+    """Another reading under which a model is right far more often; empty where there is none.
+
+    ``must`` tells whether it is the one that is meant: it is right on far more of all examples. Where only rare classes
+    gain by it, a compression may have wiped these out; that is to be measured, not refused.
+    """
+
+    text: str = ""
+    must: bool = False
 
 
 def compare(
@@ -84,13 +96,14 @@ def _refusable(
     yield _judged("preprocessing", baseline, candidate, read, "takes the inputs as they are")
 
 
-def _judged(name: str, baseline: Subject, candidate: Subject, told: Mapping[str, str], plain: str) -> Check:
-    both = (told[baseline.name] or plain, told[candidate.name] or plain)
-    return Check(name, *both, "refused" if any(told.values()) else "same")
+def _judged(name: str, baseline: Subject, candidate: Subject, told: Mapping[str, _Reading], plain: str) -> Check:
+    before, after = told[baseline.name], told[candidate.name]
+    outcome = "refused" if before.must or after.must else "stated" if before.text or after.text else "same"
+    return Check(name, before.text or plain, after.text or plain, outcome)
 
 
-def _order(predicted: Tensor, targets: Tensor, classes: int) -> str:
-    """Return how classes would have to be renamed for a model to be right far more often, or nothing.
+def _order(predicted: Tensor, targets: Tensor, classes: int) -> _Reading:
+    """Return how classes would have to be renamed for a model to be right far more often.
 
     The renaming is found on one half of the examples and tried on the other: among many classes some renaming suits
     any guesses.
@@ -98,17 +111,18 @@ def _order(predicted: Tensor, targets: Tensor, classes: int) -> str:
     from scipy.optimize import linear_sum_assignment  # takes long to import: not for a listing
 
     if len(set(targets.tolist())) == 1:  # any class that is named often would be taken for it
-        return ""
+        return _Reading()
     half, rest = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0)).tensor_split(2)
     table = torch.zeros(classes, classes)
     table.index_put_((predicted[half], targets[half]), torch.ones(len(half)), accumulate=True)
     rows, columns = linear_sum_assignment((table / table.sum(0).clamp(min=1)).numpy(), maximize=True)
     meant = torch.as_tensor(columns)[predicted]
     if not _far_better(meant[rest], predicted[rest], targets[rest]):
-        return ""
+        return _Reading()
     plain, renamed = (float((said == targets).float().mean()) for said in (predicted, meant))
     moved = [f"{a} means {b}" for a, b in zip(rows, columns, strict=True) if a != b and table[a, b]]
-    return f"is right on {plain:.0%} of {len(targets)} examples, and on {renamed:.0%} if {', '.join(moved[:4])}"
+    text = f"is right on {plain:.0%} of {len(targets)} examples, and on {renamed:.0%} if {', '.join(moved[:4])}"
+    return _Reading(text, must=renamed > plain + _FAR)
 
 
 def _preparations(task: Task) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -134,15 +148,16 @@ def _preparations(task: Task) -> dict[str, Callable[[Tensor], Tensor]]:
 
 def _preparation(
     one: Subject, inputs: Tensor, targets: Tensor, logits: Tensor, ways: Mapping[str, Callable[[Tensor], Tensor]]
-) -> str:
-    """Return under which preparation a model is right far more often than on the inputs as they are, or nothing."""
+) -> _Reading:
+    """Return under which preparation a model is right far more often than on the inputs as they are."""
     said = {name: told.argmax(1) for name, way in ways.items() if (told := _prepared(one, way(inputs))) is not None}
     best = max(said, key=lambda name: _recall(said[name], targets), default="")
     plain = logits.argmax(1)
     if not best or not _far_better(said[best], plain, targets):
-        return ""
+        return _Reading()
     right, other = (float((named == targets).float().mean()) for named in (plain, said[best]))
-    return f"is right on {right:.0%} of {len(targets)} examples as they are, and on {other:.0%} of them {best}"
+    text = f"is right on {right:.0%} of {len(targets)} examples as they are, and on {other:.0%} of them {best}"
+    return _Reading(text, must=other > right + _FAR)
 
 
 def _prepared(one: Subject, inputs: Tensor) -> Tensor | None:

@@ -59,7 +59,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     inputs = baseline.split("test").inputs[: config.batch]
     ratios = []
     for _ in range(1 + config.turns):
-        before, after = _timed(baseline.model, inputs), _timed(candidate.model, inputs)
+        before, after = (_timed(seen.subject.runs or seen.model, inputs) for seen in (baseline, candidate))
         ratios.append(after / max(before, 1e-9))
     candidate.passes.forward += 2 * len(ratios) * len(inputs)
     return torch.tensor(ratios[1:])
