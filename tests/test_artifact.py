@@ -146,11 +146,11 @@ def test_the_proof_keeps_to_the_limit_and_ends_in_time(tmp_path, monkeypatch):
 
 
 def test_a_folder_is_opened_under_the_limit_and_a_factory_of_the_users_is_not(tmp_path, toy):
-    task = toy.task_of(torch.rand(6, 3), torch.arange(6) % 2)
+    task = toy.task_of(3 * torch.rand(6, 3), torch.arange(6) % 2)
     artifact.save(Pads(), tmp_path / "folder")
     (tmp_path / "mine.py").write_text(f"import torch\n{inspect.getsource(Pads)}")
     with limits.within("64M"):
-        with pytest.raises(ArtifactError, match="folder would take 1 GiB of memory"):
+        with pytest.raises(ArtifactError, match="folder would take [1-3] GiB of memory"):
             doors.open_model(str(tmp_path / "folder"), task)
         assert doors.open_model(f"{tmp_path / 'mine.py'}:Pads", task)
         with pytest.raises(ArtifactError, match=r"mlp.* would take .* of memory"):

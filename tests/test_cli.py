@@ -232,7 +232,7 @@ def changed(**given):
         (changed(data="digit"), ("did you mean digits",)),
         (changed(data="none.npz"), ("none.npz", "no such file")),
         (changed(out=str(Path(__file__).parent)), ("is there already",)),
-        (changed(model="torch.nn:Flatten"), ("returns (2, 64)", "needs (2, 10)")),
+        (changed(model="torch.nn:Flatten"), ("answers with a tensor of shape (64, 64)", "one of (N, 10) is needed")),
         ((*COMPRESS, "--json", "no/where.json"), ("cannot write no/where.json",)),
     ],
 )

@@ -214,11 +214,20 @@ def elsewhere(x: Tensor) -> Tensor:
 
 def _traced(model: nn.Module, manner: Manner, batch: Tensor, path: Path) -> Tensor | None:
     """Return scores with the graph that made them; None where there is none."""
+    # Where inputs are looked up no gradient begins at them, and none at weights at rest.
+    resting = [p for p in model.parameters() if p.is_leaf and p.is_floating_point() and not p.requires_grad]
+    given = batch.detach().clone()
     try:
         with torch.enable_grad(), quietly():
-            return _dense(_at(model(manner.hand(model, batch.detach().clone().requires_grad_())), path))
-    except Exception:  # ids have no gradient; what is changed in place raises
+            for parameter in resting:
+                parameter.requires_grad_()
+            given = given.requires_grad_() if given.is_floating_point() else given
+            return _dense(_at(model(manner.hand(model, given)), path))
+    except Exception:  # what is changed in place raises, and weights of a kind that has no gradient
         return None
+    finally:
+        for parameter in resting:
+            parameter.requires_grad = False
 
 
 def _parts(answer: object) -> Mapping[object, object]:

@@ -181,12 +181,7 @@ def compress_(
         written, told = compression.files(whole, small.model, out, task, also)
         found = written + compression.costs(whole, small.model, task)
     warned = told + compression.warnings_of(found, small.model, task)
-    record = {
-        "costs": [vars(cost) for cost in found],
-        "steps": [vars(done) for done in small.steps],
-        "remarks": small.remarks,
-        "warnings": warned,
-    }
+    record = compression.record(small, found, warned)
     if json_file:
         _write(json_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
     if not quiet and json_file != "-":

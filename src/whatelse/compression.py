@@ -327,6 +327,18 @@ def warnings_of(found: list[Cost], after: nn.Module, task: Task) -> list[str]:
     return lines
 
 
+def record(small: Compressed, found: list[Cost], warned: list[str]) -> dict[str, Any]:
+    """Return what was done and what it costs, JSON-ready.
+
+    Args:
+        small: What `compress` returned.
+        found: What `costs` and `files` returned.
+        warned: What `warnings_of` returned.
+    """
+    steps = [vars(done) for done in small.steps]
+    return {"costs": [vars(c) for c in found], "steps": steps, "remarks": small.remarks, "warnings": warned}
+
+
 def _disk(before: nn.Module, after: nn.Module) -> list[Cost]:
     try:
         return [Cost("bytes on disk", "bytes", _bytes(before), _bytes(after), warned="is larger on disk")]

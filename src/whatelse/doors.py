@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +22,8 @@ from whatelse.lent import rest
 from whatelse.nets import _foretell
 from whatelse.task import Task
 
-_LOOKED = 64  # test examples that a model is asked, to see whether it fits
+# Test examples that a model is asked, to see whether it fits, and values that they may have together.
+_LOOKED, _VALUES = 64, 400_000
 
 
 def load_task(text: str, *, max_memory: int | str | None = None) -> Task:
@@ -188,6 +190,7 @@ def check_fit(model: nn.Module, task: Task, name: str) -> None:
         TaskError: They do not fit; both sides are printed.
     """
     try:
-        asked(model, name, task.test.inputs[:_LOOKED], task.classes)
+        few = max(2, min(_LOOKED, _VALUES // max(1, prod(task.shape))))
+        asked(model, name, task.test.inputs[:few], task.classes)
     except TaskError as error:
         raise TaskError(f"task {task.name} and model do not fit: {error}") from error

@@ -20,6 +20,9 @@ import planted  # noqa: E402
 import simulate  # noqa: E402
 import wald  # noqa: E402
 
+# Scores times 1000 saturate what attacks look at: their own checks say so.
+SATURATED = {"accuracy under attack", "distance to the nearest adversarial point (multiples of the baseline's mean)"}
+
 
 def test_nothing_is_flagged_where_nothing_happened(monkeypatch):
     for what in list(null.RESCALED)[1:]:  # one of them is enough here
@@ -28,7 +31,7 @@ def test_nothing_is_flagged_where_nothing_happened(monkeypatch):
     assert {r["copy"] for r in rows} == set(null.copies("mlp"))
     assert page.broken({"lossless": rows}) == []
     assert all(r["off"] < 1e-4 for r in rows if r["copy"] not in null.RESCALED)
-    assert {r["label"] for r in rows if r["excused"]} == {*null.SCALE, "accuracy under attack"}
+    assert {r["label"] for r in rows if r["excused"]} == {*null.SCALE, *SATURATED}
     assert any(r["verdict"] == "unchanged" for r in rows)
     twin = null.false_candidate(0)
     assert twin["flagged"] == []

@@ -154,6 +154,8 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
         pairs.append(("95 % interval", interval(finding.low, finding.high, unit)))
     if finding.low90 is not None and finding.high90 is not None:
         pairs.append(("90 % interval", interval(finding.low90, finding.high90, unit)))
+    if finding.rose is not None and finding.fell is not None:
+        pairs.append(("Changed", f"{count(finding.rose)} up, {count(finding.fell)} down"))
     pairs += [("Share", share(finding)), ("Parts", parts(finding))]
     sizes = (
         ("Margin", finding.margin, "±{} counts as no change"),

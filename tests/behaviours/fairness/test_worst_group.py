@@ -73,7 +73,8 @@ def test_a_group_that_only_other_splits_have_is_named_without_a_number(answers, 
     evidence = answers(SAID, TARGETS, {"style": STYLE})
     train = evidence.task.train
     splits = {**evidence.task.splits, "train": dataclasses.replace(train, groups={"style": train.groups["style"] + 3})}
-    evidence.task = dataclasses.replace(evidence.task, splits=splits)
+    named = {"style": tuple(f"style {c}" for c in range(6))}
+    evidence.task = dataclasses.replace(evidence.task, splits=splits, group_names=named)
     values = worst_group.measure(evidence, worst_group.Config(least=1), rng)
     assert worst_group.breakdown(values.numpy(), toy.ones(values)).shape == (1, 3)
     assert evidence.parts[:3] == ("style 0", "style 1", "style 2")

@@ -142,5 +142,5 @@ def test_short_training_is_said_and_a_model_without_layers_refused(toy, stack, g
     values_of(toy.evidence_of(stack(6, 5, 3), task), candidate, rng)
     assert candidate.notes == ["fitted on 20 train examples for 5 units: R2 falls by overfitting"]
     flat = toy.evidence_of(stack(6, 3), task)
-    with pytest.raises(NotMeasurableError, match="no nonlinearity"):
+    with pytest.raises(NotMeasurableError, match="needs a hidden layer"):
         values_of(flat, candidate, rng)

@@ -137,5 +137,5 @@ def test_a_layer_that_does_nothing_has_no_circuit(toy, stack, gaussian, rng):
     with torch.no_grad():
         deaf[2].weight.zero_()
     assert score(toy.evidence_of(deaf, gaussian()), rng) == 1
-    with pytest.raises(NotMeasurableError, match="no nonlinearity"):
+    with pytest.raises(NotMeasurableError, match="needs a hidden layer"):
         score(toy.evidence_of(stack(6, 3), gaussian()), rng)

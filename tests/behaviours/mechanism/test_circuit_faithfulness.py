@@ -116,7 +116,7 @@ def test_classes_are_resampled_by_themselves_and_kept_within_bounds(toy, knowing
 def test_circuits_are_kept_and_a_class_without_example_takes_the_common_order(toy, knowing, task, rng):
     baseline = toy.evidence_of(knowing(), task)
     values_of(baseline, baseline, rng)
-    key = "circuit 2 keep=0.8 layers=hidden examples=128 steps=32"
+    key = "circuit 3 keep=0.8 layers=hidden examples=128 steps=32"
     held = baseline.once(key, lambda: pytest.fail("it is kept with the baseline"))
     assert held["orders"][:, 0].tolist() == [-1, 0, 1]
     assert all(sorted(row[1:]) == list(range(9)) for row in held["orders"].tolist())

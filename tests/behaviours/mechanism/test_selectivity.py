@@ -77,5 +77,5 @@ def test_units_are_bounded_and_said(toy, stack, gaussian, rng):
     evidence = toy.evidence_of(stack(6, 9, 3), gaussian())
     assert values_of(evidence, rng, units=4).shape == (120, 5)
     assert evidence.notes == ["4 of 9 units, evenly apart"]
-    with pytest.raises(NotMeasurableError, match="no nonlinearity"):
+    with pytest.raises(NotMeasurableError, match="needs a hidden layer"):
         values_of(toy.evidence_of(stack(6, 3), gaussian()), rng)
