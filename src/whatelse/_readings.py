@@ -20,7 +20,7 @@ _PLAIN = {
     *("Relu", "LeakyRelu", "Gelu", "Silu", "Elu", "Softplus", "torch::autograd::AccumulateGrad"),
 }
 _LAYERS = {"Addmm", "Mm", "Bmm", "Baddbmm", "Addbmm", "Linear", "Convolution", "MkldnnConvolution", "Mv", "Addmv"}
-_SIGMOIDS = {"Sigmoid", "Hardsigmoid"}
+_SIGMOIDS, _SOFTMAX = {"Sigmoid", "Hardsigmoid"}, {"Softmax", "LogSoftmax"}
 
 
 def wide(found: Tensor) -> Tensor:
@@ -112,7 +112,10 @@ def reading(found: Tensor, name: str, graph: Callable[[], Tensor | None]) -> tup
         return "probabilities", (f"{name} answers with probabilities: their logarithms were taken as class scores",)
     if not inside:
         return "", ()
-    if _made_by(graph(), name) == "layers":
+    made = _made_by(graph(), name)
+    if made == "softmax":
+        return "probabilities", (f"{name} answers with rounded probabilities: their logarithms were taken",)
+    if made == "layers":
         told = (
             f"all scores of {name} lie between 0 and 1, as probabilities do, but a layer makes them: taken as they are"
         )
@@ -130,15 +133,16 @@ def _of_one(name: str, graph: Callable[[], Tensor | None], *, inside: bool, shar
 
 
 def _made_by(scores: Tensor | None, name: str) -> str:
-    """Return whether ``sigmoids`` or ``layers`` made the scores.
+    """Return whether ``sigmoids``, a ``softmax`` or ``layers`` made the scores.
 
     Raises:
         TaskError: Neither can be seen.
     """
     start = None if scores is None else scores.grad_fn
     kinds = [] if start is None else list(_back(start))
-    if _SIGMOIDS & {*kinds}:
-        return "sigmoids"
+    for made, those in (("sigmoids", _SIGMOIDS), ("softmax", _SOFTMAX)):
+        if those & {*kinds}:
+            return made
     other = next((kind for kind in kinds if kind not in _PLAIN | _LAYERS), "")
     if not other and _LAYERS & {*kinds}:
         return "layers"

@@ -68,13 +68,12 @@ class Asked(nn.Module):
         manner: How it is asked.
         path: Where in its answer the scores are.
         read: How what is found there becomes scores, of `READINGS`.
-        coarse: True where the answers themselves are of half precision.
     """
 
-    def __init__(self, model: nn.Module, manner: Manner, path: Path, read: str, *, coarse: bool = False) -> None:
+    def __init__(self, model: nn.Module, manner: Manner, path: Path, read: str) -> None:
         super().__init__()
         self.training = False  # its own mark alone: the model has its mode already
-        self.model, self.manner, self.path, self.read, self.coarse = model, manner, path, read, coarse
+        self.model, self.manner, self.path, self.read = model, manner, path, read
 
     def forward(self, x: Tensor) -> Tensor:
         """Return class scores, ``(N, classes)``, in the precision of the inputs, at least single.
@@ -84,6 +83,15 @@ class Asked(nn.Module):
         """
         scores = torch.cat([self._scores(part) for part in torch.split(x, self.manner.most or max(1, len(x)))])
         return scores.to(x.dtype) if x.dtype in {torch.float32, torch.float64} else scores
+
+    @torch.no_grad()
+    def coarse(self, x: Tensor) -> bool:
+        """Return whether the answers themselves are of half precision, so that they move in steps.
+
+        Args:
+            x: ``(N, ...)``.
+        """
+        return _at(self.model(self.manner.hand(self.model, x)), self.path).dtype in {torch.float16, torch.bfloat16}
 
     def _scores(self, x: Tensor) -> Tensor:
         return READINGS[self.read](_dense(_at(self.model(self.manner.hand(self.model, x)), self.path)))[: len(x)]
@@ -124,7 +132,7 @@ def asked(model: nn.Module, name: str, probe: Tensor, classes: int) -> tuple[nn.
         remarks.append(f"{name} answers with {_article(kind)} {kind}: its class scores were taken")
     elif found.dim() > _PAIR:
         remarks.append(f"{name} answers with a tensor of shape (N, {', '.join(map(str, found.shape[1:]))}): flattened")
-    made = Asked(model, manner, path, read, coarse=found.dtype in {torch.float16, torch.bfloat16})
+    made = Asked(model, manner, path, read)
     manner, more = _lone(made, name, batch, READINGS[read](found))
     made.manner = dataclasses.replace(manner, plain=not _any_order(made, batch[:4]))
     remarks += [*told, *more]

@@ -33,7 +33,8 @@ _FRONTS = (
 )
 _AVERAGES = re.compile(r"ema|swa|averag|teacher|shadow", re.IGNORECASE)
 _DEEPEST, _MOST = 4, 500  # mappings inside mappings, and how many of them are looked at
-_COUNTER = ".num_batches_tracked"  # of a batch normalization: it changes no answer, and old files have none
+# What counts passes, of a batch normalization or of torch's averaged models: it changes no answer, and may be absent.
+_COUNTER = ("num_batches_tracked", "n_averaged")
 
 
 @dataclass(frozen=True)

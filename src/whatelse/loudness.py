@@ -20,6 +20,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from whatelse.kept import APART
 from whatelse.subject import log_odds
 from whatelse.task import Split
 
@@ -101,14 +102,14 @@ def temperature(heard: Heard) -> float:
         found = fitted(heard.logits("select"), heard.split("select").observed)
         return {"temperature": torch.tensor(found, dtype=torch.float64)}
 
-    return float(heard.once("temperature on select", make)["temperature"])
+    return float(heard.once(f"{APART}temperature on select", make)["temperature"])
 
 
 def _volume(heard: Heard) -> float:
     def make() -> dict[str, Tensor]:
         return {"spread": torch.tensor(spread(heard.logits("select")), dtype=torch.float64)}
 
-    return float(heard.once("spread on select", make)["spread"])
+    return float(heard.once(f"{APART}spread on select", make)["spread"])
 
 
 def moves(ask: Callable[[Tensor], Tensor], inputs: Tensor, scale: float, rng: torch.Generator) -> Tensor:

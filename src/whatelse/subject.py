@@ -260,10 +260,10 @@ def gradient_agreement(
     if own is None:
         return -1.0
     wide = precise(model, inputs)
-    if isinstance(model, Asked) and model.coarse:  # answers of few digits move in steps, whatever they are made from
-        step *= 1000
     if wide is None:
         return _agreement(model, inputs, own, 1000 * step, rng, enter)
+    if isinstance(wide, Asked) and wide.coarse(inputs.double()):  # as under autocast, which no copy leaves
+        step *= 1000
     found = _slope(wide, inputs.double(), enter)
     if found is None or _cosine(own.slope, found.slope) < _OWN:
         return -1.0

@@ -249,6 +249,8 @@ def _check_groups(where: str, split: Split, names: Mapping[str, tuple[str, ...]]
         if codes.shape != (len(split),):
             count = f"{len(codes)} codes" if codes.dim() == 1 else f"codes of shape {tuple(codes.shape)}"
             raise TaskError(f"{where}: group {name} has {count} for {len(split)} examples; one each is needed")
+        if not len(codes):
+            continue
         if codes.dtype not in _WHOLE or int(codes.min()) < -1:
             raise TaskError(f"{where}: group {name} needs whole numbers from 0, and -1 where a value is missing")
         largest, known = int(codes.max()), len(names.get(name, ())) or _GROUPS

@@ -32,7 +32,7 @@ MAY = {
     "asked": {"errors", "lent", "_readings"},
     "kept": set(),
     "subject": LOW | {"task", "hooks", "layers", "lent", "asked"},
-    "loudness": LOW | {"task", "subject"},
+    "loudness": LOW | {"task", "subject", "kept"},
     "evidence": LOW | {"_batches", "task", "subject", "loudness", "hooks", "kept"},
     "recipe": LOW | {"task", "nets"},
     "methods": LOW | {"task", "nets", "layers", "recipe"},

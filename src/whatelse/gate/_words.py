@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from whatelse.gate.decide import Answer, Gate, Ruling
@@ -138,8 +139,9 @@ def folded(ruling: Ruling) -> list[str]:
     lines = []
     for answers in _folds(ruling):
         first = answers[0]
-        told = [f"{a.question.group} ({_short(a)})" for a in answers[:_SPELLED]]
-        more = f" and {len(answers) - _SPELLED} more, all in the JSON" if len(answers) > _SPELLED else ""
+        spelled = max(_SPELLED, sum(_leans(a) for a in answers))  # whoever seems harmed beyond the budget, all of them
+        told = [f"{a.question.group} ({_short(a)})" for a in answers[:spelled]]
+        more = f" and {len(answers) - spelled} more, all in the JSON" if len(answers) > spelled else ""
         head = f"{first.question.place.label}: {len(answers)} groups {first.decision} ({first.tier})"
         lines.append(f"{head}: {'; '.join(told)}{more}")
     return lines
@@ -150,7 +152,17 @@ def _folds(ruling: Ruling) -> list[list[Answer]]:
     for answer in ruling.answers:
         if answer.question.group and not (answer.broken or answer.open or answer.decision == "not asked"):
             told.setdefault((id(answer.budget), answer.decision), []).append(answer)
-    return [answers for answers in told.values() if len(answers) > FOLDED]
+    return [sorted(answers, key=_least_harmed) for answers in told.values() if len(answers) > FOLDED]
+
+
+def _least_harmed(answer: Answer) -> float:
+    """Return what sorts the most harmed first, and those without a number last."""
+    moved = answer.question.harm
+    return math.inf if moved is None else -moved.value
+
+
+def _leans(answer: Answer) -> bool:
+    return answer.question.harm is not None and answer.question.harm.value > answer.budget.most
 
 
 def _short(answer: Answer) -> str:
@@ -181,7 +193,8 @@ def because(ruling: Ruling) -> str:
             "; ".join(f"{word}: {listed(names)}" for word, names in told if names) or "no critical budget was decided"
         )
     kept = [sized(a) for a in ruling.answers if a.decision == "within" and a.tier == "critical"]
-    unshown = [sized(a) for a in ruling.answers if a.decision in {"undecided", "missing", "too few"}]
+    left = [a for a in ruling.answers if a.decision in {"undecided", "missing", "too few"}]
+    unshown = [sized(a) for a in sorted(left, key=lambda a: not _leans(a))]
     return f"shown kept: {listed(kept)}" + (f"; not shown, and not critical: {listed(unshown)}" if unshown else "")
 
 

@@ -17,12 +17,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from whatelse.errors import FindingsError, nearest
 from whatelse.gate.ask import Place, Question, ask, check, examples, locate
 from whatelse.gate.budgets import Budget, Budgets, place
 from whatelse.gate.harm import BELIEF, LEVEL, Harm
 from whatelse.report import _words as words
 from whatelse.report.findings import Findings, Floors
+from whatelse.statistics.mcnemar import reach
 from whatelse.statistics.multiplicity import holm
 from whatelse.statistics.power import settles, settles_counted
 from whatelse.statistics.seeds import dominate
@@ -280,12 +283,20 @@ def _settle(question: Question, moved: Harm, p: float, level: float) -> str:
 
 def _needed(question: Question, moved: Harm, n: int | None, level: float) -> int | None:
     """Return how many examples, or seeds, show it at a level; of 1000 where it is not known how many there are."""
-    most, lost, gained = question.budget.most, moved.lost, moved.gained
-    if n and lost is not None and gained is not None and math.isclose((lost - gained) / n, moved.value, abs_tol=1e-9):
-        return settles_counted(gained, lost, n, most, level=level)
-    if not math.isfinite(moved.upper()):
-        return None
-    return settles(moved.value, moved.upper(), most, n or 1000, level=level)
+    most = question.budget.most
+    if n and _is_counted(moved, n):
+        return settles_counted(moved.gained or 0, moved.lost or 0, n, most, level=level)
+    # What is to be shown beyond the budget is shown by the lower bound: its distance counts.
+    upper = 2 * moved.value - moved.lower() if moved.value > most else moved.upper()
+    return settles(moved.value, upper, most, n or 1000, level=level) if math.isfinite(upper) else None
+
+
+def _is_counted(moved: Harm, n: int) -> bool:
+    """Say whether the bounds are those of counts among n examples, and not of a mean over parts of different sizes."""
+    if moved.lost is None or moved.gained is None:
+        return False
+    _, above = reach(np.array([moved.lost]), np.array([moved.gained]), np.array([n]), LEVEL)
+    return math.isclose(moved.upper(), min(1.0, (moved.lost - moved.gained) / n + float(above[0])), abs_tol=1e-6)
 
 
 def _units(question: Question) -> tuple[bool, int | None, str]:

@@ -6,6 +6,7 @@ anew for every pair; here it is done once, and a pair costs a subtraction. The n
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -51,14 +52,14 @@ class Outcomes:
 
     Attributes:
         each: Outcome of every example, for each seed, ``(S, N)``.
-        inside: Whether an example belongs to a part, ``(parts, N)``: to one of each grouping, or to none.
+        inside: Places of the examples of each part; an example is in one part of each grouping, or in none.
         counted: Whether the number that is summarized is of the part, ``(parts,)``.
         averaged: Whether that number is the plain mean of those parts: as long as every answer is right, a minimum
             looks like a mean, so that it has to be said.
     """
 
     each: np.ndarray
-    inside: np.ndarray
+    inside: tuple[np.ndarray, ...]
     counted: np.ndarray
     averaged: bool = False
 
@@ -68,13 +69,13 @@ class Outcomes:
         Args:
             clusters: Code of each example's cluster, ``(N,)``.
         """
-        return [int(i.sum()) if clusters is None else len(np.unique(clusters[i])) for i in self.inside]
+        return [len(i) if clusters is None else len(np.unique(clusters[i])) for i in self.inside]
 
     def strata(self) -> tuple[np.ndarray, ...] | None:
         """Return the outcomes of each part of a mean over parts, of the one seed; None of any other number."""
         if not self.averaged or not np.isfinite(self.each).all() or not self.counted.any():
             return None
-        return tuple(self.each[0, part] for part in self.inside[self.counted])
+        return tuple(self.each[0, part] for part, told in zip(self.inside, self.counted, strict=True) if told)
 
 
 def outcomes(told: Sequence[np.ndarray], parts: int, *, averaged: bool = False) -> Outcomes:
@@ -89,7 +90,9 @@ def outcomes(told: Sequence[np.ndarray], parts: int, *, averaged: bool = False) 
     rows = np.asarray(told[0], np.float64)
     half = rows.shape[1] // 2
     codes, counted = rows[:, 1 : 1 + half], rows[:, 1 + half :]
-    inside = np.array([(codes == part).any(1) for part in range(parts)]).reshape(parts, len(rows))
+    place, part = np.divmod(np.argsort(codes, axis=None, kind="stable"), max(1, half)), np.sort(codes, axis=None)
+    ends = np.searchsorted(part, np.arange(parts + 1))
+    inside = tuple(np.sort(place[0][start:end]) for start, end in itertools.pairwise(ends))
     each = np.stack([np.asarray(t, np.float64)[:, 0] for t in told])
     return Outcomes(each, inside, np.isin(np.arange(parts), counted), averaged)
 

@@ -86,7 +86,9 @@ def effects(
     order = torch.randperm(len(task.test), generator=rng)[:total]
     span = item.RANGE[1] - item.RANGE[0]
     watch = sequential.Watch(-span, span)
-    watched = {pair: _Watched(watch, watch, watch) for pair in pairs}
+    # A mean of pooled points adds to one model's own number what the other's differs by.
+    alone = sequential.Watch(min(item.RANGE[0], 0.0) - span, max(item.RANGE[1], 0.0) + span)
+    watched = {pair: _Watched(watch, alone, alone) for pair in pairs}
     apart = {name: _Apart() for name in models}
     draw = int(torch.randint(2**31, (), generator=rng))
     for start in range(0, total, CHUNK):

@@ -71,6 +71,6 @@ def _coarser(one: torch.dtype, two: torch.dtype) -> torch.dtype:
 
 def _digests(inputs: Tensor, kind: torch.dtype) -> Iterator[bytes]:
     for rows in torch.split(inputs, _ROWS):
-        flat = rows.reshape(len(rows), -1).to(kind) + 0  # zero has one sign
+        flat = rows.flatten(1).to(kind) + 0  # zero has one sign
         for row in flat.contiguous().view(torch.uint8).numpy():
             yield hashlib.blake2b(row.tobytes(), digest_size=16).digest()

@@ -117,7 +117,8 @@ def _watched(evidence: Evidence, inputs: Tensor) -> Seen:
     finally:
         for hook in hooks:
             hook.remove()
-    watch.seen.macs = [done // len(inputs) for done in watch.seen.macs]
+    asked = max(len(inputs), evidence.subject.least)  # fewer are asked several times over
+    watch.seen.macs = [done // asked for done in watch.seen.macs]
     return watch.seen
 
 
