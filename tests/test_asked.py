@@ -298,3 +298,26 @@ def test_a_compiled_model_is_opened_as_the_one_inside(x):
         assert found.inside is inner
         assert torch.allclose(found.runs(x), inner(x), atol=1e-6)
         assert type(outer).__name__ in found.remarks[-1]
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("decimals", [1, 2])
+def test_rounded_probabilities_are_read_as_probabilities(decimals, x):
+    made, remarks = asked(Packs(lambda z: (9 * z).softmax(1).round(decimals=decimals), classes=7), "mine", x, 7)
+    assert "rounded probabilities" in " ".join(remarks)
+    whole = (9 * made.model.linear(x)).softmax(1).round(decimals=decimals)
+    assert torch.allclose(made(x).exp(), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_models_of_half_precision_keep_their_gradients(dtype):
+    """Their copy in double answers in double: it is asked with the short step that crosses no kink."""
+    for seed in range(8):
+        rng = torch.Generator().manual_seed(seed)
+        layers = (nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
+        model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.4)
+        images = torch.rand(16, 3, 8, 8, generator=rng)
+        assert "differentiates" in subject.of(model.to(dtype), "mine", "k", images, rng, classes=4).offers

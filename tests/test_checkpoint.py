@@ -248,3 +248,10 @@ def test_what_is_no_file_is_never_opened(tmp_path):
     for name, said in (("p.pth", "a pipe"), ("d.pth", "a folder"), ("no.pth", "No such file")):
         with pytest.raises(ArtifactError, match=said):
             checkpoint.fill(net(), str(tmp_path / name))
+
+
+def test_what_torchs_own_averaging_saves_is_opened(tmp_path):
+    averaged = torch.optim.swa_utils.AveragedModel(net())
+    state = averaged.state_dict()
+    assert "n_averaged" in state
+    assert same(filled(net(), state, tmp_path), {n.removeprefix("module."): t for n, t in state.items()})

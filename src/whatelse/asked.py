@@ -91,7 +91,8 @@ class Asked(nn.Module):
         Args:
             x: ``(N, ...)``.
         """
-        return _at(self.model(self.manner.hand(self.model, x)), self.path).dtype in {torch.float16, torch.bfloat16}
+        few = x[: self.manner.most or len(x)]
+        return _at(self.model(self.manner.hand(self.model, few)), self.path).dtype in {torch.float16, torch.bfloat16}
 
     def _scores(self, x: Tensor) -> Tensor:
         return READINGS[self.read](_dense(_at(self.model(self.manner.hand(self.model, x)), self.path)))[: len(x)]

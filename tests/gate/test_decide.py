@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 
 from whatelse.errors import BudgetError, FindingsError
+from whatelse.statistics import counts
 
 Z05, Z05_POWER = 1.6448536, 2.4864749
 
@@ -493,3 +495,22 @@ def test_a_gate_that_asked_nothing_critical_does_not_go(world):
     text = '[[budgets]]\nbehaviour = "fairness.gap"\nmost = 0.1\ndemanded = false\n'
     gate = world.gate(text, world.finding(primary=True))
     assert (gate.verdict, gate.rulings[0].because) == ("INCONCLUSIVE", ())
+
+
+def mean_of_classes(lost):
+    """Two classes, of 3,995 examples and of 5, of which so many are lost: what a study writes of their mean."""
+    changes = [np.zeros(3995), np.array([-1.0] * lost + [0.0] * (5 - lost))]
+    made = counts.averaged(1.0, 1.0 - lost / 10, changes)._asdict()
+    return {k: made[k] for k in ("effect", "low", "high", "low90", "high90", "rose", "fell")} | {
+        "tails": [list(tail) for tail in made["tails"]]
+    }
+
+
+@pytest.mark.parametrize(("lost", "least"), [(0, 100_000), (2, 4002)])
+def test_what_settles_a_mean_over_classes_is_not_that_of_a_mean_over_examples(world, lost, least):
+    found = world.finding(label="macro", n=4000, **mean_of_classes(lost))
+    text = '[[budgets]]\nlabel = "macro"\nmost = 0.02\n'
+    (ruling,) = world.gate(text, found).rulings
+    (answer,) = ruling.answers
+    assert answer.decision == "undecided"
+    assert int(answer.settle.split()[1].replace(",", "")) > least, answer.settle

@@ -231,3 +231,13 @@ def test_a_reason_that_many_groups_share_is_cut_and_counted(world):
     assert told.startswith("undecided: worst: g0 (10), worst: g1 (10), ")
     assert told.endswith(" and 22 more")
     assert len(words.asked(gate.rulings[0])) == 31, "each that keeps a go away has its line"
+
+
+def test_of_a_thousand_classes_the_one_that_was_lost_is_named_first(world):
+    classes = [world.counted(f"class {c}", 0, 4 if c == 507 else 0, 4) for c in range(1000)]
+    text = '[[budgets]]\nlabel = "macro"\nmost = 0.02\ngroups = ["*"]\ngroups_tier = "supporting"\n'
+    parts = {"kind": "class", "items": classes}
+    (ruling,) = world.gate(text, world.finding(0.0, 0.001, label="macro", parts=parts)).rulings
+    (line,) = words.folded(ruling)
+    assert line.startswith("macro: 1000 groups undecided (supporting): class 507 (4 examples: 4 lost, none gained; ")
+    assert "not critical: macro: class 507 (4)" in words.because(ruling)

@@ -280,3 +280,11 @@ def test_a_summary_is_not_asked_of_what_is_no_number():
     found = sides.parts([np.array([0, 1, 2, 3, np.nan, 0])], breakdown, resamples)
     assert len(found) == 4
     assert all(np.isnan(side.points).all() for side in found)
+
+
+def test_parts_of_very_many_groups_are_found_as_one_by_one():
+    codes = np.random.default_rng(0).integers(-1, 700, (3000, 2))
+    told = np.concatenate([np.ones((3000, 1)), codes, codes], 1)
+    found = sides.outcomes([told], 700)
+    for part in (0, 13, 699):
+        assert found.inside[part].tolist() == np.flatnonzero((codes == part).any(1)).tolist()

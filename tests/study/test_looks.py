@@ -5,10 +5,11 @@ import torch
 
 import whatelse
 from tests.study.test_audit import damaged, ridge
-from whatelse import doors
+from whatelse import doors, registry
 from whatelse.report import findings as reader
 from whatelse.statistics import sequential
-from whatelse.study import audit
+from whatelse.study import audit, looks
+from whatelse.study.effects import Seen
 
 QUESTIONS = """
 name = "looks"
@@ -88,3 +89,16 @@ def test_it_repeats(found, digits):
     mine = {f["label"]: f for f in again["findings"] if f["candidate"] == "bad" and f["leading"]}
     for label, one in mine.items():
         assert (one["n"], one["effect"]) == pytest.approx((early["bad", label]["n"], early["bad", label]["effect"]))
+
+
+def test_a_point_of_the_candidate_that_fells_the_baseline_is_within_bounds(digits):
+    """One example of pooled points is worth up to two: it withstands all that fells the baseline."""
+    withstands = torch.ones(100, 7)
+    withstands[0, 6] = 0
+    told = {"notes": [], "doubts": [], "why": "", "flatters": []}
+    one, (after, before) = looks.fresh(0.0, 1.0), (Seen(), Seen())
+    after.add(withstands.numpy(), told, None)
+    before.add(torch.ones(100, 7).numpy(), told, None)
+    looks._look(one, registry.load("behaviours", "robustness.accuracy"), after, before)
+    assert one.before == 100
+    assert one.theirs.low <= min(one.theirs.values)

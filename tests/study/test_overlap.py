@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import replace
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 
 from whatelse.study import findings
 from whatelse.study.overlap import overlaps
-from whatelse.task import Split, Task
+from whatelse.task import SPLITS, Split, Task
 
 
 def split(rows, dtype=torch.float32):
@@ -69,3 +70,21 @@ def test_of_several_tasks_a_remark_names_its_own():
     assert all(line.startswith("task a: 1 of 2 test examples") for line in found["remarks"])
     assert len(found["remarks"]) == 2
     assert found["pairs"] == {}
+
+
+def test_an_empty_split_overlaps_with_nothing():
+    empty = Task("toy", 2, None, {n: split([] if n in {"train", "calibration"} else [1, 2]) for n in SPLITS})
+    assert counted(empty) == {
+        ("test", "train"): 0,
+        ("test", "calibration"): 0,
+        ("test", "select"): 2,
+        ("select", "train"): 0,
+    }
+
+
+def test_an_empty_split_may_have_groups():
+    parts = {n: split([] if n == "train" else [1, 2]) for n in SPLITS}
+    named = {
+        n: dataclasses.replace(s, groups={"sex": torch.zeros(len(s), dtype=torch.int64)}) for n, s in parts.items()
+    }
+    assert len(Task("toy", 2, None, named, {"sex": ("female",)}).train) == 0

@@ -60,6 +60,19 @@ class _Watched:
     settled: bool = False
 
 
+def fresh(low: float, high: float) -> _Watched:
+    """Return a candidate of which nothing was seen yet.
+
+    Args:
+        low: The least value of the behaviour.
+        high: The largest.
+    """
+    span = high - low
+    # A mean of pooled points adds to one model's own number what the other's differs by.
+    alone = sequential.Watch(min(low, 0.0) - span, max(high, 0.0) + span)
+    return _Watched(sequential.Watch(-span, span), alone, alone)
+
+
 def effects(
     m: Measurement,
     models: Mapping[str, Evidence],
@@ -84,11 +97,7 @@ def effects(
     baseline, task = next(iter(models.items()))[0], next(iter(models.values())).task
     total = min(len(task.test), getattr(config, "examples", 0) or len(task.test))
     order = torch.randperm(len(task.test), generator=rng)[:total]
-    span = item.RANGE[1] - item.RANGE[0]
-    watch = sequential.Watch(-span, span)
-    # A mean of pooled points adds to one model's own number what the other's differs by.
-    alone = sequential.Watch(min(item.RANGE[0], 0.0) - span, max(item.RANGE[1], 0.0) + span)
-    watched = {pair: _Watched(watch, alone, alone) for pair in pairs}
+    watched = {pair: fresh(*item.RANGE) for pair in pairs}
     apart = {name: _Apart() for name in models}
     draw = int(torch.randint(2**31, (), generator=rng))
     for start in range(0, total, CHUNK):

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize, prune
 
+from whatelse import subject
 from whatelse.behaviours.efficiency import bytes as size
 from whatelse.behaviours.efficiency import macs, memory, parameters
 from whatelse.errors import NotMeasurableError
@@ -436,3 +437,24 @@ def test_counts_are_exact_where_single_precision_is_not(toy):
     model = Called(lambda s, x: s.head(s.table(x.long())[..., 0]), table=table, head=nn.Linear(8, 1, bias=False))
     nn.init.ones_(model.head.weight)
     assert measured("parameters", model.requires_grad_(False), toy, (8,)) == 2**24 + 1 + 8
+
+
+class Squeezed(nn.Module):
+    """Loses the dimension of one example on the way, as models that squeeze do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.conv(x).mean((2, 3)).squeeze())
+
+
+@pytest.mark.known_answer
+def test_an_example_that_is_asked_twice_over_is_counted_once(toy, rng):
+    inputs = torch.rand(6, 1, 5, 5, generator=rng)
+    task = toy.task_of(inputs, torch.arange(6) % 3, classes=3, bounds=(0, 1))
+    seen = Evidence(subject.of(Squeezed(), "mine", "k", inputs, rng, classes=3), task)
+    assert seen.subject.least == 2
+    values = macs.measure(seen, macs.Config(), rng)
+    assert int(values.sum()) == 4 * 9 * 9 + 4 * 3, "nine places of a kernel of nine, and the head"
