@@ -107,6 +107,7 @@ def test_the_defaults_are_sound_and_every_one_has_its_reason():
     assert asked == {
         "generalization.macro_accuracy": ("critical", "supporting", ["*"], 0),
         "fairness.worst_group": ("critical", "", ["*"], 0),
+        "fairness.group": ("critical", "", ["*"], 0),
     }
     assert {b.behaviour.partition(".")[0] for b in found.budgets if b.tier != "advisory"} == {
         "generalization", "fairness", "robustness", "membership", "leakage", "attribution", "transparency", "mechanism",

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from whatelse.gate import _words as words
 from whatelse.gate import budgets as owners
 from whatelse.gate.decide import decide
 from whatelse.report.findings import parse
@@ -43,7 +44,9 @@ class Lookup(nn.Module):
         return self.scores[x.flatten(1)[:, 0].long().clamp(0, len(self.scores) - 1)]
 
 
-def ruled(targets, groups, hit, *, classes=2, shape=(1,), clusters=None, train=None, budgets="", more=()):
+def ruled(
+    targets, groups, hit, *, classes=2, shape=(1,), clusters=None, train=None, budgets="", more=(), asked=None
+):
     """The ruling on a model that answers those who are hit wrong and is right otherwise, as is the baseline."""
     targets = torch.as_tensor(targets)
     codes = {name: torch.as_tensor(code) for name, code in groups.items()}
@@ -53,7 +56,9 @@ def ruled(targets, groups, hit, *, classes=2, shape=(1,), clusters=None, train=N
     other = Split(x, targets, targets, codes if train is None else {n: torch.as_tensor(c) for n, c in train.items()})
     task = Task("few", classes, None, {"train": other, "calibration": other, "select": other, "test": test})
     wrong = torch.where(torch.as_tensor(hit), (targets + 1) % classes, targets)
-    found = audits.audit(Lookup(targets, classes), {"small": Lookup(wrong, classes)}, task, questions(*more))
+    found = audits.audit(
+        Lookup(targets, classes), {"small": Lookup(wrong, classes)}, task, asked or questions(*more)
+    )
     read = parse(json.loads(json.dumps(found, allow_nan=False)))
     gate = decide(owners.parse(budgets or owners.default()), read)
     return gate.verdict, {f"{a.question.place.label}: {a.question.group}": a for a in gate.rulings[0].answers}, found
@@ -160,3 +165,41 @@ def test_a_change_at_random_is_no_harm_to_anybody(seed):
     verdict, answers, _ = ruled(targets, {"style": style}, hit, classes=5)
     assert verdict != "NO-GO"
     assert not any(a.broken for a in answers.values())
+
+
+def rows_of(*asked):
+    """Accuracy as the primary question, and others that are not."""
+    told = ['name="few"\ntitle="Few"\ndraws=200\n[[rows]]\nname="r"\ntitle="R"\n']
+    for item, label, given in (("generalization.accuracy", "accuracy", "{}"), *asked):
+        told.append(f'[[measurements]]\nrow="r"\nitem="{item}"\nlabel="{label}"\nsettings={given}\nmargin=0.02\n')
+    return audits.questions("".join(told).replace('label="accuracy"\n', 'label="accuracy"\nprimary=true\n'))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        [("fairness.group", "rates", '{group="race"}')],
+        [("fairness.worst_group", "worst", '{group="race"}')],
+        [("fairness.worst_group", "worst of sexes", '{group="sex"}'), ("fairness.worst_group", "w", '{group="race"}')],
+        [("generalization.macro_accuracy", "balanced accuracy", "{}")],
+    ],
+    ids=lambda a: a[-1][1],
+)
+def test_a_harm_that_stands_in_the_findings_is_never_passed_by(asked):
+    """Whatever the measurement is called, and whether it is primary: 20 of one race, and of one class, are lost."""
+    targets, race = drawn(classes=3), np.zeros(N, int)
+    targets[targets == 2] = 1
+    targets[:20], race[:20] = 2, 1
+    hit = np.arange(N) < 20
+    groups = {"sex": np.arange(N) % 2, "race": race}
+    verdict, answers, _ = ruled(targets, groups, hit, classes=3, asked=rows_of(*asked))
+    assert verdict == "NO-GO"
+    assert any(a.decision == "exceeded" and a.question.n == 20 for a in answers.values())
+
+
+def test_a_go_without_a_group_or_class_says_so():
+    targets = drawn()
+    verdict, _, found = ruled(targets, {}, np.zeros(N, bool), asked=rows_of())
+    assert verdict == "GO"
+    (ruling,) = decide(owners.parse(owners.default()), parse(json.loads(json.dumps(found)))).rulings
+    assert words.because(ruling).endswith("no group or class was looked at by itself")

@@ -111,7 +111,8 @@ def test_markdown_leads_with_the_verdict_and_has_a_line_for_every_question(gate)
 
 def test_one_candidate_is_the_headline_itself(world):
     text = '[[budgets]]\nlabel = "accuracy"\nmost = 0.01\n'
-    assert markdown.render(world.gate(text, world.finding())).startswith("## ✓ GO: small\n\nShown kept: accuracy.\n")
+    told = markdown.render(world.gate(text, world.finding()))
+    assert told.startswith("## ✓ GO: small\n\nShown kept: accuracy; no group or class was looked at by itself.\n")
     assert markdown.render(world.gate(text, world.finding(-0.01))).startswith("## ? INCONCLUSIVE: small\n")
 
 

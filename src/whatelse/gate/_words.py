@@ -148,10 +148,10 @@ def folded(ruling: Ruling) -> list[str]:
 
 
 def _folds(ruling: Ruling) -> list[list[Answer]]:
-    told: dict[tuple[int, str], list[Answer]] = {}
+    told: dict[tuple[int, str, str], list[Answer]] = {}
     for answer in ruling.answers:
         if answer.question.group and not (answer.broken or answer.open or answer.decision == "not asked"):
-            told.setdefault((id(answer.budget), answer.decision), []).append(answer)
+            told.setdefault((id(answer.budget), answer.question.place.label, answer.decision), []).append(answer)
     return [sorted(answers, key=_least_harmed) for answers in told.values() if len(answers) > FOLDED]
 
 
@@ -195,7 +195,9 @@ def because(ruling: Ruling) -> str:
     kept = [sized(a) for a in ruling.answers if a.decision == "within" and a.tier == "critical"]
     left = [a for a in ruling.answers if a.decision in {"undecided", "missing", "too few"}]
     unshown = [sized(a) for a in sorted(left, key=lambda a: not _leans(a))]
-    return f"shown kept: {listed(kept)}" + (f"; not shown, and not critical: {listed(unshown)}" if unshown else "")
+    beside = f"; not shown, and not critical: {listed(unshown)}" if unshown else ""
+    alone = any(a.question.group for a in ruling.answers)
+    return f"shown kept: {listed(kept)}{beside}{'' if alone else '; no group or class was looked at by itself'}"
 
 
 def listed(names: Sequence[str]) -> str:

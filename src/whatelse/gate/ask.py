@@ -19,6 +19,7 @@ class Place:
     label: str
     task: str = ""
     absent: str = ""
+    parts_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,18 @@ def check(budget: Budget, findings: Findings, known: Collection[str], where: str
         BudgetError: A behaviour or a task has a name that nothing has.
     """
     items = {finding.behaviour for finding in findings.findings} | set(known)
-    if known and budget.behaviour and budget.behaviour not in items:
-        raise BudgetError(f"{where}.behaviour: no {budget.behaviour!r}; {nearest(budget.behaviour, items)}")
+    for key, name in (("behaviour", budget.behaviour), ("unless", budget.unless)):
+        if known and name and name not in items:
+            raise BudgetError(f"{where}.{key}: no {name!r}; {nearest(name, items)}")
     tasks = [task.name for task in findings.tasks]
     if budget.task and budget.task not in tasks:
         raise BudgetError(f"{where}.task: no {budget.task!r} in the findings; {nearest(budget.task, tasks)}")
 
 
-def locate(budget: Budget, findings: Findings, models: Collection[str], where: str) -> Place:
-    """Return the one measurement that a budget asks for.
+def locate(budget: Budget, findings: Findings, models: Collection[str], where: str) -> tuple[Place, ...]:
+    """Return the measurement that a budget asks for, and others of its behaviour if it asks every group.
+
+    Of those others only the parts are asked: a harm to a group that stands in the findings is not to be passed by.
 
     Args:
         budget: Any.
@@ -114,7 +118,18 @@ def locate(budget: Budget, findings: Findings, models: Collection[str], where: s
         BudgetError: Several would do and none of them is primary.
     """
     rows = [f for f in findings.findings if f.candidate in models and budget.behaviour in {"", f.behaviour}]
+    if budget.unless and any(f.behaviour == budget.unless and f.parts is not None for f in findings.findings):
+        return (Place(budget.behaviour, budget.task, f"the parts of {budget.unless} answer it"),)
     label = budget.label or _label(budget, rows, where)
+    first = _place(budget, rows, findings, label)
+    if budget.label or budget.groups != [EVERY]:
+        return (first,)
+    others = dict.fromkeys(f.label for f in rows if f.parts is not None and f.label != label)
+    more = tuple(replace(_place(budget, rows, findings, other), parts_only=True) for other in others)
+    return more if first.absent and more else (first, *more)
+
+
+def _place(budget: Budget, rows: list[Finding], findings: Findings, label: str) -> Place:
     mine = [f for f in rows if f.label == label]
     if not mine:
         return Place(label or budget.behaviour, budget.task, _absent(budget, rows, findings))
@@ -128,7 +143,7 @@ def _label(budget: Budget, rows: list[Finding], where: str) -> str:
     if len(primary) == 1:
         return primary[0]
     if not budget.demanded and not primary:
-        return ""
+        return labels[0] if budget.groups and len(labels) == 1 else ""
     if len(labels) > 1:
         several = ", ".join(repr(label) for label in primary or labels)
         raise BudgetError(f"{where}: {budget.behaviour} was measured in several ways; set label to one of {several}")
@@ -166,11 +181,17 @@ def ask(budget: Budget, place: Place, findings: Findings, candidate: str) -> Ite
     found = [f for f in findings.findings if (f.candidate, f.label, f.task) == (candidate, place.label, place.task)]
     found = [f for f in found if (f.control == budget.control if budget.control else f.leading)]
     finding = next((f for f in found if f.primary), found[0] if found else None)
+    if finding is None and place.parts_only:
+        return
     if finding is None:
         against = f"not held against {budget.control}" if budget.control else "not measured"
         yield replace(whole, missing=f"{against} on this candidate")
         return
     whole = replace(whole, finding=finding)
+    if place.parts_only:
+        sided = finding.parts is not None and (finding.parts.better or finding.better) != "neither"
+        yield from _groups(whole, finding) if sided else ()
+        return
     if finding.verdict in {"failed", "not measurable"}:
         why = f"{finding.verdict}: {finding.why or 'no reason was recorded'}"
         # Data that have nothing that it speaks of answer it; a measurement that broke does not.

@@ -31,7 +31,8 @@ class Budget:
         gain: The largest improvement of the whole that is believed; any where there is none.
         control: Held against which control; the candidate's own where it is empty.
         demanded: Whether it is missing where the file does not have it. One that is not demanded is asked only where
-            it is a row's primary measurement or ``label`` names it.
+            it is a row's primary measurement, ``label`` names it, or it has ``groups``.
+        unless: A behaviour whose parts answer it already: it is asked only where the file does not have these.
         why: The owner's reason.
     """
 
@@ -47,6 +48,7 @@ class Budget:
     control: str = ""
     demanded: bool = True
     why: str = ""
+    unless: str = ""
 
 
 @dataclass(frozen=True)

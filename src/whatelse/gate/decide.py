@@ -24,6 +24,7 @@ from whatelse.gate.ask import Place, Question, ask, check, examples, locate
 from whatelse.gate.budgets import Budget, Budgets, place
 from whatelse.gate.harm import BELIEF, LEVEL, Harm
 from whatelse.report import _words as words
+from whatelse.report import checks
 from whatelse.report.findings import Findings, Floors
 from whatelse.statistics.mcnemar import reach
 from whatelse.statistics.multiplicity import holm
@@ -90,11 +91,12 @@ class Ruling:
 
 @dataclass(frozen=True)
 class Gate:
-    """The verdict on all candidates: that of the worst."""
+    """The verdict on all candidates: that of the worst; and what checks of models and data found beside it."""
 
     title: str
     verdict: Verdict
     rulings: tuple[Ruling, ...]
+    checked: tuple[str, ...] = ()
 
     @property
     def code(self) -> int:
@@ -130,7 +132,7 @@ def decide(
         places.append(locate(budget, findings, everyone, f"{where}: {place(at)}"))
     rulings = tuple(_ruling(name, budgets, places, findings) for name in models)
     worst = max((ruling.verdict for ruling in rulings), key=("GO", "INCONCLUSIVE", "NO-GO").index)
-    return Gate(budgets.title, worst, rulings)
+    return Gate(budgets.title, worst, rulings, tuple(checks.told(findings.comparability)))
 
 
 def _models(findings: Findings, asked: Sequence[str]) -> list[str]:
@@ -150,9 +152,9 @@ def _models(findings: Findings, asked: Sequence[str]) -> list[str]:
     return [name for name in names if name in asked or not asked]
 
 
-def _ruling(candidate: str, budgets: Budgets, places: Sequence[Place], findings: Findings) -> Ruling:
+def _ruling(candidate: str, budgets: Budgets, places: Sequence[Sequence[Place]], findings: Findings) -> Ruling:
     pairs = zip(budgets.budgets, places, strict=True)
-    questions = [question for budget, at in pairs for question in ask(budget, at, findings, candidate)]
+    questions = [q for budget, every in pairs for at in every for q in ask(budget, at, findings, candidate)]
     raw = [_p(question) for question in questions]
     family = [math.nan if q.tier == "advisory" else p for q, p in zip(questions, raw, strict=True)]
     weights = _weights(questions, family)
@@ -309,6 +311,8 @@ def _units(question: Question) -> tuple[bool, int | None, str]:
     wide = ends[0] is not None and ends[1] is not None and dominate(each, ends[0], ends[1])
     if finding.seeds and (finding.needed_seeds is not None or (finding.needed is None and wide)):
         return True, finding.seeds, "seeds"
+    if finding.clusters is not None:
+        return False, finding.clusters if question.part is None else None, "clusters"
     if question.part is not None:
         return False, question.part.n, "examples"
     return False, finding.n, words.plural(2, finding.over)

@@ -6,6 +6,7 @@ A budget that makes a NO-GO is a failure, one that keeps a GO away an error, one
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
@@ -25,17 +26,19 @@ def render(gate: Gate) -> str:
     """
     root = Element("testsuites", name="whatelse gate")
     for ruling in gate.rulings:
-        _suite(root, ruling)
+        _suite(root, ruling, gate.checked)
     for name in ("tests", "failures", "errors", "skipped"):
         root.set(name, str(sum(int(suite.get(name, "0")) for suite in root)))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _suite(root: Element, ruling: Ruling) -> None:
+def _suite(root: Element, ruling: Ruling, checked: Sequence[str]) -> None:
     suite = SubElement(root, "testsuite", name=_text(ruling.candidate))
     cases = [_case(suite, ruling, answer) for answer in ruling.answers]
     suite.set("tests", str(len(cases)))
+    if checked:
+        SubElement(suite, "system-out").text = _text("\n".join(f"checked: {line}" for line in checked))
     for plural, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(plural, str(cases.count(kind)))
 

@@ -18,6 +18,7 @@ def render(gate: Gate) -> str:
     if len(gate.rulings) > 1:
         parts.append(_overview(gate))
     parts += [part for ruling in gate.rulings for part in _ruling(ruling, alone=len(gate.rulings) == 1)]
+    parts.append("\n".join(f"- checked: {plain(line)}" for line in gate.checked))
     parts.append(plain(words.passed_over(gate)))
     parts.append(f"<sub>{plain(f'{words.MEANING} {words.noisy(gate)}')}</sub>")
     return "\n\n".join(part for part in parts if part) + "\n"

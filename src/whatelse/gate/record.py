@@ -26,6 +26,7 @@ def render(gate: Gate, findings: Findings) -> str:
         "verdict": gate.verdict,
         "code": gate.code,
         "title": gate.title,
+        "checked": list(gate.checked),
         "findings": {"study": findings.study.name, "created": findings.created, "whatelse": findings.whatelse},
         "candidates": [
             {

@@ -33,6 +33,8 @@ def print_gate(gate: Gate, console: Console) -> None:
         for ruling in gate.rulings:
             console.print(_verdict(ruling, plain))
         console.print()
+    for line in gate.checked:
+        console.print(_text(f"checked: {line}", plain))
     for line in (words.MEANING, words.noisy(gate), words.passed_over(gate)):
         if line:
             console.print(_text(line, plain, "dim"))
