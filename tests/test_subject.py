@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from whatelse import subject
+from whatelse import compression, subject
 from whatelse.errors import NotMeasurableError, TaskError
 from whatelse.evidence import Evidence
-from whatelse.nets import transformer
+from whatelse.nets import cnn, transformer
 from whatelse.task import Split, Task
 
 
@@ -125,3 +125,14 @@ def test_activations_of_texts_leave_padding_out(texts):
 def test_what_is_no_text_has_no_embedding(toy, linear, task):
     with pytest.raises(NotMeasurableError, match="needs texts; task toy is of table"):
         toy.evidence_of(linear, task).embedded()
+
+
+@pytest.mark.parametrize("seed", [15, 21, 22, 24])
+def test_a_model_that_rounds_its_activations_computes_in_double_too(seed, toy):
+    """The last digits decide on which step one comes to lie, and those of double decide otherwise."""
+    rng = torch.Generator().manual_seed(seed)
+    model = cnn.build(cnn.Config(width=4, hidden=8), (1, 8, 8), 3, rng).eval().requires_grad_(False)
+    x = (torch.rand(60, 1, 8, 8, generator=rng) * 16).round() / 16
+    task = toy.task_of(x, torch.arange(60) % 3, classes=3, bounds=(0, 1))
+    small = compression.compress(model, "quantize.uniform(bits=4, activation_bits=3)", task).model
+    assert subject.precise(small, x) is not None

@@ -14,7 +14,7 @@ from whatelse.asked import floating as floating
 from whatelse.errors import NotMeasurableError
 from whatelse.hooks import entering, entrance
 from whatelse.layers._own import Own
-from whatelse.layers._straight import surrogate
+from whatelse.layers._straight import surrogate, unrounded
 from whatelse.lent import alike, quietly, rest, tried
 
 CAPABILITIES = ("predicts", "differentiates", "opens")
@@ -273,11 +273,18 @@ def gradient_agreement(
 def precise(model: nn.Module, inputs: Tensor) -> nn.Module | None:
     """Return a copy that computes in double precision what the model does in its own; None where there is none such.
 
+    Where activations are rounded, the last digits decide the step on which one comes to lie: both are compared without.
+
     Args:
         model: Any classifier that answers with class scores.
         inputs: Some that it is tried on, ``(N, ...)``.
     """
-    return tried(model, nn.Module.double, lambda m: m(inputs.to(floating(m) or inputs.dtype)), _ROUNDED)
+
+    def ask(asked: nn.Module) -> Tensor:
+        found: Tensor = unrounded(asked)(inputs.to(floating(asked) or inputs.dtype))
+        return found
+
+    return tried(model, nn.Module.double, ask, _ROUNDED)
 
 
 class _Slope(NamedTuple):

@@ -44,9 +44,7 @@ class Lookup(nn.Module):
         return self.scores[x.flatten(1)[:, 0].long().clamp(0, len(self.scores) - 1)]
 
 
-def ruled(
-    targets, groups, hit, *, classes=2, shape=(1,), clusters=None, train=None, budgets="", more=(), asked=None
-):
+def ruled(targets, groups, hit, *, classes=2, shape=(1,), clusters=None, train=None, budgets="", more=(), asked=None):
     """The ruling on a model that answers those who are hit wrong and is right otherwise, as is the baseline."""
     targets = torch.as_tensor(targets)
     codes = {name: torch.as_tensor(code) for name, code in groups.items()}
@@ -56,9 +54,7 @@ def ruled(
     other = Split(x, targets, targets, codes if train is None else {n: torch.as_tensor(c) for n, c in train.items()})
     task = Task("few", classes, None, {"train": other, "calibration": other, "select": other, "test": test})
     wrong = torch.where(torch.as_tensor(hit), (targets + 1) % classes, targets)
-    found = audits.audit(
-        Lookup(targets, classes), {"small": Lookup(wrong, classes)}, task, asked or questions(*more)
-    )
+    found = audits.audit(Lookup(targets, classes), {"small": Lookup(wrong, classes)}, task, asked or questions(*more))
     read = parse(json.loads(json.dumps(found, allow_nan=False)))
     gate = decide(owners.parse(budgets or owners.default()), read)
     return gate.verdict, {f"{a.question.place.label}: {a.question.group}": a for a in gate.rulings[0].answers}, found

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.layers._own import Own
+from whatelse.layers.quantized import UNROUNDED, FakeQuantize
 from whatelse.lent import copied, rest
 
 
@@ -90,6 +91,24 @@ def surrogate(model: nn.Module) -> Surrogate | None:
     for made in (straight, smooth):
         rest(made)
     return Surrogate(straight, smooth, len(known))
+
+
+def unrounded(model: nn.Module) -> nn.Module:
+    """Return a copy that leaves its activations as they are; the module itself where it rounds none.
+
+    Args:
+        model: Any module.
+
+    Raises:
+        NotMeasurableError: It cannot be copied.
+    """
+    if not any(isinstance(part, FakeQuantize) for part in model.modules()):
+        return model
+    made = copied(model)
+    for part in made.modules():
+        if isinstance(part, FakeQuantize):
+            part.bits = UNROUNDED
+    return made
 
 
 def _put(model: nn.Module, name: str, part: nn.Module) -> nn.Module:

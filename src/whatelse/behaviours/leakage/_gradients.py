@@ -13,8 +13,8 @@ from whatelse import loudness
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.layers._own import Own
-from whatelse.layers.quantized import UNROUNDED, FakeQuantize, Quantized
-from whatelse.lent import copied
+from whatelse.layers._straight import unrounded
+from whatelse.layers.quantized import Quantized
 from whatelse.subject import precise
 
 _TRIED = 4  # examples on which double precision is held against the model's own
@@ -95,11 +95,7 @@ class Shared:
         Whoever knows the rounding leaves it out: as a function of the input it is stairs, and to go down along slopes
         that pass straight through it ends too early.
         """
-        model = copied(self.model)
-        for part in model.modules():
-            if isinstance(part, FakeQuantize):
-                part.bits = UNROUNDED
-        return Shared(model, self.tensors, self.masks, self.louder)
+        return Shared(unrounded(self.model), self.tensors, self.masks, self.louder)
 
 
 def shared(evidence: Evidence, model: nn.Module | None = None, louder: float | None = None) -> Shared:
