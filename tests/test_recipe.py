@@ -27,11 +27,39 @@ def test_defaults_are_left_out():
         ("prune.magnitude(sparsity=2.0)", SettingError, r"sparsity=2.0 is outside \[0.0, 1.0\]"),
         ("prune.magnitude(sparse=0.9)", SettingError, "did you mean sparsity"),
         ("prune.magnitud()", UnknownItemError, "did you mean prune.magnitude"),
+        ("prune.magnitude(sparsity=0.5, sparsity=0.6)", RecipeError, "the setting 'sparsity' is given twice"),
+        ("prune.magnitude(**{'sparsity': 0.5})", RecipeError, "not of the form"),
+        ("prune.magnitude(sparsity={[]: 1})", RecipeError, "not a plain value"),
+        ("prune.magnitude(scope='\ud800')", RecipeError, "surrogates not allowed"),
     ],
 )
 def test_a_bad_recipe_is_refused_in_words(text, error, message):
     with pytest.raises(error, match=message):
         recipe.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("-" * 50_000 + "1", "50,001 characters; at most 20,000 are read"),
+        ("a" + ".b" * 100_000 + "()", "200,003 characters"),
+        ("-" * 19_000 + "1", "nested too deep"),
+        ("a" + ".b" * 9_000 + "()", "nested too deep"),
+        ("a" + "()" * 9_000, "nested too deep"),
+        ("prune.magnitude(sparsity=" + "-" * 5_000 + "1)", "nested too deep|not a plain value"),
+        ("prune.magnitude(sparsity=" + "1+" * 3_000 + "1)", "nested too deep|not a plain value"),
+        ("prune.magnitude(sparsity=" + "[" * 5_000 + "]" * 5_000 + ")", "too many nested"),
+        ("prune.magnitude(sparsity=0x" + "f" * 10_000 + ")", "sparsity=a int too large to print"),
+        ("prune.magnitude(scope='" + "x" * 15_000 + "')", "scope='xxx"),
+        ("prune.magnitude(" + "x" * 15_000 + "=1)", "no setting 'xxx"),
+        ("a" * 19_000 + "()", "no method named 'aaa"),
+    ],
+)
+def test_a_monstrous_recipe_is_refused_in_one_short_line(text, message):
+    with pytest.raises(WhatElseError, match=message) as told:
+        recipe.parse(text)
+    assert len(str(told.value)) < 1_000
+    assert "\n" not in str(told.value)
 
 
 def test_steps_follow_each_other(task, rng):

@@ -1,6 +1,7 @@
 """A dataclass as TOML and back; what is written is read by the standard library."""
 
 import math
+import time
 import tomllib
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -97,3 +98,49 @@ def test_a_record_is_what_its_text_says_until_a_field_is_replaced():
     assert not tables.reread(replace(read, one=replace(read.one, far={"lr": 1})), parser)
     assert not tables.reread(outer(), parser), "it has no text"
     assert not tables.reread(replace(read, text="nonsense = "), parser)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join("a" * 60_000) + " = 1",
+        f"[{'.'.join('a' * 52)}]",
+        f"[[{' . '.join('a' * 52)}]]",
+        "x = {" + ".".join(['"a.b"', "'c'"] * 26) + " = 1}",
+        'x = {a = """b"""", ' + ".".join("a" * 52) + " = 1}",
+        "x = {a = '''b''''', " + ".".join("a" * 52) + " = 1}",
+        'x = "\\""\n' + ".".join("a" * 52) + " = 1",
+        "x = 'a\\'\n" + ".".join("a" * 52) + ' = 1  # "',
+    ],
+)
+def test_a_key_of_many_dots_is_refused_before_it_is_read(text):
+    with pytest.raises(StudyError, match=r"f.toml: a key with [\d,]+ dots; at most 50 are read"):
+        tables.parse(text, "f.toml")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"' + "a." * 100 + '"',
+        "'" + "a." * 100 + "'",
+        '"""\n' + 'a.\\"b.\n' * 100 + '"""',
+        "'''\n" + "it's a.\n" * 100 + "'''",
+        "[" + "1.5, " * 100 + "]",
+        "1  # " + "." * 100,
+        '["' + "." * 60 + '#", ""]',
+    ],
+)
+def test_dots_in_values_and_comments_are_no_dots_of_keys(value):
+    text = f"{'.'.join('k' * 51)} = {value}\n"
+    assert tables.parse(text, "f.toml") == tomllib.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text", ['\\"""z\n' * 100_000, '"' * 1_000_000, "'''" + "'' " * 300_000, '"""' + "\\" * 1_000_001, "# " * 2**20]
+)
+def test_no_text_takes_long_to_refuse(text):
+    started = time.perf_counter()
+    with pytest.raises(StudyError) as told:
+        tables.parse(text, "f.toml")
+    assert len(str(told.value)) < 300
+    assert time.perf_counter() - started < 5  # a fraction of a second; with the square of the length it is minutes

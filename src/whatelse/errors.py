@@ -86,5 +86,27 @@ def in_short(error: BaseException, most: int = 200) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     traced = len(lines) > 1 and any(line.startswith("Traceback") for line in lines)
     text = " ".join(lines[-1:] if traced else lines) or type(error).__name__
-    text = " ".join(text.split())
+    return cut(" ".join(text.split()), most)
+
+
+def cut(text: str, most: int = 200) -> str:
+    """Return a text as a message shows it: its beginning, where it is long.
+
+    Args:
+        text: Any text.
+        most: Characters.
+    """
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def shown(value: object, most: int = 200) -> str:
+    """Return any value as a message shows it: as Python writes it, its beginning where that is long.
+
+    Args:
+        value: Anything of Python's own.
+        most: Characters.
+    """
+    try:
+        return cut(repr(value), most)
+    except (ValueError, RecursionError):  # a whole number of more digits than Python writes, lists in lists
+        return f"a {type(value).__name__} too large to print"

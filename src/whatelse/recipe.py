@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from whatelse import registry, settings
-from whatelse.errors import RecipeError, WhatElseError
+from whatelse.errors import RecipeError, WhatElseError, cut, in_short, shown
 from whatelse.nets._notes import noted
 from whatelse.nets._walk import copied
 from whatelse.task import Task
@@ -40,6 +40,7 @@ class Step:
 Recipe = tuple[Step, ...]
 
 _FEW = 4
+_LONGEST = 20_000  # characters of a recipe: no chain of methods comes near, and a parser of nested ones may fail
 # What a layer calls its weight, also where it computes it of others at every pass.
 _OWN = re.compile(r"\.(weight(_g|_v|_orig|_mask|_bar|_u)?|parametrizations\..*)$")
 
@@ -60,14 +61,12 @@ def parse(text: str) -> Recipe:
     """
     if not text.strip():
         return ()
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as error:
-        raise RecipeError(f"recipe {text!r}: {error.msg} at column {error.offset}") from error
+    where = f"recipe {shown(text)}"
+    tree = _tree(text, where)
     calls = [tree]
     if isinstance(tree, ast.Compare) and all(isinstance(op, ast.Gt) for op in tree.ops):
         calls = [tree.left, *tree.comparators]
-    steps = tuple(_step(call, text) for call in calls)
+    steps = tuple(_step(call, where) for call in calls)
     _state_after(steps, "", text)
     return steps
 
@@ -179,28 +178,53 @@ def read_call(text: str, where: str) -> tuple[str, dict[str, Any]]:
     Raises:
         RecipeError: The text is not of that form.
     """
+    where = f"{where} {shown(text)}"
+    return _call(_tree(text, where), where)
+
+
+def _tree(text: str, where: str) -> ast.expr:
+    """Return the expression that a text is.
+
+    Raises:
+        RecipeError: It is none, or longer or deeper than anyone writes.
+    """
+    if len(text) > _LONGEST:
+        raise RecipeError(f"{where}: {len(text):,} characters; at most {_LONGEST:,} are read")
     try:
-        call = ast.parse(text.strip(), mode="eval").body
+        return ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        raise RecipeError(f"{where} {text!r}: {error.msg} at column {error.offset}") from error
-    return _call(call, f"{where} {text!r}")
+        at = f" at column {error.offset}" if error.offset else ""
+        raise RecipeError(f"{where}: {error.msg}{at}") from error
+    except ValueError as error:  # letters that cannot be encoded
+        raise RecipeError(f"{where}: {in_short(error)}") from error
+    except (MemoryError, RecursionError) as error:  # how Python's parser and its stack say it
+        raise RecipeError(f"{where}: nested too deep; settings are plain values") from error
 
 
 def _call(call: ast.expr, where: str) -> tuple[str, dict[str, Any]]:
-    if not isinstance(call, ast.Call) or call.args:
-        raise RecipeError(f"{where}: {ast.unparse(call)!r} is not of the form name(setting=value)")
-    given = {}
+    if not isinstance(call, ast.Call) or call.args or any(word.arg is None for word in call.keywords):
+        raise RecipeError(f"{where}: {_source(call)!r} is not of the form name(setting=value)")
+    given: dict[str, Any] = {}
     for word in call.keywords:
+        if word.arg in given:
+            raise RecipeError(f"{where}: the setting {word.arg!r} is given twice; leave one of them out")
         try:
             given[str(word.arg)] = ast.literal_eval(word.value)
-        except ValueError as error:
-            value = ast.unparse(word.value)
-            raise RecipeError(f"{where}: {word.arg}={value} is not a plain value") from error
-    return ast.unparse(call.func), given
+        except (ValueError, TypeError, MemoryError, RecursionError) as error:
+            raise RecipeError(f"{where}: {word.arg}={_source(word.value)} is not a plain value") from error
+    return _source(call.func), given
 
 
-def _step(call: ast.expr, text: str) -> Step:
-    name, given = _call(call, f"recipe {text!r}")
+def _source(tree: ast.expr) -> str:
+    """Return an expression as text, its beginning where it is long."""
+    try:
+        return cut(ast.unparse(tree))
+    except RecursionError:
+        return "what is nested so deep"
+
+
+def _step(call: ast.expr, where: str) -> Step:
+    name, given = _call(call, where)
     method = registry.load("methods", name)
     config = settings.build(method.Config, given, name)
     return Step(name, tuple(settings.changed(config).items()))
@@ -218,14 +242,16 @@ def _state_after(steps: Recipe, state: str, text: str) -> str:
         if state and state not in method.TAKES:
             takes = " or ".join(sorted(method.TAKES))
             raise RecipeError(
-                f"recipe {text!r}: {step.name} takes a model with {takes} weights, and {by} leaves a {state} one; "
+                f"recipe {shown(text)}: {step.name} takes a model with {takes} weights, and {by} leaves a {state} one; "
                 f"put {step.name} before {by}"
             )
         leaves = method.LEAVES
         for inner, role in settings.recipes(settings.build(method.Config, dict(step.given), step.name)):
             ends = _state_after(parse(inner), state, inner)
             if role == "result" and ends in {"packed", "tree"}:
-                raise RecipeError(f"recipe {text!r}: {step.name} cannot train the {ends} model that {inner!r} leaves")
+                raise RecipeError(
+                    f"recipe {shown(text)}: {step.name} cannot train the {ends} model that {shown(inner)} leaves"
+                )
             leaves = ends if role == "result" and ends else leaves
         state, by = (leaves, step.name) if leaves else (state, by)
     return state

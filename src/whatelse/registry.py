@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from whatelse.errors import MissingExtraError, UnknownItemError, nearest
+from whatelse.errors import MissingExtraError, UnknownItemError, nearest, shown
 
 Kind = Literal["methods", "behaviours", "nets", "layers", "data"]
 _ROOT = Path(__file__).parent
@@ -91,7 +91,7 @@ def check(kind: Kind, name: str) -> None:
         UnknownItemError: No file has that name; the message offers the nearest ones.
     """
     if name not in names(kind):
-        raise UnknownItemError(f"no {_WORD[kind]} named {name!r}; {nearest(name, names(kind))}")
+        raise UnknownItemError(f"no {_WORD[kind]} named {shown(name)}; {nearest(name, names(kind))}")
 
 
 @cache

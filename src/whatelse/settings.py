@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Any, TypeVar
 
-from whatelse.errors import SettingError, nearest
+from whatelse.errors import SettingError, nearest, shown
 
 C = TypeVar("C")
 
@@ -58,7 +58,7 @@ def build(kind: type[C], given: Mapping[str, Any], where: str) -> C:
     for name, value in given.items():
         if name not in known:
             hint = nearest(name, known) if known else "it has no settings"
-            raise SettingError(f"{where}: no setting {name!r}; {hint}")
+            raise SettingError(f"{where}: no setting {shown(name)}; {hint}")
         values[name] = _checked(value, known[name].metadata, f"{where}: {name}")
     return kind(**values)
 
@@ -85,12 +85,12 @@ def _checked(value: Any, rule: Mapping[str, Any], where: str) -> Any:  # noqa: A
     if rule["kind"] is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 2**1023 else value
     if type(value) is not rule["kind"]:
-        raise SettingError(f"{where}={value!r} is not of type {rule['kind'].__name__}")
+        raise SettingError(f"{where}={shown(value)} is not of type {rule['kind'].__name__}")
     if rule["choices"] is not None and value not in rule["choices"]:
-        raise SettingError(f"{where}={value!r}; {nearest(str(value), rule['choices'])}")
+        raise SettingError(f"{where}={shown(value)}; {nearest(str(value), rule['choices'])}")
     low, high = rule["low"], rule["high"]
     if (low is not None and not value >= low) or (high is not None and not value <= high):
-        raise SettingError(f"{where}={value!r} is outside {_range(low, high)}")
+        raise SettingError(f"{where}={shown(value)} is outside {_range(low, high)}")
     return value
 
 

@@ -12,9 +12,17 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
-from whatelse.errors import StudyError, WhatElseError, nearest
+from whatelse.errors import StudyError, WhatElseError, in_short, nearest, shown
 
 S = TypeVar("S")
+# What a file may hold: tomllib takes time that grows with the square of the dots in a key.
+_LONGEST, _DOTS = 2**20, 50
+# Strings and comments of TOML, also unterminated ones; possessive, so that no text makes the search go back.
+_ASIDE = re.compile(
+    r'''"""(?:[^"\\]|\\.|"{1,2}(?!"))*+"{0,5}|"(?:[^"\\\n]|\\[^\n])*+"?'''
+    r"""|'''(?:[^']|'{1,2}(?!'))*+'{0,5}|'[^'\n]*+'?|\#[^\n]*+""",
+    re.DOTALL,
+)
 CHANGED = "# Written from what was asked in memory: no file says it."
 
 
@@ -35,12 +43,18 @@ def parse(text: str, where: str, raising: type[WhatElseError] = StudyError) -> d
     Args:
         text: TOML.
         where: Name of the file, for messages.
-        raising: The error that is raised where the text is not TOML.
+        raising: The error that is raised where the text is not TOML, or larger than any file that people write.
     """
+    if len(text) > _LONGEST:
+        raise raising(f"{where}: {len(text):,} characters; at most {_LONGEST:,} are read")
+    bare = _ASIDE.sub("_", text)
+    dots = max(piece.count(".") for piece in re.split(r"[=,\[\]{}\n]", bare))
+    if dots > _DOTS:
+        raise raising(f"{where}: a key with {dots:,} dots; at most {_DOTS} are read")
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
-        raise raising(f"{where}: {error}") from error
+        raise raising(f"{where}: {in_short(error)}") from error
 
 
 def read(kind: type[S], table: object, where: str, raising: type[WhatElseError] = StudyError) -> S:
@@ -54,11 +68,11 @@ def read(kind: type[S], table: object, where: str, raising: type[WhatElseError] 
             type.
     """
     if not isinstance(table, Mapping):
-        raise raising(f"{where}: got {table!r}; a table is needed")
+        raise raising(f"{where}: got {shown(table)}; a table is needed")
     hints = get_type_hints(kind)
     for name in table:
         if name not in hints:
-            raise raising(f"{where}: no key {name!r}; {nearest(name, set(hints) - {'text'})}")
+            raise raising(f"{where}: no key {shown(name)}; {nearest(name, set(hints) - {'text'})}")
     values = {}
     for f in fields(kind):  # type: ignore[arg-type]
         if f.name in table:
@@ -78,7 +92,7 @@ def _value(hint: Any, value: Any, where: str, raising: type[WhatElseError]) -> A
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = _real(value, where, raising)
     if hint is not Any and type(value) is not hint:
-        raise raising(f"{where}={value!r} is not of type {hint.__name__}")
+        raise raising(f"{where}={shown(value)} is not of type {hint.__name__}")
     return value
 
 
@@ -92,7 +106,7 @@ def _real(value: int, where: str, raising: type[WhatElseError]) -> float:
 def _several(hint: Any, value: Any, where: str, raising: type[WhatElseError]) -> Any:  # noqa: ANN401 - list or table
     kind, inner = get_origin(hint), get_args(hint)[-1]
     if not isinstance(value, kind):
-        raise raising(f"{where}={value!r} is not a {'list' if kind is list else 'table'}")
+        raise raising(f"{where}={shown(value)} is not a {'list' if kind is list else 'table'}")
     if kind is list:
         return [_value(inner, part, f"{where}[{i}]", raising) for i, part in enumerate(value)]
     return {name: _value(inner, part, f"{where}.{name}", raising) for name, part in value.items()}
@@ -182,7 +196,7 @@ def _plain(value: Any, where: str) -> Any:  # noqa: ANN401 - whatever a dataclas
     if isinstance(value, (Integral, Real)):  # also those of NumPy
         return int(value) if isinstance(value, Integral) else float(value)
     raise StudyError(
-        f"{where}={value!r} is of type {type(value).__name__}; numbers, words, lists and tables are allowed"
+        f"{where}={shown(value)} is of type {type(value).__name__}; numbers, words, lists and tables are allowed"
     )
 
 

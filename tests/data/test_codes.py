@@ -182,3 +182,15 @@ def test_a_table_is_summed_and_a_group_a_row_refused(tmp_path):
         table.load(table.Config(**asked))
     with pytest.raises(TaskError, match=r"groups: column 'name' has \d+ different values in \d+ rows"):
         table.load(table.Config(**asked, groups="name", leave_out="name"))
+
+
+@pytest.mark.parametrize("kind", ["U1001", ">U1001", "S1001", "U100000"])
+def test_names_wider_than_any_name_are_refused_by_their_type(kind, tmp_path):
+    with pytest.raises(TaskError, match=r"data d.npz: group_g is of type .*; at most 1,000 are allowed"):
+        task_of(np.array(["a", "b"]).astype(kind)[ROW % 2], tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["U1000", "S1000"])
+def test_names_as_wide_as_allowed_are_read(kind, tmp_path):
+    made = task_of(np.array(["a" * 1_000, "b"]).astype(kind)[ROW % 2], tmp_path)
+    assert by_row(made) == ["a" * 1_000, "b"] * (N // 2)

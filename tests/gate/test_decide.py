@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -514,3 +516,26 @@ def test_what_settles_a_mean_over_classes_is_not_that_of_a_mean_over_examples(wo
     (answer,) = ruling.answers
     assert answer.decision == "undecided"
     assert int(answer.settle.split()[1].replace(",", "")) > least, answer.settle
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_an_estimate_outside_its_bounds_is_told_what_would_settle_it(world, better):
+    # A minimum over groups is biased in resamples, so that all of its bounds may lie on one side of it.
+    way = -1 if better == "higher" else 1
+    tails = [
+        [level, *sorted((way * low, way * high))] for level, low, high in ((0.05, 0.02, 0.03), (0.001, 0.01, 0.04))
+    ]
+    found = world.finding(way * 0.017, label="a", better=better, n=100, tails=tails, needed=1)
+    budgets = "".join(f'[[budgets]]\nlabel = "{label}"\nmost = {most}\n' for label, most in (("a", 0.015), ("b", 0.05)))
+    (answer, _) = world.gate(budgets, found, world.finding(0.0, 0.01, label="b")).rulings[0].answers
+    assert answer.decision == "undecided"
+    # Half the width, .005, stands in for the reach of 1.645 standard errors; .002 is shown at .025 with power .8.
+    need = 100 * ((1.9599640 + 0.8416212) * 0.005 / 1.6448536 / 0.002) ** 2
+    assert answer.settle == f"about {math.ceil(need):,} test examples (now 100); it leans beyond the budget"
+
+
+def test_more_changes_than_examples_are_not_taken_for_counts(world):
+    found = world.finding(0.0, 0.02, n=10, rose=8, fell=8, primary=True)
+    (answer,), verdict = world.one(found, most=0.02)
+    assert (answer.decision, verdict) == ("undecided", "INCONCLUSIVE")

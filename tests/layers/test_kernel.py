@@ -179,3 +179,12 @@ def test_a_mode_that_runs_on_cuda_alone_is_not_exported(monkeypatch):
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     with pytest.raises(ArtifactError, match="float8_dynamic runs on CUDA only"):
         made(torch.zeros(1, 16))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 4)])
+@pytest.mark.parametrize("mode", HERE)
+def test_an_empty_batch_is_answered_as_torch_answers_it(mode, shape, dtype, layer):
+    x = torch.zeros(*shape, 17, dtype=dtype)
+    got, want = Kernel.of(layer, mode)(x), copy.deepcopy(layer).to(dtype)(x)
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)

@@ -526,3 +526,44 @@ def test_a_weight_that_is_read_is_left_alone_by_what_replaces_and_pruned_by_what
     small, left = applied("prune.magnitude(scope='layer')", model, task)
     assert left == []
     assert int((small.read.weight == 0).sum()) == 32
+
+
+class Sent(nn.Module):
+    """Two experts; ``2 a + 0.9 b`` against ``1.9 a + 1.1 b`` says which of them an input ``(a, b)`` goes to."""
+
+    def __init__(self, kind, *, always):
+        super().__init__()
+        self.router, self.head, self.always = nn.Linear(2, 2, bias=False), nn.Linear(4, 3), always
+        self.experts = nn.ModuleList(kind() for _ in range(2))
+        self.wide = isinstance(self.experts[0], nn.Conv2d)
+        self.router.weight.data = torch.tensor([[2, 0.9], [1.9, 1.1]])
+
+    def forward(self, x):
+        chosen, out = self.router(x).argmax(1), x.new_zeros(len(x), 4)
+        for i, expert in enumerate(self.experts):
+            mine = chosen == i
+            if self.always or mine.any():
+                out[mine] = expert(x[mine][..., None, None] if self.wide else x[mine]).flatten(1)
+        return self.head(out)
+
+
+@pytest.mark.parametrize("always", [False, True])
+@pytest.mark.parametrize("kind", [lambda: nn.Linear(2, 4), lambda: nn.Conv2d(2, 4, 1)])
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    # Without the second column of the router the first expert always wins, with both at the same level the second.
+    [("prune.wanda(sparsity=0.5)", 1), ("prune.sparsegpt(sparsity=0.5)", 1), ("quantize.gptq(bits=2)", 0)],
+)
+def test_an_expert_that_the_compressed_router_never_chooses_is_left_alone_with_the_reason(
+    text, lost, kind, always, toy
+):
+    inputs = torch.tensor([[1.0, 1.0], [1.0, 0.1]]).repeat(6, 1)
+    task, model = toy.task_of(inputs, torch.arange(12) % 3, classes=3), Sent(kind, always=always).eval()
+    assert set(model.router(inputs).argmax(1).tolist()) == {0, 1}
+    small, left = applied(text, model, task)
+    assert left == [
+        f"experts.{lost}",
+        f"(experts.{lost}: no calibration input reaches it once the layers before it are compressed)",
+    ]
+    assert torch.equal(small.experts[lost].weight, model.experts[lost].weight)
+    assert small(inputs).isfinite().all()

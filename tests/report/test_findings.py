@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from whatelse.errors import FindingsError
+from whatelse.report import markdown, page
 from whatelse.report.findings import Findings, load, parse
 
 Document = dict[str, Any]
@@ -115,6 +116,35 @@ def _set(*path: Any) -> Callable[[Document], None]:
         (_set("findings", 3, "verdict", "maybe"), r"findings\[3\].verdict: got 'maybe'; allowed: improved, unchanged"),
         (_set("findings", 3, "effect", "big"), r"findings\[3\].effect: got 'big'; allowed is a number"),
         (_set("findings", 3, "effect", float("inf")), r"findings\[3\].effect: got inf; allowed is a finite number"),
+        (_set("findings", 3, "effect", 1e100), r"findings\[3\].effect: got 1e\+100; allowed is a finite number below"),
+        (_set("findings", 3, "effect", 10**400), r"findings\[3\].effect: got 1000.*\.\.\.; allowed is a finite number"),
+        (_set("findings", 3, "n", -5), r"findings\[3\].n: got -5; allowed is a count of 0 or more"),
+        (_set("findings", 3, "n", 2**63), r"findings\[3\].n: got 9223372036854775808; allowed is a whole number of 63"),
+        (_set("findings", 3, "fell", -1), r"findings\[3\].fell: got -1; allowed is a count of 0 or more"),
+        (_set("candidates", 0, "macs", -1), r"candidates\[0\].macs: got -1; allowed is a count of 0 or more"),
+        (_set("findings", 3, "low", 1e50), r"findings\[3\].low: got 1e\+50, above the upper end .*comes first"),
+        (
+            lambda d: d["findings"][3].update(low90=2, high90=1),
+            r"findings\[3\].low90: got 2.0, above the upper end 1.0",
+        ),
+        (_set("findings", 3, "tails", [[0.05, 0, 0], [0.025, 2, 1]]), r"findings\[3\].tails\[1\]: got 2.0, above"),
+        (
+            _set("findings", 3, "tails", [[1, 0, 0]]),
+            r"findings\[3\].tails\[0\]\[0\]: got 1.0; allowed is a level within",
+        ),
+        (_set("findings", 3, "margin", -0.1), r"findings\[3\].margin: got -0.1; allowed is a number of 0 or more"),
+        (_set("findings", 3, "p", 1.5), r"findings\[3\].p: got 1.5; allowed is a chance within \[0, 1\]"),
+        (
+            _set("findings", 3, "parts", {"kind": "a", "items": [{"name": "g", "n": -1}]}),
+            r"findings\[3\].parts.items\[0\].n: got -1; allowed is a count",
+        ),
+        (
+            _set("findings", 3, "parts", {"kind": "a", "items": [{"name": "g", "low": 1, "high": 0}]}),
+            r"findings\[3\].parts.items\[0\].low: got 1.0, above the upper end 0.0",
+        ),
+        (_set("findings", 3, "share", {"low": 1, "high": 0}), r"findings\[3\].share.low: got 1.0, above"),
+        (_set("findings", 3, "candidate", "z" * 10**6), r"findings\[3\].candidate: got 'zzz.*\.\.\.; allowed: "),
+        (_set("rows", 0, {"x" * 10**6: 1}), r"rows\[0\].name: missing; got only xxx.*\.\.\."),
         (_set("findings", 3, "primary", 1), r"findings\[3\].primary: got 1; allowed is true or false"),
         (_set("findings", 3, "n", True), r"findings\[3\].n: got True; allowed is a whole number"),
         (_set("findings", 3, "row", "nowhere"), r"findings\[3\].row: got 'nowhere'; allowed: adversarial"),
@@ -149,6 +179,18 @@ def test_a_wrong_value_is_named_with_its_place(document: Document, change: Calla
         parse(document, "table.json")
     assert str(caught.value).startswith("table.json: ")
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 2_000
+
+
+@pytest.mark.parametrize(("low", "value", "high"), [(-9e99, 9e99, 9e99), (-5e-324, 0.0, 5e-324)])
+def test_whatever_is_read_is_also_shown(document: Document, low: float, value: float, high: float) -> None:
+    ends = {"low": low, "high": high, "low90": low, "high90": high, "tails": [[0.05, low, high]]}
+    for finding in document["findings"]:
+        if finding["effect"] is not None:
+            finding |= {"before": value, "after": value, "effect": value, **ends}
+    shown = parse(document)
+    assert markdown.render(shown)
+    assert page.render(shown, "mark")
 
 
 @pytest.mark.parametrize("key", ["whatelse", "study", "rows", "candidates", "findings", "claims", "seeds", "tasks"])

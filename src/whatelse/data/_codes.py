@@ -21,6 +21,7 @@ from whatelse.data import _table
 from whatelse.errors import TaskError
 
 _FEW = 8  # Groups that a handful of examples may have.
+_WIDEST = 1_000  # Characters of a name; an array takes those of its longest for each of its names.
 Array = NDArray[Any]
 
 
@@ -59,6 +60,12 @@ def read(arrays: Mapping[str, Array], lengths: Mapping[str, int], name: str) -> 
             )
         if array.dtype.kind not in "biufUS":
             raise TaskError(f"{called} is of type {array.dtype}; numbers or names of groups are needed")
+        wide = array.dtype.itemsize // {"U": 4, "S": 1}.get(array.dtype.kind, array.dtype.itemsize)
+        if wide > _WIDEST:
+            raise TaskError(
+                f"{called} is of type {array.dtype}, names of up to {wide:,} characters; at most {_WIDEST:,} are "
+                "allowed; give shorter names, or codes"
+            )
     kinds = {"words" if a.dtype.kind in "bUS" else "numbers" for a in arrays.values()}
     if len(kinds) > 1:
         raise TaskError(f"{name}: names in one part of the data and numbers in another; one kind is needed")

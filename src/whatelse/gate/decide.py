@@ -290,12 +290,16 @@ def _needed(question: Question, moved: Harm, n: int | None, level: float) -> int
         return settles_counted(moved.gained or 0, moved.lost or 0, n, most, level=level)
     # What is to be shown beyond the budget is shown by the lower bound: its distance counts.
     upper = 2 * moved.value - moved.lower() if moved.value > most else moved.upper()
+    if (
+        upper < moved.value
+    ):  # bounds of a minimum over groups, say, may leave its estimate out: half their width is taken
+        upper = moved.value + (moved.upper() - moved.lower()) / 2
     return settles(moved.value, upper, most, n or 1000, level=level) if math.isfinite(upper) else None
 
 
 def _is_counted(moved: Harm, n: int) -> bool:
     """Say whether the bounds are those of counts among n examples, and not of a mean over parts of different sizes."""
-    if moved.lost is None or moved.gained is None:
+    if moved.lost is None or moved.gained is None or moved.lost + moved.gained > n:
         return False
     _, above = reach(np.array([moved.lost]), np.array([moved.gained]), np.array([n]), LEVEL)
     return math.isclose(moved.upper(), min(1.0, (moved.lost - moved.gained) / n + float(above[0])), abs_tol=1e-6)

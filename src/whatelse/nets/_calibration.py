@@ -17,6 +17,8 @@ from whatelse.nets._walk import Layer
 
 # Bytes that the largest output of a part may take in one pass, and that one piece of what a layer reads may take.
 _OUTPUT, _ROOM = 2**22, 2**24
+# Why a layer that calibration inputs did reach is left alone all the same: a router before it now sends all elsewhere.
+UNREACHED = "no calibration input reaches it once the layers before it are compressed"
 
 
 @torch.no_grad()
@@ -97,7 +99,7 @@ def watch(
         model: Left in the mode in which it is.
         layers: The layers to watch, by name.
         inputs: ``(N, ...)``.
-        see: Called with a layer's name and one batch of its inputs.
+        see: Called with a layer's name and one batch of its inputs; never with an empty one.
         batch: Most examples a pass.
     """
     for part in batches(model, inputs, batch):
@@ -106,7 +108,12 @@ def watch(
 
 def _pass(model: nn.Module, layers: Mapping[str, nn.Module], x: Tensor, see: Callable[[str, Tensor], None]) -> None:
     def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
-        return lambda _, args, kwargs: see(name, (*args, *kwargs.values())[0].detach())
+        def show(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            given = (*args, *kwargs.values())[0].detach()
+            if given.numel():  # an expert to which nothing goes may be called all the same
+                see(name, given)
+
+        return show
 
     hooks = [layer.register_forward_pre_hook(hook(name), with_kwargs=True) for name, layer in layers.items()]
     with hooked(model, hooks):
@@ -128,7 +135,7 @@ def reach(model: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor) -> 
     few, kept = inputs[:2], []
     for part in chain([few], batches(model, inputs)):
         now: dict[str, None] = {}
-        _pass(model, layers, part, lambda name, x: now.setdefault(name) if x.numel() else None)  # noqa: B023 - used here
+        _pass(model, layers, part, lambda name, _: now.setdefault(name))  # noqa: B023 - used here
         if now.keys() - set(order) or part is few:
             kept.append(part)
         order = _merged(order, list(now))
@@ -210,9 +217,11 @@ def grams(model: nn.Module, layers: Mapping[str, Layer], inputs: Tensor) -> dict
     With ``H`` this mean, the mean squared change of a layer's output under a change ``D`` of its weight rows is
     ``sum(diag(D H D^T))``.
 
+    A layer that none of the inputs reaches is not among them.
+
     Args:
         model: In evaluation mode.
-        layers: The layers, by name; inputs reach each of them.
+        layers: The layers, by name.
         inputs: Calibration inputs, ``(N, ...)``.
     """
     total: dict[str, Tensor] = {}
@@ -231,9 +240,11 @@ def grams(model: nn.Module, layers: Mapping[str, Layer], inputs: Tensor) -> dict
 def energies(model: nn.Module, layers: Mapping[str, Layer], inputs: Tensor) -> dict[str, Tensor]:
     """Return the sum of ``x^2`` over all places for every column of every layer, ``(groups, fan-in)`` float64.
 
+    A layer that none of the inputs reaches is not among them.
+
     Args:
         model: In evaluation mode.
-        layers: The layers, by name; inputs reach each of them.
+        layers: The layers, by name.
         inputs: Calibration inputs, ``(N, ...)``.
     """
     total: dict[str, Tensor] = {}

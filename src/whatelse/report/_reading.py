@@ -8,9 +8,11 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from whatelse.errors import FindingsError
+from whatelse.errors import FindingsError, cut, shown
 
 T = TypeVar("T")
+# Squares of such numbers still are numbers, and no measurement comes near; whole ones have the bits of other languages.
+_LARGEST, _MOST = 1e100, 2**63
 
 
 def short(value: object) -> str:
@@ -19,8 +21,7 @@ def short(value: object) -> str:
     Args:
         value: Anything.
     """
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shown(value, 60)
 
 
 def record(kind: type[T], data: object, where: str) -> T:
@@ -43,9 +44,36 @@ def record(kind: type[T], data: object, where: str) -> T:
         if name in data:
             values[one.name] = _value(hints[one.name], data[name], f"{where}{name}")
         elif one.default is MISSING and one.default_factory is MISSING:
-            given = ", ".join(map(str, data)) or "nothing"
+            given = cut(", ".join(map(str, data))) or "nothing"
             raise FindingsError(f"{where}{name}: missing; got only {given}")
+    _agree(values, where)
     return kind(**values)
+
+
+def _agree(values: Mapping[str, Any], where: str) -> None:
+    """Check what the numbers of a record say together: counts, chances, and the two ends of an interval.
+
+    Raises:
+        FindingsError: They cannot all be so.
+    """
+    for name, value in values.items():
+        if isinstance(value, int) and value < 0:  # every whole number of a record counts something
+            raise FindingsError(f"{where}{name}: got {value}; allowed is a count of 0 or more")
+        if name in {"margin", "gain"} and value is not None and value < 0:
+            raise FindingsError(f"{where}{name}: got {value}; allowed is a number of 0 or more")
+        if name in {"p", "adjusted_p"} and value is not None and not 0 <= value <= 1:
+            raise FindingsError(f"{where}{name}: got {value}; allowed is a chance within [0, 1]")
+    for low, high in (("low", "high"), ("low90", "high90")):
+        _ordered(values.get(low), values.get(high), f"{where}{low}")
+    for at, (level, low, high) in enumerate(values.get("tails", ())):
+        if not 0 < level < 1:
+            raise FindingsError(f"{where}tails[{at}][0]: got {level}; allowed is a level within (0, 1)")
+        _ordered(low, high, f"{where}tails[{at}]")
+
+
+def _ordered(low: float | None, high: float | None, where: str) -> None:
+    if low is not None and high is not None and low > high:
+        raise FindingsError(f"{where}: got {low}, above the upper end {high}; the lower end of an interval comes first")
 
 
 @cache
@@ -102,7 +130,7 @@ def _mapping(hint: Any, data: object, where: str) -> dict[str, Any]:  # noqa: AN
     if not isinstance(data, Mapping):
         raise FindingsError(f"{where}: got {short(data)}; allowed is an object")
     inner = get_args(hint)[1]
-    return {str(name): _value(inner, one, f"{where}.{name}") for name, one in data.items()}
+    return {str(name): _value(inner, one, f"{where}.{cut(str(name), 60)}") for name, one in data.items()}
 
 
 def _scalar(kind: type[Any], data: object, where: str) -> Any:  # noqa: ANN401 - as wide as JSON
@@ -110,6 +138,10 @@ def _scalar(kind: type[Any], data: object, where: str) -> Any:  # noqa: ANN401 -
     if not isinstance(data, wanted) or (isinstance(data, bool) and kind is not bool):
         named = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind]
         raise FindingsError(f"{where}: got {short(data)}; allowed is {named}")
-    if kind is float and not abs(float(data)) < float("inf"):
-        raise FindingsError(f"{where}: got {data}; allowed is a finite number, or null where there is none")
+    if kind is float and not abs(data) < _LARGEST:
+        raise FindingsError(
+            f"{where}: got {short(data)}; allowed is a finite number below {_LARGEST:g}, or null where there is none"
+        )
+    if kind is int and not abs(data) < _MOST:
+        raise FindingsError(f"{where}: got {short(data)}; allowed is a whole number of 63 bits")
     return float(data) if kind is float else data

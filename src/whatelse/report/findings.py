@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from whatelse import limits
-from whatelse.errors import FindingsError
+from whatelse.errors import FindingsError, cut
 from whatelse.report._reading import record, short
 from whatelse.report.checks import Comparability
 from whatelse.report.exhibits import DEEPEST, Exhibit, height
@@ -338,15 +338,15 @@ def _unique(names: Iterable[str], where: str) -> set[str]:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise FindingsError(f"{where}: got {name!r} twice; each may stand once")
+            raise FindingsError(f"{where}: got {short(name)} twice; each may stand once")
         seen.add(name)
     return seen
 
 
 def _among(name: str, known: set[str], where: str) -> None:
     if name not in known:
-        some = ", ".join(sorted(known)[:20]) or "nothing"
-        raise FindingsError(f"{where}: got {name!r}; allowed: {some}")
+        some = ", ".join(cut(one, 60) for one in sorted(known)[:20]) or "nothing"
+        raise FindingsError(f"{where}: got {short(name)}; allowed: {some}")
 
 
 def _constant(name: str) -> NoReturn:

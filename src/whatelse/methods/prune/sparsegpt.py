@@ -28,7 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.methods.prune._mask import as_weight, by_channel, called, prunable, two_of_four
-from whatelse.nets._calibration import grams
+from whatelse.nets._calibration import UNREACHED, grams
+from whatelse.nets._notes import note
 from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
@@ -63,14 +64,19 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     pruned = copied(model)
     inputs = task.calibration.inputs
     found = prunable(pruned, "prune.sparsegpt", config.sparsity, config.pattern)
+    left: dict[str, str] = {}
     for name, layer in called(pruned, found, inputs).items():
-        gram = grams(pruned, {name: layer}, inputs)[name]
+        gram = grams(pruned, {name: layer}, inputs).get(name)
+        if gram is None:
+            left[name] = UNREACHED
+            continue
         weight = by_channel(layer.weight).double()
         order = by_channel(torch.arange(weight.shape[1]).view(1, *layer.weight.shape[1:])).flatten()
         quotas = _quotas(weight == 0, config.sparsity, len(gram), _block(config))
         parts = zip(weight.chunk(len(gram)), gram[:, order][:, :, order], quotas, strict=True)
         swept = torch.cat([_swept(rows, h, quota, config) for rows, h, quota in parts])
         layer.weight.copy_(as_weight(swept, layer.weight))
+    note(pruned, left)
     return pruned
 
 

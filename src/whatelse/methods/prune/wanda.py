@@ -24,7 +24,8 @@ import torch
 from torch import nn
 
 from whatelse.methods.prune._mask import called, keep, prunable, zero
-from whatelse.nets._calibration import energies
+from whatelse.nets._calibration import UNREACHED, energies
+from whatelse.nets._notes import note
 from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
@@ -56,9 +57,15 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     pruned = copied(model)
     inputs = task.calibration.inputs
     found = prunable(pruned, "prune.wanda", config.sparsity, config.pattern)
+    left: dict[str, str] = {}
     for name, layer in called(pruned, found, inputs).items():
-        norms = energies(pruned, {name: layer}, inputs)[name].sqrt().to(layer.weight.dtype)
+        seen = energies(pruned, {name: layer}, inputs)
+        if name not in seen:
+            left[name] = UNREACHED
+            continue
+        norms = seen[name].sqrt().to(layer.weight.dtype)
         per_output = norms.repeat_interleave(len(layer.weight) // len(norms), 0)
         scores = layer.weight.detach().abs() * per_output.view_as(layer.weight)
         zero(found, keep({name: layer}, {name: scores}, config.sparsity, "row", config.pattern))
+    note(pruned, left)
     return pruned

@@ -26,8 +26,9 @@ from torch import Tensor, nn
 
 from whatelse.layers.quantized import GRIDS, UNROUNDED, Grid
 from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, treatable
-from whatelse.nets._calibration import grams
+from whatelse.nets._calibration import UNREACHED, grams
 from whatelse.nets._exchange import exchange, refuse_unused
+from whatelse.nets._notes import note
 from whatelse.nets._walk import copied
 from whatelse.settings import param
 from whatelse.task import Task
@@ -72,14 +73,19 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     widths = Widths(config.bits, config.activation_bits, config.grid, config.group, config.symmetric)
     layers, few = treatable(small, inputs, "quantize.gptq")
     found = bounds(small, layers, inputs, widths, config.clip)
-    parts = {}
+    parts: dict[str, nn.Module] = {}
+    left: dict[str, str] = {}
     for name, layer in layers.items():
-        gram = grams(small, {name: layer}, inputs)[name]
+        gram = grams(small, {name: layer}, inputs).get(name)
+        if gram is None:
+            left[name] = UNREACHED
+            continue
         parts[name] = tight = widths.of(layer)
         set_bounds(tight, found.get(name))
         tight.take(_rounded(layer.weight.flatten(1), tight.levels(), gram, config))
         small = exchange(small, {name: tight}, few)
     refuse_unused(small, parts, "quantize.gptq")
+    note(small, left)
     return small
 
 
