@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from whatelse.behaviours.efficiency import _formulas
+from whatelse.behaviours.efficiency._products import Products
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import Evidence
 from whatelse.layers._own import Own
@@ -25,7 +26,6 @@ from whatelse.nets import _plain
 
 EXAMPLES = 4  # Looked at one by one: enough to see that arithmetic depends on the example.
 _LEARNED = re.compile(r"norm|embedding|prelu")  # what takes weights without multiplying and summing by them
-_REDUCES = frozenset({"aten::sum", "aten::mean"})
 # Tensors that an operation was given, each with where it comes from.
 Given = list[tuple[Tensor, frozenset[int] | None]]
 
@@ -108,6 +108,7 @@ def weights_of(evidence: Evidence) -> Seen:
 def _watched(evidence: Evidence, inputs: Tensor) -> Seen:
     watch = _Watch(evidence.model)
     watch.made(inputs := inputs.clone())
+    watch.products.start(inputs)
     evidence.passes.forward += len(inputs)
     own = [part for part in evidence.model.modules() if isinstance(part, Own)]
     hooks = [part.register_forward_hook(watch.worked) for part in own]
@@ -136,7 +137,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
         self.seen = Seen()
         self.counted, self.listed = _listed(model)
         self.roots: dict[int, frozenset[int] | None] = {}
-        self.spread: dict[int, int] = {}
+        self.products = Products()
         self.alive: list[Tensor] = []
         self.objects: list[list[Tensor]] = []
 
@@ -184,9 +185,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
         done = _formulas.macs(func, args, kwargs, out)
         if done is None:
             self.seen.unknown.add(name)
-        done = done or self._by_hand(func, given, out)
-        if done:
-            self.seen.macs.append(done)
+        summed = self.products.run(func, args, kwargs, out)
+        if summed is None:
+            self.seen.unknown.add(name)
+        self.seen.macs += [*([done] if done else []), *(summed or [])]
         if done or _LEARNED.search(name):
             # Of other operations that learn, buffers are statistics and tables of positions.
             learned = [done or (t.is_floating_point() and self.seen.hidden.keys() >= (r or set())) for t, r in given]
@@ -232,20 +234,6 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
         if not any(len(whole) == len(old) and all(map(_plain.same, whole, old)) for old in self.objects):
             self.objects.append(whole)
             self.seen.packed += found
-
-    def _by_hand(self, func: OpOverload, given: Given, out: object) -> int:
-        """Return what a sum adds up of products that were spread by broadcasting: a matrix product without one."""
-        if not isinstance(out, Tensor) or not given:
-            return 0
-        first, called = id(given[0][0]), _formulas.name(func)
-        if called in _REDUCES:
-            return self.spread.get(first, 0)
-        if func.is_view and first in self.spread:
-            self.spread[id(out)] = self.spread[first]
-        fed = [t.numel() for t, come in given if come is None]
-        if called == "aten::mul" and len(given) > 1 and fed and out.numel() > max(fed):
-            self.spread[id(out)] = out.numel()
-        return 0
 
 
 def inside(mode: TorchDispatchMode, func: HigherOrderOperator, args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - as the operation
