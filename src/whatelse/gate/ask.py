@@ -193,7 +193,8 @@ def ask(budget: Budget, place: Place, findings: Findings, candidate: str) -> Ite
         yield from _groups(whole, finding) if sided else ()
         return
     if finding.verdict in {"failed", "not measurable"}:
-        why = f"{finding.verdict}: {finding.why or 'no reason was recorded'}"
+        why = finding.why or "no reason was recorded"
+        why = why if why.startswith(finding.verdict) else f"{finding.verdict}: {why}"
         # Data that have nothing that it speaks of answer it; a measurement that broke does not.
         passed = finding.verdict == "not measurable" and not budget.demanded
         yield replace(whole, passed=why) if passed else replace(whole, missing=why)
