@@ -119,7 +119,16 @@ def short_names(texts: Sequence[str]) -> list[str]:
 
     Args:
         texts: As `open_model` takes them.
+
+    Raises:
+        ArtifactError: One is given twice.
     """
+    for text in texts:
+        if texts.count(text) > 1:
+            raise ArtifactError(
+                f"{text} is given twice, and findings go by names; to hold a model against itself write one of them "
+                "another way, such as ./net.py:f beside net.py:f"
+            )
     short = [Path(text).resolve().name if ":" not in text else text.rpartition(":")[2] for text in texts]
     return [
         name if short.count(name) == 1 and name != "baseline" else text for name, text in zip(short, texts, strict=True)
