@@ -117,7 +117,8 @@ def test_what_fits_as_it_is_goes_before_what_fits_without_a_prefix(tmp_path):
     state = drawn(Both())  # without its prefix, module.a would be a second a
     assert same(filled(Both(), {"model": state}, tmp_path), state)
     first, second = drawn(Wrapped()), drawn(net(), 1)
-    assert same(filled(Wrapped(), {"second": second, "first": first}, tmp_path), first)
+    with pytest.warns(UserWarning, match="taken is first; second would fit too"):
+        assert same(filled(Wrapped(), {"second": second, "first": first}, tmp_path), first)
 
 
 def test_a_model_that_is_wrapped_takes_what_was_saved_of_it_unwrapped(tmp_path):
@@ -255,3 +256,37 @@ def test_what_torchs_own_averaging_saves_is_opened(tmp_path):
     state = averaged.state_dict()
     assert "n_averaged" in state
     assert same(filled(net(), state, tmp_path), {n.removeprefix("module."): t for n, t in state.items()})
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("front", ["module.", "_orig_mod.", "ema.", "module._orig_mod."])
+@pytest.mark.parametrize("name", ["model_ema", "other", "model"])
+def test_weights_that_fit_as_they_are_are_taken_and_those_that_fit_without_a_wrapper_are_told(name, front, tmp_path):
+    other = drawn(net(), 1)
+    taken = "ema" if name == "model" else "model"
+    both = {taken: STATE, name: prefixed(other, front)}
+    # What scripts put in front is a part of its own, as `ema.` is; what wrappers put anywhere is not.
+    called = f"{name}.ema" if front == "ema." else name
+    with pytest.warns(UserWarning, match=rf"taken is {taken}; {called} would fit too, --weights .*:{called} takes"):
+        assert same(filled(net(), both, tmp_path), STATE)
+    assert same(filled(net(), both, tmp_path, f":{called}"), other)
+
+
+def test_the_same_weights_twice_are_nothing_to_tell(tmp_path):
+    assert same(filled(net(), {"model": STATE, "model_ema": prefixed(STATE, "module.")}, tmp_path), STATE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn])
+@pytest.mark.parametrize("file", ["c.pth", "c.safetensors"])
+def test_weights_that_hold_nan_are_told_in_one_line(dtype, file, tmp_path):
+    state = OrderedDict((n, t.to(dtype) if t.is_floating_point() else t) for n, t in STATE.items())
+    for name in ("0.bias", "2.weight"):
+        state[name] = state[name].float().index_fill(0, torch.tensor([1]), float("nan")).to(dtype)
+    with pytest.warns(UserWarning, match=r"NaN stands in 0.bias, 2.weight \(2 names\)") as told:
+        filled(net(), state, tmp_path, file=file)
+    assert [str(one.message).count("\n") for one in told] == [0]
+
+
+def test_infinities_are_no_nan(tmp_path):
+    state = STATE | {"0.bias": torch.full((4,), -torch.inf)}
+    assert same(filled(net(), state, tmp_path), state)

@@ -139,3 +139,14 @@ def test_folders_with_the_same_last_part_keep_their_whole_path(folder):
 )
 def test_models_go_by_the_last_part_of_what_was_typed(texts, names):
     assert doors.short_names(texts) == names
+
+
+def test_a_model_against_itself_needs_a_second_name(folder):
+    same = whatelse("base", "base", "--data", "digits", cwd=folder)
+    assert refused(same, "base is given twice", "write one of them another way")
+    assert refused(whatelse("base", "small", "small", "--data", "digits", cwd=folder), "small is given twice")
+    asked = ("--questions", "q.toml", "--json", "same.json")
+    run = whatelse("base", "./base", "--data", "digits", *asked, cwd=folder)
+    assert run.returncode == 0, run.stderr
+    (found,) = json.loads((folder / "same.json").read_text())["findings"]
+    assert (found["candidate"], found["effect"]) == ("./base", 0.0)

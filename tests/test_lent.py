@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from whatelse import lent
+from whatelse import compression, lent
 from whatelse.errors import NotMeasurableError
+from whatelse.study import audit
 
 
 def net(rng):
@@ -176,3 +177,34 @@ def test_answers_are_compared_relative_to_the_largest(two, close, wanted):
     assert lent.alike(torch.tensor([1.0, 2.0]), torch.tensor(two), close) == wanted
     broken = torch.tensor([1.0, float("nan"), float("inf")])
     assert lent.alike(broken, deepcopy(broken), 0.0)
+
+
+HOLLOW = {
+    "lazy": lambda: nn.Sequential(nn.LazyLinear(3)),
+    "lazy norm": lambda: nn.Sequential(nn.Linear(4, 3), nn.LazyBatchNorm1d()),
+    "meta": lambda: nn.Linear(4, 3).to("meta"),
+    "half on meta": lambda: nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3).to("meta")),
+    "meta buffers": lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, affine=False).to("meta")),
+}
+
+
+@pytest.mark.parametrize("made", HOLLOW.values(), ids=HOLLOW)
+def test_a_model_without_numbers_is_refused_by_name_before_anything_is_done(made, toy):
+    model, y = made(), torch.arange(12) % 3
+    with (
+        pytest.raises(NotMeasurableError, match=r"^small has parameters without numbers: [\w.]+( and \d more)?; load"),
+        lent.resting(model, "small", torch.ones(1, 4)),
+    ):
+        pass
+    task = toy.task_of(torch.rand(12, 4), y, classes=3)
+    with pytest.raises(NotMeasurableError, match="c has parameters without numbers"):
+        audit.audit(nn.Linear(4, 3).eval(), {"c": model}, task)
+    with pytest.raises(NotMeasurableError, match="the model has parameters without numbers"):
+        compression.compress(model, "prune.magnitude()", task)
+
+
+def test_a_lazy_model_is_taken_after_its_first_pass():
+    model = HOLLOW["lazy"]()
+    model(torch.ones(2, 4))
+    with lent.resting(model, "small", torch.ones(1, 4)) as guest:
+        assert guest.model(torch.ones(1, 4)).shape == (1, 3)

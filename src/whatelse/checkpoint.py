@@ -96,9 +96,8 @@ def fill(model: nn.Module, asked: str) -> None:
             raise ArtifactError(f"{where}: nothing called {name!r} in it; it has {known}")
     if not (states or bare):
         raise ArtifactError(f"{where}: no state dict; a mapping of names to tensors is needed")
-    chosen = _chosen([_fit(own, state, list(own)) for state in states], str(path))
     tried = [_fit(own, state, [_bare(n) for n in own]) for state in bare]
-    chosen = chosen or _chosen(tried, str(path))
+    chosen = _chosen([_fit(own, state, list(own)) for state in states], str(path), tried) or _chosen(tried, str(path))
     if chosen:
         _load(model, chosen, where)
         if chosen.state.aside and not name:
@@ -106,6 +105,20 @@ def fill(model: nn.Module, asked: str) -> None:
             warnings.warn(f"{where}: taken is {chosen.state.called}; left aside are {beside}", stacklevel=2)
     else:
         _refuse_or_load(model, [_fit(own, state, list(own)) for state in states], tried, where)
+    lost = [name for name, held in model.state_dict().items() if _lost(held)]
+    if lost:
+        some = f"{', '.join(lost[:3])} ({_names(lost)})"
+        warnings.warn(
+            f"{where}: NaN stands in {some}; the training may have diverged before they were saved", stacklevel=2
+        )
+
+
+def _lost(held: Any) -> bool:  # noqa: ANN401 - tensors, or what a module says besides
+    """Return whether a tensor holds what is not a number; infinities are at home in masks."""
+    if not isinstance(held, Tensor) or not (held.is_floating_point() or held.is_complex()):
+        return False
+    dense = _dense(held)
+    return bool((dense if dense.dtype.itemsize > 1 else dense.float()).isnan().any())  # no byte has isnan everywhere
 
 
 def _states(found: Any, own: Mapping[str, Any]) -> Iterator[_State]:  # noqa: ANN401 - whatever a file holds
@@ -178,8 +191,10 @@ def _differ(one: Any, other: Any) -> bool:  # noqa: ANN401 - as above
     return one.shape != other.shape or not torch.equal(_dense(one), _dense(other))
 
 
-def _chosen(fits: list[_Fit], path: str) -> _Fit | None:
+def _chosen(fits: list[_Fit], path: str, further: Sequence[_Fit] = ()) -> _Fit | None:
     """Return the weights that fit; where an average of weights fits too, the plain ones.
+
+    Of ``further`` ones, which fit without what wrappers put into their names, none is taken and all are told.
 
     Raises:
         ArtifactError: Several fit, and they differ.
@@ -195,12 +210,14 @@ def _chosen(fits: list[_Fit], path: str) -> _Fit | None:
         raise ArtifactError(f"--weights {path}: {several} fit the model and differ; choose one: --weights {path}:{one}")
     if not plain:
         return None
-    others = [fit.state.name for fit in whole if fit is not plain[0]]
+    for fit in further:
+        if not fit.problems and all(_apart(fit, other) for other in whole):
+            whole.append(fit)
+    others = [fit.state for fit in whole if fit is not plain[0]]
     if others:
-        choose = f"--weights {path}:{others[0]} takes the other"
-        warnings.warn(
-            f"{path}: taken is {plain[0].state.called}; {', '.join(others)} would fit too, {choose}", stacklevel=2
-        )
+        choose = "".join(f", --weights {path}:{state.name} takes the other" for state in others[:1] if state.name)
+        several = ", ".join(dict.fromkeys(state.called for state in others[:3]))
+        warnings.warn(f"{path}: taken is {plain[0].state.called}; {several} would fit too{choose}", stacklevel=2)
     return plain[0]
 
 

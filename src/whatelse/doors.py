@@ -18,7 +18,7 @@ from torch import nn
 from whatelse import artifact, checkpoint, limits, recipe, registry, settings
 from whatelse.asked import asked
 from whatelse.errors import ArtifactError, TaskError
-from whatelse.lent import rest
+from whatelse.lent import check_filled, rest
 from whatelse.nets import _foretell
 from whatelse.task import Task
 
@@ -67,6 +67,7 @@ def open_model(text: str, task: Task, weights: str = "") -> nn.Module:
     Raises:
         ArtifactError: There is no such model, it asks for more than it may, or its weights do not fit or would run
             code.
+        NotMeasurableError: It has tensors without numbers: lazy layers, or the meta device.
         TaskError: The model and the task do not fit each other.
     """
     folder = os.path.isdir(text)  # False also of a name that no file may have
@@ -75,6 +76,7 @@ def open_model(text: str, task: Task, weights: str = "") -> nn.Module:
     model = _opened(text, task)
     if weights:
         checkpoint.fill(model, weights)
+    check_filled(model, text)
     rest(model)
     if folder:
         with _foretell.foretold(text, artifact.held(text), ArtifactError):
@@ -117,7 +119,16 @@ def short_names(texts: Sequence[str]) -> list[str]:
 
     Args:
         texts: As `open_model` takes them.
+
+    Raises:
+        ArtifactError: One is given twice.
     """
+    for text in texts:
+        if texts.count(text) > 1:
+            raise ArtifactError(
+                f"{text} is given twice, and findings go by names; to hold a model against itself write one of them "
+                "another way, such as ./net.py:f beside net.py:f"
+            )
     short = [Path(text).resolve().name if ":" not in text else text.rpartition(":")[2] for text in texts]
     return [
         name if short.count(name) == 1 and name != "baseline" else text for name, text in zip(short, texts, strict=True)

@@ -7,10 +7,12 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stderr
 from copy import deepcopy
 from io import StringIO
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 
 from whatelse.errors import NotMeasurableError, in_short
 
@@ -48,6 +50,26 @@ def copied(model: nn.Module) -> nn.Module:
             return deepcopy(model, {id(t): t.detach().clone() for t in held if not t.is_leaf})
     except Exception as error:  # whatever an attribute of a stranger's module raises
         raise NotMeasurableError(f"needs a copy of the model, which cannot be made: {in_short(error)}") from error
+
+
+def check_filled(model: nn.Module, name: str) -> None:
+    """Refuse a model that has tensors without numbers: lazy layers before their first pass, or the meta device.
+
+    Args:
+        model: Any module.
+        name: How the message calls it.
+
+    Raises:
+        NotMeasurableError: It has.
+    """
+    several = chain(model.named_parameters(), model.named_buffers())
+    hollow = [called for called, tensor in several if is_lazy(tensor) or tensor.is_meta]
+    if hollow:
+        more = f" and {len(hollow) - 1} more" if len(hollow) > 1 else ""
+        raise NotMeasurableError(
+            f"{name} has parameters without numbers: {hollow[0]}{more}; load its weights, or pass a batch through its "
+            "lazy layers, before it is handed over"
+        )
 
 
 def rest(model: nn.Module) -> str:
@@ -101,7 +123,11 @@ def resting(model: nn.Module, name: str, probe: Tensor) -> Generator[Guest]:
 
     Yields:
         The model, with remarks.
+
+    Raises:
+        NotMeasurableError: It has tensors without numbers.
     """
+    check_filled(model, name)
     try:
         own, why = copied(model), ""
         told = rest(own)
