@@ -43,13 +43,11 @@ class _Product:
         done: Its multiplications.
         spread: Whether the input was repeated for it, as in a matrix product.
         origin: Where that of the input lay before it was sliced, moved or changed number by number.
-        counted: Whether it is known to be a part of a matrix product.
     """
 
     done: int
     spread: bool
     origin: frozenset[int]
-    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,8 @@ class Products:
         held: Products in what lies at a place.
         marks: Those of single tensors, which views of one place have each of their own.
         pieces: Single numbers taken out of weights.
+        counted: Products known to be parts of matrix products.
+        means: Products that were counted because of a mean, by the mean.
         last: The last mark given.
     """
 
@@ -90,6 +90,8 @@ class Products:
     held: dict[int, _Held] = field(default_factory=dict)
     marks: dict[int, Tensor | None] = field(default_factory=dict)
     pieces: set[int] = field(default_factory=set)
+    counted: dict[_Product, None] = field(default_factory=dict)
+    means: dict[int, frozenset[_Product]] = field(default_factory=dict)
     last: int = 0
 
     def start(self, inputs: Tensor) -> None:
@@ -101,8 +103,8 @@ class Products:
         where = _place(inputs)
         self.kinds[where], self.origins[where], self.sizes[where] = _INPUT, frozenset({where}), inputs.numel()
 
-    def run(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], out: object) -> list[int] | None:
-        """Return the multiplications that an operation shows to be part of matrix products; None where it cannot be said.
+    def run(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], out: object) -> bool:
+        """Follow an operation, and return whether it can be said what it does with products.
 
         Args:
             func: The operation.
@@ -111,19 +113,28 @@ class Products:
             out: What it returned.
         """
         given, made, called = _tensors((args, kwargs)), _tensors(out), _called(func)
-        kinds = [self._kind(t) for t in given]
+        kinds, held, moves = [self._kind(t) for t in given], _NONE, _moves(func)
         if called.startswith("_foreach_") and {_WEIGHT, _INPUT} <= set(kinds):
-            return None
-        found, held = [], _NONE
+            return False
         if _INPUT in kinds and made:
             held, settled = self._result(func, args, kwargs, made)
-            found = [product.done for product in settled if not product.counted]
-            for product in settled:
-                product.counted = True
-        moves = func.is_view or bool(_COPIES.fullmatch(called))
+            fresh = [p for p in settled if p not in self.counted]
+            self.counted |= dict.fromkeys(fresh)
+            self._center(called, given, made[0], fresh, moves=moves)
         self._follow(given, made, moves=moves, each=torch.Tag.pointwise in func.tags)
         self._hold(held, given, made)
-        return found
+        return True
+
+    def _center(self, called: str, given: list[Tensor], out: Tensor, settled: list[_Product], *, moves: bool) -> None:
+        """Take back what a mean summed where the same is centered by it: that is a norm, not a product with weights."""
+        if called in _ADDS:
+            mine = {p for t in given for p in self._of(t).products}
+            back = {p for t in given for p in self.means.get(id(t), ())} & mine
+            self.counted = {p: None for p in self.counted if p not in back}
+        elif moves:
+            self.means[id(out)] = self.means.get(id(given[0]), frozenset())
+        elif called == "mean":
+            self.means[id(out)] = frozenset(p for p in settled if not p.spread)
 
     def _result(
         self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], made: list[Tensor]
@@ -139,7 +150,7 @@ class Products:
         over = _over(called, args, kwargs)
         if over is not None:
             return self._summed(func, args, kwargs, over)
-        if func.is_view or _COPIES.fullmatch(called):
+        if _moves(func):
             holds = [self._of(t) for t in given]
             products, mixed = frozenset[_Product]().union(*(h.products for h in holds)), any(h.mixed for h in holds)
             return _Held(products, mixed, self._replayed(func, args, kwargs)), frozenset()
@@ -163,7 +174,7 @@ class Products:
         origin = frozenset[int]().union(*(self.origins.get(_place(t), frozenset()) for t in moving))
         fed = max(t.numel() for t in moving)
         spread = out.numel() > min(fed, sum(self.sizes.get(where, fed) for where in origin) or fed)
-        spread |= any(p.spread and not p.counted for t in moving for p in self._of(t).products)
+        spread |= any(p.spread and p not in self.counted for t in moving for p in self._of(t).products)
         product = _Product(out.numel(), spread, origin)
         return _Held(frozenset({product}), marks=self._marked(weights[-1], out))
 
@@ -177,9 +188,7 @@ class Products:
         except RuntimeError:  # of a layout without strides
             return None
 
-    def _added(
-        self, holds: list[_Held], given: list[Tensor], out: Tensor
-    ) -> tuple[_Held, frozenset[_Product]]:
+    def _added(self, holds: list[_Held], given: list[Tensor], out: Tensor) -> tuple[_Held, frozenset[_Product]]:
         holding = [h for h in holds if h.products]
         moving = [t for t in given if self._kind(t) == _INPUT]
         products = frozenset[_Product]().union(*(h.products for h in holding))
@@ -195,9 +204,9 @@ class Products:
         for held in holds:
             varies = not held.mixed and _vary(held.marks, over)
             here = frozenset(p for p in held.products if p.spread or varies)
-            settled, left = settled | here, left | (held.products - here)
-        mixed = any(h.mixed for h in holds)
-        return _Held(left, mixed, self._replayed(func, args, kwargs) if left else None), settled
+            settled |= here
+            left |= frozenset() if held.mixed else held.products - here  # a mean of what was mixed is a statistic
+        return _Held(left, marks=self._replayed(func, args, kwargs) if left else None), settled
 
     def _replayed(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - one or several
         """Do to the marks what an operation does to the numbers."""
@@ -309,9 +318,14 @@ def _over(called: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequenc
     return None
 
 
+def _moves(func: OpOverload) -> bool:
+    return func.is_view or bool(_COPIES.fullmatch(_called(func)))
+
+
 def _called(func: OpOverload) -> str:
     """Return the name of an operation, the same where it writes into what it was given."""
-    return str(func.name()).partition("::")[2].partition(".")[0].rstrip("_")
+    called: str = func.name()  # type: ignore[no-untyped-call] # torch's own
+    return called.partition("::")[2].partition(".")[0].rstrip("_")
 
 
 def _tensors(tree: object) -> list[Tensor]:
@@ -327,6 +341,6 @@ def _place(tensor: Tensor) -> int:
 
 def _bytes(tensor: Tensor) -> int:
     try:
-        return tensor.untyped_storage().nbytes()
+        return int(tensor.untyped_storage().nbytes())
     except (NotImplementedError, RuntimeError):
         return 0
