@@ -85,6 +85,11 @@ LINEARS = {
     "mean": lambda s, x: (x[:, None] * s.w).mean(-1) * 8,
     "sum without missing": lambda s, x: (x[:, None] * s.w).nansum(-1),
     "running sum": lambda s, x: (x[:, None] * s.w).cumsum(-1)[..., -1],
+    "row by row, onto a residual": (
+        lambda s, x: torch.stack([(x * s.w[j] + x).sum(1) - x.sum(1) for j in range(3)], 1)),
+    "a list of bags": lambda s, x: torch.cat([
+        functional.embedding_bag(torch.arange(24).view(3, 8), (row * s.w).view(24, 1), mode="sum").T for row in x]),
+    "area": lambda s, x: functional.interpolate(x[:, None] * s.w, size=1, mode="area")[..., 0] * 8,
     "sum of sums": lambda s, x: (x[:, None] * s.w).view(-1, 3, 2, 4).sum(-1).sum(-1),
     "pooled": lambda s, x: functional.avg_pool1d(x[:, None] * s.w, 8)[..., 0] * 8,
     "row by row": lambda s, x: torch.stack([(x * s.w[j]).sum(1) for j in range(3)], 1),
@@ -134,6 +139,11 @@ def norm(s, x):
     return apart / (apart.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() * s.gain + s.bias
 
 
+def norm_at_once(s, x):
+    spread, middle = torch.var_mean(x, -1, correction=0, keepdim=True)
+    return torch.addcmul(s.bias, (x - middle) * torch.rsqrt(spread + 1e-5), s.gain)
+
+
 def rms(s, x):
     return s.gain * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5)
 
@@ -166,6 +176,9 @@ SCALES = {
     "layer norms in a row": (lambda s, x: s.head(norm(s, norm(s, x))), 5 * 8 * 3),
     "layer norm after the residual": (
         lambda s, x: s.head(norm(s, norm(s, x) + s.body(norm(s, x)))), 5 * (64 + 24)),
+    "layer norms at once": (
+        lambda s, x: s.head(norm_at_once(s, norm_at_once(s, x) + s.body(norm_at_once(s, x)))), 5 * (64 + 24)),
+    "attention of gained tokens": (lambda s, x: s.head((x * s.gain * x).sum(1)), 24),
     "root mean square": (lambda s, x: s.head(rms(s, rms(s, x))), 5 * 24),
     "blocks": (lambda s, x: s.head(norm(s, block(s, block(s, x))).mean(1)), 2 * 5 * 64 + 24),
     "scaled residual": (lambda s, x: s.head(norm(s, x * s.bias + s.gain * s.body(norm(s, x)))), 5 * (64 + 24)),

@@ -22,15 +22,19 @@ _CONSTANT, _WEIGHT, _INPUT = range(3)  # what a tensor is made of, at the most
 _MULTIPLIES = frozenset({"mul", "div", "lerp", "addcmul", "addcdiv"})
 _ONTO = frozenset({"addcmul", "addcdiv"})  # these add their product to their first argument
 _ADDS = frozenset({"add", "sub", "rsub"})
-_AXES = re.compile(r"(sum|mean|nansum|cumsum|index_add|scatter_add|scatter_reduce|index_reduce)$")  # as second argument
+_AXES = re.compile(
+    r"sum|mean|nansum|_?cumsum|_sparse_sum|index_add|scatter_add|scatter_reduce|index_reduce"
+)  # as second argument
 _SPACE = re.compile(r"(?:avg_pool|linear)([123])d|upsample_bi(?:linear|cubic)(2)d")  # over the last axes
-_WHOLE = re.compile(r"(trace|col2im|bincount|segment_reduce|put|embedding_bag)$")  # over what cannot be said
+_WHOLE = re.compile(
+    r"(trace|col2im|bincount|segment_reduce|put|_index_put_impl|embedding_bag\w*)$"
+)  # over what cannot be said
 # What moves numbers, and changes none or all of them alike.
 _COPIES = re.compile(
     r"clone|copy|neg|conj|real|cat|stack|index|index_select|gather|take|roll|flip|.*pad(_?\w*)|repeat|im2col|where"
     r"|masked_fill|masked_scatter|masked_select|tril|triu|index_copy|scatter|\w+_scatter|_to_copy|nan_to_num|sort"
     r"|index_put|\w+_copy|_unsafe_\w+|_reshape_alias|contiguous|lift_fresh|upsample_nearest\w*|pixel_(un)?shuffle"
-    r"|channel_shuffle|reshape|broadcast_in_dim|transpose|convert_element_type|dropout|native_dropout|as_strided"
+    r"|channel_shuffle|_to_sparse|_to_dense|reshape|broadcast_in_dim|transpose|convert_element_type|dropout|native_dropout|as_strided"
 )
 _BLEND = 0.6180339887
 
@@ -56,7 +60,7 @@ class _Held:
 
     Attributes:
         products: Those that were added, or laid side by side.
-        mixed: Whether something else of the input was added to them, such as a residual, or multiplied with them.
+        mixed: Whether they were multiplied with something else of the input, as by a gate or by the keys of attention.
         marks: For every number which weight it was multiplied by; None where that is not known.
     """
 
@@ -144,7 +148,7 @@ class Products:
         if called in _MULTIPLIES:
             return self._multiplied(called, given, made[0])
         if called in _ADDS:
-            return self._added([self._of(t) for t in given], given, made[0])
+            return _added([self._of(t) for t in given], made[0])
         if not any(self._of(t).products for t in given):
             return _NONE, frozenset()
         over = _over(called, args, kwargs)
@@ -168,7 +172,7 @@ class Products:
             held = _Held(products, len(moving) > 1 or any(h.mixed for h in holds), marks)
         else:
             held = self._product(moving, weights, out)
-        return self._added([self._of(base[0]), held], [base[0], *moving], out) if base else (held, frozenset())
+        return _added([self._of(base[0]), held], out) if base else (held, frozenset())
 
     def _product(self, moving: list[Tensor], weights: list[Tensor], out: Tensor) -> _Held:
         origin = frozenset[int]().union(*(self.origins.get(_place(t), frozenset()) for t in moving))
@@ -187,14 +191,6 @@ class Products:
             return marks.as_strided(weight.shape, weight.stride()).expand(out.shape)
         except RuntimeError:  # of a layout without strides
             return None
-
-    def _added(self, holds: list[_Held], given: list[Tensor], out: Tensor) -> tuple[_Held, frozenset[_Product]]:
-        holding = [h for h in holds if h.products]
-        moving = [t for t in given if self._kind(t) == _INPUT]
-        products = frozenset[_Product]().union(*(h.products for h in holding))
-        mixed = any(h.mixed for h in holding) or len(moving) > len(holding)
-        settled = _meeting(*holding) if len(holding) > 1 else frozenset[_Product]()
-        return _Held(products, mixed, _blended([h.marks for h in holding], out)), settled
 
     def _summed(
         self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], over: Sequence[int]
@@ -264,6 +260,14 @@ class Products:
             self.marks[id(tensor)] = marks[number] if number < len(marks) else None
 
 
+def _added(holds: list[_Held], out: Tensor) -> tuple[_Held, frozenset[_Product]]:
+    holding = [h for h in holds if h.products]
+    products = frozenset[_Product]().union(*(h.products for h in holding))
+    mixed = any(h.mixed for h in holding)
+    settled = _meeting(*holding) if len(holding) > 1 else frozenset[_Product]()
+    return _Held(products, mixed, _blended([h.marks for h in holding], out)), settled
+
+
 def _meeting(*holds: _Held) -> frozenset[_Product]:
     """Return the products that an addition sums: of one input, or of one that was repeated for both."""
     found = set[_Product]()
@@ -294,11 +298,14 @@ def _blended(marks: list[Tensor | None], out: Tensor) -> Tensor | None:
     made, share = known[0], _BLEND
     for other in known[1:]:
         made, share = share * made + (1 - share) * other, share * _BLEND + 0.2
-    return made.expand(out.shape)
+    try:
+        return made.expand(out.shape)
+    except RuntimeError:  # of a layout that knows no repetition
+        return None
 
 
 def _vary(marks: Tensor | None, over: Sequence[int]) -> bool:
-    if marks is None:
+    if marks is None or marks.layout != torch.strided:
         return True
     axes = tuple(over) or tuple(range(marks.dim()))
     return bool((marks.amax(axes) != marks.amin(axes)).any()) if axes and marks.numel() else False
@@ -309,11 +316,11 @@ def _over(called: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequenc
     space = _SPACE.search(called)
     if space:
         return range(-int(space[1] or space[2]), 0)
-    if _AXES.search(called):
+    if _AXES.fullmatch(called):
         axes = args[1] if len(args) > 1 else kwargs.get("dim")
         return [axes] if isinstance(axes, int) else [a for a in axes or () if isinstance(a, int)]
     if _WHOLE.search(called):
-        kept = called.endswith("put") and not (kwargs.get("accumulate") or (len(args) > 3 and args[3]))  # noqa: PLR2004
+        kept = "put" in called and not (kwargs.get("accumulate") or (len(args) > 3 and args[3]))  # noqa: PLR2004
         return None if kept else ()
     return None
 

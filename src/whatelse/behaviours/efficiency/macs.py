@@ -16,9 +16,9 @@ Limits:
     Arithmetic is that of the kernels that run: in a dense one a weight that is zero still costs its multiplication, and
     a quantized one costs the same as a float, so masks and bits save nothing here; a sparse one multiplies what it
     stores. An operation that may multiply and has no formula, such as one of a package of its own, makes the number not
-    measurable, and so does arithmetic that differs between examples. A sum over an elementwise product to which
-    something else of the input was added before, such as a residual, is taken for the statistic of a norm. Formulas for
-    more operations are added by ``torch.utils.flop_counter.register_flop_formula``.
+    measurable, and so does arithmetic that differs between examples. An elementwise product with weights whose numbers
+    are changed one by one before the sum, as by a nonlinearity, is not counted, and neither is a mean that centers what
+    it was taken of. Formulas for more operations are added by ``torch.utils.flop_counter.register_flop_formula``.
 
 Source:
     Sze et al., Efficient processing of deep neural networks, Proc. IEEE 2017, arXiv:1703.09039; formulas of
