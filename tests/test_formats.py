@@ -30,7 +30,7 @@ def test_what_is_exported_answers_alike_for_any_batch(kind, model, inputs, tmp_p
     assert formats.write(kind, model, path, inputs) <= formats.TOLERANCE
     # All but the linear layer, whose weight is of 4 bits: its bias and its scales, and two bounds of activations.
     others = sum(p.numel() for name, p in model.named_parameters())
-    assert formats.floats(kind, path) <= 4 * (others + 4 + 4 + 8)
+    assert formats.held(kind, path)[0] <= 4 * (others + 4 + 4 + 8)
 
 
 def tree_of():
@@ -77,7 +77,7 @@ def assert_codes(kind, path, model):
     """Of 128 weights of a layer of few bits none is a float in the file: scales are, a bias of 8, and small change."""
     if isinstance(model, (Quantized, Kernel)):
         scales = sum(t.numel() for name, t in model.named_buffers() if name.startswith("scale"))
-        assert formats.floats(kind, path) <= 4 * (scales + 8 + 8)
+        assert formats.held(kind, path)[0] <= 4 * (scales + 8 + 8)
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_the_bytes_of_a_file_are_those_of_its_codes(kind, rng, tmp_path):
         assert program.example_inputs is None, "calibration examples stay at home"
         assert b"site-packages" not in path.read_bytes()
     # Scales: 64, 96 * 3, 1 and 3. Biases: 64, 96, 64 and 3. Bounds of activations: two a layer, and steps of one.
-    assert formats.floats(kind, path) <= 4 * (64 + 288 + 1 + 3 + 64 + 96 + 64 + 3 + 12)
+    assert formats.held(kind, path)[0] <= 4 * (64 + 288 + 1 + 3 + 64 + 96 + 64 + 3 + 12)
 
 
 def test_a_file_that_answers_otherwise_with_codes_is_written_with_floats(rng, tmp_path, monkeypatch):
@@ -177,4 +177,4 @@ def test_a_file_that_answers_otherwise_with_codes_is_written_with_floats(rng, tm
 
     monkeypatch.setitem(formats.FORMATS, "pt2", right._replace(export=export))
     assert formats.write("pt2", model, tmp_path / "model.pt2", x) <= 1e-6
-    assert formats.floats("pt2", tmp_path / "model.pt2") >= 4 * 16 * 8
+    assert formats.held("pt2", tmp_path / "model.pt2")[0] >= 4 * 16 * 8

@@ -23,6 +23,7 @@ from whatelse.nets import _artifact
 from whatelse.task import Task
 
 _PROBES, _MORE = 64, 1.05
+_FAR = 2  # times the share that a file's weights take of the original's, from which on the graph is named
 _FIT, _MATRIX = 2, 2  # examples that show what a model answers with; dimensions of class scores
 # How the table calls what behaviours measure, and what it warns of where the number grew.
 _SHOWN = {
@@ -279,7 +280,9 @@ def costs(before: nn.Module, after: nn.Module, task: Task) -> list[Cost]:
 def files(
     before: nn.Module, after: nn.Module, folder: Path, task: Task, kinds: tuple[str, ...]
 ) -> tuple[list[Cost], list[str]]:
-    """Return the sizes of written files of other formats beside the original's, and a line on each that packs nothing.
+    """Return the sizes of written files of other formats beside the original's, and a line on each that saves less.
+
+    Less than `artifact.MODEL` does: because the weights are stored as floats, or because the graph takes the bytes.
 
     Args:
         before: The original; it is exported once more, to no lasting place.
@@ -288,21 +291,27 @@ def files(
         task: Gives a few inputs.
         kinds: Formats of others that may have been written.
     """
-    packed = sum(t.numel() * t.element_size() for t in _artifact.encode(after)[0].values())
+    packed = _packed(after)
     found, lines = [], []
     for kind in kinds:
         path = folder / f"model.{kind}"
         if not path.is_file():
             continue
-        held = formats.floats(kind, path)
-        if held > _MORE * packed:
+        floats, numbers = formats.held(kind, path)
+        if floats > _MORE * packed:
             lines.append(
-                f"{path.name} stores weights as floats, {held:,} bytes; {artifact.MODEL} packs them into {packed:,}"
+                f"{path.name} stores weights as floats, {floats:,} bytes; {artifact.MODEL} packs them into {packed:,}"
             )
         with contextlib.suppress(ArtifactError):  # an original that has no such form is beside nothing
             old = formats.size(kind, before, task.calibration.inputs[:_PROBES])
             sizes = float(old), float(path.stat().st_size)
             found.append(Cost(f"bytes of {path.name}", "bytes", *sizes, warned=f"is larger as {path.name}"))
+            share, alone = sizes[1] / old, packed / _packed(before)
+            if share > _FAR * alone and floats <= _MORE * packed:
+                lines.append(
+                    f"{path.name} is {share:.2f} of the original's, its packed weights {alone:.2f} of theirs: of "
+                    f"{path.stat().st_size:,} bytes {numbers:,} are numbers ({packed:,} packed), the rest is the graph"
+                )
     return found, lines
 
 
@@ -350,6 +359,10 @@ def _bytes(model: nn.Module) -> float:
     with tempfile.TemporaryDirectory() as folder:
         artifact.save(model, Path(folder), {})
         return float(sum((Path(folder) / name).stat().st_size for name in (artifact.MODEL, artifact.ARCHITECTURE)))
+
+
+def _packed(model: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in _artifact.encode(model)[0].values())
 
 
 def _weights(model: nn.Module) -> float:

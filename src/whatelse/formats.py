@@ -46,7 +46,7 @@ def write(kind: str, model: nn.Module, path: Path, inputs: Tensor) -> float:
     """Write a model in a format of others for batches of any size, run the file, and return the largest difference.
 
     Layers of this toolkit are written with their codes where the format has a place for them. Where the file then says
-    something else, or cannot be written so, they are written as floats: `floats` tells which it was.
+    something else, or cannot be written so, they are written as floats: `held` tells which it was.
 
     Args:
         kind: ``onnx`` or ``pt2``.
@@ -84,14 +84,16 @@ def size(kind: str, model: nn.Module, inputs: Tensor) -> int:
         return path.stat().st_size
 
 
-def floats(kind: str, path: Path) -> int:
-    """Return how many bytes of a file are weights stored as floating-point numbers.
+def held(kind: str, path: Path) -> tuple[int, int]:
+    """Return how many bytes of a file are weights stored as floating-point numbers, and how many are numbers at all.
+
+    What else there is in it is the graph: the operations, their names, and the container.
 
     Args:
         kind: ``onnx`` or ``pt2``.
         path: What `write` wrote.
     """
-    return FORMATS[kind].floats(path)
+    return FORMATS[kind].held(path)
 
 
 def _proven(kind: str, shown: nn.Module, model: nn.Module, path: Path, inputs: Tensor) -> float:
@@ -192,18 +194,20 @@ def _run_program(path: Path) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def _floats_onnx(path: Path) -> int:
+def _held_onnx(path: Path) -> tuple[int, int]:
     import onnx  # noqa: PLC0415 - an extra
 
     kinds = {onnx.TensorProto.FLOAT: 4, onnx.TensorProto.DOUBLE: 8}
     kinds |= dict.fromkeys((onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16), 2)
-    return sum(kinds.get(t.data_type, 0) * math.prod(t.dims) for t in onnx.load(path).graph.initializer)
+    stored = onnx.load(path).graph.initializer
+    return sum(kinds.get(t.data_type, 0) * math.prod(t.dims) for t in stored), sum(t.ByteSize() for t in stored)
 
 
-def _floats_program(path: Path) -> int:
+def _held_program(path: Path) -> tuple[int, int]:
     made = torch.export.load(path)
-    held = [t for t in (*made.state_dict.values(), *made.constants.values()) if isinstance(t, Tensor)]
-    return sum(t.numel() * t.element_size() for t in held if t.is_floating_point())
+    stored = [t for t in (*made.state_dict.values(), *made.constants.values()) if isinstance(t, Tensor)]
+    sizes = [(t.numel() * t.element_size(), t.is_floating_point()) for t in stored]
+    return sum(size for size, floating in sizes if floating), sum(size for size, _ in sizes)
 
 
 def _any_batch() -> tuple[dict[int, object]]:
@@ -275,15 +279,15 @@ class Format(NamedTuple):
     Attributes:
         export: Writes a model, given the file and some inputs.
         run: Returns what the model in a file answers with.
-        floats: Returns how many bytes of a file are floating-point weights.
+        held: Returns how many bytes of a file are floating-point weights, and how many are numbers at all.
     """
 
     export: Callable[[nn.Module, Path, Tensor], None]
     run: Callable[[Path], Callable[[Tensor], Tensor]]
-    floats: Callable[[Path], int]
+    held: Callable[[Path], tuple[int, int]]
 
 
 FORMATS = {
-    "onnx": Format(_export_onnx, _run_onnx, _floats_onnx),
-    "pt2": Format(_export_program, _run_program, _floats_program),
+    "onnx": Format(_export_onnx, _run_onnx, _held_onnx),
+    "pt2": Format(_export_program, _run_program, _held_program),
 }

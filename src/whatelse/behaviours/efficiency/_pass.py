@@ -118,6 +118,7 @@ def _watched(evidence: Evidence, inputs: Tensor) -> Seen:
     finally:
         for hook in hooks:
             hook.remove()
+    watch.seen.macs += [product.done for product in watch.products.counted]
     asked = max(len(inputs), evidence.subject.least)  # fewer are asked several times over
     watch.seen.macs = [done // asked for done in watch.seen.macs]
     return watch.seen
@@ -185,10 +186,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
         done = _formulas.macs(func, args, kwargs, out)
         if done is None:
             self.seen.unknown.add(name)
-        summed = self.products.run(func, args, kwargs, out)
-        if summed is None:
+        if not self.products.run(func, args, kwargs, out):
             self.seen.unknown.add(name)
-        self.seen.macs += [*([done] if done else []), *(summed or [])]
+        if done:
+            self.seen.macs.append(done)
         if done or _LEARNED.search(name):
             # Of other operations that learn, buffers are statistics and tables of positions.
             learned = [done or (t.is_floating_point() and self.seen.hidden.keys() >= (r or set())) for t, r in given]

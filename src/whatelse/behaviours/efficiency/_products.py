@@ -22,15 +22,19 @@ _CONSTANT, _WEIGHT, _INPUT = range(3)  # what a tensor is made of, at the most
 _MULTIPLIES = frozenset({"mul", "div", "lerp", "addcmul", "addcdiv"})
 _ONTO = frozenset({"addcmul", "addcdiv"})  # these add their product to their first argument
 _ADDS = frozenset({"add", "sub", "rsub"})
-_AXES = re.compile(r"(sum|mean|nansum|cumsum|index_add|scatter_add|scatter_reduce|index_reduce)$")  # as second argument
+_AXES = re.compile(
+    r"sum|mean|nansum|_?cumsum|_sparse_sum|index_add|scatter_add|scatter_reduce|index_reduce"
+)  # as second argument
 _SPACE = re.compile(r"(?:avg_pool|linear)([123])d|upsample_bi(?:linear|cubic)(2)d")  # over the last axes
-_WHOLE = re.compile(r"(trace|col2im|bincount|segment_reduce|put|embedding_bag)$")  # over what cannot be said
+_WHOLE = re.compile(
+    r"(trace|col2im|bincount|segment_reduce|put|_index_put_impl|embedding_bag\w*)$"
+)  # over what cannot be said
 # What moves numbers, and changes none or all of them alike.
 _COPIES = re.compile(
     r"clone|copy|neg|conj|real|cat|stack|index|index_select|gather|take|roll|flip|.*pad(_?\w*)|repeat|im2col|where"
     r"|masked_fill|masked_scatter|masked_select|tril|triu|index_copy|scatter|\w+_scatter|_to_copy|nan_to_num|sort"
     r"|index_put|\w+_copy|_unsafe_\w+|_reshape_alias|contiguous|lift_fresh|upsample_nearest\w*|pixel_(un)?shuffle"
-    r"|channel_shuffle|reshape|broadcast_in_dim|transpose|convert_element_type|dropout|native_dropout|as_strided"
+    r"|channel_shuffle|_to_sparse|_to_dense|reshape|broadcast_in_dim|transpose|convert_element_type|dropout|native_dropout|as_strided"
 )
 _BLEND = 0.6180339887
 
@@ -43,13 +47,11 @@ class _Product:
         done: Its multiplications.
         spread: Whether the input was repeated for it, as in a matrix product.
         origin: Where that of the input lay before it was sliced, moved or changed number by number.
-        counted: Whether it is known to be a part of a matrix product.
     """
 
     done: int
     spread: bool
     origin: frozenset[int]
-    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class _Held:
 
     Attributes:
         products: Those that were added, or laid side by side.
-        mixed: Whether something else of the input was added to them, such as a residual, or multiplied with them.
+        mixed: Whether they were multiplied with something else of the input, as by a gate or by the keys of attention.
         marks: For every number which weight it was multiplied by; None where that is not known.
     """
 
@@ -81,6 +83,8 @@ class Products:
         held: Products in what lies at a place.
         marks: Those of single tensors, which views of one place have each of their own.
         pieces: Single numbers taken out of weights.
+        counted: Products known to be parts of matrix products.
+        means: Products that were counted because of a mean, by the mean.
         last: The last mark given.
     """
 
@@ -90,6 +94,8 @@ class Products:
     held: dict[int, _Held] = field(default_factory=dict)
     marks: dict[int, Tensor | None] = field(default_factory=dict)
     pieces: set[int] = field(default_factory=set)
+    counted: dict[_Product, None] = field(default_factory=dict)
+    means: dict[int, frozenset[_Product]] = field(default_factory=dict)
     last: int = 0
 
     def start(self, inputs: Tensor) -> None:
@@ -101,8 +107,8 @@ class Products:
         where = _place(inputs)
         self.kinds[where], self.origins[where], self.sizes[where] = _INPUT, frozenset({where}), inputs.numel()
 
-    def run(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], out: object) -> list[int] | None:
-        """Return the multiplications that an operation shows to be part of matrix products; None where it cannot be said.
+    def run(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], out: object) -> bool:
+        """Follow an operation, and return whether it can be said what it does with products.
 
         Args:
             func: The operation.
@@ -111,19 +117,28 @@ class Products:
             out: What it returned.
         """
         given, made, called = _tensors((args, kwargs)), _tensors(out), _called(func)
-        kinds = [self._kind(t) for t in given]
+        kinds, held, moves = [self._kind(t) for t in given], _NONE, _moves(func)
         if called.startswith("_foreach_") and {_WEIGHT, _INPUT} <= set(kinds):
-            return None
-        found, held = [], _NONE
+            return False
         if _INPUT in kinds and made:
             held, settled = self._result(func, args, kwargs, made)
-            found = [product.done for product in settled if not product.counted]
-            for product in settled:
-                product.counted = True
-        moves = func.is_view or bool(_COPIES.fullmatch(called))
+            fresh = [p for p in settled if p not in self.counted]
+            self.counted |= dict.fromkeys(fresh)
+            self._center(called, given, made[0], fresh, moves=moves)
         self._follow(given, made, moves=moves, each=torch.Tag.pointwise in func.tags)
         self._hold(held, given, made)
-        return found
+        return True
+
+    def _center(self, called: str, given: list[Tensor], out: Tensor, settled: list[_Product], *, moves: bool) -> None:
+        """Take back what a mean summed where the same is centered by it: that is a norm, not a product with weights."""
+        if called in _ADDS:
+            mine = {p for t in given for p in self._of(t).products}
+            back = {p for t in given for p in self.means.get(id(t), ())} & mine
+            self.counted = {p: None for p in self.counted if p not in back}
+        elif moves:
+            self.means[id(out)] = self.means.get(id(given[0]), frozenset())
+        elif called == "mean":
+            self.means[id(out)] = frozenset(p for p in settled if not p.spread)
 
     def _result(
         self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], made: list[Tensor]
@@ -133,13 +148,13 @@ class Products:
         if called in _MULTIPLIES:
             return self._multiplied(called, given, made[0])
         if called in _ADDS:
-            return self._added([self._of(t) for t in given], given, made[0])
+            return _added([self._of(t) for t in given], made[0])
         if not any(self._of(t).products for t in given):
             return _NONE, frozenset()
         over = _over(called, args, kwargs)
         if over is not None:
             return self._summed(func, args, kwargs, over)
-        if func.is_view or _COPIES.fullmatch(called):
+        if _moves(func):
             holds = [self._of(t) for t in given]
             products, mixed = frozenset[_Product]().union(*(h.products for h in holds)), any(h.mixed for h in holds)
             return _Held(products, mixed, self._replayed(func, args, kwargs)), frozenset()
@@ -157,13 +172,13 @@ class Products:
             held = _Held(products, len(moving) > 1 or any(h.mixed for h in holds), marks)
         else:
             held = self._product(moving, weights, out)
-        return self._added([self._of(base[0]), held], [base[0], *moving], out) if base else (held, frozenset())
+        return _added([self._of(base[0]), held], out) if base else (held, frozenset())
 
     def _product(self, moving: list[Tensor], weights: list[Tensor], out: Tensor) -> _Held:
         origin = frozenset[int]().union(*(self.origins.get(_place(t), frozenset()) for t in moving))
         fed = max(t.numel() for t in moving)
         spread = out.numel() > min(fed, sum(self.sizes.get(where, fed) for where in origin) or fed)
-        spread |= any(p.spread and not p.counted for t in moving for p in self._of(t).products)
+        spread |= any(p.spread and p not in self.counted for t in moving for p in self._of(t).products)
         product = _Product(out.numel(), spread, origin)
         return _Held(frozenset({product}), marks=self._marked(weights[-1], out))
 
@@ -177,16 +192,6 @@ class Products:
         except RuntimeError:  # of a layout without strides
             return None
 
-    def _added(
-        self, holds: list[_Held], given: list[Tensor], out: Tensor
-    ) -> tuple[_Held, frozenset[_Product]]:
-        holding = [h for h in holds if h.products]
-        moving = [t for t in given if self._kind(t) == _INPUT]
-        products = frozenset[_Product]().union(*(h.products for h in holding))
-        mixed = any(h.mixed for h in holding) or len(moving) > len(holding)
-        settled = _meeting(*holding) if len(holding) > 1 else frozenset[_Product]()
-        return _Held(products, mixed, _blended([h.marks for h in holding], out)), settled
-
     def _summed(
         self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], over: Sequence[int]
     ) -> tuple[_Held, frozenset[_Product]]:
@@ -195,9 +200,9 @@ class Products:
         for held in holds:
             varies = not held.mixed and _vary(held.marks, over)
             here = frozenset(p for p in held.products if p.spread or varies)
-            settled, left = settled | here, left | (held.products - here)
-        mixed = any(h.mixed for h in holds)
-        return _Held(left, mixed, self._replayed(func, args, kwargs) if left else None), settled
+            settled |= here
+            left |= frozenset() if held.mixed else held.products - here  # a mean of what was mixed is a statistic
+        return _Held(left, marks=self._replayed(func, args, kwargs) if left else None), settled
 
     def _replayed(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - one or several
         """Do to the marks what an operation does to the numbers."""
@@ -255,6 +260,14 @@ class Products:
             self.marks[id(tensor)] = marks[number] if number < len(marks) else None
 
 
+def _added(holds: list[_Held], out: Tensor) -> tuple[_Held, frozenset[_Product]]:
+    holding = [h for h in holds if h.products]
+    products = frozenset[_Product]().union(*(h.products for h in holding))
+    mixed = any(h.mixed for h in holding)
+    settled = _meeting(*holding) if len(holding) > 1 else frozenset[_Product]()
+    return _Held(products, mixed, _blended([h.marks for h in holding], out)), settled
+
+
 def _meeting(*holds: _Held) -> frozenset[_Product]:
     """Return the products that an addition sums: of one input, or of one that was repeated for both."""
     found = set[_Product]()
@@ -285,11 +298,14 @@ def _blended(marks: list[Tensor | None], out: Tensor) -> Tensor | None:
     made, share = known[0], _BLEND
     for other in known[1:]:
         made, share = share * made + (1 - share) * other, share * _BLEND + 0.2
-    return made.expand(out.shape)
+    try:
+        return made.expand(out.shape)
+    except RuntimeError:  # of a layout that knows no repetition
+        return None
 
 
 def _vary(marks: Tensor | None, over: Sequence[int]) -> bool:
-    if marks is None:
+    if marks is None or marks.layout != torch.strided:
         return True
     axes = tuple(over) or tuple(range(marks.dim()))
     return bool((marks.amax(axes) != marks.amin(axes)).any()) if axes and marks.numel() else False
@@ -300,18 +316,23 @@ def _over(called: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequenc
     space = _SPACE.search(called)
     if space:
         return range(-int(space[1] or space[2]), 0)
-    if _AXES.search(called):
+    if _AXES.fullmatch(called):
         axes = args[1] if len(args) > 1 else kwargs.get("dim")
         return [axes] if isinstance(axes, int) else [a for a in axes or () if isinstance(a, int)]
     if _WHOLE.search(called):
-        kept = called.endswith("put") and not (kwargs.get("accumulate") or (len(args) > 3 and args[3]))  # noqa: PLR2004
+        kept = "put" in called and not (kwargs.get("accumulate") or (len(args) > 3 and args[3]))  # noqa: PLR2004
         return None if kept else ()
     return None
 
 
+def _moves(func: OpOverload) -> bool:
+    return func.is_view or bool(_COPIES.fullmatch(_called(func)))
+
+
 def _called(func: OpOverload) -> str:
     """Return the name of an operation, the same where it writes into what it was given."""
-    return str(func.name()).partition("::")[2].partition(".")[0].rstrip("_")
+    called: str = func.name()  # type: ignore[no-untyped-call] # torch's own
+    return called.partition("::")[2].partition(".")[0].rstrip("_")
 
 
 def _tensors(tree: object) -> list[Tensor]:
@@ -327,6 +348,6 @@ def _place(tensor: Tensor) -> int:
 
 def _bytes(tensor: Tensor) -> int:
     try:
-        return tensor.untyped_storage().nbytes()
+        return int(tensor.untyped_storage().nbytes())
     except (NotImplementedError, RuntimeError):
         return 0

@@ -1,8 +1,9 @@
 """Multiply-accumulates of one example: the arithmetic of matrix products and convolutions, counted as they run.
 
 For each operation that multiplies and sums the products of its shapes, whoever calls it: a layer, a function, an
-exported program, a script, the products inside attention. Biases, norms, nonlinearities, elementwise products and
-interpolation are not counted. The number is exact.
+exported program, a script, the products inside attention. Elementwise products with weights count where they are
+summed over an axis along which the weights vary, or added to one another: that is a matrix product or a convolution,
+written out. Biases, norms, gains, gates, nonlinearities and interpolation are not counted. The number is exact.
 
 Reading:
     Compare it with the baseline's: their ratio is the arithmetic saved on dense hardware. It is not time: see
@@ -15,8 +16,9 @@ Limits:
     Arithmetic is that of the kernels that run: in a dense one a weight that is zero still costs its multiplication, and
     a quantized one costs the same as a float, so masks and bits save nothing here; a sparse one multiplies what it
     stores. An operation that may multiply and has no formula, such as one of a package of its own, makes the number not
-    measurable, and so does arithmetic that differs between examples. Formulas for more operations are added by
-    ``torch.utils.flop_counter.register_flop_formula``.
+    measurable, and so does arithmetic that differs between examples. An elementwise product with weights whose numbers
+    are changed one by one before the sum, as by a nonlinearity, is not counted, and neither is a mean that centers what
+    it was taken of. Formulas for more operations are added by ``torch.utils.flop_counter.register_flop_formula``.
 
 Source:
     Sze et al., Efficient processing of deep neural networks, Proc. IEEE 2017, arXiv:1703.09039; formulas of
@@ -37,7 +39,7 @@ from whatelse.evidence import Evidence
 from whatelse.layers._own import Own
 from whatelse.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "multiply-accumulates", "lower", {"opens"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, OVER = 3, "multiply-accumulates", "lower", {"opens"}, "layer"
 WORST, BLIND = None, None
 _Layer = nn.Conv2d | nn.Linear | Own
 
