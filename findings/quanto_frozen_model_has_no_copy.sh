@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Behaviour: a model frozen by optimum-quanto cannot be copied: copy.deepcopy raises a RuntimeError from the weight's
+# Behavior: a model frozen by optimum-quanto cannot be copied: copy.deepcopy raises a RuntimeError from the weight's
 #   tensor subclass ("only works for subclass types that implement clone() ..."), although the same model answers,
 #   and although quanto's own unfrozen model can be copied.
 # Version: optimum-quanto 0.2.7 with torch 2.13.0 (CPU).
@@ -32,6 +32,6 @@ try:
 except RuntimeError as error:
     print("frozen: deepcopy raises", str(error).splitlines()[0][:120])
     sys.exit(0)
-print("frozen: copied; the behaviour is no longer as described")
+print("frozen: copied; the behavior is no longer as described")
 sys.exit(1)
 PY
