@@ -28,12 +28,12 @@ from _peers.attacks import TOOLS, Budget, Counter, Found, Target, Tool, checked,
 from _peers.networks import Case
 from torch import Tensor, nn
 
-from whatelse import subject
 from whatelse.behaviours.robustness import accuracy
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
+from whatelse.models import subject
 from whatelse.settings import build
-from whatelse.task import Split, Task
+from whatelse.tasks.task import Split, Task
 
 NORMS = {"linf": "Linf", "l2": "L2"}
 SETTINGS = {f.name for f in fields(accuracy.Config)}

@@ -30,8 +30,9 @@ from _peers import audits
 from _peers.audits import BATCH, Case
 from torch import Tensor, nn
 
-from whatelse import registry, subject
-from whatelse.evidence import Evidence
+from whatelse import registry
+from whatelse.evidence.cache import Evidence
+from whatelse.models import subject
 from whatelse.settings import build
 
 REPEATS = 5

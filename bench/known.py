@@ -22,8 +22,9 @@ from scipy import stats
 from torch import Tensor, nn
 
 import whatelse
-from whatelse.nets import _calibration, _walk, cnn, mlp
-from whatelse.task import Split, Task
+from whatelse.modules import calibration, walk
+from whatelse.nets import cnn, mlp
+from whatelse.tasks.task import Split, Task
 
 DATA = Path(os.environ.get("WHATELSE_DATA", "../shared/data")) / "fashion-mnist"
 
@@ -60,15 +61,15 @@ def rounding(task: Task, seeds: range) -> None:
 
 def layer_errors(net: nn.Module, other: nn.Module, fed: nn.Module, task: Task) -> dict[str, float]:
     """Return tr(D H D^T) of every layer, H of the inputs that the layers of ``fed`` get."""
-    layers = _walk.layers(net)
+    layers = walk.layers(net)
     inputs = {name: fed.get_submodule(name) for name in layers}
     grams: dict[str, list[Tensor]] = {name: [] for name in layers}
 
     def see(name: str, x: Tensor) -> None:
-        seen = _calibration.columns(layers[name], x)[0].double()
+        seen = calibration.columns(layers[name], x)[0].double()
         grams[name].append(seen @ seen.T)
 
-    _calibration.watch(fed, inputs, task.calibration.inputs, see)
+    calibration.watch(fed, inputs, task.calibration.inputs, see)
     found = {}
     for name, layer in layers.items():
         change = (other.get_submodule(name).weight - layer.weight).flatten(1).double()

@@ -27,12 +27,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whatelse import recipe, registry, subject
+from whatelse import recipe, registry
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.nets import _training, cnn, mlp
+from whatelse.evidence.cache import Evidence
+from whatelse.models import subject
+from whatelse.nets import cnn, mlp
 from whatelse.statistics import resample, sides
-from whatelse.task import Split, Task
+from whatelse.tasks.task import Split, Task
+from whatelse.training import loop
 
 FAMILIES = ("generalization", "attribution", "mechanism", "fairness")
 LIMIT, DRAWS = 2e9, 250
@@ -190,10 +192,10 @@ def interval(item: ModuleType, values: list[np.ndarray]) -> tuple[float, float]:
         values: Of the control and of the candidate.
     """
     rng = np.random.default_rng(0)
-    drawn = None if item.OVER == "layer" else resample.resamples(len(values[0]), DRAWS, rng)
+    drawn = None if item.UNIT_OF_ANALYSIS == "layer" else resample.resamples(len(values[0]), DRAWS, rng)
     old, new = (sides.side([v], item.summarise, drawn) for v in values)
-    if "breakdown" in vars(item):
-        for b, a in zip(*(sides.parts([v], item.breakdown, drawn) for v in values), strict=True):
+    if "by_part" in vars(item):
+        for b, a in zip(*(sides.parts([v], item.by_part, drawn) for v in values), strict=True):
             sides.contrast(b, a, rng, draws=DRAWS)
     effect = sides.contrast(old, new, rng, draws=DRAWS)
     return effect.low, effect.high
@@ -250,8 +252,8 @@ def trained(kind: str, task: Task, rng: torch.Generator) -> nn.Module:
         model = mlp.build(mlp.Config(), task.shape, task.classes, rng)
     else:
         model = cnn.build(cnn.Config(), task.shape, task.classes, rng)
-    labels = _training.hard_labels(task.train.observed)
-    _training.fit(model, task.train.inputs, labels, _training.Schedule(2, 0.001, 128), rng)
+    labels = loop.hard_labels(task.train.observed)
+    loop.fit(model, task.train.inputs, labels, loop.Schedule(2, 0.001, 128), rng)
     return model
 
 

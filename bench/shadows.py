@@ -30,12 +30,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse import recipe
+from whatelse.engines.engine import Engine
 from whatelse.nets import cnn
-from whatelse.study import plan, run, spec, work
-from whatelse.study.engines._engine import Engine
+from whatelse.store.folder import Store
+from whatelse.study import plan, run, spec, worker
 from whatelse.study.plan import Job
-from whatelse.study.store import Store
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 EPOCHS, BATCH, MOMENTUM = 40, 50, 0.9
 TEXT = """
@@ -88,7 +88,7 @@ class Kept(Executor):
 def shadows(count: int, epochs: int = EPOCHS) -> tuple[spec.Study, plan.Plan, Task]:
     """Return the work of so many shadow models of the baseline."""
     study = spec.parse(TEXT.replace("SHADOWS", str(count)).replace("EPOCHS", str(epochs)), "shadows")
-    task = work.load_task(study, "noisy")
+    task = worker.load_task(study, "noisy")
     jobs = plan.plan(study, {"noisy": task.key}).jobs
     return study, plan.Plan(tuple(j for j in jobs if j.shadow is not None and j.subject == "baseline"), ()), task
 
@@ -114,7 +114,7 @@ def in_process(jobs: Sequence[Job], task: Task, threads: int) -> float:
         assert step is not None
         assert number is not None
         model = network(task, job.chain[0].key)
-        made = recipe.apply(step, model, work.shadow_task(task, number), work.generator(job.chain[-1].key))
+        made = recipe.apply(step, model, worker.shadow_task(task, number), worker.generator(job.chain[-1].key))
         with torch.no_grad():
             for split in (task.train, task.test):
                 made(split.inputs)
@@ -125,7 +125,7 @@ def in_process(jobs: Sequence[Job], task: Task, threads: int) -> float:
 
 def network(task: Task, name: str, width: int = 16, hidden: int = 64) -> nn.Module:
     """Return an untrained network."""
-    return cnn.build(cnn.Config(width, hidden), task.shape, task.classes, work.generator(name))
+    return cnn.build(cnn.Config(width, hidden), task.shape, task.classes, worker.generator(name))
 
 
 def at_once(models: Sequence[nn.Module], inputs: Tensor, labels: Tensor, batches: Tensor, rate: float) -> list[Tensor]:

@@ -25,9 +25,9 @@ import torch
 from torch.nn import functional
 
 from whatelse import recipe
-from whatelse.study import plan, spec, work
+from whatelse.store.folder import Store
+from whatelse.study import plan, spec, worker
 from whatelse.study.plan import Job
-from whatelse.study.store import Store
 
 
 def resident(group: int) -> int:
@@ -47,7 +47,7 @@ def timed_run(folder: Path) -> tuple[float, int]:
     """Return seconds and peak memory in bytes of one call of the table."""
     peak = 0
     started = time.perf_counter()
-    call = [sys.executable, "-c", "from whatelse.cli import main; main()", "study", "table1.toml", "--quiet"]
+    call = [sys.executable, "-c", "from whatelse.cli.app import main; main()", "study", "table1.toml", "--quiet"]
     running = subprocess.Popen(call, cwd=folder, start_new_session=True)
     done = threading.Event()
 
@@ -80,7 +80,7 @@ def typical(call: Callable[[], object], repeats: int = 31) -> float:
 def bare(text: str, store: Store) -> tuple[float, float]:
     """Return the seconds of bare training steps and of bare passes that the study needs."""
     study = spec.parse(text, "table1.toml")
-    tasks = {name: work.load_task(study, name) for name in study.tasks}
+    tasks = {name: worker.load_task(study, name) for name in study.tasks}
     todo = plan.plan(study, {name: task.key for name, task in tasks.items()})
     step_of: dict[str, float] = {}
     pass_of: dict[str, float] = {}
@@ -92,7 +92,7 @@ def bare(text: str, store: Store) -> tuple[float, float]:
         if kind not in step_of:
             step_of[kind], pass_of[kind] = one_step(job, store, task), one_pass(job, store, task)
         for link in job.chain:
-            if link.step is None or link.key in seen or link.step.name.split(".")[0] not in work.TRAINING:
+            if link.step is None or link.key in seen or link.step.name.split(".")[0] not in worker.TRAINING:
                 continue
             seen.add(link.key)
             training += steps(link.step, task) * step_of[kind]
@@ -103,7 +103,7 @@ def bare(text: str, store: Store) -> tuple[float, float]:
     return training, passing
 
 
-def steps(step: recipe.Step, task: work.Task) -> int:
+def steps(step: recipe.Step, task: worker.Task) -> int:
     """Return the number of training steps of one step of a recipe."""
     from whatelse import registry, settings
 
@@ -112,7 +112,7 @@ def steps(step: recipe.Step, task: work.Task) -> int:
     return config.epochs * -(-len(task.train) // config.batch)
 
 
-def one_step(job: Job, store: Store, task: work.Task) -> float:
+def one_step(job: Job, store: Store, task: worker.Task) -> float:
     """Return the seconds of one training step on 50 examples: forward, backward, Adam."""
     model = store.load_model(job.chain[-1].key)
     if not list(model.parameters()):
@@ -129,7 +129,7 @@ def one_step(job: Job, store: Store, task: work.Task) -> float:
     return typical(call)
 
 
-def one_pass(job: Job, store: Store, task: work.Task) -> float:
+def one_pass(job: Job, store: Store, task: worker.Task) -> float:
     """Return the seconds of one forward pass of 512 examples."""
     model = store.load_model(job.chain[-1].key)
     inputs = task.test.inputs[:512]

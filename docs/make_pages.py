@@ -79,7 +79,7 @@ def _family(family: str, names: list[str]) -> str:
     rows = ["| behaviour | what comes back | unit | better | one value per | parts | needs |", "|" + " --- |" * 7]
     for name in names:
         card = registry.card("behaviours", name)
-        told = [card.constants[word] for word in ("UNIT", "BETTER", "OVER")]
+        told = [card.constants[word] for word in ("UNIT", "BETTER", "UNIT_OF_ANALYSIS")]
         cells = [f"[{name.split('.', 1)[1]}]({name}.md)", _text(name, card.summary), *told]
         rows.append(_row(*cells, card.constants.get("PARTS", ""), _needs(card.needs)))
     return f"## {family}\n\n{about}\n\n" + "\n".join(rows)
@@ -94,7 +94,7 @@ def _facts(card: registry.Card) -> str:
     rows = [
         ("unit", told["UNIT"]),
         ("better", told["BETTER"]),
-        ("one value per", told["OVER"]),
+        ("one value per", told["UNIT_OF_ANALYSIS"]),
         *([("also told for every", told["PARTS"])] if told.get("PARTS") else []),
         ("needs", _needs(card.needs)),
         *((word, told[name]) for word, name in _ENDS if told[name] is not None),

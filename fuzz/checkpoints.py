@@ -18,7 +18,7 @@ from _mutate import raw
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from whatelse import checkpoint
+from whatelse.artifacts import checkpoint
 
 
 def net() -> nn.Module:

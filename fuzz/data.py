@@ -17,7 +17,7 @@ from _child import Case
 from _mutate import raw, text
 from safetensors.torch import save as to_bytes
 
-from whatelse import doors
+from whatelse import opening
 
 _TABLE = "age,sex,city,y\n" + "\n".join(f"{20 + i % 50},{'FM'[i % 2]},c{i % 5},{i % 3 % 2}" for i in range(120))
 
@@ -56,8 +56,8 @@ def opened(path: Path) -> object:
         path: Of a known ending.
     """
     if path.suffix in {".csv", ".tsv"}:
-        return doors.load_task(f'table(path="{path}", label="y", groups="sex,age")')
-    return doors.load_task(str(path))
+        return opening.load_task(f'table(path="{path}", label="y", groups="sex,age")')
+    return opening.load_task(str(path))
 
 
 def mutated(count: int, rng: random.Random, place: Path) -> Iterator[Case]:
@@ -182,7 +182,7 @@ def _images(place: Path) -> object:
         for number in range(400):
             Image.new("L", (1, 1)).save(place / name / f"{number}.png")
         os.mkfifo(place / name / "pipe.png")
-    return doors.load_task(f'images(path="{place}", size=1024)')
+    return opening.load_task(f'images(path="{place}", size=1024)')
 
 
 def _array(values: np.ndarray) -> bytes:

@@ -14,12 +14,13 @@ from _mutate import plain, raw
 from safetensors.torch import save_file
 from torch import nn
 
-from whatelse import artifact, doors
+from whatelse import opening
+from whatelse.artifacts import folder as artifact
 from whatelse.layers.quantized import Quantized
 from whatelse.layers.soft_tree import SoftTree
 from whatelse.layers.tree import Tree
 from whatelse.nets import cnn, mlp, resnet, transformer
-from whatelse.task import Split, Task
+from whatelse.tasks.task import Split, Task
 
 BIG = 10**9
 Spec = dict[str, Any]
@@ -111,7 +112,7 @@ def mutated(count: int, rng: random.Random, place: Path) -> Iterator[Case]:
             tensors = raw(tensors, rng)
         (folder / artifact.ARCHITECTURE).write_bytes(text)
         (folder / artifact.MODEL).write_bytes(tensors)
-        yield Case(folder.name, lambda folder=folder, asked=asked: doors.open_model(str(folder), asked))
+        yield Case(folder.name, lambda folder=folder, asked=asked: opening.open_model(str(folder), asked))
 
 
 def crafted(place: Path) -> Iterator[Case]:
@@ -126,7 +127,7 @@ def crafted(place: Path) -> Iterator[Case]:
         whole = {"format": artifact.FORMAT, "shapes": {}, "shared": {}, **spec}
         (folder / artifact.ARCHITECTURE).write_text(json.dumps(whole))
         save_file(tensors, folder / artifact.MODEL)
-        yield Case(name, lambda folder=folder, asked=asked: doors.open_model(str(folder), asked))
+        yield Case(name, lambda folder=folder, asked=asked: opening.open_model(str(folder), asked))
 
 
 def _sequence(*parts: Spec) -> Spec:

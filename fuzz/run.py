@@ -22,7 +22,8 @@ import data
 import folders
 import texts
 
-from whatelse import artifact, doors
+from whatelse import opening
+from whatelse.artifacts import folder
 
 KINDS = {"folders": folders, "checkpoints": checkpoints, "data": data, "texts": texts}
 OUTCOMES = ("clean", "refused", "traceback", "slow", "large")
@@ -73,8 +74,8 @@ def _warm() -> None:
     """Open one whole model of each kind here, so that no input pays for what torch imports on first use."""
     for model, task in folders.models().values():
         with tempfile.TemporaryDirectory() as place:
-            artifact.save(model.eval(), place)
-            doors.open_model(place, task)
+            folder.save(model.eval(), place)
+            opening.open_model(place, task)
 
 
 if __name__ == "__main__":

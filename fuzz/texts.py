@@ -11,8 +11,8 @@ from pathlib import Path
 from _child import Case
 from _mutate import plain, raw, text
 
+from whatelse.findings import record
 from whatelse.gate import budgets
-from whatelse.report import findings
 from whatelse.study import audit, spec
 
 _NUMBER = "9" * 5000
@@ -24,7 +24,7 @@ def readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
         "questions.toml": (audit.default(), lambda path: audit.questions(spec.find(str(path)), str(path))),
         "study.toml": (spec.shipped()["adult"], spec.read),
         "budgets.toml": (budgets.default(), budgets.read),
-        "findings.json": (_findings(), findings.load),
+        "findings.json": (_findings(), record.load),
     }
 
 

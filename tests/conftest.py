@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from whatelse import registry, subject
-from whatelse.evidence import Evidence, References
-from whatelse.task import Split, Task
+from whatelse import registry
+from whatelse.evidence.cache import Evidence, References
+from whatelse.models import subject
+from whatelse.tasks.task import Split, Task
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ import world
 from torch import Tensor, nn
 
 import whatelse
+from whatelse.findings.record import parse
 from whatelse.gate import budgets as owners
-from whatelse.gate.ask import Question
 from whatelse.gate.decide import Answer, decide
-from whatelse.report.findings import parse
+from whatelse.gate.match import Question
 from whatelse.study import audit as audits
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 RARE = 4  # the class that is made rare
 ITEMS = ("generalization.accuracy", "generalization.macro_accuracy", "fairness.worst_group")

@@ -16,8 +16,8 @@ import world
 from torch import nn
 
 import whatelse
+from whatelse.findings import record as findings
 from whatelse.gate import budgets, decide
-from whatelse.report import findings
 from whatelse.study import audit as audits
 
 N = 300

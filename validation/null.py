@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 import whatelse
 from whatelse import recipe, registry, settings
+from whatelse.auditing import verdicts
+from whatelse.auditing.effects import Comparison, SubjectValues
 from whatelse.study import audit as audits
-from whatelse.study import findings, work
-from whatelse.study.effects import Held, Seen
+from whatelse.study import worker
 from whatelse.study.plan import pairs
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 with warnings.catch_warnings():  # of torch about its own scripts
     warnings.simplefilter("ignore")
@@ -179,7 +180,7 @@ def false_candidate(number: int) -> dict[str, Any]:
     task = world.task(EXAMPLES, torch.Generator().manual_seed(50_000 + number))
     evidence = [_evidence(number * SEEDS + s, task) for s in range(SEEDS)]
     effects = [(m.label, audits.DATA, list(_against(study, m, evidence, number))) for m in asked.measurements]
-    found = findings.decided(study, effects)
+    found = verdicts.decided(study, effects)
     primary = [f for f in found if f["candidate"] == "candidate" and f["primary"]]
     flagged = [f["label"] for f in primary if f["verdict"] in {"improved", "worsened"}]
     raw = [f["label"] for f in primary if f["p"] is not None and f["p"] < 0.05]
@@ -201,19 +202,19 @@ def _evidence(seed: int, task: Task) -> dict[str, whatelse.Evidence]:
     made: dict[str, whatelse.Evidence] = {}
     for kind, name in enumerate(("baseline", "placebo", "candidate")):
         own = 10_000 + 3 * seed + kind
-        subject = work.subject_of(_network(own), name, f"{own}", task)
+        subject = worker.subject_of(_network(own), name, f"{own}", task)
         made[name] = whatelse.Evidence(subject, task, reference=made.get("baseline"))
     return made
 
 
 def _against(study: Any, m: Any, evidence: list[dict[str, whatelse.Evidence]], number: int) -> Iterator[dict[str, Any]]:
     item = registry.load("behaviours", m.item)
-    held = Held(item, study.draws, np.random.default_rng([number, work.number((m.label,))]))
+    held = Comparison(item, study.draws, np.random.default_rng([number, worker.number((m.label,))]))
     for name in ("baseline", "placebo", "candidate"):
-        seen = Seen()
+        seen = SubjectValues()
         for s, each in enumerate(evidence):
-            rng = work.generator(m.label, str(number), str(s))
-            tensors, meta = work.ask(m.item, m.settings, each[name], each["baseline"], rng)
+            rng = worker.generator(m.label, str(number), str(s))
+            tensors, meta = worker.ask(m.item, m.settings, each[name], each["baseline"], rng)
             seen.add(tensors["values"].numpy(), meta, None)
         held.take(name, seen)
     yield from held.against(pairs(replace(study), m))

@@ -24,8 +24,8 @@ from whatelse import recipe, registry
 from whatelse.errors import TaskError
 from whatelse.statistics import resample, sides
 from whatelse.study import audit as audits
-from whatelse.study import work
-from whatelse.task import Task
+from whatelse.study import worker
+from whatelse.tasks.task import Task
 
 N = 1000
 PEERS = ("accuracy_only", "wald", "unpaired")
@@ -350,10 +350,10 @@ def _unpaired(base: nn.Module, candidate: nn.Module, task: Task, row: str, seed:
     made = []
     reference = None
     for name, model in (("baseline", base), ("candidate", candidate)):
-        subject = work.subject_of(deepcopy(model), name, name, task)
+        subject = worker.subject_of(deepcopy(model), name, name, task)
         mine = whatelse.Evidence(subject, task, reference=reference)
         reference = reference or mine
-        tensors, meta = work.ask(item, given, mine, reference, torch.Generator().manual_seed(seed))
+        tensors, meta = worker.ask(item, given, mine, reference, torch.Generator().manual_seed(seed))
         values = tensors["values"].numpy()
         if meta["why"] or np.isnan(values).any():
             return 1.0

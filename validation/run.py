@@ -96,7 +96,7 @@ def _floors(counts: Counts, pool: ProcessPoolExecutor) -> Rows:
 def _savings(counts: Counts, pool: ProcessPoolExecutor) -> Rows:
     if counts is WHOLE:
         # The processes of the study are its own; finished cells are found.
-        whatelse.conduct(whatelse.read_study(Path(savings.TABLE)), RESULTS)
+        whatelse.run_study(whatelse.read_study(Path(savings.TABLE)), RESULTS)
     return savings.saved(RESULTS)
 
 

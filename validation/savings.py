@@ -18,9 +18,9 @@ from whatelse.errors import WhatElseError
 from whatelse.statistics import paired, resample, sequential, verdicts
 from whatelse.statistics.contributions import contributions
 from whatelse.statistics.effect import Effect
-from whatelse.study import conduct, run, spec
+from whatelse.store.folder import Store
+from whatelse.study import run, run_study, spec
 from whatelse.study.plan import Plan
-from whatelse.study.store import Store
 
 CHUNK = 100
 TABLE = Path(spec.__file__).parent / "table1.toml"
@@ -33,7 +33,7 @@ def shipped(name: str, results: Path) -> tuple[spec.Study, Plan, Store] | None:
     for full in (True, False):
         try:
             study = spec.parse(text, name, full=full)
-            store, _, plan = conduct.prepared(study, results)
+            store, _, plan = run_study.prepared(study, results)
         except WhatElseError:
             return None
         if not run.missing(plan, store)[0]:

@@ -210,7 +210,7 @@ def study(kind: Kind, n: int, shift: float, samples: int, seed: int, biases: lis
 
 
 def _told(item: Any, values: np.ndarray) -> sides.Outcomes:
-    parts, averaged = item.breakdown(values, np.ones((1, len(values)))).shape[1], vars(item).get("NUMBER") is not None
+    parts, averaged = item.by_part(values, np.ones((1, len(values)))).shape[1], vars(item).get("NUMBER") is not None
     return sides.outcomes([item.outcomes(values)], parts, averaged=averaged)
 
 

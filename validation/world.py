@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatelse.task import Split, Task
+from whatelse.tasks.task import Split, Task
 
 SIDE, CLASSES, TRAIN, SELECT = 8, 5, 400, 300
 # The corners carry the marks, and are black in every image otherwise.

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from whatelse import registry
-from whatelse.hooks import watched
-from whatelse.nets import _training, mlp, resnet
-from whatelse.subject import log_odds
-from whatelse.task import Split, Task
+from whatelse.models.activations import watched
+from whatelse.models.subject import log_odds
+from whatelse.nets import mlp, resnet
+from whatelse.tasks.task import Split, Task
+from whatelse.training import loop
 
 BATCH = 128
 DATA = Path(os.environ.get("WHATELSE_DATA", "../shared/data"))
@@ -63,8 +64,8 @@ def table() -> Case:
     inputs, teacher = torch.randn(4000, 40, generator=rng), torch.randn(40, 2, generator=rng)
     targets = (inputs @ teacher + 3 * torch.randn(4000, 2, generator=rng)).argmax(1)
     model = mlp.build(mlp.Config(), (40,), 2, rng)
-    labels = _training.hard_labels(targets)
-    _training.fit(model, inputs, labels, _training.Schedule(3, 0.003, 128), rng)
+    labels = loop.hard_labels(targets)
+    loop.fit(model, inputs, labels, loop.Schedule(3, 0.003, 128), rng)
     split = Split(inputs, targets, targets, {"code": torch.randint(2, (4000,), generator=rng)})
     return _case("MLP on a table", model, split, 2, rng)
 

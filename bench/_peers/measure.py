@@ -17,9 +17,9 @@ from _peers import tasks
 from _peers.pairs import PAIRS, Pair
 from _peers.quantize import Session
 from _peers.train import further
-from whatelse import artifact
-from whatelse.compression import compress
-from whatelse.task import Task
+from whatelse.artifacts import folder as artifact
+from whatelse.artifacts.compress import compress
+from whatelse.tasks.task import Task
 
 _TURNS, _BATCH = 31, 64
 

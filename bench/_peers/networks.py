@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import whatelse
 from _peers.attacks import Budget, Target, answers
 from whatelse.nets import cnn, resnet
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 DATA = Path(os.environ.get("WHATELSE_DATA", "../shared/data"))
 _FIRM, _INNER, _TRIES = 0.95, 512, 20  # of the planted points
@@ -124,7 +124,7 @@ def digits(*, robust: bool) -> Target:
 
 @cache
 def _fashion(*, robust: bool) -> Target:
-    from whatelse.data import fashion_mnist
+    from whatelse.datasets import fashion_mnist
 
     os.environ.setdefault("WHATELSE_DATA", str(DATA))
     task = fashion_mnist.load(fashion_mnist.Config(limit=3000, limit_test=500))

@@ -11,8 +11,8 @@ import torchao.quantization as ao
 from torch import nn
 
 from _peers import decompose, prune, quantize, train
-from whatelse.nets._training import Schedule
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.loop import Schedule
 
 Make = Callable[[nn.Module, Task, int], nn.Module]
 

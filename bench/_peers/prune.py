@@ -9,7 +9,7 @@ from torch import nn
 from torch.ao.pruning import WeightNormSparsifier
 from torch.nn.utils import prune
 
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 
 def magnitude(model: nn.Module, sparsity: float, scope: str) -> nn.Module:

@@ -17,8 +17,8 @@ from torchao.quantization import IntxWeightOnlyConfig, PerAxis, PerGroup, quanti
 from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
 from torchao.quantization.quant_primitives import MappingType
 
-from whatelse.nets._training import Schedule, fit, hard_labels
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.loop import Schedule, fit, hard_labels
 
 
 class Session(nn.Module):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.nets import resnet, transformer
-from whatelse.task import Split, Task
+from whatelse.tasks.task import Split, Task
 
 CALIBRATION = 256
 _VOCABULARY, _TOKENS = 4000, 32

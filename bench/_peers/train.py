@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from whatelse.nets._initialize import initialize
-from whatelse.nets._narrow import narrow
-from whatelse.nets._training import Schedule, fit, hard_labels
-from whatelse.task import Task
+from whatelse.modules.narrow import narrow
+from whatelse.tasks.task import Task
+from whatelse.training.initialize import initialize
+from whatelse.training.loop import Schedule, fit, hard_labels
 
 
 def small_from_scratch(model: nn.Module, task: Task, seed: int, schedule: Schedule) -> nn.Module:

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from whatelse.report import findings as reader
+from whatelse.findings import record as reader
 from whatelse.report import markdown
 from whatelse.study import spec
 

@@ -9,16 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from whatelse.artifact import load, save
-    from whatelse.compression import compress
-    from whatelse.doors import load_task
+    from whatelse.artifacts.compress import compress
+    from whatelse.artifacts.folder import load, save
     from whatelse.errors import WhatElseError
-    from whatelse.evidence import Evidence
+    from whatelse.evidence.cache import Evidence
+    from whatelse.models.subject import Subject
+    from whatelse.opening import load_task
     from whatelse.study.audit import audit
-    from whatelse.study.conduct import conduct
+    from whatelse.study.run_study import run_study
     from whatelse.study.spec import read as read_study
-    from whatelse.subject import Subject
-    from whatelse.task import Split, Task
+    from whatelse.tasks.task import Split, Task
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,27 +29,27 @@ __all__ = [
     "WhatElseError",
     "audit",
     "compress",
-    "conduct",
     "load",
     "load_task",
     "read_study",
+    "run_study",
     "save",
 ]
 
 # Public name: module and name there.
 _HOMES = {
-    "Evidence": ("evidence", "Evidence"),
-    "Split": ("task", "Split"),
-    "Subject": ("subject", "Subject"),
-    "Task": ("task", "Task"),
+    "Evidence": ("evidence.cache", "Evidence"),
+    "Split": ("tasks.task", "Split"),
+    "Subject": ("models.subject", "Subject"),
+    "Task": ("tasks.task", "Task"),
     "WhatElseError": ("errors", "WhatElseError"),
     "audit": ("study.audit", "audit"),
-    "compress": ("compression", "compress"),
-    "load": ("artifact", "load"),
-    "load_task": ("doors", "load_task"),
-    "conduct": ("study.conduct", "conduct"),
+    "compress": ("artifacts.compress", "compress"),
+    "load": ("artifacts.folder", "load"),
+    "load_task": ("opening", "load_task"),
+    "run_study": ("study.run_study", "run_study"),
     "read_study": ("study.spec", "read"),
-    "save": ("artifact", "save"),
+    "save": ("artifacts.folder", "save"),
 }
 
 

@@ -13,9 +13,9 @@ from torch.utils._pytree import tree_leaves
 
 from whatelse import registry, settings
 from whatelse.errors import RecipeError, WhatElseError, cut, in_short, shown
-from whatelse.nets._notes import noted
-from whatelse.nets._walk import copied
-from whatelse.task import Task
+from whatelse.modules.notes import noted
+from whatelse.modules.walk import copied
+from whatelse.tasks.task import Task
 
 TRAINING = ("train", "distill")  # families whose every step trains
 

@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "factor", {"dense", "sparse"}, ""
 
@@ -65,7 +65,7 @@ def test_a_study_runs_with_one_added_item_of_each_family(tmp_path):
     claims = after.split("[[claims]]", 1)[0]
     (tmp_path / "added.toml").write_text(f"{first}{added}[[rows]]{claims}")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "OMP_NUM_THREADS": "1"}
-    call = [sys.executable, "-c", "from whatelse.cli import main; main()"]
+    call = [sys.executable, "-c", "from whatelse.cli.app import main; main()"]
     run = subprocess.run(
         [*call, "study", "added.toml", "--json", "out.json", "--quiet"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300,

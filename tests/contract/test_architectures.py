@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from whatelse import recipe, registry
 from whatelse.errors import MissingHardwareError, RecipeError
-from whatelse.nets import _artifact
+from whatelse.modules import codec
 
 
 class Residual(nn.Module):
@@ -93,5 +93,5 @@ def test_a_method_treats_or_names_what_it_meets(name, kind, toy):
     said = small(task.test.inputs)
     assert said.shape == (60, 3)
     assert said.isfinite().all()
-    back = _artifact.decode(*_artifact.encode(small))
+    back = codec.decode(*codec.encode(small))
     assert torch.equal(back(task.test.inputs), said), "saved and read back, it is another model"

@@ -17,19 +17,21 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from whatelse import recipe, registry, subject
+from whatelse import recipe, registry
 from whatelse.errors import MissingHardwareError, NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.nets import _training, cnn, transformer
+from whatelse.evidence.cache import Evidence
+from whatelse.models import subject
+from whatelse.nets import cnn, transformer
 from whatelse.study import estimate
-from whatelse.task import SPLITS, Split, Task
+from whatelse.tasks.task import SPLITS, Split, Task
+from whatelse.training import loop
 
 ROOT = Path(__file__).parents[2]
 METHODS, BEHAVIOURS = registry.names("methods"), registry.names("behaviours")
 ITEMS = [("methods", n) for n in METHODS] + [("behaviours", n) for n in BEHAVIOURS]
 NEEDS = {"predicts", "differentiates", "opens", "groups", "masks", "references", "label noise", "inputs in bounds"}
 NEEDS |= {"images", "tables", "texts", "shifted split", "same units", "sensitivities"}
-OVER = {"test example", "training example", "record", "batch", "layer", "turn", "example", "image"}
+UNIT_OF_ANALYSIS = {"test example", "training example", "record", "batch", "layer", "turn", "example", "image"}
 every_item = pytest.mark.parametrize(("kind", "name"), ITEMS, ids=[":".join(i) for i in ITEMS])
 
 
@@ -64,9 +66,9 @@ def test_it_has_the_parts_in_order(kind, name):
     public = [
         n for n, v in vars(item).items() if not n.startswith("_") and getattr(v, "__module__", None) == item.__name__
     ]
-    rest = ["summarise", "breakdown", "outcomes", "effort"] if kind == "behaviours" else ["effort"]
+    rest = ["summarise", "by_part", "outcomes", "effort"] if kind == "behaviours" else ["effort"]
     assert public == ["Config", part, *(n for n in rest if n in (*public, "summarise"))]
-    assert ("breakdown" in public) == ("PARTS" in vars(item)), "PARTS says what a breakdown's parts are"
+    assert ("by_part" in public) == ("PARTS" in vars(item)), "PARTS says what a breakdown's parts are"
     if "effort" in public:
         assert list(inspect.signature(item.effort).parameters) == ["config", "task"]
 
@@ -77,7 +79,7 @@ def test_a_behaviour_says_what_its_numbers_are(name):
     assert item.BETTER in {"higher", "lower"}
     assert item.UNIT
     assert item.NEEDS <= NEEDS
-    assert item.OVER in OVER
+    assert item.UNIT_OF_ANALYSIS in UNIT_OF_ANALYSIS
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
@@ -156,7 +158,7 @@ def models(images):
     for seed in (3, 4):
         rng = torch.Generator().manual_seed(seed)
         model = cnn.build(cnn.Config(width=4, hidden=8), (1, 8, 8), 3, rng)
-        _training.fit(model, inputs, _training.hard_labels(targets), _training.Schedule(40, 0.01, 15), rng)
+        loop.fit(model, inputs, loop.hard_labels(targets), loop.Schedule(40, 0.01, 15), rng)
         found.append(model)
     return found
 
@@ -195,7 +197,7 @@ def texts():
     for seed in (3, 4):
         config = transformer.Config(vocabulary=len(words), width=8, heads=2, depth=1, hidden=8)
         model = transformer.build(config, (8,), 2, rng.manual_seed(seed))
-        _training.fit(model, split.inputs, _training.hard_labels(targets), _training.Schedule(10, 0.02, 15), rng)
+        loop.fit(model, split.inputs, loop.hard_labels(targets), loop.Schedule(10, 0.02, 15), rng)
         found.append(subject.of(model, f"model {seed}", f"key {seed}", split.inputs, rng, tokens=True))
     return task, found
 
@@ -290,16 +292,16 @@ def test_a_behaviour_repeats_and_leaves_the_model_and_the_process_alone(name, to
     assert found[0].dtype in {torch.float32, torch.float64}  # counts above 2**24 are exact in double precision alone
     assert found[0].isfinite().all()
     assert found[0].shape == found[1].shape
-    if item.OVER != "turn":  # wall times do not repeat
+    if item.UNIT_OF_ANALYSIS != "turn":  # wall times do not repeat
         assert torch.equal(found[0], found[1]), "same seed, same values"
     assert torch.equal(state, torch.get_rng_state()), "the generator of the process was used"
     counts = np.ones((3, len(found[0])))
     summary = item.summarise(found[0].numpy().astype(float), counts)
     assert summary.shape == (3,)
     assert summary[0] == summary[2]
-    if "breakdown" in vars(item):
+    if "by_part" in vars(item):
         with np.errstate(invalid="ignore", divide="ignore"):
-            parts = item.breakdown(found[0].numpy().astype(float), counts)
+            parts = item.by_part(found[0].numpy().astype(float), counts)
         assert parts.shape == (3, len(mine.parts)), "a name for every part"
         assert len(set(mine.parts)) == len(mine.parts)
         # Alike but for rounding: a product of matrices may sum its last rows in another order than its first.

@@ -8,9 +8,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from whatelse.findings.record import parse
 from whatelse.gate import budgets as owners
 from whatelse.gate.decide import decide
-from whatelse.report.findings import parse
 from whatelse.statistics import counts
 
 LEVELS = (0.05, 0.025, 0.01, 0.005, 0.0025, 0.001, 0.0005)

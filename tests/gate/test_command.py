@@ -10,7 +10,7 @@ BUDGETS = '[[budgets]]\nbehaviour = "generalization.accuracy"\nmost = 0.01\n'
 
 
 def gate(*args, cwd):
-    call = [sys.executable, "-c", "from whatelse.cli import main; main()", "gate", *args]
+    call = [sys.executable, "-c", "from whatelse.cli.app import main; main()", "gate", *args]
     return subprocess.run(call, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
 
 

@@ -296,8 +296,8 @@ def test_what_has_no_number_is_missing_with_the_reason(world, given, said):
 def test_a_nan_in_memory_is_missing_too(world):
     from dataclasses import replace
 
-    from whatelse.gate.harm import harm
-    from whatelse.report.findings import parse
+    from whatelse.findings.record import parse
+    from whatelse.gate.degradation import harm
 
     made = parse(world.document(world.finding(primary=True))).findings[0]
     assert harm(made, "higher") is not None

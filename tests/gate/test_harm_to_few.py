@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from whatelse.findings.record import parse
 from whatelse.gate import _words as words
 from whatelse.gate import budgets as owners
 from whatelse.gate.decide import decide
-from whatelse.report.findings import parse
 from whatelse.study import audit as audits
-from whatelse.task import Split, Task
+from whatelse.tasks.task import Split, Task
 
 GATED = ("generalization.accuracy", "generalization.macro_accuracy", "fairness.worst_group")
 N = 3000

@@ -8,9 +8,9 @@ import xml.etree.ElementTree as ET
 import pytest
 from rich.console import Console
 
+from whatelse.findings.record import parse
 from whatelse.gate import _words as words
 from whatelse.gate import junit, markdown, record, terminal
-from whatelse.report.findings import parse
 
 HOSTILE = "<script>alert(1)</script> a|b & \"c\" 'd' [e](f) *g* \x00\x1b[31m"
 BUDGETS = """title = "ours"

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from whatelse import subject
 from whatelse.errors import ArtifactError
 from whatelse.layers import kernel
 from whatelse.layers.kernel import Kernel, lacking, suits
-from whatelse.nets import _artifact
+from whatelse.models import subject
+from whatelse.modules import codec
 
 pytest.importorskip("torchao", reason="kernels of few bits need torchao")
 HERE = ["int8_dynamic", "int8_weight", "float8_weight"]
@@ -62,8 +62,8 @@ def test_it_comes_back_bit_for_bit_in_one_byte_a_weight(kind, bias, layer, rng):
     if not bias:
         layer.bias = None
     model = nn.Sequential(Kernel.of(layer, kind), nn.ReLU())
-    tensors, spec = _artifact.encode(model)
-    again = _artifact.decode(tensors, spec)
+    tensors, spec = codec.encode(model)
+    again = codec.decode(tensors, spec)
     for shape in ((1, 17), (4, 17), (2, 3, 17)):
         x = torch.randn(shape, generator=rng)
         assert torch.equal(again(x), model(x))
@@ -143,10 +143,10 @@ def test_capability_decides(capability, int4, float8, monkeypatch):
     ("field", "value"), [("mode", "int3"), ("stored", {"qdata": [[5, 17], "load"]}), ("shape", 3), ("group", [])]
 )
 def test_a_damaged_description_is_refused(field, value, layer):
-    tensors, spec = _artifact.encode(Kernel.of(layer, "int8_weight"))
+    tensors, spec = codec.encode(Kernel.of(layer, "int8_weight"))
     del spec["tree"]["stored" if field == "group" else field]
     with pytest.raises(ArtifactError, match="damaged|fit"):
-        _artifact.decode(tensors, {**spec, "tree": {**spec["tree"], field: value}})
+        codec.decode(tensors, {**spec, "tree": {**spec["tree"], field: value}})
 
 
 @pytest.mark.parametrize("kind", HERE)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from whatelse import formats
+from whatelse.artifacts import formats
 from whatelse.layers.quantized import FakeQuantize, Quantized, fits, pack, unpack
-from whatelse.nets import _artifact
+from whatelse.modules import codec
 
 GRIDS = [("tensor", 0), ("channel", 0), ("group", 4), ("group", 7), ("group", 64)]
 
@@ -51,8 +51,8 @@ def test_it_comes_back_bit_for_bit_and_zeros_stay_zero(grid, group, symmetric, s
     for i in (0, 2):
         model[i] = Quantized.of(model[i], 4, 32, grid=grid, group=group, symmetric=symmetric)
     x = torch.randn(6, 2, 5, 5, generator=rng)
-    tensors, spec = _artifact.encode(model)
-    again = _artifact.decode(tensors, spec)
+    tensors, spec = codec.encode(model)
+    again = codec.decode(tensors, spec)
     assert torch.equal(again(x), model(x))
     assert all(bool((again[i].weight[z] == 0).all()) for i, z in zip((0, 2), zero, strict=True))
     assert any(name.endswith("codes.mask") for name in tensors) == sparse, "mostly zero codes are stored as such"
@@ -61,7 +61,7 @@ def test_it_comes_back_bit_for_bit_and_zeros_stay_zero(grid, group, symmetric, s
 def test_a_sparse_grid_with_a_zero_point_takes_little_on_disk(rng):
     layer = nn.Linear(1000, 10, bias=False)
     layer.weight.data = torch.rand(10, 1000, generator=rng) * (torch.rand(10, 1000, generator=rng) < 0.1)
-    tensors, _ = _artifact.encode(Quantized.of(layer, 8, 32, symmetric=False))
+    tensors, _ = codec.encode(Quantized.of(layer, 8, 32, symmetric=False))
     # 10,000 bits of mask, 1,000 codes, 10 scales of four bytes, 10 zero points, 2 bounds.
     assert sum(t.numel() * t.element_size() for t in tensors.values()) == pytest.approx(1250 + 1000 + 58, rel=0.05)
 
@@ -122,7 +122,7 @@ def test_a_zero_point_between_the_bounds_is_exported_and_reloaded(kind, rng, tmp
         model[i] = Quantized.of(model[i], 4, 5)
         model[i].round_input.low.fill_(-0.7)
     x = torch.randn(8, 6, generator=rng)
-    assert torch.equal(_artifact.decode(*_artifact.encode(model))(x), model(x))
+    assert torch.equal(codec.decode(*codec.encode(model))(x), model(x))
     assert formats.write(kind, model, tmp_path / "model", x) <= formats.TOLERANCE
 
 

@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional
 
 from whatelse.layers.soft_tree import SoftTree
-from whatelse.nets import _artifact
-from whatelse.nets._initialize import initialize
+from whatelse.modules import codec
+from whatelse.training.initialize import initialize
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_it_is_saved_counted_and_drawn_anew(tree, rng):
     x = torch.randn(7, 6, generator=rng)
     for mixture in (True, False):
         tree.mixture = mixture
-        again = _artifact.decode(*_artifact.encode(torch.nn.Sequential(torch.nn.Flatten(), tree)))
+        again = codec.decode(*codec.encode(torch.nn.Sequential(torch.nn.Flatten(), tree)))
         assert torch.equal(again(x), tree(x))
         assert tree.work(x, tree(x)) == (7 * 8 * 4 if mixture else 0)  # its filters are a matrix product
     before = tree.weight.clone()

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from whatelse.layers.tensor import TensorLayer
-from whatelse.nets import _artifact
-from whatelse.nets._initialize import initialize
+from whatelse.modules import codec
+from whatelse.training.initialize import initialize
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_drawn_layer_has_the_variance_of_a_linear_one(rng):
 
 def test_it_is_saved_and_counted(layer, rng):
     x = torch.randn(7, 24, generator=rng)
-    again = _artifact.decode(*_artifact.encode(torch.nn.Sequential(layer, torch.nn.ReLU())))
+    again = codec.decode(*codec.encode(torch.nn.Sequential(layer, torch.nn.ReLU())))
     assert torch.equal(again[0](x), layer(x))
     assert sum(w.numel() for w in layer.weights()) == 3 * 2 + 4 * 3 + 2 * 2 + 5 * 4 + 2 * 3 * 2 * 4 + 5
     assert TensorLayer((4,), 3, (2, 2), bias=False)(torch.ones(2, 4)).shape == (2, 3)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from whatelse.layers.tree import Tree
-from whatelse.nets import _artifact
+from whatelse.modules import codec
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_tree_of_one_leaf_answers_always_alike():
 
 def test_it_is_saved_and_says_what_it_is(tree):
     x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
-    again = _artifact.decode(*_artifact.encode(torch.nn.Sequential(torch.nn.Flatten(), tree)))
+    again = codec.decode(*codec.encode(torch.nn.Sequential(torch.nn.Flatten(), tree)))
     assert torch.equal(again(x), tree(x))
     assert sum(w.numel() for w in tree.weights()) == 2 + 6
     assert "multiplies nothing" in tree.remark()

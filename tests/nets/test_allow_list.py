@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from whatelse.errors import ArtifactError
-from whatelse.nets import _architecture, _artifact
+from whatelse.modules import architecture, codec
 
 ROWS, TABLE, IMAGE = (6,), (6, 9), (6, 6, 7)  # shapes of one input: features; channels, places; channels, rows, columns
 POOL = {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}
@@ -85,8 +85,8 @@ def flat(outputs):
 
 
 def there_and_back(model):
-    tensors, spec = _artifact.encode(model)
-    return _artifact.decode({n: t.clone() for n, t in tensors.items()}, json.loads(json.dumps(spec)))
+    tensors, spec = codec.encode(model)
+    return codec.decode({n: t.clone() for n, t in tensors.items()}, json.loads(json.dumps(spec)))
 
 
 @pytest.mark.parametrize(("layer", "shape"), CASES, ids=[repr(layer) for layer, _ in CASES])
@@ -103,14 +103,14 @@ def test_a_layer_comes_back_with_all_that_changes_what_it_computes(layer, shape,
 
 
 def test_every_kind_is_tried_and_no_argument_is_forgotten():
-    assert {type(layer) for layer, _ in CASES} == set(_architecture._ARGUMENTS)
-    for kind, stored in _architecture._ARGUMENTS.items():
+    assert {type(layer) for layer, _ in CASES} == set(architecture._ARGUMENTS)
+    for kind, stored in architecture._ARGUMENTS.items():
         takes = set(inspect.signature(kind).parameters) - BESIDE
-        biased = (nn.MultiheadAttention, *_architecture._BIASED, *_architecture._MAYBE_BIASED)
+        biased = (nn.MultiheadAttention, *architecture._BIASED, *architecture._MAYBE_BIASED)
         assert takes == {*stored, *(["bias"] if issubclass(kind, biased) and "bias" in takes else [])}, kind
 
 
-@pytest.mark.parametrize("kind", _architecture._MAYBE_BIASED)
+@pytest.mark.parametrize("kind", architecture._MAYBE_BIASED)
 def test_a_norm_with_a_weight_and_no_bias_comes_back_so(kind, rng):
     if "bias" not in inspect.signature(kind).parameters:
         pytest.skip("this torch has no such norm")
@@ -137,4 +137,4 @@ def test_a_shortcut_around_what_is_done_in_place_comes_back(rng):
 
 def test_a_layer_in_another_precision_is_refused_by_name():
     with pytest.raises(ArtifactError, match=r"cannot save a Linear with weight in float64; .*model\.float"):
-        _architecture.describe(nn.Sequential(nn.Linear(2, 2).double()))
+        architecture.describe(nn.Sequential(nn.Linear(2, 2).double()))

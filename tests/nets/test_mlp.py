@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from whatelse.errors import SettingError
-from whatelse.nets import _artifact, mlp
+from whatelse.modules import codec
+from whatelse.nets import mlp
 
 
 @pytest.mark.known_answer
@@ -16,7 +17,7 @@ def test_its_function_is_that_of_its_formula(hidden, sizes, rng):
     for i, (weight, bias) in enumerate(zip(weights[::2], weights[1::2], strict=True)):
         slow = (slow if i == 0 else slow.clamp(min=0)) @ weight.T + bias
     assert torch.allclose(model(x), slow, atol=1e-6)
-    assert torch.equal(_artifact.decode(*_artifact.encode(model))(x), model(x))
+    assert torch.equal(codec.decode(*codec.encode(model))(x), model(x))
 
 
 def test_images_are_flattened(rng):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from whatelse.errors import SettingError, TaskError
-from whatelse.nets import _artifact, resnet
+from whatelse.modules import codec
+from whatelse.nets import resnet
 
 DATA = Path(os.environ.get("WHATELSE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -43,7 +44,7 @@ def test_any_channels_and_sides_and_it_can_be_saved(kind, shape, rng):
     model = resnet.build(resnet.Config(depth=8, width=3, kind=kind), shape, 4, rng).eval()
     x = torch.rand(3, *shape, generator=rng)
     assert model(x).shape == (3, 4)
-    assert torch.equal(_artifact.decode(*_artifact.encode(model))(x), model(x))
+    assert torch.equal(codec.decode(*codec.encode(model))(x), model(x))
 
 
 def test_a_shortcut_of_kind_a_is_every_second_pixel_between_zeros(rng):

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from whatelse.errors import SettingError, TaskError
-from whatelse.nets import _artifact, transformer
-from whatelse.nets._training import Schedule, fit, hard_labels
+from whatelse.modules import codec
+from whatelse.nets import transformer
+from whatelse.training.loop import Schedule, fit, hard_labels
 
 CONFIG = transformer.Config(vocabulary=11, width=8, heads=2, depth=2, hidden=12)
 
@@ -50,7 +51,7 @@ def test_its_function_is_that_of_the_paper_without_the_padding(rng):
 
 def test_it_can_be_saved_and_the_batch_size_is_free(rng):
     model = transformer.build(CONFIG, (6,), 3, rng).eval()
-    again = _artifact.decode(*_artifact.encode(model))
+    again = codec.decode(*codec.encode(model))
     for count in (1, 5):
         ids = torch.randint(0, 11, (count, 6), generator=rng).float()
         assert torch.equal(again(ids), model(ids))

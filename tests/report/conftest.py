@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from whatelse.report.findings import Findings, parse
+from whatelse.findings.record import Findings, parse
 from whatelse.report.page import render
 
 FT = "train.finetune(epochs=2)"

@@ -6,9 +6,9 @@ import json
 import re
 from typing import Any
 
-from whatelse.report import _words as words
+from whatelse.findings import phrasing as words
+from whatelse.findings.record import Findings, parse
 from whatelse.report.card import render
-from whatelse.report.findings import Findings, parse
 
 
 def _metadata(text: str) -> list[str]:

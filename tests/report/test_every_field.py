@@ -13,11 +13,11 @@ import torch
 
 import whatelse
 from tests.report.test_page import Reader
-from whatelse.report.findings import parse
+from whatelse.engines.engine import Engine
+from whatelse.findings.record import parse
 from whatelse.report.page import render
-from whatelse.study import audit, conduct, run, spec
-from whatelse.study.engines._engine import Engine
-from whatelse.task import Split, Task
+from whatelse.study import audit, run, run_study, spec
+from whatelse.tasks.task import Split, Task
 
 STUDY = """
 name = "rich"
@@ -180,7 +180,7 @@ class Inline(Executor):
 def studied(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "engine", lambda *_: Engine(Inline(), 1, lambda: None))
-        found = conduct.conduct(spec.parse(STUDY, "rich"), tmp_path_factory.mktemp("rich"))
+        found = run_study.run_study(spec.parse(STUDY, "rich"), tmp_path_factory.mktemp("rich"))
     assert found["exhibits"]
     assert found["potential"]
     return found

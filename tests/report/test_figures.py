@@ -10,9 +10,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from whatelse.findings.record import Findings
 from whatelse.report import figures
 from whatelse.report._grid import Grid, Line, anchors, arrange
-from whatelse.report.findings import Findings
 
 
 def _row(findings: Findings, name: str) -> tuple[Grid, Line]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from whatelse.findings.record import Findings, parse
 from whatelse.report._grid import anchors, arrange, questions, short_name
-from whatelse.report.findings import Findings, parse
 
 
 def test_columns_stand_by_family_from_mild_to_strong(document: dict[str, Any]) -> None:

@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 from markdown_it import MarkdownIt
 
-from whatelse.report import _words as words
+from whatelse.findings import phrasing as words
+from whatelse.findings.record import Findings, Verdict, parse
 from whatelse.report._grid import arrange
-from whatelse.report.findings import Findings, Verdict, parse
 from whatelse.report.markdown import plain, render
 
 

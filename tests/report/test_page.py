@@ -12,10 +12,10 @@ from typing import Any, get_args
 
 import pytest
 
-from whatelse.report import _words as words
+from whatelse.findings import phrasing as words
+from whatelse.findings.record import Findings, Verdict, parse
 from whatelse.report import markdown
 from whatelse.report._grid import arrange
-from whatelse.report.findings import Findings, Verdict, parse
 from whatelse.report.page import render
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}</style>"

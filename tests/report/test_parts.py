@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from whatelse.findings.record import Finding, Findings, Part, Parts, parse
 from whatelse.report import parts
 from whatelse.report._grid import arrange
 from whatelse.report._sections import sections
-from whatelse.report.findings import Finding, Findings, Part, Parts, parse
 from whatelse.report.page import render
 
 

@@ -8,9 +8,9 @@ from typing import get_args
 import pytest
 from rich.console import Console
 
-from whatelse.report import _words as words
+from whatelse.findings import phrasing as words
+from whatelse.findings.record import Findings, Verdict, parse
 from whatelse.report._grid import arrange
-from whatelse.report.findings import Findings, Verdict, parse
 from whatelse.report.table import print_table
 
 

@@ -273,11 +273,11 @@ def test_no_change_in_a_small_group_is_as_uncertain_as_the_group_is_small():
 
 
 def test_a_summary_is_not_asked_of_what_is_no_number():
-    def breakdown(v, counts):
+    def by_part(v, counts):
         return counts @ np.eye(4)[v.astype(int)]  # an index error for NaN
 
     resamples = resample.resamples(6, 100, np.random.default_rng(2))
-    found = sides.parts([np.array([0, 1, 2, 3, np.nan, 0])], breakdown, resamples)
+    found = sides.parts([np.array([0, 1, 2, 3, np.nan, 0])], by_part, resamples)
     assert len(found) == 4
     assert all(np.isnan(side.points).all() for side in found)
 

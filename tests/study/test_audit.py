@@ -10,9 +10,9 @@ from scipy import stats
 from torch import nn
 
 import whatelse
-from whatelse import doors, registry
+from whatelse import opening, registry
 from whatelse.errors import StudyError, TaskError
-from whatelse.report import findings as reader
+from whatelse.findings import record as reader
 from whatelse.study import audit
 
 ASKED = """
@@ -55,7 +55,7 @@ LABELS = ["accuracy", "worst group", "agreement"]
 
 @pytest.fixture(scope="module")
 def digits():
-    return doors.load_task("digits")
+    return opening.load_task("digits")
 
 
 def ridge(task, strength=0.5):

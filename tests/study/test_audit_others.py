@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations, prune
 
 import whatelse
 from whatelse.study import audit
-from whatelse.task import Split, Task
+from whatelse.tasks.task import Split, Task
 
 COUNT, CLASSES = 120, 3
 # What attacks find is held elsewhere: here they only have to run.

@@ -15,7 +15,9 @@ import torch
 
 from whatelse import registry
 from whatelse.errors import StoreError
-from whatelse.study import conduct, run, seal, spec, store
+from whatelse.store import folder as store
+from whatelse.store import seal
+from whatelse.study import run, run_study, spec
 
 WAYS = {
     "empty": lambda raw, other: b"",
@@ -49,7 +51,7 @@ def conducted(tiny, tmp_path, inline, monkeypatch):
 
     def call(results):
         said = []
-        found = conduct.conduct(study, results, show=lambda state: said.append(list(state.remarks)))
+        found = run_study.run_study(study, results, show=lambda state: said.append(list(state.remarks)))
         return found, said[-1]
 
     return call
@@ -66,7 +68,7 @@ def files(results):
 def test_damage_of_every_kind_is_found_made_again_and_said(conducted, tmp_path):
     whole, said = conducted(tmp_path / "whole")
     assert said == []
-    assert conduct.DAMAGED not in whole["timing"]
+    assert run_study.DAMAGED not in whole["timing"]
     kept = files(tmp_path / "whole")
     assert {p.parent.name for p in kept} == set(store.KINDS)
     for way, damage in WAYS.items():
@@ -85,7 +87,7 @@ def test_damage_of_every_kind_is_found_made_again_and_said(conducted, tmp_path):
         assert said, way
         assert all("made again" in line and "\n" not in line for line in said)
         assert [p.relative_to(results) for p in files(results)] == [p.relative_to(tmp_path / "whole") for p in kept]
-        assert 0 < found["timing"][conduct.DAMAGED] <= hurt
+        assert 0 < found["timing"][run_study.DAMAGED] <= hurt
     again, said = conducted(results)
     assert said == [], "all is whole again"
     assert without_times(again) == without_times(whole)
@@ -187,8 +189,8 @@ KILLED = """
 import json, os, signal, sys
 from concurrent.futures import Executor, Future
 from pathlib import Path
-from whatelse.study import conduct, run, spec
-from whatelse.study.engines._engine import Engine
+from whatelse.study import run_study, run, spec
+from whatelse.engines.engine import Engine
 
 class Inline(Executor):
     def submit(self, call, /, *args):
@@ -202,7 +204,7 @@ study = spec.parse(file.read_text(), "tiny")
 move = Path.replace
 
 def conducted(name):
-    (folder / f"{name}.json").write_text(json.dumps(conduct.conduct(study, folder / name)))
+    (folder / f"{name}.json").write_text(json.dumps(conduct.run_study(study, folder / name)))
 
 def life(moment):
     # A process that is killed at its third write, before or after the file is moved into place.
@@ -289,7 +291,7 @@ def test_workers_end_with_the_process_that_started_them(tiny, tmp_path):
     # Training that takes many minutes, so that no worker ends by itself.
     slow = tiny.replace("values = { epochs = 2 }", "values = { epochs = 10000 }").replace("batch=20", "batch=1")
     (tmp_path / "tiny.toml").write_text(slow)
-    call = ["from whatelse.cli import main; main()", "study", "tiny.toml", "--quiet", "--workers", "1"]
+    call = ["from whatelse.cli.app import main; main()", "study", "tiny.toml", "--quiet", "--workers", "1"]
     parent = launched(call, tmp_path)
     workers, deadline = [], time.monotonic() + 120
     while parent.poll() is None and not any(map(trains, workers)) and time.monotonic() < deadline:

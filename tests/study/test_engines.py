@@ -6,8 +6,8 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 from whatelse.errors import MissingExtraError
-from whatelse.study import plan, run, spec, work
-from whatelse.study.store import Store
+from whatelse.store.folder import Store
+from whatelse.study import plan, run, spec, worker
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):
@@ -47,7 +47,7 @@ def test_stopping_ends_the_workers_and_no_other_process():
 def test_ray_gives_the_same_numbers(small, tmp_path, inline):
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     study = spec.parse(small, "small")
-    todo = plan.plan(study, {n: work.load_task(study, n).key for n in study.tasks})
+    todo = plan.plan(study, {n: worker.load_task(study, n).key for n in study.tasks})
     found = []
     for name, start in (("ray", lambda: run.engine("ray", 2)), ("inline", lambda: inline)):
         store = Store(tmp_path / name)

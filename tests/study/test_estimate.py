@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from whatelse import recipe
-from whatelse.study import conduct, estimate, plan, run, spec, work
-from whatelse.study.store import Store
+from whatelse.store.folder import Store
+from whatelse.study import estimate, plan, run, run_study, spec, worker
 
 COSTLY = """
 [[measurements]]
@@ -26,7 +26,7 @@ margin = 0.02
 
 def prepared(text, root):
     study = spec.parse(text, "small")
-    tasks = {name: work.load_task(study, name) for name in study.tasks}
+    tasks = {name: worker.load_task(study, name) for name in study.tasks}
     return study, plan.plan(study, {n: t.key for n, t in tasks.items()}), Store(root), tasks
 
 
@@ -138,9 +138,9 @@ def test_a_study_says_it_once_before_it_starts_and_nothing_when_all_is_done(smal
         told.append(found)
         assert not (tmp_path / "models").exists(), "before any work"
 
-    assert conduct.foresee(study, tmp_path).left == 9
-    conduct.conduct(study, tmp_path, announce=announce)
+    assert run_study.dry_run(study, tmp_path).left == 9
+    run_study.run_study(study, tmp_path, announce=announce)
     assert [found.left for found in told] == [9]
-    conduct.conduct(study, tmp_path, announce=announce)
+    run_study.run_study(study, tmp_path, announce=announce)
     assert len(told) == 1
-    assert conduct.foresee(study, tmp_path).left == 0
+    assert run_study.dry_run(study, tmp_path).left == 0

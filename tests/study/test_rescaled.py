@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import whatelse
-from whatelse.task import Split, Task
+from whatelse.tasks.task import Split, Task
 
 SIDE, CLASSES = 6, 4
 COPIES = {

@@ -5,15 +5,15 @@ import torch
 
 from whatelse import registry
 from whatelse.errors import StoreError, StudyError, TaskError
-from whatelse.report import findings
+from whatelse.findings import record
 from whatelse.statistics import seeds
-from whatelse.study import conduct, plan, run, spec, work
-from whatelse.study.store import Store
+from whatelse.store.folder import Store
+from whatelse.study import plan, run, run_study, spec, worker
 
 
 def prepared(text, root):
     study = spec.parse(text, "small")
-    tasks = {name: work.load_task(study, name) for name in study.tasks}
+    tasks = {name: worker.load_task(study, name) for name in study.tasks}
     return study, plan.plan(study, {n: t.key for n, t in tasks.items()}), Store(root)
 
 
@@ -120,7 +120,7 @@ def test_a_model_that_cannot_be_saved_fails_its_candidate_alone(small, tmp_path,
 def test_a_network_that_does_not_fit_is_refused_before_any_work(small, tmp_path):
     text = small.replace('title = "Digits"', 'title = "Digits"\nsettings = { canvas = 10 }')
     with pytest.raises(TaskError, match="sides multiples of 4"):
-        conduct.conduct(spec.parse(text, "small"), tmp_path / "none")
+        run_study.run_study(spec.parse(text, "small"), tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
@@ -138,8 +138,8 @@ def test_an_unknown_engine_is_named():
 
 def test_findings_are_json_and_complete(small, tmp_path, inline, monkeypatch):
     monkeypatch.setattr(run, "engine", lambda *_: inline)
-    found = conduct.conduct(spec.parse(small, "small"), tmp_path)
-    again = conduct.conduct(spec.parse(small, "small"), tmp_path)
+    found = run_study.run_study(spec.parse(small, "small"), tmp_path)
+    again = run_study.run_study(spec.parse(small, "small"), tmp_path)
     json.dumps(found, allow_nan=False)
     assert {**found, "created": ""} == {**again, "created": ""}
     lead = [f for f in found["findings"] if f["primary"] and f["candidate"] == "half"]
@@ -168,7 +168,7 @@ settings = { examples = 40, samples = 8 }
 tasks = ["clean"]
 margin = 0.01
 """
-    found = conduct.conduct(spec.parse(text, "small"), tmp_path)
+    found = run_study.run_study(spec.parse(text, "small"), tmp_path)
     mine = {f["label"]: f for f in found["findings"] if f["candidate"] == "half" and f["leading"]}
     assert mine["accuracy"]["floors"]["measurement"] == 0
     assert mine["infidelity"]["floors"]["measurement"] > 0
@@ -178,16 +178,16 @@ margin = 0.01
     assert any(again["per_seed"])
     roles = {c["name"]: c["role"] for c in found["candidates"]}
     assert roles["half again"] == roles["remeasured"] == "control"
-    findings.parse(found, "small")
+    record.parse(found, "small")
 
 
 def test_shadows_see_each_record_in_half_of_the_pairs(small):
     study = spec.parse(small, "small")
-    task = work.load_task(study, "clean")
-    inside = torch.stack([work.shadow_members(task, k)[0] for k in range(4)])
+    task = worker.load_task(study, "clean")
+    inside = torch.stack([worker.shadow_members(task, k)[0] for k in range(4)])
     assert inside.shape == (4, 1200)
     assert inside.sum(0).eq(2).all()
-    shadow = work.shadow_task(task, 1)
+    shadow = worker.shadow_task(task, 1)
     assert len(shadow.train) == 600
     pool = torch.cat([task.train.inputs, task.test.inputs[:600]])
     assert torch.equal(shadow.train.inputs, pool[inside[1]])

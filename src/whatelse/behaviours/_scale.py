@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
 
 def note_constant(evidence: Evidence, value: float) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from whatelse.findings import phrasing as words
+from whatelse.findings.phrasing import Sign
 from whatelse.gate.decide import Answer, Gate, Ruling
-from whatelse.report import _words as words
-from whatelse.report._words import Sign
 
 SIGNS: Mapping[str, Sign] = {
     "within": Sign("✓", "+", "green", "the upper bound of the harm is inside the budget"),

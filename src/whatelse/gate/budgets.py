@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
-from whatelse import limits, tables
+from whatelse import limits, toml_schema
 from whatelse.errors import BudgetError, nearest
-from whatelse.report.findings import CONTROLS
+from whatelse.findings.record import CONTROLS
 
 TIERS = ("critical", "supporting", "advisory")
 EVERY = "*"
@@ -92,7 +92,7 @@ def parse(text: str, where: str = "budgets") -> Budgets:
         BudgetError: The text is not TOML, or says something that makes no sense.
     """
     try:
-        found = tables.read(Budgets, tables.parse(text, where, BudgetError), "budgets.toml", BudgetError)
+        found = toml_schema.read(Budgets, toml_schema.parse(text, where, BudgetError), "budgets.toml", BudgetError)
     except BudgetError as error:
         raise BudgetError(str(error).replace("budgets.toml", where, 1)) from error
     for at, budget in enumerate(found.budgets):

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from whatelse.errors import BudgetError
+from whatelse.findings import record as reader
+from whatelse.findings.record import Findings
 from whatelse.gate import budgets as owners
 from whatelse.gate import junit, markdown, record
 from whatelse.gate.decide import Gate, decide
-from whatelse.report import findings as reader
-from whatelse.report.findings import Findings
 
 FORMS: Mapping[str, Callable[[Gate, Findings], str]] = {
     "junit": lambda gate, _: junit.render(gate),

@@ -20,12 +20,12 @@ from typing import Literal
 import numpy as np
 
 from whatelse.errors import FindingsError, nearest
-from whatelse.gate.ask import Place, Question, ask, check, examples, locate
+from whatelse.findings import checks
+from whatelse.findings import phrasing as words
+from whatelse.findings.record import Findings, Floors
 from whatelse.gate.budgets import Budget, Budgets, place
-from whatelse.gate.harm import BELIEF, LEVEL, Harm
-from whatelse.report import _words as words
-from whatelse.report import checks
-from whatelse.report.findings import Findings, Floors
+from whatelse.gate.degradation import BELIEF, LEVEL, Harm
+from whatelse.gate.match import Place, Question, ask, check, examples, locate
 from whatelse.statistics.mcnemar import reach
 from whatelse.statistics.multiplicity import holm
 from whatelse.statistics.power import settles, settles_counted

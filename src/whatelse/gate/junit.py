@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from whatelse.gate import _words as words
 from whatelse.gate.decide import Answer, Gate, Ruling
-from whatelse.gate.harm import LEVEL
+from whatelse.gate.degradation import LEVEL
 
 # XML 1.0 has no way to write these, escaped or not.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

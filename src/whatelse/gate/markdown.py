@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from whatelse.findings.phrasing import markdown as plain
 from whatelse.gate import _words as words
 from whatelse.gate.decide import Answer, Gate, Ruling
-from whatelse.report.markdown import plain
 
 
 def render(gate: Gate) -> str:

@@ -7,9 +7,9 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from whatelse.findings.record import Findings
 from whatelse.gate import _words as words
 from whatelse.gate.decide import Answer, Gate
-from whatelse.report.findings import Findings
 
 SCHEMA = 1
 

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from whatelse.findings.phrasing import Sign
 from whatelse.gate import _words as words
 from whatelse.gate.decide import Answer, Gate, Ruling
-from whatelse.report._words import Sign
 
 _WIDE = 100  # columns from which on numbers stand beside the question
 _ASCII = str.maketrans({"\N{MINUS SIGN}": "-", "≤": "<=", "≥": ">=", "±": "+-", "–": "-"})

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import ArtifactError, MissingExtraError
-from whatelse.layers._exported import Dequantizing, Integers
-from whatelse.layers._own import Own
+from whatelse.layers.compressed import CompressedLayer
+from whatelse.layers.exported import Dequantizing, Integers
 
 # What each mode computes in; the layer hands its inputs over in this type and returns them in their own.
 _COMPUTED = {
@@ -38,7 +38,7 @@ _REMARKS = {
 }
 
 
-class Kernel(Own):
+class Kernel(CompressedLayer):
     """A linear layer whose weight is one of torchao's quantized tensors, put together anew for every pass.
 
     Its state is the plain tensors that such a weight consists of, so that it is saved without pickle; float8 ones are

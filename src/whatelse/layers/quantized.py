@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatelse.layers._exported import Dequantizing, Integers, Unpacking
-from whatelse.layers._own import Own
+from whatelse.layers.compressed import CompressedLayer
+from whatelse.layers.exported import Dequantizing, Integers, Unpacking
 
 GRIDS = ("tensor", "channel", "group")
 UNROUNDED = 32  # Width of an activation that is left as it is.
@@ -48,7 +48,7 @@ def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
     return (stream.view(count, bits) << shifts[:bits]).sum(1).to(torch.uint8)
 
 
-class FakeQuantize(Own):
+class FakeQuantize(CompressedLayer):
     """Round activations to ``2**bits`` levels between calibrated bounds, gradients passed straight through.
 
     Levels are ``step * (q - zero)`` with ``q`` in ``[0, 2**bits)``, ``step = (high - low) / (2**bits - 1)`` and the
@@ -114,7 +114,7 @@ class Grid(NamedTuple):
         return torch.maximum(torch.minimum((rows / self.scale).round(), self.high), self.low)
 
 
-class Quantized(Own):
+class Quantized(CompressedLayer):
     """A convolution or linear layer whose weights are stored as packed codes and computed dequantized.
 
     A weight is an integer level times a scale, ``w = scale * level``. One scale serves the whole tensor, one output

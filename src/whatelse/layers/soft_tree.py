@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatelse.layers._own import Own
+from whatelse.layers.compressed import CompressedLayer
 
 _DEEPEST = 30
 
@@ -28,7 +28,7 @@ class Route(NamedTuple):
     leaf: Tensor
 
 
-class SoftTree(Own):
+class SoftTree(CompressedLayer):
     """A soft decision tree over the flattened input; its logits are the logarithms of its predicted distribution.
 
     Inner node ``i`` turns right with probability ``sigmoid(beta * (x . w_i + b_i))``; leaf ``l`` holds

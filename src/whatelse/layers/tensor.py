@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatelse.layers._own import Own
+from whatelse.layers.compressed import CompressedLayer
 
 
-class TensorLayer(Own):
+class TensorLayer(CompressedLayer):
     """The Tucker tensor layer of Calvi et al. 2019, arXiv:1903.06133.
 
     The weight of a linear layer, ``(out, I1 * ... * IN)``, seen as a tensor ``(I1, ..., IN, out)``, is

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from whatelse.layers._own import Own
+from whatelse.layers.compressed import CompressedLayer
 
 _DEEPEST = 400  # Levels that a drawing can follow.
 
 
-class Tree(Own):
+class Tree(CompressedLayer):
     """A binary tree over the flattened input: left where ``x[feature] <= threshold``.
 
     Inner nodes are numbered from the root, 0; a child ``-1 - l`` is leaf ``l``. Its output is constant on each leaf, so

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from whatelse.errors import TaskError
-from whatelse.nets import _initialize
 from whatelse.settings import param
+from whatelse.training import initialize
 
 VERSION = 1
 
@@ -60,5 +60,5 @@ def build(config: Config, shape: tuple[int, ...], classes: int, rng: torch.Gener
             )
         )
     model.to_empty(device="cpu")
-    _initialize.initialize(model, rng)
+    initialize.initialize(model, rng)
     return model

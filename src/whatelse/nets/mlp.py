@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from whatelse.errors import SettingError
-from whatelse.nets import _initialize
 from whatelse.settings import param
+from whatelse.training import initialize
 
 VERSION = 1
 
@@ -50,7 +50,7 @@ def build(config: Config, shape: tuple[int, ...], classes: int, rng: torch.Gener
             parts[f"relu{i}"] = nn.ReLU()
         parts["head"] = nn.Linear(widths[-1], classes)
     model = nn.Sequential(parts).to_empty(device="cpu")
-    _initialize.initialize(model, rng)
+    initialize.initialize(model, rng)
     return model
 
 

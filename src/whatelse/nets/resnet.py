@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import SettingError, TaskError
-from whatelse.nets import _initialize
 from whatelse.settings import param
+from whatelse.training import initialize
 
 VERSION = 1
 
@@ -59,7 +59,7 @@ def build(config: Config, shape: tuple[int, ...], classes: int, rng: torch.Gener
     with torch.device("meta"):
         model = _ResNet(config, shape[0], classes)
     model.to_empty(device="cpu")
-    _initialize.initialize(model, rng)
+    initialize.initialize(model, rng)
     return model
 
 

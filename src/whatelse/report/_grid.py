@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from whatelse.report.findings import CONTROLS, Candidate, Claim, Finding, Findings, Row
+from whatelse.findings.record import CONTROLS, Candidate, Claim, Finding, Findings, Row
 
 _STRENGTH = {"mild": 0, "": 1, "strong": 2}
 

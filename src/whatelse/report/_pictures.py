@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-from whatelse.report.exhibits import Grey
+from whatelse.findings.exhibits import Grey
 
 # Orange speaks for the class, blue against it: told apart under every common color vision deficiency.
 FOR, AGAINST = (213, 94, 0), (0, 114, 178)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from whatelse.findings import phrasing as words
+from whatelse.findings.exhibits import Exhibit, Node, Picture
+from whatelse.findings.record import Finding, Findings, Potential
 from whatelse.report import _pictures, figures
-from whatelse.report import _words as words
 from whatelse.report import parts as parting
 from whatelse.report._grid import Family, Grid, Line, anchors, questions
-from whatelse.report.exhibits import Exhibit, Node, Picture
-from whatelse.report.findings import Finding, Findings, Potential
 
 CONTROL_MEANING: Mapping[str, str] = {
     "baseline": "the model before it was made smaller",

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from whatelse.report import _words as words
-from whatelse.report import checks
+from whatelse.findings import checks
+from whatelse.findings import phrasing as words
+from whatelse.findings.phrasing import markdown as plain
+from whatelse.findings.record import Candidate, Finding, Findings
 from whatelse.report._grid import arrange
-from whatelse.report.findings import Candidate, Finding, Findings
-from whatelse.report.markdown import plain
 
 
 def render(findings: Findings) -> str:

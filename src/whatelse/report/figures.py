@@ -22,9 +22,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from whatelse.report import _words as words
+from whatelse.findings import phrasing as words
+from whatelse.findings.record import Candidate, Finding
 from whatelse.report._grid import Family, short_name
-from whatelse.report.findings import Candidate, Finding
 
 SLOT, LETTER, LEFT, RIGHT, TOP, PLOT, LINE = 44, 6.2, 40, 6, 8, 190, 14
 MARKS: Mapping[str, str] = {

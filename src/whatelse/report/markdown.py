@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
-from whatelse.report import _words as words
-from whatelse.report import checks
+from whatelse.findings import checks
+from whatelse.findings import phrasing as words
+from whatelse.findings.phrasing import markdown as plain
+from whatelse.findings.record import Finding, Findings
 from whatelse.report._grid import Line, arrange
-from whatelse.report.findings import Finding, Findings
-
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$@])")
 
 
 def render(findings: Findings) -> str:
@@ -45,15 +42,6 @@ def _checked(findings: Findings) -> str:
     told = [f"- {plain(line)}." for line in checks.told(findings.comparability)]
     head = ["### What was checked", "", f"{words.capital(counted)}."] if counted or told else []
     return "\n".join([*head, *(["", *told] if told else [])])
-
-
-def plain(text: str) -> str:
-    """Return a text in which nothing is Markdown or HTML any more, on one line.
-
-    Args:
-        text: Any text.
-    """
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split())).replace("&", "&amp;")
 
 
 def _joined(cells: list[str]) -> str:

@@ -15,11 +15,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from whatelse.report import _words as words
-from whatelse.report import checks
+from whatelse.findings import checks
+from whatelse.findings import phrasing as words
+from whatelse.findings.record import Candidate, Findings
 from whatelse.report._grid import arrange, short_name
 from whatelse.report._sections import CONTROL_MEANING, sections
-from whatelse.report.findings import Candidate, Findings
 
 
 def render(findings: Findings, made_from: str = "") -> str:
@@ -27,7 +27,7 @@ def render(findings: Findings, made_from: str = "") -> str:
 
     Args:
         findings: As loaded.
-        made_from: What `whatelse.report.standing.mark` says of the findings file; written into the page.
+        made_from: What `whatelse.report.page_cache.mark` says of the findings file; written into the page.
     """
     environment = _environment()
     grid = arrange(findings)

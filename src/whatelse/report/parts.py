@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from whatelse.report import _words as words
-from whatelse.report.findings import Finding, Part, Parts
+from whatelse.findings import phrasing as words
+from whatelse.findings.record import Finding, Part, Parts
 
 SHOWN = 24  # dots of one figure; of more parts those with the largest effects
 ORDERED = frozenset({"layer", "depth", "severity"})

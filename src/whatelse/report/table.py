@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from whatelse.report import _words as words
-from whatelse.report import checks
+from whatelse.findings import checks
+from whatelse.findings import phrasing as words
+from whatelse.findings.record import Claim, Finding, Findings
 from whatelse.report._grid import Family, Grid, Line, arrange, short_name
-from whatelse.report.findings import Claim, Finding, Findings
 
 _CELL, _HEAD = 15, 21
 _OUTCOME_STYLES = {"supported": "blue", "contradicted": "red", "level-dependent": "magenta"}

@@ -129,7 +129,7 @@ def side(
 
 def parts(
     values: Sequence[np.ndarray],
-    breakdown: paired.Summarise,
+    by_part: paired.Summarise,
     resamples: Resamples | None,
     told: Outcomes | None = None,
 ) -> list[Side]:
@@ -137,11 +137,11 @@ def parts(
 
     Args:
         values: For each seed ``(N,)`` or ``(N, k)``.
-        breakdown: From values and counts ``(draws, N)`` to a number for each resample and part, ``(draws, parts)``.
+        by_part: From values and counts ``(draws, N)`` to a number for each resample and part, ``(draws, parts)``.
         resamples: As in `side`.
         told: Where a part's number is the mean outcome of the examples in it, which those are.
     """
-    found = _sides(values, breakdown, resamples)
+    found = _sides(values, by_part, resamples)
     if told is None or resamples is None:
         return found
     exact = len(values) == 1 and resamples.clusters is None and bool(np.isfinite(told.each).all())
@@ -154,19 +154,19 @@ def parts(
     ]
 
 
-def _sides(values: Sequence[np.ndarray], breakdown: paired.Summarise, resamples: Resamples | None) -> list[Side]:
+def _sides(values: Sequence[np.ndarray], answer: paired.Summarise, resamples: Resamples | None) -> list[Side]:
     if any(np.isnan(v).any() for v in values):
         # A number for each part all the same, of values that are numbers: only how many there are is asked.
-        count = breakdown(np.nan_to_num(np.asarray(values[0], np.float64)), np.ones((1, len(values[0])))).shape[1]
+        count = answer(np.nan_to_num(np.asarray(values[0], np.float64)), np.ones((1, len(values[0])))).shape[1]
         return [Side(np.full(len(values), np.nan), None, None, 0) for _ in range(count)]
 
     def answers(counts: np.ndarray) -> np.ndarray:
         # In double precision one seed at a time: all of them would be twice what was loaded.
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.stack([breakdown(np.asarray(v, np.float64), counts) for v in values], 1)
+            return np.stack([answer(np.asarray(v, np.float64), counts) for v in values], 1)
 
     if resamples is None:
-        alone = [breakdown(np.asarray(v, np.float64), np.ones((1, len(v))))[0] for v in values]
+        alone = [answer(np.asarray(v, np.float64), np.ones((1, len(v))))[0] for v in values]
         return [Side(column, None, None, 0) for column in np.stack(alone, 1)]
     n = len(values[0])
     points = answers(np.ones((1, n)))[0]

@@ -16,16 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from whatelse import registry, settings, tables
+from whatelse import registry, settings, toml_schema
+from whatelse.auditing import preflight, sequential, verdicts
+from whatelse.auditing.effects import Comparison, SubjectValues
 from whatelse.errors import StudyError, WhatElseError, in_short
-from whatelse.evidence import Evidence
-from whatelse.layers._own import remarks
-from whatelse.lent import in_training, resting
-from whatelse.study import comparable, findings, looks, work
-from whatelse.study.effects import Held, Seen
+from whatelse.evidence.cache import Evidence
+from whatelse.layers.compressed import remarks
+from whatelse.modules.lent import in_training, resting
+from whatelse.study import worker
 from whatelse.study.plan import again_of, pairs
 from whatelse.study.spec import CandidateSpec, Measurement, Net, Row, Study, TaskSpec
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 DATA = "data"  # how the one task of an audit is called in its findings
 BASELINE = "baseline"
@@ -62,14 +63,14 @@ class _Models:
     """Models under audit by name, the baseline first, with their evidence and what the checklist says of them."""
 
     evidence: dict[str, Evidence] = field(default_factory=dict)
-    checks: dict[str, list[comparable.Check]] = field(default_factory=dict)
+    checks: dict[str, list[preflight.Check]] = field(default_factory=dict)
     remarks: dict[str, list[str]] = field(default_factory=dict)
     again: dict[int, Evidence] = field(default_factory=dict)
 
 
 def default() -> str:
     """Return the text of the questions that are asked where none are given."""
-    return resources.files("whatelse.study").joinpath("audit.toml").read_text("utf-8")
+    return resources.files("whatelse.auditing").joinpath("default.toml").read_text("utf-8")
 
 
 def questions(text: str, where: str = "audit.toml") -> Questions:
@@ -82,13 +83,13 @@ def questions(text: str, where: str = "audit.toml") -> Questions:
     Raises:
         StudyError: The text is not TOML, has a wrong or missing key, or names something that is not there.
     """
-    table = tables.parse(text, where)
+    table = toml_schema.parse(text, where)
     asked = table.get("measurements", [])
     for measurement in asked if isinstance(asked, list) else []:
         if isinstance(measurement, dict):
             measurement.setdefault("tasks", [DATA])
     try:
-        found = tables.read(Questions, {**table, "text": text}, "audit")
+        found = toml_schema.read(Questions, {**table, "text": text}, "audit")
         for i, m in enumerate(found.measurements):
             _check(m, f"measurements[{i}]", {r.name for r in found.rows})
         _check_whole(found)
@@ -177,8 +178,8 @@ def audit(
         models = _opened({BASELINE: baseline, **held, **candidates}, task, tell, lent, force=force)
         found, failed = _measured(study, models, tell, remeasure=remeasure, stop=stop)
     timing = {"ended": datetime.now(UTC).isoformat(timespec="seconds"), "wall_s": time.perf_counter() - started}
-    listed = list(_listed(study, models, findings.costs(found)))
-    record = findings.written(study, {DATA: task}, found, listed, (), failed, timing)
+    listed = list(_listed(study, models, verdicts.costs(found)))
+    record = verdicts.written(study, {DATA: task}, found, listed, (), failed, timing)
     record["comparability"]["pairs"] = {name: [asdict(check) for check in c] for name, c in models.checks.items()}
     return record
 
@@ -189,7 +190,7 @@ def _measured(
     """Return the findings, and what failed."""
     failed: list[dict[str, Any]] = []
     task = models.evidence[BASELINE].task
-    early = stop and work.clusters_of("test example", models.evidence[BASELINE], len(task.test)) is None
+    early = stop and worker.clusters_of("test example", models.evidence[BASELINE], len(task.test)) is None
     effects = [
         (
             m.label,
@@ -199,15 +200,15 @@ def _measured(
         )
         for m in study.measurements
     ]
-    return findings.decided(study, effects), failed
+    return verdicts.decided(study, effects), failed
 
 
 def _settled(asked: Questions) -> Questions:
     """Return questions as a text says them, checked: as read, or where they were changed in memory, as written anew."""
-    same = tables.reread(asked, questions)
+    same = toml_schema.reread(asked, questions)
     if same is not None:
         return same
-    return questions(f"{tables.CHANGED}\n{tables.write(asked)}", "questions, changed in memory")
+    return questions(f"{toml_schema.CHANGED}\n{toml_schema.write(asked)}", "questions, changed in memory")
 
 
 def study_of(asked: Questions, candidates: Collection[str], controls: Collection[str], seeds: Sequence[int]) -> Study:
@@ -266,12 +267,12 @@ def _opened(
         tell(f"{name}: checking that it can be compared")
         guest = lent.enter_context(resting(model, name, task.test.inputs[:1]))
         training[name] = training[name] and not guest.fixed
-        subject = work.subject_of(guest.model, name, _key(guest.model), task)
+        subject = worker.subject_of(guest.model, name, _key(guest.model), task)
         base = models.evidence.get(BASELINE)
         models.evidence[name] = Evidence(subject, task, reference=base)
         models.remarks[name] = [*guest.remarks, *dict.fromkeys(remarks(guest.model).values())]
         if base is not None:
-            checks = comparable.compare(base.subject, subject, task, training=training, force=force)
+            checks = preflight.compare(base.subject, subject, task, training=training, force=force)
             models.checks[name] = checks
             stated = (c for c in checks if c.outcome != "same")
             models.remarks[name] += [f"{c.name}: baseline {c.baseline}; this model {c.candidate}" for c in stated]
@@ -294,9 +295,9 @@ def _key(model: nn.Module) -> str:
 def _looked(
     study: Study, m: Measurement, models: _Models, failed: list[dict[str, Any]], tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    rng = work.generator("looks", m.label, models.evidence[BASELINE].task.key, str(study.seeds[0]))
+    rng = worker.generator("looks", m.label, models.evidence[BASELINE].task.key, str(study.seeds[0]))
     family = sum(other.primary for other in study.measurements) if m.primary else 1
-    found = looks.effects(m, models.evidence, pairs(study, m), family, rng, tell)
+    found = sequential.effects(m, models.evidence, pairs(study, m), family, rng, tell)
     for record in found:
         if record["why"].startswith("failed: "):
             failed.append(
@@ -310,10 +311,10 @@ def _effects(
 ) -> list[dict[str, Any]]:
     item = registry.load("behaviours", m.item)
     base, seed = models.evidence[BASELINE], study.seeds[0]
-    held = Held(item, study.draws, np.random.default_rng(work.number((m.label, base.task.key, str(seed)))))
+    held = Comparison(item, study.draws, np.random.default_rng(worker.number((m.label, base.task.key, str(seed)))))
     for name, mine in models.evidence.items():
         tell(f"{name}: {m.label}")
-        seen = Seen()
+        seen = SubjectValues()
         _ask(seen, m, mine, base, seed)
         if seen.why.startswith("failed: "):
             failed.append({"cell": f"{name} · {m.label}", "error": seen.why.removeprefix("failed: ")})
@@ -321,13 +322,13 @@ def _effects(
     return held.against(pairs(study, m))
 
 
-def _ask(seen: Seen, m: Measurement, mine: Evidence, base: Evidence, seed: int) -> None:
+def _ask(seen: SubjectValues, m: Measurement, mine: Evidence, base: Evidence, seed: int) -> None:
     item = registry.load("behaviours", m.item)
     given = settings.changed(settings.build(item.Config, m.settings, m.item))
     told = [str(seed), *([f"again {mine.again}"] if mine.again else [])]
-    rng = work.generator(m.item, str(sorted(given.items())), base.task.key, *told)
+    rng = worker.generator(m.item, str(sorted(given.items())), base.task.key, *told)
     try:
-        tensors, meta = work.ask(m.item, given, mine, base, rng)
+        tensors, meta = worker.ask(m.item, given, mine, base, rng)
         clusters = tensors["clusters"].numpy() if "clusters" in tensors else None
         seen.add(tensors["values"].numpy(), meta, clusters)
     except Exception as error:  # whatever a behaviour raises, the other questions go on
@@ -339,17 +340,17 @@ def _remeasured(
 ) -> list[dict[str, Any]]:
     """Return the effect of measuring the baseline again, with as many seeds as times."""
     item, base, seed = registry.load("behaviours", m.item), models.evidence[BASELINE], study.seeds[0]
-    if item.OVER == "layer":
+    if item.UNIT_OF_ANALYSIS == "layer":
         return []
     tell(f"{BASELINE}, measured again: {m.label}")
-    first, others = Seen(), Seen()
+    first, others = SubjectValues(), SubjectValues()
     _ask(first, m, base, base, seed)
     first.values *= times
     for again in range(1, times + 1):
         if again not in models.again:
             models.again[again] = Evidence(base.subject, base.task, reference=base, again=again)
         _ask(others, m, models.again[again], base, seed)
-    held = Held(item, study.draws, np.random.default_rng(work.number((m.label, base.task.key, "again"))))
+    held = Comparison(item, study.draws, np.random.default_rng(worker.number((m.label, base.task.key, "again"))))
     for name, seen in ((BASELINE, first), ("remeasured", others)):
         held.take(name, seen)
     return held.against([("remeasured", BASELINE)])
@@ -367,7 +368,7 @@ def _listed(study: Study, models: _Models, spent: Mapping[str, Any]) -> Iterator
             "knob_name": "",
             "recipe": "",
             "role": "candidate" if name in names else "control",
-            **dict.fromkeys(findings.COSTS) | spent.get(name, {}),
+            **dict.fromkeys(verdicts.COSTS) | spent.get(name, {}),
             "left_alone": [],
             "remarks": models.remarks[name],
         }

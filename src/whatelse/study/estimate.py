@@ -13,12 +13,12 @@ from torch.nn import functional
 
 from whatelse import recipe, registry, settings
 from whatelse.recipe import Step
-from whatelse.study import work
+from whatelse.store.folder import Store
+from whatelse.study import worker
 from whatelse.study.plan import Effects, Job, Plan, net_of
 from whatelse.study.run import missing, size
 from whatelse.study.spec import Study
-from whatelse.study.store import Store
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 # A pass forward, one back through the inputs, one back through the weights.
 _TRAINED = 3
@@ -94,7 +94,7 @@ def estimate(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task], 
         workers: How many jobs run at once.
     """
     jobs, effects = missing(plan, store)
-    members = {name: work.shadow_task(tasks[name], 0) for name in {j.task for j in jobs if j.shadow is not None}}
+    members = {name: worker.shadow_task(tasks[name], 0) for name in {j.task for j in jobs if j.shadow is not None}}
     speeds = {name: _speeds(study, tasks[name]) for name in {j.task for j in jobs}}
     costs: Counter[tuple[str, str]] = Counter()
     spent: dict[str, float] = {}
@@ -165,7 +165,7 @@ def _asked(job: Job, task: Task, store: Store) -> Iterator[tuple[str, int]]:
 
 def _speeds(study: Study, task: Task) -> tuple[float, float]:
     """Return the seconds of a pass in measurements and in training, of the untrained network on one batch of each."""
-    model = work.untrained(net_of(study), task, "speed")
+    model = worker.untrained(net_of(study), task, "speed")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker has it
     try:

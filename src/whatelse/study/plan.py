@@ -8,8 +8,8 @@ from typing import Any
 
 from whatelse import recipe, registry, settings
 from whatelse.recipe import Recipe, Step
+from whatelse.store.folder import key
 from whatelse.study.spec import CandidateSpec, Measurement, Study, TaskSpec, template
-from whatelse.study.store import key
 
 # Seeds of the models that are not baselines lie far from those of baselines.
 _TWIN, _SHADOW, _AGAIN = 10_000, 20_000, 30_000

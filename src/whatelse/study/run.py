@@ -9,13 +9,13 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 from functools import cache
 
+from whatelse.auditing import effects as analysis
+from whatelse.engines.engine import Engine
 from whatelse.errors import StudyError, WhatElseError, nearest
-from whatelse.study import effects as analysis
-from whatelse.study import work
-from whatelse.study.engines._engine import Engine
+from whatelse.store.folder import Store
+from whatelse.study import worker
 from whatelse.study.plan import Effects, Job, Plan
-from whatelse.study.store import Store
-from whatelse.study.work import Report
+from whatelse.study.worker import Report
 
 ENGINES = ("here", "ray")
 _NAMED = 3  # damaged files that are named
@@ -199,7 +199,7 @@ def _note(progress: Progress, report: Report, store: Store) -> None:
 
 def _submit(place: Engine, what: Job | Effects, store: Store) -> Future[Report]:
     if isinstance(what, Job):
-        return place.executor.submit(work.do, what, store)
+        return place.executor.submit(worker.run_job, what, store)
     return place.executor.submit(analysis.analyze, what, store)
 
 

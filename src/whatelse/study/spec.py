@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from whatelse import limits, recipe, registry, settings, tables
+from whatelse import limits, recipe, registry, settings, toml_schema
 from whatelse.errors import StudyError, WhatElseError, nearest
 
 CONTROLS = ("placebo", "twin", "scratch", "random", "weight decay", "remeasured")
@@ -217,9 +217,9 @@ def parse(text: str, where: str, *, full: bool = False) -> Study:
     Raises:
         StudyError: The text is not TOML, has a wrong or missing key, or names something that is not there.
     """
-    table = tables.parse(text, where)
+    table = toml_schema.parse(text, where)
     try:
-        whole = tables.read(Study, {**table, "text": text}, "study", StudyError)
+        whole = toml_schema.read(Study, {**table, "text": text}, "study", StudyError)
         _check_full(whole)
         tiers = {True: _careful(whole), False: _quick(whole)}
         for study in tiers.values():

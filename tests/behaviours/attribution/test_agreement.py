@@ -5,8 +5,9 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from whatelse.behaviours.attribution import _maps, agreement
+from whatelse.behaviours.attribution import agreement
 from whatelse.errors import NotMeasurableError
+from whatelse.explainers import maps as _maps
 
 
 def linear(weight):

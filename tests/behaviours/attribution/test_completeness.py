@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 import torch
 
-from whatelse import subject
 from whatelse.behaviours.attribution import completeness
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
+from whatelse.models import subject
 
 
 @pytest.fixture

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 import torch
 
-from whatelse import subject
-from whatelse.behaviours.attribution import _maps, infidelity
+from whatelse.behaviours.attribution import infidelity
 from whatelse.errors import NotMeasurableError
+from whatelse.explainers import maps as _maps
+from whatelse.models import subject
 
 
 def drawn(net, rng):

@@ -8,17 +8,17 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize, prune
 
-from whatelse import subject
 from whatelse.behaviours.efficiency import bytes as size
 from whatelse.behaviours.efficiency import macs, memory, parameters
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.layers.kernel import Kernel
 from whatelse.layers.quantized import Quantized
 from whatelse.layers.soft_tree import SoftTree
 from whatelse.layers.tensor import TensorLayer
 from whatelse.layers.tree import Tree
-from whatelse.subject import Subject
+from whatelse.models import subject
+from whatelse.models.subject import Subject
 
 ITEMS = {"macs": macs, "parameters": parameters, "bytes": size, "memory": memory}
 

@@ -7,8 +7,8 @@ from torch.nn import functional
 
 from whatelse.behaviours.efficiency import macs
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.subject import Subject
+from whatelse.evidence.cache import Evidence
+from whatelse.models.subject import Subject
 
 LINEAR, TAPS = 3 * 8, 3 * 6 * 5  # 8 numbers to 3; three taps at 6 of 8 places of 5 channels
 

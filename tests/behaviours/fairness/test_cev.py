@@ -27,7 +27,7 @@ def test_it_is_the_mean_squared_distance_from_the_mean_change(canned, toy, rng):
     values = cev.compare(*(canned(np.eye(4)[s], target) for s in (before, after)), cev.Config(), rng)
     points = slow(before, after, target, 4)
     each = ((points - points.mean(0)) ** 2).sum(1)
-    assert cev.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(each)
+    assert cev.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx(each)
     assert cev.summarise(values.numpy(), toy.ones(values)) == pytest.approx([each.mean()])
     counts = draw.multinomial(300, np.full(300, 1 / 300), size=3)
     again = []
@@ -76,7 +76,7 @@ def test_a_class_without_errors_before_is_noted_and_finite(canned, toy, rng):
     mine = canned(np.eye(3)[after], target)
     values = cev.compare(canned(np.eye(3)[target], target), mine, cev.Config(), rng)
     assert values[:, 0].tolist() == target.tolist()
-    assert np.isfinite(cev.breakdown(values.numpy(), toy.ones(values))).all()
+    assert np.isfinite(cev.by_part(values.numpy(), toy.ones(values))).all()
     assert mine.notes[0].startswith(
         "the baseline raises no false alarm for 3 and finds every example of 3 of 3 classes: there the relative change"
     )

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from whatelse import subject
 from whatelse.behaviours.fairness import _curvature, diagnostics
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
+from whatelse.models import subject
 from whatelse.nets import transformer
 
 
@@ -49,7 +49,7 @@ def test_closeness_by_hand(canned, toy, rng):
     values = diagnostics.measure(evidence, diagnostics.Config(least=1), rng)
     assert values[:2, 0].tolist() == pytest.approx([0.5, 0.9])
     assert values[:, 1].tolist() == [0, 0, 1]
-    assert diagnostics.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([0.7, 1])
+    assert diagnostics.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([0.7, 1])
     assert diagnostics.summarise(values.numpy(), toy.ones(values)) == pytest.approx([1])
     assert evidence.parts == ("style 0", "style 1")
 
@@ -62,7 +62,7 @@ def test_the_gradient_norm_is_that_of_softmax_regression(regression, toy, rng):
         each, _ = closed_form(evidence, inputs[code == g], targets[code == g])
         mean = each.mean(0)
         assert values[values[:, 1] == g, 0].tolist() == pytest.approx((each @ mean / mean.norm()).tolist(), abs=1e-5)
-        norm = diagnostics.breakdown(values.numpy(), toy.ones(values))[0, g]
+        norm = diagnostics.by_part(values.numpy(), toy.ones(values))[0, g]
         assert norm == pytest.approx(float(mean.norm()), rel=1e-5)
 
 
@@ -76,7 +76,7 @@ def test_the_eigenvalue_is_that_of_softmax_regression(regression, toy, rng, monk
         for g in range(2)
     ]
     # A step that changes the value by 1e-5 may still be some 1e-4 away.
-    assert diagnostics.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(expected, rel=1e-3)
+    assert diagnostics.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx(expected, rel=1e-3)
     assert diagnostics.summarise(values.numpy(), toy.ones(values)) == pytest.approx([max(expected)], rel=1e-3)
 
 
@@ -89,7 +89,7 @@ def test_resamples_follow_the_true_factor_of_the_resample(regression, rng, what)
     draw = np.random.default_rng(0)
     counts = np.stack([draw.multinomial(400, np.full(400, 1 / 400)) for _ in range(60)])
     order = np.argsort(code.numpy(), kind="stable")  # the rows that came back are sorted by group
-    ours = diagnostics.breakdown(values, counts[:, order])[:, 0]
+    ours = diagnostics.by_part(values, counts[:, order])[:, 0]
     true = []
     for c in counts:
         rows = torch.from_numpy(np.repeat(np.arange(400), c))
@@ -149,7 +149,7 @@ def test_products_and_bends_agree_with_the_whole_hessian_of_a_network(toy):
 def test_a_group_whose_loss_is_steeper_and_more_bent_is_found(regression, toy, rng, what):
     evidence, *_ = regression(200, scale=4.0)
     values = diagnostics.measure(evidence, diagnostics.Config(what=what), rng)
-    calm, exposed = diagnostics.breakdown(values.numpy(), toy.ones(values))[0]
+    calm, exposed = diagnostics.by_part(values.numpy(), toy.ones(values))[0]
     assert exposed > 2 * calm
 
 

@@ -19,7 +19,7 @@ def test_the_wider_gap_by_hand(answers, toy, rng):
     counts = np.array([[1, 1, 0, 0, 1, 1, 1], [1, 1, 1, 1, 0, 1, 1], [1, 1, 0, 1, 1, 1, 1]])
     expected = pytest.approx([np.nan, np.nan, 1], nan_ok=True)
     assert equalized_odds.summarise(values.numpy(), counts) == expected
-    assert equalized_odds.breakdown(values.numpy(), counts)[:, 0] == expected
+    assert equalized_odds.by_part(values.numpy(), counts)[:, 0] == expected
     assert evidence.parts == ("class 1",)
 
 
@@ -37,7 +37,7 @@ def test_of_more_classes_it_is_the_mean_of_fairlearns_one_against_the_rest(drawn
     evidence, said, target, code = drawn(500, 4)
     values = equalized_odds.measure(evidence, equalized_odds.Config(), rng)
     each = [equalized_odds_difference(target == c, said == c, sensitive_features=code) for c in range(4)]
-    assert equalized_odds.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(each)
+    assert equalized_odds.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx(each)
     assert equalized_odds.summarise(values.numpy(), toy.ones(values)) == pytest.approx([np.mean(each)])
 
 

@@ -27,7 +27,7 @@ def test_the_harm_of_the_worst_hit_group_by_hand(answers, toy, rng):
         "style 2 0 of 2 (p 1, adjusted 1)"
     ]
     assert candidate.parts == ("style 0", "style 1", "style 2")
-    parts = flip_share.breakdown(values.numpy(), toy.ones(values))[0]
+    parts = flip_share.by_part(values.numpy(), toy.ones(values))[0]
     assert parts == pytest.approx([1 / 3 - 3 / 8, 2 / 3 - 3 / 8, -3 / 8])
 
 
@@ -35,7 +35,7 @@ def test_a_small_group_stays_in_the_overall_share(answers, toy, rng):
     baseline, candidate = (answers(said, TARGETS, {"style": STYLE}) for said in (BEFORE, AFTER))
     values = flip_share.compare(baseline, candidate, flip_share.Config(least=3), rng)
     assert values[:, 1:].T.tolist() == [STYLE, [0, 0, 0, 1, 1, 1, -1, -1]]
-    assert flip_share.breakdown(values.numpy(), toy.ones(values))[0, 2] == pytest.approx(-3 / 8), "a part all the same"
+    assert flip_share.by_part(values.numpy(), toy.ones(values))[0, 2] == pytest.approx(-3 / 8), "a part all the same"
     assert np.isnan(flip_share.outcomes(values.numpy())[:, 0]).all()
     assert flip_share.summarise(values.numpy(), toy.ones(values)) == pytest.approx([2 / 3 - 3 / 8])
 
@@ -45,7 +45,7 @@ def test_with_one_group_or_none_there_is_no_number(answers, toy, rng):
         baseline, candidate = (answers(said, TARGETS, {"style": style}) for said in (BEFORE, AFTER))
         values = flip_share.compare(baseline, candidate, flip_share.Config(least=4), rng)
         assert np.isnan(flip_share.summarise(values.numpy(), toy.ones(values))).all()
-        assert np.isfinite(flip_share.breakdown(values.numpy(), toy.ones(values))).all()
+        assert np.isfinite(flip_share.by_part(values.numpy(), toy.ones(values))).all()
 
 
 def test_even_harm_is_no_excess(answers, toy, rng):

@@ -13,7 +13,7 @@ def test_the_gap_by_hand(answers, toy, rng):
     values = gap.measure(evidence, gap.Config(least=1), rng)
     assert values.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1], [0, 1, 1], [0, 2, 2]]
     assert gap.summarise(values.numpy(), toy.ones(values)) == pytest.approx([2 / 3])
-    assert gap.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
+    assert gap.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
     assert evidence.parts == ("style 0", "style 1", "style 2")
     counts = np.array([[1, 1, 1, 1, 1, 0], [1, 1, 0, 1, 3, 0], [1, 1, 1, 0, 0, 0]])
     expected = [2 / 3 - 1 / 2, 1 - 1 / 4, np.nan]  # one group alone has no gap
@@ -42,4 +42,4 @@ def test_it_warns_of_the_bias_and_needs_two_groups_for_a_number(answers, toy, rn
     for least in (3, 9):
         values = gap.measure(evidence, gap.Config(least=least), rng)
         assert np.isnan(gap.summarise(values.numpy(), toy.ones(values))).all()
-        assert gap.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
+        assert gap.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])

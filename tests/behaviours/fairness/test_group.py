@@ -20,12 +20,12 @@ def test_the_accuracies_by_hand(answers, toy, rng):
     assert values[:, 0].tolist() == [1, 1, 0, 1, 0, 0, 1]
     assert values[:, 2].tolist() == [*STYLE[:-1], 3]
     assert values[:, 3].tolist() == [0, 0, 0, 1, 1, -1, -1]
-    assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0, 1])
+    assert group.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0, 1])
     assert group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([(2 / 3 + 1 / 2) / 2])
     assert evidence.parts == ("style 0", "style 1", "style 2", "style missing")
     assert evidence.notes[0] == "style is missing for 1 of 7 examples: they are in no group"
     counts = np.array([[1, 1, 1, 0, 0, 1, 0]])
-    assert group.breakdown(values.numpy(), counts)[0] == pytest.approx([2 / 3, np.nan, 0, np.nan], nan_ok=True)
+    assert group.by_part(values.numpy(), counts)[0] == pytest.approx([2 / 3, np.nan, 0, np.nan], nan_ok=True)
     assert group.summarise(values.numpy(), counts) == pytest.approx([2 / 3])
 
 
@@ -46,7 +46,7 @@ def test_it_is_the_table_of_fairlearn(drawn, toy, rng, rate, metric, classes, of
     if rate != "accuracy":
         said, target = (a == (1 if of < 0 else of) for a in (said, target))
     frame = MetricFrame(metrics=metric, y_true=target, y_pred=said, sensitive_features=code)
-    assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(frame.by_group.to_numpy())
+    assert group.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx(frame.by_group.to_numpy())
     assert group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([frame.by_group.mean()])
     # The same as the mean outcome of those that each rate is of.
     outcome, place, _ = group.outcomes(values.numpy()).T
@@ -66,7 +66,7 @@ def test_over_classes_it_is_the_mean_one_against_the_rest(drawn, toy, rng):
                 slow.append(recall_score(t, s, average="macro"))
             else:
                 slow.append(np.mean([np.mean(s[t != c] == c) for c in range(4)]))
-        assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(slow)
+        assert group.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx(slow)
         assert np.isnan(group.outcomes(values.numpy())[:, 0]).all(), "a mean over classes is no mean of outcomes"
 
 
@@ -76,7 +76,7 @@ def test_calibration_is_confidence_less_accuracy(canned, toy, rng):
     logits = np.log([[0.75, 0.25]] * 8)
     evidence = canned(logits, [0, 1, 0, 1, 0, 0, 0, 0], {"style": [0] * 4 + [1] * 4})
     values = group.measure(evidence, group.Config(rate="calibration", least=1), rng)
-    assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([1 / 4, -1 / 4], abs=1e-6)
+    assert group.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([1 / 4, -1 / 4], abs=1e-6)
 
 
 @pytest.mark.known_answer
@@ -87,7 +87,7 @@ def test_planted_harm_in_one_intersection_is_found_there_and_nowhere_else(canned
     hit = (groups["sex"] == 0) & (groups["race"] == 1) & (draw.random(2000) < 0.1)
     before, after = (canned(np.eye(2)[s], target, groups) for s in (target, np.where(hit, 1 - target, target)))
     old, new = (
-        group.breakdown(v.numpy(), toy.ones(v))[0]
+        group.by_part(v.numpy(), toy.ones(v))[0]
         for v in (group.measure(e, group.Config(group="sex x race"), rng) for e in (before, after))
     )
     change = dict(zip(after.parts, new - old, strict=True))
@@ -101,7 +101,7 @@ def found_in(before, after, rng):
     pair = [group.measure(e, group.Config(), rng).numpy() for e in (before, after)]
     draw = np.random.default_rng(0)
     drawn = resample.resamples(len(pair[0]), 2000, draw)
-    old, new = (sides.parts([v], group.breakdown, drawn) for v in pair)
+    old, new = (sides.parts([v], group.by_part, drawn) for v in pair)
     effects = [sides.contrast(b, a, draw, draws=2000) for b, a in zip(old, new, strict=True)]
     return [e.effect for e in effects], multiplicity.benjamini_hochberg([e.p for e in effects])
 
@@ -132,7 +132,7 @@ def test_a_selection_of_no_class_in_particular_is_refused(drawn, rng):
 def test_a_group_without_the_class_has_no_rate(answers, toy, rng):
     evidence = answers([0, 1, 1, 1], [0, 1, 1, 1], {"style": [0, 0, 1, 1]}, classes=2)
     values = group.measure(evidence, group.Config(rate="fpr", least=1), rng)
-    assert group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([0, np.nan], nan_ok=True)
+    assert group.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([0, np.nan], nan_ok=True)
     assert group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0])
 
 

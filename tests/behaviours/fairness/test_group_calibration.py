@@ -12,7 +12,7 @@ def test_the_variance_between_groups_by_hand(canned, toy, rng):
     values = group_calibration.measure(evidence, group_calibration.Config(least=2), rng)
     assert values[:, 0].tolist() == pytest.approx([-0.25, 0.75, -0.25, 0.75, -0.25, -0.25, -0.25, -0.25, 0.75])
     assert values[:, 1:].T.tolist() == [[0] * 4 + [1] * 4 + [2], [0] * 4 + [1] * 4 + [-1]]
-    signed = group_calibration.breakdown(values.numpy(), toy.ones(values))[0]
+    signed = group_calibration.by_part(values.numpy(), toy.ones(values))[0]
     assert signed == pytest.approx([0.25, -0.25, 0.75])
     assert evidence.parts == ("style 0", "style 1", "style 2")
     # Variance of (1/4, -1/4) is 1/8; noise is (1/4) / 3 in group 0 and none in group 1.

@@ -19,7 +19,7 @@ def test_the_recall_gap_by_hand(answers, toy, rng):
     assert values[:, 2].tolist() == TARGETS
     # Class 0: 1/2 against 1; class 1: 1 against 0; class 2 stands in one group only.
     assert odds.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0.75])
-    assert odds.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([0.5, 1, np.nan], nan_ok=True)
+    assert odds.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([0.5, 1, np.nan], nan_ok=True)
     assert evidence.parts == ("class 0", "class 1", "class 2")
 
 

@@ -17,7 +17,7 @@ def test_the_parity_gap_by_hand(answers, toy, rng):
     assert any("read its change" in note for note in evidence.notes)
     counts = np.array([[1, 1, 1, 0, 1, 1], [1, 1, 1, 0, 0, 0]])
     assert parity.summarise(values.numpy(), counts) == pytest.approx([2 / 3, np.nan], nan_ok=True)
-    assert np.isnan(parity.breakdown(values.numpy(), counts)[1, 0])  # one group alone has no gap
+    assert np.isnan(parity.by_part(values.numpy(), counts)[1, 0])  # one group alone has no gap
 
 
 @pytest.mark.known_answer
@@ -34,7 +34,7 @@ def test_of_more_classes_it_is_the_mean_of_fairlearns_one_against_the_rest(drawn
     evidence, said, target, code = drawn(400, 4)
     values = parity.measure(evidence, parity.Config(), rng)
     each = [demographic_parity_difference(target == c, said == c, sensitive_features=code) for c in range(4)]
-    assert parity.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(each)
+    assert parity.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx(each)
     assert parity.summarise(values.numpy(), toy.ones(values)) == pytest.approx([np.mean(each)])
     of = parity.measure(evidence, parity.Config(of=2), rng)
     assert parity.summarise(of.numpy(), toy.ones(of)) == pytest.approx([each[2]])

@@ -18,7 +18,7 @@ def test_it_is_the_slow_difference_of_the_two_changes(canned, toy, rng):
             (np.sum((s == c) & (target != c)) + 0.5, np.sum((s != c) & (target == c)) + 0.5) for s in (before, after)
         )
         slow.append((fn1 - fn0) / fn0 - (fp1 - fp0) / fp0)
-    assert sde.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(slow)
+    assert sde.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx(slow)
     assert sde.summarise(values.numpy(), toy.ones(values)) == pytest.approx([np.mean(np.abs(slow))])
     assert mine.parts == ("class 0", "class 1", "class 2", "class 3")
 
@@ -32,14 +32,14 @@ def test_a_class_said_too_seldom_leans_up_and_the_one_said_instead_down(canned, 
     mine = canned(np.eye(3)[after], target)
     values = sde.compare(canned(np.eye(3)[before], target), mine, sde.Config(), rng)
     # Misses of class 0 and alarms of class 1 go from 10.5 to 31.5: three times as many.
-    assert sde.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2, -2, 0])
+    assert sde.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([2, -2, 0])
     assert sde.summarise(values.numpy(), toy.ones(values)) == pytest.approx([4 / 3])
 
 
 def test_a_class_that_a_resample_lacks_is_left_out():
     values = np.array([[0, 1, 0], [0, 0, 0], [1, 0, 1], [1, 1, 1]], float)
     counts = np.array([[1, 1, 0, 0]])
-    assert np.isnan(sde.breakdown(values, counts)[0, 1])
+    assert np.isnan(sde.by_part(values, counts)[0, 1])
     assert np.isfinite(sde.summarise(values, counts)).all()
 
 

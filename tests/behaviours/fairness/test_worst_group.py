@@ -17,7 +17,7 @@ def test_the_worst_group_by_hand(answers, toy, rng):
     values = worst_group.measure(evidence, worst_group.Config(least=1), rng)
     assert values.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1], [0, 1, 1], [0, 2, 2]]
     assert worst_group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0])
-    assert worst_group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
+    assert worst_group.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
     assert evidence.parts == ("style 0", "style 1", "style 2")
     # Without an example of group 2 the worst is group 1, then group 0.
     counts = np.array([[1, 1, 1, 1, 1, 0], [1, 1, 1, 4, 0, 0], [0, 2, 1, 1, 0, 0]])
@@ -42,7 +42,7 @@ def test_a_small_group_is_left_out_of_the_minimum_and_is_a_part(answers, toy, rn
     assert values[:, 1].tolist() == STYLE
     assert values[:, 2].tolist() == [0, 0, 0, 1, 1, -1]
     assert worst_group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0.5])
-    assert worst_group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
+    assert worst_group.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
     assert worst_group.outcomes(values.numpy()).tolist() == values.tolist()
     assert evidence.notes == ["left out of the number as smaller than 2 examples: style 2 (1)"]
 
@@ -52,7 +52,7 @@ def test_where_every_group_is_small_there_are_parts_and_no_number(answers, toy, 
     evidence = answers(SAID, TARGETS, {"style": STYLE})
     values = worst_group.measure(evidence, worst_group.Config(least=9), rng)
     assert np.isnan(worst_group.summarise(values.numpy(), toy.ones(values))).all()
-    assert worst_group.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
+    assert worst_group.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
 
 
 @pytest.mark.known_answer
@@ -64,7 +64,7 @@ def test_groupings_lie_side_by_side_with_those_whose_value_is_missing(answers, t
         values = worst_group.measure(evidence, worst_group.Config(group=group, least=2), rng)
         assert evidence.parts == names
         # Right are 0, 1 and 3: 1 of 3 in half 0, 1 of 2 in half 1, and the one of whom it is not known.
-        parts = worst_group.breakdown(values.numpy(), toy.ones(values))[0]
+        parts = worst_group.by_part(values.numpy(), toy.ones(values))[0]
         assert parts == pytest.approx([2 / 3, 1 / 2, 0, 1 / 3, 1 / 2, 1])
         assert worst_group.summarise(values.numpy(), toy.ones(values)) == pytest.approx([1 / 3])
 
@@ -76,7 +76,7 @@ def test_a_group_that_only_other_splits_have_is_named_without_a_number(answers, 
     named = {"style": tuple(f"style {c}" for c in range(6))}
     evidence.task = dataclasses.replace(evidence.task, splits=splits, group_names=named)
     values = worst_group.measure(evidence, worst_group.Config(least=1), rng)
-    assert worst_group.breakdown(values.numpy(), toy.ones(values)).shape == (1, 3)
+    assert worst_group.by_part(values.numpy(), toy.ones(values)).shape == (1, 3)
     assert evidence.parts[:3] == ("style 0", "style 1", "style 2")
     assert set(evidence.parts[3:]) == {f"style {c + 3}" for c in set(train.groups["style"].tolist())}
     assert evidence.notes[-1].startswith("without a test example: style 3")

@@ -30,7 +30,7 @@ def test_values_are_chances_and_truth(answers, rng):
 def test_one_bin_a_class_by_hand():
     # Four examples of chances .8 and .2, three of class 0: both classes miss by .05, less .75 * .25 / 3.
     values = np.array([[0.8, 0.2, 0]] * 3 + [[0.8, 0.2, 1]])
-    assert classwise.breakdown(values, np.ones((1, 4))) == pytest.approx(np.full((1, 2), 0.0025 - 0.0625))
+    assert classwise.by_part(values, np.ones((1, 4))) == pytest.approx(np.full((1, 2), 0.0025 - 0.0625))
     assert classwise.summarise(values, np.ones((1, 4))) == pytest.approx([0.0025 - 0.0625])
 
 
@@ -41,7 +41,7 @@ def test_it_is_the_slow_formula_for_every_class():
     truth = rng.integers(0, 3, 400)
     values = np.concatenate([chances, truth[:, None]], 1)
     slow = [slowly(chances[:, k], (truth == k).astype(float)) for k in range(3)]
-    assert classwise.breakdown(values, np.ones((1, 400)))[0] == pytest.approx(slow)
+    assert classwise.by_part(values, np.ones((1, 400)))[0] == pytest.approx(slow)
     assert classwise.summarise(values, np.ones((1, 400))) == pytest.approx([np.mean(slow)])
 
 
@@ -60,7 +60,7 @@ def test_a_class_that_is_wrong_shows_in_its_own_part():
     truth = (rng.random(2000)[:, None] > np.cumsum([0.5, 0.3, 0.2])).sum(1)
     # Class 0 is right, classes 1 and 2 have each other's chances.
     values = np.column_stack([np.tile([0.5, 0.2, 0.3], (2000, 1)), truth])
-    parts = classwise.breakdown(values, np.ones((1, 2000)))[0]
+    parts = classwise.by_part(values, np.ones((1, 2000)))[0]
     assert parts == pytest.approx([0, 0.01, 0.01], abs=0.003)
 
 
@@ -68,7 +68,7 @@ def test_of_two_classes_each_is_the_others_mirror(answers, rng):
     random = np.random.default_rng(2)
     logits, targets = random.normal(size=(60, 2)), random.integers(0, 2, 60)
     values = classwise.measure(answers(logits, targets), classwise.Config(), rng).numpy().astype(float)
-    parts = classwise.breakdown(values, np.ones((1, 60)))[0]
+    parts = classwise.by_part(values, np.ones((1, 60)))[0]
     assert parts[0] == pytest.approx(parts[1], abs=1e-6)
     one = np.stack([values[:, 0], values[:, 2] == 0], 1).astype(float)
     assert calibration.summarise(one, np.ones((1, 60))) == pytest.approx([parts[0]])

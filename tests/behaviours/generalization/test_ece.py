@@ -50,7 +50,7 @@ def test_the_parts_are_the_accuracies_of_the_bins(answers, rng):
     chances = np.array([[0.9, 0.1], [0.1, 0.9], [0.62, 0.38], [0.38, 0.62]])
     evidence = answers(np.log(chances), [0, 0, 0, 1])
     values = ece.measure(evidence, ece.Config(), rng).numpy().astype(float)
-    parts = ece.breakdown(values, np.array([[1, 1, 1, 1], [0, 2, 1, 1], [1, 0, 0, 0]]))
+    parts = ece.by_part(values, np.array([[1, 1, 1, 1], [0, 2, 1, 1], [1, 0, 0, 0]]))
     assert parts.shape == (3, 15)
     assert parts[:, 13].tolist() == [0.5, 0, 1]  # .87 to .93
     assert parts[:2, 9].tolist() == [1, 1]  # .60 to .67
@@ -64,7 +64,7 @@ def test_parts_and_their_sizes_make_the_whole():
     rng = np.random.default_rng(2)
     confidence = rng.uniform(0.1, 1, 300)
     values = np.stack([confidence, (rng.random(300) < 0.6).astype(float)], 1)
-    parts = ece.breakdown(values, np.ones((1, 300)))[0]
+    parts = ece.by_part(values, np.ones((1, 300)))[0]
     bins = np.floor(confidence * 15).astype(int)
     errors = [abs(confidence[bins == k].mean() - parts[k]) * (bins == k).mean() for k in np.unique(bins)]
     assert ece.summarise(values, np.ones((1, 300))) == pytest.approx([sum(errors)])

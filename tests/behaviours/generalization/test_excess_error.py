@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from whatelse.behaviours.generalization import accuracy, excess_error, shift
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 
 @pytest.mark.known_answer
@@ -21,7 +21,7 @@ def test_a_shifted_split_errs_more_by_hand(linear, toy, task, rng):
     counts = np.array([[1, 1, 1, 1, 1, 1, 1], [1, 0, 0, 1, 3, 1, 0]])
     found = excess_error.summarise(values.numpy(), counts)
     assert found == pytest.approx([2 / 3 - 1 / 4, 1 / 4 - 1 / 2])
-    assert excess_error.breakdown(values.numpy(), counts)[:, 0] == pytest.approx(found)
+    assert excess_error.by_part(values.numpy(), counts)[:, 0] == pytest.approx(found)
     assert evidence.parts == ("shifted",)
 
 
@@ -35,8 +35,8 @@ def test_it_is_the_accuracy_lost_under_the_same_corruptions(linear, toy):
     under = shift.measure(evidence, shift.Config(), torch.Generator().manual_seed(7))
     plain = accuracy.measure(evidence, accuracy.Config(), rng)
     counts = np.random.default_rng(0).multinomial(400, np.full(400, 1 / 400), size=5)
-    lost = accuracy.summarise(plain.numpy(), counts)[:, None] - shift.breakdown(under.numpy(), counts)
-    assert excess_error.breakdown(values.numpy(), counts) == pytest.approx(lost, abs=1e-6)
+    lost = accuracy.summarise(plain.numpy(), counts)[:, None] - shift.by_part(under.numpy(), counts)
+    assert excess_error.by_part(values.numpy(), counts) == pytest.approx(lost, abs=1e-6)
     assert excess_error.summarise(values.numpy(), counts) == pytest.approx(lost.mean(1), abs=1e-6)
     assert evidence.parts == tuple(f"severity {k}" for k in range(1, 6))
     assert lost.mean() > 0.02

@@ -14,7 +14,7 @@ def test_the_mean_recall_by_hand(answers, votes, toy, rng):
     evidence = answers(votes([0, 0, 0, 1, 0, 2]), [0, 0, 0, 0, 1, 2])
     values = macro_accuracy.measure(evidence, macro_accuracy.Config(), rng)
     assert values.tolist() == [[1, 0], [1, 0], [1, 0], [0, 0], [0, 1], [1, 2]]
-    assert macro_accuracy.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx([3 / 4, 0, 1])
+    assert macro_accuracy.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([3 / 4, 0, 1])
     assert macro_accuracy.summarise(values.numpy(), toy.ones(values)) == pytest.approx([7 / 12])
     assert macro_accuracy.outcomes(values.numpy())[:, 1:].tolist() == [[c, c] for c in (0, 0, 0, 0, 1, 2)]
     # A resample without class 1 is judged by the others.
@@ -42,7 +42,7 @@ def test_it_is_scikit_learns_balanced_accuracy_on_every_resample(answers, rng, c
         else recall_score(targets, said, labels=np.unique(targets), average="macro")
     )
     each = recall_score(targets, said, labels=np.unique(targets), average=None)
-    assert macro_accuracy.breakdown(values, np.ones((1, 400)))[0] == pytest.approx(each)
+    assert macro_accuracy.by_part(values, np.ones((1, 400)))[0] == pytest.approx(each)
 
 
 def test_classes_that_test_lacks_are_named_after_those_that_it_has(answers, votes, toy, rng):

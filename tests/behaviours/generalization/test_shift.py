@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from whatelse.behaviours.generalization import _corruptions, shift
 from whatelse.errors import NotMeasurableError
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 SEVERITIES = tuple(f"severity {k}" for k in range(1, 6))
 
@@ -49,7 +49,7 @@ def test_column_noise_errs_as_often_as_arctan_says(linear, toy, rng):
     values = shift.measure(evidence, shift.Config(), rng)
     # The sign of a standard normal x is lost in x + s z with probability arctan(s) / pi.
     expected = 1 - np.arctan([0.1, 0.2, 0.4, 0.6, 1.0]) / np.pi
-    parts = shift.breakdown(values.numpy(), toy.ones(values))[0]
+    parts = shift.by_part(values.numpy(), toy.ones(values))[0]
     # Four standard errors of a share of 3,000.
     assert parts == pytest.approx(expected, abs=4 * 0.5 / np.sqrt(3000))
     assert shift.summarise(values.numpy(), toy.ones(values)) == pytest.approx([parts.mean()])

@@ -146,7 +146,7 @@ def test_one_attack_serves_every_score(smooth, toy, rng):
     pool = smooth.task.test.inputs[:6].double()
     want = [_scores.psnr(images, made, 1.0), _scores.ssim(images, made, 1.0), _scores.rank(images, made, pool)]
     assert torch.equal(values, torch.stack(want, 1).float())
-    parts = inversion.breakdown(values.numpy(), toy.ones(values))[0]
+    parts = inversion.by_part(values.numpy(), toy.ones(values))[0]
     assert parts == pytest.approx([float(w.mean()) for w in want[1:]], abs=1e-6)
     assert smooth.parts == ("structural similarity", "re-identification rank")
 

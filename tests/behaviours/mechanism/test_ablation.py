@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from whatelse import subject
 from whatelse.behaviours.mechanism import _ablate, ablation
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
+from whatelse.models import subject
 from whatelse.nets import cnn, transformer
 
 
@@ -64,7 +64,7 @@ def test_resamples_and_layers_are_scipys(toy, stack, gaussian, rng):
     values = values_of(*pair, rng)
     assert pair[1].parts == ("1", "3")
     draws = np.random.default_rng(0).multinomial(120, np.full(120, 1 / 120), size=10)
-    whole, parts = ablation.summarise(values, draws), ablation.breakdown(values, draws)
+    whole, parts = ablation.summarise(values, draws), ablation.by_part(values, draws)
     for d in range(10):
         before, after, _ = np.split(np.repeat(values, draws[d], 0).astype(float).mean(0), 3)
         assert whole[d] == pytest.approx(spearmanr(before, after).statistic)

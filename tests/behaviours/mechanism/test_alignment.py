@@ -107,7 +107,7 @@ def test_every_layer_is_a_part(toy, stack, gaussian, rng):
     baseline, candidate = (toy.evidence_of(stack(6, 7, 5, 3, seed=s), task) for s in (0, 1))
     values = values_of(baseline, candidate, rng)
     draws = np.random.default_rng(0).multinomial(120, np.full(120, 1 / 120), size=20)
-    parts = alignment.breakdown(values, draws)
+    parts = alignment.by_part(values, draws)
     assert candidate.parts == ("1", "3")
     assert parts.shape == (20, 2)
     for d in (0, 19):

@@ -56,7 +56,7 @@ def test_sizes_are_those_worked_out_by_hand(two, rng, keep):
     assert (values[:, 0] == two.split("test").targets.numpy()).all()
     assert values[:, 1:11] == pytest.approx(surplus, abs=1e-4)
     assert (values[:, 11:] == np.arange(10)).all()
-    assert circuit.breakdown(values, np.ones((1, 100)))[0] == pytest.approx(sizes)
+    assert circuit.by_part(values, np.ones((1, 100)))[0] == pytest.approx(sizes)
     assert circuit.summarise(values, np.ones((1, 100)))[0] == pytest.approx(np.mean(sizes))
     assert two.parts == ("class 0", "class 1")
     assert two.notes[0] == "9 units, 9 sizes: 1,700 forward passes"
@@ -105,22 +105,22 @@ def test_one_unit_of_fifty_is_a_fiftieth_whatever_the_steps(toy, rng, steps, siz
         model[1].bias.copy_(torch.tensor([-1.5, 1.5]))
     evidence = toy.evidence_of(model, toy.task_of(x, torch.arange(40) % 2))
     values = values_of(evidence, rng, steps=steps)
-    assert circuit.breakdown(values, np.ones((1, 40)))[0] == pytest.approx([size, size])
+    assert circuit.by_part(values, np.ones((1, 40)))[0] == pytest.approx([size, size])
     assert circuit.summarise(values, np.ones((1, 40)))[0] == pytest.approx(size)
 
 
 def test_every_class_is_resampled_by_itself(two, rng):
     values = values_of(two, rng)
     draws = np.random.default_rng(0).multinomial(100, np.full(100, 1 / 100), size=20)
-    parts = circuit.breakdown(values, draws)
+    parts = circuit.by_part(values, draws)
     for d in range(20):
         for code in (0, 1):
             total = np.repeat(values, draws[d], 0)
             total = total[total[:, 0] == code, 1:11].sum(0)
             assert parts[d, code] == pytest.approx(np.flatnonzero(total >= 0)[0] / 9 if total[-1] > 0 else 1)
     only = (values[:, 0] == 1)[None].astype(float)
-    assert np.isnan(circuit.breakdown(values, only)[0, 0])
-    assert circuit.summarise(values, only)[0] == pytest.approx(circuit.breakdown(values, only)[0, 1])
+    assert np.isnan(circuit.by_part(values, only)[0, 0])
+    assert circuit.summarise(values, only)[0] == pytest.approx(circuit.by_part(values, only)[0, 1])
 
 
 def test_order_of_units_does_not_matter_and_steps_bound_the_sizes(toy, stack, gaussian, shuffled, rng):

@@ -103,14 +103,14 @@ def test_classes_are_resampled_by_themselves_and_kept_within_bounds(toy, knowing
     pair = [toy.evidence_of(knowing(s), task) for s in (0, 1)]
     values = values_of(*pair, rng)
     draws = np.random.default_rng(0).multinomial(100, np.full(100, 1 / 100), size=20)
-    parts = circuit_faithfulness.breakdown(values, draws)
+    parts = circuit_faithfulness.by_part(values, draws)
     for d in range(20):
         rows = np.repeat(values, draws[d], 0).astype(float)
         for code in (0, 1):
             kept, whole = rows[rows[:, 0] == code, 1:].sum(0)
             assert parts[d, code] == pytest.approx(min(1, max(0, kept / whole)) if whole > 0 else 0)
     only = (values[:, 0] == 1)[None].astype(float)
-    assert np.isnan(circuit_faithfulness.breakdown(values, only)[0, 0])
+    assert np.isnan(circuit_faithfulness.by_part(values, only)[0, 0])
 
 
 def test_circuits_are_kept_and_a_class_without_example_takes_the_common_order(toy, knowing, task, rng):

@@ -128,7 +128,7 @@ def test_the_mean_matches_layers_by_depth(pair, rng):
     assert score(baseline, candidate, rng, layer="mean") == pytest.approx(np.mean(slow), abs=1e-5)
     assert score(baseline, candidate, rng) == pytest.approx(slow[-1], abs=1e-5)
     values = cka.compare(baseline, candidate, cka.Config(), rng).numpy()
-    assert cka.breakdown(values, np.ones((1, 30)))[0] == pytest.approx(slow, abs=1e-5)
+    assert cka.by_part(values, np.ones((1, 30)))[0] == pytest.approx(slow, abs=1e-5)
     assert candidate.parts == tuple(baseline.activations("test"))
 
 
@@ -148,7 +148,7 @@ def test_permuted_hidden_units_change_nothing_in_any_layer(pair, rng):
         moved[0].bias.copy_(plain[0].bias[order])
         moved[2].weight.copy_(plain[2].weight[:, order])
     values = cka.compare(*pair(plain, moved), cka.Config(), rng).numpy()
-    assert cka.breakdown(values, np.ones((1, 30))) == pytest.approx(np.ones((1, 2)), abs=1e-6)
+    assert cka.by_part(values, np.ones((1, 30))) == pytest.approx(np.ones((1, 2)), abs=1e-6)
 
 
 def test_chunks_of_rows_change_nothing(pair, rng, monkeypatch):

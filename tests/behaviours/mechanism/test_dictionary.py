@@ -85,7 +85,7 @@ def test_survival_is_numpys_correlation_above_the_threshold():
     y = x + draw.normal(size=(80, 6)) * np.array([0.1, 0.3, 0.49, 2, 0.1, 0.1])
     y[:, 5] = 1.0  # silenced
     counts = np.concatenate([np.ones((1, 80), int), draw.multinomial(80, np.full(80, 1 / 80), size=30)])
-    slow, parts = [], dictionary.breakdown(np.concatenate([x, y], 1), counts)
+    slow, parts = [], dictionary.by_part(np.concatenate([x, y], 1), counts)
     for c, part in zip(counts, parts, strict=True):
         a, b = np.repeat(x, c, 0), np.repeat(y, c, 0)
         each = [np.corrcoef(a[:, k], b[:, k])[0, 1] for k in (0, 1, 2, 3)]
@@ -150,7 +150,7 @@ def test_every_feature_is_a_part_and_the_lost_one_is_named(toy, task, turn, rng)
     broken[:, 2] = 0
     baseline, candidate = toy.evidence_of(reads(turn), task), toy.evidence_of(reads(broken), task)
     values = dictionary.compare(baseline, candidate, dictionary.Config(atoms=4), rng).numpy()
-    parts = dictionary.breakdown(values, np.ones((1, 300)))[0]
+    parts = dictionary.by_part(values, np.ones((1, 300)))[0]
     assert candidate.parts == ("feature 0", "feature 1", "feature 2", "feature 3")
     planted = np.corrcoef(values[:, :4].T, task.test.inputs.numpy().T)[:4, 4:].argmax(1)
     assert [candidate.parts[i] for i in np.flatnonzero(parts < 0.5)] == [f"feature {int(np.argmax(planted == 2))}"]

@@ -97,13 +97,13 @@ def test_a_feature_removed_at_equal_accuracy_is_seen(toy, rng):
 def test_parts_are_means_over_those_that_count(two, rng):
     values = values_of(*two, rng, of="side", selectivity=True)
     draws = np.random.default_rng(0).multinomial(120, np.full(120, 1 / 120), size=20)
-    parts = probe.breakdown(values, draws)
+    parts = probe.by_part(values, draws)
     assert two[1].parts == ("1", "3")
     for d in (0, 19):
         rows = np.repeat(values, draws[d], 0)
         assert parts[d] == pytest.approx(rows[rows[:, 2] == 1, :2].mean(0))
     assert probe.summarise(values, draws) == pytest.approx(parts[:, 1])
-    assert np.isnan(probe.breakdown(values * [1, 1, 0], draws)).all()
+    assert np.isnan(probe.by_part(values * [1, 1, 0], draws)).all()
 
 
 def test_the_frozen_probe_is_kept_and_rows_go_in_chunks(two, rng, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from whatelse.behaviours.mechanism import dictionary, superposition
-from whatelse.data import superposition as door
+from whatelse.datasets import superposition as door
 from whatelse.errors import NotMeasurableError
 from whatelse.methods.prune import magnitude
 from whatelse.methods.quantize import uniform
@@ -161,6 +161,6 @@ def test_a_dictionary_on_the_door_finds_the_features_that_pruning_took(toy, rng)
         found = np.corrcoef(values[:, :12].T, task.test.inputs.numpy().T)[:12, 12:]
         clear, owner = found.max(1) > 0.95, found.argmax(1)
         assert sorted(set(owner[clear])) == list(range(6)), "the dictionary found the planted features"
-        parts = dictionary.breakdown(values, np.ones((1, 500)))[0]
+        parts = dictionary.by_part(values, np.ones((1, 500)))[0]
         assert (parts[clear & (owner < lost)] < 0.5).all()
         assert (parts[clear & (owner >= lost)] > 0.9).all()

@@ -6,8 +6,8 @@ from scipy.stats import norm
 
 from whatelse.behaviours.membership import _records, attention, loss, sensitivity
 from whatelse.errors import NotMeasurableError
-from whatelse.study import plan, spec, work
-from whatelse.study.store import Store
+from whatelse.store.folder import Store
+from whatelse.study import plan, spec, worker
 
 SHADOWS, COUNT = 6, 600
 
@@ -51,7 +51,7 @@ def test_it_finds_an_exclusive_or_of_confidence_and_sensitivity_where_thresholds
     # The area of 300 against 300 without a difference has a standard error of .024.
     assert area(loss, evidence, loss.Config(), toy) == pytest.approx(0.5, abs=1.96 * 0.024)
     assert area(sensitivity, evidence, sensitivity.Config(), toy) == pytest.approx(0.5, abs=1.96 * 0.024)
-    points = attention.breakdown(values.numpy(), toy.ones(values))[0]
+    points = attention.by_part(values.numpy(), toy.ones(values))[0]
     assert points[:2].tolist() == pytest.approx([math.nan] * 2, nan_ok=True), "300 others are too few"
     assert points[2] > 0.97
     told = evidence.notes[0]
@@ -201,12 +201,12 @@ def test_pruning_against_membership_under_an_attacker_who_knows_it(toy, tmp_path
     asked = ("attention", "loss", "reference")
     text = STUDY + "".join(QUESTION.format(item) for item in asked).replace("0.02", "0.02\nprimary = true", 1)
     study, store = spec.parse(text, "adaptive"), Store(tmp_path)
-    task = work.load_task(study, "noisy")
+    task = worker.load_task(study, "noisy")
     found = {}
     for job in plan.plan(study, {"noisy": task.key}).jobs:
         if job.subject == "placebo":
             continue
-        assert not work.do(job, store).failed
+        assert not worker.run_job(job, store).failed
         for cell in job.cells if job.shadow is None else ():
             values = store.load("values", cell.key)[0]["values"]
             found[job.subject, cell.label] = attention.summarise(values.numpy(), toy.ones(values))[0]

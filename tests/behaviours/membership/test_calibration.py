@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from whatelse import recipe
 from whatelse.behaviours.membership import calibration
-from whatelse.data import digits
+from whatelse.datasets import digits
 from whatelse.errors import NotMeasurableError
 from whatelse.nets import mlp
 
@@ -54,7 +54,7 @@ def test_records_that_the_compression_was_fitted_on_are_found(held, planted, toy
     assert area == pytest.approx([roc_auc_score(values[:, 1], values[:, 0])])
     assert mine.notes[0] == "60 records of the calibration set, 240 others"
     assert not base.notes
-    assert calibration.breakdown(values.numpy(), toy.ones(values))[0, 2] > 0.85
+    assert calibration.by_part(values.numpy(), toy.ones(values))[0, 2] > 0.85
     assert len(mine.parts) == 3
 
 

@@ -82,7 +82,7 @@ def test_a_shift_by_mu_gives_phi_of_mu_over_root_two_however_hard_records_are(sh
     if shift or mode == "offline":
         # The quantiles of 1,000 points leave out the tails: 1 in 1000.
         assert lira.summarise(values, toy.ones(values)) == pytest.approx([norm.cdf(shift / 2**0.5)], abs=2e-3)
-        found = lira.breakdown(values, toy.ones(values))[0]
+        found = lira.by_part(values, toy.ones(values))[0]
         expected = [norm.cdf(shift - norm.ppf(0.99)), np.nan, norm.cdf(shift / 2)]
         assert found == pytest.approx(expected, abs=2e-2, nan_ok=True)
     else:  # both normals are the same but for the error of the temperatures: a guess among 1,000 and 1,000

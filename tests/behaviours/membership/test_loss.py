@@ -101,7 +101,7 @@ def test_being_sure_of_another_label_counts_for_membership_only_without_the_labe
 def test_operating_points_of_a_shifted_normal(shifted, toy, rng):
     evidence = shifted(2.0, 0.0)
     values = loss.measure(evidence, loss.Config(), rng).numpy()
-    (found,) = loss.breakdown(values, toy.ones(values))
+    (found,) = loss.by_part(values, toy.ones(values))
     # Of 1,000 others ten lie above the highest 1 %; the best threshold lies half way.
     expected = [norm.cdf(2 - norm.ppf(0.99)), np.nan, norm.cdf(1)]
     assert found == pytest.approx(expected, abs=2e-2, nan_ok=True)

@@ -62,7 +62,7 @@ def test_it_is_the_definition_by_loops_with_scikit_learns_regression(two, temper
     assert not base.notes
     assert mine.notes[0].startswith("weight of the baseline ")
     assert mine.parts == _records.POINTS
-    points = pair.breakdown(values.numpy(), toy.ones(values))[0]
+    points = pair.by_part(values.numpy(), toy.ones(values))[0]
     alarms, found, _ = roc_curve(values[:, 1], values[:, 0])
     assert points == pytest.approx([np.nan, np.nan, 0.5 + (found - alarms).max() / 2], nan_ok=True)
 

@@ -44,7 +44,7 @@ def test_it_is_the_papers_double_loop(records, drawn, tempered, toy, rng, a, gam
     assert area > 0.6
     assert evidence.notes[0] == "6 shadow models, 20 members, 20 others"
     assert evidence.notes[1].startswith("the share found at few false alarms is refused at 1 % below 1,000")
-    points = reference.breakdown(values.numpy(), toy.ones(values))[0]
+    points = reference.by_part(values.numpy(), toy.ones(values))[0]
     alarms, found, _ = roc_curve(values[:, 1], expected)
     assert points == pytest.approx([np.nan, np.nan, 0.5 + (found - alarms).max() / 2], nan_ok=True)
     assert len(evidence.parts) == 3

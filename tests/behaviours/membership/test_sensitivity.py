@@ -42,7 +42,7 @@ def test_gaussian_log_sensitivity_shifted_by_mu_gives_phi_of_mu_over_root_two(ga
     expected = norm.cdf(abs(shift) / math.sqrt(2))
     assert sensitivity.summarise(values.numpy(), toy.ones(values)) == pytest.approx([expected], abs=2e-3)
     assert values[:, 1].tolist() == [1.0] * 500 + [0.0] * 500
-    points = sensitivity.breakdown(values.numpy(), toy.ones(values))[0]
+    points = sensitivity.by_part(values.numpy(), toy.ones(values))[0]
     # Halfway between two normals, Phi(mu / 2) of either are told right.
     assert points[2] == pytest.approx(norm.cdf(abs(shift) / 2), abs=2e-3)
     way = "more" if shift > 0 else "less"

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from whatelse.evidence import Evidence
-from whatelse.subject import Subject
+from whatelse.evidence.cache import Evidence
+from whatelse.models.subject import Subject
 
 EXAMPLES, FEATURES = 120, 6
 

@@ -135,7 +135,7 @@ def test_the_summary_is_the_baselines_own_accuracy_plus_the_pooled_change():
     values = np.array([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1, 0], [1, 0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0, 0.0]])
     counts = np.array([[1, 1, 1, 1], [3, 0, 0, 1], [0, 2, 1, 0]])
     assert accuracy.summarise(values, counts) == pytest.approx([2 / 4, 3 / 4, 2 / 3])
-    parts = accuracy.breakdown(values, counts)
+    parts = accuracy.by_part(values, counts)
     assert parts[0] == pytest.approx([3 / 4, 2 / 4, 2 / 4, 2 / 4, 2 / 4])
     assert parts[2] == pytest.approx([1, 2 / 3, 2 / 3, 2 / 3, 2 / 3])
 
@@ -149,7 +149,7 @@ def test_it_is_reproducible_and_says_what_it_did(lines, toy):
     assert "; pooled 0." in mine.notes[0]
     assert mine.parts == ("unattacked", "own APGD", "own gradients", "own with Square", "pooled")
     assert not base.notes
-    shares = accuracy.breakdown(runs[0].numpy(), np.ones((1, 120)))[0]
+    shares = accuracy.by_part(runs[0].numpy(), np.ones((1, 120)))[0]
     assert bool((np.diff(shares[:4]) <= 0).all())
 
 
@@ -207,7 +207,7 @@ def test_what_cannot_be_attacked_is_said(lines, toy, rng):
 @pytest.mark.known_answer
 def test_defensive_distillation_is_never_an_improvement(toy):
     """Papernot's defense, T = 100, on real digits: its masking is seen, and no robustness is found."""
-    from whatelse.data import digits  # noqa: PLC0415
+    from whatelse.datasets import digits  # noqa: PLC0415
     from whatelse.methods.distill import defensive  # noqa: PLC0415
     from whatelse.methods.train import scratch  # noqa: PLC0415
     from whatelse.statistics import paired, verdicts  # noqa: PLC0415

@@ -23,7 +23,7 @@ def test_of_a_linear_model_the_curve_is_that_of_its_margins(lines, toy, rng, att
     assert torch.equal(values, want)
     assert 0.1 < float(values.mean()) < 0.9
     assert curve.summarise(values.numpy(), toy.ones(values))[0] == pytest.approx(float(want.mean()))
-    assert curve.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(want.mean(0).tolist())
+    assert curve.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx(want.mean(0).tolist())
     assert mine.parts == ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6")
 
 

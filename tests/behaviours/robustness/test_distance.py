@@ -31,7 +31,7 @@ def test_of_a_linear_model_it_is_the_margin_over_the_dual_norm(lines, toy, rng, 
 def test_quantiles_are_the_parts(lines, toy, rng):
     base, mine = (toy.evidence_of(lines.linear_of(w), lines.task) for w in (lines.first, lines.second))
     values = distance.compare(base, mine, distance.Config(), rng)
-    parts = distance.breakdown(values.numpy().astype(float), toy.ones(values))[0]
+    parts = distance.by_part(values.numpy().astype(float), toy.ones(values))[0]
     want = np.quantile(exact(lines, lines.second, "l2"), [0.1, 0.5, 0.9], method="averaged_inverted_cdf")
     assert mine.parts == ("10% quantile", "50% quantile", "90% quantile")
     assert parts == pytest.approx(want, abs=5e-3)
@@ -127,8 +127,8 @@ def test_in_units_of_the_baseline_the_ratio_is_taken_anew_on_every_resample(line
     counts = np.random.default_rng(3).multinomial(len(own), np.full(len(own), 1 / len(own)), 5)
     assert distance.summarise(values, counts) == pytest.approx((counts @ own) / (counts @ theirs), rel=0.01)
     plain = distance.compare(base, mine, distance.Config(norm=norm), torch.Generator().manual_seed(0)).numpy()
-    parts = distance.breakdown(values, toy.ones(values)) * theirs.mean()
-    assert parts == pytest.approx(distance.breakdown(plain.astype(float), toy.ones(plain)), rel=0.01, abs=1e-3)
+    parts = distance.by_part(values, toy.ones(values)) * theirs.mean()
+    assert parts == pytest.approx(distance.by_part(plain.astype(float), toy.ones(plain)), rel=0.01, abs=1e-3)
     itself = distance.compare(base, base, distance.Config(norm=norm, unit="baseline"), rng).numpy().astype(float)
     assert distance.summarise(itself, counts) == pytest.approx(1.0)
 

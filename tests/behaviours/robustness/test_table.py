@@ -8,8 +8,8 @@ import torch
 
 from whatelse.behaviours.robustness import table
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.task import Task
+from whatelse.evidence.cache import Evidence
+from whatelse.tasks.task import Task
 
 RADIUS = 0.4
 FEATURES = ("age", "hours", "sex=f", "sex=m", "job=a", "job=b", "job=c", "city=x", "city=y", "city=z")
@@ -163,7 +163,7 @@ def test_two_swaps_find_what_one_does_not_and_joint_attacks_what_neither_does(to
         mine = toy.evidence_of(net_of(2), task_of(toy, toys.inputs, net_of(2)(toys.inputs).argmax(1)))
         base = toy.evidence_of(net_of(3), mine.task)
         found.append(
-            table.breakdown(table.compare(base, mine, config(swaps=swaps), rng).numpy(), toy.ones(toys.inputs))[0]
+            table.by_part(table.compare(base, mine, config(swaps=swaps), rng).numpy(), toy.ones(toys.inputs))[0]
         )
     unattacked, numbers, categories, own = np.stack(found)[:, :4].T
     assert unattacked.tolist() == [1, 1, 1]
@@ -178,7 +178,7 @@ def test_what_the_baseline_loses_by_the_candidates_points_is_credited(toy):
     values = np.array([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1, 1], [1, 1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1, 1.0]])
     counts = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [4, 0, 0, 0]])
     assert table.summarise(values, counts) == pytest.approx([(1 + 4 - 3) / 4, (0 + 4 - 3) / 4, 1])
-    assert table.breakdown(values, counts)[0] == pytest.approx([3 / 4, 3 / 4, 1 / 2, 1 / 2, 1 / 2])
+    assert table.by_part(values, counts)[0] == pytest.approx([3 / 4, 3 / 4, 1 / 2, 1 / 2, 1 / 2])
 
 
 @pytest.mark.known_answer

@@ -7,9 +7,9 @@ import torch
 
 from whatelse.behaviours.robustness import text
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.subject import Subject
-from whatelse.task import Task
+from whatelse.evidence.cache import Evidence
+from whatelse.models.subject import Subject
+from whatelse.tasks.task import Task
 
 WORDS = ("", "(unknown)", "a", "film", "good", "great", "trail", "trial", "form", "from", "awful", "dull")
 LENGTH = 6
@@ -92,7 +92,7 @@ def test_a_bag_of_words_withstands_what_brute_force_says(bags, rng, thesaurus, k
     # Its own worst texts are the worst: those of the other model take nothing more.
     assert values[:, 3:6].T.bool().tolist() == base
     assert torch.equal(values[:, 3:6], values[:, 6:])
-    share = text.breakdown(values.numpy(), np.ones((1, 60)))[0]
+    share = text.by_part(values.numpy(), np.ones((1, 60)))[0]
     assert share == pytest.approx([np.mean(m) for m in mine])
     assert 1 > share[0] > share[1] > share[2] > 0
     assert text.summarise(values.numpy(), np.ones((1, 60))) == pytest.approx(share[2])
@@ -121,7 +121,7 @@ def test_what_the_search_misses_counts_through_the_other_models_texts(bags, rng)
     assert "its own texts 0.667; those of both models 0.333" in gated.notes[0]
     values = text.compare(gated, bag, config(), rng)
     assert values[0].tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 0]
-    assert text.breakdown(values.numpy(), np.array([[1, 0, 0]])).tolist() == [[0, 0, 1]]
+    assert text.by_part(values.numpy(), np.array([[1, 0, 0]])).tolist() == [[0, 0, 1]]
 
 
 @pytest.mark.known_answer
@@ -129,7 +129,7 @@ def test_what_the_baseline_loses_by_the_candidates_texts_is_credited():
     values = np.array([[1, 1, 1, 1, 1, 0], [1, 0, 1, 1, 1, 1], [0, 0, 1, 0, 1, 0.0]])
     counts = np.array([[1, 1, 1], [2, 0, 1]])
     assert text.summarise(values, counts) == pytest.approx([(1 + 2 - 1) / 3, (2 + 2 - 0) / 3])
-    assert text.breakdown(values, counts)[:, 0] == pytest.approx([2 / 3, 2 / 3])
+    assert text.by_part(values, counts)[:, 0] == pytest.approx([2 / 3, 2 / 3])
 
 
 def test_words_change_at_their_place_and_no_more_than_allowed(bags, rng):

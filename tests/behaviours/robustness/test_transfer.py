@@ -37,7 +37,7 @@ def test_the_matrix_of_scenarios_is_that_of_the_corners(lines, toy, rng):
     corners = [lines.inputs + lines.worst(w, lines.labels, RADIUS) for w in pair]
     fell = [[lines.margin(w, at, lines.labels)[both] < 0 for w in pair] for at in corners]
     want = [float(tried.float().mean()) for made in fell for tried in made]
-    assert transfer.breakdown(values.numpy(), toy.ones(values))[0] == pytest.approx(want)
+    assert transfer.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx(want)
     assert len(mine.parts) == 4
 
 
@@ -45,7 +45,7 @@ def test_of_a_model_without_gradients_half_the_matrix_is_empty(lines, toy, rng, 
     base = toy.evidence_of(lines.linear_of(lines.first), lines.task)
     blind = toy.evidence_of(reversed_(lines.linear_of(lines.second)), lines.task)
     values = transfer.compare(base, blind, config(), rng)
-    assert np.isnan(transfer.breakdown(values.numpy(), toy.ones(values))[0]).tolist() == [False, False, True, True]
+    assert np.isnan(transfer.by_part(values.numpy(), toy.ones(values))[0]).tolist() == [False, False, True, True]
     with pytest.raises(NotMeasurableError, match="needs a model that differentiates"):
         transfer.compare(base, blind, config(direction="from candidate"), rng)
 

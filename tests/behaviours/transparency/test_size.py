@@ -67,7 +67,7 @@ def test_it_counts_as_scikit_learn_does_at_every_depth(plane, toy, rng, kind):
     z = z - z.mean(1, keepdim=True)  # what a model says does not depend on it
     found = {c: size.measure(plane, size.Config(6, c, kind), rng) for c in ("leaves", "path length", "weights")}
     assert plane.parts == ("2", "3", "4", "5", "6")
-    parts = {name: size.breakdown(values.numpy(), toy.ones(values))[0] for name, values in found.items()}
+    parts = {name: size.by_part(values.numpy(), toy.ones(values))[0] for name, values in found.items()}
     for at, depth in enumerate(range(2, 7)):
         model = (DecisionTreeRegressor if kind == "regression" else DecisionTreeClassifier)(max_depth=depth)
         fitted = model.fit(x, z if kind == "regression" else z.argmax(1))
@@ -84,4 +84,4 @@ def test_it_counts_as_scikit_learn_does_at_every_depth(plane, toy, rng, kind):
 def test_a_soft_tree_is_full_and_reads_every_input_at_every_node(plane, toy, rng):
     for count, expected in (("leaves", [4, 8]), ("path length", [2, 3]), ("weights", [3 * 3, 7 * 3])):
         values = size.measure(plane, size.Config(3, count, "soft"), rng)
-        assert size.breakdown(values.numpy(), toy.ones(values)).tolist() == [expected]
+        assert size.by_part(values.numpy(), toy.ones(values)).tolist() == [expected]

@@ -46,7 +46,7 @@ def test_it_is_the_share_of_pairs_of_scikit_learns_trees_that_agree(wave, toy, r
     assert wave.notes == [
         f"two trees share about {round(index, 1):.0%} of the inputs they split on (Jaccard index)",
     ]
-    means = stability.breakdown(values.numpy(), toy.ones(values))
+    means = stability.by_part(values.numpy(), toy.ones(values))
     np.testing.assert_allclose(means, values.numpy().mean(0, keepdims=True), rtol=1e-6)
     np.testing.assert_allclose(stability.summarise(values.numpy(), toy.ones(values)), means[:, -1])
 

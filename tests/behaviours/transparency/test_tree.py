@@ -9,7 +9,7 @@ from torch.nn import functional
 from whatelse.behaviours.transparency import _distilled, tree
 from whatelse.errors import MissingExtraError, NotMeasurableError
 from whatelse.layers.soft_tree import SoftTree
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_it_is_scikit_learns_tree_of_every_depth(blobs, rng, kind):
 def test_every_depth_is_a_part_and_the_deepest_is_the_answer():
     values = np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
     counts = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 1.0]])
-    parts = tree.breakdown(values, counts)
+    parts = tree.by_part(values, counts)
     np.testing.assert_allclose(parts, [[2 / 3, 1 / 3, 2 / 3], [1.0, 1 / 3, 2 / 3]])
     np.testing.assert_allclose(tree.summarise(values, counts), parts[:, -1])
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from whatelse.errors import MissingExtraError, RecipeError
 from whatelse.methods.decompose import cp
-from whatelse.nets import _artifact
+from whatelse.modules import codec
 
 tensorly = pytest.importorskip("tensorly")
 
@@ -39,7 +39,7 @@ def test_a_kernel_of_known_rank_is_recovered(task, rng, options):
     assert torch.allclose(small(x), layer(x), atol=0.02)
     norms = [w.flatten(1).norm(dim=0 if w is a else 1) for w in (a, b, c, d)]
     assert all(torch.allclose(norms[0], n, rtol=1e-4) for n in norms), "norms are shared evenly"
-    again = _artifact.decode(*_artifact.encode(small))
+    again = codec.decode(*codec.encode(small))
     assert torch.equal(again(x), small(x))
 
 

@@ -4,7 +4,7 @@ import torch
 
 from whatelse.errors import RecipeError
 from whatelse.methods.decompose import svd
-from whatelse.nets import _artifact
+from whatelse.modules import codec
 
 
 @pytest.mark.known_answer
@@ -130,7 +130,7 @@ def test_grouped_and_tied_layers_are_left_alone_and_it_is_saved(toy, rng):
     small = svd.compress(model, svd.Config(rank=0.3, aware=True), task, rng)
     assert torch.equal(small[0].weight, model[0].weight)
     assert small[1].down.padding_mode == "circular"
-    again = _artifact.decode(*_artifact.encode(small))
+    again = codec.decode(*codec.encode(small))
     assert torch.equal(again(task.test.inputs), small(task.test.inputs))
     kinds = [type(part).__name__ for part in svd.compress(tied, svd.Config(rank=0.3), task, rng)]
     assert kinds == ["Linear", "Linear", "Sequential"]

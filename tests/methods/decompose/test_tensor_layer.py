@@ -13,9 +13,9 @@ from whatelse.errors import RecipeError
 from whatelse.layers.tensor import TensorLayer
 from whatelse.methods.decompose import tensor_layer
 from whatelse.methods.train import finetune
-from whatelse.nets import _artifact
-from whatelse.nets._initialize import initialize
-from whatelse.nets._training import Schedule, fit, hard_labels
+from whatelse.modules import codec
+from whatelse.training.initialize import initialize
+from whatelse.training.loop import Schedule, fit, hard_labels
 
 FASHION = Path(os.environ.get("WHATELSE_DATA", Path(__file__).parents[4] / "shared" / "data")) / "fashion-mnist"
 
@@ -42,7 +42,7 @@ def test_a_weight_of_that_form_is_reproduced(task, rng, modes, ranks):
     # in * out over prod R + sum I_n R_n, the bias aside.
     held = math.prod(ranks) + sum(r * size for r, size in zip(ranks, (*modes, 10), strict=True))
     assert sum(w.numel() for w in small.weights()) == held + 10
-    again = _artifact.decode(*_artifact.encode(small))
+    again = codec.decode(*codec.encode(small))
     assert torch.equal(again(x), small(x))
 
 
@@ -87,7 +87,7 @@ def test_modes_are_those_of_the_map_that_enters(images, rng):
     assert isinstance(model.wide, nn.Linear)
     assert torch.equal(small.head.weight, model.head.weight)
     assert not small.conv._forward_hooks
-    again = _artifact.decode(*_artifact.encode(small))
+    again = codec.decode(*codec.encode(small))
     assert torch.equal(again(images.test.inputs), small(images.test.inputs))
     flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.ReLU(), nn.Linear(20, 2)).eval()
     assert tensor_layer.compress(flat, tensor_layer.Config(rank=0.25), images, rng)[1].modes == (8, 8)

@@ -6,7 +6,7 @@ from whatelse.errors import RecipeError
 from whatelse.methods.decompose import tucker
 from whatelse.methods.decompose._tucker import times
 from whatelse.methods.decompose._tucker import tucker as decompose
-from whatelse.nets import _artifact
+from whatelse.modules import codec
 
 
 def low_rank(rng, out=10, enter=8, ranks=(3, 2)):
@@ -33,7 +33,7 @@ def test_a_kernel_of_low_rank_is_reproduced_by_three_smaller_convolutions(task, 
     assert [tuple(p.shape) for p in small.parameters() if p.dim() > 1] == [(2, 8, 1, 1), (3, 2, 3, 3), (10, 3, 1, 1)]
     x = torch.randn(2, 8, 9, 9, generator=rng)
     assert torch.allclose(small(x), layer(x), atol=1e-4)
-    again = _artifact.decode(*_artifact.encode(small))
+    again = codec.decode(*codec.encode(small))
     assert torch.equal(again(x), small(x))
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from whatelse.nets import _training, cnn
-from whatelse.nets._initialize import initialize
+from whatelse.nets import cnn
+from whatelse.training import loop
+from whatelse.training.initialize import initialize
 
 
 class Block(nn.Module):
@@ -78,8 +79,8 @@ def taught():
         for name, build in KINDS.items():
             models[name] = build()
             initialize(models[name], rng)
-            schedule = _training.Schedule(40 if name == "tokens" else 20, 0.01, 15)
-            _training.fit(models[name], inputs, _training.hard_labels(targets), schedule, rng)
+            schedule = loop.Schedule(40 if name == "tokens" else 20, 0.01, 15)
+            loop.fit(models[name], inputs, loop.hard_labels(targets), schedule, rng)
     return SimpleNamespace(inputs=inputs, targets=targets, models=models)
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from whatelse.errors import RecipeError
 from whatelse.methods.distill import defensive
 from whatelse.methods.train import scratch
-from whatelse.nets._initialize import initialize
+from whatelse.training.initialize import initialize
 
 
 @pytest.mark.known_answer
@@ -57,7 +57,7 @@ def sizes_and_attacks(model, x, y):
 @pytest.mark.slow
 @pytest.mark.known_answer
 def test_it_masks_the_gradient_of_the_loss_and_does_not_defend():
-    from whatelse.data import digits
+    from whatelse.datasets import digits
 
     task = digits.load(digits.Config())
     x, y = task.test.inputs, task.test.targets

@@ -4,8 +4,8 @@ import torch
 from whatelse.errors import RecipeError
 from whatelse.methods.distill import logits
 from whatelse.methods.distill._soft import hinton
+from whatelse.modules.narrow import narrow
 from whatelse.nets import cnn
-from whatelse.nets._narrow import narrow
 
 
 def teacher_of(task):

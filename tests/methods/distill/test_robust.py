@@ -7,7 +7,7 @@ from torch import nn
 from whatelse.errors import RecipeError
 from whatelse.methods.distill import robust
 from whatelse.methods.train import adversarial
-from whatelse.nets._initialize import initialize
+from whatelse.training.initialize import initialize
 
 
 def net_of(rng):

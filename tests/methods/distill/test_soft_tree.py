@@ -6,9 +6,10 @@ from sklearn.datasets import load_digits
 
 from whatelse.layers.soft_tree import SoftTree
 from whatelse.methods.distill import soft_tree, tree
-from whatelse.nets import _artifact, _soft_tree
-from whatelse.nets._initialize import initialize
-from whatelse.nets._training import Schedule, fit, hard_labels
+from whatelse.modules import codec
+from whatelse.training import soft_tree as _soft_tree
+from whatelse.training.initialize import initialize
+from whatelse.training.loop import Schedule, fit, hard_labels
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_it_starts_from_the_drawn_tree_and_is_saved(task, linear):
     drawn = SoftTree(2, 2, 5, mixture=True)
     initialize(drawn, torch.Generator().manual_seed(3))
     assert all(torch.equal(a, b) for a, b in zip(found.parameters(), drawn.parameters(), strict=True))
-    again = _artifact.decode(*_artifact.encode(found))
+    again = codec.decode(*codec.encode(found))
     assert torch.equal(again(task.train.inputs), found(task.train.inputs))
 
 

@@ -9,10 +9,10 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from whatelse.errors import MissingExtraError, RecipeError
 from whatelse.layers.tree import Tree
 from whatelse.methods.distill import tree
-from whatelse.nets import _artifact
-from whatelse.nets._initialize import initialize
-from whatelse.nets._training import Schedule, fit, hard_labels
+from whatelse.modules import codec
 from whatelse.recipe import parse
+from whatelse.training.initialize import initialize
+from whatelse.training.loop import Schedule, fit, hard_labels
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_thresholds_between_two_floats_are_rounded_down():
 
 def test_it_is_saved_and_ends_a_recipe(teacher, points, rng):
     made = tree.compress(teacher, tree.Config(), points, rng)
-    again = _artifact.decode(*_artifact.encode(made))
+    again = codec.decode(*codec.encode(made))
     assert isinstance(again, Tree)
     assert torch.equal(again(points.test.inputs), made(points.test.inputs))
     with pytest.raises(RecipeError, match="leaves a tree one"):

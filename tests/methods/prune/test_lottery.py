@@ -5,8 +5,8 @@ import torch
 
 from whatelse.errors import RecipeError
 from whatelse.methods.prune import lottery
-from whatelse.nets._initialize import initialize
-from whatelse.nets._training import Schedule, fit, hard_labels
+from whatelse.training.initialize import initialize
+from whatelse.training.loop import Schedule, fit, hard_labels
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_what_cannot_be_done_is_refused(model, settings, match, blobs, rng):
 
 @pytest.mark.slow
 def test_tickets_beat_random_masks_on_digits():
-    from whatelse.data import digits
+    from whatelse.datasets import digits
 
     task = digits.load(digits.Config())
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))

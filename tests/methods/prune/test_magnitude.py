@@ -6,7 +6,7 @@ from torch.nn.utils import prune
 
 from whatelse.errors import RecipeError
 from whatelse.methods.prune import _mask, magnitude
-from whatelse.nets import _training
+from whatelse.training import loop
 
 
 def layered():
@@ -110,8 +110,8 @@ def test_the_gradual_schedule_is_cubic_and_ends_each_round_with_training(task):
         with torch.no_grad():
             for weight in weights(slow):
                 weight[weight.abs() <= edge] = 0.0
-        schedule = _training.Schedule(2, 8e-3, 50)
-        _training.fit(slow, task.train.inputs, _training.hard_labels(task.train.observed), schedule, rng)
+        schedule = loop.Schedule(2, 8e-3, 50)
+        loop.fit(slow, task.train.inputs, loop.hard_labels(task.train.observed), schedule, rng)
     assert all(torch.equal(a, b) for a, b in zip(small.parameters(), slow.parameters(), strict=True))
     assert sum(int((w == 0).sum()) for w in weights(small)) == 6
     assert _mask.cubic(0.75, 3) == pytest.approx([0.75 * 19 / 27, 0.75 * 26 / 27, 0.75])

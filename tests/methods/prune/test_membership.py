@@ -7,8 +7,8 @@ from torch.nn import functional
 
 from whatelse.errors import RecipeError
 from whatelse.methods.prune import magnitude, membership
-from whatelse.nets._initialize import initialize
-from whatelse.nets._training import Schedule, fit, hard_labels
+from whatelse.training.initialize import initialize
+from whatelse.training.loop import Schedule, fit, hard_labels
 
 
 def noisy(toy, *, clusters=None, count=120):
@@ -150,7 +150,7 @@ def advantage(model, members, others):
 @pytest.mark.slow
 def test_strength_hides_members():
     """Averaged over three seeds on digits with wrong labels, members are told from test records less often."""
-    from whatelse.data import digits
+    from whatelse.datasets import digits
 
     task = digits.load(digits.Config(noise=0.3))
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))

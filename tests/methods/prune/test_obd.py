@@ -7,8 +7,9 @@ from torch.nn import functional
 
 from whatelse.errors import RecipeError
 from whatelse.methods.prune import obd
-from whatelse.nets import _training, cnn
-from whatelse.nets._initialize import initialize
+from whatelse.nets import cnn
+from whatelse.training import loop
+from whatelse.training.initialize import initialize
 
 
 @pytest.fixture
@@ -142,8 +143,8 @@ def test_rounds_delete_and_retrain_in_turn(small_net, blobs):
     slow, rng = copy.deepcopy(small_net), torch.Generator().manual_seed(5)
     for share in (18 / 35, 26 / 35):
         slow = obd.compress(slow, obd.Config(sparsity=share), blobs, rng)
-        loss = _training.hard_labels(blobs.train.observed)
-        _training.fit(slow, blobs.train.inputs, loss, _training.Schedule(2, 8e-3, 50), rng)
+        loss = loop.hard_labels(blobs.train.observed)
+        loop.fit(slow, blobs.train.inputs, loss, loop.Schedule(2, 8e-3, 50), rng)
     assert all(torch.equal(a, b) for a, b in zip(small.parameters(), slow.parameters(), strict=True))
     assert sum(int((small[i].weight == 0).sum()) for i in (0, 2)) == 26
 

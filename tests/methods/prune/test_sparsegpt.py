@@ -3,7 +3,7 @@ import torch
 
 from whatelse.errors import RecipeError
 from whatelse.methods.prune import magnitude, sparsegpt
-from whatelse.nets import _calibration
+from whatelse.modules import calibration
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_it_agrees_with_a_sweep_of_explicit_inverses(sparsity, block, pattern, w
 @pytest.mark.parametrize("sparsity", [0.25, 0.5, 0.75])
 def test_the_outputs_change_less_than_under_magnitude_pruning(sparsity, wide, rng):
     layer, task = wide
-    gram = _calibration.grams(layer, {"": layer}, task.calibration.inputs)[""][0]
+    gram = calibration.grams(layer, {"": layer}, task.calibration.inputs)[""][0]
     errors = []
     for made in (
         sparsegpt.compress(layer, sparsegpt.Config(sparsity=sparsity), task, rng),

@@ -9,8 +9,9 @@ from whatelse import recipe
 from whatelse.behaviours.efficiency import macs
 from whatelse.errors import MissingExtraError, RecipeError
 from whatelse.methods.prune import structured
-from whatelse.nets import _artifact, _surgery, cnn, resnet, transformer
-from whatelse.nets._dependency import Group, groups
+from whatelse.modules import codec, surgery
+from whatelse.modules.dependency import Group, groups
+from whatelse.nets import cnn, resnet, transformer
 
 IMPORTANCES = ["magnitude", "taylor", "fpgm"]
 
@@ -151,7 +152,7 @@ def test_coupled_layers_of_a_residual_net_shrink_together(kind, toy, rng):
     assert small.bn1.num_features == small.layer1[0].bn2.num_features == stream
     assert small.layer3[0].conv2.weight.shape == (4 * stream, 16, 3, 3)
     assert small.linear.weight.shape == (3, 4 * stream)
-    again = _artifact.decode(*_artifact.encode(small))
+    again = codec.decode(*codec.encode(small))
     assert torch.equal(again(task.train.inputs), small(task.train.inputs))
 
 
@@ -175,7 +176,7 @@ def test_heads_go_whole_and_the_count_survives_saving(toy, rng):
     assert small.positions.shape == (6, 8)
     biases = model.blocks[0].query.bias
     assert torch.equal(block.query.bias, torch.cat([biases[:4], biases[8:12]]))
-    again = _artifact.decode(*_artifact.encode(small))
+    again = codec.decode(*codec.encode(small))
     assert torch.equal(again(task.train.inputs), small(task.train.inputs))
     # The reloaded model is a torch.fx graph: it can be pruned once more.
     once_more = structured.compress(again, structured.Config(ratio=0.5, scope="uniform", round_to=1), task, rng)
@@ -288,9 +289,9 @@ def test_the_missing_extra_is_named(task, rng, monkeypatch):
 
 def test_a_removal_that_breaks_the_model_never_comes_out(toy, rng, monkeypatch):
     model, task = convolutional(), images(toy, rng)
-    whole = _surgery.remove
-    monkeypatch.setattr("whatelse.nets._dependency._failure", lambda *_: "")
-    monkeypatch.setattr("whatelse.nets._dependency.remove", lambda m, cut: drawn(whole(m, cut), seed=9))
+    whole = surgery.remove
+    monkeypatch.setattr("whatelse.modules.dependency._failure", lambda *_: "")
+    monkeypatch.setattr("whatelse.modules.dependency.remove", lambda m, cut: drawn(whole(m, cut), seed=9))
     with pytest.raises(RecipeError, match="removing channels of 0, 3, 6 together breaks the model"):
         structured.compress(model, structured.Config(round_to=1), task, rng)
 
@@ -322,14 +323,14 @@ def test_a_share_that_was_not_met_is_told(settings, said, toy, rng):
 def test_of_groups_that_break_the_model_together_those_that_do_not_go(toy, rng, monkeypatch):
     """Removal of channels of layer 3 is sabotaged: it is left whole and named, and the other goes as it would alone."""
     model, task = convolutional(), images(toy, rng)
-    whole = _surgery.remove
+    whole = surgery.remove
 
     def broken(part, cut):
         small = whole(part, cut)
         return drawn(small, seed=9) if ("3", "out") in cut else small
 
-    monkeypatch.setattr("whatelse.nets._dependency._failure", lambda *_: "")
-    monkeypatch.setattr("whatelse.nets._dependency.remove", broken)
+    monkeypatch.setattr("whatelse.modules.dependency._failure", lambda *_: "")
+    monkeypatch.setattr("whatelse.modules.dependency.remove", broken)
     (step,) = recipe.parse("prune.structured(scope='uniform', round_to=1)")
     small = recipe.apply(step, model, task, rng)
     assert (small[0].out_channels, small[3].out_channels) == (3, 4)

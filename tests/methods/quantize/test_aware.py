@@ -7,7 +7,9 @@ from whatelse.errors import RecipeError
 from whatelse.layers.quantized import Quantized
 from whatelse.methods.quantize import aware, uniform
 from whatelse.methods.quantize._calibrated import Widths
-from whatelse.nets import _artifact, _training, cnn
+from whatelse.modules import codec
+from whatelse.nets import cnn
+from whatelse.training import loop
 
 
 def task_with(task, inputs, labels, classes):
@@ -26,8 +28,8 @@ def digits():
 def learned(digits):
     rng = torch.Generator().manual_seed(1)
     model = cnn.build(cnn.Config(width=4, hidden=16), (1, 8, 8), 10, rng)
-    schedule = _training.Schedule(8, 8e-3, 50)
-    _training.fit(model, digits[0][:600], _training.hard_labels(digits[1][:600]), schedule, rng)
+    schedule = loop.Schedule(8, 8e-3, 50)
+    loop.fit(model, digits[0][:600], loop.hard_labels(digits[1][:600]), schedule, rng)
     return model
 
 
@@ -80,7 +82,7 @@ def test_what_it_trained_is_what_it_returns(grid, symmetric, step, images, rng, 
     config = aware.Config(bits=3, grid=grid, group=5, symmetric=symmetric, step=step, epochs=2)
     made = aware.compress(small_net().eval(), config, images, rng)
     assert seen == [True, True]
-    again = _artifact.decode(*_artifact.encode(made))
+    again = codec.decode(*codec.encode(made))
     assert torch.equal(again(images.test.inputs), made(images.test.inputs))
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from whatelse.errors import MissingHardwareError, RecipeError
 from whatelse.layers.kernel import Kernel
 from whatelse.methods.quantize import float8
-from whatelse.nets import _artifact
+from whatelse.modules import codec
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def test_weights_are_floats_of_eight_bits(model, images, rng, capable):
 def test_it_comes_back_from_disk_in_one_byte_a_weight(model, images, rng, capable):
     small = float8.compress(model, float8.Config(mode="weight"), images, rng)
     assert isinstance(small[3], Kernel)
-    tensors, spec = _artifact.encode(small)
+    tensors, spec = codec.encode(small)
     x = images.test.inputs
-    assert torch.equal(_artifact.decode(tensors, spec)(x), small(x))
+    assert torch.equal(codec.decode(tensors, spec)(x), small(x))
     assert sum(t.numel() * t.element_size() for n, t in tensors.items() if n.startswith("3.")) == 96 + 2 * 12
 
 

@@ -5,7 +5,8 @@ from torch import nn
 from whatelse.errors import RecipeError
 from whatelse.layers.quantized import Quantized
 from whatelse.methods.quantize import gptq
-from whatelse.nets import _artifact, _calibration, _walk, cnn
+from whatelse.modules import calibration, codec, walk
+from whatelse.nets import cnn
 
 
 def task_with(task, inputs, classes=3):
@@ -75,10 +76,10 @@ def test_no_layer_errs_more_than_rounding_to_the_nearest(order, bits, task, rng)
     small = gptq.compress(model, gptq.Config(bits=bits, order=order), images, rng)
     # Each layer is judged by the inputs that it gets in the quantized model.
     entered = {}
-    _calibration.watch(small, dict(small.named_children()), inputs, entered.__setitem__)
+    calibration.watch(small, dict(small.named_children()), inputs, entered.__setitem__)
     gains = []
-    for name, layer in _walk.layers(model).items():
-        columns = _calibration.columns(layer, entered[name]).double()
+    for name, layer in walk.layers(model).items():
+        columns = calibration.columns(layer, entered[name]).double()
         gram = columns @ columns.mT
         nearest = error(layer, Quantized.of(layer, bits, 32).weight, gram)
         made = error(layer, small.get_submodule(name).weight, gram)
@@ -124,7 +125,7 @@ def test_it_comes_back_from_disk_and_leaves_activations_alone(task, rng):
     model = cnn.build(cnn.Config(width=4, hidden=8), (1, 8, 8), 3, rng)
     config = gptq.Config(grid="group", group=8, symmetric=False)
     small = gptq.compress(model, config, task_with(task, inputs), rng)
-    assert torch.equal(_artifact.decode(*_artifact.encode(small))(inputs), small(inputs))
+    assert torch.equal(codec.decode(*codec.encode(small))(inputs), small(inputs))
     assert not small.conv1.round_input.straight_through
     rounded = gptq.compress(model, gptq.Config(activation_bits=8), task_with(task, inputs), rng)
     assert rounded.conv1.round_input.high == inputs.flatten().sort().values[-1]

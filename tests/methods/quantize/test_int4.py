@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from whatelse import subject
 from whatelse.errors import RecipeError
 from whatelse.layers.quantized import Quantized
 from whatelse.methods.quantize import int4
-from whatelse.nets import _artifact
+from whatelse.models import subject
+from whatelse.modules import codec
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def test_on_a_cpu_it_is_stored_packed_and_says_so(model, images, rng):
     small = int4.compress(model, int4.Config(), images, rng)
     assert all(isinstance(small[i], Quantized) for i in (0, 3))
     assert small[3].remark() == "stored packed, computed dequantized"
-    tensors, spec = _artifact.encode(small)
+    tensors, spec = codec.encode(small)
     x = images.test.inputs
-    assert torch.equal(_artifact.decode(tensors, spec)(x), small(x))
+    assert torch.equal(codec.decode(tensors, spec)(x), small(x))
     stored = sum(t.numel() * t.element_size() for n, t in tensors.items() if n.startswith("3."))
     assert stored <= 3 * 96 / 2 + 9 * (4 + 1) + 3 * 4 + 8, "half a byte a weight, nine scales and zero points"
 

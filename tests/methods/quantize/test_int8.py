@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from whatelse import subject
 from whatelse.behaviours.leakage import labels
 from whatelse.errors import MissingExtraError, NotMeasurableError, RecipeError
 from whatelse.layers.kernel import Kernel
 from whatelse.layers.quantized import Quantized
 from whatelse.methods.quantize import int8
-from whatelse.nets import _artifact, cnn
+from whatelse.models import subject
+from whatelse.modules import codec
+from whatelse.nets import cnn
 
 
 @pytest.fixture
@@ -66,9 +67,9 @@ def test_it_is_close_and_comes_back_from_disk_in_a_quarter(mode, model, images, 
     x = images.test.inputs
     assert torch.allclose(small(x), model(x), atol=0.02)
     assert not torch.equal(small(x), model(x))
-    tensors, spec = _artifact.encode(small)
-    assert torch.equal(_artifact.decode(tensors, spec)(x), small(x))
-    floats, _ = _artifact.encode(model)
+    tensors, spec = codec.encode(small)
+    assert torch.equal(codec.decode(tensors, spec)(x), small(x))
+    floats, _ = codec.encode(model)
     size = [sum(t.numel() * t.element_size() for t in stored.values()) for stored in (tensors, floats)]
     assert size[0] < 0.4 * size[1]
 

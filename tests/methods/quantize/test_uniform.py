@@ -3,7 +3,8 @@ import torch
 
 from whatelse.errors import RecipeError
 from whatelse.methods.quantize import uniform
-from whatelse.nets import _artifact, cnn
+from whatelse.modules import codec
+from whatelse.nets import cnn
 
 
 @pytest.mark.known_answer
@@ -42,7 +43,7 @@ def test_the_file_shrinks_with_the_bits(task, rng):
     )
     sizes = []
     for bits in (8, 4, 2):
-        tensors, _ = _artifact.encode(uniform.compress(model, uniform.Config(bits=bits), images, rng))
+        tensors, _ = codec.encode(uniform.compress(model, uniform.Config(bits=bits), images, rng))
         sizes.append(sum(t.numel() * t.element_size() for n, t in tensors.items() if "codes" in n))
     weights = sum(p.numel() for p in model.parameters() if p.dim() > 1)
     assert sizes[:2] == [weights, weights / 2]
@@ -121,7 +122,7 @@ def test_odd_layers_are_left_alone_and_the_others_treated(task, rng):
     assert [n for n, kind in kinds.items() if kind == "Quantized"] == ["deep", "head"]
     assert torch.allclose(small(split.inputs), model(split.inputs), atol=0.05)
     del small.unused  # a graph is saved without the parts that it never calls
-    assert torch.equal(_artifact.decode(*_artifact.encode(small))(split.inputs), small(split.inputs))
+    assert torch.equal(codec.decode(*codec.encode(small))(split.inputs), small(split.inputs))
 
 
 @pytest.mark.known_answer

@@ -5,8 +5,8 @@ from torch.nn import functional
 
 from whatelse.errors import RecipeError
 from whatelse.methods.train import dropout, scratch
-from whatelse.nets._borrow import borrowed
-from whatelse.nets._initialize import initialize
+from whatelse.training.initialize import initialize
+from whatelse.training.rng import fork_rng
 
 
 def chain():
@@ -28,7 +28,7 @@ def test_it_is_training_with_the_masks_written_out(drop, drop_input, max_norm, t
     start = chain()
     initialize(start, same)
     ones = ((6, 3, drop_input), (6, 5, drop))
-    with borrowed(same):
+    with fork_rng(same):
         masks = [[functional.dropout(torch.ones(n, w), p).double() for n, w, p in ones if p] for _ in range(6)]
     orders = [torch.randperm(6, generator=same) for _ in range(6)]
     w1, b1, w2, b2 = tensors = [p.detach().double().requires_grad_() for p in start.parameters()]
@@ -54,7 +54,7 @@ def test_it_is_training_with_the_masks_written_out(drop, drop_input, max_norm, t
 def test_the_expected_output_of_a_layer_is_its_plain_output(drop, rng):
     layer, x, draws = nn.Linear(10, 4), torch.randn(1, 10, generator=rng), 20_000
     initialize(layer, rng)
-    with borrowed(rng), dropout._silencing({layer: drop}), torch.no_grad():
+    with fork_rng(rng), dropout._silencing({layer: drop}), torch.no_grad():
         mean = layer(x.expand(draws, 10)).mean(0)
     # One draw has variance sum (w x)^2 drop / (1 - drop); five standard errors.
     spread = ((layer.weight * x) ** 2).sum(1).mul(drop / (1 - drop) / draws).sqrt()

@@ -7,7 +7,7 @@ from torch import nn
 
 from whatelse.errors import RecipeError
 from whatelse.methods.train import scratch, weight_decay
-from whatelse.nets._initialize import initialize
+from whatelse.training.initialize import initialize
 
 
 class Blind(nn.Module):

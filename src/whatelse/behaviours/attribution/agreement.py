@@ -50,13 +50,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.attribution import _maps, _scores
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
+from whatelse.explainers import maps, scores
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "agreement", "higher", {"predicts", "differentiates"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = (
+    2,
+    "agreement",
+    "higher",
+    {"predicts", "differentiates"},
+    "test example",
+)
 WORST, BLIND = -1.0, 0.0
 RANGE = (-1.0, 1.0)
 _TOP = {"top": 0.1, "top 10": 0.1, "top 5": 0.05}
@@ -71,7 +77,7 @@ class Config:
     """Settings of the agreement of attributions."""
 
     score: str = param("spearman", "How two maps are compared.", choices=_SCORES)
-    map: str = param("gradient x input", "Which attribution map.", choices=_maps.KINDS)
+    map: str = param("gradient x input", "Which attribution map.", choices=maps.KINDS)
     steps: int = param(32, "Gradients along the path of integrated gradients.", low=32, high=1000)
     examples: int = param(0, "Test examples, from the first; 0 takes all.", low=0)
 
@@ -91,12 +97,12 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     """
     del rng
     _check(candidate, config)
-    asked = _maps.Asked(config.map, config.steps, config.examples)
+    asked = maps.Asked(config.map, config.steps, config.examples)
     worst = 0.0 if config.score in {*_TOP, "sign"} else -1.0
     candidate.ends |= {"worst": worst, "blind": _UNRELATED[config.score]}
     found, lost = [], 0
-    for (rows, mine), (_, theirs) in zip(_maps.chunks(baseline, asked), _maps.chunks(candidate, asked), strict=True):
-        useless = _maps.useless(mine) | _maps.useless(theirs)
+    for (rows, mine), (_, theirs) in zip(maps.chunks(baseline, asked), maps.chunks(candidate, asked), strict=True):
+        useless = maps.useless(mine) | maps.useless(theirs)
         lost += int(useless.sum())
         score = _score(config.score, candidate, rows)
         found.append(torch.where(useless, worst, score(mine.nan_to_num(), theirs.nan_to_num())).float())
@@ -107,7 +113,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         told = f"two unrelated maps overlap by {_UNRELATED[config.score]:.3f} in their top"
         candidate.note(f"{told} {100 * _TOP[config.score]:.0f} %")
     for evidence in (baseline, candidate):
-        _maps.check(evidence, asked, candidate)
+        maps.check(evidence, asked, candidate)
     return values
 
 
@@ -131,7 +137,7 @@ def effort(config: Config, task: Task) -> int:
         config: Which map, of how many examples.
         task: Gives the test examples.
     """
-    return 2 * _maps.effort(_maps.Asked(config.map, config.steps, config.examples), task)
+    return 2 * maps.effort(maps.Asked(config.map, config.steps, config.examples), task)
 
 
 def _check(evidence: Evidence, config: Config) -> None:
@@ -145,7 +151,7 @@ def _check(evidence: Evidence, config: Config) -> None:
 
 def _score(name: str, evidence: Evidence, rows: slice) -> Callable[[Tensor, Tensor], Tensor]:
     if name in _TOP:
-        return _scores.top(_TOP[name], _maps.told(evidence, rows))
+        return scores.top(_TOP[name], maps.told(evidence, rows))
     if name == "ssim":
-        return _scores.ssim(evidence.task.shape)
-    return {"spearman": _scores.spearman, "cosine": _scores.cosine, "sign": _scores.sign}[name]
+        return scores.ssim(evidence.task.shape)
+    return {"spearman": scores.spearman, "cosine": scores.cosine, "sign": scores.sign}[name]

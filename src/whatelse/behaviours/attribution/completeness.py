@@ -29,12 +29,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.attribution import _maps
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
+from whatelse.explainers import maps
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "relative error", "lower", {"predicts", "differentiates"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = (
+    2,
+    "relative error",
+    "lower",
+    {"predicts", "differentiates"},
+    "test example",
+)
 WORST, BLIND = None, None
 
 
@@ -59,8 +65,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         NotMeasurableError: The model does not differentiate, or inputs are texts.
     """
     del rng
-    asked = _maps.Asked("integrated gradients", config.steps, config.examples)
-    return _maps.completeness(evidence, asked).float()
+    asked = maps.Asked("integrated gradients", config.steps, config.examples)
+    return maps.completeness(evidence, asked).float()
 
 
 def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -81,4 +87,4 @@ def effort(config: Config, task: Task) -> int:
         config: How many steps and examples.
         task: Gives the number of test examples.
     """
-    return _maps.effort(_maps.Asked("integrated gradients", config.steps, config.examples), task)
+    return maps.effort(maps.Asked("integrated gradients", config.steps, config.examples), task)

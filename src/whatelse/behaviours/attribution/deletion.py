@@ -39,14 +39,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.attribution import _hide, _maps
-from whatelse.evidence import Evidence
-from whatelse.loudness import matched
+from whatelse.evidence.cache import Evidence
+from whatelse.evidence.loudness import matched
+from whatelse.explainers import hide
+from whatelse.explainers import maps as _maps
 from whatelse.settings import param
 from whatelse.statistics import summaries
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 3, "area", "higher", {"predicts", "differentiates"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 3, "area", "higher", {"predicts", "differentiates"}, "test example"
 WORST, BLIND = -1.0, 0.0
 
 
@@ -57,7 +58,7 @@ class Config:
     score: str = param("deletion", "What is done with the important units.", choices=("deletion", "insertion"))
     map: str = param("gradient x input", "Which attribution map.", choices=_maps.KINDS)
     steps: int = param(32, "Gradients along the path of integrated gradients.", low=32, high=1000)
-    reference: str = param("mean", "What stands where a unit is hidden.", choices=_hide.REFERENCES)
+    reference: str = param("mean", "What stands where a unit is hidden.", choices=hide.REFERENCES)
     fractions: int = param(10, "Steps of the curve.", low=1, high=1000)
     examples: int = param(300, "Test examples, from the first; 0 takes all.", low=0)
 
@@ -115,13 +116,13 @@ def effort(config: Config, task: Task) -> int:
 
 def _area(evidence: Evidence, config: Config, rows: slice, maps: Tensor) -> Tensor:
     inputs, labels = evidence.split("test").inputs[rows], evidence.explained("test")[rows]
-    others = _hide.reference(evidence, config.reference, inputs)
-    place, count = _order(evidence, rows, _hide.worth(evidence, maps, config.map))
+    others = hide.reference(evidence, config.reference, inputs)
+    place, count = _order(evidence, rows, hide.worth(evidence, maps, config.map))
     curve = []
     for j in range(config.fractions + 1):
         first = place < (count * j / config.fractions).round()[:, None]
         hidden = first if config.score == "deletion" else ~first
-        answers = matched(evidence, _hide.answers(evidence, _hide.exchanged(evidence, inputs, others, hidden)))
+        answers = matched(evidence, hide.answers(evidence, hide.exchanged(evidence, inputs, others, hidden)))
         curve.append(answers.softmax(1).gather(1, labels[:, None])[:, 0])
     under = torch.trapezoid(torch.stack(curve), dim=0) / config.fractions
     return curve[0] - under if config.score == "deletion" else under

@@ -39,15 +39,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.attribution import _hide, _maps
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.loudness import margin
+from whatelse.evidence.cache import Evidence
+from whatelse.evidence.loudness import margin
+from whatelse.explainers import hide
+from whatelse.explainers import maps as _maps
 from whatelse.settings import param
 from whatelse.statistics import summaries
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 3, "infidelity", "lower", {"predicts", "differentiates"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = (
+    3,
+    "infidelity",
+    "lower",
+    {"predicts", "differentiates"},
+    "test example",
+)
 WORST, BLIND = 1.0, None
 _SHARE, _SEED = 0.25, 19_010_939
 
@@ -120,17 +127,17 @@ def effort(config: Config, task: Task) -> int:
 
 def _infidelity(evidence: Evidence, config: Config, rows: slice, maps: Tensor, draw: torch.Generator) -> Tensor:
     inputs, labels = evidence.split("test").inputs[rows], evidence.explained("test")[rows]
-    empty = _hide.reference(evidence, "zero", inputs)
+    empty = hide.reference(evidence, "zero", inputs)
     kind = config.map
     if kind not in _maps.CONTRIBUTIONS:
         maps, kind = maps * (inputs - empty).flatten(1), "gradient x input"
-    worth = _hide.worth(evidence, maps, kind)
-    before = margin(evidence, _hide.answers(evidence, inputs), labels)
+    worth = hide.worth(evidence, maps, kind)
+    before = margin(evidence, hide.answers(evidence, inputs), labels)
     squares = torch.zeros(3, len(inputs), dtype=torch.float64)
     for _ in range(config.samples):
         hidden = torch.rand(worth.shape, generator=draw) < _SHARE
-        shown = _hide.exchanged(evidence, inputs, empty, hidden)
-        fell = before - margin(evidence, _hide.answers(evidence, shown), labels)
+        shown = hide.exchanged(evidence, inputs, empty, hidden)
+        fell = before - margin(evidence, hide.answers(evidence, shown), labels)
         foretold = (worth * hidden).sum(1)
         squares += torch.stack([foretold**2, foretold * fell, fell**2])
     told, both, seen = squares.unbind()

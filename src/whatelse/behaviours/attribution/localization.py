@@ -35,14 +35,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.attribution import _maps
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
+from whatelse.explainers import maps as _maps
 from whatelse.settings import param
 from whatelse.statistics import summaries
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = (
     2,
     "localization score",
     "higher",

@@ -20,9 +20,9 @@ from torch.utils._pytree import tree_leaves
 from whatelse.behaviours.efficiency import _formulas
 from whatelse.behaviours.efficiency._products import Products
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.layers._own import Own
-from whatelse.nets import _plain
+from whatelse.evidence.cache import Evidence
+from whatelse.layers.compressed import CompressedLayer
+from whatelse.modules import plain
 
 EXAMPLES = 4  # Looked at one by one: enough to see that arithmetic depends on the example.
 _LEARNED = re.compile(r"norm|embedding|prelu")  # what takes weights without multiplying and summing by them
@@ -81,8 +81,8 @@ def look(evidence: Evidence) -> list[Seen]:
 
 def _alike(some: Seen, others: Seen) -> bool:
     """Return whether the tensors that come from nowhere are the same for two examples: constants, no answers."""
-    mine, theirs = ([p for t in seen.hidden.values() for p in _plain.parts(t)] for seen in (some, others))
-    return all(any(_plain.same(one, other) for other in theirs) for one in mine)  # a script optimizes itself meanwhile
+    mine, theirs = ([p for t in seen.hidden.values() for p in plain.parts(t)] for seen in (some, others))
+    return all(any(plain.same(one, other) for other in theirs) for one in mine)  # a script optimizes itself meanwhile
 
 
 def weights_of(evidence: Evidence) -> Seen:
@@ -110,7 +110,7 @@ def _watched(evidence: Evidence, inputs: Tensor) -> Seen:
     watch.made(inputs := inputs.clone())
     watch.products.start(inputs)
     evidence.passes.forward += len(inputs)
-    own = [part for part in evidence.model.modules() if isinstance(part, Own)]
+    own = [part for part in evidence.model.modules() if isinstance(part, CompressedLayer)]
     hooks = [part.register_forward_hook(watch.worked) for part in own]
     try:
         with watch:
@@ -147,7 +147,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
         self.alive.append(tensor)
 
     def worked(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(layer, Own)
+        assert isinstance(layer, CompressedLayer)
         if done := layer.work(inputs[0], output):
             self.seen.macs.append(done)
 
@@ -211,7 +211,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
         if id(tensor) not in self.roots:
             if tensor.device.type == "meta":  # shapes alone, as where a layer makes a plan of itself
                 return None
-            places = _plain.places(tensor)
+            places = plain.places(tensor)
             self.made(tensor, frozenset(places - self.counted))
             if places.isdisjoint(self.counted | self.listed) and tensor.numel() > 1:
                 self.seen.hidden |= dict.fromkeys(places, tensor)
@@ -226,13 +226,13 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
 
     def _unpack(self, name: str, packed: Any) -> None:  # noqa: ANN401 - an object of torch's own
         try:
-            found = list({frozenset(_plain.places(t)): t for t in _unpacked(packed)}.values())
+            found = list({frozenset(plain.places(t)): t for t in _unpacked(packed)}.values())
         except (AttributeError, RuntimeError, TypeError, NotImplementedError):
             self.seen.unread.add(name)
             return
-        whole = [part for tensor in found for part in _plain.parts(tensor.detach())]
+        whole = [part for tensor in found for part in plain.parts(tensor.detach())]
         # Torch unpacks anew, and under another name, at every call.
-        if not any(len(whole) == len(old) and all(map(_plain.same, whole, old)) for old in self.objects):
+        if not any(len(whole) == len(old) and all(map(plain.same, whole, old)) for old in self.objects):
             self.objects.append(whole)
             self.seen.packed += found
 
@@ -271,9 +271,12 @@ def _listed(model: nn.Module) -> tuple[set[int], set[int]]:
     """Return where what counts as parameters lies, and where all other tensors of the modules do."""
     counted: list[Tensor] = []
     for part in model.modules():
-        counted += [*part.parameters(recurse=False), *(part.buffers(recurse=False) if isinstance(part, Own) else ())]
+        counted += [
+            *part.parameters(recurse=False),
+            *(part.buffers(recurse=False) if isinstance(part, CompressedLayer) else ()),
+        ]
     return _places(counted), _places(list(model.buffers()))
 
 
 def _places(tensors: list[Tensor]) -> set[int]:
-    return {place for tensor in tensors for place in _plain.places(tensor)}
+    return {place for tensor in tensors for place in plain.places(tensor)}

@@ -31,12 +31,12 @@ from torch import Tensor, nn
 
 from whatelse.behaviours.efficiency import _pass
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.layers._own import Own
-from whatelse.nets import _artifact, _plain
-from whatelse.task import Task
+from whatelse.evidence.cache import Evidence
+from whatelse.layers.compressed import CompressedLayer
+from whatelse.modules import codec, plain
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "bytes", "lower", {"opens"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 2, "bytes", "lower", {"opens"}, "layer"
 WORST, BLIND = None, None
 
 
@@ -59,11 +59,11 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del config, rng
     evidence.subject.require("opens")
     try:
-        found = [_plain.size(t) for t in _artifact.encode(evidence.inside)[0].values()]
+        found = [plain.size(t) for t in codec.encode(evidence.inside)[0].values()]
     except Exception as error:  # models of others are of every kind, and so is what describing them raises
         seen = _pass.weights_of(evidence)
         held = {id(t): t for t in (*_held(evidence.inside), *seen.hidden.values(), *seen.packed)}
-        found = [_plain.packed_size(t) for t in held.values()]
+        found = [plain.packed_size(t) for t in held.values()]
         evidence.note(
             f"bytes of {evidence.subject.name} are those of the tensors that it holds, as they lie, since this package "
             f"cannot save it: {str(error).partition(';')[0][:120]}"
@@ -99,6 +99,10 @@ def _held(model: nn.Module) -> list[Tensor]:
     """Return parameters and buffers, those left out that layers of this toolkit derive from others."""
     found: list[Tensor] = [*model.parameters()]
     for part in model.modules():
-        kept = part.state_dict(keep_vars=True) if isinstance(part, Own) else dict(part.named_buffers(recurse=False))
+        kept = (
+            part.state_dict(keep_vars=True)
+            if isinstance(part, CompressedLayer)
+            else dict(part.named_buffers(recurse=False))
+        )
         found += [t for t in kept.values() if isinstance(t, Tensor)]
     return found

@@ -30,11 +30,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "x baseline", "lower", {"predicts"}, "turn"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 1, "x baseline", "lower", {"predicts"}, "turn"
 WORST, BLIND = None, None
 
 

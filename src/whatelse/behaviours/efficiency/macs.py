@@ -35,13 +35,13 @@ from torch import Tensor, nn
 
 from whatelse.behaviours.efficiency import _pass
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.layers._own import Own
-from whatelse.task import Task
+from whatelse.evidence.cache import Evidence
+from whatelse.layers.compressed import CompressedLayer
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 3, "multiply-accumulates", "lower", {"opens"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 3, "multiply-accumulates", "lower", {"opens"}, "layer"
 WORST, BLIND = None, None
-_Layer = nn.Conv2d | nn.Linear | Own
+_Layer = nn.Conv2d | nn.Linear | CompressedLayer
 
 
 @dataclass(frozen=True)
@@ -101,4 +101,4 @@ def effort(config: Config, task: Task) -> int:
 def _all_own(model: nn.Module) -> bool:
     """Return whether every tensor lies in a layer of this toolkit, whose every operation is known: a tree has none."""
     holds = [m for m in model.modules() if [*m.parameters(recurse=False), *m.buffers(recurse=False)]]
-    return bool(holds) and all(isinstance(m, Own) for m in holds)
+    return bool(holds) and all(isinstance(m, CompressedLayer) for m in holds)

@@ -37,12 +37,12 @@ from torch.utils._pytree import tree_leaves
 
 from whatelse.behaviours.efficiency import _formulas, _pass
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.nets import _plain
+from whatelse.evidence.cache import Evidence
+from whatelse.modules import plain
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "bytes", "lower", {"opens"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 2, "bytes", "lower", {"opens"}, "layer"
 WORST, BLIND = None, None
 
 
@@ -99,7 +99,7 @@ def effort(config: Config, task: Task) -> int:
 def _held(evidence: Evidence) -> int:
     seen, model = _pass.weights_of(evidence), evidence.model
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers(), *seen.hidden.values(), *seen.packed)}
-    parts = [part for tensor in tensors.values() for part in _plain.parts(tensor)]
+    parts = [part for tensor in tensors.values() for part in plain.parts(tensor)]
     storages = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in parts}
     return sum(storages.values())
 
@@ -114,7 +114,7 @@ def _storages(tensor: Tensor) -> list[torch.UntypedStorage]:
         raise NotMeasurableError(
             f"needs tensors whose memory can be seen; the pass makes one of layout {tensor.layout}"
         )
-    parts = [tensor] if tensor.is_quantized else _plain.parts(tensor)
+    parts = [tensor] if tensor.is_quantized else plain.parts(tensor)
     return [part.untyped_storage() for part in parts]
 
 

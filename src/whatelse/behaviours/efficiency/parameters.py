@@ -32,12 +32,12 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from whatelse.behaviours.efficiency import _pass
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.layers._own import Own
-from whatelse.nets import _plain
-from whatelse.task import Task
+from whatelse.evidence.cache import Evidence
+from whatelse.layers.compressed import CompressedLayer
+from whatelse.modules import plain
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "parameters", "lower", {"opens"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 2, "parameters", "lower", {"opens"}, "layer"
 WORST, BLIND = None, None
 
 
@@ -60,7 +60,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del config, rng
     seen = _pass.weights_of(evidence)
     tensors = {key: t for part in evidence.model.modules() for key, t in _weights(part).items()}
-    found = [_plain.nonzero(t) for t in (*tensors.values(), *seen.packed, *seen.unlisted.values())]
+    found = [plain.nonzero(t) for t in (*tensors.values(), *seen.packed, *seen.unlisted.values())]
     if not found:
         raise NotMeasurableError(f"needs weights that can be found; {evidence.subject.name} shows none")
     if extra := len(seen.packed) + len(seen.unlisted):
@@ -93,12 +93,12 @@ def effort(config: Config, task: Task) -> int:
 @torch.no_grad()
 def _weights(part: nn.Module) -> dict[int, Tensor]:
     """Return the weights of one module, by the tensor that is stored for each."""
-    if isinstance(part, Own):
+    if isinstance(part, CompressedLayer):
         return {id(t): t for t in part.weights()}
     own = dict(part.named_parameters(recurse=False))
     if isinstance(part, ParametrizationList):
         made = part()
-        if _plain.nonzero(made) < sum(map(_plain.nonzero, own.values())):
+        if plain.nonzero(made) < sum(map(plain.nonzero, own.values())):
             return {id(part): made}
     masks = dict(part.named_buffers(recurse=False))
     found = {}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from whatelse.behaviours import _scale
 from whatelse.behaviours.fairness import _groups
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
 
 def observe(baseline: Evidence, candidate: Evidence) -> Tensor:

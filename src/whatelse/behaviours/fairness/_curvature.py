@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.lent import copied
-from whatelse.loudness import matched
+from whatelse.evidence.cache import Evidence
+from whatelse.evidence.loudness import matched
+from whatelse.modules.lent import copied
 
 Vector = tuple[Tensor, ...]
 

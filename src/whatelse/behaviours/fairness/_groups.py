@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from whatelse.errors import NotMeasurableError, nearest
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.statistics.cells import mean, occurring, rates, ratio, sums
-from whatelse.task import Split
+from whatelse.tasks.task import Split
 
 __all__ = ["mean", "occurring", "rates", "ratio", "sums"]  # what the items of this family read here
 

@@ -37,9 +37,16 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.fairness import _classwise, _groups
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "squared relative change", "lower", {"predicts"}, "test example", "class"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
+    3,
+    "squared relative change",
+    "lower",
+    {"predicts"},
+    "test example",
+    "class",
+)
 WORST, BLIND = None, None
 
 
@@ -68,10 +75,10 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `compare` returned, ``(N, 3)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.mean(breakdown(values, counts))
+    return _groups.mean(by_part(values, counts))
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return every class's squared distance from the mean change in every resample, ``(draws, classes)``.
 
     NaN where a resample has no example of a class.

@@ -48,12 +48,12 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.behaviours.fairness import _curvature, _groups
-from whatelse.evidence import Evidence
-from whatelse.loudness import matched
+from whatelse.evidence.cache import Evidence
+from whatelse.evidence.loudness import matched
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     2,
     "risk factor",
     "lower",
@@ -114,11 +114,11 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(M, 2)``.
         counts: How often each example stands in each resample, ``(draws, M)``.
     """
-    most: np.ndarray = np.fmax.reduce(breakdown(values, counts), axis=1)
+    most: np.ndarray = np.fmax.reduce(by_part(values, counts), axis=1)
     return most
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the factor of every group in every resample, ``(draws, groups)``; NaN where one is empty.
 
     Args:

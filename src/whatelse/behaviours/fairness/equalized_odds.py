@@ -34,10 +34,10 @@ from torch import Tensor
 from whatelse.behaviours import _scale
 from whatelse.behaviours.fairness import _groups
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     3,
     "difference of rates",
     "lower",
@@ -73,7 +73,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     found = _groups.grouping(evidence, config.group, config.least, atleast=2)
     said, targets, classes = _groups.counted(evidence, config.of)
     values = torch.stack([said, targets, found.kept()], 1).float()
-    if np.isnan(breakdown(values.numpy(), np.ones((1, len(values))))).all():
+    if np.isnan(by_part(values.numpy(), np.ones((1, len(values))))).all():
         raise NotMeasurableError(
             f"needs a class that some but not all examples of two groups of {found.name} are of; here none is"
         )
@@ -90,10 +90,10 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(N, 3)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.mean(breakdown(values, counts))
+    return _groups.mean(by_part(values, counts))
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the gap of every class in every resample, ``(draws, classes)``.
 
     NaN where neither rate is known in two groups, or where one is that the resample lacks and the sample does not.

@@ -33,10 +33,10 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.fairness import _groups
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     3,
     "share of examples",
     "lower",
@@ -90,7 +90,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(excess.shape[1] > 1, most, np.nan))
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return every group's share of harmed examples minus the overall share in every resample, ``(draws, groups)``.
 
     NaN where a group is empty.

@@ -29,10 +29,10 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.fairness import _groups
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     4,
     "difference of accuracies",
     "lower",
@@ -82,7 +82,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return _groups.gap(_groups.by_part(values, counts, kept=True))
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the accuracy of every group in every resample, ``(draws, groups)``; NaN where one is empty.
 
     Args:

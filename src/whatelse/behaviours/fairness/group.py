@@ -39,10 +39,17 @@ from torch import Tensor
 
 from whatelse.behaviours.fairness import _groups
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "rate", "higher", {"predicts", "groups"}, "test example", "group"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
+    3,
+    "rate",
+    "higher",
+    {"predicts", "groups"},
+    "test example",
+    "group",
+)
 WORST, BLIND = 0.0, None
 NUMBER = "mean of parts"  # so that its bounds join those of the groups, where the rates are of one class
 
@@ -98,10 +105,10 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
     large = np.isin(np.unique(values[:, 2]), values[:, 3])
-    return _groups.mean(breakdown(values, counts)[:, large])
+    return _groups.mean(by_part(values, counts)[:, large])
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the rate of every group in every resample, ``(draws, groups)``; NaN where it is not defined.
 
     Args:

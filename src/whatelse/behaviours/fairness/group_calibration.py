@@ -37,10 +37,10 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.fairness import _groups
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     3,
     "variance of miscalibration",
     "lower",
@@ -99,7 +99,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return total
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the signed miscalibration of every group in every resample, ``(draws, groups)``; NaN where one is empty.
 
     Args:

@@ -31,10 +31,10 @@ from torch import Tensor
 
 from whatelse.behaviours import _scale
 from whatelse.behaviours.fairness import _groups
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     3,
     "difference of selection rates",
     "lower",
@@ -82,10 +82,10 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(N, 3)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.mean(breakdown(values, counts))
+    return _groups.mean(by_part(values, counts))
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the parity gap of every class in every resample, ``(draws, classes)``; NaN with a single group.
 
     Args:

@@ -35,9 +35,16 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.fairness import _classwise, _groups
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "relative change", "lower", {"predicts"}, "test example", "class"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
+    3,
+    "relative change",
+    "lower",
+    {"predicts"},
+    "test example",
+    "class",
+)
 WORST, BLIND = None, None
 
 
@@ -66,10 +73,10 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `compare` returned, ``(N, 3)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.mean(np.abs(breakdown(values, counts)))
+    return _groups.mean(np.abs(by_part(values, counts)))
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return every class's change of false negatives minus that of false positives in every resample.
 
     Of shape ``(draws, classes)``; NaN where a resample has no example of a class.

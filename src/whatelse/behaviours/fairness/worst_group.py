@@ -30,10 +30,17 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.fairness import _groups
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "accuracy", "higher", {"predicts", "groups"}, "test example", "group"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
+    3,
+    "accuracy",
+    "higher",
+    {"predicts", "groups"},
+    "test example",
+    "group",
+)
 WORST, BLIND = 0.0, None
 
 
@@ -76,7 +83,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return worst
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the accuracy of every group in every resample, ``(draws, groups)``; NaN where one is empty.
 
     Args:

@@ -7,7 +7,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
 BINS = 15
 # Claims whose bins are held at once, for every resample.

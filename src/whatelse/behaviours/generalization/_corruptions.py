@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.task import Task
+from whatelse.evidence.cache import Evidence
+from whatelse.tasks.task import Task
 
 LEVELS = 5
 SHIFTED, EVERY = "shifted", "every"

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "accuracy", "higher", {"predicts"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 1, "accuracy", "higher", {"predicts"}, "test example"
 WORST, BLIND = 0.0, None
 _SURE = 1.645  # standard errors of a one-sided 5 %
 

@@ -30,9 +30,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "Brier score", "lower", {"predicts"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 1, "Brier score", "lower", {"predicts"}, "test example"
 WORST, BLIND = 2.0, None
 
 

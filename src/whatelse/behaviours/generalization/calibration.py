@@ -33,9 +33,9 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.generalization import _confidence
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "squared calibration error", "lower", {"predicts"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 1, "squared calibration error", "lower", {"predicts"}, "test example"
 WORST, BLIND = 1.0, None
 
 

@@ -30,9 +30,9 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.generalization import _confidence
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     1,
     "squared calibration error",
     "lower",
@@ -69,11 +69,11 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(N, classes + 1)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = breakdown(values, counts).mean(1)
+    mean: np.ndarray = by_part(values, counts).mean(1)
     return mean
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the debiased squared calibration error of each class in every resample, ``(draws, classes)``.
 
     Args:

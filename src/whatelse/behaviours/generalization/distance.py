@@ -33,10 +33,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "distance of the outputs", "lower", {"predicts"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 2, "distance of the outputs", "lower", {"predicts"}, "test example"
 WORST, BLIND = None, None
 
 

@@ -34,9 +34,9 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.generalization import _confidence
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     2,
     "calibration error",
     "lower",
@@ -81,7 +81,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return total
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the accuracy in each bin of confidence in every resample, ``(draws, 15)``; NaN where a bin is empty.
 
     Args:

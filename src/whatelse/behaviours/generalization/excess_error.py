@@ -29,11 +29,11 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.generalization import _corruptions
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     3,
     "difference of error rates",
     "lower",
@@ -86,11 +86,11 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(N, 3 + severities)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = breakdown(values, counts).mean(1)
+    mean: np.ndarray = by_part(values, counts).mean(1)
     return mean
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the excess error at each severity in every resample, ``(draws, severities)``.
 
     Args:

@@ -30,10 +30,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 3, "share of examples", "lower", {"predicts"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 3, "share of examples", "lower", {"predicts"}, "test example"
 WORST, BLIND = 1.0, None
 
 _UNSIDED = ("healed", "moved")

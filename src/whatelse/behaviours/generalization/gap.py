@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "difference of accuracies", "lower", {"predicts"}, "record"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 1, "difference of accuracies", "lower", {"predicts"}, "record"
 WORST, BLIND = 1.0, None
 
 

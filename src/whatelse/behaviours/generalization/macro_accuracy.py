@@ -29,10 +29,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.statistics import cells
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "accuracy", "higher", {"predicts"}, "test example", "class"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = 1, "accuracy", "higher", {"predicts"}, "test example", "class"
 NUMBER = "mean of parts"  # so that its bounds join those of the classes
 WORST, BLIND = 0.0, None
 
@@ -72,10 +72,10 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(N, 2)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    return cells.mean(breakdown(values, counts))
+    return cells.mean(by_part(values, counts))
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the recall of every class in every resample, ``(draws, classes)``; NaN where one has no example.
 
     Args:

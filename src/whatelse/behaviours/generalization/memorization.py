@@ -31,9 +31,9 @@ import torch
 from torch import Tensor
 
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
-VERSION, UNIT, BETTER, NEEDS, OVER = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = (
     1,
     "share of wrong labels repeated",
     "lower",

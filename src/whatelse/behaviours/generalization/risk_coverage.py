@@ -37,10 +37,16 @@ from scipy import sparse
 from torch import Tensor
 
 from whatelse.behaviours.generalization import _confidence
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "area under risk and coverage", "lower", {"predicts"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = (
+    1,
+    "area under risk and coverage",
+    "lower",
+    {"predicts"},
+    "test example",
+)
 WORST, BLIND = 1.0, None
 
 _ALONE = 2048

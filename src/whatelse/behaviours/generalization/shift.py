@@ -39,11 +39,11 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.generalization import _corruptions
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "accuracy", "higher", {"predicts"}, "example", "severity"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = 2, "accuracy", "higher", {"predicts"}, "example", "severity"
 WORST, BLIND = 0.0, None
 
 
@@ -82,7 +82,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return mean
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the accuracy at each severity in every resample, ``(draws, severities)``.
 
     Args:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatelse import loudness
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
-from whatelse.layers._own import Own
-from whatelse.layers._straight import unrounded
+from whatelse.evidence import loudness
+from whatelse.evidence.cache import Evidence
+from whatelse.layers.compressed import CompressedLayer
 from whatelse.layers.quantized import Quantized
-from whatelse.subject import precise
+from whatelse.models.subject import precise
+from whatelse.models.surrogate import unrounded
 
 _TRIED = 4  # examples on which double precision is held against the model's own
 
@@ -126,7 +126,9 @@ def shared(evidence: Evidence, model: nn.Module | None = None, louder: float | N
         own = dict(part.named_parameters(recurse=False))
         if isinstance(part, Quantized):
             own = {"weight": part.weight} | ({} if part.bias is None else {"bias": part.bias})
-        elif isinstance(part, Own) and part.weights() and not own:  # to leave them out would pass for protection
+        elif (
+            isinstance(part, CompressedLayer) and part.weights() and not own
+        ):  # to leave them out would pass for protection
             raise NotMeasurableError(f"needs weights that have gradients; those in {type(part).__name__} have none")
         tensors |= {f"{prefix}.{name}" if prefix else name: t.detach() for name, t in own.items()}
     if not tensors:

@@ -25,7 +25,7 @@ from torch import Tensor
 from whatelse.behaviours.leakage import _descent, _examples, _gradients, _scores, _sent, _states
 from whatelse.behaviours.leakage._gradients import Shared
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
 ATTACKS, LABELS = ("cosine", "dlg"), ("known", "joint")
 # The attack on every model starts at the same points: what differs is then due to the model.

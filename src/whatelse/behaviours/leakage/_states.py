@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatelse import loudness
 from whatelse.errors import NotMeasurableError, RecipeError
-from whatelse.evidence import Evidence
-from whatelse.layers._own import Own
-from whatelse.nets._borrow import borrowed
-from whatelse.nets._initialize import initialize
-from whatelse.nets._walk import copied, pruned
+from whatelse.evidence import loudness
+from whatelse.evidence.cache import Evidence
+from whatelse.layers.compressed import CompressedLayer
+from whatelse.modules.walk import copied, pruned
+from whatelse.training.initialize import initialize
+from whatelse.training.rng import fork_rng
 
 STATES = ("trained", "untrained", "early")
 BATCH = 32  # Examples of a step of early training.
@@ -35,7 +35,9 @@ def at(evidence: Evidence, state: str, steps: int) -> nn.Module:
     """
     if state == "trained":
         return evidence.model
-    fixed = [p for p in evidence.model.modules() if isinstance(p, Own) and p.weights() and not [*p.parameters()]]
+    fixed = [
+        p for p in evidence.model.modules() if isinstance(p, CompressedLayer) and p.weights() and not [*p.parameters()]
+    ]
     if fixed:
         kind = type(fixed[0]).__name__
         raise NotMeasurableError(f"state={state} needs weights that can be drawn anew; those in {kind} cannot")
@@ -87,7 +89,7 @@ def _train(model: nn.Module, evidence: Evidence, steps: int, rng: torch.Generato
     parameters = list(model.parameters())
     model.train().requires_grad_(requires_grad=True)
     size = min(BATCH, len(train))
-    with borrowed(rng), torch.enable_grad():
+    with fork_rng(rng), torch.enable_grad():
         for _ in range(steps):
             rows = torch.randperm(len(train), generator=rng)[:size]
             loss = functional.cross_entropy(model(train.inputs[rows]), train.observed[rows])

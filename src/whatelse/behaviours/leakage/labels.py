@@ -34,12 +34,12 @@ from torch import Tensor, nn
 
 from whatelse.behaviours.leakage import _examples, _gradients
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.layers.quantized import Quantized
 from whatelse.settings import param
 from whatelse.statistics import summaries
 
-VERSION, UNIT, BETTER, NEEDS, OVER = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = (
     2,
     "overlap of labels",
     "lower",

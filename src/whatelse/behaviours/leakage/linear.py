@@ -47,12 +47,12 @@ from torch import Tensor
 
 from whatelse.behaviours.leakage import _examples, _gradients
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = (
     2,
     "share of entries",
     "lower",

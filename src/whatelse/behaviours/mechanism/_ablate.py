@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.behaviours.mechanism import _layers
-from whatelse.evidence import Evidence
-from whatelse.loudness import margin
+from whatelse.evidence.cache import Evidence
+from whatelse.evidence.loudness import margin
 
 # A unit: the name of its layer and its place in it.
 Unit = tuple[str, int]

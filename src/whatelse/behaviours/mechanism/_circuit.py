@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.mechanism import _ablate, _layers
-from whatelse.evidence import Evidence
-from whatelse.task import Task
+from whatelse.evidence.cache import Evidence
+from whatelse.tasks.task import Task
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.mechanism import _layers
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
 
 def firing(evidence: Evidence, most: int) -> Tensor:

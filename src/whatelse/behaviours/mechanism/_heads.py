@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from whatelse.evidence import Evidence
-from whatelse.loudness import margin
+from whatelse.evidence.cache import Evidence
+from whatelse.evidence.loudness import margin
 
 _PARTS = {"query", "key", "value", "out"}
 

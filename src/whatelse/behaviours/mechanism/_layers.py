@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
 # Rows that are held in double precision at a time.
 CHUNK = 4096

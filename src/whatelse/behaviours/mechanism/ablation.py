@@ -38,11 +38,11 @@ from torch import Tensor
 
 from whatelse.behaviours.mechanism import _ablate, _heads, _layers
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     3,
     "Spearman",
     "higher",
@@ -104,7 +104,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return _spearman(before, after)
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the rank correlation over the units of each layer of every resample, ``(draws, layers)``.
 
     NaN where the baseline's effects are all equal.

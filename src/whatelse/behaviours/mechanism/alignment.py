@@ -37,10 +37,17 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.mechanism import _layers, _linear
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 1, "R2", "higher", {"predicts", "opens"}, "test example", "layer"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
+    1,
+    "R2",
+    "higher",
+    {"predicts", "opens"},
+    "test example",
+    "layer",
+)
 WORST, BLIND = None, 0.0
 
 
@@ -94,11 +101,11 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `compare` returned, ``(N, 2 * layers)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    last: np.ndarray = breakdown(values[:, -2:], counts)[:, 0]
+    last: np.ndarray = by_part(values[:, -2:], counts)[:, 0]
     return last
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return R2 of every layer of every resample, ``(draws, layers)``; NaN where what is predicted is constant.
 
     Args:

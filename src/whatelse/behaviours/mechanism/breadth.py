@@ -30,10 +30,10 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.mechanism import _firing
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 2, "classes", "lower", {"predicts", "opens"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 2, "classes", "lower", {"predicts", "opens"}, "test example"
 WORST, BLIND = None, None
 
 

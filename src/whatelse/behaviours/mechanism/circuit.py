@@ -35,11 +35,18 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.mechanism import _circuit
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "share of units", "lower", {"predicts", "opens"}, "test example", "class"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
+    3,
+    "share of units",
+    "lower",
+    {"predicts", "opens"},
+    "test example",
+    "class",
+)
 WORST, BLIND = 1.0, None
 
 
@@ -88,12 +95,12 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(examples, 3 + 2 * steps)``.
         counts: How often each example stands in each resample, ``(draws, examples)``.
     """
-    each = breakdown(values, counts)
+    each = by_part(values, counts)
     mean: np.ndarray = np.nansum(each, 1) / np.maximum((~np.isnan(each)).sum(1), 1)
     return mean
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the size of each class's circuit of every resample, ``(draws, classes)``; NaN where it has no example.
 
     Args:

@@ -38,11 +38,11 @@ from torch import Tensor
 
 from whatelse.behaviours.mechanism import _circuit, _layers
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     3,
     "faithfulness",
     "higher",
@@ -113,7 +113,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return _faithfulness(counts @ values[:, 1:].astype(np.float64))
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the faithfulness of each class of every resample, ``(draws, classes)``; NaN where it has no example.
 
     Args:

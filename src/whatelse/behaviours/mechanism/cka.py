@@ -41,10 +41,17 @@ from torch import Tensor
 
 from whatelse.behaviours.mechanism import _layers
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "CKA", "higher", {"predicts", "opens"}, "test example", "layer"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
+    2,
+    "CKA",
+    "higher",
+    {"predicts", "opens"},
+    "test example",
+    "layer",
+)
 WORST, BLIND = 0.0, 0.0
 
 
@@ -100,11 +107,11 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
     asked = values[0, 3::4] > 0.5
-    mean: np.ndarray = breakdown(values, counts)[:, asked].mean(1)
+    mean: np.ndarray = by_part(values, counts)[:, asked].mean(1)
     return mean
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the CKA of every layer of every resample, ``(draws, layers)``; NaN where the baseline's is constant.
 
     Args:

@@ -30,10 +30,10 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.mechanism import _firing
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "share of units", "lower", {"predicts", "opens"}, "test example"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 1, "share of units", "lower", {"predicts", "opens"}, "test example"
 WORST, BLIND = 1.0, None
 
 

@@ -41,10 +41,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from whatelse.behaviours.mechanism import _layers
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     3,
     "share of features",
     "higher",
@@ -99,13 +99,13 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `compare` returned, ``(N, 2 * atoms)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    each = breakdown(values, counts)
+    each = by_part(values, counts)
     active = (~np.isnan(each)).sum(1)
     share: np.ndarray = np.where(active > 0, (each > _SURVIVES).sum(1) / np.maximum(active, 1), np.nan)
     return share
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the correlation of each feature's codes before and after, of every resample, ``(draws, atoms)``.
 
     0 where the candidate never activates it; NaN where the baseline never does.
@@ -128,7 +128,7 @@ def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def _remark(candidate: Evidence, codes: np.ndarray) -> None:
     from scipy.stats import spearmanr  # takes a second to import: not for a listing or a finished study
 
-    each = breakdown(codes, np.ones((1, len(codes))))[0]
+    each = by_part(codes, np.ones((1, len(codes))))[0]
     known = ~np.isnan(each)
     r, often = each[known], (codes[:, : len(each)] > 0).mean(0)[known]
     survived, damaged = int((r > _SURVIVES).sum()), int((r < _DAMAGED).sum())

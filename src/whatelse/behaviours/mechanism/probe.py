@@ -43,10 +43,10 @@ from torch.nn import functional
 
 from whatelse.behaviours.mechanism import _layers, _linear
 from whatelse.errors import NotMeasurableError, nearest
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     2,
     "accuracy",
     "higher",
@@ -118,11 +118,11 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `compare` returned, ``(N, layers + 1)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
-    last: np.ndarray = breakdown(values[:, -2:], counts)[:, 0]
+    last: np.ndarray = by_part(values[:, -2:], counts)[:, 0]
     return last
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the probe's accuracy in every layer of every resample, ``(draws, layers)``; NaN where nothing counts.
 
     Args:

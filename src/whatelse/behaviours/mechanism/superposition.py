@@ -36,11 +36,11 @@ from torch import Tensor, nn
 
 from whatelse.behaviours.mechanism import _layers
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER = 1, "share of direction", "lower", {"predicts", "opens"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 1, "share of direction", "lower", {"predicts", "opens"}, "layer"
 WORST, BLIND = 1.0, None
 # Responses of the first layer that are held at a time: 160 MB in double precision.
 _ENTRIES = 20_000_000

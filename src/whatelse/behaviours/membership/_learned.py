@@ -9,7 +9,7 @@ from torch import Tensor
 
 from whatelse.behaviours.membership import _records
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 
 _VERSION = 2  # of the kept sensitivity; raised when the same records would give another
 PASSES = 11  # forward, an example: what `Evidence.sensitivity` spends

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence, References
-from whatelse.loudness import log_spreads, spread, temperature
+from whatelse.evidence.cache import Evidence, References
+from whatelse.evidence.loudness import log_spreads, spread, temperature
+from whatelse.models.subject import log_odds
 from whatelse.statistics import summaries
-from whatelse.subject import log_odds
 
 FALSE_ALARMS = (0.01, 0.001)
 POINTS = (*(f"found at {100 * at:g} % false alarms" for at in FALSE_ALARMS), "balanced accuracy")

@@ -40,14 +40,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.behaviours.membership import _learned, _records
-from whatelse.evidence import Evidence
-from whatelse.nets._initialize import initialize
-from whatelse.nets._training import Schedule, answers, fit
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.initialize import initialize
+from whatelse.training.loop import Schedule, answers, fit
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     2,
     "AUC",
     "lower",
@@ -109,7 +109,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return summaries.auc(values, counts)
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the shares found at few false alarms and the balanced accuracy of every resample, ``(draws, 3)``.
 
     NaN where there are too few non-members for a false alarm rate.

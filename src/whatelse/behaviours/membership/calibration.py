@@ -46,15 +46,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse import loudness
 from whatelse.behaviours.membership import _records
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence import loudness
+from whatelse.evidence.cache import Evidence
+from whatelse.models.subject import log_odds
 from whatelse.settings import param
 from whatelse.statistics import summaries
-from whatelse.subject import log_odds
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "AUC", "lower", {"predicts"}, "record", "operating point"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = 2, "AUC", "lower", {"predicts"}, "record", "operating point"
 WORST, BLIND = 1.0, 0.5
 _SIGNALS = ("distance", "divergence", "odds")
 _FEW = 10
@@ -117,7 +117,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return summaries.auc(values, counts)
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the shares found at few false alarms and the balanced accuracy of every resample, ``(draws, 3)``.
 
     NaN where there are too few non-members for a false alarm rate.

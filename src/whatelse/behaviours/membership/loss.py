@@ -46,12 +46,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from whatelse.behaviours.membership import _records
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
+from whatelse.models.subject import log_odds
 from whatelse.settings import param
 from whatelse.statistics import summaries
-from whatelse.subject import log_odds
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "AUC", "lower", {"predicts"}, "record", "operating point"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = 3, "AUC", "lower", {"predicts"}, "record", "operating point"
 WORST, BLIND = 1.0, 0.5
 _SIGNALS = ("loss", "confidence", "entropy", "modified entropy")
 _LOWEST = -1e300  # a class of probability zero has a logarithm that zero can be multiplied by
@@ -92,7 +92,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return summaries.auc(values, counts)
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the shares found at few false alarms and the balanced accuracy of every resample, ``(draws, 3)``.
 
     NaN where there are too few non-members for a false alarm rate.

@@ -46,11 +46,11 @@ import torch
 from torch import Tensor
 
 from whatelse.behaviours.membership import _records
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     3,
     "AUC",
     "lower",
@@ -113,7 +113,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return summaries.auc(values, counts)
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the shares found at few false alarms and the balanced accuracy of every resample, ``(draws, 3)``.
 
     NaN where there are too few non-members for a false alarm rate.

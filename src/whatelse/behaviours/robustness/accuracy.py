@@ -75,13 +75,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.robustness import _checks, _norms, _pool, _radius
-from whatelse.evidence import Evidence
+from whatelse.attacks import checks, norms, pool
+from whatelse.attacks import radius as _radius
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     6,
     "accuracy",
     "higher",
@@ -100,7 +101,7 @@ _BUDGETS = {"quick": (20, 50), "standard": (100, 5000)}
 class Config:
     """Settings of the accuracy under attack."""
 
-    norm: str = param("linf", "Norm of the ball: linf, the largest change of a feature, or l2.", choices=_norms.NORMS)
+    norm: str = param("linf", "Norm of the ball: linf, the largest change of a feature, or l2.", choices=norms.NORMS)
     radius: float | None = param(None, "Radius of the ball, in units of the input.", low=0.0, kind=float)
     steps: int = param(0, "Gradient steps of an attack; 0: 20 if quick, 100 if standard.", low=0, high=10_000)
     queries: int = param(0, "Queries of the random search an example; 0: 50 or 5000.", low=0, high=100_000)
@@ -125,15 +126,15 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
             training mode.
     """
     plan = _plan(config, _radius.chosen(baseline, candidate, config.norm) if config.radius is None else config.radius)
-    theirs, mine = _pool.own(baseline, plan), _pool.own(candidate, plan)
-    fell = _pool.tried(candidate, theirs, mine.gradients)
+    theirs, mine = pool.own(baseline, plan), pool.own(candidate, plan)
+    fell = pool.tried(candidate, theirs, mine.gradients)
     if candidate is not baseline and "differentiates" in candidate.subject.offers:
-        _checks.check_missed(candidate, "the baseline", int(fell.sum()), int(mine.right.sum()))
-    _checks.examine(candidate, mine, plan, rng)
-    _checks.check_saturation(baseline, candidate, plan.radius, plan.norm, config.examples)
-    pooled, before = mine.stands & ~fell, theirs.stands & ~_pool.tried(baseline, mine, theirs.stands)
+        checks.check_missed(candidate, "the baseline", int(fell.sum()), int(mine.right.sum()))
+    checks.examine(candidate, mine, plan, rng)
+    checks.check_saturation(baseline, candidate, plan.radius, plan.norm, config.examples)
+    pooled, before = mine.stands & ~fell, theirs.stands & ~pool.tried(baseline, mine, theirs.stands)
     if "differentiates" in baseline.subject.offers - candidate.subject.offers:
-        _checks.check_blind(candidate)
+        checks.check_blind(candidate)
     columns = (mine.right, mine.first, mine.gradients, mine.stands, pooled, theirs.stands, before)
     shares = [float(c.float().mean()) for c in columns]
     told = "; ".join(f"{name} {share:.3f}" for name, share in zip(_PARTS, shares, strict=False))
@@ -154,7 +155,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return summaries.mean(_value(values), counts)
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the candidate's accuracy under more and more attacks in every resample, ``(draws, 5)``.
 
     The last is what `summarise` returns, so that it can be held against the baseline's as it stands.
@@ -179,12 +180,12 @@ def effort(config: Config, task: Task) -> int:
     # Square's first points and the check of its last; each model's points, of two attacks at most, on the other.
     each = plan.passes(task.classes) + plan.queries + 2 + 2
     choice = _radius.effort(task, config.norm) if config.radius is None else 0
-    return 2 * examples * each + _checks.passes(plan, examples) + choice
+    return 2 * examples * each + checks.passes(plan, examples) + choice
 
 
-def _plan(config: Config, radius: float) -> _pool.Plan:
+def _plan(config: Config, radius: float) -> pool.Plan:
     steps, queries = _BUDGETS[config.strength]
-    return _pool.Plan(
+    return pool.Plan(
         config.norm,
         radius,
         config.steps or steps,

@@ -33,12 +33,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.robustness import _attack, _norms, _radius
-from whatelse.evidence import Evidence
+from whatelse.attacks import attack as _attack
+from whatelse.attacks import norms
+from whatelse.attacks import radius as _radius
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     2,
     "accuracy",
     "higher",
@@ -84,7 +86,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     first = _attack.slopes(evidence, inputs, labels, config.loss).sign() if config.attack == "fgsm" else None
     columns = []
     for radius in radii:
-        inside = _norms.within(inputs, radius, "linf", evidence.bounds())
+        inside = norms.within(inputs, radius, "linf", evidence.bounds())
         at = inputs if first is None else inside(inputs + radius * first)
         for _ in range(_STEPS if first is None else 0):
             at = inside(at + _SHARE * radius * _attack.slopes(evidence, at, labels, config.loss).sign())
@@ -100,11 +102,11 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `measure` returned, ``(M, 6)``.
         counts: How often each example stands in each resample, ``(draws, M)``.
     """
-    mean: np.ndarray = breakdown(values, counts).mean(1)
+    mean: np.ndarray = by_part(values, counts).mean(1)
     return mean
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the accuracy at each radius in every resample, ``(draws, 6)``.
 
     Args:

@@ -44,14 +44,14 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from whatelse.behaviours.robustness import _attack, _checks, _minimum, _norms
+from whatelse.attacks import attack, checks, minimum, norms
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     3,
     "distance",
     "higher",
@@ -71,7 +71,7 @@ _NOISE, _LENT, _LEVEL, _NEARER = 0.01, 0.05, 0.01, 0.9
 class Config:
     """Settings of the distance."""
 
-    norm: str = param("l2", "How a change is measured, in units of the input.", choices=_norms.NORMS)
+    norm: str = param("l2", "How a change is measured, in units of the input.", choices=norms.NORMS)
     steps: int = param(10, "Gradient steps of a run of the search.", low=1, high=10_000)
     unit: str = param(
         "input", "Lengths in units of the input, or as multiples of the baseline's mean.", choices=("input", "baseline")
@@ -95,18 +95,18 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         NotMeasurableError: One of the models does not differentiate, or test inputs leave their bounds, or the
             baseline's mean that is to be the unit is 0.
     """
-    search = _minimum.Search(config.norm, config.steps, config.starts, config.examples)
-    theirs, mine = (_minimum.own(e, search) for e in (baseline, candidate))
-    pooled = _minimum.lent(candidate, mine, theirs, config.norm)
-    before = _minimum.lent(baseline, theirs, mine, config.norm)
+    search = minimum.Search(config.norm, config.steps, config.starts, config.examples)
+    theirs, mine = (minimum.own(e, search) for e in (baseline, candidate))
+    pooled = minimum.lent(candidate, mine, theirs, config.norm)
+    before = minimum.lent(baseline, theirs, mine, config.norm)
     candidate.name_parts([f"{q:.0%} quantile" for q in _QUANTILES])
     _check_gradients(candidate, mine)
-    hits = _minimum.noisy(candidate, mine, config.norm, _DRAWS, rng)[0]
+    hits = minimum.noisy(candidate, mine, config.norm, _DRAWS, rng)[0]
     attacked = int((mine.distances > 0).sum())
     _check(candidate, "random noise", int(hits.sum()), attacked, _NOISE)
     _check(candidate, "the baseline's point", int((pooled < _NEARER * mine.distances).sum()), attacked, _LENT)
     length = float(mine.distances[mine.distances > 0].quantile(0.5)) if attacked else 0.0
-    _checks.check_saturation(baseline, candidate, length, config.norm, config.examples)
+    checks.check_saturation(baseline, candidate, length, config.norm, config.examples)
     own, all_ = (float(d.mean()) for d in (mine.distances, pooled))
     candidate.note(f"mean distance {own:.4g} by its own gradients; {all_:.4g} with the baseline's points too")
     columns = [pooled, theirs.distances, before]
@@ -128,7 +128,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return found
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the quantiles of the distance in every resample, combined as in the summary, ``(draws, 3)``.
 
     Args:
@@ -156,8 +156,8 @@ def effort(config: Config, task: Task) -> int:
         config: Strength and number of examples.
         task: Gives the number of test examples.
     """
-    each = 2 * config.starts * config.steps + 4 * _minimum.SHORTENING + _minimum.NOISES
-    return min(config.examples, len(task.test)) * (2 * each + _DRAWS + 3 + 2 * _checks.SATURATION)
+    each = 2 * config.starts * config.steps + 4 * minimum.SHORTENING + minimum.NOISES
+    return min(config.examples, len(task.test)) * (2 * each + _DRAWS + 3 + 2 * checks.SATURATION)
 
 
 def _check(evidence: Evidence, name: str, missed: int, attacked: int, share: float) -> None:
@@ -168,7 +168,7 @@ def _check(evidence: Evidence, name: str, missed: int, attacked: int, share: flo
         )
 
 
-def _check_gradients(evidence: Evidence, found: _minimum.Found) -> None:
+def _check_gradients(evidence: Evidence, found: minimum.Found) -> None:
     rows = (found.distances > 0).nonzero().flatten()
     slope = evidence.margin_gradient("test")[: len(found.points)]
     zero = float((slope == 0).flatten(1).all(1).float().mean())
@@ -183,6 +183,6 @@ def _check_gradients(evidence: Evidence, found: _minimum.Found) -> None:
             f"masked gradient or constant output: nothing fools {left} of {len(rows)} examples", flatters=True
         )
     rows = rows[found.known[rows]]
-    changed = int((~_attack.fooled(evidence, found.points[rows], evidence.split("test").targets[rows])).sum())
+    changed = int((~attack.fooled(evidence, found.points[rows], evidence.split("test").targets[rows])).sum())
     if changed:
         evidence.distrust(f"asked again, {changed} of {len(rows)} points that fooled it do not")

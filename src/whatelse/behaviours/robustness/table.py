@@ -47,13 +47,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.robustness import _beam, _checks, _columns, _radius
+from whatelse.attacks import beam, checks
+from whatelse.attacks import columns as _columns
+from whatelse.attacks import radius as _radius
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     2,
     "accuracy",
     "higher",
@@ -117,13 +119,13 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     pooled, shared = own & ~_tried(candidate, theirs, labels).any(0), kept & ~_tried(baseline, mine, labels).any(0)
     if "differentiates" in candidate.subject.offers:
         missed = right & ~hits[:3].any(0) & hits[3]
-        _checks.check_missed(candidate, "random search", int(missed.sum()), int(right.sum()))
-        _checks.check_gradients(candidate, len(labels))
+        checks.check_missed(candidate, "random search", int(missed.sum()), int(right.sum()))
+        checks.check_gradients(candidate, len(labels))
     else:
         candidate.note(f"{candidate.subject.name} has no gradients: its numbers were searched at random")
         if "differentiates" in baseline.subject.offers:
-            _checks.check_blind(candidate)
-    _checks.check_repeats(candidate, len(labels))
+            checks.check_blind(candidate)
+    checks.check_repeats(candidate, len(labels))
     if not bool((right & ~pooled).any()):
         candidate.ends["blind"] = float(right.float().mean())  # an attack that fells nobody
     _note(candidate, columns, {"unattacked": right, "its own points": own, "those of both models": pooled})
@@ -137,11 +139,11 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `compare` returned, ``(M, 7)``.
         counts: How often each example stands in each resample, ``(draws, M)``.
     """
-    share: np.ndarray = breakdown(values, counts)[:, -1]
+    share: np.ndarray = by_part(values, counts)[:, -1]
     return share
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the share of rows on which the model is right under each attack, the last the summary, ``(draws, 5)``.
 
     Args:
@@ -166,10 +168,10 @@ def effort(config: Config, task: Task) -> int:
     except NotMeasurableError:
         return 0
     # Three passes a step, as a model with a surrogate is asked apart from it.
-    climbed = (2 + _beam.WIDTH * config.swaps) * 3 * (config.steps + 1)
-    tried = 2 * _beam.tries(columns.count, config.swaps) + 2 * _TRIED
+    climbed = (2 + beam.WIDTH * config.swaps) * 3 * (config.steps + 1)
+    tried = 2 * beam.tries(columns.count, config.swaps) + 2 * _TRIED
     choice = _radius.spent(task, _LADDER, climbed + tried) if config.radius is None else 0
-    return 2 * min(config.examples, len(task.test)) * (climbed + tried) + _checks.REPEATS + choice
+    return 2 * min(config.examples, len(task.test)) * (climbed + tried) + checks.REPEATS + choice
 
 
 def _resolved(models: tuple[Evidence, Evidence], columns: _columns.Columns, config: Config) -> Config:
@@ -197,7 +199,7 @@ def _points(evidence: Evidence, columns: _columns.Columns, config: Config) -> tu
 
     def make() -> dict[str, Tensor]:
         rng = evidence.draws(_SEED)
-        size = _beam.rows(inputs, columns.count)
+        size = beam.rows(inputs, columns.count)
         parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
         found = torch.cat([_attacked(evidence, x, y, columns, config, rng) for x, y in parts], 1)
         return {"points": found, "fooled": _tried(evidence, found, labels)}
@@ -228,8 +230,8 @@ def _attacked(
     numbers, _ = moved(clean)
     swapped, both = [(clean[:, None], torch.zeros(len(clean), 1))], [(numbers[:, None], torch.zeros(len(clean), 1))]
     for _ in range(config.swaps if columns.count else 0):
-        swapped.append(_beam.widen(evidence, swapped[-1][0], clean, labels, columns))
-        beams, _ = _beam.widen(evidence, both[-1][0], clean, labels, columns)
+        swapped.append(beam.widen(evidence, swapped[-1][0], clean, labels, columns))
+        beams, _ = beam.widen(evidence, both[-1][0], clean, labels, columns)
         points, margins = moved(beams.flatten(0, 1))
         both.append((points.view_as(beams), margins.view(beams.shape[:2])))
     categories, joint = (_worst(found) for found in (swapped, both))
@@ -240,11 +242,11 @@ def _attacked(
 def _worst(found: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Return the worst point of all depths but the first, which is tried by itself; the first if it is all there is."""
     points, margins = zip(*(found[1:] or found), strict=True)
-    return _beam.worst(torch.cat(points, 1), torch.cat(margins, 1))
+    return beam.worst(torch.cat(points, 1), torch.cat(margins, 1))
 
 
 def _tried(evidence: Evidence, found: Tensor, labels: Tensor) -> Tensor:
-    return torch.stack([_beam.wrong(evidence, points, labels) for points in found])
+    return torch.stack([beam.wrong(evidence, points, labels) for points in found])
 
 
 def _note(evidence: Evidence, columns: _columns.Columns, right: dict[str, Tensor]) -> None:

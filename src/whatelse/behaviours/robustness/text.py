@@ -42,18 +42,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.robustness import _beam, _checks, _radius, _words
+from whatelse.attacks import beam, checks, radius
+from whatelse.attacks import words as _words
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 2, "accuracy", "higher", {"predicts", "texts"}, "test example", "edit"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
+    2,
+    "accuracy",
+    "higher",
+    {"predicts", "texts"},
+    "test example",
+    "edit",
+)
 WORST, BLIND = 0.0, None
 # Of the kept texts; raised when the same settings would give others.
 _KEPT = 1
 # Words changed that are tried where none are given: more are hardly a slip, and cost too much.
-_LADDER = _radius.Ladder((1.0, 2.0, 3.0), ("1 word", "2 words", "3 words"), 0)
+_LADDER = radius.Ladder((1.0, 2.0, 3.0), ("1 word", "2 words", "3 words"), 0)
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     right, sound = (e.predictions("test")[: len(labels)] == labels for e in (candidate, baseline))
     pooled = _left(right, hits | _tried(candidate, theirs, labels))
     kept, shared = _left(sound, beaten), _left(sound, beaten | _tried(baseline, mine, labels))
-    _checks.check_repeats(candidate, len(labels))
+    checks.check_repeats(candidate, len(labels))
     if bool((pooled[:, -1] == pooled[:, 0]).all()):
         candidate.ends["blind"] = float(pooled[:, 0].mean())  # an attack that fells nobody
     _note(candidate, words, _left(right, hits), pooled)
@@ -104,11 +112,11 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: What `compare` returned, ``(M, 3 * (edits + 1))``.
         counts: How often each example stands in each resample, ``(draws, M)``.
     """
-    share: np.ndarray = breakdown(values, counts)[:, -1]
+    share: np.ndarray = by_part(values, counts)[:, -1]
     return share
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return that share for 0, 1, ... edits in every resample, ``(draws, edits + 1)``.
 
     Args:
@@ -135,7 +143,7 @@ def effort(config: Config, task: Task) -> int:
     edits = len(_LADDER.steps) if config.edits is None else config.edits
     moves = _moves(words, texts)
     choice = _choice(task, config) if config.edits is None else 0
-    return 2 * (_beam.tries(moves, edits) + 2 * edits * len(texts)) + _checks.REPEATS + choice
+    return 2 * (beam.tries(moves, edits) + 2 * edits * len(texts)) + checks.REPEATS + choice
 
 
 def _moves(words: _words.Words, texts: Tensor) -> int:
@@ -144,19 +152,19 @@ def _moves(words: _words.Words, texts: Tensor) -> int:
 
 def _choice(task: Task, config: Config) -> int:
     """Return how many passes `_chosen` costs at most."""
-    texts = task.split("select").inputs[: _radius.EXAMPLES]
-    moves = _moves(_words.read(task, _radius.EXAMPLES, config.kind, config.synonyms, "select"), texts)
-    return sum(_beam.tries(moves, round(edits)) + 2 * len(texts) for edits in _LADDER.steps) + len(texts)
+    texts = task.split("select").inputs[: radius.EXAMPLES]
+    moves = _moves(_words.read(task, radius.EXAMPLES, config.kind, config.synonyms, "select"), texts)
+    return sum(beam.tries(moves, round(edits)) + 2 * len(texts) for edits in _LADDER.steps) + len(texts)
 
 
 def _chosen(models: tuple[Evidence, Evidence], config: Config) -> int:
     """Return the number of words changed at which the baseline keeps about half of what it gets right."""
     baseline = models[0]
-    words = _words.read(baseline.task, _radius.EXAMPLES, config.kind, config.synonyms, "select")
+    words = _words.read(baseline.task, radius.EXAMPLES, config.kind, config.synonyms, "select")
     select = baseline.split("select")
 
     def withstands(edits: float, rows: Tensor) -> Tensor:
-        size, stands = _beam.rows(select.inputs[rows], words.count), []
+        size, stands = beam.rows(select.inputs[rows], words.count), []
         for some in torch.split(rows, size):
             x, y = select.inputs[some], select.targets[some]
             found = _edited(baseline, x, y, words, round(edits))
@@ -164,7 +172,7 @@ def _chosen(models: tuple[Evidence, Evidence], config: Config) -> int:
         return torch.cat(stands)
 
     what = f"kind={config.kind} words={words.digest}"
-    return round(_radius.choose(models, ("edits", what), _LADDER, withstands))
+    return round(radius.choose(models, ("edits", what), _LADDER, withstands))
 
 
 def _texts(evidence: Evidence, words: _words.Words, config: Config, edits: int) -> tuple[Tensor, Tensor]:
@@ -173,7 +181,7 @@ def _texts(evidence: Evidence, words: _words.Words, config: Config, edits: int) 
     inputs, labels = test.inputs[: config.examples], test.targets[: config.examples]
 
     def make() -> dict[str, Tensor]:
-        size = _beam.rows(inputs, words.count)
+        size = beam.rows(inputs, words.count)
         parts = zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
         found = torch.cat([_edited(evidence, x, y, words, edits) for x, y in parts], 1)
         return {"texts": found, "fooled": _tried(evidence, found, labels)}
@@ -186,13 +194,13 @@ def _texts(evidence: Evidence, words: _words.Words, config: Config, edits: int) 
 def _edited(evidence: Evidence, clean: Tensor, labels: Tensor, words: _words.Words, edits: int) -> Tensor:
     beams, found = clean[:, None], []
     for _ in range(edits):
-        beams, _ = _beam.widen(evidence, beams, clean, labels, words)
+        beams, _ = beam.widen(evidence, beams, clean, labels, words)
         found.append(beams[:, 0])
     return torch.stack(found)
 
 
 def _tried(evidence: Evidence, found: Tensor, labels: Tensor) -> Tensor:
-    return torch.stack([_beam.wrong(evidence, texts, labels) for texts in found])
+    return torch.stack([beam.wrong(evidence, texts, labels) for texts in found])
 
 
 def _left(right: Tensor, fooled: Tensor) -> Tensor:

@@ -36,13 +36,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.behaviours.robustness import _attack, _radius
+from whatelse.attacks import attack
+from whatelse.attacks import radius as _radius
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = (
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     3,
     "share of attacks",
     "lower",
@@ -90,8 +91,8 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     source, target = ways[config.direction]
     source.subject.require("differentiates")
     radius = _radius.chosen(baseline, candidate, "linf") if config.radius is None else config.radius
-    budget = _attack.Budget(radius, config.steps)
-    found, fools = _attack.points(source, budget, config.examples)
+    budget = attack.Budget(radius, config.steps)
+    found, fools = attack.points(source, budget, config.examples)
     labels = source.split("test").targets[: len(found)]
     right = [e.predictions("test")[: len(found)] == labels for e in (source, target)]
     counted = right[0] & right[1] & fools
@@ -99,7 +100,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     if many < config.least:
         raise NotMeasurableError(f"needs {config.least} examples that both get right and the attack flips; has {many}")
     candidate.note(f"{many} of {len(labels)} examples count: both models right, the attacked one fooled")
-    hits = counted & _attack.fooled(target, found, labels)
+    hits = counted & attack.fooled(target, found, labels)
     candidate.name_parts(_SCENARIOS)
     both = right[0] & right[1]
     return torch.stack([counted, hits, *_matrix((baseline, candidate), both, budget, config.examples)], 1).float()
@@ -117,7 +118,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return share
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the share that falls in each scenario in every resample, ``(draws, 4)``; NaN where nothing was tried.
 
     Args:
@@ -141,16 +142,16 @@ def effort(config: Config, task: Task) -> int:
     return min(config.examples, len(task.test)) * (2 * each + 3) + choice
 
 
-def _matrix(models: Sequence[Evidence], both: Tensor, budget: _attack.Budget, examples: int) -> list[Tensor]:
+def _matrix(models: Sequence[Evidence], both: Tensor, budget: attack.Budget, examples: int) -> list[Tensor]:
     """Return two columns for each scenario: tried, and fallen."""
     columns: list[Tensor] = []
     for source in models:
         if "differentiates" not in source.subject.offers:
             columns += [torch.zeros_like(both)] * 4
             continue
-        found, fools = _attack.points(source, budget, examples)
+        found, fools = attack.points(source, budget, examples)
         labels = source.split("test").targets[: len(found)]
         for tried in models:
-            fell = fools if tried is source else _attack.fooled(tried, found, labels)
+            fell = fools if tried is source else attack.fooled(tried, found, labels)
             columns += [both, both & fell]
     return columns

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from whatelse.errors import MissingExtraError, NotMeasurableError
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
+from whatelse.evidence.loudness import matched
 from whatelse.layers.soft_tree import SoftTree
-from whatelse.loudness import matched
-from whatelse.nets import _soft_tree
-from whatelse.nets._training import Schedule
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training import soft_tree
+from whatelse.training.loop import Schedule
 
 KINDS = ("regression", "classification", "soft")
 DRAWN = ("children_left", "children_right", "feature", "threshold", "class", "n")
@@ -288,7 +288,7 @@ def _teach(x: np.ndarray, targets: Tensor, depth: int) -> SoftTree:
     made = SoftTree(x.shape[1], targets.shape[1], depth, mixture=True)
     schedule = Schedule(_EPOCHS, _RATE, max(_BATCH, len(x) // _STEPS))
     rng = torch.Generator().manual_seed(_TIES)
-    _soft_tree.teach(made, _scaled(x, x), targets, _BALANCE, schedule, rng)
+    soft_tree.teach(made, _scaled(x, x), targets, _BALANCE, schedule, rng)
     return made
 
 

@@ -33,10 +33,10 @@ from torch import Tensor
 
 from whatelse.behaviours import _scale
 from whatelse.behaviours.transparency import _distilled
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "parts to read", "lower", {"predicts"}, "layer", "depth"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = 3, "parts to read", "lower", {"predicts"}, "layer", "depth"
 WORST, BLIND = None, None
 
 _COLUMNS = {"leaves": "leaves", "path length": "lengths", "weights": "weights"}
@@ -83,7 +83,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return total
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the count at every depth, ``(draws, depths)``.
 
     Args:

@@ -48,10 +48,10 @@ from torch import Tensor
 
 from whatelse.behaviours import _scale
 from whatelse.behaviours.transparency import _distilled
-from whatelse.evidence import Evidence
+from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
-VERSION, UNIT, BETTER, NEEDS, OVER, PARTS = 3, "accuracy", "higher", {"predicts"}, "test example", "depth"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = 3, "accuracy", "higher", {"predicts"}, "test example", "depth"
 WORST, BLIND = 0.0, None
 
 
@@ -100,7 +100,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return mean
 
 
-def breakdown(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the mean score at every depth on every resample, ``(draws, depths)``.
 
     Args:

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from whatelse.nets._calibration import reach
-from whatelse.nets._exchange import exchange, refuse_unused
-from whatelse.nets._walk import Layer
+from whatelse.modules.calibration import reach
+from whatelse.modules.exchange import exchange, refuse_unused
+from whatelse.modules.walk import Layer
 
 _Kind = TypeVar("_Kind", bound=Layer)
 

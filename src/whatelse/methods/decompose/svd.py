@@ -28,10 +28,10 @@ from torch import Tensor, nn
 
 from whatelse.errors import RecipeError
 from whatelse.methods.decompose._parts import chain, rank_of, reached, replaced, spatial, through
-from whatelse.nets._calibration import grams
-from whatelse.nets._walk import Layer, copied, layers
+from whatelse.modules.calibration import grams
+from whatelse.modules.walk import Layer, copied, layers
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "rank", {"dense"}, "dense"
 

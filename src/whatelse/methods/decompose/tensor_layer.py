@@ -30,10 +30,10 @@ from whatelse.errors import RecipeError, nearest
 from whatelse.layers.tensor import TensorLayer
 from whatelse.methods.decompose._parts import reached
 from whatelse.methods.decompose._tucker import tucker
-from whatelse.nets._exchange import exchange, refuse_unused
-from whatelse.nets._walk import copied, layers
+from whatelse.modules.exchange import exchange, refuse_unused
+from whatelse.modules.walk import copied, layers
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "rank", {"dense"}, "dense"
 

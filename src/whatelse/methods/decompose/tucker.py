@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from whatelse.errors import RecipeError
 from whatelse.methods.decompose._parts import chain, rank_of, reached, replaced, spatial, through
 from whatelse.methods.decompose._tucker import tucker, unfold
-from whatelse.nets._walk import copied, layers
+from whatelse.modules.walk import copied, layers
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "rank", {"dense"}, "dense"
 

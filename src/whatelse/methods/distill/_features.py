@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatelse.layers._own import Own
-from whatelse.nets._calibration import batches, split
-from whatelse.nets._walk import branches
+from whatelse.layers.compressed import CompressedLayer
+from whatelse.modules.calibration import batches, split
+from whatelse.modules.walk import branches
 
 See = Callable[[Tensor], dict[str, Tensor]]
 _ROOM = 2**26
@@ -296,5 +296,5 @@ def _calls(model: nn.Module, inputs: Tensor) -> list[tuple[str, int, tuple[int, 
 
 
 def _has_weights(part: nn.Module) -> bool:
-    whole = isinstance(part, nn.MultiheadAttention | Own) or not list(part.children())
+    whole = isinstance(part, nn.MultiheadAttention | CompressedLayer) or not list(part.children())
     return whole and any(p.dim() > 1 for p in part.parameters(recurse=False))

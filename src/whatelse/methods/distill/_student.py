@@ -7,9 +7,9 @@ from torch import nn
 
 from whatelse import recipe
 from whatelse.errors import RecipeError
-from whatelse.nets._initialize import initialize
-from whatelse.nets._narrow import narrow
-from whatelse.task import Task
+from whatelse.modules.narrow import narrow
+from whatelse.tasks.task import Task
+from whatelse.training.initialize import initialize
 
 _FEW = 256  # examples on which a narrower network is tried
 

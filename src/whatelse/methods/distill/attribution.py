@@ -36,9 +36,9 @@ from whatelse.methods import _common as common
 from whatelse.methods.distill import _features as features
 from whatelse.methods.distill._soft import hinton
 from whatelse.methods.distill._student import student
-from whatelse.nets._training import Schedule, descend
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.loop import Schedule, descend
 
 VERSION, KNOB, TAKES, LEAVES = 1, "width", {"dense", "sparse"}, "dense"
 

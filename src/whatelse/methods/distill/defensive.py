@@ -32,9 +32,9 @@ from torch.nn import functional
 
 from whatelse.methods import _common as common
 from whatelse.methods.train._fresh import drawn_anew
-from whatelse.nets._training import Loss, Schedule, answers, fit
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.loop import Loss, Schedule, answers, fit
 
 VERSION, KNOB, TAKES, LEAVES = 1, "temperature", {"dense", "sparse"}, ""
 

@@ -32,10 +32,10 @@ from whatelse.methods import _common as common
 from whatelse.methods.distill import _features as features
 from whatelse.methods.distill._features import Point, partner, points, up_to
 from whatelse.methods.distill._student import student
-from whatelse.nets._initialize import initialize
-from whatelse.nets._training import Objective, Schedule, descend
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.initialize import initialize
+from whatelse.training.loop import Objective, Schedule, descend
 
 VERSION, KNOB, TAKES, LEAVES = 1, "width", {"dense", "sparse"}, "dense"
 _NONLINEAR = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh)

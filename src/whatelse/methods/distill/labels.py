@@ -34,9 +34,9 @@ from whatelse.methods import _common as common
 from whatelse.methods.distill._features import in_batches, reader, remembered
 from whatelse.methods.distill._soft import divergence
 from whatelse.methods.distill._student import student
-from whatelse.nets._training import Schedule, descend
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.loop import Schedule, descend
 
 VERSION, KNOB, TAKES, LEAVES = 1, "", {"dense", "sparse"}, "dense"
 _FEW, _LEAST = 256, 0.01  # examples that decide where the s_i start, and the smallest s_i^2 there

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from whatelse.methods import _common as common
 from whatelse.methods.distill._soft import hinton
 from whatelse.methods.distill._student import student
-from whatelse.nets._training import Schedule, answers, fit
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.loop import Schedule, answers, fit
 
 VERSION, KNOB, TAKES, LEAVES = 1, "width", {"dense", "sparse"}, "dense"
 

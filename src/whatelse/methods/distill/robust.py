@@ -28,11 +28,11 @@ from whatelse import recipe
 from whatelse.methods import _common as common
 from whatelse.methods.distill._soft import divergence
 from whatelse.methods.distill._student import student
-from whatelse.nets._adversary import Ball, attackable, pgd
-from whatelse.nets._calibration import batches
-from whatelse.nets._training import Schedule, answers, descend
+from whatelse.modules.calibration import batches
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.adversary import Ball, attackable, pgd
+from whatelse.training.loop import Schedule, answers, descend
 
 VERSION, KNOB, TAKES, LEAVES = 1, "width", {"dense", "sparse"}, "dense"
 

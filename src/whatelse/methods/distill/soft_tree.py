@@ -27,10 +27,10 @@ from torch.nn import functional
 
 from whatelse.layers.soft_tree import SoftTree
 from whatelse.methods import _common as common
-from whatelse.nets import _soft_tree
-from whatelse.nets._training import Schedule, answers
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training import soft_tree
+from whatelse.training.loop import Schedule, answers
 
 VERSION, KNOB, TAKES, LEAVES = 1, "depth", {"dense", "sparse", "packed"}, "tree"
 
@@ -61,7 +61,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     x = task.train.inputs.flatten(1)
     made = SoftTree(x.shape[1], task.classes, config.depth, mixture=config.prediction == "mixture")
     schedule = Schedule(config.epochs, config.rate, config.batch)
-    _soft_tree.teach(made, x, _targets(model, config, task), config.balance, schedule, rng)
+    soft_tree.teach(made, x, _targets(model, config, task), config.balance, schedule, rng)
     return made
 
 

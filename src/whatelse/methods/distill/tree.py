@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from whatelse.errors import MissingExtraError, RecipeError
 from whatelse.layers.tree import Tree
-from whatelse.nets._training import answers
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.loop import answers
 
 _TARGETS = ("logits", "probabilities", "labels")
 VERSION, KNOB, TAKES, LEAVES = 1, "depth", {"dense", "sparse", "packed"}, "tree"

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import RecipeError
-from whatelse.nets._calibration import reach
-from whatelse.nets._walk import Layer, layers
+from whatelse.modules.calibration import reach
+from whatelse.modules.walk import Layer, layers
 
 
 def prunable(model: nn.Module, item: str, sparsity: float = 0.5, pattern: str = "any") -> dict[str, Layer]:

@@ -33,10 +33,10 @@ from whatelse.errors import RecipeError
 from whatelse.methods import _common as common
 from whatelse.methods.prune._mask import called, geometric, keep, magnitudes, prunable, zero
 from whatelse.methods.train._fresh import drawn_anew
-from whatelse.nets._training import Schedule, descend, fit, hard_labels
-from whatelse.nets._walk import Layer
+from whatelse.modules.walk import Layer
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.loop import Schedule, descend, fit, hard_labels
 
 VERSION, KNOB, TAKES, LEAVES = 1, "sparsity", {"dense", "sparse"}, "sparse"
 

@@ -29,10 +29,10 @@ from torch import nn
 from whatelse.errors import RecipeError
 from whatelse.methods import _common as common
 from whatelse.methods.prune._mask import cubic, keep, magnitudes, prunable, zero
-from whatelse.nets._training import Schedule, fit, hard_labels
-from whatelse.nets._walk import copied
+from whatelse.modules.walk import copied
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.loop import Schedule, fit, hard_labels
 
 VERSION, KNOB, TAKES, LEAVES = 1, "sparsity", {"dense", "sparse"}, "sparse"
 

@@ -38,11 +38,11 @@ from torch.nn import functional
 from whatelse.errors import RecipeError
 from whatelse.methods.prune._mask import cubic, keep, magnitudes, prunable, zero
 from whatelse.methods.train._fresh import drawn_anew
-from whatelse.nets._initialize import initialize
-from whatelse.nets._training import Objective, Schedule, descend
-from whatelse.nets._walk import copied
+from whatelse.modules.walk import copied
 from whatelse.settings import param
-from whatelse.task import Split, Task
+from whatelse.tasks.task import Split, Task
+from whatelse.training.initialize import initialize
+from whatelse.training.loop import Objective, Schedule, descend
 
 VERSION, KNOB, TAKES, LEAVES = 1, "sparsity", {"dense", "sparse"}, "sparse"
 

@@ -35,11 +35,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whatelse.errors import RecipeError
 from whatelse.methods.prune._mask import geometric, keep, prunable, zero
-from whatelse.nets._calibration import batches
-from whatelse.nets._training import Schedule, fit, hard_labels
-from whatelse.nets._walk import Layer, copied
+from whatelse.modules.calibration import batches
+from whatelse.modules.walk import Layer, copied
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.loop import Schedule, fit, hard_labels
 
 VERSION, KNOB, TAKES, LEAVES = 1, "sparsity", {"dense", "sparse"}, "sparse"
 

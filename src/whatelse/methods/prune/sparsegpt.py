@@ -28,11 +28,11 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.methods.prune._mask import as_weight, by_channel, called, prunable, two_of_four
-from whatelse.nets._calibration import UNREACHED, grams
-from whatelse.nets._notes import note
-from whatelse.nets._walk import copied
+from whatelse.modules.calibration import UNREACHED, grams
+from whatelse.modules.notes import note
+from whatelse.modules.walk import copied
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "sparsity", {"dense", "sparse"}, "sparse"
 

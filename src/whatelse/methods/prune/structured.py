@@ -44,12 +44,12 @@ from torch.nn import functional
 from torch.nn.modules.conv import _ConvNd
 
 from whatelse.errors import RecipeError
-from whatelse.nets._dependency import Group, groups, left_whole, without
-from whatelse.nets._notes import note
-from whatelse.nets._surgery import axes, part_at
-from whatelse.nets._walk import copied
+from whatelse.modules.dependency import Group, groups, left_whole, without
+from whatelse.modules.notes import note
+from whatelse.modules.surgery import axes, part_at
+from whatelse.modules.walk import copied
 from whatelse.settings import param
-from whatelse.task import Split, Task
+from whatelse.tasks.task import Split, Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "ratio", {"dense", "sparse"}, ""
 

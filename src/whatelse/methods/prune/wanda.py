@@ -24,11 +24,11 @@ import torch
 from torch import nn
 
 from whatelse.methods.prune._mask import called, keep, prunable, zero
-from whatelse.nets._calibration import UNREACHED, energies
-from whatelse.nets._notes import note
-from whatelse.nets._walk import copied
+from whatelse.modules.calibration import UNREACHED, energies
+from whatelse.modules.notes import note
+from whatelse.modules.walk import copied
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "sparsity", {"dense", "sparse"}, "sparse"
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from whatelse.errors import RecipeError
 from whatelse.layers.quantized import UNROUNDED, Quantized, fits
-from whatelse.nets import _calibration, _order, _walk
-from whatelse.nets._exchange import exchange, refuse_unused
-from whatelse.nets._walk import Layer
+from whatelse.modules import calibration, walk
+from whatelse.modules import order as _order
+from whatelse.modules.exchange import exchange, refuse_unused
+from whatelse.modules.walk import Layer
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ def treatable(model: nn.Module, inputs: Tensor, item: str) -> tuple[dict[str, La
     Raises:
         RecipeError: There is none.
     """
-    found = _walk.layers(model)
+    found = walk.layers(model)
     layers = {name: layer for name, layer in found.items() if fits(layer)}
-    order, few = _calibration.reach(model, layers, inputs)
+    order, few = calibration.reach(model, layers, inputs)
     if not order:
         kinds = {str(layer.weight.dtype).removeprefix("torch.") for layer in found.values()} - {"float32"}
         wide = f"; weights are {', '.join(sorted(kinds))}, which .float() makes float32" if kinds else ""
@@ -122,7 +123,7 @@ def bounds(
         return {}
 
     def stream(see: Callable[[str, Tensor], None]) -> None:
-        _calibration.watch(model, layers, inputs, see)
+        calibration.watch(model, layers, inputs, see)
 
     return {name: inside(*ends) for name, ends in _order.tails(stream, clip).items()}
 

@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from whatelse.layers.quantized import GRIDS, Grid, Quantized
 from whatelse.methods import _common as common
 from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, stored, tails, treatable
-from whatelse.nets._training import Schedule, fit, hard_labels
-from whatelse.nets._walk import Layer, copied, swap
+from whatelse.modules.walk import Layer, copied, swap
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.loop import Schedule, fit, hard_labels
 
 VERSION, KNOB, TAKES, LEAVES = 2, "bits", {"dense", "sparse"}, "packed"
 

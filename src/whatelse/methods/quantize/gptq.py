@@ -26,12 +26,12 @@ from torch import Tensor, nn
 
 from whatelse.layers.quantized import GRIDS, UNROUNDED, Grid
 from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, treatable
-from whatelse.nets._calibration import UNREACHED, grams
-from whatelse.nets._exchange import exchange, refuse_unused
-from whatelse.nets._notes import note
-from whatelse.nets._walk import copied
+from whatelse.modules.calibration import UNREACHED, grams
+from whatelse.modules.exchange import exchange, refuse_unused
+from whatelse.modules.notes import note
+from whatelse.modules.walk import copied
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 2, "bits", {"dense", "sparse"}, "packed"
 

@@ -20,9 +20,9 @@ from torch import nn
 
 from whatelse.layers.kernel import Kernel, lacking, suits
 from whatelse.methods.quantize._calibrated import Widths, stored, treatable
-from whatelse.nets._walk import copied
+from whatelse.modules.walk import copied
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "group", {"dense", "sparse"}, "packed"
 

@@ -26,9 +26,9 @@ from torch import nn
 
 from whatelse.layers.quantized import GRIDS
 from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, stored, treatable
-from whatelse.nets._walk import copied
+from whatelse.modules.walk import copied
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 3, "bits", {"dense", "sparse"}, "packed"
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from whatelse.errors import RecipeError
-from whatelse.nets._initialize import initialize
-from whatelse.nets._walk import copied, pruned
+from whatelse.modules.walk import copied, pruned
+from whatelse.training.initialize import initialize
 
 
 def drawn_anew(model: nn.Module, where: str, rng: torch.Generator) -> nn.Module:

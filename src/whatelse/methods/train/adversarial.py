@@ -26,11 +26,11 @@ from torch.nn import functional
 from whatelse.errors import RecipeError
 from whatelse.methods import _common as common
 from whatelse.methods.train._fresh import drawn_anew
-from whatelse.nets._adversary import Ball, attackable, pgd
-from whatelse.nets._training import Schedule, descend
-from whatelse.nets._walk import copied
+from whatelse.modules.walk import copied
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.adversary import Ball, attackable, pgd
+from whatelse.training.loop import Schedule, descend
 
 VERSION, KNOB, TAKES, LEAVES = 1, "eps", {"dense", "sparse"}, ""
 

@@ -31,10 +31,10 @@ from torch.nn import functional
 from whatelse.errors import RecipeError
 from whatelse.methods import _common as common
 from whatelse.methods.train._fresh import drawn_anew
-from whatelse.nets._training import Schedule, descend, hard_labels
-from whatelse.nets._walk import copied
+from whatelse.modules.walk import copied
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.loop import Schedule, descend, hard_labels
 
 VERSION, KNOB, TAKES, LEAVES = 1, "drop", {"dense", "sparse"}, ""
 

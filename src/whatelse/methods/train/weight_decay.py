@@ -23,9 +23,9 @@ from torch import nn
 
 from whatelse.methods import _common as common
 from whatelse.methods.train._fresh import drawn_anew
-from whatelse.nets._training import Schedule, fit, hard_labels
 from whatelse.settings import param
-from whatelse.task import Task
+from whatelse.tasks.task import Task
+from whatelse.training.loop import Schedule, fit, hard_labels
 
 VERSION, KNOB, TAKES, LEAVES = 1, "decay", {"dense", "sparse"}, ""
 

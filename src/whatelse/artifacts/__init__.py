@@ -1,0 +1,1 @@
+"""Compressed models as folders: made, written, proven, reopened."""

@@ -1,0 +1,1 @@
+"""Searches for inputs that fool a model: below the behaviors that report them."""

@@ -1,0 +1,234 @@
+"""APGD: projected gradient ascent inside a ball, with momentum and a step that halves itself where it is too long.
+
+Source:
+    Croce & Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks,
+    ICML 2020, arXiv:2003.01690, algorithm 1. Departure: the point returned prefers a wrong answer to a larger loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from whatelse.attacks import losses, norms
+from whatelse.evidence.cache import Evidence
+from whatelse.evidence.loudness import matched
+
+_MOMENTUM, _RISING = 0.75, 0.75
+
+# Asked about points (m, ...) of the examples with these numbers (m,): their loss (m,), which depends on the points
+# differentiably, and whether the model is wrong there (m,).
+Ask = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How hard an attack may try.
+
+    Attributes:
+        radius: Largest change, in units of the input.
+        steps: Gradient steps, or queries of an attack without gradients.
+        norm: In which the change is measured: ``linf``, the largest of any one feature, or ``l2``.
+    """
+
+    radius: float
+    steps: int
+    norm: str = "linf"
+
+
+def climb(
+    evidence: Evidence,
+    inputs: Tensor,
+    labels: Tensor,
+    budget: Budget,
+    rng: torch.Generator,
+    *,
+    loss: losses.Loss = losses.log_odds,
+    targets: Tensor | None = None,
+    stop: bool = False,
+    bounds: norms.Bounds | None = None,
+    start: Tensor | None = None,
+) -> Tensor:
+    """Return the point at which APGD found the model most wrong about each input, of the shape of ``inputs``.
+
+    A point that fools the model is preferred to one that does not, then the larger loss. Gradients and answers on the
+    way are those of ``evidence.slopes``: whether a point fools the model itself, `fooled` must say.
+
+    Args:
+        evidence: The model, which differentiates.
+        inputs: ``(M, ...)``, inside the bounds.
+        labels: True classes, ``(M,)``.
+        budget: Radius, norm and steps.
+        rng: Source of the starts.
+        loss: What is raised.
+        targets: Target classes, ``(M,)``, of a loss that has them.
+        stop: Leave an example at the first point that fools; else all steps are taken, so that the point lies deep
+            behind the border and transfers.
+        bounds: Smallest and largest value of an input; those of the task where none are given.
+        start: Points to start at, inside the balls, ``(M, ...)``; drawn where none are given.
+    """
+    bounds = evidence.bounds() if bounds is None else bounds
+    begin = norms.start(inputs, budget.radius, budget.norm, bounds, rng) if start is None else start
+    targets = labels if targets is None else targets
+    found = torch.empty_like(inputs)
+    for k in range(0, len(inputs), evidence.batch):
+        part = slice(k, k + evidence.batch)
+        ask = _asking(evidence, loss, labels[part], targets[part])
+        found[part] = ascend(ask, inputs[part], begin[part], budget, bounds, stop=stop)
+    return found
+
+
+def _asking(evidence: Evidence, loss: losses.Loss, labels: Tensor, targets: Tensor) -> Ask:
+    def ask(at: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        logits = evidence.slopes(at)
+        evidence.passes.forward += len(at)
+        evidence.passes.backward += len(at)
+        return loss(matched(evidence, logits), labels[rows], targets[rows]), logits.detach().argmax(1) != labels[rows]
+
+    return ask
+
+
+class _Seen(NamedTuple):
+    """Points of the ball and what the model says there: loss, its slope, and whether the model is wrong."""
+
+    at: Tensor
+    loss: Tensor
+    slope: Tensor
+    wrong: Tensor
+
+    def where(self, mask: Tensor, other: _Seen) -> _Seen:
+        """Return these points where the mask holds, the others elsewhere."""
+        return _Seen(*(_pick(mask, a, b) for a, b in zip(self, other, strict=True)))
+
+    def take(self, keep: Tensor) -> _Seen:
+        """Return the points of some examples."""
+        return _Seen(*(t[keep] for t in self))
+
+
+@dataclass
+class _Climb:
+    """Where the climb of some examples stands.
+
+    Attributes:
+        rows: Their numbers, ``(m,)``.
+        now: The iterates.
+        before: The iterates before.
+        top: The points of the largest loss.
+        step: Length of the next step, ``(m,)``.
+        risen: How often the loss rose since the last checkpoint, ``(m,)``.
+        halved: Whether the step was halved there, ``(m,)``.
+        then: The largest loss there, ``(m,)``.
+    """
+
+    rows: Tensor
+    now: _Seen
+    before: Tensor
+    top: _Seen
+    step: Tensor
+    risen: Tensor
+    halved: Tensor
+    then: Tensor
+
+    def take(self, keep: Tensor) -> _Climb:
+        """Return the climb of some of its examples."""
+        told = (self.before, self.step, self.risen, self.halved, self.then)
+        before, *rest = (t[keep] for t in told)
+        return _Climb(self.rows[keep], self.now.take(keep), before, self.top.take(keep), *rest)
+
+    def advance(self, ask: Ask, inside: norms.Inside, norm: str, momentum: float) -> None:
+        """Take one step up the slope, and along the last step, and look around."""
+        at, length = self.now.at, _each(self.step, self.now.at)
+        far = inside(at + length * norms.steepest(self.now.slope, norm))
+        if momentum < 1:
+            far = inside(at + momentum * (far - at) + (1 - momentum) * (at - self.before))
+        ahead = _look(ask, far, self.rows)
+        self.risen = self.risen + (ahead.loss > self.now.loss)
+        self.before, self.now = at, ahead
+        self.top = ahead.where(ahead.loss > self.top.loss, self.top)
+
+    def reconsider(self, since: int) -> None:
+        """Halve the steps that rose too rarely or no further, and go back to the best point there."""
+        stuck = (self.risen <= _RISING * since) | (~self.halved & (self.then >= self.top.loss))
+        self.step, self.now = torch.where(stuck, self.step / 2, self.step), self.top.where(stuck, self.now)
+        self.risen, self.halved, self.then = torch.zeros_like(self.risen), stuck, self.top.loss
+
+
+def ascend(
+    ask: Ask, clean: Tensor, start: Tensor, budget: Budget, bounds: norms.Bounds, *, stop: bool = False
+) -> Tensor:
+    """Return the points at which the climb found each example most wrong, of the shape of ``clean``.
+
+    Args:
+        ask: Answers for points; it is told which examples they belong to, as some leave before others.
+        clean: Centers of the balls, ``(m, ...)``.
+        start: Where the climbs start, inside the balls, ``(m, ...)``.
+        budget: Radius, norm and steps.
+        bounds: Smallest and largest value of an input.
+        stop: Leave an example at the first point that fools; else all steps are taken.
+    """
+    rows = torch.arange(len(clean))
+    seen = _look(ask, start, rows)
+    step = torch.full_like(seen.loss, 2 * budget.radius)
+    on = _Climb(rows, seen, start, seen, step, torch.zeros_like(step), torch.ones_like(seen.wrong), seen.loss)
+    inside = norms.within(clean, budget.radius, budget.norm, bounds)
+    best = _Best(start.clone(), seen.loss.clone(), seen.wrong.clone())
+    checks, since = _checkpoints(budget.steps), 0
+    for k in range(budget.steps + 1):
+        if k:
+            on.advance(ask, inside, budget.norm, 1.0 if k == 1 else _MOMENTUM)
+            best.meet(on.now, on.rows)
+        if stop and bool(on.now.wrong.any()):
+            on = on.take(~on.now.wrong)
+            inside = norms.within(clean[on.rows], budget.radius, budget.norm, bounds)
+        if not len(on.rows):
+            break
+        if k in checks:
+            on.reconsider(k - since)
+            since = k
+    return best.at
+
+
+@dataclass
+class _Best:
+    """The worst points so far of all examples: a wrong answer before a larger loss."""
+
+    at: Tensor
+    loss: Tensor
+    wrong: Tensor
+
+    def meet(self, seen: _Seen, rows: Tensor) -> None:
+        """Take over what was seen of some examples where it is worse."""
+        loss, wrong = self.loss[rows], self.wrong[rows]
+        better = (seen.wrong & ~wrong) | ((seen.wrong == wrong) & (seen.loss > loss))
+        place = rows[better]
+        self.at[place], self.loss[place], self.wrong[place] = seen.at[better], seen.loss[better], seen.wrong[better]
+
+
+def _look(ask: Ask, at: Tensor, rows: Tensor) -> _Seen:
+    x = at.detach().requires_grad_()
+    with torch.enable_grad():
+        loss, wrong = ask(x, rows)
+        (slope,) = torch.autograd.grad(loss.sum(), x)
+    return _Seen(at, loss.detach(), slope.nan_to_num(), wrong)
+
+
+def _checkpoints(steps: int) -> set[int]:
+    """Return the steps after which the step size is reconsidered: ever closer, as in the source."""
+    marks, gap = [0.0, 0.22], 0.22
+    while marks[-1] < 1:
+        gap = max(gap - 0.03, 0.06)
+        marks.append(marks[-1] + gap)
+    return {math.ceil(round(mark * steps, 6)) for mark in marks[1:]}
+
+
+def _each(value: Tensor, like: Tensor) -> Tensor:
+    return value.view(-1, *[1] * (like.dim() - 1))
+
+
+def _pick(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(_each(mask, yes), yes, no)

@@ -1,0 +1,188 @@
+"""The radius of an attack, where none is given: one at which the baseline keeps about half of what it has.
+
+At a radius where the baseline loses everything, or nothing, no candidate can be told from it. So a radius is taken from
+a ladder of standard steps, each twice the one before: the one at which the share that the baseline keeps of the
+examples that it gets right is nearest to one half. It is found on the first examples of the split *select*, never on
+test, by a quick attack on the baseline alone, and it is the same for every candidate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from whatelse.attacks import attack
+from whatelse.errors import NotMeasurableError
+from whatelse.evidence.cache import Evidence
+from whatelse.evidence.shadows import APART
+from whatelse.tasks.task import Task
+
+EXAMPLES, STEPS = 100, 20
+# Of what is kept; raised when the same question would find another radius.
+_VERSION = 1
+_START, _QUERIES = 2026, 40
+# Of the range of the inputs: steps of a byte under the largest change, and those of which 1/2 is the usual one.
+_BYTES, _PARTS = 255, 64
+_MIDDLE = {"linf": 3, "l2": 5}
+# A share so near to all or to nothing that the ladder has ended.
+_END = 0.1
+
+# Asked how far to go and about which examples, (m,) numbers: which of these the model still gets right, (m,).
+Withstands = Callable[[float, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Standard steps of a radius, rising.
+
+    Attributes:
+        steps: In the unit of the setting.
+        names: How each is called.
+        first: Which is tried first.
+    """
+
+    steps: tuple[float, ...]
+    names: tuple[str, ...]
+    first: int
+
+    @property
+    def most(self) -> int:
+        """How many steps may be tried at most."""
+        return max(len(self.steps) - self.first, self.first + 1)
+
+
+def chosen(baseline: Evidence, taker: Evidence, norm: str) -> float:
+    """Return the radius for a task and its baseline, in units of the input; made once, kept with the baseline.
+
+    Args:
+        baseline: Evidence of the model before compression.
+        taker: Evidence of the model that is measured; takes the note that names the radius.
+        norm: ``linf`` or ``l2``.
+
+    Raises:
+        NotMeasurableError: The baseline gets none of the examples right, inputs are not numbers in bounds, or it is in
+            training mode.
+    """
+    inputs, labels = attack.attacked(baseline, EXAMPLES, "select")
+    rng = baseline.draws(_START)
+
+    def withstands(radius: float, rows: Tensor) -> Tensor:
+        x, y = inputs[rows], labels[rows]
+        if "differentiates" in baseline.subject.offers:
+            found = attack.climb(baseline, x, y, attack.Budget(radius, STEPS, norm), rng, stop=True)
+        else:
+            found = attack.search(baseline, x, y, attack.Budget(radius, _QUERIES, norm), rng, stop=True)
+        return ~attack.fooled(baseline, found, y)
+
+    return choose((baseline, taker), ("radius", norm), ladder(baseline.bounds(), baseline.task.shape, norm), withstands)
+
+
+def ladder(bounds: tuple[float, float], shape: tuple[int, ...], norm: str) -> Ladder:
+    """Return the standard steps of a norm: as shares of the range of the inputs, up to half of it.
+
+    For ``linf`` 1/255, 2/255, 4/255 ... and, below, 1/2, 1/4 and 1/8 of the first; for ``l2`` 1/64, 1/32, 1/16 ... up
+    to half the diagonal.
+
+    Args:
+        bounds: Smallest and largest value of an input.
+        shape: Of one input.
+        norm: ``linf`` or ``l2``.
+    """
+    low, high = bounds
+    if norm == "linf":
+        shares = [2.0**k / _BYTES for k in range(-_MIDDLE[norm], 8)]
+        names = tuple(f"{2.0**k:g}/{_BYTES} of the range of the inputs" for k in range(-_MIDDLE[norm], 8))
+    else:
+        many = 1 + max(_MIDDLE[norm], math.floor(math.log2(_PARTS * math.sqrt(math.prod(shape)) / 2)))
+        shares = [2.0**k / _PARTS for k in range(many)]
+        names = tuple(f"{share:g} of the range of the inputs" for share in shares)
+    return Ladder(tuple((high - low) * share for share in shares), names, _MIDDLE[norm])
+
+
+def choose(models: tuple[Evidence, Evidence], what: tuple[str, str], steps: Ladder, withstands: Withstands) -> float:
+    """Return the step of a ladder at which the baseline keeps about half of what it gets right; note which it is.
+
+    What falls at one step falls at every longer one, and is not asked about again.
+
+    Args:
+        models: Evidence of the baseline, and of the model that is measured, which takes the note.
+        what: The name of the setting, and all that decides it beside the ladder.
+        steps: The ladder.
+        withstands: Attacks the baseline.
+
+    Raises:
+        NotMeasurableError: The baseline gets none of the examples right.
+    """
+    baseline, taker = models
+    split = baseline.split("select")
+
+    def make() -> dict[str, Tensor]:
+        inputs, labels = split.inputs[:EXAMPLES], split.targets[:EXAMPLES]
+        right = (~attack.fooled(baseline, inputs, labels)).nonzero().flatten()
+        place, kept = _nearest(steps, withstands, right) if len(right) else (0, 0)
+        return {"found": torch.tensor([place, kept, len(right), len(labels)])}
+
+    found = baseline.once(f"{APART}{' '.join(what)} {_VERSION} examples={EXAMPLES}", make)["found"]
+    place, kept, right, asked = found.tolist()
+    if not right:
+        raise NotMeasurableError(
+            f"needs a baseline that gets some of select right; {baseline.subject.name} gets 0 of {asked}, so that "
+            "nothing is left to lose under attack"
+        )
+    value: float = steps.steps[place]
+    told = f"{what[0]} {value:.4g} ({steps.names[place]}), chosen on select: there a quick attack leaves the baseline"
+    taker.note(f"{told} {kept} of the {right} that it gets right of {asked}{_ended(kept / right)}")
+    return value
+
+
+def effort(task: Task, norm: str) -> int:
+    """Return the passes that `chosen` costs at most, on the baseline; none where the task has no bounds.
+
+    Args:
+        task: Gives the examples of select, the bounds and the shape of the inputs.
+        norm: ``linf`` or ``l2``.
+    """
+    if task.bounds is None:
+        return 0
+    # An attack goes forward and backward at each point, and looks once more at the last.
+    return spent(task, ladder(task.bounds, task.shape, norm), max(2 * (STEPS + 1) + 1, _QUERIES + 2))
+
+
+def spent(task: Task, steps: Ladder, each: int) -> int:
+    """Return the passes that `choose` costs at most, on the baseline.
+
+    Args:
+        task: Gives the examples of select.
+        steps: The ladder.
+        each: Passes of one attack on one example.
+    """
+    return min(EXAMPLES, len(task.split("select"))) * (1 + steps.most * each)
+
+
+def _nearest(steps: Ladder, withstands: Withstands, right: Tensor) -> tuple[int, int]:
+    """Return the place of the step at which what is kept is nearest to one half, and how many that are."""
+    half, place = len(right) / 2, steps.first
+    left = right[withstands(steps.steps[place], right)]
+    seen = {place: len(left)}
+    while len(left) > half and place + 1 < len(steps.steps):
+        place += 1
+        left = left[withstands(steps.steps[place], left)]
+        seen[place] = len(left)
+    fallen = right[~torch.isin(right, left)]
+    while seen[place] < half and place and place - 1 not in seen:
+        place -= 1
+        stands = withstands(steps.steps[place], fallen)
+        fallen = fallen[~stands]
+        seen[place] = len(right) - len(fallen)
+    # Of equals the step next to where half would be: the longest that keeps more, or the shortest that keeps less.
+    return min(seen.items(), key=lambda one: (abs(one[1] - half), -one[0] if one[1] > half else one[0]))
+
+
+def _ended(share: float) -> str:
+    if share < _END:
+        return "; no standard step is so short that it keeps more"
+    return "; no standard step is so long that it keeps less" if share > 1 - _END else ""

@@ -1,0 +1,176 @@
+"""Square: a random search inside a ball that asks a model for its answers alone.
+
+Source:
+    Andriushchenko et al., Square attack: a query-efficient black-box adversarial attack via random search, ECCV 2020,
+    arXiv:1912.00049, algorithms 2 and 3. Departures: the schedule is compressed to the queries there are, windows of
+    examples lie apart from each other also in L2, they need not be square, and inputs that are not images count as one
+    row.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from whatelse.attacks import norms
+from whatelse.attacks.apgd import Budget
+from whatelse.evidence.cache import Evidence
+
+_HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+_SHARE, _TILES, _LEAST = 0.8, 5, 3
+
+
+def search(
+    evidence: Evidence, inputs: Tensor, labels: Tensor, budget: Budget, rng: torch.Generator, *, stop: bool = False
+) -> Tensor:
+    """Return the point at which the search found the model most wrong about each input, of the shape of ``inputs``.
+
+    In the L-infinity norm stripes of random sign come first; then at every query the features of a random square move
+    to a random corner of the ball. In L2 a tiling of bumps comes first; then at every query the length that two random
+    squares have is moved into the first, on a bump of random signs. A move is kept where the margin falls.
+
+    Args:
+        evidence: The model; only its answers are asked for.
+        inputs: ``(M, ...)``, inside the bounds of the task.
+        labels: True classes, ``(M,)``.
+        budget: Radius, norm and queries.
+        rng: Source of the first points, squares and signs.
+        stop: Leave an example at the first point that fools.
+    """
+    if not len(inputs):
+        return inputs
+    linf = budget.norm == "linf"
+    clean = inputs if inputs.dim() == 4 else inputs.flatten(1)[:, None, None]
+    bounds = evidence.bounds()
+    best = (_striped if linf else _tiled)(clean, budget.radius, bounds, rng)
+    least = _margin(evidence, best.view_as(inputs), labels)
+    rows = torch.arange(len(inputs))
+    for query in range(budget.steps):
+        rows = rows[least[rows] >= 0] if stop else rows
+        if not len(rows):
+            break
+        share, centers = _share(query / budget.steps), clean[rows]
+        if linf:
+            tried = _cornered(best[rows], centers, budget.radius, bounds, share, rng)
+        else:
+            tried = _bumped(best[rows], centers, budget.radius, bounds, share, rng)
+        margin = _margin(evidence, tried.view(-1, *inputs.shape[1:]), labels[rows])
+        better = margin < least[rows]
+        best[rows[better]], least[rows[better]] = tried[better], margin[better]
+    return best.view_as(inputs)
+
+
+def _margin(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the score of the true class above the next best; negative where the model is fooled."""
+    logits = evidence.answers(inputs)
+    mine = logits.gather(1, labels[:, None]).squeeze(1)
+    return mine - logits.scatter(1, labels[:, None], float("-inf")).amax(1)
+
+
+def _share(done: float) -> float:
+    """Return the share of the features in the window; of 10,000 queries it halves after 10, 50, 200, ..."""
+    return _SHARE * 0.5 ** bisect.bisect_left(_HALVINGS, 10_000 * done)
+
+
+def _striped(clean: Tensor, radius: float, bounds: norms.Bounds, rng: torch.Generator) -> Tensor:
+    count, channels, _, width = clean.shape
+    moved = clean + radius * _signs((count, channels, 1, width), clean, rng)
+    return norms.project(moved, clean, radius, "linf", bounds)
+
+
+def _cornered(
+    best: Tensor, clean: Tensor, radius: float, bounds: norms.Bounds, share: float, rng: torch.Generator
+) -> Tensor:
+    """Return the points with the features of one random window an example in a random corner of the ball."""
+    count, channels, height, width = clean.shape
+    tall, wide = _sides(height, width, share, 1)
+    top, left = _corner(count, height - tall, rng), _corner(count, width - wide, rng)
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)
+    window = (rows >= top) & (rows < top + tall) & (columns >= left) & (columns < left + wide)
+    moved = clean + radius * _signs((count, channels, 1, 1), clean, rng)
+    return norms.project(torch.where(window, moved, best), clean, radius, "linf", bounds)
+
+
+def _tiled(clean: Tensor, radius: float, bounds: norms.Bounds, rng: torch.Generator) -> Tensor:
+    count, channels, height, width = clean.shape
+    tall, wide = max(1, height // _TILES), max(1, width // _TILES)
+    bump = _bump(tall, wide).to(clean.dtype)
+    down, across = height // tall, width // wide
+    signs = _signs((count, channels, down, across), clean, rng)
+    move = torch.zeros_like(clean)
+    tiles = torch.einsum("ncij,hw->ncihjw", signs, bump)
+    move[:, :, : down * tall, : across * wide] = tiles.reshape(count, channels, down * tall, across * wide)
+    return norms.project(clean + radius * norms.steepest(move, "l2"), clean, radius, "l2", bounds)
+
+
+def _bumped(
+    best: Tensor, clean: Tensor, radius: float, bounds: norms.Bounds, share: float, rng: torch.Generator
+) -> Tensor:
+    """Return the points with the length of two random windows in the first, on a bump added to what is there."""
+    count, channels, height, width = clean.shape
+    move = best - clean
+    tall, wide = _sides(height, width, share, _LEAST)
+    first, second = (_window(clean, tall, wide, rng) for _ in range(2))
+    unused = (radius**2 - move.square().sum((1, 2, 3), keepdim=True)).clamp(min=0) / channels
+    held = move[first]
+    move[first] = 0
+    length = (held.square().sum((2, 3), keepdim=True) + move[second].square().sum((2, 3), keepdim=True) + unused).sqrt()
+    bump = _bump(tall, wide).to(clean.dtype)
+    if tall == wide and bool(torch.rand(1, generator=rng) < 0.5):
+        bump = bump.T
+    fresh = bump * _signs((count, channels, 1, 1), clean, rng) + _unit(held)
+    move[second] = 0
+    move[first] = _unit(fresh) * length
+    return norms.project(clean + radius * norms.steepest(move, "l2"), clean, radius, "l2", bounds)
+
+
+def _sides(height: int, width: int, share: float, least: int) -> tuple[int, int]:
+    tall = min(height, max(least, round(math.sqrt(share * height * width))))
+    return tall, min(width, max(least, round(share * height * width / tall)))
+
+
+def _window(clean: Tensor, tall: int, wide: int, rng: torch.Generator) -> tuple[Tensor, ...]:
+    """Return indices of one random window an example, all its channels: of shape ``(M, channels, tall, wide)``."""
+    count, channels, height, width = clean.shape
+    rows = _corner(count, height - tall, rng) + torch.arange(tall)[:, None]
+    columns = _corner(count, width - wide, rng) + torch.arange(wide)
+    return torch.arange(count).view(-1, 1, 1, 1), torch.arange(channels).view(-1, 1, 1), rows, columns
+
+
+@cache
+def _bump(tall: int, wide: int) -> Tensor:
+    """Return a window of two opposite halves, each a pyramid that falls off from its middle, of length 1."""
+    half = tall // 2 if tall > 1 else wide // 2
+    cut = [(half, wide), (tall - half, wide)] if tall > 1 else [(tall, half), (tall, wide - half)]
+    bump = torch.cat([sign * _pyramid(*shape) for sign, shape in zip((1, -1), cut, strict=True)], 0 if tall > 1 else 1)
+    bump /= bump.norm()
+    return bump
+
+
+def _pyramid(tall: int, wide: int) -> Tensor:
+    """Return ``sum_k 1 / (k + 1)^2`` over the nested rectangles around the middle that hold each place."""
+    rows, columns = torch.arange(tall)[:, None], torch.arange(wide)
+    rings = max(tall // 2 + 1, wide // 2 + 1)
+    found = torch.zeros(tall, wide)
+    for k in range(rings):
+        top, left = tall // 2 - k, wide // 2 - k
+        inside = (rows >= top) & (rows <= top + 2 * k) & (columns >= left) & (columns <= left + 2 * k)
+        found += inside / (k + 1) ** 2
+    return found
+
+
+def _unit(move: Tensor) -> Tensor:
+    """Return the windows with every channel of length 1; 0 where it is 0."""
+    return move / move.square().sum((2, 3), keepdim=True).sqrt().clamp(min=torch.finfo(move.dtype).tiny)
+
+
+def _corner(count: int, room: int, rng: torch.Generator) -> Tensor:
+    return torch.randint(room + 1, (count, 1, 1, 1), generator=rng)
+
+
+def _signs(shape: tuple[int, ...], like: Tensor, rng: torch.Generator) -> Tensor:
+    return (2.0 * torch.randint(2, shape, generator=rng) - 1.0).to(like.dtype)

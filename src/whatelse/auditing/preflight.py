@@ -1,0 +1,233 @@
+"""Whether two models can be compared at all: the checklist that is gone through before any pair is measured.
+
+A model that was handed over with its classes in another order, or that expects inputs scaled otherwise, answers almost
+anything; every behaviour would then measure the mistake. What can only be a mistake is refused, with both sides
+printed; what may be meant is stated in the report. Only the split *select* is looked at, never test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from whatelse.errors import TaskError
+from whatelse.models.subject import Subject
+from whatelse.tasks.task import Task
+
+# Examples that are looked at, and what recall must rise by, and to, under another reading for it to be what is meant.
+_MOST, _FAR, _MANY = 512, 0.2, 0.5
+# Relative differences of outputs that are rounding.
+_ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the checklist: what was looked at, what was found of either model, and what follows.
+
+    Attributes:
+        name: Of the check.
+        baseline: What was found of the baseline.
+        candidate: What was found of the candidate.
+        outcome: ``same``, ``stated`` (they differ, and the report says so) or ``refused``.
+    """
+
+    name: str
+    baseline: str
+    candidate: str
+    outcome: str
+
+
+class _Reading(NamedTuple):
+    """Another reading under which a model is right far more often; empty where there is none.
+
+    ``must`` tells whether it is the one that is meant: it is right on far more of all examples. Where only rare classes
+    gain by it, a compression may have wiped these out; that is to be measured, not refused.
+    """
+
+    text: str = ""
+    must: bool = False
+
+
+def compare(
+    baseline: Subject, candidate: Subject, task: Task, *, training: Mapping[str, bool], force: bool = False
+) -> list[Check]:
+    """Return the checklist of a pair.
+
+    Args:
+        baseline: The model before.
+        candidate: The model after.
+        task: Gives the examples.
+        training: Whether each model, by name, was handed over in training mode.
+        force: True states what would be refused.
+
+    Raises:
+        TaskError: Classes are in another order, or inputs are prepared otherwise, for one of them.
+    """
+    split = task.split("select")
+    inputs, targets = split.inputs[:_MOST], split.targets[:_MOST]
+    said = {one.name: _answers(one, inputs) for one in (baseline, candidate)}
+    checks = [
+        *_refusable(baseline, candidate, said, inputs, targets, task),
+        *_stated(baseline, candidate, said, inputs, training),
+        Check("data", f"task {task.name}, hash {task.key}", "the same examples in the same order", "same"),
+    ]
+    refused = [c for c in checks if c.outcome == "refused"]
+    if refused and not force:
+        one = refused[0]
+        raise TaskError(
+            f"{candidate.name} cannot be compared with {baseline.name}: {one.name}: {baseline.name} {one.baseline}; "
+            f"{candidate.name} {one.candidate}; mend it, or measure all the same with force (--force)"
+        )
+    return [replace(c, outcome="stated") if c.outcome == "refused" else c for c in checks]
+
+
+def _refusable(
+    baseline: Subject, candidate: Subject, said: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, task: Task
+) -> Iterator[Check]:
+    told = {name: _order(logits.argmax(1), targets, task.classes) for name, logits in said.items()}
+    yield _judged("class order", baseline, candidate, told, "classes as in the data")
+    # Whole numbers are codes that are looked up, not amounts that could have been scaled.
+    ways = {} if task.vocabulary or not inputs.is_floating_point() else _preparations(task)
+    read = {one.name: _preparation(one, inputs, targets, said[one.name], ways) for one in (baseline, candidate)}
+    yield _judged("preprocessing", baseline, candidate, read, "takes the inputs as they are")
+
+
+def _judged(name: str, baseline: Subject, candidate: Subject, told: Mapping[str, _Reading], plain: str) -> Check:
+    before, after = told[baseline.name], told[candidate.name]
+    outcome = "refused" if before.must or after.must else "stated" if before.text or after.text else "same"
+    return Check(name, before.text or plain, after.text or plain, outcome)
+
+
+def _order(predicted: Tensor, targets: Tensor, classes: int) -> _Reading:
+    """Return how classes would have to be renamed for a model to be right far more often.
+
+    The renaming is found on one half of the examples and tried on the other: among many classes some renaming suits
+    any guesses.
+    """
+    from scipy.optimize import linear_sum_assignment  # takes long to import: not for a listing
+
+    if len(set(targets.tolist())) == 1:  # any class that is named often would be taken for it
+        return _Reading()
+    half, rest = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0)).tensor_split(2)
+    table = torch.zeros(classes, classes)
+    table.index_put_((predicted[half], targets[half]), torch.ones(len(half)), accumulate=True)
+    rows, columns = linear_sum_assignment((table / table.sum(0).clamp(min=1)).numpy(), maximize=True)
+    meant = torch.as_tensor(columns)[predicted]
+    if not _far_better(meant[rest], predicted[rest], targets[rest]):
+        return _Reading()
+    plain, renamed = (float((said == targets).float().mean()) for said in (predicted, meant))
+    moved = [f"{a} means {b}" for a, b in zip(rows, columns, strict=True) if a != b and table[a, b]]
+    text = f"is right on {plain:.0%} of {len(targets)} examples, and on {renamed:.0%} if {', '.join(moved[:4])}"
+    return _Reading(text, must=renamed > plain + _FAR)
+
+
+def _preparations(task: Task) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Return the ways in which inputs are commonly prepared otherwise."""
+    known = task.train if len(task.train) else task.split("select")
+    train = known.inputs[: 4 * _MOST].float()
+    mean, spread = train.mean(), train.std().clamp(min=1e-6)
+    ways: dict[str, Callable[[Tensor], Tensor]] = {
+        "multiplied by 255": lambda x: x * 255,
+        "divided by 255": lambda x: x / 255,
+        "stretched to [-1, 1]": lambda x: 2 * x - 1,
+        "standardized": lambda x: (x - mean) / spread,
+        "standardized back": lambda x: x * spread + mean,
+        "inverted": lambda x: 1 - x,
+    }
+    shape = task.shape
+    if task.modality == "images" and shape[1] == shape[2]:
+        ways["transposed"] = lambda x: x.transpose(-1, -2)
+    if task.modality == "images" and shape[0] == 3:  # noqa: PLR2004 - red, green and blue
+        ways["with channels reversed"] = lambda x: x.flip(1)
+    return ways
+
+
+def _preparation(
+    one: Subject, inputs: Tensor, targets: Tensor, logits: Tensor, ways: Mapping[str, Callable[[Tensor], Tensor]]
+) -> _Reading:
+    """Return under which preparation a model is right far more often than on the inputs as they are."""
+    if len(set(targets.tolist())) == 1:  # any preparation under which the one class is named would be taken for it
+        return _Reading()
+    said = {name: told.argmax(1) for name, way in ways.items() if (told := _prepared(one, way(inputs))) is not None}
+    best = max(said, key=lambda name: _recall(said[name], targets), default="")
+    plain = logits.argmax(1)
+    if not best or not _far_better(said[best], plain, targets):
+        return _Reading()
+    right, other = (float((named == targets).float().mean()) for named in (plain, said[best]))
+    text = f"is right on {right:.0%} of {len(targets)} examples as they are, and on {other:.0%} of them {best}"
+    return _Reading(text, must=other > right + _FAR)
+
+
+def _prepared(one: Subject, inputs: Tensor) -> Tensor | None:
+    """Return the answers to inputs that were prepared otherwise; None where the model does not take such."""
+    try:
+        return _answers(one, inputs.contiguous())
+    except Exception:  # a code that is looked up and not there, or whatever else a stranger's forward raises
+        return None
+
+
+def _stated(
+    baseline: Subject, candidate: Subject, said: Mapping[str, Tensor], inputs: Tensor, training: Mapping[str, bool]
+) -> Iterator[Check]:
+    looks: dict[str, Callable[[Subject], str]] = {
+        "dtype": lambda one: _dtypes(one.model, said[one.name]),
+        "evaluation mode": lambda one: (
+            "was handed over in training mode, and is measured in evaluation mode"
+            if training.get(one.name)
+            else "was in evaluation mode"
+        ),
+        "repeated answers": lambda one: _repeats(one, inputs, said[one.name]),
+        "batch": _by_batch,
+        "output": lambda one: _varies(said[one.name]),
+    }
+    for name, look in looks.items():
+        before, after = look(baseline), look(candidate)
+        yield Check(name, before, after, "same" if before == after else "stated")
+
+
+def _by_batch(one: Subject) -> str:
+    if one.alone:
+        return "answers by the batch: asked one at a time"
+    return "rounds by the batch: asked in large ones" if one.mixes else "answers alike in any batch"
+
+
+def _dtypes(model: nn.Module, logits: Tensor) -> str:
+    kinds = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()})
+    return f"weights {', '.join(kinds) or 'none'}, scores {str(logits.dtype).removeprefix('torch.')}"
+
+
+def _repeats(one: Subject, inputs: Tensor, logits: Tensor) -> str:
+    largest = logits.abs().nan_to_num(0, 0).max().clamp(min=1e-12)
+    same = torch.allclose(_answers(one, inputs), logits, rtol=0, atol=_ROUNDING * float(largest), equal_nan=True)
+    return "answers the same twice" if same else "answers otherwise when asked again"
+
+
+def _varies(logits: Tensor) -> str:
+    if not bool(logits.isfinite().all()):
+        return "holds NaN or infinity"
+    kinds = len(set(logits.argmax(1).tolist()))
+    return "names more than one class" if kinds > 1 else "names one class whatever the input"
+
+
+@torch.no_grad()
+def _answers(one: Subject, inputs: Tensor) -> Tensor:
+    step = 1 if one.alone else len(inputs) if one.mixes else 128
+    return torch.cat([one.model(part) for part in torch.split(inputs, step)]).float()
+
+
+def _far_better(other: Tensor, plain: Tensor, targets: Tensor) -> bool:
+    """Say whether another reading is so much better that it must be the one that is meant."""
+    return _recall(other, targets) > max(_recall(plain, targets) + _FAR, _MANY)
+
+
+def _recall(predicted: Tensor, targets: Tensor) -> float:
+    """Return the share of a class that is named rightly, averaged over classes: naming the commonest one gains nothing.
+
+    NaN where there are no examples.
+    """
+    right, kinds = (predicted == targets).float(), sorted(set(targets.tolist()))
+    return float(torch.stack([right[targets == kind].mean() for kind in kinds]).mean()) if kinds else float("nan")

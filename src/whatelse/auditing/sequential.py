@@ -1,0 +1,201 @@
+"""A costly measurement that stops when it knows: chunk by chunk, under intervals that hold however often one looks.
+
+Examples come in a random order, a chunk at a time. After each chunk every candidate's difference from its control goes
+to a `whatelse.statistics.sequential.Watch`; a candidate whose verdict is clear is not measured any further. What is
+reported is the watch's interval, also where the examples ran out: to change over to the narrower interval of a fixed
+number would be a second chance to err.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from whatelse import registry, settings
+from whatelse.auditing import ends
+from whatelse.auditing.effects import SubjectValues
+from whatelse.errors import StudyError
+from whatelse.evidence.cache import Evidence
+from whatelse.evidence.shadows import APART
+from whatelse.statistics import resample, sequential
+from whatelse.statistics.contributions import contributions
+from whatelse.study import worker
+from whatelse.study.spec import Measurement
+from whatelse.tasks.task import Task
+
+CHUNK = 100
+
+
+class _Apart:
+    """Observations of one model that do not look at test, shared by all chunks of it."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, dict[str, torch.Tensor]] = {}
+
+    def load(self, name: str) -> dict[str, torch.Tensor] | None:
+        """Return the tensors kept under a name, or None."""
+        return self._held.get(name)
+
+    def save(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Keep tensors under a name, if they are of no chunk."""
+        if name.startswith(APART):
+            self._held[name] = dict(tensors)
+
+
+@dataclass
+class _Watched:
+    """One candidate: watches of its difference from its control and of either by itself, what was said of both."""
+
+    watch: sequential.Watch
+    own: sequential.Watch
+    theirs: sequential.Watch
+    seen: SubjectValues = field(default_factory=SubjectValues)
+    ends: list[dict[str, float | None]] = field(default_factory=list)
+    before: float = 0.0
+    examples: int = 0
+    settled: bool = False
+
+
+def fresh(low: float, high: float) -> _Watched:
+    """Return a candidate of which nothing was seen yet.
+
+    Args:
+        low: The least value of the behaviour.
+        high: The largest.
+    """
+    span = high - low
+    # A mean of pooled points adds to one model's own number what the other's differs by.
+    alone = sequential.Watch(min(low, 0.0) - span, max(high, 0.0) + span)
+    return _Watched(sequential.Watch(-span, span), alone, alone)
+
+
+def effects(
+    m: Measurement,
+    models: Mapping[str, Evidence],
+    pairs: Sequence[tuple[str, str]],
+    family: int,
+    rng: torch.Generator,
+    tell: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Return the effect of every candidate on its control, each from as many examples as its verdict took.
+
+    Args:
+        m: The measurement; its item has a ``RANGE``.
+        models: Evidence of every model, the baseline first.
+        pairs: Candidate and control.
+        family: How many primary questions are asked together.
+        rng: Source of the order of the examples, and of what behaviours draw.
+        tell: Called with what is being done.
+    """
+    item = registry.load("behaviours", m.item)
+    config = settings.build(item.Config, m.settings, m.item)
+    given = settings.changed(config)
+    baseline, task = next(iter(models.items()))[0], next(iter(models.values())).task
+    total = min(len(task.test), getattr(config, "examples", 0) or len(task.test))
+    order = torch.randperm(len(task.test), generator=rng)[:total]
+    watched = {pair: fresh(*item.RANGE) for pair in pairs}
+    apart = {name: _Apart() for name in models}
+    draw = int(torch.randint(2**31, (), generator=rng))
+    for start in range(0, total, CHUNK):
+        left = {pair: one for pair, one in watched.items() if not one.settled and not one.seen.why}
+        if not left:
+            break
+        wanted = {baseline, *(name for pair in left for name in pair)}
+        part = _part(task, order[start : start + CHUNK])
+        said: dict[str, SubjectValues] = {}
+        base: Evidence | None = None
+        for name in (n for n in models if n in wanted):
+            tell(f"{name}: {m.label}, example {start + 1} of {total}")
+            mine = Evidence(models[name].subject, part, reference=base, keep=apart[name])
+            base = base or mine
+            said[name] = _asked(m.item, given, mine, base, torch.Generator().manual_seed(draw + start))
+        for (name, control), one in left.items():
+            _look(one, item, said[name], said[control])
+            one.settled = not one.seen.why and _settled(one, item, m.margin, family)
+    return [_record(pair, one, total, item) for pair, one in watched.items()]
+
+
+def _part(task: Task, rows: torch.Tensor) -> Task:
+    return replace(task, splits={**task.splits, "test": task.test.take(rows)})
+
+
+def _asked(item: str, given: Mapping[str, Any], mine: Evidence, base: Evidence, rng: torch.Generator) -> SubjectValues:
+    seen = SubjectValues()
+    try:
+        tensors, meta = worker.ask(item, given, mine, base, rng)
+        seen.add(tensors["values"].numpy(), meta, None)
+    except Exception as error:  # whatever a behaviour raises, the other candidates go on
+        seen.why = f"failed: {type(error).__name__}: {error}"
+    return seen
+
+
+def _look(one: _Watched, item: ModuleType, after: SubjectValues, before: SubjectValues) -> None:
+    """Take what a chunk showed of a candidate and of its control.
+
+    Raises:
+        StudyError: The behaviour's summary is no mean.
+    """
+    one.seen.why = after.why or before.why
+    one.seen.doubts += [d for d in after.doubts if d not in one.seen.doubts]
+    one.seen.doubts += [d for d in (f"its control: {d}" for d in before.doubts) if d not in one.seen.doubts]
+    one.seen.flatters += after.flatters
+    one.seen.notes = after.notes
+    if one.seen.why:
+        return
+    each = []
+    for values in (before.values[0], after.values[0]):
+        tried = resample.counts(len(values), 2, np.random.default_rng(0)).astype(np.float64)
+        found = contributions(np.asarray(values, np.float64), item.summarise, tried)
+        if found is None:
+            raise StudyError(f"{item.__name__}: its summary is no mean over examples; it cannot be watched")
+        each.append(found)
+    one.watch, one.theirs, one.own = (
+        watch.saw(seen) for watch, seen in ((one.watch, each[1] - each[0]), (one.theirs, each[0]), (one.own, each[1]))
+    )
+    one.seen.ends += after.ends
+    one.ends += before.ends
+    one.before += float(each[0].sum())
+    one.examples += len(each[0])
+
+
+def _settled(one: _Watched, item: ModuleType, margin: float, family: int) -> bool:
+    """Say whether a verdict is clear, and also that there is, or is not, more to lose than the margin."""
+    left = ends.Ends(**_ends(one, item))
+    told = left.room is None or left.shown is None or left.room <= margin or left.shown > margin
+    return told and sequential.settled(_effect(one), margin, family=family)
+
+
+def _ends(one: _Watched, item: ModuleType) -> dict[str, float | None]:
+    theirs = one.theirs.effect(0.0), ends.scale(item, one.ends)
+    return ends.between(item.BETTER, theirs, (one.own.effect(0.0), ends.scale(item, one.seen.ends)))
+
+
+def _effect(one: _Watched) -> Any:  # noqa: ANN401 - an Effect
+    return one.watch.effect(one.before / one.examples)
+
+
+def _record(pair: tuple[str, str], one: _Watched, total: int, item: ModuleType) -> dict[str, Any]:
+    seen = one.seen
+    told = f"of {total} examples {one.examples} were measured" if one.settled else f"all {total} examples were measured"
+    note = f"{told}: the interval holds at every look (betting), and is wider than one of a number fixed beforehand"
+    left = all(d in seen.flatters for d in seen.doubts) and bool(seen.doubts)
+    record: dict[str, Any] = {
+        "candidate": pair[0],
+        "control": pair[1],
+        "n": one.examples,
+        "clusters": None,
+        "notes": [*seen.notes, note],
+        "doubts": seen.doubts,
+        "stands": "worsened" if left else "",
+    }
+    if seen.why:
+        return {**record, "why": seen.why}
+    effect = _effect(one)
+    held = {"why": "", "per_seed": [effect.effect], "held": [effect.before], "share": None, "parts": None}
+    record["ends"] = _ends(one, item)
+    return {**record, **held, **effect._asdict(), "of": total}

@@ -1,0 +1,264 @@
+"""One file of arrays, .npz or .safetensors: what a user's own classifier was trained on.
+
+Names: ``inputs`` (or ``x``), of shape ``(N, ...)``, and ``targets`` (or ``y``), whole numbers from 0, ``(N,)``; split
+at random, the same for every seed, into the shares ``test`` and ``select`` and the rest, train. Or already split:
+``train_inputs``, ``train_targets``, ``test_inputs``, ``test_targets`` (and ``select_...``; where they are absent, the
+share ``select`` of test). In both cases ``shifted_inputs`` and ``shifted_targets`` may be given too: what the model
+meets after its world has changed, the split ``shifted``. Bytes (uint8) become numbers in [0, 1]; every other input is
+taken as it is. Examples are shuffled, the same way for every seed.
+
+``group_<name>`` (``train_group_<name>``, ...) says of every example in which group it is: by a name, a flag or a whole
+number from 0, -1, NaN or an empty name where that is missing; measured numbers, such as ages with fractions, make
+groups by the quartiles of train where there are more than eight of them. Other arrays of the file are left alone.
+Nothing in it is run: object arrays are refused. What its arrays will take is summed before any of them is read.
+
+Source:
+    The NumPy format: NEP 1, 2007; safetensors: Hugging Face, 2022.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from whatelse import limits
+from whatelse.datasets import _codes
+from whatelse.errors import TaskError
+from whatelse.settings import param
+from whatelse.tasks.task import SPLITS, Split, Task
+
+VERSION = 2
+_ORDER = 7  # one fixed seed for the split, so that it is the same everywhere
+_FURTHER = ("shifted",)
+_ALIASES = {"inputs": ("inputs", "x", "X"), "targets": ("targets", "y", "labels")}
+_PARTS = ("", *(f"{name}_" for name in ("train", "select", "test", *_FURTHER)))
+_WANTED = re.compile(rf"({'|'.join(_PARTS)})({'|'.join(n for known in _ALIASES.values() for n in known)}|group_.+)")
+_CLASSES = 1_000_000  # More are a slip: numbers that are no classes.
+_COPIES = 8  # Bytes of a number as float32, shuffled and in order, beside what was read.
+
+Array = _codes.Array
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a file of arrays."""
+
+    path: str = param("", "The file, .npz or .safetensors.")
+    test: float = param(
+        0.3, "Share of examples held back for verdicts, where the file is not split.", low=0.0, high=0.9
+    )
+    select: float = param(0.1, "Share held back for choices; of test where the file is split.", low=0.0, high=0.9)
+    calibration: int = param(256, "Examples of train that set the scales of quantization.", low=2)
+    limit: int = param(0, "Largest number of examples of each split; 0 for all.", low=0)
+
+
+def load(config: Config) -> Task:
+    """Return the arrays as a task.
+
+    Args:
+        config: Which file, and how it is split.
+
+    Raises:
+        TaskError: The file cannot be read, lacks an array, or its arrays do not fit each other.
+    """
+    path = Path(config.path)
+    where = f"data {path.name}"
+    try:
+        arrays, names = _read(path, where)
+        columns = _group(arrays, where)
+        splits = _splits(arrays, names, config, where)
+    except MemoryError as error:
+        raise TaskError(f"{where}: more than the memory of this machine; {limits.RAISE}") from error
+    if "test" not in splits:
+        raise TaskError(f"{where}: it has train_... and no test_...; give both, or neither")
+    if config.limit:
+        splits = {n: s.take(torch.arange(min(config.limit, len(s)))) for n, s in splits.items()}
+    train = splits["train"]
+    splits["calibration"] = train.take(torch.arange(min(config.calibration, len(train))))
+    for name, split in splits.items():
+        if not len(split):
+            raise TaskError(f"{where}: split {name} is empty; change the shares test and select")
+    classes = 1 + max(int(s.targets.max()) for s in splits.values())
+    low, high = (float(getattr(train.inputs, end)()) for end in ("min", "max"))
+    bounds = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+    kept = {name: splits[name] for name in (*SPLITS, *_FURTHER) if name in splits}
+    return Task(path.stem, classes, bounds, *_named_groups(kept, columns))
+
+
+def _named_groups(
+    splits: Mapping[str, Split], columns: Mapping[str, _codes.Column]
+) -> tuple[dict[str, Split], dict[str, tuple[str, ...]]]:
+    """Return the splits with codes in place of indices of values, and the names of the codes."""
+    missing = torch.empty(0, dtype=torch.int64)
+    codes = {n: _codes.coded(c, splits["train"].groups.get(n, missing)) for n, c in columns.items()}
+    done = {}
+    for name, split in splits.items():
+        groups = {n: _codes.of(index, codes[n][0]) for n, index in split.groups.items()}
+        done[name] = replace(split, groups=groups)
+    return done, {n: names for n, (_, names) in codes.items() if n in splits["test"].groups}
+
+
+def _group(arrays: dict[str, Array], where: str) -> dict[str, _codes.Column]:
+    """Put indices of their values in place of all arrays of groups, and return the values.
+
+    Raises:
+        TaskError: The values of an array are none that make groups.
+    """
+    found: dict[str, list[str]] = {}
+    for name in arrays:
+        start, what = _parted(name)
+        if what.startswith("group_"):
+            found.setdefault(what, []).append(name)
+    columns = {}
+    for what, names in found.items():
+        lengths = {n: len(_named(arrays, _parted(n)[0], "inputs", list(arrays), where)) for n in names}
+        try:
+            columns[what.removeprefix("group_")], index = _codes.read({n: arrays[n] for n in names}, lengths, what)
+        except TaskError as error:
+            raise TaskError(f"{where}: {error}") from error
+        arrays |= {name: each.numpy() for name, each in index.items()}
+    return columns
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """Return the prefix of a split and the rest of a name."""
+    told = _WANTED.fullmatch(name)
+    return (told[1], told[2]) if told else ("", "")
+
+
+def _read(path: Path, where: str) -> tuple[dict[str, Array], list[str]]:
+    """Return the arrays that a task is made of, and the names of all that the file has.
+
+    Raises:
+        TaskError: It cannot be read, or would take more memory than it may.
+    """
+    try:
+        held = limits.regular(path)
+        return (_tensors if path.suffix == ".safetensors" else _zipped)(path, held, where)
+    except FileNotFoundError as error:
+        raise TaskError(f"data {path}: no such file") from error
+    except TaskError:
+        raise
+    except Exception as error:  # damaged files raise errors of many kinds
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
+        raise TaskError(f"data {path}: {reason}") from error
+
+
+def _tensors(path: Path, held: int, where: str) -> tuple[dict[str, Array], list[str]]:
+    from safetensors import safe_open  # noqa: PLC0415 - only for such files
+
+    with safe_open(path, "pt") as file:
+        names = list(file.keys())
+        wanted = [name for name in names if _WANTED.fullmatch(name)]
+        count = sum(math.prod(file.get_slice(name).get_shape()) for name in wanted)
+        limits.check(held + _COPIES * count, held, where, TaskError)
+        tensors = {name: file.get_tensor(name) for name in wanted}
+    return {n: (t.float() if t.is_floating_point() else t).numpy() for n, t in tensors.items()}, names
+
+
+def _zipped(path: Path, held: int, where: str) -> tuple[dict[str, Array], list[str]]:
+    if not zipfile.is_zipfile(path):
+        raise TaskError(f"{where}: no .npz file, as numpy.savez writes it")
+    with zipfile.ZipFile(path) as file:
+        members = {m.filename.removesuffix(".npy"): m for m in file.infolist()}
+        wanted = [name for name in members if _WANTED.fullmatch(name)]
+        asked = sum(_asked(file, members[name], f"{where}: {name}") for name in wanted)
+    limits.check(asked, held, where, TaskError)
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in wanted}, list(members)
+
+
+def _asked(file: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> int:
+    """Return how many bytes an array will take, as its head and the archive say.
+
+    Raises:
+        TaskError: It is no array of plain values, or its head and the archive do not agree.
+    """
+    with file.open(member) as opened:
+        version = np.lib.format.read_magic(opened)
+        later = version != (1, 0)
+        head = np.lib.format.read_array_header_2_0 if later else np.lib.format.read_array_header_1_0
+        shape, _, kind = head(opened)
+    if kind.hasobject:
+        raise TaskError(f"{where} holds Python objects; save plain numbers or names")
+    count = math.prod(shape)
+    if count > member.file_size or count * kind.itemsize > member.file_size:
+        raise TaskError(f"{where} says that it is of shape {shape}, and holds {limits.size(member.file_size)}")
+    return member.file_size + _COPIES * count
+
+
+def _splits(arrays: dict[str, Array], names: list[str], config: Config, where: str) -> dict[str, Split]:
+    further = {n: _shuffled(_split(arrays, f"{n}_", names, where)) for n in _FURTHER if _has(arrays, n)}
+    return _official(arrays, names, config, where) | further
+
+
+def _official(arrays: dict[str, Array], names: list[str], config: Config, where: str) -> dict[str, Split]:
+    if not _has(arrays, "train"):
+        whole = _shuffled(_split(arrays, "", names, where))
+        test, select = round(config.test * len(whole)), round(config.select * len(whole))
+        return _cut(whole, {"test": test, "select": select, "train": len(whole) - test - select})
+    given = [n for n in ("train", "select", "test") if _has(arrays, n)]
+    found = {name: _shuffled(_split(arrays, f"{name}_", names, where)) for name in given}
+    if "select" in found or "test" not in found:
+        return found
+    held = round(config.select * len(found["test"]))
+    return found | _cut(found["test"], {"select": held, "test": len(found["test"]) - held})
+
+
+def _has(arrays: dict[str, Array], split: str) -> bool:
+    return any(name.startswith(f"{split}_") for name in arrays)
+
+
+def _shuffled(split: Split) -> Split:
+    # Files are often sorted by class, and the first examples must stand for all.
+    return split.take(torch.randperm(len(split), generator=torch.Generator().manual_seed(_ORDER)))
+
+
+def _cut(split: Split, sizes: dict[str, int]) -> dict[str, Split]:
+    rows = torch.split(torch.arange(len(split)), list(sizes.values()))
+    return {name: split.take(part) for name, part in zip(sizes, rows, strict=True)}
+
+
+def _split(arrays: dict[str, Array], prefix: str, names: list[str], where: str) -> Split:
+    inputs, targets = (_named(arrays, prefix, kind, names, where) for kind in _ALIASES)
+    if targets.ndim != 1 or targets.dtype.kind not in "biu" or len(inputs) != len(targets):
+        kind = targets.dtype if targets.dtype.kind not in "bifu" else f"torch.{targets.dtype}"
+        raise TaskError(
+            f"{where}: {prefix}targets of shape {targets.shape} and type {kind} for {len(inputs)} inputs; one whole "
+            "number for each is needed, from 0 in the order of the model's outputs"
+        )
+    if len(targets) and int(targets.max()) >= _CLASSES:
+        raise TaskError(
+            f"{where}: {prefix}targets hold {int(targets.max())}; classes are whole numbers from 0, in "
+            f"the order of the model's outputs, fewer than {_CLASSES}"
+        )
+    start = f"{prefix}group_"
+    groups = {n.removeprefix(start): torch.from_numpy(c) for n, c in arrays.items() if n.startswith(start)}
+    labels = torch.from_numpy(targets.astype(np.int64))
+    return Split(_scaled(inputs, prefix, where), labels, labels, groups)
+
+
+def _scaled(inputs: Array, prefix: str, where: str) -> Tensor:
+    if inputs.ndim < 2 or 0 in inputs.shape[1:] or inputs.dtype.kind not in "biuf":
+        raise TaskError(
+            f"{where}: {prefix}inputs of shape {inputs.shape} and type {inputs.dtype}; numbers of shape (N, ...) are "
+            "needed"
+        )
+    whole = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))
+    return whole.div_(255) if inputs.dtype == np.uint8 else whole
+
+
+def _named(arrays: dict[str, Array], prefix: str, kind: str, names: list[str], where: str) -> Array:
+    for name in _ALIASES[kind]:
+        if prefix + name in arrays:
+            found = arrays[prefix + name]
+            return found if found.ndim else found[None]  # one number is as wrong as a list of one
+    raise TaskError(f"{where}: no array {prefix}{kind}; it has {', '.join(sorted(names)) or 'none'}")

@@ -1,0 +1,1 @@
+"""What was observed of one model on one task, each observation made once."""

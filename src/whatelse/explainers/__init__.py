@@ -1,0 +1,1 @@
+"""Maps of what an answer rests on: below the behaviors that compare them."""

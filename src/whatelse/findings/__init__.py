@@ -1,0 +1,1 @@
+"""The record of what was found: written and read by the same classes."""

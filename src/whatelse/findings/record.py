@@ -1,0 +1,353 @@
+"""The one record that leaves the machine room, read, checked and typed.
+
+Everything in this room takes `Findings` and nothing else. Keys that this release does not know are ignored;
+a key that is missing, of the wrong type or outside its allowed words is an error that names its place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from whatelse import limits
+from whatelse.errors import FindingsError, cut
+from whatelse.findings.checks import Comparability
+from whatelse.findings.codec import record, short
+from whatelse.findings.exhibits import DEEPEST, Exhibit, height
+
+SCHEMA = 1
+CONTROLS = ("baseline", "placebo", "twin", "scratch", "weight decay", "random", "remeasured", "zero")
+Better = Literal["higher", "lower"]
+Verdict = Literal["improved", "unchanged", "worsened", "inconclusive", "not measurable", "not trusted", "failed"]
+Outcome = Literal["contradicted", "supported", "level-dependent", "indistinguishable", "not measured"]
+Tails = tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was asked for: names, and the text of the study file."""
+
+    name: str
+    title: str
+    description: str
+    file: str
+    draws: int | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the models were asked, with the number of examples in each split."""
+
+    name: str
+    title: str
+    description: str
+    splits: Mapping[str, int]
+    classes: int | None = None
+    key: str = ""
+    references: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table; everything after ``cited`` may be empty while it is not measured yet."""
+
+    name: str
+    title: str
+    status: Literal["measured", "not measured yet"]
+    survey: str
+    cited: str
+    question: str = ""
+    behaviour: str | None = None
+    task: str | None = None
+    unit: str | None = None
+    better: Better | None = None
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model after, or one control, and what it costs to keep and to run."""
+
+    name: str
+    family: str
+    role: Literal["candidate", "control"]
+    recipe: str
+    kind: str = ""
+    level: str = ""
+    knob: float | None = None
+    knob_name: str = ""
+    parameters: int | None = None
+    bytes: int | None = None
+    macs: int | None = None
+    left_alone: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """The effect on one part; a number is missing where the part is empty.
+
+    ``n`` examples belong to it; ``tails``, ``rose`` and ``fell`` are as those of a `Finding`.
+    """
+
+    name: str
+    before: float | None = None
+    after: float | None = None
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    adjusted_p: float | None = None
+    n: int | None = None
+    tails: Tails = ()
+    rose: int | None = None
+    fell: int | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The same question asked of each part: what they are, such as ``group``, and the effect on each in order.
+
+    Where the parts of a gap are accuracies, they have a unit and a direction of their own.
+    """
+
+    kind: str
+    items: tuple[Part, ...]
+    unit: str | None = None
+    better: Literal["higher", "lower", "neither"] | None = None
+
+
+@dataclass(frozen=True)
+class Share:
+    """How far on the way from the random model (0) to the placebo (1), with its 95 % interval."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Floors:
+    """What else moves a number: measuring the baseline again with other random numbers, and compressing once more."""
+
+    measurement: float | None = None
+    compression: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One effect of one candidate against one control, and its verdict; a number may be missing.
+
+    ``tails`` holds (level, low, high), widest last: the truth lies below ``low`` with chance at most ``level``, and
+    above ``high`` likewise. ``leading`` tells whether the control is the candidate's own, ``stands`` which verdict the
+    ``doubts`` leave, ``floor`` what retraining alone does, ``room`` the least that the control has left to lose,
+    ``rose`` and ``fell`` how many examples moved up and down where that can be counted.
+    """
+
+    id: str
+    row: str
+    behaviour: str
+    label: str
+    task: str
+    candidate: str
+    control: str
+    primary: bool
+    verdict: Verdict
+    unit: str
+    better: Better
+    title: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    n: int | None = None
+    over: str = "test example"
+    of: int | None = None
+    clusters: int | None = None
+    seeds: int | None = None
+    before: float | None = None
+    after: float | None = None
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    low90: float | None = None
+    high90: float | None = None
+    tails: Tails = ()
+    rose: int | None = None
+    fell: int | None = None
+    margin: float | None = None
+    gain: float | None = None
+    room: float | None = None
+    floor: float | None = None
+    floors: Floors | None = None
+    detectable: float | None = None
+    needed: int | None = None
+    needed_seeds: int | None = None
+    p: float | None = None
+    adjusted_p: float | None = None
+    validity: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    stands: str = ""
+    leading: bool = True
+    why: str = ""
+    per_seed: tuple[float | None, ...] = ()
+    parts: Parts | None = None
+    share: Share | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the survey under test, and what became of it."""
+
+    row: str
+    claim: str
+    source: str
+    supports: str
+    outcome: Outcome
+    reason: str
+    because: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Potential:
+    """How far one family can be compressed and still be shown to lose no more than ``delta``: the prune potential.
+
+    ``levels`` go from mild to strong, ``shown`` says of each whether that is shown there; ``unbroken`` is the strongest
+    up to which every milder one is shown too.
+    """
+
+    family: str
+    delta: float
+    potential: float | None = None
+    kind: str = ""
+    knob_name: str = ""
+    label: str = ""
+    task: str = ""
+    unit: str = ""
+    recipe: str = ""
+    levels: tuple[float, ...] = ()
+    shown: tuple[bool, ...] = ()
+    unbroken: float | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that raised, and what it said."""
+
+    cell: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a report is made from."""
+
+    whatelse: str
+    created: str
+    study: Study
+    environment: Mapping[str, Any]
+    timing: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    tasks: tuple[Task, ...]
+    rows: tuple[Row, ...]
+    candidates: tuple[Candidate, ...]
+    findings: tuple[Finding, ...]
+    claims: tuple[Claim, ...]
+    exhibits: tuple[Exhibit, ...] = ()
+    failed: tuple[Failure, ...] = ()
+    potential: tuple[Potential, ...] = ()
+    comparability: Comparability = Comparability()
+
+
+def load(path: Path) -> Findings:
+    """Return the findings that a file holds.
+
+    Args:
+        path: A JSON file that ``--json`` wrote.
+
+    Raises:
+        FindingsError: The file cannot be read, is not JSON, is of another version, or lacks something.
+    """
+    where = str(path)
+    try:
+        text = limits.text(path)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise FindingsError(f"{where}: cannot be read ({reason}); give a file that --json wrote") from error
+    try:
+        data = json.loads(text, parse_constant=_constant)
+    except ValueError as error:
+        raise FindingsError(f"{where}: not JSON ({error}); give a file that --json wrote") from error
+    except RecursionError as error:
+        raise FindingsError(f"{where}: not JSON (nested too deep); give a file that --json wrote") from error
+    return parse(data, where)
+
+
+def parse(data: object, where: str = "findings") -> Findings:
+    """Return findings from what a JSON reader gives.
+
+    Args:
+        data: Objects, lists, words and numbers of schema 1.
+        where: Name of the file, for messages.
+
+    Raises:
+        FindingsError: The version is another, or something is missing, misplaced or of the wrong type.
+    """
+    if not isinstance(data, Mapping):
+        raise FindingsError(f"{where}: got {short(data)}; allowed is one object with the key 'schema'")
+    if data.get("schema") != SCHEMA or isinstance(data["schema"], bool):
+        got = short(data["schema"]) if "schema" in data else "no schema"
+        raise FindingsError(f"{where}: schema: got {got}; this release reads schema {SCHEMA}")
+    try:
+        findings = record(Findings, data, f"{where}: ")
+    except RecursionError as error:
+        raise FindingsError(f"{where}: exhibits: a tree is nested too deep; allowed are {DEEPEST} levels") from error
+    _joined(findings, where)
+    return findings
+
+
+def _joined(findings: Findings, where: str) -> None:
+    """Check that what one part names, another part has: nothing may drop out of the page in silence.
+
+    Raises:
+        FindingsError: Something is named that is not there, or there twice.
+    """
+    rows = _unique((row.name for row in findings.rows), f"{where}: rows")
+    named = _unique((candidate.name for candidate in findings.candidates), f"{where}: candidates")
+    ids = _unique((finding.id for finding in findings.findings), f"{where}: findings")
+    models = named | set(CONTROLS)
+    for at, finding in enumerate(findings.findings):
+        place = f"{where}: findings[{at}]"
+        _among(finding.row, rows, f"{place}.row")
+        _among(finding.candidate, models, f"{place}.candidate")
+        _among(finding.control, models, f"{place}.control")
+    for at, claim in enumerate(findings.claims):
+        _among(claim.row, rows, f"{where}: claims[{at}].row")
+        for one in claim.because:
+            _among(one, ids, f"{where}: claims[{at}].because")
+    for at, exhibit in enumerate(findings.exhibits):
+        _among(exhibit.row, rows, f"{where}: exhibits[{at}].row")
+        if exhibit.kind == "tree" and exhibit.tree is None:
+            raise FindingsError(f"{where}: exhibits[{at}].tree: missing; an exhibit of kind tree has one")
+        if height(exhibit.tree) > DEEPEST:
+            raise FindingsError(f"{where}: exhibits[{at}].tree: nested too deep; allowed are {DEEPEST} levels")
+    chosen = (f"{f.row} / {f.candidate}" for f in findings.findings if f.primary)
+    _unique(chosen, f"{where}: primary findings")
+
+
+def _unique(names: Iterable[str], where: str) -> set[str]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise FindingsError(f"{where}: got {short(name)} twice; each may stand once")
+        seen.add(name)
+    return seen
+
+
+def _among(name: str, known: set[str], where: str) -> None:
+    if name not in known:
+        some = ", ".join(cut(one, 60) for one in sorted(known)[:20]) or "nothing"
+        raise FindingsError(f"{where}: got {short(name)}; allowed: {some}")
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number; null is how a missing number is written")

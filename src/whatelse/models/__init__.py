@@ -1,0 +1,1 @@
+"""A model is what it offers: how it is opened, asked, and looked into."""

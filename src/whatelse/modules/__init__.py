@@ -1,0 +1,1 @@
+"""Modules as data: walked, traced, written, rebuilt, cut."""

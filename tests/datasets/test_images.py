@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+
+from whatelse import opening
+from whatelse.errors import MissingExtraError, TaskError
+
+image = pytest.importorskip("PIL.Image")
+
+
+def paint(place, count, value, mode="RGB", kind="png"):
+    """Images of one color, whose value says which they are."""
+    place.mkdir(parents=True)
+    for i in range(count):
+        shape = (6, 4, 3) if mode == "RGB" else (6, 4)
+        image.fromarray(np.full(shape, value + i, np.uint8), mode if mode == "L" else None).save(place / f"{i}.{kind}")
+
+
+def load(place, **given):
+    return opening.load_task(f"images(path='{place}', {', '.join(f'{k}={v!r}' for k, v in given.items())})")
+
+
+@pytest.mark.known_answer
+def test_every_image_is_in_one_split_with_its_folder_as_class(tmp_path):
+    paint(tmp_path / "pets" / "cat", 20, 0)
+    paint(tmp_path / "pets" / "dog", 20, 100)
+    task = load(tmp_path / "pets", size=8, calibration=6)
+    assert {n: len(s) for n, s in task.splits.items()} == {"test": 12, "select": 3, "train": 25, "calibration": 6}
+    assert task.shape == (3, 8, 8)
+    assert task.group_names == {"class": ("cat", "dog")}
+    told = []
+    for name in ("train", "select", "test"):
+        split = task.split(name)
+        value = (split.inputs * 255).round()
+        assert torch.equal(value.amin((1, 2, 3)), value.amax((1, 2, 3))), "one color stays one color"
+        assert torch.equal(split.targets, (value[:, 0, 0, 0] >= 100).long())
+        told += value[:, 0, 0, 0].int().tolist()
+    assert sorted(told) == [*range(20), *range(100, 120)]
+    assert load(tmp_path / "pets", size=8, calibration=6).key == task.key
+
+
+def test_folders_of_splits_stay_so(tmp_path):
+    for name, count in (("train", 9), ("test", 5), ("shifted", 3)):
+        for label, kind in (("a", "png"), ("b", "jpeg")):
+            paint(tmp_path / name / label, count, 40, mode="L", kind=kind)
+    task = load(tmp_path, size=4, color="gray")
+    assert {n: len(s) for n, s in task.splits.items()} == {
+        "train": 16,
+        "test": 10,
+        "shifted": 6,
+        "select": 2,
+        "calibration": 16,
+    }
+    assert task.shape == (1, 4, 4)
+    assert len(load(tmp_path, size=4, limit=3).split("shifted")) == 3
+
+
+def test_what_is_no_image_is_named(tmp_path, monkeypatch):
+    with pytest.raises(TaskError, match="no such folder"):
+        load(tmp_path / "none")
+    paint(tmp_path / "a", 5, 0)
+    with pytest.raises(TaskError, match="two classes or more are needed; it has a"):
+        load(tmp_path)
+    paint(tmp_path / "b", 5, 0)
+    (tmp_path / "b" / "0.png").write_text("no image")
+    with pytest.raises(TaskError, match=r"b/0\.png: no image that can be read"):
+        load(tmp_path)
+    monkeypatch.setitem(__import__("sys").modules, "PIL", None)
+    with pytest.raises(MissingExtraError, match=r"whatelse\[images\]"):
+        load(tmp_path)

@@ -1,0 +1,177 @@
+import pickle
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from whatelse import opening
+from whatelse.artifacts import folder as artifact
+from whatelse.errors import ArtifactError, RecipeError, SettingError, TaskError, UnknownItemError, WhatElseError
+from whatelse.nets import cnn
+
+FACTORY = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.head(x)
+
+def make():
+    return Net()
+
+ready = Net()
+number = 7
+
+def breaks():
+    return 1 / 0
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(FACTORY)
+    return path
+
+
+@pytest.fixture
+def three(toy):
+    return toy.task_of(torch.rand(6, 2), torch.arange(6) % 3, classes=3)
+
+
+@pytest.fixture
+def images(toy):
+    return toy.task_of(torch.rand(6, 1, 8, 8), torch.arange(6) % 3, classes=3)
+
+
+def test_a_folder_and_a_factory_and_a_module_are_opened(file, tmp_path, rng, three, images):
+    net = cnn.build(cnn.Config(width=2, hidden=4), (1, 8, 8), 3, rng)
+    artifact.save(net, tmp_path / "saved", {})
+    assert torch.equal(
+        opening.open_model(str(tmp_path / "saved"), images).state_dict()["head.bias"], net.state_dict()["head.bias"]
+    )
+    for name in ("make", "ready"):
+        model = opening.open_model(f"{file}:{name}", three)
+        assert not model.training
+        assert not any(p.requires_grad for p in model.parameters())
+    small = opening.open_model("cnn(width=2)", images)
+    assert small(images.test.inputs).shape == (6, 3)
+
+
+USER = """
+from {sibling} import width
+
+def make():
+    import {late}
+    return __import__("torch").nn.Linear(2, {late}.classes)
+"""
+
+
+@pytest.mark.parametrize("dotted", [False, True])
+def test_python_of_the_users_imports_what_stands_beside_it(dotted, tmp_path, three, monkeypatch):
+    kind = "dotted" if dotted else "plain"
+    names = {"sibling": f"whatelse_{kind}_sibling", "late": f"whatelse_{kind}_late"}
+    inner = tmp_path / "package" if dotted else tmp_path
+    inner.mkdir(exist_ok=True)
+    (inner / "user.py").write_text(USER.format(**names))
+    (tmp_path / f"{names['sibling']}.py").write_text("width = 2")
+    (tmp_path / f"{names['late']}.py").write_text("classes = 3")
+    # As the console script has it: the current folder is not on the path.
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder not in {"", "."}])
+    before = list(sys.path)
+    monkeypatch.chdir(tmp_path if dotted else tmp_path.parent)
+    model = opening.open_model("package.user:make" if dotted else f"{tmp_path / 'user.py'}:make", three)
+    assert model.out_features == 3
+    assert sys.path == before
+    with pytest.raises(ArtifactError):
+        opening.open_model("package.missing:make" if dotted else f"{tmp_path / 'missing.py'}:make", three)
+    assert sys.path == before
+
+
+def test_weights_are_filled_in_whatever_wrote_them(file, tmp_path, three):
+    state = {"head.weight": torch.ones(3, 2), "head.bias": torch.zeros(3)}
+    save_file(state, tmp_path / "a.safetensors")
+    torch.save({"state_dict": {f"module.{n}": t for n, t in state.items()}}, tmp_path / "b.pth")
+    for name in ("a.safetensors", "b.pth"):
+        assert opening.open_model(f"{file}:make", three, str(tmp_path / name)).head.weight.eq(1).all()
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("ran",))
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(file, tmp_path, capsys, three):
+    torch.save(Evil(), tmp_path / "evil.pth")
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Evil()))
+    for name in ("evil.pth", "evil.pkl"):
+        with pytest.raises(ArtifactError, match=r"would run code.*safetensors"):
+            opening.open_model(f"{file}:make", three, str(tmp_path / name))
+    assert "ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "no such folder; a model is"),
+        ("nowhere.py:make", "no such file"),
+        ("cnn(width=0)", "width=0 is outside"),
+        ("rnn()", "did you mean|there are"),
+        ("FILE:nothing", "got NoneType"),
+        ("FILE:number", "TypeError"),
+        ("FILE:breaks", "ZeroDivisionError"),
+        ("no.such.module:make", "ModuleNotFoundError"),
+    ],
+)
+def test_what_is_no_model_is_refused_in_words(name, message, file, three):
+    with pytest.raises(WhatElseError, match=message):
+        opening.open_model(name.replace("FILE", str(file)), three)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"head.weight": torch.ones(3, 2)}, "they lack head.bias"),
+        ({"head.weight": torch.ones(3, 2), "head.bias": torch.ones(3), "x": torch.ones(1)}, "the model has no x"),
+        ({"head.weight": torch.ones(4, 2), "head.bias": torch.ones(3)}, "do not fit the model"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(state, message, file, tmp_path, three):
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(ArtifactError, match=message):
+        opening.open_model(f"{file}:make", three, str(tmp_path / "w.safetensors"))
+
+
+def test_data_is_a_door_or_a_file(tmp_path):
+    assert len(opening.load_task("digits").test) == 900
+    noisy = opening.load_task("digits(noise=0.3)")
+    assert (noisy.train.observed != noisy.train.targets).float().mean() == pytest.approx(0.3, abs=0.05)
+    save_file({"x": torch.rand(40, 2), "y": torch.arange(40) % 2}, tmp_path / "d.safetensors")
+    assert opening.load_task(str(tmp_path / "d.safetensors")).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("digit", UnknownItemError, "did you mean digits"),
+        ("digits(noise=2.0)", SettingError, "outside"),
+        ("digits(", RecipeError, "column"),
+        ("nowhere.npz", TaskError, "no such file"),
+    ],
+)
+def test_data_that_cannot_be_opened_is_refused(text, error, message):
+    with pytest.raises(error, match=message):
+        opening.load_task(text)
+
+
+def test_a_model_that_does_not_fit_the_data_is_refused_with_both_sides(task, linear):
+    opening.check_fit(linear, task, "m")
+    with pytest.raises(TaskError, match=r"task toy .*: m answers with a tensor of shape \(4, 3\).*\(N, 2\) is needed"):
+        opening.check_fit(torch.nn.Linear(2, 3), task, "m")
+    with pytest.raises(TaskError, match=r"m cannot take inputs of shape \(2,\)"):
+        opening.check_fit(torch.nn.Linear(5, 2), task, "m")
