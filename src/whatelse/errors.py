@@ -14,6 +14,10 @@ class UnknownItemError(WhatElseError):
     """A method or behaviour was asked for by a name that no file has."""
 
 
+class ItemError(WhatElseError):
+    """The file of an item lacks a part, or says something that no such item says."""
+
+
 class SettingError(WhatElseError):
     """A setting is unknown, of the wrong type or outside its declared range."""
 

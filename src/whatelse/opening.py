@@ -1,4 +1,4 @@
-"""What a user types for a model or for data, opened: a folder, a factory in Python, a data door, a file of arrays."""
+"""What a user types for a model or for data, opened: a folder, a factory in Python, a data loader, a file of arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from whatelse import limits, recipe, registry, settings
+from whatelse import items, limits, recipe
 from whatelse.artifacts import checkpoint
 from whatelse.artifacts import folder as artifact
 from whatelse.errors import ArtifactError, TaskError
@@ -32,7 +32,7 @@ def load_task(text: str, *, max_memory: int | str | None = None) -> Task:
     """Return the task that a text names.
 
     Args:
-        text: A data door with its settings, such as ``digits`` or ``digits(noise=0.3)``, or the path of a file of
+        text: A data loader with its settings, such as ``digits`` or ``digits(noise=0.3)``, or the path of a file of
             arrays (.npz or .safetensors).
         max_memory: Bytes that a file's data may take, or a text such as ``8G``; by default 2 GiB, or 16 times what
             the file holds where that is more.
@@ -46,11 +46,9 @@ def load_task(text: str, *, max_memory: int | str | None = None) -> Task:
         name, given = "arrays", {"path": text}
     else:
         name, given = recipe.read_call(text if "(" in text else f"{text}()", "--data")
-    door = registry.load("data", name)
+    loader = items.loader(name)
     with limits.within(max_memory):
-        task = door.load(settings.build(door.Config, given, f"data {name}"))
-    assert isinstance(task, Task)
-    return task
+        return loader.load(loader.configure(given))
 
 
 def open_model(text: str, task: Task, weights: str = "") -> nn.Module:
@@ -139,12 +137,9 @@ def short_names(texts: Sequence[str]) -> list[str]:
 
 def _net(text: str, task: Task) -> nn.Module:
     name, given = recipe.read_call(text, "MODEL")
-    net = registry.load("nets", name)
-    config = settings.build(net.Config, given, f"nets.{name}")
+    net = items.net(name)
     # Its first weights; a recipe's train.scratch draws its own.
-    made = net.build(config, task.shape, task.classes, torch.Generator().manual_seed(0))
-    assert isinstance(made, nn.Module)
-    return made
+    return net.build(net.configure(given), task.shape, task.classes, torch.Generator().manual_seed(0))
 
 
 def _made(text: str) -> nn.Module:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from whatelse import registry, settings
+from whatelse import items, settings
 from whatelse.errors import RecipeError, WhatElseError, cut, in_short, shown
 from whatelse.modules.notes import noted
 from whatelse.modules.walk import copied
@@ -96,8 +96,8 @@ def apply(step: Step, model: nn.Module, task: Task, rng: torch.Generator) -> nn.
         MemoryError: There was not enough.
         OutOfMemoryError: There was not enough on the accelerator.
     """
-    method = registry.load("methods", step.name)
-    config = settings.build(method.Config, dict(step.given), step.name)
+    method = items.method(step.name)
+    config = method.configure(dict(step.given))
     if step.name.split(".")[0] in TRAINING:
         task.check_training()
     rest, few = _at_rest(model), task.calibration.inputs[:_FEW]
@@ -151,7 +151,7 @@ def left_alone(step: Step, before: nn.Module, after: nn.Module) -> list[str]:
         before: The model before the step.
         after: The model after it.
     """
-    leaves = registry.load("methods", step.name).LEAVES
+    leaves = items.method(step.name).leaves
     then, now = before.state_dict(), after.state_dict()
     matrices = {n: t for n, t in then.items() if t.dim() > 1 and t.is_floating_point()}
     same = {n: t for n, t in matrices.items() if n in now and now[n].shape == t.shape}
@@ -225,8 +225,7 @@ def _source(tree: ast.expr) -> str:
 
 def _step(call: ast.expr, where: str) -> Step:
     name, given = _call(call, where)
-    method = registry.load("methods", name)
-    config = settings.build(method.Config, given, name)
+    config = items.method(name).configure(given)
     return Step(name, tuple(settings.changed(config).items()))
 
 
@@ -238,15 +237,15 @@ def _state_after(steps: Recipe, state: str, text: str) -> str:
     """
     by = "what it is given"
     for step in steps:
-        method = registry.load("methods", step.name)
-        if state and state not in method.TAKES:
-            takes = " or ".join(sorted(method.TAKES))
+        method = items.method(step.name)
+        if state and state not in method.takes:
+            takes = " or ".join(sorted(method.takes))
             raise RecipeError(
                 f"recipe {shown(text)}: {step.name} takes a model with {takes} weights, and {by} leaves a {state} one; "
                 f"put {step.name} before {by}"
             )
-        leaves = method.LEAVES
-        for inner, role in settings.recipes(settings.build(method.Config, dict(step.given), step.name)):
+        leaves = method.leaves
+        for inner, role in settings.recipes(method.configure(dict(step.given))):
             ends = _state_after(parse(inner), state, inner)
             if role == "result" and ends in {"packed", "tree"}:
                 raise RecipeError(

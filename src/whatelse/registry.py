@@ -1,4 +1,4 @@
-"""Methods, behaviours, nets and data doors, found by their path: a new file is a new item."""
+"""Methods, behaviours, nets and data loaders, found by their path: a new file is a new item."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from typing import Literal
 
 from whatelse.errors import MissingExtraError, UnknownItemError, nearest, shown
 
-Kind = Literal["methods", "behaviours", "nets", "layers", "data"]
+Kind = Literal["methods", "behaviours", "nets", "layers", "datasets"]
 _ROOT = Path(__file__).parent
 _SECTION = re.compile(r"^(Reading|Cost|Limits|Source):\n", re.MULTILINE)
-_WORD = {"methods": "method", "behaviours": "behaviour", "nets": "net", "layers": "file of layers", "data": "data door"}
+WORDS = {
+    "methods": "method",
+    "behaviours": "behaviour",
+    "nets": "net",
+    "layers": "file of layers",
+    "datasets": "data loader",
+}
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def check(kind: Kind, name: str) -> None:
         UnknownItemError: No file has that name; the message offers the nearest ones.
     """
     if name not in names(kind):
-        raise UnknownItemError(f"no {_WORD[kind]} named {shown(name)}; {nearest(name, names(kind))}")
+        raise UnknownItemError(f"no {WORDS[kind]} named {shown(name)}; {nearest(name, names(kind))}")
 
 
 @cache

@@ -1,7 +1,8 @@
 import pytest
 
 from whatelse.auditing import claims
-from whatelse.study.spec import CandidateSpec, Claim, Expectation, Measurement, Net, Study
+from whatelse.auditing.questions import Claim, Expectation, Measurement
+from whatelse.study.spec import CandidateSpec, Net, Study
 
 STUDY = Study(
     name="s",

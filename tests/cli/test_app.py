@@ -11,7 +11,7 @@ import pytest
 
 from whatelse import registry
 
-SMALL = (Path(__file__).parent / "study" / "conftest.py").read_text("utf-8").split('"""')[3]
+SMALL = (Path(__file__).parents[1] / "study" / "conftest.py").read_text("utf-8").split('"""')[3]
 
 
 def whatelse(*args, cwd):

@@ -98,7 +98,7 @@ def test_the_questions_are_given_away(tmp_path):
         (("base", "--data", "digits"), ("BASELINE", "CANDIDATE", "--data")),
         ((), ("BASELINE", "CANDIDATE", "--data")),
         (("base", "smal", "--data", "digits"), ("smal: no such folder",)),
-        (("base", "small", "--data", "digit"), ("no data door named 'digit'", "did you mean digits")),
+        (("base", "small", "--data", "digit"), ("no data loader named 'digit'", "did you mean digits")),
         (("base", "small", "--data", "digits", "--questions", "none.toml"), ("none.toml", "No such file")),
         (("base", "small", "--data", "digits", "--json", "no/where.json"), ("cannot write no/where.json",)),
     ],

@@ -196,4 +196,4 @@ def test_scales_are_those_of_scikit_learn_fitted_on_train(real):
 
 
 def test_the_door_is_in_the_list():
-    assert {"adult", "fashion_mnist", "sst2", "table"} <= set(registry.names("data"))
+    assert {"adult", "fashion_mnist", "sst2", "table"} <= set(registry.names("datasets"))

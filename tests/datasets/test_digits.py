@@ -4,7 +4,7 @@ import torch
 from whatelse import registry, settings
 from whatelse.errors import SettingError
 
-digits = registry.load("data", "digits")
+digits = registry.load("datasets", "digits")
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from whatelse.auditing.questions import Measurement
 from whatelse.errors import StudyError, WhatElseError
 from whatelse.store.folder import Store
 from whatelse.study import audit, plan, run, run_study, spec, worker
-from whatelse.study.spec import Measurement, Net
+from whatelse.study.spec import Net
 
 MORE = """
 [[measurements]]

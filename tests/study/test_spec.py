@@ -23,7 +23,7 @@ def test_the_shipped_study_is_sound():
         ("seeds = [0, 1]", 'seeds = [0, "1"]', r"study.seeds\[1\]='1' is not of type int"),
         ("seeds = [0, 1]", "seeds = [0, 1", "small.toml: "),
         ('item = "cnn"', 'item = "cn"', "no net named 'cn'; did you mean cnn"),
-        ('data = "digits"', 'data = "digit"', "no data door named 'digit'; did you mean digits"),
+        ('data = "digits"', 'data = "digit"', "no data loader named 'digit'; did you mean digits"),
         ("{epochs}", "{epoch}", r"needs a value 'epoch' that tasks\.\*\.values does not have"),
         (
             "sparsity=0.9",

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from whatelse import __version__, recipe, registry
+from whatelse import __version__, items, recipe
 from whatelse.artifacts import folder as artifact
 from whatelse.artifacts import formats
 from whatelse.errors import ArtifactError, RecipeError, StoreError, in_short
@@ -199,7 +199,7 @@ def check_before(model: nn.Module, steps: str, task: Task, also: tuple[str, ...]
     """
     check_answers(model, task.calibration.inputs[:_FIT], "the model")
     # A tree has nothing of the model that it was fitted to.
-    if not any(registry.load("methods", step.name).LEAVES == "tree" for step in recipe.parse(steps)):
+    if not any(items.method(step.name).leaves == "tree" for step in recipe.parse(steps)):
         codec.encode(model)
     answers(model, task.calibration.inputs[:_PROBES], "the model")
     for kind in also:

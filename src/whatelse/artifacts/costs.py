@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from whatelse import registry
+from whatelse import items, registry
+from whatelse.answer import Answer
 from whatelse.artifacts import folder as artifact
 from whatelse.artifacts import formats
 from whatelse.artifacts.compress import Compressed
@@ -180,22 +181,23 @@ def _weights(model: nn.Module) -> float:
 
 
 def _measured(name: str, made: list[Evidence], rng: torch.Generator) -> list[Cost]:
-    item = registry.load("behaviours", name)
+    item = items.behaviour(name)
+    config = item.configure({})
 
-    def whole(values: Tensor) -> float:
-        return float(item.summarise(values.numpy(), np.ones((1, len(values))))[0])
+    def whole(answer: Answer) -> float:
+        return float(item.summarise(answer, config, np.ones((1, len(answer))))[0])
 
     shown, warned = _SHOWN.get(name, (name.rpartition(".")[2], ""))
     try:
-        if "compare" in vars(item):
-            ratios = item.compare(*made, item.Config(), rng)
-            low, high = np.quantile(ratios.numpy(), (0.25, 0.75))
-            once = _milliseconds(made[0], item.Config())
+        if item.pair:
+            ratios = item.answer(made[0], made[1], config, rng)
+            low, high = np.quantile(ratios.matrix(), (0.25, 0.75))
+            once = _milliseconds(made[0], config)
             return [Cost(shown, "ms", once, once * whole(ratios), (float(low), float(high)), warned)]
-        old, new = (whole(item.measure(evidence, item.Config(), rng)) for evidence in made)
+        old, new = (whole(item.answer(evidence, evidence, config, rng)) for evidence in made)
     except NotMeasurableError as error:
-        return [Cost(shown, item.UNIT, None, None, why=str(error))]
-    return [Cost(shown, item.UNIT, old, new, warned=warned)]
+        return [Cost(shown, item.unit, None, None, why=str(error))]
+    return [Cost(shown, item.unit, old, new, warned=warned)]
 
 
 @torch.no_grad()

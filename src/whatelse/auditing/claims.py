@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from whatelse.study.spec import Claim, Expectation, Study
+from whatelse.auditing.questions import Claim, Expectation
+from whatelse.study.spec import Study
 
 Finding = dict[str, Any]
 _HOLDS = {

@@ -5,18 +5,18 @@ where neither of two models is shown to differ from what the instrument says of 
 the two are equivalent says nothing of the models. Neither is *unchanged*: the question cannot be answered at this
 setting. What is shown all the same, an improvement or a harm, stands (docs/decisions/0022-ends-of-scales.md).
 
-An item declares both as ``WORST`` and ``BLIND``; where its settings or the data decide, `Evidence.ends` does.
+An item declares both as ``WORST`` and ``BLIND``; where its settings or the data decide, `Answer.ends` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from whatelse.items import Behaviour
 from whatelse.statistics import sides
 from whatelse.statistics.effect import Effect
 
@@ -53,19 +53,15 @@ class Ends:
     blind: float | None = None
 
 
-def scale(item: ModuleType, told: Sequence[Mapping[str, float | None]]) -> Scale:
+def scale(item: Behaviour, told: Sequence[Mapping[str, float | None]]) -> Scale:
     """Return where the scale of one model's number ends.
 
     Args:
         item: The behaviour.
-        told: What it said with its values of every seed: `Evidence.ends`.
+        told: What it said with its values of every seed: `Answer.ends`.
     """
-    return Scale(*(_mean([one.get(name, known) for one in told or [{}]]) for name, known in _declared(item)))
-
-
-def _declared(item: ModuleType) -> tuple[tuple[str, float | None], ...]:
-    declared = vars(item)
-    return ("worst", declared.get("WORST")), ("blind", declared.get("BLIND"))
+    known = {"worst": item.worst, "blind": item.blind}
+    return Scale(**{name: _mean([one.get(name, end) for one in told or [{}]]) for name, end in known.items()})
 
 
 def _mean(each: Sequence[float | None]) -> float | None:

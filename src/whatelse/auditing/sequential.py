@@ -10,22 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
-from whatelse import registry, settings
+from whatelse import items
+from whatelse.answer import Answer
 from whatelse.auditing import ends
-from whatelse.auditing.effects import SubjectValues
+from whatelse.auditing.ask import Failed, ask
+from whatelse.auditing.effects import SubjectValues, missing_of
+from whatelse.auditing.questions import Measurement
 from whatelse.errors import StudyError
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.shadows import APART
+from whatelse.items import Behaviour
 from whatelse.statistics import resample, sequential
 from whatelse.statistics.contributions import contributions
-from whatelse.study import worker
-from whatelse.study.spec import Measurement
 from whatelse.tasks.task import Task
 
 CHUNK = 100
@@ -55,7 +56,7 @@ class _Watched:
     own: sequential.Watch
     theirs: sequential.Watch
     seen: SubjectValues = field(default_factory=SubjectValues)
-    ends: list[dict[str, float | None]] = field(default_factory=list)
+    ends: list[Mapping[str, float | None]] = field(default_factory=list)
     before: float = 0.0
     examples: int = 0
     settled: bool = False
@@ -92,17 +93,16 @@ def effects(
         rng: Source of the order of the examples, and of what behaviours draw.
         tell: Called with what is being done.
     """
-    item = registry.load("behaviours", m.item)
-    config = settings.build(item.Config, m.settings, m.item)
-    given = settings.changed(config)
+    item = items.behaviour(m.item)
+    config, given = item.configure(m.settings), dict(item.changed(m.settings))
     baseline, task = next(iter(models.items()))[0], next(iter(models.values())).task
     total = min(len(task.test), getattr(config, "examples", 0) or len(task.test))
     order = torch.randperm(len(task.test), generator=rng)[:total]
-    watched = {pair: fresh(*item.RANGE) for pair in pairs}
+    watched = {pair: fresh(*_range(item)) for pair in pairs}
     apart = {name: _Apart() for name in models}
     draw = int(torch.randint(2**31, (), generator=rng))
     for start in range(0, total, CHUNK):
-        left = {pair: one for pair, one in watched.items() if not one.settled and not one.seen.why}
+        left = {pair: one for pair, one in watched.items() if not one.settled and one.seen.missing is None}
         if not left:
             break
         wanted = {baseline, *(name for pair in left for name in pair)}
@@ -113,10 +113,10 @@ def effects(
             tell(f"{name}: {m.label}, example {start + 1} of {total}")
             mine = Evidence(models[name].subject, part, reference=base, keep=apart[name])
             base = base or mine
-            said[name] = _asked(m.item, given, mine, base, torch.Generator().manual_seed(draw + start))
+            said[name] = _asked(item, given, mine, base, torch.Generator().manual_seed(draw + start))
         for (name, control), one in left.items():
-            _look(one, item, said[name], said[control])
-            one.settled = not one.seen.why and _settled(one, item, m.margin, family)
+            _look(one, item, config, said[name], said[control])
+            one.settled = one.seen.missing is None and _settled(one, item, m.margin, family)
     return [_record(pair, one, total, item) for pair, one in watched.items()]
 
 
@@ -124,66 +124,78 @@ def _part(task: Task, rows: torch.Tensor) -> Task:
     return replace(task, splits={**task.splits, "test": task.test.take(rows)})
 
 
-def _asked(item: str, given: Mapping[str, Any], mine: Evidence, base: Evidence, rng: torch.Generator) -> SubjectValues:
+def _range(item: Behaviour) -> tuple[float, float]:
+    assert item.range is not None
+    return item.range
+
+
+def _asked(
+    item: Behaviour, given: Mapping[str, Any], mine: Evidence, base: Evidence, rng: torch.Generator
+) -> SubjectValues:
     seen = SubjectValues()
     try:
-        tensors, meta = worker.ask(item, given, mine, base, rng)
-        seen.add(tensors["values"].numpy(), meta, None)
+        seen.add(ask(item, given, mine, base, rng))
     except Exception as error:  # whatever a behaviour raises, the other candidates go on
-        seen.why = f"failed: {type(error).__name__}: {error}"
+        seen.missing = Failed(f"{type(error).__name__}: {error}")
     return seen
 
 
-def _look(one: _Watched, item: ModuleType, after: SubjectValues, before: SubjectValues) -> None:
+def _look(one: _Watched, item: Behaviour, config: object, after: SubjectValues, before: SubjectValues) -> None:
     """Take what a chunk showed of a candidate and of its control.
 
     Raises:
         StudyError: The behaviour's summary is no mean.
     """
-    one.seen.why = after.why or before.why
+    one.seen.missing = after.missing or before.missing
     one.seen.doubts += [d for d in after.doubts if d not in one.seen.doubts]
     one.seen.doubts += [d for d in (f"its control: {d}" for d in before.doubts) if d not in one.seen.doubts]
-    one.seen.flatters += after.flatters
+    one.seen.one_sided += after.one_sided
     one.seen.notes = after.notes
-    if one.seen.why:
+    if one.seen.missing is not None:
         return
     each = []
-    for values in (before.values[0], after.values[0]):
-        tried = resample.counts(len(values), 2, np.random.default_rng(0)).astype(np.float64)
-        found = contributions(np.asarray(values, np.float64), item.summarise, tried)
+    for answer in (before.answers[0], after.answers[0]):
+        tried = resample.counts(len(answer), 2, np.random.default_rng(0)).astype(np.float64)
+        found = contributions(answer.matrix().astype(np.float64), _summary(item, config, answer), tried)
         if found is None:
-            raise StudyError(f"{item.__name__}: its summary is no mean over examples; it cannot be watched")
+            raise StudyError(f"{item.name}: its summary is no mean over examples; it cannot be watched")
         each.append(found)
     one.watch, one.theirs, one.own = (
         watch.saw(seen) for watch, seen in ((one.watch, each[1] - each[0]), (one.theirs, each[0]), (one.own, each[1]))
     )
-    one.seen.ends += after.ends
-    one.ends += before.ends
+    one.seen.answers += after.answers
+    one.ends += [answer.ends for answer in before.answers]
     one.before += float(each[0].sum())
     one.examples += len(each[0])
 
 
-def _settled(one: _Watched, item: ModuleType, margin: float, family: int) -> bool:
+def _summary(item: Behaviour, config: object, like: Answer) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    return lambda rows, weights: item.summarise(like.over(rows), config, weights)
+
+
+def _settled(one: _Watched, item: Behaviour, margin: float, family: int) -> bool:
     """Say whether a verdict is clear, and also that there is, or is not, more to lose than the margin."""
     left = ends.Ends(**_ends(one, item))
     told = left.room is None or left.shown is None or left.room <= margin or left.shown > margin
     return told and sequential.settled(_effect(one), margin, family=family)
 
 
-def _ends(one: _Watched, item: ModuleType) -> dict[str, float | None]:
+def _ends(one: _Watched, item: Behaviour) -> dict[str, float | None]:
     theirs = one.theirs.effect(0.0), ends.scale(item, one.ends)
-    return ends.between(item.BETTER, theirs, (one.own.effect(0.0), ends.scale(item, one.seen.ends)))
+    return ends.between(
+        item.better, theirs, (one.own.effect(0.0), ends.scale(item, [answer.ends for answer in one.seen.answers]))
+    )
 
 
 def _effect(one: _Watched) -> Any:  # noqa: ANN401 - an Effect
     return one.watch.effect(one.before / one.examples)
 
 
-def _record(pair: tuple[str, str], one: _Watched, total: int, item: ModuleType) -> dict[str, Any]:
+def _record(pair: tuple[str, str], one: _Watched, total: int, item: Behaviour) -> dict[str, Any]:
     seen = one.seen
     told = f"of {total} examples {one.examples} were measured" if one.settled else f"all {total} examples were measured"
     note = f"{told}: the interval holds at every look (betting), and is wider than one of a number fixed beforehand"
-    left = all(d in seen.flatters for d in seen.doubts) and bool(seen.doubts)
+    left = all(d in seen.one_sided for d in seen.doubts) and bool(seen.doubts)
     record: dict[str, Any] = {
         "candidate": pair[0],
         "control": pair[1],
@@ -193,8 +205,8 @@ def _record(pair: tuple[str, str], one: _Watched, total: int, item: ModuleType) 
         "doubts": seen.doubts,
         "stands": "worsened" if left else "",
     }
-    if seen.why:
-        return {**record, "why": seen.why}
+    if seen.missing is not None:
+        return {**record, **missing_of(seen.missing)}
     effect = _effect(one)
     held = {"why": "", "per_seed": [effect.effect], "held": [effect.before], "share": None, "parts": None}
     record["ends"] = _ends(one, item)

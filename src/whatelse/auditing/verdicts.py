@@ -12,15 +12,16 @@ import numpy as np
 import torch
 
 import whatelse
-from whatelse import registry
+from whatelse import items, registry
 from whatelse.auditing import claims, overlap, prune_potential
 from whatelse.auditing.ends import Ends, unmeasurable
+from whatelse.auditing.questions import Measurement
 from whatelse.recipe import parse, write
 from whatelse.statistics import multiplicity, power, seeds, verdicts
 from whatelse.statistics.effect import Effect
 from whatelse.store.folder import Store
 from whatelse.study.plan import Job, Plan, again_of, pairs, scratch_of
-from whatelse.study.spec import Measurement, Study, template
+from whatelse.study.spec import Study, template
 from whatelse.tasks.task import Task
 
 SCHEMA = 1
@@ -132,18 +133,18 @@ def decided(study: Study, effects: Iterable[tuple[str, str, list[Finding]]]) -> 
 
 
 def _of_measurement(study: Study, m: Measurement, task: str, records: list[Finding]) -> Iterator[Finding]:
-    item, card = registry.load("behaviours", m.item), registry.card("behaviours", m.item)
+    item, card = items.behaviour(m.item), registry.card("behaviours", m.item)
     leading = dict(reversed(pairs(study, m)))
     scratches = {scratch_of(c) for c in study.candidates if c.scratch}
     retrained = [r for r in records if r["candidate"] == "twin" and not r["why"]]
     # A question about agreement is one on which the baseline agrees with itself alike under every seed.
-    agreement = bool(retrained) and "compare" in vars(item) and _perfect(retrained[0]["held"])
+    agreement = bool(retrained) and item.pair and _perfect(retrained[0]["held"])
     floor = (
         _floor(retrained[0]["per_seed"], agreement=agreement)
-        if retrained and item.UNIT_OF_ANALYSIS != "layer"
+        if retrained and item.unit_of_analysis != "layer"
         else None
     )
-    floors = _floors(records, agreement="compare" in vars(item)) if item.UNIT_OF_ANALYSIS != "layer" else {}
+    floors = _floors(records, agreement=item.pair) if item.unit_of_analysis != "layer" else {}
     for record in records:
         yield {
             "row": m.row,
@@ -153,9 +154,9 @@ def _of_measurement(study: Study, m: Measurement, task: str, records: list[Findi
             "title": card.summary,
             "task": task,
             "seeds": len(study.seeds),
-            "unit": item.UNIT,
-            "better": item.BETTER,
-            "over": item.UNIT_OF_ANALYSIS,
+            "unit": item.unit,
+            "better": item.better,
+            "over": item.unit_of_analysis,
             "agreement": agreement,
             "margin": m.margin,
             "gain": m.gain,
@@ -210,7 +211,7 @@ def _correct(study: Study, found: list[Finding]) -> None:
 def _decide(finding: Finding) -> None:
     ends = Ends(**finding.pop("ends", {}))
     if finding["why"]:
-        failed = finding["why"].startswith("failed: ")
+        failed = finding.pop("failed", False)
         empty = dict.fromkeys((*_NUMBERS, "room"))
         finding |= {**empty, "per_seed": [], "verdict": "failed" if failed else "not measurable"}
         return
@@ -298,9 +299,9 @@ def _row(study: Study, name: str) -> Finding:
     lead = next((m for m in study.measurements if m.row == name and m.primary), None)
     if lead is None:
         return {**asdict(row), **dict.fromkeys(("behaviour", "label", "task", "unit", "better", "margin"))}
-    item = registry.load("behaviours", lead.item)
+    item = items.behaviour(lead.item)
     measured = {"behaviour": lead.item, "label": lead.label, "task": lead.tasks[0], "margin": lead.margin}
-    return {**asdict(row), **measured, "unit": item.UNIT, "better": item.BETTER}
+    return {**asdict(row), **measured, "unit": item.unit, "better": item.better}
 
 
 def costs(found: list[Finding]) -> dict[str, Finding]:
@@ -344,9 +345,9 @@ def _candidates(study: Study, plan: Plan, store: Store, spent: dict[str, Finding
 
 def _knob(steps: Sequence[Any]) -> tuple[str, float | None]:
     for step in steps:
-        method = registry.load("methods", step.name)
-        if method.KNOB:
-            return method.KNOB, dict(step.given).get(method.KNOB, getattr(method.Config(), method.KNOB))
+        method = items.method(step.name)
+        if method.knob:
+            return method.knob, getattr(method.configure(dict(step.given)), method.knob)
     return "", None
 
 

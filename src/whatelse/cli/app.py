@@ -151,7 +151,7 @@ def compress_(
         str, typer.Argument(metavar="MODEL", help="A folder written by compress, file.py:function, or 'cnn()'.")
     ],
     steps: Annotated[str, typer.Option("--recipe", metavar="RECIPE", help="What to do: method(setting=...) > ...")],
-    data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data door.")],
+    data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
     weights: Annotated[str, typer.Option("--weights", metavar="FILE[:NAME]", help="For file.py:function.")] = "",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")] = 0,
@@ -202,7 +202,9 @@ def audit_(
         list[str] | None,
         typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders written by compress, or file.py:function."),
     ] = None,
-    data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data door.")] = "",
+    data: Annotated[
+        str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")
+    ] = "",
     placebo: Annotated[str, typer.Option(metavar="MODEL", help="The baseline given the same extra training.")] = "",
     twin: Annotated[str, typer.Option(metavar="MODEL", help="The baseline's recipe under another seed.")] = "",
     again: Annotated[str, typer.Option(metavar="MODEL", help="The candidate, compressed under another seed.")] = "",

@@ -36,7 +36,7 @@ def openml(name: str, title: str, version: int, *, as_frame: bool) -> Any:  # no
     """Return a data set of OpenML as scikit-learn fetches it; it keeps a copy, so the second time is fast.
 
     Args:
-        name: Of the data door, for messages.
+        name: Of the data loader, for messages.
         title: The name at OpenML.
         version: The version at OpenML.
         as_frame: Columns of a pandas frame with the names of categories; else arrays of numbers.

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse import registry, toml_schema
+from whatelse import items, toml_schema
+from whatelse.answer import Answer
+from whatelse.auditing.ask import Measured, of_kept, subject_of
+from whatelse.auditing.questions import Measurement
 from whatelse.evidence.cache import Evidence
 from whatelse.exhibits import pie, vulnerable_records
 from whatelse.exhibits import trees as drawn
+from whatelse.items import Behaviour
 from whatelse.models.subject import Subject
 from whatelse.store.folder import KeptEvidence, Store, key
 from whatelse.study.plan import Job, Plan, pairs
-from whatelse.study.spec import CandidateSpec, Measurement, Study
-from whatelse.study.worker import subject_of
+from whatelse.study.spec import CandidateSpec, Study
 from whatelse.tasks.task import Task
 
 SHOWN = 4
@@ -74,7 +76,7 @@ def _of_lead(
     if trees := list(_trees(["baseline", *(c.name for c in strong)], jobs, lead, study, store, task)):
         yield from trees
         return
-    if vars(registry.load("behaviours", lead.item)).get("PARTS") == "operating point":
+    if items.behaviour(lead.item).part == "operating point":
         yield from (e for c in strong for e in _exposed(c, jobs, lead, study, store, task))
     if not _of_test(lead) or not pie.pictured(task):
         return
@@ -87,7 +89,7 @@ def _of_lead(
 
 
 def _of_test(m: Measurement) -> bool:
-    return bool(registry.load("behaviours", m.item).UNIT_OF_ANALYSIS == "test example")
+    return items.behaviour(m.item).unit_of_analysis == "test example"
 
 
 def _jobs(plan: Plan, m: Measurement) -> Jobs:
@@ -96,7 +98,7 @@ def _jobs(plan: Plan, m: Measurement) -> Jobs:
 
 def _trees(names: list[str], jobs: Jobs, m: Measurement, study: Study, store: Store, task: Task) -> Iterator[Exhibit]:
     for name in names:
-        tree = drawn.exhibit(_values(jobs[name, study.seeds[0]], m, store), m.row, name, task)
+        tree = drawn.exhibit(_shown(_values(jobs[name, study.seeds[0]], m, store), "tree"), m.row, name, task)
         if tree is not None:
             yield tree | {"task": m.tasks[0]}
 
@@ -136,20 +138,26 @@ def _labels(name: str, jobs: Jobs, study: Study, store: Store, task: Task) -> Te
     return torch.stack([Evidence(_subject(j, store, task), task).answers(inputs).argmax(1) for j in mine if j])
 
 
-def _values(job: Job, m: Measurement, store: Store) -> dict[str, Tensor]:
-    """Return what a cell kept; nothing where it failed or could not be measured."""
+def _values(job: Job, m: Measurement, store: Store) -> Answer | None:
+    """Return what a cell kept; None where it failed or could not be measured."""
     cell = next((c for c in job.cells if c.label == m.label), None)
     if cell is None or not store.has("values", cell.key):
-        return {}
-    tensors, meta = store.load("values", cell.key)
-    return {} if meta["why"] else tensors
+        return None
+    outcome = of_kept(*store.load("values", cell.key))
+    return outcome.answer if isinstance(outcome, Measured) else None
+
+
+def _shown(answer: Answer | None, kind: str) -> Mapping[str, Tensor]:
+    return next((shown.tensors for shown in answer.shown if shown.kind == kind), {}) if answer else {}
 
 
 def _rebuilt(name: str, jobs: Jobs, m: Measurement, study: Study, store: Store, task: Task) -> Exhibit | None:
-    kept = _values(jobs[name, study.seeds[0]], m, store)
-    if "made" not in kept:
+    answer = _values(jobs[name, study.seeds[0]], m, store)
+    kept = _shown(answer, "rebuilt")
+    if answer is None or not kept:
         return None
-    unit = registry.load("behaviours", m.item).UNIT
+    values = answer[next(iter(answer.columns))]
+    unit = items.behaviour(m.item).unit
     return {
         "row": m.row,
         "kind": "reconstruction",
@@ -161,7 +169,7 @@ def _rebuilt(name: str, jobs: Jobs, m: Measurement, study: Study, store: Store, 
                 "index": i,
                 "image": pie.picture(kept["shown"][i], task),
                 "reconstruction": pie.picture(kept["made"][i], task),
-                "note": f"{float(kept['values'][i].flatten()[0]):.0f} {unit}",
+                "note": f"{float(values[i]):.0f} {unit}",
             }
             for i in range(min(SHOWN, len(kept["made"])))
         ],
@@ -174,31 +182,32 @@ def _exposed(
     held = _held(candidate, jobs, m, study, store)
     if not held:
         return []
-    before, after = ([pair[i]["values"] for pair in held] for i in (0, 1))
+    before, after = ([torch.from_numpy(pair[i].matrix()) for pair in held] for i in (0, 1))
     return vulnerable_records.exhibits(before, after, task, row=m.row, name=m.tasks[0], candidate=candidate.name)
 
 
 def _held(
     candidate: CandidateSpec, jobs: Jobs, m: Measurement, study: Study, store: Store
-) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+) -> list[tuple[Answer, Answer]]:
     """Return what control and candidate kept, one pair a seed; nothing where one is missing."""
     control = next(against for name, against in pairs(study, m) if name == candidate.name)
     if control == "zero":
         return []
     held = [(_values(jobs[control, s], m, store), _values(jobs[candidate.name, s], m, store)) for s in study.seeds]
-    return held if all(a and b for a, b in held) else []
+    whole = [(a, b) for a, b in held if a is not None and b is not None]
+    return whole if len(whole) == len(held) else []
 
 
 def _harmed(
     candidate: CandidateSpec, jobs: Jobs, m: Measurement, study: Study, store: Store, task: Task
 ) -> Iterator[Exhibit]:
     held = _held(candidate, jobs, m, study, store)
-    item = registry.load("behaviours", m.item)
-    sides = [[_outcomes(h[i]["values"], item) for h in held] for i in (0, 1)]
+    item = items.behaviour(m.item)
+    sides = [[_outcomes(h[i], item, item.configure(m.settings)) for h in held] for i in (0, 1)]
     if not held or any(one is None for side in sides for one in side):
         return
     before, after = (torch.stack([one for one in side if one is not None]) for side in sides)
-    sign = -1 if item.BETTER == "higher" else 1
+    sign = -1 if item.better == "higher" else 1
     harm = sign * (after - before)
     order = harm.mean(0).argsort(descending=True, stable=True)
     picks = [i for i in order[:SHOWN].tolist() if harm[:, i].mean() > 0]
@@ -218,21 +227,20 @@ def _harmed(
     }
 
 
-def _outcomes(values: Tensor, item: ModuleType) -> Tensor | None:
+def _outcomes(answer: Answer, item: Behaviour, config: object) -> Tensor | None:
     """Return one number for each example, ``(N,)``; None where it has none of its own.
 
     The outcome that the behaviour says it has; or the first of two columns, the second being a group. Of more columns
     it is the summary of the example alone, such as that of an attack by several means.
     """
-    if values.dim() > 2:
-        return None
-    if "outcomes" in vars(item) and np.isfinite(told := item.outcomes(values.double().numpy())[:, 0]).all():
+    double = answer.over(answer.matrix().astype(np.float64))
+    if item.outcomes is not None and np.isfinite(told := item.outcomes(double, config)[:, 0]).all():
         return torch.from_numpy(told)
-    if values[0].numel() <= 2:
-        return values.view(len(values), -1)[:, 0]
-    rows = [np.eye(1, len(values), i) for i in range(len(values))] if len(values) <= ASKED else []
+    if len(answer.columns) <= 2:
+        return next(iter(answer.columns.values()))
+    rows = [np.eye(1, len(answer), i) for i in range(len(answer))] if len(answer) <= ASKED else []
     with np.errstate(divide="ignore", invalid="ignore"):
-        each = [item.summarise(values.double().numpy(), row)[0] for row in rows]
+        each = [item.summarise(double, config, row)[0] for row in rows]
     return torch.tensor(each) if each and np.isfinite(each).all() else None
 
 

@@ -10,19 +10,17 @@ from torch import Tensor
 from whatelse.tasks.task import Task
 
 DEPTH = 4
-_PREFIX = "tree "
 
 
-def exhibit(kept: Mapping[str, Tensor], row: str, candidate: str, task: Task) -> dict[str, Any] | None:
+def exhibit(tree: Mapping[str, Tensor], row: str, candidate: str, task: Task) -> dict[str, Any] | None:
     """Return the exhibit of a kept tree; None where a cell has none.
 
     Args:
-        kept: Tensors of a cell: those named ``tree ...`` are the columns of the tree.
+        tree: The columns of its nodes; nothing where there is none.
         row: Where it belongs.
         candidate: Whose tree it is.
         task: Names features and classes.
     """
-    tree = {name.removeprefix(_PREFIX): column for name, column in kept.items() if name.startswith(_PREFIX)}
     if not tree:
         return None
     return {

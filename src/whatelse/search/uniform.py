@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from whatelse import registry
+from whatelse import items
 from whatelse.errors import SettingError
 from whatelse.recipe import Recipe, Step, parse
 from whatelse.settings import param
@@ -48,8 +48,8 @@ def propose(methods: Sequence[str], config: Config, rng: torch.Generator) -> lis
 
 
 def _step(name: str, rng: torch.Generator) -> Step:
-    method = registry.load("methods", name)
-    knob = next((f for f in fields(method.Config) if f.name == method.KNOB), None)
+    method = items.method(name)
+    knob = next((f for f in fields(method.config) if f.name == method.knob), None)
     if knob is None or knob.metadata["low"] is None or knob.metadata["high"] is None:
         raise SettingError(f"search.uniform: {name} has no knob with a range; give a method that has one")
     low, high = knob.metadata["low"], knob.metadata["high"]

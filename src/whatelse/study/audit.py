@@ -16,16 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from whatelse import registry, settings, toml_schema
+from whatelse import items, registry, toml_schema
 from whatelse.auditing import preflight, sequential, verdicts
+from whatelse.auditing.ask import Failed, ask, asked_alike, clustered, generator, number, subject_of
 from whatelse.auditing.effects import Comparison, SubjectValues
+from whatelse.auditing.questions import Measurement, Row
 from whatelse.errors import StudyError, WhatElseError, in_short
 from whatelse.evidence.cache import Evidence
 from whatelse.layers.compressed import remarks
 from whatelse.modules.lent import in_training, resting
-from whatelse.study import worker
 from whatelse.study.plan import again_of, pairs
-from whatelse.study.spec import CandidateSpec, Measurement, Net, Row, Study, TaskSpec
+from whatelse.study.spec import CandidateSpec, Net, Study, TaskSpec
 from whatelse.tasks.task import Task
 
 DATA = "data"  # how the one task of an audit is called in its findings
@@ -99,8 +100,7 @@ def questions(text: str, where: str = "audit.toml") -> Questions:
 
 
 def _check(m: Measurement, where: str, rows: set[str]) -> None:
-    item = registry.load("behaviours", m.item)
-    settings.build(item.Config, m.settings, m.item)
+    items.behaviour(m.item).configure(m.settings)
     if m.row not in rows:
         raise StudyError(f"{where}.row: no {m.row!r}; there are: {', '.join(sorted(rows))}")
     if m.control not in {"", "zero", BASELINE, *CONTROLS}:
@@ -190,7 +190,7 @@ def _measured(
     """Return the findings, and what failed."""
     failed: list[dict[str, Any]] = []
     task = models.evidence[BASELINE].task
-    early = stop and worker.clusters_of("test example", models.evidence[BASELINE], len(task.test)) is None
+    early = stop and not clustered(task)
     effects = [
         (
             m.label,
@@ -267,7 +267,7 @@ def _opened(
         tell(f"{name}: checking that it can be compared")
         guest = lent.enter_context(resting(model, name, task.test.inputs[:1]))
         training[name] = training[name] and not guest.fixed
-        subject = worker.subject_of(guest.model, name, _key(guest.model), task)
+        subject = subject_of(guest.model, name, _key(guest.model), task)
         base = models.evidence.get(BASELINE)
         models.evidence[name] = Evidence(subject, task, reference=base)
         models.remarks[name] = [*guest.remarks, *dict.fromkeys(remarks(guest.model).values())]
@@ -295,62 +295,63 @@ def _key(model: nn.Module) -> str:
 def _looked(
     study: Study, m: Measurement, models: _Models, failed: list[dict[str, Any]], tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    rng = worker.generator("looks", m.label, models.evidence[BASELINE].task.key, str(study.seeds[0]))
+    rng = generator("looks", m.label, models.evidence[BASELINE].task.key, str(study.seeds[0]))
     family = sum(other.primary for other in study.measurements) if m.primary else 1
     found = sequential.effects(m, models.evidence, pairs(study, m), family, rng, tell)
     for record in found:
-        if record["why"].startswith("failed: "):
-            failed.append(
-                {"cell": f"{record['candidate']} · {m.label}", "error": record["why"].removeprefix("failed: ")}
-            )
+        if record.get("failed"):
+            failed.append({"cell": f"{record['candidate']} · {m.label}", "error": record["why"]})
     return found
 
 
 def _effects(
     study: Study, m: Measurement, models: _Models, failed: list[dict[str, Any]], tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    item = registry.load("behaviours", m.item)
+    item = items.behaviour(m.item)
     base, seed = models.evidence[BASELINE], study.seeds[0]
-    held = Comparison(item, study.draws, np.random.default_rng(worker.number((m.label, base.task.key, str(seed)))))
+    held = Comparison(
+        item,
+        item.configure(m.settings),
+        study.draws,
+        np.random.default_rng(number((m.label, base.task.key, str(seed)))),
+    )
     for name, mine in models.evidence.items():
         tell(f"{name}: {m.label}")
         seen = SubjectValues()
         _ask(seen, m, mine, base, seed)
-        if seen.why.startswith("failed: "):
-            failed.append({"cell": f"{name} · {m.label}", "error": seen.why.removeprefix("failed: ")})
+        if isinstance(seen.missing, Failed):
+            failed.append({"cell": f"{name} · {m.label}", "error": seen.missing.error})
         held.take(name, seen)
     return held.against(pairs(study, m))
 
 
 def _ask(seen: SubjectValues, m: Measurement, mine: Evidence, base: Evidence, seed: int) -> None:
-    item = registry.load("behaviours", m.item)
-    given = settings.changed(settings.build(item.Config, m.settings, m.item))
-    told = [str(seed), *([f"again {mine.again}"] if mine.again else [])]
-    rng = worker.generator(m.item, str(sorted(given.items())), base.task.key, *told)
+    item = items.behaviour(m.item)
+    given = dict(item.changed(m.settings))
     try:
-        tensors, meta = worker.ask(m.item, given, mine, base, rng)
-        clusters = tensors["clusters"].numpy() if "clusters" in tensors else None
-        seen.add(tensors["values"].numpy(), meta, clusters)
+        seen.add(ask(item, given, mine, base, asked_alike(m.item, given, base.task.key, seed, mine.again)))
     except Exception as error:  # whatever a behaviour raises, the other questions go on
-        seen.why = f"failed: {type(error).__name__}: {in_short(error)}"
+        seen.missing = Failed(f"{type(error).__name__}: {in_short(error)}")
 
 
 def _remeasured(
     study: Study, m: Measurement, models: _Models, times: int, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Return the effect of measuring the baseline again, with as many seeds as times."""
-    item, base, seed = registry.load("behaviours", m.item), models.evidence[BASELINE], study.seeds[0]
-    if item.UNIT_OF_ANALYSIS == "layer":
+    item, base, seed = items.behaviour(m.item), models.evidence[BASELINE], study.seeds[0]
+    if item.unit_of_analysis == "layer":
         return []
     tell(f"{BASELINE}, measured again: {m.label}")
     first, others = SubjectValues(), SubjectValues()
     _ask(first, m, base, base, seed)
-    first.values *= times
+    first.answers *= times
     for again in range(1, times + 1):
         if again not in models.again:
             models.again[again] = Evidence(base.subject, base.task, reference=base, again=again)
         _ask(others, m, models.again[again], base, seed)
-    held = Comparison(item, study.draws, np.random.default_rng(worker.number((m.label, base.task.key, "again"))))
+    held = Comparison(
+        item, item.configure(m.settings), study.draws, np.random.default_rng(number((m.label, base.task.key, "again")))
+    )
     for name, seen in ((BASELINE, first), ("remeasured", others)):
         held.take(name, seen)
     return held.against([("remeasured", BASELINE)])

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from whatelse import recipe, registry, settings
+from whatelse import items, recipe, settings
 from whatelse.recipe import Step
 from whatelse.store.folder import Store
 from whatelse.study import worker
@@ -132,10 +132,10 @@ def training(step: Step, task: Task) -> int:
         step: A method with its settings.
         task: Its train split gives the number of examples.
     """
-    method = registry.load("methods", step.name)
-    config = settings.build(method.Config, dict(step.given), step.name)
+    method = items.method(step.name)
+    config = method.configure(dict(step.given))
     inner = sum(training(s, task) for text, _ in settings.recipes(config) for s in recipe.parse(text))
-    if "effort" in vars(method):
+    if method.effort is not None:
         return inner + int(method.effort(config, task))
     given = {f.name: getattr(config, f.name) for f in fields(config)}
     return inner + _TRAINED * int(given.get("epochs", 0)) * int(given.get("rounds", 1)) * len(task.train)
@@ -158,9 +158,9 @@ def _asked(job: Job, task: Task, store: Store) -> Iterator[tuple[str, int]]:
             records = 2 * len(task.train) if "sensitivity" in cell.key else 0
             yield f"what shadow models say{' of noise' * (records > 0)}", _MOVED * records
             continue
-        item = registry.load("behaviours", cell.item)
-        config = settings.build(item.Config, dict(cell.given), cell.item)
-        yield cell.label, int(item.effort(config, task)) if "effort" in vars(item) else 0
+        item = items.behaviour(cell.item)
+        config = item.configure(dict(cell.given))
+        yield cell.label, int(item.effort(config, task)) if item.effort is not None else 0
 
 
 def _speeds(study: Study, task: Task) -> tuple[float, float]:

@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from whatelse import recipe, registry, settings
+from whatelse import items, recipe, registry
+from whatelse.auditing.questions import Measurement
 from whatelse.recipe import Recipe, Step
 from whatelse.store.folder import key
-from whatelse.study.spec import CandidateSpec, Measurement, Study, TaskSpec, template
+from whatelse.study.spec import CandidateSpec, Study, TaskSpec, template
 
 # Seeds of the models that are not baselines lie far from those of baselines.
 _TWIN, _SHADOW, _AGAIN = 10_000, 20_000, 30_000
+# How answers are laid out in the store: what was kept in another way is made again.
+_LAYOUT = "answer 1"
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class Effects:
         label: Of the measurement.
         task: Name of the task.
         item: The behaviour.
+        given: Its settings that differ from their default.
         cells: Keys by subject, one a seed.
         pairs: Which subject is held against which other; ``zero`` for the values themselves.
         draws: Resamples an interval.
@@ -124,6 +128,7 @@ class Effects:
     label: str
     task: str
     item: str
+    given: tuple[tuple[str, Any], ...]
     cells: tuple[tuple[str, tuple[str, ...]], ...]
     pairs: tuple[tuple[str, str], ...]
     draws: int
@@ -173,8 +178,7 @@ def net_of(study: Study) -> Net:
     Args:
         study: A checked study.
     """
-    config = settings.build(registry.load("nets", study.net.item).Config, study.net.settings, study.net.item)
-    return Net(study.net.item, tuple(settings.changed(config).items()))
+    return Net(study.net.item, items.net(study.net.item).changed(study.net.settings))
 
 
 def data_of(study: Study, task: str, key: str, names: str) -> Data:
@@ -187,8 +191,7 @@ def data_of(study: Study, task: str, key: str, names: str) -> Data:
         names: Key of what its groups and columns are called.
     """
     spec = study.tasks[task]
-    config = settings.build(registry.load("data", spec.data).Config, spec.settings, f"data {spec.data}")
-    return Data(task, spec.data, tuple(settings.changed(config).items()), key, names)
+    return Data(task, spec.data, items.loader(spec.data).changed(spec.settings), key, names)
 
 
 def pairs(study: Study, measurement: Measurement) -> tuple[tuple[str, str], ...]:
@@ -266,11 +269,11 @@ def _subjects(study: Study, spec: TaskSpec) -> list[_Subject]:
 
 def _chain(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int, further: int = 0) -> Chain:
     net = net_of(study)
-    version = registry.load("nets", net.item).VERSION
+    version = items.net(net.item).version
     links = [Link(None, key(f"nets.{net.item}", version, dict(net.given), task, seed=seed))]
     first = recipe.parse(template(spec.baseline, spec))
     for step, own in (*((s, seed) for s in first), *((s, seed + further) for s in steps)):
-        version = registry.load("methods", step.name).VERSION
+        version = items.method(step.name).version
         links.append(Link(step, key(step.name, version, dict(step.given), links[-1].key, task, seed=own)))
     return tuple(links)
 
@@ -333,20 +336,20 @@ def _cells(
     for m in study.measurements:
         if data.task not in m.tasks or (needs_references(m) and not subject.shadows):
             continue
-        item = registry.load("behaviours", m.item)
-        given = settings.changed(settings.build(item.Config, m.settings, m.item))
-        inputs = [chain[-1].key, data.key, *([data.names] if data.names else [])]
+        item = items.behaviour(m.item)
+        given = dict(item.changed(m.settings))
+        inputs = [_LAYOUT, chain[-1].key, data.key, *([data.names] if data.names else [])]
         if _is_pair(m.item):
             inputs.append(baseline[-1].key)
         if needs_references(m):
             inputs += [c.key for j in shadows for c in j.cells[: 2 if _needs(m, "sensitivities") else 1]]
         inputs += [f"again {subject.again}"] if subject.again else []
-        name = key(m.item, item.VERSION, given, *inputs, seed=seed)
+        name = key(m.item, item.version, given, *inputs, seed=seed)
         yield Cell(name, m.label, m.item, tuple(given.items()))
 
 
 def _is_pair(item: str) -> bool:
-    return "compare" in vars(registry.load("behaviours", item))
+    return items.behaviour(item).pair
 
 
 def _effects(study: Study, jobs: list[Job]) -> Iterator[Effects]:
@@ -362,10 +365,20 @@ def _effects(study: Study, jobs: list[Job]) -> Iterator[Effects]:
             held = pairs(study, m)
             # The label and the task decide which resamples are drawn.
             given = {"pairs": held, "draws": study.draws, "label": m.label, "task": task, "cells": list(cells.items())}
-            name = key("effects", 5, given, m.item, seed=0)
+            name = key("effects", 6, given, m.item, seed=0)
             found = tuple((s, tuple(keys)) for s, keys in cells.items())
+            settings = items.behaviour(m.item).changed(m.settings)
             yield Effects(
-                _name("effects", task, m.label), name, m.label, task, m.item, found, held, study.draws, tuple(needs)
+                _name("effects", task, m.label),
+                name,
+                m.label,
+                task,
+                m.item,
+                settings,
+                found,
+                held,
+                study.draws,
+                tuple(needs),
             )
 
 

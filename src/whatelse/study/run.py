@@ -9,7 +9,6 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 from functools import cache
 
-from whatelse.auditing import effects as analysis
 from whatelse.engines.engine import Engine
 from whatelse.errors import StudyError, WhatElseError, nearest
 from whatelse.store.folder import Store
@@ -200,7 +199,7 @@ def _note(progress: Progress, report: Report, store: Store) -> None:
 def _submit(place: Engine, what: Job | Effects, store: Store) -> Future[Report]:
     if isinstance(what, Job):
         return place.executor.submit(worker.run_job, what, store)
-    return place.executor.submit(analysis.analyze, what, store)
+    return place.executor.submit(worker.analyze, what, store)
 
 
 def _result(future: Future[Report], name: str) -> Report:

@@ -9,11 +9,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from whatelse import limits, recipe, registry, settings, toml_schema
+from whatelse import items, limits, recipe, toml_schema
+from whatelse.auditing.questions import DIRECTIONS, Claim, Measurement, Row
 from whatelse.errors import StudyError, WhatElseError, nearest
 
 CONTROLS = ("placebo", "twin", "scratch", "random", "weight decay", "remeasured")
-DIRECTIONS = ("worse", "better", "not worse", "not better")
 
 
 @dataclass(frozen=True)
@@ -64,69 +64,6 @@ class CandidateSpec:
     scratch: bool = False
     again: bool = False
     full: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table: the survey's claim in short, whom it cites, and the question that is measured."""
-
-    name: str
-    title: str
-    question: str = ""
-    survey: str = ""
-    cited: str = ""
-    status: str = "measured"
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One behaviour on some tasks: in which row it stands and how much damage counts as damage.
-
-    ``margin`` is in the behaviour's unit. The one ``primary`` measurement of a row gives the verdict in the table,
-    on the first of its tasks. ``control = "zero"`` tests the values themselves against zero. A ``full`` measurement is
-    made only where the whole study is asked for (``--full``); ``careful`` settings go over ``settings`` there: the same
-    question, answered at greater cost. ``gain`` is the largest improvement that is believed, 0 for any: a larger one is
-    as suspicious as a loss, and *not trusted*. A ``costly`` one is stopped by an audit as soon as its verdict is clear.
-    """
-
-    row: str
-    item: str
-    tasks: list[str]
-    margin: float
-    label: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    primary: bool = False
-    control: str = ""
-    full: bool = False
-    careful: dict[str, Any] = field(default_factory=dict)
-    gain: float = 0.0
-    costly: bool = False
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """What a claim says of some candidates: the ``direction`` of one measurement, by ``label``.
-
-    With ``some`` it is enough that one of them moves so. Where ``task`` is empty it is the measurement's first.
-    """
-
-    direction: str
-    label: str
-    candidates: list[str] = field(default_factory=list)
-    families: list[str] = field(default_factory=list)
-    task: str = ""
-    some: bool = False
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A sentence under test, who is cited for it, what the cited source really supports, and what it predicts."""
-
-    row: str
-    claim: str
-    source: str
-    supports: str
-    expect: list[Expectation]
 
 
 @dataclass(frozen=True)
@@ -298,8 +235,7 @@ def _check(study: Study) -> None:
     if study.draws < 100:
         raise StudyError(f"study.draws={study.draws}; 100 or more are needed")
     with _at("net"):
-        net = registry.load("nets", study.net.item)
-        settings.build(net.Config, study.net.settings, study.net.item)
+        items.net(study.net.item).configure(study.net.settings)
     _known("controls", study.controls, CONTROLS)
     _distinct("candidates", [c.name for c in study.candidates])
     for i, candidate in enumerate(study.candidates):
@@ -315,8 +251,7 @@ def _check(study: Study) -> None:
 
 def _check_task(where: str, task: TaskSpec, study: Study) -> None:
     with _at(where):
-        door = registry.load("data", task.data)
-        settings.build(door.Config, task.settings, f"data {task.data}")
+        items.loader(task.data).configure(task.settings)
     if task.references < 0 or task.references % 2:
         raise StudyError(f"{where}.references={task.references}; an even number, 0 or more, is needed")
     _known(f"{where}.controls", task.controls, study.controls)
@@ -353,8 +288,7 @@ def _check_measurements(study: Study) -> None:
                 ["zero", *_models(_controls(study, study.tasks[task]))],
             )
         with _at(where):
-            item = registry.load("behaviours", m.item)
-            settings.build(item.Config, m.settings, m.item)
+            items.behaviour(m.item).configure(m.settings)
         if min(m.margin, m.gain) < 0 or not m.tasks:
             told = f"margin={m.margin}, gain={m.gain}, tasks={m.tasks}"
             raise StudyError(f"{where}: {told}; numbers of 0 or more and a task are needed")

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whatelse import recipe, registry, settings
-from whatelse.errors import NotMeasurableError, StoreError, StudyError
+from whatelse import items, recipe
+from whatelse.auditing.ask import Failed, Outcome, ask, asked_alike, generator, number, of_kept, subject_of, to_kept
+from whatelse.auditing.effects import Comparison, values_of
+from whatelse.errors import StoreError, StudyError
 from whatelse.evidence.cache import Evidence, References
 from whatelse.layers.compressed import remarks
-from whatelse.models import subject
 from whatelse.store.folder import KeptEvidence, Store
-from whatelse.study.plan import Cell, Data, Job, Link, Net, net_of
+from whatelse.study.plan import Cell, Data, Effects, Job, Link, Net, net_of
 from whatelse.study.spec import Study
 from whatelse.tasks.task import Task
 
@@ -37,15 +38,6 @@ class Report:
     damaged: tuple[tuple[str, str], ...] = ()
 
 
-def generator(*parts: str) -> torch.Generator:
-    """Return a generator whose seed is made of names: the same on every machine and in every order of work.
-
-    Args:
-        parts: What the random numbers are for.
-    """
-    return torch.Generator().manual_seed(number(parts))
-
-
 def load_task(study: Study, name: str) -> Task:
     """Return a task of a study.
 
@@ -58,10 +50,8 @@ def load_task(study: Study, name: str) -> Task:
 
 
 def _loaded(name: str, given: Mapping[str, Any]) -> Task:
-    door = registry.load("data", name)
-    task = door.load(settings.build(door.Config, given, f"data {name}"))
-    assert isinstance(task, Task)
-    return task
+    loader = items.loader(name)
+    return loader.load(loader.configure(given))
 
 
 def run_job(job: Job, store: Store) -> Report:
@@ -127,15 +117,6 @@ def _task(data: Data) -> Task:
     return task
 
 
-def number(parts: Sequence[str]) -> int:
-    """Return a number made of names, 48 bits.
-
-    Args:
-        parts: The names.
-    """
-    return int.from_bytes(hashlib.sha256("\n".join(parts).encode()).digest()[:6], "big")
-
-
 def _make(job: Job, task: Task, store: Store, spent: dict[str, float]) -> nn.Module:
     """Return the last model of a chain; every model of it that is not kept whole is made and kept."""
     if job.shadow is not None:
@@ -189,11 +170,8 @@ def untrained(net: Net, task: Task, name: str) -> nn.Module:
         task: Gives the shape of its inputs and the number of its classes.
         name: What its random numbers are made of.
     """
-    item = registry.load("nets", net.item)
-    config = settings.build(item.Config, dict(net.given), f"nets.{net.item}")
-    made = item.build(config, task.shape, task.classes, generator(name))
-    assert isinstance(made, nn.Module)
-    return made
+    item = items.net(net.item)
+    return item.build(item.configure(dict(net.given)), task.shape, task.classes, generator(name))
 
 
 def shadow_members(task: Task, number: int) -> tuple[Tensor, int]:
@@ -244,20 +222,6 @@ def _keep_shadow(job: Job, missing: Sequence[Cell], seen: Evidence, store: Store
         store.save("values", cell.key, found, {"why": "" if asked else "needs inputs that noise can move"})
 
 
-def subject_of(model: nn.Module, name: str, made: str, task: Task) -> subject.Subject:
-    """Return the subject of a model of a study, its gradient checked on the first test examples.
-
-    Args:
-        model: The model.
-        name: How messages call it.
-        made: Its key.
-        task: Gives the examples.
-    """
-    rng = generator("probe", task.key)
-    tokens = task.vocabulary > 0
-    return subject.of(model, name, made, task.test.inputs[:64], rng, tokens=tokens, classes=task.classes)
-
-
 def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Evidence, Evidence]:
     keep = KeptEvidence(store, job.baseline, task.key)
     own = subject_of(model, job.subject, job.chain[-1].key, task)
@@ -289,71 +253,43 @@ def _shadows(keys: tuple[str, ...], store: Store) -> Callable[[], References] | 
 
 
 def _measure(cell: Cell, job: Job, mine: Evidence, base: Evidence, store: Store) -> None:
-    # The same for every model of this seed: all are asked with the same random numbers.
-    told = [str(job.seed), *([f"again {job.again}"] if job.again else [])]
-    rng = generator(cell.item, str(sorted(cell.given)), mine.task.key, *told)
-    tensors, meta = ask(cell.item, dict(cell.given), mine, base, rng)
-    store.save("values", cell.key, tensors, meta)
+    rng = asked_alike(cell.item, dict(cell.given), mine.task.key, job.seed, job.again)
+    outcome = ask(items.behaviour(cell.item), dict(cell.given), mine, base, rng)
+    store.save("values", cell.key, *to_kept(outcome))
     store.forget("failed", cell.key)
 
 
-def ask(
-    item: str, given: Mapping[str, Any], mine: Evidence, base: Evidence, rng: torch.Generator
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return what a behaviour answers of one model: tensors, of which ``values`` is one, and a JSON-ready record.
+def analyze(effects: Effects, store: Store) -> Report:
+    """Compute all effects of one measurement from its finished cells, and keep them.
 
     Args:
-        item: Dotted name of the behaviour.
-        given: Its settings.
-        mine: Evidence of the model.
-        base: Evidence of the baseline, which is the same one if the model is the baseline.
-        rng: Source of randomness.
+        effects: Which.
+        store: Where cells and effects are kept.
+
+    Raises:
+        StoreError: Results cannot be read or written.
     """
     started = time.perf_counter()
-    behaviour = registry.load("behaviours", item)
-    config = settings.build(behaviour.Config, given, item)
-    mine.forget()
-    before = asdict(mine.passes)
-    values, why = torch.zeros(0), ""
-    try:
-        if "compare" in vars(behaviour):
-            values = behaviour.compare(base, mine, config, rng)
-        else:
-            values = behaviour.measure(mine, config, rng)
-    except NotMeasurableError as error:
-        why = str(error)
-    spent = {k: v - before[k] for k, v in asdict(mine.passes).items()}
-    notes = [*mine.subject.remarks, *mine.notes]
-    meta: dict[str, Any] = {
-        "why": why,
-        "notes": notes,
-        "doubts": mine.doubts,
-        "parts": list(mine.parts),
-        "passes": spent,
-    }
-    meta |= {"parts_read": mine.parts_read, "flatters": mine.flatters, "ends": mine.ends}
-    meta["seconds"] = time.perf_counter() - started
-    clusters = clusters_of(behaviour.UNIT_OF_ANALYSIS, mine, len(values))
-    kept = {} if clusters is None else {"clusters": clusters}
-    return {"values": values, **kept, **mine.pictures, **{f"tree {n}": column for n, column in mine.tree.items()}}, meta
+    item = items.behaviour(effects.item)
+    rng = np.random.default_rng(number((effects.label, effects.task)))
+    held = Comparison(item, item.configure(dict(effects.given)), effects.draws, rng)
+    for name, keys in effects.cells:  # one model at a time: the values of all may not fit into memory
+        held.take(name, values_of([outcome_of(key, store) for key in keys]))
+    store.save_record("effects", effects.key, {"effects": held.against(effects.pairs)})
+    return Report(effects.name, analyzing=time.perf_counter() - started)
 
 
-def clusters_of(over: str, seen: Evidence, count: int) -> Tensor | None:
-    """Return the cluster of the example that each value is of, ``(count,)``; None where examples stand alone.
+def outcome_of(cell: str, store: Store) -> Outcome:
+    """Return what came of a cell.
 
     Args:
-        over: What a value stands for.
-        seen: Gives the task, and which examples were taken where they are not the first.
-        count: Number of values.
+        cell: Its key.
+        store: Where cells are kept.
     """
-    splits = {"test example": ["test"], "record": ["train", "test"], "example": ["test", "shifted"]}.get(over, [])
-    held = [seen.task.splits[name] for name in splits if name in seen.task.splits]
-    codes = [split.clusters for split in held if split.clusters is not None]
-    if not codes or len(codes) < len(held):
-        return None
-    every = torch.cat(codes)
-    mine = every[seen.rows] if seen.rows is not None else every[:count]
-    return mine.contiguous() if len(set(mine.tolist())) < len(mine) else None
+    if not store.absent("values", cell):
+        return of_kept(*store.load("values", cell))
+    error = store.load_record("failed", cell)["error"] if store.has("failed", cell) else "not measured"
+    return Failed(error)
 
 
 def _fail(cell: Cell, job: Job, error: Exception, store: Store) -> tuple[str, str]:

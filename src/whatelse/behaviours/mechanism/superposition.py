@@ -16,7 +16,7 @@ Cost:
     One forward pass for each feature; a product of features with features. No examples.
 
 Limits:
-    Input features must be the features: for a table its columns, in like units, as on the data door
+    Input features must be the features: for a table its columns, in like units, as on the data loader
     ``superposition``; of images they are pixels (``features`` of them, evenly apart, and neighbors overlap by the
     kernel alone). Where activations are rounded it holds up to the rounding. A property of the model, not of
     examples: only seeds vary, and there is no interval without several. Texts have no such input.
