@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from whatelse.cli.files import hand_out, probe, write
-from whatelse.cli.options import Html, Json, Kept, Memory, On, Quiet, Results, Seed, Workers
+from whatelse.cli.options import KEPT, Html, Json, Memory, On, Quiet, Results, Seed, Workers
 from whatelse.errors import StudyError
 
 ORDER = 5
@@ -30,7 +30,7 @@ def command(
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
     json_file: Json = "",
     html: Html = "",
-    results: Results = Kept,
+    results: Results = KEPT,
     on: On = "processes",
     workers: Workers = 0,
     seed: Seed = 0,
