@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 import whatelse
 from whatelse import recipe, registry
+from whatelse.auditing.questions import Questions, read_questions
 from whatelse.errors import TaskError
 from whatelse.statistics import resample, sides
-from whatelse.study import audit as audits
 from whatelse.study import worker
 from whatelse.tasks.task import Task
 
@@ -57,7 +57,7 @@ ASKED = {
 
 
 @cache
-def questions() -> audits.Questions:
+def questions() -> Questions:
     """Return the ten questions, each the primary one of its row."""
     told = []
     for row, (item, given, margin) in ASKED.items():
@@ -65,7 +65,7 @@ def questions() -> audits.Questions:
         settings = f"settings = {{ {shown} }}\n" if given else ""
         head = f'[[measurements]]\nrow = "{row}"\nitem = "{item}"\nlabel = "{row}"\n'
         told.append(f"{head}{settings}margin = {margin}\nprimary = true\n")
-    return audits.questions(QUESTIONS + "\n".join(told), "planted.toml")
+    return read_questions(QUESTIONS + "\n".join(told), "planted.toml")
 
 
 class Wrapped(nn.Module):

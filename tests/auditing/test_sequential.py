@@ -8,9 +8,9 @@ from tests.study.test_audit import damaged, ridge
 from whatelse import opening, registry
 from whatelse.auditing import sequential as looks
 from whatelse.auditing.effects import SubjectValues
+from whatelse.auditing.questions import read_questions
 from whatelse.findings import record as reader
 from whatelse.statistics import sequential
-from whatelse.study import audit
 
 QUESTIONS = """
 name = "looks"
@@ -45,7 +45,7 @@ def digits():
 def found(digits):
     good = ridge(digits)
     candidates = {"bad": damaged(good), "same": deepcopy(good), "near": damaged(good, 0.02)}
-    asked = audit.questions(QUESTIONS, "looks.toml")
+    asked = read_questions(QUESTIONS, "looks.toml")
     made = [whatelse.audit(good, candidates, digits, asked, stop=stop) for stop in (True, False)]
     return [{(f["candidate"], f["label"]): f for f in one["findings"] if f["leading"]} for one in made], made[0]
 
@@ -85,7 +85,7 @@ def test_the_interval_is_that_of_the_watch_over_the_same_differences(found, digi
 def test_it_repeats(found, digits):
     (early, _), _ = found
     good = ridge(digits)
-    asked = audit.questions(QUESTIONS, "looks.toml")
+    asked = read_questions(QUESTIONS, "looks.toml")
     again = whatelse.audit(good, {"bad": damaged(good)}, digits, asked, stop=True)
     mine = {f["label"]: f for f in again["findings"] if f["candidate"] == "bad" and f["leading"]}
     for label, one in mine.items():

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from whatelse import registry
+from whatelse.auditing.questions import default
 from whatelse.errors import BudgetError
 from whatelse.gate import budgets as owners
-from whatelse.study import audit
 
 ONE = '[[budgets]]\nbehaviour = "generalization.accuracy"\nmost = 0.01\n'
 DOCS = Path(__file__).parents[2] / "docs" / "gate.md"
@@ -125,7 +125,7 @@ def test_the_sizes_that_the_defaults_promise():
 
 
 def test_labels_of_the_default_budgets_are_those_of_the_default_audit():
-    asked = tomllib.loads(audit.default())["measurements"]
+    asked = tomllib.loads(default())["measurements"]
     for budget in owners.parse(owners.default()).budgets:
         if budget.label:
             assert {"item": budget.behaviour, "label": budget.label}.items() <= next(

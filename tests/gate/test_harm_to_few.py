@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from whatelse.auditing.questions import read_questions
 from whatelse.findings.record import parse
 from whatelse.gate import _words as words
 from whatelse.gate import budgets as owners
@@ -30,7 +31,7 @@ def questions(*more):
         given = ", ".join(f'{k} = "{v}"' for k, v in m.pop("settings", {}).items())
         lines.append("[[measurements]]\n" + (f"settings = {{ {given} }}\n" if given else ""))
         lines += [f"{k} = {json.dumps(v)}\n" for k, v in m.items()]
-    return audits.questions("".join(lines), "few.toml")
+    return read_questions("".join(lines), "few.toml")
 
 
 class Lookup(nn.Module):
@@ -168,7 +169,7 @@ def rows_of(*asked):
     told = ['name="few"\ntitle="Few"\ndraws=200\n[[rows]]\nname="r"\ntitle="R"\n']
     for item, label, given in (("generalization.accuracy", "accuracy", "{}"), *asked):
         told.append(f'[[measurements]]\nrow="r"\nitem="{item}"\nlabel="{label}"\nsettings={given}\nmargin=0.02\n')
-    return audits.questions("".join(told).replace('label="accuracy"\n', 'label="accuracy"\nprimary=true\n'))
+    return read_questions("".join(told).replace('label="accuracy"\n', 'label="accuracy"\nprimary=true\n'))
 
 
 @pytest.mark.parametrize(

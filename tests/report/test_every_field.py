@@ -13,10 +13,11 @@ import torch
 
 import whatelse
 from tests.report.test_page import Reader
+from whatelse.auditing.questions import read_questions
 from whatelse.engines import Engine
 from whatelse.findings.record import parse
 from whatelse.report.page import render
-from whatelse.study import audit, run, run_study, spec
+from whatelse.study import run, run_study, spec
 from whatelse.tasks.task import Split, Task
 
 STUDY = """
@@ -195,7 +196,7 @@ def audited() -> dict[str, Any]:
     models = [torch.nn.Linear(3, 2) for _ in range(2)]
     for model in models:
         model.weight.data, model.bias.data = torch.eye(2, 3).flip(0) * 3, torch.zeros(2)
-    found = whatelse.audit(models[0], {"small": models[1]}, task, audit.questions(ASKED), remeasure=1)
+    found = whatelse.audit(models[0], {"small": models[1]}, task, read_questions(ASKED), remeasure=1)
     assert found["comparability"]["remarks"]
     return found
 

@@ -11,6 +11,7 @@ from torch import nn
 
 import whatelse
 from whatelse import opening, registry
+from whatelse.auditing.questions import default, read_questions
 from whatelse.errors import StudyError, TaskError
 from whatelse.findings import record as reader
 from whatelse.study import audit
@@ -85,7 +86,7 @@ def damaged(model, share=0.5, seed=0):
 
 
 def asked(text=ASKED):
-    return audit.questions(text, "short.toml")
+    return read_questions(text, "short.toml")
 
 
 def audited(baseline, candidates, task, text=ASKED, **more):
@@ -111,11 +112,11 @@ def harmed(good, digits):
 
 
 def test_the_default_questions_are_sound():
-    found = audit.questions(audit.default())
+    found = read_questions(default())
     assert {m.item for m in found.measurements} <= set(registry.names("behaviours"))
     for row in found.rows:
         assert len([m for m in found.measurements if m.row == row.name and m.primary]) == 1, row.name
-    assert found.text == audit.default()
+    assert found.text == default()
     assert {tuple(m.tasks) for m in found.measurements} == {("data",)}
 
 
@@ -185,19 +186,19 @@ primary = true
 @pytest.mark.known_answer
 def test_what_draws_has_a_floor_of_measuring_and_what_does_not_has_none(good, digits):
     small, other = damaged(good, 0.05, 2), damaged(good, 0.05, 3)
-    asked = audit.questions(ATTACKED, "floors.toml")
-    found = audit.audit(good, {"small": small}, digits, asked, controls={"again": other}, remeasure=4)
+    asked = read_questions(ATTACKED, "floors.toml")
+    found = audit.audit(good, {"small": small}, digits, asked, controls={"recompressed": other}, remeasure=4)
     mine = {f["label"]: f for f in found["findings"] if f["candidate"] == "small"}
     assert mine["accuracy"]["floors"]["measurement"] == 0
     assert mine["infidelity"]["floors"]["measurement"] > 0
-    moves = next(f for f in found["findings"] if (f["candidate"], f["label"]) == ("remeasured", "infidelity"))
+    moves = next(f for f in found["findings"] if (f["candidate"], f["label"]) == ("retest", "infidelity"))
     assert len(set(moves["per_seed"])) == 4
     wanted = stats.t.ppf(0.975, 4) * np.sqrt(np.mean(np.square(moves["per_seed"])))
     assert mine["infidelity"]["floors"]["measurement"] == pytest.approx(wanted)
     again = next(f for f in found["findings"] if (f["candidate"], f["label"]) == ("small again", "accuracy"))
     assert again["against"] == "small"
     assert mine["accuracy"]["floors"]["compression"] == pytest.approx(stats.t.ppf(0.975, 1) * abs(again["effect"]))
-    assert {f["floors"]["compression"] for f in found["findings"] if f["candidate"] == "remeasured"} == {None}
+    assert {f["floors"]["compression"] for f in found["findings"] if f["candidate"] == "retest"} == {None}
     reader.parse(found, "floors")
 
 
@@ -205,7 +206,7 @@ def test_what_stops_early_is_not_measured_again(good, digits):
     with pytest.raises(StudyError, match="remeasure=2, stop=True"):
         audit.audit(good, {"small": good}, digits, remeasure=2, stop=True)
     with pytest.raises(StudyError, match="there are 2 candidates"):
-        audit.audit(good, {"a": good, "b": good}, digits, controls={"again": good})
+        audit.audit(good, {"a": good, "b": good}, digits, controls={"recompressed": good})
 
 
 @pytest.mark.parametrize(

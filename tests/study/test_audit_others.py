@@ -11,13 +11,14 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
 import whatelse
-from whatelse.study import audit
+from whatelse.auditing.questions import default, read_questions
+from whatelse.study import handed
 from whatelse.tasks.task import Split, Task
 
 COUNT, CLASSES = 120, 3
 # What attacks find is held elsewhere: here they only have to run.
 SHORT = (
-    audit.default()
+    default()
     .replace("settings = { examples = 1000 }", "settings = { examples = 12, steps = 4 }")
     .replace('"leakage.inversion"', '"leakage.inversion"\nsettings = { images = 1, iterations = 3 }')
 )
@@ -183,7 +184,7 @@ def test_a_model_of_another_tool_is_measured_in_what_it_allows(kind, net, task):
     before = [getattr(part, "training", None) for part in model.modules()]
     with torch.no_grad():
         want = by_hand(model, x)
-    asked = audit.questions("draws = 100\n" + SHORT)
+    asked = read_questions("draws = 100\n" + SHORT)
     asked = replace(asked, measurements=[m for m in asked.measurements if m.label not in OTHERS])
     with warnings.catch_warnings():  # of torch, on what is asked
         warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -202,7 +203,7 @@ def test_the_key_of_a_model_follows_all_its_numbers(net, task):
     other = deepcopy(net)
     with torch.no_grad():
         other.head.weight[1, 70] += 1e-3  # in the middle, which a printed tensor leaves out
-    assert audit._key(other) != audit._key(net)
-    assert audit._key(deepcopy(net)) == audit._key(net)
+    assert handed.key_of("", other) != handed.key_of("", net)
+    assert handed.key_of("", deepcopy(net)) == handed.key_of("", net)
     packed = [quietly(eager)(deepcopy(one), task.test.inputs) for one in (net, net, other)]
-    assert audit._key(packed[0]) == audit._key(packed[1])
+    assert handed.key_of("", packed[0]) == handed.key_of("", packed[1])

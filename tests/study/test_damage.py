@@ -187,24 +187,17 @@ def test_damage_that_comes_while_a_study_runs_ends_it_in_one_line(conducted, tmp
 
 KILLED = """
 import json, os, signal, sys
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from whatelse.study import run_study, run, spec
-from whatelse.engines import Engine
+from whatelse.engines.inline import Inline
 
-class Inline(Executor):
-    def submit(self, call, /, *args):
-        future = Future()
-        future.set_result(call(*args))
-        return future
-
-run.engine = lambda *_: Engine(Inline(), 1, lambda: None)
+run.engine = lambda *_: Inline()
 file, folder = map(Path, sys.argv[1:])
 study = spec.parse(file.read_text(), "tiny")
 move = Path.replace
 
 def conducted(name):
-    (folder / f"{name}.json").write_text(json.dumps(conduct.run_study(study, folder / name)))
+    (folder / f"{name}.json").write_text(json.dumps(run_study.run_study(study, folder / name)))
 
 def life(moment):
     # A process that is killed at its third write, before or after the file is moved into place.

@@ -60,7 +60,7 @@ def test_a_run_that_was_cut_goes_on_and_ends_the_same(small, tmp_path, inline):
 
 def test_worker_processes_give_the_same_numbers(small, tmp_path, inline):
     study, todo, here = prepared(small, tmp_path / "here")
-    run.run(todo, here, lambda: run.engine("here", 2), quiet)
+    run.run(todo, here, lambda: run.engine("processes", 2), quiet)
     alone = Store(tmp_path / "alone")
     threads = torch.get_num_threads()
     assert threads >= 1
@@ -156,8 +156,8 @@ def test_findings_are_json_and_complete(small, tmp_path, inline, monkeypatch):
 
 def test_a_study_tells_the_floors_of_measuring_and_of_compressing(small, tmp_path, inline, monkeypatch):
     monkeypatch.setattr(run, "engine", lambda *_: inline)
-    text = small.replace('twin = ""', 'twin = ""\nremeasured = ""').replace(
-        'level = "strong"', 'level = "strong"\nagain = true'
+    text = small.replace('twin = ""', 'twin = ""\nretest = ""').replace(
+        'level = "strong"', 'level = "strong"\nown_controls = ["recompressed"]'
     )
     text += """
 [[measurements]]
@@ -177,7 +177,7 @@ margin = 0.01
     assert mine["accuracy"]["floors"]["compression"] == pytest.approx(seeds.floor(again["per_seed"]))
     assert any(again["per_seed"])
     roles = {c["name"]: c["role"] for c in found["candidates"]}
-    assert roles["half again"] == roles["remeasured"] == "control"
+    assert roles["half recompressed"] == roles["retest"] == "control"
     record.parse(found, "small")
 
 

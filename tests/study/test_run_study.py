@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from whatelse.auditing.questions import Measurement
+from whatelse.auditing.questions import Measurement, default, read_questions
 from whatelse.errors import StudyError, WhatElseError
 from whatelse.store.folder import Store
 from whatelse.study import audit, plan, run, run_study, spec, worker
@@ -119,9 +119,9 @@ def test_values_of_numpy_are_as_good_as_those_of_a_file(tiny, found):
 
 
 def test_what_is_marked_full_is_said_without_the_mark(tiny, found):
-    study = spec.parse(tiny.replace('level = "strong"', 'level = "strong"\nfull = true'), "tiny", tier="full")
+    study = spec.parse(tiny.replace('level = "strong"', 'level = "strong"\ntier = "full"'), "tiny", tier="full")
     whole = found(study)
-    assert "full = true" in whole["study"]["file"], "not changed: its file"
+    assert 'tier = "full"' in whole["study"]["file"], "not changed: its file"
     changed = found(replace(study, title="Other"))
     assert without_text(changed) == without_text(whole)
     assert [c.name for c in said_by(changed).candidates] == ["half"]
@@ -178,13 +178,13 @@ def test_names_of_groups_that_change_are_refused_too(tiny, tmp_path, inline):
 
 
 def test_questions_changed_in_memory_are_said_as_they_were_asked(linear, task):
-    asked = audit.questions(audit.default())
+    asked = read_questions(default())
     first = next(m for m in asked.measurements if m.item == "generalization.accuracy")
     few = replace(asked, measurements=[replace(first, margin=0.25)], draws=200)
     record = audit.audit(linear, {"same": linear}, task, few)
-    told = audit.questions(record["study"]["file"])
+    told = read_questions(record["study"]["file"])
     assert [(m.label, m.margin) for m in told.measurements] == [(first.label, 0.25)]
     assert record["study"]["draws"] == told.draws == 200
-    assert audit.audit(linear, {"same": linear}, task, asked)["study"]["file"] == audit.default()
+    assert audit.audit(linear, {"same": linear}, task, asked)["study"]["file"] == default()
     with pytest.raises(StudyError, match="changed in memory: draws=3"):
         audit.audit(linear, {"same": linear}, task, replace(asked, draws=3))
