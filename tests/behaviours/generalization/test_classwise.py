@@ -61,7 +61,7 @@ def test_resamples_are_centered_on_the_estimate(said):
     chances = np.stack([np.full(200, 0.5), np.full(200, 0.3), np.full(200, 0.2)], 1)
     truth = (rng.random(200)[:, None] > chances.cumsum(1)).sum(1)
     answer = said(chances, truth)
-    draws = classwise.summarise(answer, rng.multinomial(200, np.full(200, 1 / 200), size=4000))
+    draws = classwise.summarise(answer, classwise.Config(), rng.multinomial(200, np.full(200, 1 / 200), size=4000))
     point = classwise.summarise(answer, classwise.Config(), np.ones((1, 200)))[0]
     assert abs(draws.mean() - point) < 4 * draws.std() / np.sqrt(4000)
 
