@@ -60,8 +60,8 @@ def test_the_tree_of_a_measurement_becomes_an_exhibit(toy, rng, linear):
     x = torch.tensor([[-2.0, 1.0], [-1.0, 0.5], [1.0, -0.5], [2.0, 1.0]])
     task = toy.task_of(x, [0, 0, 1, 1])
     evidence = toy.evidence_of(linear, task)
-    (shown,) = behaviour.measure(evidence, behaviour.Config(depth=1), rng).shown
-    kept = {"values": torch.zeros(4), **{f"tree {name}": column for name, column in shown.tensors.items()}}
+    behaviour.measure(evidence, behaviour.Config(depth=1), rng)
+    kept = {"values": torch.zeros(4), **{f"tree {name}": column for name, column in evidence.tree.items()}}
     assert trees.exhibit(kept, "trees", "prune 95 %", task) == {
         "row": "trees",
         "kind": "tree",
