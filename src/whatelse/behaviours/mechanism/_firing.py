@@ -18,11 +18,13 @@ class Firing:
     """How strongly units fire.
 
     Attributes:
-        units: By the name of the unit, ``max(a, 0)`` of every test example, ``(N,)``.
+        names: Of the units.
+        values: ``max(a, 0)`` of each on every test example, ``(N, units)``.
         notes: Tell where units are left out, or activations are negative.
     """
 
-    units: dict[str, Tensor]
+    names: tuple[str, ...]
+    values: Tensor
     notes: tuple[str, ...]
 
 
@@ -45,8 +47,7 @@ def firing(evidence: Evidence, most: int) -> Firing:
         hidden = hidden[:, picks]
     if bool((hidden < 0).any()):
         notes.append("activations of this layer can be negative: only their positive part counts as firing")
-    fires = hidden.clamp(min=0).float()
-    return Firing({f"unit {unit}": fires[:, at] for at, unit in enumerate(picks.tolist())}, tuple(notes))
+    return Firing(tuple(f"unit {unit}" for unit in picks.tolist()), hidden.clamp(min=0).float(), tuple(notes))
 
 
 def with_class(evidence: Evidence, most: int, ends: dict[str, float | None] | None = None) -> Answer:
@@ -61,8 +62,8 @@ def with_class(evidence: Evidence, most: int, ends: dict[str, float | None] | No
         NotMeasurableError: The model does not open or has no hidden layer.
     """
     found = firing(evidence, most)
-    columns = {**found.units, "class": evidence.split("test").targets.float()}
-    return Answer(columns, notes=found.notes, ends=ends or {})
+    columns = dict(zip(found.names, found.values.unbind(1), strict=True))
+    return Answer(columns | {"class": evidence.split("test").targets.float()}, notes=found.notes, ends=ends or {})
 
 
 def units(answer: Answer) -> list[str]:

@@ -57,7 +57,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
     """
     del rng
     found = _firing.firing(evidence, config.units)
-    return Answer({name: (fires > 0).float() for name, fires in found.units.items()}, notes=found.notes)
+    return Answer(dict(zip(found.names, (found.values > 0).float().unbind(1), strict=True)), notes=found.notes)
 
 
 def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
