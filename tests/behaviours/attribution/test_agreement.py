@@ -51,7 +51,9 @@ def test_spearman_is_scipys_on_the_features_that_say_something(pair, rng):
     few = values_of(baseline, candidate, agreement.Config(examples=5), rng)
     assert torch.equal(few, values[:5])
     answer = agreement.compare(baseline, candidate, agreement.Config(), rng)
-    assert agreement.summarise(answer, agreement.Config(), np.ones((1, 12))) == pytest.approx([np.mean(expected)], abs=1e-6)
+    assert agreement.summarise(answer, agreement.Config(), np.ones((1, 12))) == pytest.approx(
+        [np.mean(expected)], abs=1e-6
+    )
 
 
 @pytest.mark.known_answer
@@ -74,18 +76,14 @@ def test_cosine_is_signed_and_both_explain_the_baselines_class(pair, rng):
 def test_top_is_the_overlap_of_the_highest_tenth(pair, rng):
     before, after = np.arange(1, 21), np.arange(1, 21)
     after[[0, 18]] = after[[18, 0]]  # of the two highest of 20 one is replaced
-    values = values_of(
-        *pair(linear(before), linear(after), np.ones((3, 20))), agreement.Config(score="top"), rng
-    )
+    values = values_of(*pair(linear(before), linear(after), np.ones((3, 20))), agreement.Config(score="top"), rng)
     assert values.tolist() == pytest.approx([1 / 3] * 3)
 
 
 def test_ties_at_the_edge_of_the_top_all_belong_to_it(pair, rng):
     before, after = np.ones(10), np.ones(10)
     after[:5] = 2  # top of the baseline: all ten; of the candidate: the five
-    values = values_of(
-        *pair(linear(before), linear(after), np.ones((2, 10))), agreement.Config(score="top"), rng
-    )
+    values = values_of(*pair(linear(before), linear(after), np.ones((2, 10))), agreement.Config(score="top"), rng)
     assert values.tolist() == pytest.approx([0.5, 0.5])
 
 

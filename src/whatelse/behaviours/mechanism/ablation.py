@@ -123,7 +123,9 @@ def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """
     del config
     before, after = _means(answer, weights)
-    layer = np.repeat(np.arange(len(answer.parts.names)), [len(_units(answer, "before", p)) for p in answer.parts.names])
+    layer = np.repeat(
+        np.arange(len(answer.parts.names)), [len(_units(answer, "before", p)) for p in answer.parts.names]
+    )
     return np.stack([_spearman(before[:, layer == i], after[:, layer == i]) for i in np.unique(layer)], 1)
 
 
