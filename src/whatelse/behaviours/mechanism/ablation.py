@@ -123,9 +123,7 @@ def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """
     del config
     before, after = _means(answer, weights)
-    layer = np.repeat(
-        np.arange(len(answer.parts.names)), [len(_units(answer, "before", p)) for p in answer.parts.names]
-    )
+    layer = np.concatenate([[i] * len(_units(answer, "before", part)) for i, part in enumerate(answer.parts.names)])
     return np.stack([_spearman(before[:, layer == i], after[:, layer == i]) for i in np.unique(layer)], 1)
 
 

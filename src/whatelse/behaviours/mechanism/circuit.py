@@ -61,7 +61,7 @@ class Config:
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
-    """Return each example's ``class``, how far its margin is above what is to be kept, and how many ``units`` there are.
+    """Return each example's ``class``, how far its margin is above what is to be kept, and the number of ``units``.
 
     Each is ``(examples,)``, the margin's ``surplus`` at every size that is tried, from a circuit of no unit to one of
     all. A note tells of the passes.
