@@ -19,12 +19,11 @@ import world
 from torch import Tensor, nn
 
 import whatelse
-from whatelse.auditing.questions import Questions, read_questions
+from whatelse.auditing.questions import Questions, default, read_questions
 from whatelse.findings.record import parse
 from whatelse.gate import budgets as owners
 from whatelse.gate.decide import Answer, decide
 from whatelse.gate.match import Question
-from whatelse.study import audit as audits
 from whatelse.tasks.task import Task
 
 RARE = 4  # the class that is made rare
@@ -47,7 +46,7 @@ NULL = 0.02  # share of all answers that a harmless candidate changes: nobody lo
 @cache
 def questions() -> Questions:
     """Return those of the default questions that look at groups and classes."""
-    table = tomllib.loads(audits.default())
+    table = tomllib.loads(default())
     rows = {m["row"] for m in table["measurements"] if m["item"] in ITEMS}
     lines = ['name = "few"\ntitle = "Few"\ndraws = 2000\n']
     lines += [f'[[rows]]\nname = "{row}"\ntitle = "{row}"\n' for row in sorted(rows)]
