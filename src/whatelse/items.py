@@ -210,8 +210,6 @@ def behaviour(name: str) -> Behaviour:
         found: Answer = measure(candidate, config, rng)
         return found
 
-    if "values" in read.need("summarise").__code__.co_varnames[:1]:
-        return _former(read, compare, measure)  # until every behaviour returns an Answer
     return Behaviour(
         **read.common(),
         unit=read.need("UNIT"),
@@ -284,55 +282,6 @@ def loader(name: str) -> Loader:
     """
     read = _Reader("datasets", name)
     return Loader(**read.common(), suffixes=read.get("SUFFIXES", ()), load=read.need("load"))
-
-
-def _former(read: Any, compare: Any, measure: Any) -> Behaviour:  # noqa: ANN401
-    """Return a behaviour that still answers with values."""
-    import torch  # noqa: PLC0415
-
-    from whatelse.answer import Answer, Doubt, Parts, Shown  # noqa: PLC0415
-
-    def answer(baseline: Any, candidate: Any, config: Any, rng: Any) -> Answer:  # noqa: ANN401
-        values = compare(baseline, candidate, config, rng) if compare else measure(candidate, config, rng)
-        values = torch.as_tensor(values)
-        columns = {"value": values} if values.dim() == 1 else {str(i): values[:, i] for i in range(values.shape[1])}
-        shown = [Shown("rebuilt", dict(candidate.pictures))] if candidate.pictures else []
-        shown += [Shown("tree", dict(candidate.tree))] if candidate.tree else []
-        return Answer(
-            columns,
-            rows=candidate.rows,
-            parts=Parts(tuple(candidate.parts), **candidate.parts_read),
-            notes=tuple(candidate.notes),
-            doubts=tuple(Doubt(text, text in candidate.flatters) for text in candidate.doubts),
-            shown=tuple(shown),
-            ends=dict(candidate.ends),
-        )
-
-    def lifted(function: Any, *, config: bool = False) -> Any:  # noqa: ANN401
-        if function is None:
-            return None
-        if config:
-            return lambda answer, config: function(answer.matrix())
-        return lambda answer, config, weights: function(answer.matrix(), weights)
-
-    return Behaviour(
-        **read.common(),
-        unit=read.need("UNIT"),
-        better=read.need("BETTER"),
-        needs=frozenset(read.need("NEEDS")),
-        unit_of_analysis=read.need("UNIT_OF_ANALYSIS"),
-        worst=read.need("WORST"),
-        blind=read.need("BLIND"),
-        range=read.get("RANGE"),
-        part=read.get("PARTS", ""),
-        mean_of_parts=read.get("NUMBER") == "mean of parts",
-        pair=compare is not None,
-        answer=answer,
-        summarise=lifted(read.need("summarise")),
-        by_part=lifted(read.get("by_part")),
-        outcomes=lifted(read.get("outcomes"), config=True),
-        effort=read.get("effort"),
-    )
 
 
 @cache
