@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from whatelse.findings.record import Status
+
 DIRECTIONS = ("worse", "better", "not worse", "not better")
 
 
@@ -17,7 +19,7 @@ class Row:
     question: str = ""
     survey: str = ""
     cited: str = ""
-    status: str = "measured"
+    status: Status = "measured"
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,7 @@ def audit_(
             force=force,
             show=lambda doing: status.update(escape(doing)),
         )
-    _hand_out(found, out, "audit", quiet=quiet)
+    _hand_out(found, out, quiet=quiet)
 
 
 @app.command("gate")
@@ -323,25 +323,23 @@ def _conduct(
         _probe(name)
     with bar(quiet=quiet) as (show, announce):
         found = run_study(study, results, on=place[0], workers=place[1], show=show, announce=announce)
-    _hand_out(found, out, asked[1], quiet=quiet)
+    _hand_out(found, out, quiet=quiet)
 
 
-def _hand_out(found: dict[str, object], out: tuple[str, str], where: str, *, quiet: bool) -> None:
+def _hand_out(found: Findings, out: tuple[str, str], *, quiet: bool) -> None:
     """Write findings as JSON and as a page, and print the table; where JSON goes to stdout, doubts go to stderr."""
-    from whatelse.findings import checks
-    from whatelse.findings import record as reader
+    from whatelse.findings import checks, codec
 
     json_file, html = out
-    text_of = json.dumps(found, indent=1, allow_nan=False) + "\n"
+    text_of = codec.dumps(found)
     if json_file:
         _write(json_file, text_of)
-    read = reader.parse(found, where)
     if html:
-        _write_page(read, html, text_of)
-    for line in checks.told(read.comparability) if json_file == "-" and not quiet else ():
+        _write_page(found, html, text_of)
+    for line in checks.told(found.comparability) if json_file == "-" and not quiet else ():
         sys.stderr.write(f"warning: {line}\n")
     if not quiet and json_file != "-":
-        _print(read)
+        _print(found)
         written = " and ".join(name for name in (html, json_file) if name)
         Console(stderr=True).print(f"written: {written}", highlight=False)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,18 +18,26 @@ from torch.utils._pytree import tree_leaves
 from whatelse import items, registry, toml_schema
 from whatelse.auditing import preflight, sequential, verdicts
 from whatelse.auditing.ask import Failed, ask, asked_alike, clustered, generator, number, subject_of
-from whatelse.auditing.effects import Comparison, SubjectValues
+from whatelse.auditing.assemble import Circumstances, Costs, assemble, costs
+from whatelse.auditing.effects import Comparison, Contrast, SubjectValues
+from whatelse.auditing.inquiry import Inquiry
 from whatelse.auditing.questions import Measurement, Row
+from whatelse.auditing.roles import Actor, Role
+from whatelse.auditing.verdicts import Compared
 from whatelse.errors import StudyError, WhatElseError, in_short
 from whatelse.evidence.cache import Evidence
+from whatelse.findings.checks import Check
+from whatelse.findings.record import Candidate, Failure, Findings, Timing
 from whatelse.layers.compressed import remarks
 from whatelse.modules.lent import in_training, resting
-from whatelse.study.plan import again_of, pairs
+from whatelse.study.inquiry import again_of, inquiry_of
+from whatelse.study.plan import pairs
 from whatelse.study.spec import CandidateSpec, Net, Study, TaskSpec
 from whatelse.tasks.task import Task
 
 DATA = "data"  # how the one task of an audit is called in its findings
 BASELINE = "baseline"
+RETEST = Actor(str(Role.RETEST), Role.RETEST)
 # Controls that a user may hand over beside the candidates; the placebo is what candidates are then held against.
 CONTROLS = ("placebo", "twin", "again")
 _DRAWS = 100  # resamples below which a tail of 2.5 % is a matter of one or two
@@ -64,7 +71,7 @@ class _Models:
     """Models under audit by name, the baseline first, with their evidence and what the checklist says of them."""
 
     evidence: dict[str, Evidence] = field(default_factory=dict)
-    checks: dict[str, list[preflight.Check]] = field(default_factory=dict)
+    checks: dict[str, list[Check]] = field(default_factory=dict)
     remarks: dict[str, list[str]] = field(default_factory=dict)
     again: dict[int, Evidence] = field(default_factory=dict)
 
@@ -143,7 +150,7 @@ def audit(
     stop: bool = False,
     force: bool = False,
     show: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
+) -> Findings:
     """Return the findings on models that were made elsewhere, each held against the baseline on the same examples.
 
     The models are copied, and measured in evaluation mode. One that cannot be copied is measured itself, and set back
@@ -176,23 +183,23 @@ def audit(
     held = {again_of(next(iter(candidates))) if name == "again" else name: model for name, model in held.items()}
     with ExitStack() as lent:
         models = _opened({BASELINE: baseline, **held, **candidates}, task, tell, lent, force=force)
-        found, failed = _measured(study, models, tell, remeasure=remeasure, stop=stop)
-    timing = {"ended": datetime.now(UTC).isoformat(timespec="seconds"), "wall_s": time.perf_counter() - started}
-    listed = list(_listed(study, models, verdicts.costs(found)))
-    record = verdicts.written(study, {DATA: task}, found, listed, (), failed, timing)
-    record["comparability"]["pairs"] = {name: [asdict(check) for check in c] for name, c in models.checks.items()}
-    return record
+        compared, failed = _measured(study, models, tell, remeasure=remeasure, stop=stop)
+    ended, timing = datetime.now(UTC).isoformat(timespec="seconds"), Timing(wall_s=time.perf_counter() - started)
+    inquiry = inquiry_of(study, (RETEST,) if remeasure else ())
+    listed = _listed(inquiry, models, costs(inquiry, compared))
+    around = Circumstances(ended, timing, tuple(failed), models.checks)
+    return assemble(inquiry, {DATA: task}, verdicts.decided(inquiry, compared), listed, (), around)
 
 
 def _measured(
     study: Study, models: _Models, tell: Callable[[str], None], *, remeasure: int, stop: bool
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the findings, and what failed."""
-    failed: list[dict[str, Any]] = []
+) -> tuple[list[Compared], list[Failure]]:
+    """Return the effects of every measurement, and what failed."""
+    failed: list[Failure] = []
     task = models.evidence[BASELINE].task
     early = stop and not clustered(task)
-    effects = [
-        (
+    compared = [
+        Compared(
             m.label,
             DATA,
             (_looked if early and m.costly else _effects)(study, m, models, failed, tell)
@@ -200,7 +207,7 @@ def _measured(
         )
         for m in study.measurements
     ]
-    return verdicts.decided(study, effects), failed
+    return compared, failed
 
 
 def _settled(asked: Questions) -> Questions:
@@ -293,20 +300,20 @@ def _key(model: nn.Module) -> str:
 
 
 def _looked(
-    study: Study, m: Measurement, models: _Models, failed: list[dict[str, Any]], tell: Callable[[str], None]
-) -> list[dict[str, Any]]:
+    study: Study, m: Measurement, models: _Models, failed: list[Failure], tell: Callable[[str], None]
+) -> list[Contrast]:
     rng = generator("looks", m.label, models.evidence[BASELINE].task.key, str(study.seeds[0]))
     family = sum(other.primary for other in study.measurements) if m.primary else 1
     found = sequential.effects(m, models.evidence, pairs(study, m), family, rng, tell)
-    for record in found:
-        if record.get("failed"):
-            failed.append({"cell": f"{record['candidate']} · {m.label}", "error": record["why"]})
+    for one in found:
+        if isinstance(one.outcome, Failed):
+            failed.append(Failure(f"{one.candidate} · {m.label}", one.outcome.error))
     return found
 
 
 def _effects(
-    study: Study, m: Measurement, models: _Models, failed: list[dict[str, Any]], tell: Callable[[str], None]
-) -> list[dict[str, Any]]:
+    study: Study, m: Measurement, models: _Models, failed: list[Failure], tell: Callable[[str], None]
+) -> list[Contrast]:
     item = items.behaviour(m.item)
     base, seed = models.evidence[BASELINE], study.seeds[0]
     held = Comparison(
@@ -320,7 +327,7 @@ def _effects(
         seen = SubjectValues()
         _ask(seen, m, mine, base, seed)
         if isinstance(seen.missing, Failed):
-            failed.append({"cell": f"{name} · {m.label}", "error": seen.missing.error})
+            failed.append(Failure(f"{name} · {m.label}", seen.missing.error))
         held.take(name, seen)
     return held.against(pairs(study, m))
 
@@ -336,7 +343,7 @@ def _ask(seen: SubjectValues, m: Measurement, mine: Evidence, base: Evidence, se
 
 def _remeasured(
     study: Study, m: Measurement, models: _Models, times: int, tell: Callable[[str], None]
-) -> list[dict[str, Any]]:
+) -> list[Contrast]:
     """Return the effect of measuring the baseline again, with as many seeds as times."""
     item, base, seed = items.behaviour(m.item), models.evidence[BASELINE], study.seeds[0]
     if item.unit_of_analysis == "layer":
@@ -352,27 +359,23 @@ def _remeasured(
     held = Comparison(
         item, item.configure(m.settings), study.draws, np.random.default_rng(number((m.label, base.task.key, "again")))
     )
-    for name, seen in ((BASELINE, first), ("remeasured", others)):
+    for name, seen in ((BASELINE, first), (RETEST.name, others)):
         held.take(name, seen)
-    return held.against([("remeasured", BASELINE)])
+    return held.against([(RETEST.name, BASELINE)])
 
 
-def _listed(study: Study, models: _Models, spent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    names: Sequence[str] = [c.name for c in study.candidates]
-    for name in models.evidence:
-        yield {
-            "name": name,
-            "family": "",
-            "kind": "",
-            "level": "",
-            "knob": None,
-            "knob_name": "",
-            "recipe": "",
-            "role": "candidate" if name in names else "control",
-            **dict.fromkeys(verdicts.COSTS) | spent.get(name, {}),
-            "left_alone": [],
-            "remarks": models.remarks[name],
-        }
+def _listed(inquiry: Inquiry, models: _Models, spent: Mapping[str, Costs]) -> list[Candidate]:
+    return [
+        Candidate(
+            name=name,
+            family="",
+            role=inquiry.role(name),
+            recipe="",
+            **asdict(spent.get(name, Costs())),
+            remarks=tuple(models.remarks[name]),
+        )
+        for name in models.evidence
+    ]
 
 
 def _silent(doing: str) -> None:

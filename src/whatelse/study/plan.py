@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from whatelse import items, recipe, registry
+from whatelse.auditing import inquiry
 from whatelse.auditing.questions import Measurement
 from whatelse.recipe import Recipe, Step
 from whatelse.store.folder import key
-from whatelse.study.spec import CandidateSpec, Study, TaskSpec, template
+from whatelse.study.inquiry import actors_of, again_of, scratch_of
+from whatelse.study.spec import Study, TaskSpec, template
 
 # Seeds of the models that are not baselines lie far from those of baselines.
 _TWIN, _SHADOW, _AGAIN = 10_000, 20_000, 30_000
@@ -201,47 +203,7 @@ def pairs(study: Study, measurement: Measurement) -> tuple[tuple[str, str], ...]
         study: The study.
         measurement: One of its measurements.
     """
-    if measurement.control == "zero":
-        return tuple((s, "zero") for s in ["baseline", *(c.name for c in study.candidates)])
-    found = [(c, "baseline") for c in study.controls if c != "scratch"]
-    for c in study.candidates:
-        first = measurement.control or c.control
-        found.append((c.name, first))
-        known = [name for name in ("twin", "weight decay") if name in study.controls]
-        others = ["baseline", *known] if measurement.primary else []
-        found += [(c.name, other) for other in others if other != first]
-        if c.scratch and not needs_references(measurement):
-            found.append((c.name, scratch_of(c)))
-        if c.again:
-            found.append((again_of(c.name), c.name))
-    return tuple(found)
-
-
-def scratch_of(candidate: CandidateSpec) -> str:
-    """Return the name of the control that trains a candidate's architecture from random weights.
-
-    Args:
-        candidate: A candidate with ``scratch``.
-    """
-    return f"{candidate.name} from scratch"
-
-
-def again_of(candidate: str) -> str:
-    """Return the name of the control that is a candidate compressed once more under another seed.
-
-    Args:
-        candidate: Its name.
-    """
-    return f"{candidate} again"
-
-
-def needs_references(measurement: Measurement) -> bool:
-    """Say whether a measurement needs shadow models.
-
-    Args:
-        measurement: Any measurement.
-    """
-    return _needs(measurement, "references")
+    return inquiry.pairs(actors_of(study), measurement)
 
 
 def _needs(measurement: Measurement, what: str) -> bool:
@@ -280,7 +242,7 @@ def _chain(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int, fu
 
 def _shadow_jobs(study: Study, data: Data, subjects: list[_Subject]) -> Iterator[Job]:
     task = data.task
-    asked = [m for m in study.measurements if task in m.tasks and needs_references(m)]
+    asked = [m for m in study.measurements if task in m.tasks and inquiry.needs_references(m)]
     if not asked:
         return
     spec = study.tasks[task]
@@ -334,14 +296,14 @@ def _cells(
 ) -> Iterator[Cell]:
     chain, baseline, shadows = made
     for m in study.measurements:
-        if data.task not in m.tasks or (needs_references(m) and not subject.shadows):
+        if data.task not in m.tasks or (inquiry.needs_references(m) and not subject.shadows):
             continue
         item = items.behaviour(m.item)
         given = dict(item.changed(m.settings))
         inputs = [_LAYOUT, chain[-1].key, data.key, *([data.names] if data.names else [])]
         if _is_pair(m.item):
             inputs.append(baseline[-1].key)
-        if needs_references(m):
+        if inquiry.needs_references(m):
             inputs += [c.key for j in shadows for c in j.cells[: 2 if _needs(m, "sensitivities") else 1]]
         inputs += [f"again {subject.again}"] if subject.again else []
         name = key(m.item, item.version, given, *inputs, seed=seed)
@@ -365,7 +327,7 @@ def _effects(study: Study, jobs: list[Job]) -> Iterator[Effects]:
             held = pairs(study, m)
             # The label and the task decide which resamples are drawn.
             given = {"pairs": held, "draws": study.draws, "label": m.label, "task": task, "cells": list(cells.items())}
-            name = key("effects", 6, given, m.item, seed=0)
+            name = key("effects", 7, given, m.item, seed=0)
             found = tuple((s, tuple(keys)) for s, keys in cells.items())
             settings = items.behaviour(m.item).changed(m.settings)
             yield Effects(

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from whatelse import toml_schema
-from whatelse.auditing import verdicts
+from whatelse.auditing.assemble import Circumstances
 from whatelse.engines import processes
 from whatelse.engines.engine import Engine
 from whatelse.exhibits import collect
+from whatelse.findings import codec
+from whatelse.findings.exhibits import Exhibit
+from whatelse.findings.record import Findings, Timing
 from whatelse.store import seal
 from whatelse.store.folder import Store, key
-from whatelse.study import estimate, run, spec, worker
+from whatelse.study import assemble, estimate, run, spec, worker
 from whatelse.study.estimate import Estimate
 from whatelse.study.plan import Plan, plan
 from whatelse.study.run import Progress
@@ -37,7 +40,7 @@ def run_study(
     workers: int = 0,
     show: Callable[[Progress], None] | None = None,
     announce: Callable[[Estimate], None] | None = None,
-) -> dict[str, Any]:
+) -> Findings:
     """Return the findings of a study; work that a former call finished is found, not done again.
 
     Args:
@@ -66,12 +69,16 @@ def run_study(
 
     progress = run.run(todo, store, start, show or _silent)
     known = set(store.damaged)
-    shown = collect.collect(study, todo, store, tasks)
-    timing = _timing(todo, store, progress, time.perf_counter() - started)
-    found = verdicts.assemble(study, todo, store, tasks, shown, timing)
+    shown = [
+        codec.record(Exhibit, one, f"exhibits[{at}]")
+        for at, one in enumerate(collect.collect(study, todo, store, tasks))
+    ]
+    ended, timing = _timing(todo, store, progress, time.perf_counter() - started)
+    others = _elsewhere(todo, store)
+    around = Circumstances(ended, timing, assemble.failed(todo, store), made_elsewhere=others)
+    found = assemble.assemble(study, todo, store, tasks, shown, around)
     progress.remarks += run.told({name: why for name, why in store.damaged.items() if name not in known})
-    if others := _elsewhere(todo, store):
-        found["environment"]["made elsewhere"] = others
+    if others:
         progress.remarks.append(f"made elsewhere: {others}; another results folder has everything made here")
     (show or _silent)(progress)
     return found
@@ -130,7 +137,7 @@ def prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]
     return Store(results.resolve()), tasks, plan(study, *keys)  # workers may stand in another folder
 
 
-def _timing(todo: Plan, store: Store, progress: Progress, wall: float) -> dict[str, Any]:
+def _timing(todo: Plan, store: Store, progress: Progress, wall: float) -> tuple[str, Timing]:
     """Return when the work ended and the seconds spent over all calls that did some of it.
 
     A call that found everything done adds nothing, and its findings are the same bytes. Where kept files were damaged
@@ -151,7 +158,7 @@ def _timing(todo: Plan, store: Store, progress: Progress, wall: float) -> dict[s
         spent[DAMAGED] = spent.get(DAMAGED, 0) + len(store.damaged)
     if progress.reports or store.damaged or new:
         store.save_record("effects", name, spent)
-    return spent
+    return spent.pop("ended"), Timing(**spent)
 
 
 def _elsewhere(todo: Plan, store: Store) -> str:

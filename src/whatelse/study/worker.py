@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from whatelse import items, recipe
 from whatelse.auditing.ask import Failed, Outcome, ask, asked_alike, generator, number, of_kept, subject_of, to_kept
 from whatelse.auditing.effects import Comparison, values_of
+from whatelse.auditing.effects import to_kept as to_kept_effects
 from whatelse.errors import StoreError, StudyError
 from whatelse.evidence.cache import Evidence, References
 from whatelse.layers.compressed import remarks
@@ -275,7 +276,7 @@ def analyze(effects: Effects, store: Store) -> Report:
     held = Comparison(item, item.configure(dict(effects.given)), effects.draws, rng)
     for name, keys in effects.cells:  # one model at a time: the values of all may not fit into memory
         held.take(name, values_of([outcome_of(key, store) for key in keys]))
-    store.save_record("effects", effects.key, {"effects": held.against(effects.pairs)})
+    store.save_record("effects", effects.key, to_kept_effects(held.against(effects.pairs)))
     return Report(effects.name, analyzing=time.perf_counter() - started)
 
 
