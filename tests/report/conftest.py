@@ -141,7 +141,7 @@ def _finding(rng: np.random.Generator, at: int, row: tuple[Any, ...], model: tup
         "title": f"{label.capitalize()}, one value per example.",
         "task": "noisy" if row[0] == "overfitting" else "clean",
         "candidate": f"{model[0]} {model[1]}", "control": "placebo", "primary": primary, "n": 900,
-        "over": "record" if row[0] == "membership" else "test example", "seeds": 5, "unit": unit, "better": better,
+        "unit_of_analysis": "record" if row[0] == "membership" else "test example", "seeds": 5, "unit": unit, "better": better,
         "margin": margin, "validity": [], "why": "",
     }  # fmt: skip
     damage = model[7]
@@ -356,7 +356,7 @@ def make(seed: int = 0) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     findings = _findings(rng)
     return {
-        "schema": 1, "whatelse": "0.1.0", "created": "2026-11-23T21:00:00Z",
+        "schema": 2, "whatelse": "0.1.0", "created": "2026-11-23T21:00:00Z",
         "study": {"name": "table", "title": "What else changed? The survey's Table 1, measured on handwritten digits",
                   "description": "A small network that reads handwritten digits was made smaller in ten ways.",
                   "file": STUDY_FILE},

@@ -218,8 +218,8 @@ def _subjects(study: Study, spec: TaskSpec) -> list[_Subject]:
     controls = {n: t for n, t in study.controls.items() if not spec.controls or n in spec.controls}
     for name, text in controls.items():
         if name != "scratch":
-            like = "baseline" if name in {"twin", "remeasured"} else name
-            found.append(_Subject(name, steps(text), like, again=int(name == "remeasured")))
+            like = "baseline" if name in {"twin", "retest"} else name
+            found.append(_Subject(name, steps(text), like, again=int(name == "retest")))
     for c in study.candidates:
         found.append(_Subject(c.name, steps(c.recipe), c.name))
         if c.scratch and "scratch" in controls:

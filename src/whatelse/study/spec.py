@@ -13,7 +13,7 @@ from whatelse import items, limits, recipe, toml_schema
 from whatelse.auditing.questions import DIRECTIONS, Claim, Measurement, Row
 from whatelse.errors import StudyError, WhatElseError, nearest
 
-CONTROLS = ("placebo", "twin", "scratch", "random", "weight decay", "remeasured")
+CONTROLS = ("placebo", "twin", "scratch", "random", "weight decay", "retest")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Study:
         net: The untrained network.
         tasks: By name.
         controls: Recipes of `CONTROLS`. Placebo, random and weight decay start from the baseline, the twin from a
-            baseline of another seed, scratch from each candidate that asks for it; ``remeasured`` is the baseline
+            baseline of another seed, scratch from each candidate that asks for it; ``retest`` is the baseline
             itself, measured with other random numbers.
         candidates: In the order of the table's columns.
         rows: In the order of the table.
