@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -91,21 +91,27 @@ def read(kind: type[T], data: object, where: str, form: Form) -> T:
     return kind(**values)
 
 
-def plain(record: object, form: Form, where: str = "") -> dict[str, Any]:
+def plain(record: object, form: Form) -> dict[str, Any]:
     """Return a record as a file holds it, in the order of its fields: what `read` takes.
 
     Args:
         record: Of a dataclass, or of a named tuple.
-        form: How such files are read.
-        where: Its place, for messages.
+        form: How such files are read; its error is raised where a number that may not be missing is not finite.
     """
     kind: Any = type(record)
     hints = _hints(kind)
-    return {
-        name.removesuffix("_"): _plain(hints[name], getattr(record, name), inside(where, name), form)
-        for name in _needed(kind)
-        if name not in form.aside
-    }
+    told = {}
+    for name in _needed(kind):
+        if name not in form.aside:
+            try:
+                told[name.removesuffix("_")] = _plain(hints[name], getattr(record, name), form)
+            except _NotFiniteError as error:
+                raise form.raising(f"{kind.__name__}.{name}: got {error}; allowed is a finite number") from error
+    return told
+
+
+class _NotFiniteError(ValueError):
+    """A number that may not be missing is not finite."""
 
 
 def _table(form: Form) -> str:
@@ -180,6 +186,8 @@ def _word(allowed: tuple[str, ...], data: object, where: str, form: Form) -> str
 def _several(inner: Any, data: object, where: str, form: Form) -> list[Any]:  # noqa: ANN401 - as wide as a file
     if not isinstance(data, (list, tuple)):
         raise form.raising(f"{where}: got {short(data)}; allowed is a list")
+    if inner is float and _finite(data):
+        return list(data)
     values = [_value(inner, one, f"{where}[{at}]", form) for at, one in enumerate(data)]
     if get_origin(inner) is tuple:
         _even({len(line) for line in values}, get_args(inner), where, form)
@@ -218,22 +226,29 @@ def _scalar(kind: type[Any], data: object, where: str, form: Form) -> Any:  # no
         raise form.raising(f"{where} is too large for a number") from error
 
 
-def _plain(hint: Any, value: Any, where: str, form: Form) -> Any:  # noqa: ANN401 - as wide as a file
-    members = _members(hint)
+def _plain(hint: Any, value: Any, form: Form) -> Any:  # noqa: ANN401 - as wide as a file
     kind: Any = type(value)
+    if kind in {str, int, bool, types.NoneType}:
+        return value
+    members = _members(hint)
     if _is_record(kind):
-        return {**({KIND: kind.__name__} if len(members) > 1 else {}), **plain(value, form, where)}
-    inner = members[0] if members else hint
+        return {**({KIND: kind.__name__} if len(members) > 1 else {}), **plain(value, form)}
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, (tuple, list)):
-        each = get_args(inner)[0] if get_origin(inner) in {tuple, list} else Any
-        return [_plain(each, one, f"{where}[{at}]", form) for at, one in enumerate(value)]
+    inner = members[0] if members else hint
     if isinstance(value, Mapping):
         each = get_args(inner)[1] if get_origin(inner) in {Mapping, dict} else Any
-        return {str(name): _plain(each, one, f"{where}.{name}", form) for name, one in value.items()}
+        return {str(name): _plain(each, one, form) for name, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        each = get_args(inner)[0] if get_origin(inner) in {tuple, list} else Any
+        return list(value) if each is float and _finite(value) else [_plain(each, one, form) for one in value]
     if form.finite and isinstance(value, float) and not math.isfinite(value):
         if not members:
-            raise form.raising(f"{where}: got {value}; allowed is a finite number")
+            raise _NotFiniteError(value)
         return None
     return value
+
+
+def _finite(values: Sequence[Any]) -> bool:
+    """Say whether these are numbers below any that is refused: most are of images, and need no further look."""
+    return all(type(value) is float and abs(value) < _LARGEST for value in values)

@@ -64,14 +64,12 @@ class Circumstances:
         timing: Seconds spent.
         failed: Cells that raised.
         checks: What was looked at of each model against the baseline, by name.
-        made_elsewhere: How many results another release or machine made, and which; empty where none.
     """
 
     ended: str
     timing: record.Timing
     failed: tuple[record.Failure, ...] = ()
     checks: Mapping[str, Sequence[Check]] | None = None
-    made_elsewhere: str = ""
 
 
 def assemble(
@@ -107,7 +105,6 @@ def assemble(
             numpy=np.__version__,
             platform=f"{platform.system()} {platform.machine()}",
             threads=1,
-            made_elsewhere=around.made_elsewhere,
         ),
         timing=around.timing,
         seeds=inquiry.seeds,

@@ -17,10 +17,8 @@ class Actor:
         name: How findings call it.
         role: Its part.
         of: The candidate that it is the control of; empty where it serves all of them.
-        against: Of a candidate, the control that it is held against first.
     """
 
     name: str
     role: Role
     of: str = ""
-    against: str = ""

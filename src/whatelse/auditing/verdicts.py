@@ -12,7 +12,7 @@ from whatelse import items, registry
 from whatelse.auditing.ask import Failed
 from whatelse.auditing.effects import Contrast, Moved
 from whatelse.auditing.ends import unmeasurable
-from whatelse.auditing.inquiry import Inquiry, pairs
+from whatelse.auditing.inquiry import Inquiry
 from whatelse.auditing.questions import Measurement
 from whatelse.auditing.roles import Role
 from whatelse.findings.record import Finding, Floors
@@ -31,11 +31,13 @@ class Compared:
     Attributes:
         label: Of the measurement.
         task: Name of the task.
+        pairs: Which model was to be held against which other: of each candidate the first leads.
         contrasts: Every model against its controls.
     """
 
     label: str
     task: str
+    pairs: Sequence[tuple[str, str]]
     contrasts: Sequence[Contrast]
 
 
@@ -90,7 +92,7 @@ def decided(inquiry: Inquiry, compared: Sequence[Compared]) -> Decided:
 
 def _of_measurement(inquiry: Inquiry, m: Measurement, compared: Compared) -> Iterator[_Open]:
     item, card, task = items.behaviour(m.item), registry.card("behaviours", m.item), compared.task
-    leading = dict(reversed(pairs(inquiry.actors, m)))
+    leading = dict(reversed(compared.pairs))
     noise = _Noise(inquiry, item, compared.contrasts)
     for one in compared.contrasts:
         leads = leading.get(one.candidate) == one.control

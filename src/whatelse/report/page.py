@@ -42,6 +42,7 @@ def render(findings: Findings, made_from: str = "") -> str:
         timing=_timing(findings.timing),
         when=_when(findings.created),
         words=words,
+        control_meaning=CONTROL_MEANING,
         style=Markup(style),  # noqa: S704 - ships with the package
         script=Markup(script),  # noqa: S704 - ships with the package
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),

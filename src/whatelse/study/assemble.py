@@ -10,12 +10,15 @@ from whatelse import items
 from whatelse.auditing import assemble as assembling
 from whatelse.auditing import effects, verdicts
 from whatelse.auditing.assemble import Circumstances, Costs
+from whatelse.auditing.effects import Contrast
+from whatelse.auditing.inquiry import About, Inquiry
+from whatelse.auditing.roles import Actor, Role
 from whatelse.findings.exhibits import Exhibit
-from whatelse.findings.record import Candidate, Failure, Findings
+from whatelse.findings.record import Candidate, Failure, Findings, Timing
 from whatelse.recipe import Recipe, parse, write
 from whatelse.store.folder import Store
-from whatelse.study.inquiry import actors_of, inquiry_of
-from whatelse.study.plan import Job, Plan
+from whatelse.study.jobs import Effects, Job, Plan, Watch
+from whatelse.study.plan import actors, pairs
 from whatelse.study.spec import Study, template
 from whatelse.tasks.task import Task
 
@@ -26,7 +29,7 @@ def assemble(
     store: Store,
     tasks: Mapping[str, Task],
     exhibits: Sequence[Exhibit],
-    around: Circumstances,
+    took: tuple[str, Timing],
 ) -> Findings:
     """Return everything that leaves the machine room.
 
@@ -36,27 +39,60 @@ def assemble(
         store: Where effects are kept.
         tasks: By name.
         exhibits: Examples to show.
-        around: Seconds spent, when it ended, and what failed.
+        took: When it ended, and seconds spent.
     """
-    inquiry = inquiry_of(study)
+    inquiry, asked = inquiry_of(study), {m.label: m for m in study.measurements}
     compared = [
-        verdicts.Compared(e.label, e.task, effects.of_kept(store.load_record("effects", e.key)))
+        verdicts.Compared(e.label, e.task, pairs(study, asked[e.label]), effects_of(e, store))
         for e in plan.effects
         if store.has("effects", e.key)
     ]
     models = list(_candidates(study, plan, store, assembling.costs(inquiry, compared)))
+    around = Circumstances(*took, failed(plan, store))
     return assembling.assemble(inquiry, tasks, verdicts.decided(inquiry, compared), models, exhibits, around)
+
+
+def inquiry_of(study: Study, *beside: Actor) -> Inquiry:
+    """Return what a study asks, as verdicts need it.
+
+    Args:
+        study: A checked study.
+        beside: Models that take part beside its own.
+    """
+    return Inquiry(
+        name=study.name,
+        title=study.title,
+        description=study.description,
+        text=study.text,
+        draws=study.draws,
+        seeds=tuple(study.seeds),
+        rows=tuple(study.rows),
+        measurements=tuple(study.measurements),
+        tasks={name: About(t.title, t.description, t.references) for name, t in study.tasks.items()},
+        actors=(*actors(study), *beside),
+        claims=tuple(study.claims),
+    )
+
+
+def effects_of(work: Effects | Watch, store: Store) -> tuple[Contrast, ...]:
+    """Return the effects that a store keeps.
+
+    Args:
+        work: What made them.
+        store: Where they are kept.
+    """
+    return effects.of_kept(store.load_record("effects", work.key))
 
 
 def _candidates(study: Study, plan: Plan, store: Store, spent: Mapping[str, Costs]) -> Iterator[Candidate]:
     first = next(iter(study.tasks))
     jobs = {j.subject: j for j in plan.jobs if j.task == first and j.shadow is None and j.seed == study.seeds[0]}
     specs = {c.name: c for c in study.candidates}
-    actors = {actor.name: actor for actor in actors_of(study)}
+    parts = {actor.name: actor for actor in actors(study)}
     for name, job in jobs.items():
-        actor = actors[name]
+        actor = parts[name]
         # A candidate trained from random weights stands beside it in its family.
-        spec = specs.get(actor.of if actor.role == "scratch" else name)
+        spec = specs.get(actor.of if actor.role is Role.SCRATCH else name)
         knob_name, knob = _knob(parse(template(specs[name].recipe, study.tasks[first])) if name in specs else ())
         yield Candidate(
             name=name,
