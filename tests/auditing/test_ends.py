@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch.nn import functional
 
 import whatelse
 from whatelse.auditing import ends
-from whatelse.findings import phrasing
+from whatelse.findings import codec, phrasing
 from whatelse.findings import record as reader
+from whatelse.findings.record import Finding
 from whatelse.gate import budgets, decide
 from whatelse.statistics import resample, sides
 from whatelse.tasks.task import Split, Task
@@ -85,7 +87,7 @@ def asked(*questions, draws=400, costly=False):
 
 def audited(base, candidate, task, *questions, **more):
     record = whatelse.audit(base, {"same": candidate}, task, asked(*questions), force=True, **more)
-    assert record.failed == []
+    assert record.failed == ()
     return record
 
 
@@ -159,7 +161,7 @@ def test_a_baseline_with_nothing_to_lose_or_to_see_is_never_unchanged(task, mode
     if numbers and found.before is not None:
         assert found.before == found.after
         assert "not measurable at this setting" in found.why
-    reader.parse(json.loads(json.dumps(record, allow_nan=False)))
+    assert reader.parse(json.loads(codec.dumps(record))) == record
 
 
 SEEN = [
@@ -257,7 +259,7 @@ def test_chunks_share_the_chosen_radius_and_go_on_until_there_is_room(models):
 def ruled(record, item, most):
     text = f'title = "b"\n[[budgets]]\nbehaviour = "{item}"\nlabel = "{item} 0"\nmost = {most}\n'
     text += 'tier = "critical"\nwhy = "w"\n'
-    return decide.decide(budgets.parse(text, "b"), reader.parse(record)).rulings[0]
+    return decide.decide(budgets.parse(text, "b"), record).rulings[0]
 
 
 @pytest.mark.parametrize(
@@ -284,7 +286,7 @@ def test_a_budget_as_large_as_what_is_left_is_undecided_and_says_why(task, model
 
 def test_the_page_shows_what_is_left_to_lose(task, models):
     record = audited(models["good"], models["good"], task, ("generalization.accuracy", {}, 0.01))
-    (found,) = reader.parse(record).findings
+    (found,) = record.findings
     facts = dict(phrasing.facts(found))
     assert facts["Room"].startswith("at least ")
     assert facts["Room"].endswith(" pp that the control has left to lose")
@@ -302,33 +304,46 @@ def test_the_room_is_the_distance_to_the_worst_end_with_its_bound(better, worst)
         values = 1 - values
     drawn = resample.resamples(100, 4000, np.random.default_rng(0))
     scale = ends.Scale(worst, None)
-    found = ends.Ends(**ends.between(better, (own(values, drawn), scale), (own(values, drawn), scale)))
+    found = ends.between(better, (own(values, drawn), scale), (own(values, drawn), scale))
     assert found.room == pytest.approx(0.2)
     # One-sided 95 %: 0.2 - 1.645 sqrt(.2 .8 / 100) = 0.134, a little less by Student's t and by skewness.
     assert found.shown == pytest.approx(0.134, abs=0.015)
-    zero = ends.Ends(**ends.between(better, None, (own(values, drawn), scale)))
+    zero = ends.between(better, None, (own(values, drawn), scale))
     assert zero.room == zero.shown == (0.0 if better == "higher" else 1.0)
 
 
 @pytest.mark.known_answer
 def test_of_a_room_about_as_large_as_the_margin_more_examples_may_tell():
-    finding = {"margin": 0.1, "settings": {"radius": 0.1}, "against": "baseline", "candidate": "c", "unit": "accuracy"}
-    finding |= {"before": 0.12, "after": 0.12}
+    named = {
+        "id": "f",
+        "row": "r",
+        "behaviour": "b",
+        "label": "l",
+        "task": "t",
+        "candidate": "c",
+        "control": "baseline",
+    }
+    kind = {"primary": True, "verdict": "unchanged", "unit": "accuracy", "better": "higher"}
+    finding = Finding(**named, **kind, margin=0.1, settings={"radius": 0.1}, before=0.12, after=0.12)
+
+    def unmeasurable(verdict, left):
+        return ends.unmeasurable(replace(finding, verdict=verdict), "baseline", left)
+
     wide = ends.Ends(worst=0.0, room=0.12, shown=0.08)
     for verdict, measurable in (("unchanged", False), ("inconclusive", True), ("worsened", True), ("improved", True)):
-        assert (ends.unmeasurable({**finding, "verdict": verdict}, wide) == "") == measurable
+        assert (unmeasurable(verdict, wide) == "") == measurable
     gone = ends.Ends(worst=0.0, room=0.1, shown=0.08)
     for verdict, measurable in (("unchanged", False), ("inconclusive", False), ("worsened", True), ("improved", True)):
-        assert (ends.unmeasurable({**finding, "verdict": verdict}, gone) == "") == measurable
-    told = ends.unmeasurable({**finding, "verdict": "unchanged"}, gone)
+        assert (unmeasurable(verdict, gone) == "") == measurable
+    told = unmeasurable("unchanged", gone)
     assert told.startswith("not measurable at this setting (radius=0.1): baseline has 0.12 (accuracy), where 0 is")
     blind = ends.Ends(blind=0.5)
-    assert ends.unmeasurable({**finding, "verdict": "unchanged"}, blind)
-    assert not ends.unmeasurable({**finding, "verdict": "worsened"}, blind)
+    assert unmeasurable("unchanged", blind)
+    assert not unmeasurable("worsened", blind)
 
 
 def test_ends_of_seeds_are_averaged_and_one_without_leaves_none():
-    item = SimpleNamespace(WORST=1.0, BLIND=None)
+    item = SimpleNamespace(worst=1.0, blind=None)
     assert ends.scale(item, []) == ends.Scale(1.0, None)
     assert ends.scale(item, [{}, {}]) == ends.Scale(1.0, None)
     assert ends.scale(item, [{"worst": 0.5}, {"worst": 0.7}]) == ends.Scale(pytest.approx(0.6), None)

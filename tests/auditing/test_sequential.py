@@ -9,6 +9,7 @@ from whatelse import opening, registry
 from whatelse.auditing import questions
 from whatelse.auditing import sequential as looks
 from whatelse.auditing.effects import SubjectValues
+from whatelse.findings import codec
 from whatelse.findings import record as reader
 from whatelse.statistics import sequential
 
@@ -56,7 +57,7 @@ def test_a_clear_verdict_ends_a_measurement_and_is_that_of_all_examples(found):
         bad = early["bad", label]
         assert bad.verdict == whole["bad", label].verdict == "worsened"
         assert bad.n < bad.of <= 800
-        assert f"of {bad['of']} examples {bad['n']} were measured" in " ".join(bad.validity)
+        assert f"of {bad.of} examples {bad.n} were measured" in " ".join(bad.validity)
     assert early["same", "agreement"].verdict == "unchanged"
     assert early["same", "agreement"].n < 800
 
@@ -68,7 +69,7 @@ def test_what_is_not_clear_is_measured_to_the_end_and_never_turned(found):
         if one.verdict == "inconclusive":
             assert one.n == one.of
             assert one.low <= whole[at].effect <= one.high
-    reader.parse(record)
+    assert reader.parse(codec.to_json(record)) == record
 
 
 @pytest.mark.known_answer

@@ -141,6 +141,4 @@ def _row(inquiry: Inquiry, row: Row) -> record.Row:
     if lead is None:
         return told
     item = items.behaviour(lead.item)
-    return replace(
-        told, behaviour=lead.item, task=lead.tasks[0], unit=item.unit, better=item.better, margin=lead.margin
-    )
+    return replace(told, task=lead.tasks[0], unit=item.unit, better=item.better, margin=lead.margin)

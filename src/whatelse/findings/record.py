@@ -64,7 +64,6 @@ class Row:
     survey: str
     cited: str
     question: str = ""
-    behaviour: str | None = None
     task: str | None = None
     unit: str | None = None
     better: Better | None = None
