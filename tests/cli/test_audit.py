@@ -63,7 +63,7 @@ def folder(tmp_path_factory):
 
 
 def verdicts(found):
-    return [(f["candidate"], f["against"], f["verdict"]) for f in found["findings"]]
+    return [(f["candidate"], f["control"], f["verdict"]) for f in found["findings"]]
 
 
 def test_two_folders_are_audited_into_json_and_a_page(folder):

@@ -28,12 +28,12 @@ def test_kept_trees_stand_in_their_row_for_the_baseline_and_the_strong(small, tm
     monkeypatch.setattr(run, "engine", lambda *_: inline)
     text = small.replace("[0, 1]", "[0]").replace("epochs = 6", "epochs = 3") + TREES
     found = run_study.run_study(spec.parse(text, "small"), tmp_path)
-    trees = [e for e in found["exhibits"] if e["kind"] == "tree"]
-    assert [(e["row"], e["task"], e["candidate"]) for e in trees] == [
+    trees = [e for e in found.exhibits if e.kind == "tree"]
+    assert [(e.row, e.task, e.candidate) for e in trees] == [
         ("trees", "clean", "baseline"),
         ("trees", "clean", "half"),
     ]
-    assert trees[0]["tree"]["n"] == 600
+    assert trees[0].tree.n == 600
     assert parse(found).exhibits[-1].kind == "tree"
 
 

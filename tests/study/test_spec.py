@@ -45,7 +45,7 @@ def test_the_shipped_study_is_sound():
         ("{epochs}", "{epochs[0]}", "needs a value"),
         ("[controls]", "references = 3\n[controls]", "an even number"),
         ("[net]", "[net]\nwidth = 3", "study.net: no key 'width'"),
-        ("settings = { width = 4, hidden = 16 }", "settings = 3", "is not a table"),
+        ("settings = { width = 4, hidden = 16 }", "settings = 3", "net.settings: got 3; allowed is a table"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_place(small, old, new, message):
@@ -62,7 +62,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 
 def test_candidates_marked_full_are_checked_always_and_kept_on_demand(small):
-    text = small.replace('name = "half"', 'name = "half"\ntier = "full"', 1)
+    text = small.replace('name = "half"', 'name = "half"\nfull = true', 1)
     assert text != small
     assert [c.name for c in spec.parse(text, "small", tier="full").candidates] == [
         c.name for c in spec.parse(small, "small").candidates
@@ -109,7 +109,7 @@ item = "generalization.ece"
 label = "calibration"
 tasks = ["clean"]
 margin = 0.02
-tier = "full"
+full = true
 [[claims]]
 row = "overfitting"
 claim = "It is calibrated."
@@ -130,7 +130,7 @@ expect = [{ direction = "worse", label = "under noise", families = ["prune"] }]
 
 def test_the_whole_study_asks_more_and_more_carefully(small):
     text = small.replace("[controls]", "references = 2\nfull_references = 4\n[controls]") + MORE
-    quick, whole = (spec.parse(text, "small", tier=tier) for tier in ("quick", "full"))
+    quick, whole = (spec.parse(text, "small", full=full) for full in (False, True))
     assert [m.label for m in quick.measurements] == ["accuracy", "under noise"]
     assert [m.label for m in whole.measurements] == ["accuracy", "under noise", "calibration"]
     assert quick.measurements[1].settings == {"kind": "noise", "severity": 1}
@@ -140,57 +140,24 @@ def test_the_whole_study_asks_more_and_more_carefully(small):
 
 
 def test_a_claim_that_rests_on_a_full_measurement_is_not_judged_without_it(small):
-    quick, whole = (spec.parse(small + MORE, "small", tier=tier) for tier in ("quick", "full"))
+    quick, whole = (spec.parse(small + MORE, "small", full=full) for full in (False, True))
     assert [len(c.expect) for c in whole.claims] == [2, 1]
     assert [len(c.expect) for c in quick.claims] == [0, 1]
 
 
-@pytest.mark.parametrize("tier", ["quick", "full"])
+@pytest.mark.parametrize("full", [True, False])
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("generalization.ece", "generalization.eec", "did you mean generalization.ece"),
         ("full_settings = { severity = 0 }", "full_settings = { severity = 9 }", r"measurements\[1\].*severity=9"),
         ("full_settings = { severity = 0 }", "full_settings = { severty = 0 }", "did you mean severity"),
-        ('tier = "full"', 'tier = "full"\nprimary = true', r"measurements\[2\]: tier full and primary"),
-        ('tier = "full"', "tier = 1", r"measurements\[2\].tier=1 is not of type str"),
+        ("full = true", "full = true\nprimary = true", r"measurements\[2\]: full and primary"),
+        ("full = true", "full = 1", r"measurements\[2\]"),
         ("[controls]", "full_references = 3\n[controls]", r"tasks.clean.full_references=3; an even number"),
     ],
 )
-def test_what_tiers_ask_is_checked_always(small, old, new, message, tier):
+def test_what_is_full_or_careful_is_checked_always(small, old, new, message, full):
     assert old in small + MORE
     with pytest.raises(StudyError, match=message):
-        spec.parse((small + MORE).replace(old, new, 1), "small", tier=tier)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ('twin = ""', 'twin = ""\nremeasured = ""', r"controls.remeasured: now retest \(since whatelse 0.2\)"),
-        (
-            'level = "strong"',
-            'level = "strong"\nscratch = true',
-            r"candidates.0.scratch: now own_controls = \[.scratch.\]",
-        ),
-        (
-            'level = "strong"',
-            'level = "strong"\nagain = true',
-            r"candidates.0.again: now own_controls = \[.recompressed",
-        ),
-        ("primary = true", "primary = true\ncareful = {}", r"measurements.0.careful: now full_settings"),
-        (
-            'title = "Digits"',
-            'title = "Digits"\ncareful_references = 4',
-            r"tasks.clean.careful_references: now full_refer",
-        ),
-    ],
-)
-def test_what_had_another_name_is_refused_with_the_new_one(small, old, new, message):
-    with pytest.raises(StudyError, match=message):
-        spec.parse(small.replace(old, new, 1), "small")
-
-
-def test_own_controls_are_those_that_serve_a_candidate_alone(small):
-    text = small.replace('level = "strong"', 'level = "strong"\nown_controls = ["twin"]')
-    with pytest.raises(StudyError, match=r"candidates\[0\].own_controls: no 'twin'; .*recompressed"):
-        spec.parse(text, "small")
+        spec.parse((small + MORE).replace(old, new, 1), "small", full=full)

@@ -78,4 +78,4 @@ def command(
             max_memory=max_memory,
             show=show,
         )
-    hand_out(found, out, "audit", quiet=quiet)
+    hand_out(found, out, quiet=quiet)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -49,29 +48,26 @@ def write(name: str, text: str) -> None:
         raise StoreError(f"cannot write {name}: {error.strerror}; finished cells are kept") from error
 
 
-def hand_out(found: dict[str, object], out: tuple[str, str], where: str, *, quiet: bool) -> None:
+def hand_out(found: Findings, out: tuple[str, str], *, quiet: bool) -> None:
     """Write findings as JSON and as a page, and print the table; where JSON goes to stdout, doubts go to stderr.
 
     Args:
         found: The findings.
         out: Where to write JSON and the page; empty for nowhere.
-        where: How messages call them.
         quiet: Print nothing.
     """
-    from whatelse.findings import checks
-    from whatelse.findings import record as reader
+    from whatelse.findings import checks, codec
 
     json_file, html = out
-    text_of = json.dumps(found, indent=1, allow_nan=False) + "\n"
+    text_of = codec.dumps(found)
     if json_file:
         write(json_file, text_of)
-    read = reader.parse(found, where)
     if html:
-        write_page(read, html, text_of)
-    for line in checks.told(read.comparability) if json_file == "-" and not quiet else ():
+        write_page(found, html, text_of)
+    for line in checks.told(found.comparability) if json_file == "-" and not quiet else ():
         sys.stderr.write(f"warning: {line}\n")
     if not quiet and json_file != "-":
-        print_findings(read)
+        print_findings(found)
         written = " and ".join(name for name in (html, json_file) if name)
         Console(stderr=True).print(f"written: {written}", highlight=False)
 

@@ -30,7 +30,7 @@ def conduct(
         probe(name)
     with bar(quiet=quiet) as (show, announce):
         found = run_study(study, results, on=place[0], workers=place[1], show=show, announce=announce)
-    hand_out(found, out, asked[1], quiet=quiet)
+    hand_out(found, out, quiet=quiet)
 
 
 def foretell(asked: tuple[str, str], results: Path, place: tuple[str, int], *, full: bool) -> None:

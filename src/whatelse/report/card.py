@@ -125,7 +125,7 @@ def _repeat(findings: Findings) -> str:
         told = words.measured_in(row)
         if told:
             lines.append(f"- **{plain(row.title)}:** {plain(told)}")
-    versions = ", ".join(f"{name} {value}" for name, value in findings.environment.items())
+    versions = ", ".join(f"{name} {value}" for name, value in words.versions(findings.environment))
     seeds = ", ".join(map(str, findings.seeds)) or "none"
     lines.append(f"- whatelse {plain(findings.whatelse)}; {plain(versions)}; seeds {seeds}.")
     return "\n".join(lines)
