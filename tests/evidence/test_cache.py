@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from whatelse import registry, settings
+from whatelse.answer import Doubt
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.models import subject
@@ -110,10 +111,12 @@ def test_memory_that_runs_out_halves_the_batch(toy, linear, task):
     model = Hungry(2, 2, bias=False)
     model.weight.data = linear.weight.data
     evidence = toy.evidence_of(linear, task)
-    starving = type(evidence)(subject.Subject("m", model, "k", evidence.subject.offers), task, batch=4)
-    assert torch.equal(starving.logits(), evidence.logits())
+    starving = type(evidence)(subject.Subject("m", model, "k"), task, batch=4)
+    for _ in range(2):  # also where the observation was made for an earlier question
+        with starving.heard() as said:
+            assert torch.equal(starving.logits(), evidence.logits())
+        assert said.notes == [f"memory ran out: the batch was halved to {size}" for size in (2, 1)]
     assert starving.batch == 1
-    assert "halved to 1" in starving.notes[-1]
 
 
 def test_hooks_are_gone_after_an_error(toy, task):
@@ -123,7 +126,7 @@ def test_hooks_are_gone_after_an_error(toy, task):
 
     model = torch.nn.Sequential(torch.nn.ReLU(), Breaks())
     evidence = toy.evidence_of(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 2)), task)
-    broken = type(evidence)(subject.Subject("m", model, "k", frozenset({"predicts"})), task)
+    broken = type(evidence)(subject.Subject("m", model, "k", without=frozenset({"differentiates", "opens"})), task)
     with pytest.raises(ValueError, match="broken"):
         broken.logits()
     assert not model[0]._forward_hooks
@@ -217,9 +220,14 @@ def test_answers_that_are_no_numbers_are_doubted(toy, task):
             return torch.where(x[:, :1] > 1.5, float("nan"), super().forward(x))
 
     evidence = toy.evidence_of(Broken(2, 2), task)
-    evidence.predictions()
-    evidence.predictions()
-    assert evidence.doubts == ["model answers 1 of 4 examples of test with NaN or infinity"]
+    for _ in range(2):
+        with evidence.heard() as said:
+            evidence.predictions()
+            evidence.predictions()
+        assert said.doubts == [Doubt("model answers 1 of 4 examples of test with NaN or infinity")]
+    with evidence.heard() as said:
+        evidence.explained("train")
+    assert said.doubts == [Doubt("model answers 1 of 4 examples of train with NaN or infinity")]
 
 
 @pytest.mark.known_answer

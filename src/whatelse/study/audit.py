@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,19 +11,16 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from whatelse import items, registry, toml_schema
 from whatelse.auditing import preflight, sequential, verdicts
-from whatelse.auditing.ask import Failed, ask, asked_alike, clustered, generator, number, subject_of
+from whatelse.auditing.ask import Failed, ask, asked_alike, clustered, generator, number
 from whatelse.auditing.effects import Comparison, SubjectValues
 from whatelse.auditing.questions import Measurement, Row
 from whatelse.errors import StudyError, WhatElseError, in_short
 from whatelse.evidence.cache import Evidence
-from whatelse.layers.compressed import remarks
-from whatelse.modules.lent import in_training, resting
+from whatelse.models import take
+from whatelse.models.take import Given
 from whatelse.study.plan import again_of, pairs
 from whatelse.study.spec import CandidateSpec, Net, Study, TaskSpec
 from whatelse.tasks.task import Task
@@ -132,12 +128,12 @@ def _bounded(item: str) -> bool:
 
 
 def audit(
-    baseline: nn.Module,
-    candidates: Mapping[str, nn.Module],
+    baseline: Given,
+    candidates: Mapping[str, Given],
     task: Task,
     asked: Questions | None = None,
     *,
-    controls: Mapping[str, nn.Module] | None = None,
+    controls: Mapping[str, Given] | None = None,
     seed: int = 0,
     remeasure: int = 0,
     stop: bool = False,
@@ -150,7 +146,8 @@ def audit(
     as it was at the end.
 
     Args:
-        baseline: The model before, ``(N, ...)`` to ``(N, classes)``.
+        baseline: The model before: a torch module, ``(N, ...)`` to ``(N, classes)``, or what satisfies a protocol of
+            `whatelse.models.model`, such as the recorded scores of `whatelse.models.recorded`.
         candidates: The models after, by name.
         task: The examples; verdicts are given on its test split.
         asked: What is asked; `default` where it is None.
@@ -258,38 +255,24 @@ def study_of(asked: Questions, candidates: Collection[str], controls: Collection
 
 
 def _opened(
-    given: Mapping[str, nn.Module], task: Task, tell: Callable[[str], None], lent: ExitStack, *, force: bool
+    given: Mapping[str, Given], task: Task, tell: Callable[[str], None], lent: ExitStack, *, force: bool
 ) -> _Models:
     """Return the models with their evidence, after the checklist of every pair."""
     models = _Models()
-    training = {name: in_training(model) for name, model in given.items()}
+    training: dict[str, bool] = {}
     for name, model in given.items():
         tell(f"{name}: checking that it can be compared")
-        guest = lent.enter_context(resting(model, name, task.test.inputs[:1]))
-        training[name] = training[name] and not guest.fixed
-        subject = subject_of(guest.model, name, _key(guest.model), task)
+        guest = lent.enter_context(take.lent(model, name, task, generator("probe", task.key)))
+        training[name] = guest.training
         base = models.evidence.get(BASELINE)
-        models.evidence[name] = Evidence(subject, task, reference=base)
-        models.remarks[name] = [*guest.remarks, *dict.fromkeys(remarks(guest.model).values())]
+        models.evidence[name] = Evidence(guest.model, task, reference=base)
+        models.remarks[name] = list(guest.remarks)
         if base is not None:
-            checks = preflight.compare(base.subject, subject, task, training=training, force=force)
+            checks = preflight.compare(base.subject, guest.model, task, training=training, force=force)
             models.checks[name] = checks
             stated = (c for c in checks if c.outcome != "same")
             models.remarks[name] += [f"{c.name}: baseline {c.baseline}; this model {c.candidate}" for c in stated]
     return models
-
-
-def _key(model: nn.Module) -> str:
-    """Return the SHA-256 of everything that a module holds: of tensors that have no bytes, what they print."""
-    digest = hashlib.sha256(type(model).__name__.encode())
-    for name, held in model.state_dict().items():
-        for part in tree_leaves(held):  # packed parameters are pairs of tensors, and types stand beside them
-            if type(part) in {Tensor, nn.Parameter} and part.layout == torch.strided and not part.is_quantized:
-                digest.update(f"{name} {tuple(part.shape)} {part.dtype}".encode())
-                digest.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-            else:
-                digest.update(f"{name} {part!r}".encode())
-    return digest.hexdigest()[:16]
 
 
 def _looked(
