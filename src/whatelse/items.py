@@ -155,6 +155,39 @@ class Loader(Item):
         return f"data {self.name}"
 
 
+@dataclass(frozen=True, eq=False)
+class Control:
+    """A model that candidates are held against.
+
+    Attributes:
+        name: Of its file, such as ``weight_decay``.
+        role: Its part, a word of `whatelse.auditing.roles.Role`.
+        after: Whose recipe it continues: ``baseline``, or ``candidate`` of every candidate that asks for it.
+        whole_seed: How far the seeds of all its steps lie from that of the study.
+        own_seed: How far those of its own steps do.
+        again: What its random numbers are told apart by where it is the baseline measured once more; else 0.
+        recipe: ``study`` where the study gives one, ``candidate`` where it is the candidate's.
+        named: How findings call it, with ``{candidate}`` for the candidate that it is of.
+        shadows: Whose shadow models serve it: ``baseline``, ``candidate``, its ``own``, or nobody's.
+        held: What it is held against itself: ``baseline``, ``candidate``, or nothing.
+        also: Whether candidates are held against it in every primary question.
+        handed: Whether an audit is given one by its owner.
+    """
+
+    name: str
+    role: str
+    after: Literal["baseline", "candidate"]
+    whole_seed: int
+    own_seed: int
+    again: int
+    recipe: Literal["study", "candidate"]
+    named: str
+    shadows: Literal["", "baseline", "candidate", "own"]
+    held: Literal["", "baseline", "candidate"]
+    also: bool
+    handed: bool
+
+
 @cache
 def behaviour(name: str) -> Behaviour:
     """Return a behaviour.
@@ -300,6 +333,22 @@ def _former(read: Any, compare: Any, measure: Any) -> Behaviour:  # noqa: ANN401
         outcomes=lifted(read.get("outcomes"), config=True),
         effort=read.get("effort"),
     )
+
+
+@cache
+def control(name: str) -> Control:
+    """Return a control.
+
+    Args:
+        name: Its name, as a study has it: with spaces or with underscores.
+
+    Raises:
+        UnknownItemError: There is none of that name.
+        ItemError: The file lacks a part.
+    """
+    read = _Reader("controls", name.replace(" ", "_"))
+    parts = (field.name for field in fields(Control) if field.name != "name")
+    return Control(read.name, **{part: read.need(part.upper()) for part in parts})
 
 
 class _Reader:

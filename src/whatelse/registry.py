@@ -13,7 +13,7 @@ from typing import Literal
 
 from whatelse.errors import MissingExtraError, UnknownItemError, nearest, shown
 
-Kind = Literal["methods", "behaviours", "nets", "layers", "datasets"]
+Kind = Literal["methods", "behaviours", "nets", "layers", "datasets", "controls", "engines"]
 _ROOT = Path(__file__).parent
 _SECTION = re.compile(r"^(Reading|Cost|Limits|Source):\n", re.MULTILINE)
 WORDS = {
@@ -22,6 +22,8 @@ WORDS = {
     "nets": "net",
     "layers": "file of layers",
     "datasets": "data loader",
+    "controls": "control",
+    "engines": "engine",
 }
 
 

@@ -46,7 +46,7 @@ Html = Annotated[str, typer.Option("--html", metavar="FILE", help="Write one sel
 Results = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where finished cells are kept and found again.")
 ]
-On = Annotated[str, typer.Option("--on", metavar="ENGINE", help="Where jobs run: here (worker processes) or ray.")]
+On = Annotated[str, typer.Option("--on", metavar="ENGINE", help="Where jobs run: processes (here) or ray.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Jobs at once; 0 for as many as cores.")]
 Full = Annotated[
     bool,
@@ -89,7 +89,7 @@ def table(
     json_file: Json = "table.json",
     html: Html = "table.html",
     results: Results = Kept,
-    on: On = "here",
+    on: On = "processes",
     workers: Workers = 0,
     full: Full = False,
     dry_run: DryRun = False,
@@ -120,7 +120,7 @@ def study_(
     json_file: Json = "",
     html: Html = "",
     results: Results = Kept,
-    on: On = "here",
+    on: On = "processes",
     workers: Workers = 0,
     full: Full = False,
     dry_run: DryRun = False,
@@ -207,11 +207,16 @@ def audit_(
     ] = "",
     placebo: Annotated[str, typer.Option(metavar="MODEL", help="The baseline given the same extra training.")] = "",
     twin: Annotated[str, typer.Option(metavar="MODEL", help="The baseline's recipe under another seed.")] = "",
-    again: Annotated[str, typer.Option(metavar="MODEL", help="The candidate, compressed under another seed.")] = "",
+    recompressed: Annotated[
+        str, typer.Option("--recompressed", "--again", metavar="MODEL", help="The candidate, compressed once more.")
+    ] = "",
     remeasure: Annotated[int, typer.Option(min=0, metavar="N", help="Measure the baseline N more times.")] = 0,
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
     json_file: Json = "",
     html: Html = "",
+    results: Results = Kept,
+    on: On = "processes",
+    workers: Workers = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")] = 0,
     stop: Annotated[bool, typer.Option("--stop", help="Stop costly measurements once their verdict is clear.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
@@ -224,31 +229,37 @@ def audit_(
     Without --json and --html it writes audit.json and audit.html into the current folder.
     """
     from whatelse import opening
-    from whatelse.study import audit, spec
+    from whatelse.auditing import questions as asking
+    from whatelse.cli.progress import bar
+    from whatelse.study import audit, run, spec
 
     if copy:
-        _write(copy, audit.default())
+        _write(copy, asking.default())
         return
     if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
         raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
     out = (json_file, html) if json_file or html else ("audit.json", "audit.html")
     for name in out:
         _probe(name)
-    questions = audit.questions(spec.find(asked), asked) if asked else None
+    questions = asking.read_questions(spec.find(asked), asked) if asked else None
+    run.check_engine(on)
     names = opening.short_names(models or [])
-    task = opening.load_task(data)
-    opened = opening.open_models(dict(zip(names, models or [], strict=True)), task)
-    controls = opening.open_models({"placebo": placebo, "twin": twin, "again": again}, task)
-    base = opened.pop(names[0])
-    with Console(stderr=True, quiet=quiet).status("starting") as status:
+    given = dict(zip(names, models or [], strict=True))
+    base = given.pop(names[0])
+    controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
+    with bar(quiet=quiet) as (show, _):
         found = audit.audit(
-            *(base, opened, task, questions),
-            controls=controls,
+            *(base, given, data, questions),
+            controls={name: text for name, text in controls.items() if text},
             seed=seed,
             remeasure=remeasure,
             stop=stop,
             force=force,
-            show=lambda doing: status.update(escape(doing)),
+            results=results,
+            on=on,
+            workers=workers,
+            max_memory=max_memory,
+            show=show,
         )
     _hand_out(found, out, "audit", quiet=quiet)
 
@@ -317,7 +328,7 @@ def _conduct(
     from whatelse.study import run, spec
     from whatelse.study.run_study import run_study
 
-    study = spec.parse(*asked, full=full)
+    study = spec.parse(*asked, tier="full" if full else "quick")
     run.check_engine(place[0])
     for name in out:
         _probe(name)
@@ -352,7 +363,7 @@ def _foretell(asked: tuple[str, str], results: Path, place: tuple[str, int], *, 
     from whatelse.study.run_study import dry_run
 
     run.check_engine(place[0])
-    foretell(dry_run(spec.parse(*asked, full=full), results, place[1]))
+    foretell(dry_run(spec.parse(*asked, tier="full" if full else "quick"), results, place[1]))
 
 
 def _print(found: Findings) -> None:
