@@ -195,11 +195,7 @@ def _stated(
 ) -> Iterator[Check]:
     looks: dict[str, Callable[[Model], str]] = {
         "dtype": lambda one: _dtypes(one, said[one.name]),
-        "evaluation mode": lambda one: (
-            "was handed over in training mode, and is measured in evaluation mode"
-            if training.get(one.name)
-            else "was in evaluation mode"
-        ),
+        "evaluation mode": lambda one: _mode(one, training=training.get(one.name, False)),
         "repeated answers": lambda one: _repeats(one, inputs, said[one.name]),
         "batch": _by_batch,
         "output": lambda one: _varies(said[one.name]),
@@ -207,6 +203,14 @@ def _stated(
     for name, look in looks.items():
         before, after = look(baseline), look(candidate)
         yield Check(name, before, after, "same" if before == after else "stated")
+
+
+def _mode(one: Model, *, training: bool) -> str:
+    if not isinstance(one, Subject):
+        return "has no mode"
+    return (
+        "was handed over in training mode, and is measured in evaluation mode" if training else "was in evaluation mode"
+    )
 
 
 def _by_batch(one: Model) -> str:

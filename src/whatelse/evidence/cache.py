@@ -95,6 +95,11 @@ class Evidence(Former):
         return self.opened.slopes
 
     @property
+    def modules(self) -> set[nn.Module]:
+        """The modules that answer and that gradients are taken of; none where the model is no module."""
+        return {self.subject.model, self.subject.slopes} if isinstance(self.subject, Subject) else set()
+
+    @property
     def runs(self) -> Callable[[Tensor], object]:
         """What its owner runs, whose time counts.
 

@@ -80,17 +80,18 @@ def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator) ->
 
 
 @contextmanager
-def lent(given: Given, name: str, task: Task, rng: torch.Generator) -> Generator[Taken]:
+def lent(given: Given, name: str, key: str, task: Task, rng: torch.Generator) -> Generator[Taken]:
     """Lend a model under audit, and set a module that no copy stands for back at the end as it was.
 
     Args:
         given: As `take` takes it.
         name: How messages call it.
+        key: What made it.
         task: The examples.
         rng: As for `take`.
 
     Yields:
-        The model, its key made of what it holds.
+        The model.
 
     Raises:
         NotMeasurableError: It has tensors without numbers.
@@ -98,11 +99,11 @@ def lent(given: Given, name: str, task: Task, rng: torch.Generator) -> Generator
     """
     module = given if isinstance(given, nn.Module) else given.module if isinstance(given, Opens) else None
     if module is None:
-        yield Taken(take(given, name, key_of(given, task), task, rng))
+        yield Taken(take(given, name, key, task, rng))
         return
     training = in_training(module)
     with resting(module, name, task.test.inputs[:1]) as guest:
-        made = take(guest.model, name, key_of(guest.model, task), task, rng)
+        made = take(guest.model, name, key, task, rng)
         told = (*guest.remarks, *dict.fromkeys(remarks(guest.model).values()))
         yield Taken(made, told, training and not guest.fixed)
 
@@ -133,7 +134,7 @@ def key_of(given: Given, task: Task) -> str:
 
 def _content(model: nn.Module) -> str:
     """Return the SHA-256 of everything that a module holds: of tensors that have no bytes, what they print."""
-    digest = hashlib.sha256(type(model).__name__.encode())
+    digest = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}\n{model}".encode())
     for name, held in model.state_dict().items():
         for part in tree_leaves(held):  # packed parameters are pairs of tensors, and types stand beside them
             if type(part) in {Tensor, nn.Parameter} and part.layout == torch.strided and not part.is_quantized:
@@ -141,7 +142,7 @@ def _content(model: nn.Module) -> str:
                 digest.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
             else:
                 digest.update(f"{name} {part!r}".encode())
-    return digest.hexdigest()[:16]
+    return f"module-{digest.hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, eq=False)
