@@ -88,8 +88,8 @@ class Study:
         net: The untrained network.
         tasks: By name.
         controls: Recipes of ``whatelse list controls``. Placebo, random and weight decay start from the baseline, the
-            twin from a baseline of another seed, scratch from each candidate that asks for it; ``retest`` is the baseline
-            itself, measured with other random numbers.
+            twin from a baseline of another seed, scratch from each candidate that asks for it; ``retest`` is the
+            baseline itself, measured with other random numbers.
         candidates: In the order of the table's columns.
         rows: In the order of the table.
         measurements: What is measured.

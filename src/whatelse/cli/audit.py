@@ -1,0 +1,81 @@
+"""Auditing models that someone made."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from whatelse.cli.files import hand_out, probe, write
+from whatelse.cli.options import KEPT, Html, Json, Memory, On, Quiet, Results, Seed, Workers
+from whatelse.errors import StudyError
+
+ORDER = 5
+
+
+def command(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders written by compress, or file.py:function."),
+    ] = None,
+    data: Annotated[
+        str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")
+    ] = "",
+    placebo: Annotated[str, typer.Option(metavar="MODEL", help="The baseline given the same extra training.")] = "",
+    twin: Annotated[str, typer.Option(metavar="MODEL", help="The baseline's recipe under another seed.")] = "",
+    recompressed: Annotated[
+        str, typer.Option("--recompressed", "--again", metavar="MODEL", help="The candidate, compressed once more.")
+    ] = "",
+    remeasure: Annotated[int, typer.Option(min=0, metavar="N", help="Measure the baseline N more times.")] = 0,
+    asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
+    json_file: Json = "",
+    html: Html = "",
+    results: Results = KEPT,
+    on: On = "processes",
+    workers: Workers = 0,
+    seed: Seed = 0,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop costly measurements once their verdict is clear.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
+    max_memory: Memory = "",
+    quiet: Quiet = False,
+    copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the questions.")] = "",
+) -> None:
+    """Hold models that someone made against their baseline: a verdict per behaviour.
+
+    Without --json and --html it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
+    run finds its work done.
+    """
+    from whatelse import opening
+    from whatelse.auditing import questions as asking
+    from whatelse.cli.progress import bar
+    from whatelse.study import audit, run, spec
+
+    if copy:
+        write(copy, asking.default())
+        return
+    if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
+        raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
+    out = (json_file, html) if json_file or html else ("audit.json", "audit.html")
+    for name in out:
+        probe(name)
+    questions = asking.read_questions(spec.find(asked), asked) if asked else None
+    run.check_engine(on)
+    names = opening.short_names(models or [])
+    given = dict(zip(names, models or [], strict=True))
+    base = given.pop(names[0])
+    controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
+    with bar(quiet=quiet) as (show, _):
+        found = audit.audit(
+            *(base, given, data, questions),
+            controls={name: text for name, text in controls.items() if text},
+            seed=seed,
+            remeasure=remeasure,
+            stop=stop,
+            force=force,
+            results=results,
+            on=on,
+            workers=workers,
+            max_memory=max_memory,
+            show=show,
+        )
+    hand_out(found, out, "audit", quiet=quiet)
