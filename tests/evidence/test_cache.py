@@ -288,3 +288,40 @@ def test_activations_of_half_precision_are_averaged_and_edited_as_floats(dtype, 
     assert torch.allclose(seen.hidden(), want, atol=1e-6)
     held = seen.answers(x, {"1": lambda h: torch.zeros_like(h)})
     assert torch.allclose(held, model[3].bias.float().expand(6, 2))
+
+
+@pytest.mark.known_answer
+def test_on_another_split_every_test_is_of_that_split(toy, linear, rng):
+    test = toy.split_of(torch.randn(6, 2, generator=rng), torch.arange(6) % 2)
+    select = toy.split_of(torch.randn(5, 2, generator=rng), torch.arange(5) % 2)
+    task = toy.task_of(test.inputs, test.targets)
+    task = dataclasses.replace(task, splits={**task.splits, "select": select})
+    whole = toy.evidence_of(linear, task)
+    base = Evidence(whole.subject, task, on="select")
+    mine = Evidence(whole.subject, task, reference=base, on="select")
+    base.logits()
+    assert torch.equal(mine.logits(), linear(select.inputs))
+    assert torch.equal(mine.split().inputs, select.inputs)
+    assert len(mine.task.test) == len(mine.margin_gradient()) == 5
+    assert mine.task.key != task.key
+    assert torch.equal(mine.margin_gradient("select"), mine.margin_gradient())
+    assert (base.passes.forward, mine.passes.forward) == (5, 10), "once more to see how loud the candidate is"
+    with pytest.raises(ValueError, match="evidence on select with a reference on test; both need the same split"):
+        Evidence(whole.subject, task, reference=whole, on="select")
+
+
+def test_what_is_kept_goes_by_the_split_that_was_looked_at(toy, linear, task):
+    class Shelf(dict):
+        load, save = dict.get, dict.__setitem__
+
+    shelf = Shelf()
+    subject_ = toy.evidence_of(linear, task).subject
+    for on in ("test", "select"):
+        seen = Evidence(subject_, task, keep=shelf, on=on)
+        seen.logits()
+        seen.logits("train")
+        seen.once("mine", lambda: {"a": torch.zeros(1)})
+        seen.once("apart from test: mine", lambda: {"a": torch.zeros(1)})
+    assert sorted(shelf) == [
+        "apart from test: mine", "mine", "mine on select", "pass select in full", "pass test", "pass train",
+    ]  # fmt: skip

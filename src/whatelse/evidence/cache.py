@@ -206,7 +206,7 @@ class Evidence(Former):
         self.subject.require("differentiates")
         if split not in {"test", self.on}:
             return self.gradients(self.split(split).inputs, self.explained(split))
-        return self._observed(split)["gradient"]
+        return self._observed("test")["gradient"]
 
     def embedded(self, split: str = "test") -> Tensor:
         """Return the embedding of every token, ``(N, tokens, width)``.
@@ -324,9 +324,9 @@ class Evidence(Former):
         return self._held[name]
 
     def _observed(self, split: str) -> dict[str, Tensor]:
-        if split in {"test", self.on}:
-            name = "pass test" if self.on == "test" else f"pass {self.on} in full"
-            return self._once(name, lambda: self._pass(self.on, gradient="differentiates" in self.subject.offers))
+        full = "pass test" if self.on == "test" else f"pass {self.on} in full"
+        if split == "test" or (split == self.on and full in self._held):
+            return self._once(full, lambda: self._pass(self.on, gradient="differentiates" in self.subject.offers))
         return self._once(f"pass {split}", lambda: self._pass(split, gradient=False))
 
     def _pass(self, split: str, *, gradient: bool) -> dict[str, Tensor]:

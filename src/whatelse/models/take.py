@@ -123,6 +123,8 @@ def key_of(given: Given, task: Task) -> str:
         return _content(given)
     if isinstance(given, Keyed):
         return given.key
+    if isinstance(given, Opens):
+        return _content(given.module)
     if not isinstance(given, Scores):
         raise TaskError(f"got {type(given).__name__}; recorded scores have a key")
     digest = hashlib.sha256(type(given).__name__.encode())
@@ -153,7 +155,8 @@ class _Read:
     read: str
 
     def scores(self, inputs: Tensor) -> Tensor:
-        return READINGS[self.read](self.given.scores(inputs))
+        found = READINGS[self.read](self.given.scores(inputs))
+        return found.to(inputs.dtype) if inputs.dtype in {torch.float32, torch.float64} else found.float()
 
 
 @dataclass(frozen=True, eq=False)
