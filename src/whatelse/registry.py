@@ -13,7 +13,7 @@ from typing import Literal
 
 from whatelse.errors import MissingExtraError, UnknownItemError, nearest, shown
 
-Kind = Literal["methods", "behaviours", "nets", "layers", "datasets", "controls", "engines"]
+Kind = Literal["methods", "behaviours", "nets", "layers", "datasets", "controls", "engines", "openers"]
 _ROOT = Path(__file__).parent
 _SECTION = re.compile(r"^(Reading|Cost|Limits|Source):\n", re.MULTILINE)
 WORDS = {
@@ -24,6 +24,7 @@ WORDS = {
     "datasets": "data loader",
     "controls": "control",
     "engines": "engine",
+    "openers": "opener",
 }
 
 

@@ -96,7 +96,7 @@ def test_test_is_not_looked_at_and_candidates_share_the_baselines(toy, rng):
     for test in (select, other):
         base = toy.evidence_of(linear(), task_of(toy, select, test, (-5.0, 5.0)))
         blind = toy.evidence_of(torch.nn.Sequential(linear(), torch.nn.Identity()), base.task, reference=base)
-        blind.subject = replace(blind.subject, offers=frozenset({"predicts"}))
+        blind.subject = replace(blind.subject, without=frozenset({"differentiates", "opens"}))
         weak = toy.evidence_of(torch.nn.Linear(SIDE, 2).eval(), base.task, reference=base)
         quick = accuracy.Config(steps=1, queries=1, examples=5)
         found += [accuracy.compare(base, e, quick, rng).notes[0] for e in (base, blind, weak)]
@@ -108,7 +108,7 @@ def test_a_model_without_gradients_is_searched(toy, rng):
     lengths = 0.03 * torch.exp(0.7 * torch.randn(100, generator=rng))
     select = examples(lengths, "linf", rng)
     task = task_of(toy, select, select, (-0.5, 1.5))
-    closed = Evidence(Subject("closed", linear(), "key", frozenset({"predicts"})), task)
+    closed = Evidence(Subject("closed", linear(), "key", without=frozenset({"differentiates", "opens"})), task)
     wanted = by_hand(lengths, [2 * 2.0**k / 255 for k in range(-3, 8)], 0)
     # A random search of few queries misses some: it may take a step more.
     assert _radius.chosen(closed, "linf").radius in {wanted, 2 * wanted}

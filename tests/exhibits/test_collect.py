@@ -84,7 +84,7 @@ def test_a_colored_example_is_shown_in_gray_with_what_all_its_channels_contribut
     expected = [sign * (-u + 0.5 * (u + 4) + 0.2 * (u + 8)) for u in range(4)]
     for name in ("baseline", "candidate"):  # twice as loud, and brought to the loudness of the baseline
         assert sum(item["maps"][name], []) == pytest.approx(expected, abs=1e-3)
-    models["half"] = dataclasses.replace(models["half"], offers=frozenset({"predicts"}))
+    models["half"] = dataclasses.replace(models["half"], without=frozenset({"differentiates", "opens"}))
     assert "maps" not in collect._item(1, jobs, "half", 0, None, colored)
     boundless = dataclasses.replace(colored, bounds=None)
     assert "image" not in collect._item(1, jobs, "half", 0, None, boundless)

@@ -105,11 +105,12 @@ def effects(
         if not left:
             break
         wanted = {baseline, *(name for pair in left for name in pair)}
-        part = _part(task, order[start : start + CHUNK])
+        rows = order[start : start + CHUNK]
+        part = _part(task, rows)
         said: dict[str, SubjectValues] = {}
         base: Evidence | None = None
         for name in (n for n in models if n in wanted):
-            mine = Evidence(models[name].subject, part, reference=base, keep=apart[name])
+            mine = Evidence(models[name].subject.picked(rows, models[name].on), part, reference=base, keep=apart[name])
             base = base or mine
             said[name] = _asked(item, given, mine, base, torch.Generator().manual_seed(draw + start))
         for (name, control), one in left.items():

@@ -16,7 +16,9 @@ ORDER = 5
 def command(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders written by compress, or file.py:function."),
+        typer.Argument(
+            metavar="BASELINE CANDIDATE...", help="Folders written by compress, file.py:function, or recorded scores."
+        ),
     ] = None,
     data: Annotated[
         str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")

@@ -17,7 +17,7 @@ from whatelse.evidence.cache import Evidence
 from whatelse.exhibits import pie, vulnerable_records
 from whatelse.exhibits import trees as drawn
 from whatelse.items import Behaviour
-from whatelse.models.subject import Subject
+from whatelse.models.model import Model
 from whatelse.store.folder import KeptEvidence, Store, key
 from whatelse.study.jobs import Job, Plan
 from whatelse.study.plan import pairs
@@ -274,7 +274,7 @@ def _item(index: int, jobs: Jobs, name: str, seed: int, store: Store, task: Task
     return {**item, "maps": maps}
 
 
-def _subject(job: Job, store: Store, task: Task) -> Subject:
+def _subject(job: Job, store: Store, task: Task) -> Model:
     name = job.chain[-1].key
     return subject_of(store.load_model(name), job.subject, name, task)
 

@@ -183,12 +183,12 @@ def test_a_candidate_with_other_parameters_is_noted(regression, toy, rng):
     assert answer.notes[0] == "derivatives with respect to 11 parameters, 15 in the baseline: sizes are not comparable"
 
 
-@pytest.mark.parametrize("offers", [{"predicts"}, {"predicts", "opens"}, {"predicts", "differentiates"}])
-def test_closeness_asks_answers_only_and_derivatives_an_open_model(regression, rng, offers):
+@pytest.mark.parametrize("without", [{"differentiates", "opens"}, {"differentiates"}, {"opens"}])
+def test_closeness_asks_answers_only_and_derivatives_an_open_model(regression, rng, without):
     evidence, *_ = regression()
     assert "opens" not in diagnostics.NEEDS
     whole = diagnostics.measure(evidence, diagnostics.Config(), rng)
-    evidence.subject = dataclasses.replace(evidence.subject, offers=frozenset(offers))
+    evidence.subject = dataclasses.replace(evidence.subject, without=frozenset(without))
     assert np.array_equal(diagnostics.measure(evidence, diagnostics.Config(), rng).table(), whole.table())
     for what in ("gradient", "hessian"):
         with pytest.raises(NotMeasurableError, match="needs a model that"):

@@ -106,7 +106,7 @@ def test_a_linear_model_withstands_what_brute_force_says(toys, rng, radius, swap
 
 @pytest.mark.known_answer
 def test_without_gradients_the_search_finds_nearly_as_much(toys, rng):
-    subject = replace(toys.mine.subject, offers=frozenset({"predicts"}))
+    subject = replace(toys.mine.subject, without=frozenset({"differentiates", "opens"}))
     blind = Evidence(subject, toys.task)
     answer = table.compare(toys.base, blind, config(steps=20), rng)
     worst = worst_points(toys.weights[1], toys.inputs, toys.labels, radius=RADIUS, swaps=1)
@@ -229,7 +229,7 @@ def test_points_of_one_model_count_for_the_other(toy, rng):
     labels = (inputs @ weight.T).argmax(1)
     open_ = toy.evidence_of(linear_of(weight), toy.task_of(inputs, labels, bounds=None))
     # The same model, but asked blindly and hardly ever: what its own search misses, the other's gradients find.
-    blind = Evidence(replace(open_.subject, offers=frozenset({"predicts"})), open_.task)
+    blind = Evidence(replace(open_.subject, without=frozenset({"differentiates", "opens"})), open_.task)
     slope, reach = weight[labels] - weight[1 - labels], 0.2 * inputs.std(0, correction=0)
     low, high = torch.maximum(inputs - reach, inputs.amin(0)), torch.minimum(inputs + reach, inputs.amax(0))
     exact = ((slope * torch.where(slope > 0, low, high)).sum(1) > 0).float()
@@ -244,7 +244,7 @@ def test_points_of_one_model_count_for_the_other(toy, rng):
 
 
 def test_a_model_that_seems_robust_for_want_of_gradients_is_not_trusted(toys, rng):
-    strong = Evidence(replace(toys.base.subject, offers=frozenset({"predicts"})), toys.task)
+    strong = Evidence(replace(toys.base.subject, without=frozenset({"differentiates", "opens"})), toys.task)
     answer = table.compare(toys.mine, strong, config(radius=0.1, swaps=0), rng)
     assert any(doubt.text.startswith("black-box tier") and doubt.one_sided for doubt in answer.doubts)
 

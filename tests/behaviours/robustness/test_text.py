@@ -57,7 +57,7 @@ def bags(toy):
 
 
 def evidence_of(model, task):
-    return Evidence(Subject("bag", model, "key", frozenset({"predicts"})), task)
+    return Evidence(Subject("bag", model, "key", without=frozenset({"differentiates", "opens"})), task)
 
 
 def config(**given):

@@ -24,11 +24,12 @@ Source:
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from whatelse.answer import Answer
 from whatelse.evidence.cache import Evidence
@@ -60,7 +61,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     inputs = baseline.split("test").inputs[: config.batch]
     ratios = []
     for _ in range(1 + config.turns):
-        before, after = (_timed(seen.subject.runs or seen.model, inputs) for seen in (baseline, candidate))
+        before, after = (_timed(seen.runs, inputs) for seen in (baseline, candidate))
         ratios.append(after / max(before, 1e-9))
     candidate.passes.forward += 2 * len(ratios) * len(inputs)
     return Answer({"ratio": torch.tensor(ratios[1:])})
@@ -101,7 +102,7 @@ def _seconds() -> float:
 
 
 @torch.no_grad()
-def _timed(model: nn.Module, inputs: Tensor) -> float:
+def _timed(model: Callable[[Tensor], object], inputs: Tensor) -> float:
     start = _seconds()
     model(inputs)
     return _seconds() - start

@@ -133,7 +133,7 @@ def opened(evidence: Evidence) -> tuple[nn.Module, tuple[str, ...]]:
     before = count if whole is None else sum(p.numel() for p in whole.model.parameters() if p.is_floating_point())
     other = f", {before} in the baseline: sizes are not comparable" if before != count else ""
     notes = [f"derivatives with respect to {count} parameters{other}"]
-    if evidence.subject.straight_through:
+    if evidence.opened.straight_through:
         notes.append("gradients pass straight through rounding: they are those of a surrogate")
     return model, tuple(notes)
 

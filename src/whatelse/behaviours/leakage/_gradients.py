@@ -112,7 +112,7 @@ def shared(evidence: Evidence, model: nn.Module | None = None, louder: float | N
             without a gradient.
     """
     evidence.subject.require("opens", "differentiates")
-    if evidence.subject.surrogate is not None:  # its kernels' weights have none: to leave them out would pass for safe
+    if evidence.opened.surrogate is not None:  # its kernels' weights have none: to leave them out would pass for safe
         raise NotMeasurableError("needs weights that have gradients; those in kernels of few bits have none")
     model = precise(evidence.model if model is None else model, evidence.split("test").inputs[:_TRIED])
     if model is None:  # in its own precision, rounding would pass for protection
