@@ -13,7 +13,18 @@ from typing import Literal
 
 from whatelse.errors import MissingExtraError, UnknownItemError, nearest, shown
 
-Kind = Literal["methods", "behaviours", "nets", "layers", "datasets", "controls", "engines"]
+Kind = Literal[
+    "methods",
+    "behaviours",
+    "nets",
+    "layers",
+    "datasets",
+    "controls",
+    "engines",
+    "exhibits",
+    "surfaces",
+    "gate_surfaces",
+]
 _ROOT = Path(__file__).parent
 _SECTION = re.compile(r"^(Reading|Cost|Limits|Source):\n", re.MULTILINE)
 WORDS = {
@@ -24,7 +35,12 @@ WORDS = {
     "datasets": "data loader",
     "controls": "control",
     "engines": "engine",
+    "exhibits": "kind of exhibit",
+    "surfaces": "surface",
+    "gate_surfaces": "surface of the gate",
 }
+# Where the files of a kind are, if not in a folder of its name.
+FOLDERS = {"exhibits": "exhibits/kinds", "surfaces": "report/surfaces", "gate_surfaces": "gate/surfaces"}
 
 
 @dataclass(frozen=True)
@@ -65,9 +81,18 @@ def names(kind: Kind) -> tuple[str, ...]:
     Args:
         kind: Which folder to look in.
     """
-    root = _ROOT / kind
+    root = _ROOT / folder(kind)
     found = (p.relative_to(root).with_suffix("") for p in root.rglob("*.py"))
     return tuple(sorted(".".join(p.parts) for p in found if not p.name.startswith("_")))
+
+
+def folder(kind: Kind) -> str:
+    """Return where the files of a kind are, below this package.
+
+    Args:
+        kind: Any.
+    """
+    return FOLDERS.get(kind, kind)
 
 
 def load(kind: Kind, name: str) -> ModuleType:
@@ -83,7 +108,7 @@ def load(kind: Kind, name: str) -> ModuleType:
     """
     check(kind, name)
     try:
-        return import_module(f"whatelse.{kind}.{name}")
+        return import_module(f"whatelse.{folder(kind).replace('/', '.')}.{name}")
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{name} needs the package {error.name!r}, which is not installed") from error
 
@@ -111,7 +136,7 @@ def card(kind: Kind, name: str) -> Card:
         name: A dotted name from `names`.
     """
     check(kind, name)
-    tree = ast.parse((_ROOT / kind / Path(*name.split("."))).with_suffix(".py").read_text("utf-8"))
+    tree = ast.parse((_ROOT / folder(kind) / Path(*name.split("."))).with_suffix(".py").read_text("utf-8"))
     summary, definition, sections = _sections(ast.get_docstring(tree) or "")
     constants: dict[str, object] = {}
     settings: tuple[str, ...] = ()

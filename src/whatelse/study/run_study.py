@@ -14,7 +14,7 @@ from whatelse.auditing import verdicts
 from whatelse.engines import Engine, processes
 from whatelse.exhibits import collect
 from whatelse.store.folder import Store
-from whatelse.study import account, estimate, run, spec, worker
+from whatelse.study import account, estimate, exhibited, run, spec, worker
 from whatelse.study.estimate import Estimate
 from whatelse.study.jobs import Plan
 from whatelse.study.plan import plan
@@ -60,7 +60,7 @@ def run_study(
 
     progress = run.run(todo, store, start, show or _silent)
     known = set(store.damaged)
-    shown = collect.collect(study, todo, store, tasks)
+    shown = [collect.written(one) for one in exhibited.exhibits(study, todo, store, tasks)]
     timing = account.timing(todo, store, progress, time.perf_counter() - started)
     found = verdicts.assemble(study, todo, store, tasks, shown, timing)
     account.conclude(found, todo, store, progress, known)

@@ -1,13 +1,11 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from whatelse.exhibits import pie
+from whatelse.exhibits.kinds import pie
 from whatelse.findings.record import parse
-from whatelse.study import run, run_study, spec
+from whatelse.study import run_study, spec
 
 # Five examples: unanimous change, no change, change with doubt, a tie after, change with a doubtful baseline.
 BEFORE = torch.tensor([[0, 1, 2, 0, 1], [0, 1, 2, 0, 1], [0, 1, 2, 0, 2], [0, 0, 2, 0, 0]])
@@ -54,18 +52,30 @@ def test_populations_of_different_examples_are_refused():
         pie.exemplars(BEFORE, AFTER[:0])
 
 
-def exhibit(task, **more):
-    given = {"row": "overfitting", "name": "clean", "candidate": "half", "models": 4, "asked": 5, "floor": 1}
-    return pie.exhibit(pie.exemplars(BEFORE, AFTER), task, **(given | more))
+def shown_of(task, made, names=("baseline", "half", "twin"), answers=None):
+    """The exhibits of four models each: of those that change, and of twins that change one example."""
+    said = {"baseline": BEFORE, "half": AFTER, "twin": BEFORE.clone()} | (answers or {})
+    said["twin"][:, 1] = 2
+
+    class Says:
+        def __init__(self, labels):
+            self.labels = labels
+
+        def answers(self, inputs):
+            return torch.nn.functional.one_hot(self.labels[: len(inputs)], 3).float()
+
+    evidence = {(name, seed): Says(said[name][seed]) for name in names for seed in range(4)}
+    return list(pie.exhibits(made.asked_of(task, seeds=(0, 1, 2, 3), evidence=evidence)))
 
 
 @pytest.mark.known_answer
-def test_an_exhibit_says_who_agrees_and_shows_images_in_their_bounds(toy):
+def test_an_exhibit_says_who_agrees_and_shows_images_in_their_bounds(toy, made):
     inputs = torch.full((5, 1, 2, 2), -0.5)
     task = toy.task_of(inputs, [0, 1, 2, 0, 1], classes=3, bounds=(-1.0, 1.0))
-    made = exhibit(task)
-    items = made.pop("items")
-    assert made == {
+    (shown,) = shown_of(task, made)
+    found = made.there_and_back(shown)
+    items = found.pop("items")
+    assert found == {
         "row": "overfitting",
         "kind": "population",
         "task": "clean",
@@ -80,42 +90,28 @@ def test_an_exhibit_says_who_agrees_and_shows_images_in_their_bounds(toy):
         "note": "4 of 4 agree before, 3 of 4 after",
         "image": [[0.25, 0.25], [0.25, 0.25]],
     }
-    assert exhibit(task, floor=None)["title"].endswith("3 of 5 examples")
+    (alone,) = shown_of(task, made, ("baseline", "half"))
+    assert alone.title.endswith("3 of 5 examples"), "without a twin nobody knows what retraining does"
 
 
-@pytest.mark.known_answer
-def test_images_of_three_channels_are_shown_as_their_mean_in_gray(toy):
-    inputs = torch.zeros(5, 3, 2, 2)
-    inputs[2] = torch.tensor([-1.0, 0.5, 0.5])[:, None, None]
-    inputs[2, :, 0, 1] = torch.tensor([1.0, 1.0, 0.4])
-    items = exhibit(toy.task_of(inputs, [0, 1, 2, 0, 1], classes=3, bounds=(-1.0, 1.0)))["items"]
-    assert items[0]["image"] == [[0.5, 0.5], [0.5, 0.5]]
-    assert items[1]["image"] == [[0.5, 0.9], [0.5, 0.5]]
+def test_of_a_table_examples_are_listed_without_a_picture(toy, made):
+    (shown,) = shown_of(toy.task_of(torch.zeros(5, 3), [0, 1, 2, 0, 1], classes=3), made)
+    assert len(shown.items) == 3
+    assert all(item.image is None for item in shown.items)
 
 
-def test_what_is_no_picture_is_listed_without_one(toy):
-    table = toy.task_of(torch.zeros(5, 3), [0, 1, 2, 0, 1], classes=3)
-    assert all("image" not in item for item in exhibit(table)["items"])
-    ids = dataclasses.replace(toy.task_of(torch.ones(5, 3), [0, 1, 2, 0, 1], classes=3, bounds=None), vocabulary=4)
-    assert all(set(item) == {"index", "truth", "before", "after", "note"} for item in exhibit(ids)["items"])
-    spectral = toy.task_of(torch.zeros(5, 4, 2, 2), [0, 1, 2, 0, 1], classes=3)
-    assert all("image" not in item for item in exhibit(spectral)["items"])
-    unbounded = toy.task_of(torch.zeros(5, 1, 2, 2), [0, 1, 2, 0, 1], classes=3, bounds=None)
-    assert all("image" not in item for item in exhibit(unbounded)["items"])
-
-
-def test_no_exemplars_no_exhibit(toy):
+def test_no_exemplars_no_model_or_one_seed_no_exhibit(toy, made):
     task = toy.task_of(torch.zeros(5, 3), [0, 1, 2, 0, 1], classes=3)
-    none = pie.exemplars(BEFORE, BEFORE)
-    assert pie.exhibit(none, task, row="", name="", candidate="", models=4, asked=5, floor=0) is None
+    assert shown_of(task, made, answers={"half": BEFORE}) == []
+    assert shown_of(task, made, ("baseline", "twin")) == shown_of(task, made, ("half", "twin")) == []
+    assert list(pie.exhibits(made.asked_of(task))) == []
 
 
-def test_a_study_of_several_seeds_shows_its_populations_and_one_of_one_seed_none(small, tmp_path, inline, monkeypatch):
-    monkeypatch.setattr(run, "engine", lambda *_: inline)
+def test_a_study_of_several_seeds_shows_its_populations_and_one_of_one_seed_none(small, tmp_path):
     text = small.replace("sparsity=0.9) > train.finetune(epochs=1)", "sparsity=0.8)").replace(
         "epochs = 6", "epochs = 3"
     )
-    found = run_study.run_study(spec.parse(text, "small"), tmp_path)
+    found = run_study.run_study(spec.parse(text, "small"), tmp_path, on="inline")
     (shown,) = [e for e in found["exhibits"] if e["kind"] == "population"]
     assert (shown["row"], shown["task"], shown["candidate"]) == ("overfitting", "clean", "half")
     assert "of 900 examples" in shown["title"]
@@ -125,5 +121,5 @@ def test_a_study_of_several_seeds_shows_its_populations_and_one_of_one_seed_none
     assert {item["note"] for item in shown["items"]} == {"2 of 2 agree before, 2 of 2 after"}
     assert len(shown["items"][0]["image"]) == 8
     assert parse(found).exhibits[-1].kind == "population"
-    one = run_study.run_study(spec.parse(text.replace("seeds = [0, 1]", "seeds = [0]"), "small"), tmp_path)
+    one = run_study.run_study(spec.parse(text.replace("seeds = [0, 1]", "seeds = [0]"), "small"), tmp_path, on="inline")
     assert "population" not in {e["kind"] for e in one["exhibits"]}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from whatelse.exhibits.pie import picture
+from whatelse.exhibits.asked import Asked
+from whatelse.exhibits.pictures import picture
+from whatelse.findings.exhibits import Exhibit, Picture
 from whatelse.tasks.task import Task
 
+VERSION, SCOPE = 1, "row"
 SHOWN = 8
 
 
@@ -28,20 +30,35 @@ def exposure(values: Tensor) -> Tensor:
     return (below + upto) / (2 * max(1, len(others)))
 
 
-def exhibits(
-    before: Sequence[Tensor], after: Sequence[Tensor], task: Task, *, row: str, name: str, candidate: str
-) -> list[dict[str, Any]]:
-    """Return the members that a candidate exposes more than its control does, and those that it exposes most.
+def exhibits(asked: Asked) -> Iterator[Exhibit]:
+    """Return for every candidate the members that it exposes more than its control does, and those it exposes most.
 
     Exposures are averaged over seeds, as every seed attacks the same members. Records are named by their row in train;
     of images the picture is shown, of tables and texts nothing.
 
     Args:
+        asked: A question about membership: its parts are operating points, its values the score of an attack, and 1
+            for a member or 0 for a non-member.
+
+    Yields:
+        Two of every candidate.
+    """
+    if asked.behaviour.part != "operating point":
+        return
+    for candidate in asked.candidates:
+        held = asked.held(candidate)
+        if held:
+            before, after = ([torch.from_numpy(pair[i].matrix()) for pair in held] for i in (0, 1))
+            yield from compared(before, after, asked, candidate.name)
+
+
+def compared(before: Sequence[Tensor], after: Sequence[Tensor], asked: Asked, candidate: str) -> list[Exhibit]:
+    """Return both exhibits of one candidate.
+
+    Args:
         before: Values of the control, one a seed, ``(P, 2)``.
         after: Values of the candidate, likewise.
-        task: Whose train split holds the members.
-        row: Row of the table.
-        name: Of the task.
+        asked: Gives the task, whose train split holds the members.
         candidate: Name of the candidate.
     """
     old, new = (torch.stack([exposure(v) for v in side]).mean(0) for side in (before, after))
@@ -53,14 +70,14 @@ def exhibits(
         "most exposed members": new,
     }
     return [
-        {
-            "row": row,
-            "kind": "exposed",
-            "task": name,
-            "candidate": candidate,
-            "title": title,
-            "items": [_item(i, int(members[i]), old, new, task, len(before)) for i in _first(order)],
-        }
+        Exhibit(
+            row=asked.measurement.row,
+            kind="exposed",
+            task=asked.task_name,
+            candidate=candidate,
+            title=title,
+            items=tuple(_item(i, int(members[i]), old, new, asked.task, len(before)) for i in _first(order)),
+        )
         for title, order in titles.items()
     ]
 
@@ -70,12 +87,11 @@ def _first(order: Tensor) -> list[int]:
     return picks
 
 
-def _item(place: int, index: int, old: Tensor, new: Tensor, task: Task, seeds: int) -> dict[str, Any]:
-    image = picture(task.train.inputs[index], task)
+def _item(place: int, index: int, old: Tensor, new: Tensor, task: Task, seeds: int) -> Picture:
     over = f", mean of {seeds} seeds" if seeds > 1 else ""
-    return {
-        "index": index,
-        "truth": str(int(task.train.observed[index])),
-        "note": f"exposure {float(old[place]):.2f} → {float(new[place]):.2f}{over}",
-        **({} if image is None else {"image": image}),
-    }
+    return Picture(
+        image=picture(task.train.inputs[index], task),
+        note=f"exposure {float(old[place]):.2f} → {float(new[place]):.2f}{over}",
+        index=index,
+        truth=str(int(task.train.observed[index])),
+    )

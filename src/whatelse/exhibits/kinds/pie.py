@@ -10,15 +10,20 @@ Source:
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from whatelse.tasks.task import Task
+from whatelse.exhibits.asked import BASELINE, Asked
+from whatelse.exhibits.pictures import picture
+from whatelse.findings.exhibits import Exhibit, Picture
 
+VERSION, SCOPE = 1, "study"
 SHOWN = 12
+# So many test examples, from the first, are asked of every model.
+ASKED = 2000
 
 
 class Exemplars(NamedTuple):
@@ -73,70 +78,70 @@ def _modal(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return modal, most, (votes == most).sum(0) == 1
 
 
-def exhibit(
-    found: Exemplars, task: Task, *, row: str, name: str, candidate: str, models: int, asked: int, floor: int | None
-) -> dict[str, Any] | None:
-    """Return the exhibit of a candidate's exemplars, the surest dozen; None where there are none.
+def exhibits(asked: Asked) -> Iterator[Exhibit]:
+    """Return one exhibit for every candidate that most seeds read otherwise, the surest dozen examples of each.
 
-    Items have ``index``, ``truth``, ``before`` and ``after``, the modal labels, and a ``note`` that says how many
-    models agree; images that `picture` shows also ``image``, in [0, 1]. Of tables and texts no row is printed.
+    Of images the picture is shown; of tables and texts no row is printed.
 
     Args:
-        found: The exemplars.
-        task: Gives truths and images.
-        row: Row of the table where it stands.
-        name: Name of the task in the study.
+        asked: A question about test examples; there is something to show only under more than one seed.
+
+    Yields:
+        Those of the candidates.
+    """
+    base = _labels(BASELINE, asked) if len(asked.seeds) > 1 else None
+    if base is None:
+        return
+    twins = _labels(asked.twin, asked) if asked.twin else None
+    floor = None if twins is None else len(exemplars(base, twins).rows)
+    for candidate in asked.candidates:
+        mine = _labels(candidate.name, asked)
+        found = None if mine is None else exemplars(base, mine)
+        if found is not None and len(found.rows):
+            yield exhibit(found, asked, candidate.name, base.shape[1], floor)
+
+
+def exhibit(found: Exemplars, asked: Asked, candidate: str, examples: int, floor: int | None) -> Exhibit:
+    """Return the exhibit of a candidate's exemplars.
+
+    Args:
+        found: The exemplars, at least one.
+        asked: Gives truths, images and the size of each population.
         candidate: Whose compressed models these are.
-        models: Size of each population.
-        asked: Number of examples that the populations were asked about.
+        examples: Number of examples that the populations were asked about.
         floor: How many exemplars retraining alone makes; None where that is not known.
     """
-    if not len(found.rows):
-        return None
+    models = len(asked.seeds)
     chance = "" if floor is None else f"; {floor} after retraining alone"
-    return {
-        "row": row,
-        "kind": "population",
-        "task": name,
-        "candidate": candidate,
-        "title": f"read otherwise by most of {models} models: {len(found.rows)} of {asked} examples{chance}",
-        "items": [_item(found, i, task, models) for i in range(min(SHOWN, len(found.rows)))],
-    }
+    return Exhibit(
+        row=asked.measurement.row,
+        kind="population",
+        task=asked.task_name,
+        candidate=candidate,
+        title=f"read otherwise by most of {models} models: {len(found.rows)} of {examples} examples{chance}",
+        items=tuple(_item(found, i, asked) for i in range(min(SHOWN, len(found.rows)))),
+    )
 
 
-def picture(image: Tensor, task: Task) -> list[list[float]] | None:
-    """Return an image in gray, from 0 at the lower bound of the task to 1 at the upper, of three channels their mean.
-
-    None where that is no picture: tables, texts, another number of channels, unknown bounds.
-
-    Args:
-        image: ``(channels, height, width)``.
-        task: Gives modality and bounds.
-    """
-    bounds = task.bounds
-    if not pictured(task) or bounds is None or not all(map(math.isfinite, bounds)):
-        return None
-    gray = ((image.mean(0) - bounds[0]) / (bounds[1] - bounds[0])).clamp(0, 1)
-    return [[round(v, 3) for v in line] for line in gray.tolist()]
+def _labels(name: str, asked: Asked) -> Tensor | None:
+    """Return what the models of every seed predict, ``(seeds, examples)``; None where one is missing."""
+    inputs, found = asked.task.test.inputs[:ASKED], []
+    for seed in asked.seeds:
+        mine = asked.evidence_of(name, seed)
+        if mine is None:
+            return None
+        found.append(mine.answers(inputs).argmax(1))
+    return torch.stack(found)
 
 
-def pictured(task: Task) -> bool:
-    """Return whether inputs are images of one channel or three.
-
-    Args:
-        task: Gives modality and shape.
-    """
-    return task.modality == "images" and task.shape[0] in {1, 3}
-
-
-def _item(found: Exemplars, place: int, task: Task, models: int) -> dict[str, Any]:
+def _item(found: Exemplars, place: int, asked: Asked) -> Picture:
     index, before, after, agree_before, agree_after = (int(column[place]) for column in found)
-    item = {
-        "index": index,
-        "truth": str(int(task.test.targets[index])),
-        "before": str(before),
-        "after": str(after),
-        "note": f"{agree_before} of {models} agree before, {agree_after} of {models} after",
-    }
-    image = picture(task.test.inputs[index], task)
-    return item if image is None else {**item, "image": image}
+    models, test = len(asked.seeds), asked.task.test
+    return Picture(
+        image=picture(test.inputs[index], asked.task),
+        note=f"{agree_before} of {models} agree before, {agree_after} of {models} after",
+        index=index,
+        truth=str(int(test.targets[index])),
+        before=str(before),
+        after=str(after),
+    )

@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 from torch import Tensor
 
+from whatelse.exhibits.asked import BASELINE, Asked
+from whatelse.findings.exhibits import Exhibit, Node
 from whatelse.tasks.task import Task
 
+VERSION, SCOPE = 1, "row"
 DEPTH = 4
 
 
-def exhibit(tree: Mapping[str, Tensor], row: str, candidate: str, task: Task) -> dict[str, Any] | None:
-    """Return the exhibit of a kept tree; None where a cell has none.
+def exhibits(asked: Asked) -> Iterator[Exhibit]:
+    """Return one exhibit for every model that a tree stands for.
 
     Args:
-        tree: The columns of its nodes; nothing where there is none.
-        row: Where it belongs.
-        candidate: Whose tree it is.
-        task: Names features and classes.
+        asked: A question whose answers keep under ``tree`` the columns of its nodes.
+
+    Yields:
+        Those of the baseline and of the candidates.
     """
-    if not tree:
-        return None
-    return {
-        "row": row,
-        "kind": "tree",
-        "task": task.name,
-        "candidate": candidate,
-        "title": f"the tree distilled from {'the baseline' if candidate == 'baseline' else candidate}",
-        "items": [],
-        "tree": nested(tree, lambda feature: feature_name(task, feature)),
-    }
+    for name in asked.models:
+        kept = asked.shown(name, "tree")
+        if kept:
+            yield Exhibit(
+                row=asked.measurement.row,
+                kind="tree",
+                task=asked.task_name,
+                candidate=name,
+                title=f"the tree distilled from {'the baseline' if name == BASELINE else name}",
+                tree=nested(kept, lambda feature: feature_name(asked.task, feature)),
+            )
 
 
 def nested(
     tree: Mapping[str, Tensor], name: Callable[[int], str], depth: int = DEPTH, classes: Callable[[int], str] = str
-) -> dict[str, Any]:
-    """Return the nodes of a tree inside one another, down to a depth.
-
-    Every node has ``n``, the training examples that reach it, and ``class``, what it says; one that splits also
-    ``feature``, ``threshold``, ``left`` (at most the threshold) and ``right``. Where the tree is cut, ``leaves`` says
-    how many leaves are below.
+) -> Node:
+    """Return the nodes of a tree inside one another, down to a depth; where it is cut, with the leaves below.
 
     Args:
         tree: Columns of the nodes, ``(nodes,)`` each: ``children_left`` and ``children_right`` (negative at a leaf),
@@ -58,14 +56,14 @@ def nested(
         if left[node] >= 0:
             leaves[node] = leaves[left[node]] + leaves[right[node]]
 
-    def below(node: int, room: int) -> dict[str, Any]:
-        told: dict[str, Any] = {"class": classes(label[node]), "n": n[node]}
+    def below(node: int, room: int) -> Node:
+        said, reached = classes(label[node]), n[node]
         if left[node] < 0:
-            return told
+            return Node(said, reached)
         if room == 0:
-            return told | {"leaves": leaves[node]}
-        told |= {"feature": name(feature[node]), "threshold": float(f"{threshold[node]:.4g}")}
-        return told | {"left": below(left[node], room - 1), "right": below(right[node], room - 1)}
+            return Node(said, reached, leaves=leaves[node])
+        split = (name(feature[node]), float(f"{threshold[node]:.4g}"))
+        return Node(said, reached, *split, below(left[node], room - 1), below(right[node], room - 1))
 
     return below(0, depth)
 
