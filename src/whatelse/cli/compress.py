@@ -1,0 +1,68 @@
+"""Compressing a model into a folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from whatelse.cli.files import probe, write
+from whatelse.cli.options import Memory, Quiet, Seed
+from whatelse.errors import ArtifactError
+
+ORDER = 4
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A folder written by compress, file.py:function, or 'cnn()'.")
+    ],
+    steps: Annotated[str, typer.Option("--recipe", metavar="RECIPE", help="What to do: method(setting=...) > ...")],
+    data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
+    weights: Annotated[str, typer.Option("--weights", metavar="FILE[:NAME]", help="For file.py:function.")] = "",
+    seed: Seed = 0,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx too, checked in onnxruntime.")] = False,
+    pt2: Annotated[bool, typer.Option("--pt2", help="Write model.pt2 too, an exported PyTorch program.")] = False,
+    json_file: Annotated[str, typer.Option("--json", metavar="FILE", help="Write costs as JSON; - for stdout.")] = "",
+    max_memory: Memory = "",
+    quiet: Quiet = False,
+) -> None:
+    """Make a smaller model, write it, reload it in a fresh process and prove it equal, and say what it costs."""
+    from whatelse import opening, recipe
+    from whatelse.artifacts import compress, costs
+
+    recipe.parse(steps)
+    compress.check_free(out)
+    if json_file:
+        probe(json_file)
+    also = tuple(kind for kind, wanted in (("onnx", onnx), ("pt2", pt2)) if wanted)
+    task = opening.load_task(data)
+    whole = opening.open_model(model, task, weights)
+    compress.check_before(whole, steps, task, also)
+    terminal = Console(stderr=True, quiet=quiet)
+    with terminal.status("starting") as status:
+        small = compress.compress(whole, steps, task, seed, lambda step: status.update(escape(step)))
+        status.update("writing, and proving the copy equal in a fresh process")
+        failed = compress.write(small, out, task, steps, seed, also)
+        status.update("measuring both models in turn")
+        written, told = costs.files(whole, small.model, out, task, also)
+        found = written + costs.costs(whole, small.model, task)
+    warned = told + costs.warnings_of(found, small.model, task)
+    record = costs.record(small, found, warned)
+    if json_file:
+        write(json_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    if not quiet and json_file != "-":
+        from whatelse.report.costs import print_costs
+
+        print_costs(record, Console())
+        terminal.print(f"written: {out}, reloaded in a fresh process, outputs equal bit for bit", highlight=False)
+    for line in warned:
+        sys.stderr.write(f"warning: {line}\n")
+    for reason in failed.values():
+        raise ArtifactError(f"{out} is written and proven; {reason}")

@@ -1,0 +1,50 @@
+"""Running a study for the command line, or saying what it would cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from whatelse.cli.files import hand_out, probe
+
+
+def conduct(
+    asked: tuple[str, str], out: tuple[str, str], results: Path, place: tuple[str, int], *, full: bool, quiet: bool
+) -> None:
+    """Run a study with a progress bar, and hand out what it found.
+
+    Args:
+        asked: Text of the study, and how messages call it.
+        out: Where to write JSON and the page; empty for nowhere.
+        results: Folder of the results.
+        place: Name of the engine, and how many jobs at once.
+        full: Also what the study marks full.
+        quiet: Show nothing.
+    """
+    from whatelse.cli.progress import bar
+    from whatelse.study import run, spec
+    from whatelse.study.run_study import run_study
+
+    study = spec.parse(*asked, full=full)
+    run.check_engine(place[0])
+    for name in out:
+        probe(name)
+    with bar(quiet=quiet) as (show, announce):
+        found = run_study(study, results, on=place[0], workers=place[1], show=show, announce=announce)
+    hand_out(found, out, asked[1], quiet=quiet)
+
+
+def foretell(asked: tuple[str, str], results: Path, place: tuple[str, int], *, full: bool) -> None:
+    """Print what a study will cost.
+
+    Args:
+        asked: Text of the study, and how messages call it.
+        results: Folder of the results.
+        place: Name of the engine, and how many jobs at once.
+        full: Also what the study marks full.
+    """
+    from whatelse.cli import progress
+    from whatelse.study import run, spec
+    from whatelse.study.run_study import dry_run
+
+    run.check_engine(place[0])
+    progress.foretell(dry_run(spec.parse(*asked, full=full), results, place[1]))

@@ -1,0 +1,46 @@
+"""Measuring what a study file asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from whatelse.cli.files import write
+from whatelse.cli.options import KEPT, Copy, DryRun, Full, Html, Json, On, Quiet, Results, Workers
+from whatelse.cli.running import conduct, foretell
+
+ORDER = 3
+
+
+def command(
+    file: Annotated[
+        str, typer.Argument(metavar="STUDY", help="What to measure: a file, or the name of one that ships: adult, ...")
+    ],
+    json_file: Json = "",
+    html: Html = "",
+    results: Results = KEPT,
+    on: On = "here",
+    workers: Workers = 0,
+    full: Full = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    copy: Copy = "",
+) -> None:
+    """Measure a grid of recipes, behaviours and seeds. Safe to interrupt: a second run finds its work done.
+
+    Without --json and --html it writes STUDY.json and STUDY.html into the current folder.
+    """
+    from whatelse.study import spec
+
+    text = spec.find(file)
+    if copy:
+        write(copy, text)
+        return
+    if dry_run:
+        foretell((text, file), results, (on, workers), full=full)
+        return
+    stem = Path(file).stem
+    out = (json_file, html) if json_file or html else (f"{stem}.json", f"{stem}.html")
+    conduct((text, file), out, results, (on, workers), full=full, quiet=quiet)
