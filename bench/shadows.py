@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse import recipe
-from whatelse.engines.engine import Engine
+from whatelse.engines import Engine
 from whatelse.nets import cnn
 from whatelse.store.folder import Store
 from whatelse.study import plan, run, spec, worker

@@ -34,6 +34,10 @@ class StudyError(WhatElseError):
     """A study file has a wrong key, a missing part or a value that makes no sense."""
 
 
+class ChangedError(WhatElseError):
+    """Data or models are not those that the work was planned for."""
+
+
 class StoreError(WhatElseError):
     """Results cannot be written or read back: a full disk, a folder without permission, a damaged file."""
 

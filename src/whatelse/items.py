@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from whatelse import registry, settings
+from whatelse import former, registry, settings
 from whatelse.errors import ItemError
 from whatelse.parts import Parts
 
@@ -176,6 +176,39 @@ class Strategy(Item):
         return f"search {self.name}"
 
 
+@dataclass(frozen=True, eq=False)
+class Control:
+    """A model that candidates are held against.
+
+    Attributes:
+        name: Of its file, such as ``weight_decay``.
+        role: Its part, a word of `whatelse.auditing.roles.Role`.
+        after: Whose recipe it continues: ``baseline``, or ``candidate`` of every candidate that asks for it.
+        whole_seed: How far the seeds of all its steps lie from that of the study.
+        own_seed: How far those of its own steps do.
+        again: What its random numbers are told apart by where it is the baseline measured once more; else 0.
+        recipe: ``study`` where the study gives one, ``candidate`` where it is the candidate's.
+        named: How findings call it, with ``{candidate}`` for the candidate that it is of.
+        shadows: Whose shadow models serve it: ``baseline``, ``candidate``, its ``own``, or nobody's.
+        held: What it is held against itself: ``baseline``, ``candidate``, or nothing.
+        also: Whether candidates are held against it in every primary question.
+        handed: Whether an audit is given one by its owner.
+    """
+
+    name: str
+    role: str
+    after: Literal["baseline", "candidate"]
+    whole_seed: int
+    own_seed: int
+    again: int
+    recipe: Literal["study", "candidate"]
+    named: str
+    shadows: Literal["", "baseline", "candidate", "own"]
+    held: Literal["", "baseline", "candidate"]
+    also: bool
+    handed: bool
+
+
 def behaviour(name: str) -> Behaviour:
     """Return a behaviour.
 
@@ -263,6 +296,19 @@ def strategy(name: str) -> Strategy:
     return _strategy(registry.find("strategies", name))
 
 
+def control(name: str) -> Control:
+    """Return a control.
+
+    Args:
+        name: Its name, as a study has it: with spaces or with underscores.
+
+    Raises:
+        UnknownItemError: There is none of that name.
+        ItemError: The file lacks a part.
+    """
+    return _control(registry.find("controls", name.replace(" ", "_")))
+
+
 def _suffixes(card: registry.Card) -> tuple[str, ...]:
     found = card.constants.get("SUFFIXES", ())
     return found if isinstance(found, tuple) else ()
@@ -282,7 +328,20 @@ def _behaviour(source: registry.Source) -> Behaviour:
         return found
 
     if "values" in getattr(parts.module, "summarise", alone).__code__.co_varnames[:1]:
-        return _former(parts, entry == "compare", answer)  # until every behaviour returns an Answer
+        answer, lifted = (
+            former.answering(entry == "compare", answer),
+            former.lifted,
+        )  # until every one returns an Answer
+        return Behaviour(
+            **parts.common(),
+            **_declared(parts),
+            pair=entry == "compare",
+            answer=answer,
+            summarise=lifted(parts.module.summarise),
+            by_part=lifted(getattr(parts.module, "by_part", None)),
+            outcomes=lifted(getattr(parts.module, "outcomes", None), config=True),
+            effort=parts.get("effort"),
+        )
     return Behaviour(
         **parts.common(),
         **_declared(parts),
@@ -341,42 +400,8 @@ def _strategy(source: registry.Source) -> Strategy:
     return Strategy(**parts.common(), start=parts.need("start"))
 
 
-def _former(parts: Parts, pair: bool, measure: Any) -> Behaviour:  # noqa: ANN401, FBT001
-    """Return a behaviour that still answers with values."""
-    import torch  # noqa: PLC0415
-
-    from whatelse import answer as answers  # noqa: PLC0415
-
-    def answer(baseline: Any, candidate: Any, config: Any, rng: Any) -> Answer:  # noqa: ANN401
-        values = measure(baseline, candidate, config, rng) if pair else measure(candidate, config, rng)
-        values = torch.as_tensor(values)
-        columns = {"value": values} if values.dim() == 1 else {str(i): values[:, i] for i in range(values.shape[1])}
-        shown = [answers.Shown("rebuilt", dict(candidate.pictures))] if candidate.pictures else []
-        shown += [answers.Shown("tree", dict(candidate.tree))] if candidate.tree else []
-        return answers.Answer(
-            columns,
-            rows=candidate.rows,
-            parts=answers.Parts(tuple(candidate.parts), **candidate.parts_read),
-            notes=tuple(candidate.notes),
-            doubts=tuple(answers.Doubt(text, text in candidate.flatters) for text in candidate.doubts),
-            shown=tuple(shown),
-            ends=dict(candidate.ends),
-        )
-
-    def lifted(function: Any, *, config: bool = False) -> Any:  # noqa: ANN401
-        if function is None:
-            return None
-        if config:
-            return lambda answer, config: function(answer.matrix())
-        return lambda answer, config, weights: function(answer.matrix(), weights)
-
-    return Behaviour(
-        **parts.common(),
-        **_declared(parts),
-        pair=pair,
-        answer=answer,
-        summarise=lifted(parts.module.summarise),
-        by_part=lifted(getattr(parts.module, "by_part", None)),
-        outcomes=lifted(getattr(parts.module, "outcomes", None), config=True),
-        effort=parts.get("effort"),
-    )
+@cache
+def _control(source: registry.Source) -> Control:
+    parts = Parts(source)
+    declared = {field.name: parts.need(field.name.upper()) for field in fields(Control) if field.name != "name"}
+    return Control(source.name, **declared)

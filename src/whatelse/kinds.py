@@ -37,6 +37,8 @@ KINDS: dict[Kind, Room] = {
     "layers": Room("layers", "layers", "file of layers"),
     "datasets": Room("loader", "datasets", "data loader"),
     "strategies": Room("strategy", "search/strategies", "search strategy"),
+    "controls": Room("control", "controls", "control"),
+    "engines": Room("engine", "engines", "engine"),
 }
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,13 +43,24 @@ def load_task(text: str, *, max_memory: int | str | None = None) -> Task:
         UnknownItemError: There is no such door.
         SettingError: A setting is unknown or out of range.
     """
-    if Path(text).suffix in {".npz", ".safetensors"}:
-        name, given = "arrays", {"path": text}
-    else:
-        name, given = recipe.read_call(text if "(" in text else f"{text}()", "--data")
+    name, given = data_call(text)
     loader = items.loader(name)
     with limits.within(max_memory):
         return loader.load(loader.configure(given))
+
+
+def data_call(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the loader that a text names, with its settings.
+
+    Args:
+        text: As `load_task` takes it.
+
+    Raises:
+        RecipeError: It is no call.
+    """
+    if Path(text).suffix in {".npz", ".safetensors"}:
+        return "arrays", {"path": text}
+    return recipe.read_call(text if "(" in text else f"{text}()", "--data")
 
 
 def open_model(text: str, task: Task, weights: str = "") -> nn.Module:

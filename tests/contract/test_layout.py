@@ -23,7 +23,18 @@ MAY = {
     "kinds": {"errors"},
     "registry": {"errors", "cards", "kinds"},
     "parts": {"errors", "registry"},
-    "items": {"errors", "settings", "registry", "parts", "answer", "evidence", "tasks", "search"},  # the last as types
+    "former": {"answer"},
+    "items": {
+        "errors",
+        "former",
+        "settings",
+        "registry",
+        "parts",
+        "answer",
+        "evidence",
+        "tasks",
+        "search",
+    },  # the last as types
     "toml_schema": {"errors"},
     "statistics": {"errors"},
     "tasks": {"errors"},

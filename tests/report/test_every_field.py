@@ -13,7 +13,7 @@ import torch
 
 import whatelse
 from tests.report.test_page import Reader
-from whatelse.engines.engine import Engine
+from whatelse.engines import Engine
 from whatelse.findings.record import parse
 from whatelse.report.page import render
 from whatelse.study import audit, run, run_study, spec

@@ -5,7 +5,7 @@ from concurrent.futures import Executor, Future
 import numpy as np
 import pytest
 
-from whatelse.engines.engine import Engine
+from whatelse.engines import Engine
 
 SMALL = """
 name = "small"

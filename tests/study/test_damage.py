@@ -190,7 +190,7 @@ import json, os, signal, sys
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from whatelse.study import run_study, run, spec
-from whatelse.engines.engine import Engine
+from whatelse.engines import Engine
 
 class Inline(Executor):
     def submit(self, call, /, *args):

@@ -119,7 +119,7 @@ def test_values_of_numpy_are_as_good_as_those_of_a_file(tiny, found):
 
 
 def test_what_is_marked_full_is_said_without_the_mark(tiny, found):
-    study = spec.parse(tiny.replace('level = "strong"', 'level = "strong"\nfull = true'), "tiny", full=True)
+    study = spec.parse(tiny.replace('level = "strong"', 'level = "strong"\nfull = true'), "tiny", tier="full")
     whole = found(study)
     assert "full = true" in whole["study"]["file"], "not changed: its file"
     changed = found(replace(study, title="Other"))

@@ -64,7 +64,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 def test_candidates_marked_full_are_checked_always_and_kept_on_demand(small):
     text = small.replace('name = "half"', 'name = "half"\nfull = true', 1)
     assert text != small
-    assert [c.name for c in spec.parse(text, "small", full=True).candidates] == [
+    assert [c.name for c in spec.parse(text, "small", tier="full").candidates] == [
         c.name for c in spec.parse(small, "small").candidates
     ]
     assert "half" not in [c.name for c in spec.parse(text, "small").candidates]
@@ -74,7 +74,7 @@ def test_candidates_marked_full_are_checked_always_and_kept_on_demand(small):
 
 @pytest.mark.parametrize("name", sorted(spec.shipped()))
 def test_a_study_that_ships_is_found_by_its_name_and_sound(name):
-    study = spec.read(name, full=True)
+    study = spec.read(name, tier="full")
     assert study.name == name
     assert spec.parse(spec.find(name), name).text == study.text
     assert {"placebo", "twin", "random"} <= set(study.controls)
@@ -102,7 +102,7 @@ label = "under noise"
 tasks = ["clean"]
 margin = 0.02
 settings = { kind = "noise", severity = 1 }
-careful = { severity = 0 }
+full_settings = { severity = 0 }
 [[measurements]]
 row = "overfitting"
 item = "generalization.ece"
@@ -129,14 +129,14 @@ expect = [{ direction = "worse", label = "under noise", families = ["prune"] }]
 
 
 def test_the_whole_study_asks_more_and_more_carefully(small):
-    text = small.replace("[controls]", "references = 2\ncareful_references = 4\n[controls]") + MORE
+    text = small.replace("[controls]", "references = 2\nfull_references = 4\n[controls]") + MORE
     quick, whole = (spec.parse(text, "small", full=full) for full in (False, True))
     assert [m.label for m in quick.measurements] == ["accuracy", "under noise"]
     assert [m.label for m in whole.measurements] == ["accuracy", "under noise", "calibration"]
     assert quick.measurements[1].settings == {"kind": "noise", "severity": 1}
     assert whole.measurements[1].settings == {"kind": "noise", "severity": 0}
     assert (quick.tasks["clean"].references, whole.tasks["clean"].references) == (2, 4)
-    assert spec.parse(text.replace("careful_references = 4\n", ""), "s", full=True).tasks["clean"].references == 2
+    assert spec.parse(text.replace("full_references = 4\n", ""), "s", tier="full").tasks["clean"].references == 2
 
 
 def test_a_claim_that_rests_on_a_full_measurement_is_not_judged_without_it(small):
@@ -150,11 +150,11 @@ def test_a_claim_that_rests_on_a_full_measurement_is_not_judged_without_it(small
     ("old", "new", "message"),
     [
         ("generalization.ece", "generalization.eec", "did you mean generalization.ece"),
-        ("careful = { severity = 0 }", "careful = { severity = 9 }", r"measurements\[1\].*severity=9"),
-        ("careful = { severity = 0 }", "careful = { severty = 0 }", "did you mean severity"),
+        ("full_settings = { severity = 0 }", "full_settings = { severity = 9 }", r"measurements\[1\].*severity=9"),
+        ("full_settings = { severity = 0 }", "full_settings = { severty = 0 }", "did you mean severity"),
         ("full = true", "full = true\nprimary = true", r"measurements\[2\]: full and primary"),
         ("full = true", "full = 1", r"measurements\[2\].full=1 is not of type bool"),
-        ("[controls]", "careful_references = 3\n[controls]", r"tasks.clean.careful_references=3; an even number"),
+        ("[controls]", "full_references = 3\n[controls]", r"tasks.clean.full_references=3; an even number"),
     ],
 )
 def test_what_is_full_or_careful_is_checked_always(small, old, new, message, full):

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any
 
+from whatelse import items, registry, toml_schema
+from whatelse.auditing.roles import ZERO, Role
+from whatelse.errors import StudyError, WhatElseError
+
+DATA = "data"  # how the one task of an audit is called in its findings
+_DRAWS = 100  # resamples below which a tail of 2.5 % is a matter of one or two
 DIRECTIONS = ("worse", "better", "not worse", "not better")
 
 
@@ -25,9 +32,9 @@ class Measurement:
     """One behaviour on some tasks: in which row it stands and how much damage counts as damage.
 
     ``margin`` is in the behaviour's unit. The one ``primary`` measurement of a row gives the verdict in the table,
-    on the first of its tasks. ``control = "zero"`` tests the values themselves against zero. A ``full`` measurement is
-    made only where the whole study is asked for (``--full``); ``careful`` settings go over ``settings`` there: the same
-    question, answered at greater cost. ``gain`` is the largest improvement that is believed, 0 for any: a larger one is
+    on the first of its tasks. ``control = "zero"`` tests the values themselves against zero. One of the ``tier`` full
+    is made only where that is asked for (``--full``); ``full_settings`` go over ``settings`` there: the same question,
+    answered at greater cost. ``gain`` is the largest improvement that is believed, 0 for any: a larger one is
     as suspicious as a loss, and *not trusted*. A ``costly`` one is stopped by an audit as soon as its verdict is clear.
     """
 
@@ -39,8 +46,8 @@ class Measurement:
     settings: dict[str, Any] = field(default_factory=dict)
     primary: bool = False
     control: str = ""
-    full: bool = False
-    careful: dict[str, Any] = field(default_factory=dict)
+    tier: str = "quick"
+    full_settings: dict[str, Any] = field(default_factory=dict)
     gain: float = 0.0
     costly: bool = False
 
@@ -69,3 +76,108 @@ class Claim:
     source: str
     supports: str
     expect: list[Expectation]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked in an audit: a study file without tasks, recipes and seeds.
+
+    Attributes:
+        name: Short name.
+        title: Heading of the report.
+        rows: In the order of the table.
+        measurements: What is measured; ``tasks`` is left out.
+        description: A paragraph for the reader.
+        draws: Resamples an interval.
+        text: The file as it was read.
+    """
+
+    name: str
+    title: str
+    rows: list[Row]
+    measurements: list[Measurement]
+    description: str = ""
+    draws: int = 10_000
+    text: str = ""
+
+
+def default() -> str:
+    """Return the text of the questions that are asked where none are given."""
+    return resources.files("whatelse.auditing").joinpath("default.toml").read_text("utf-8")
+
+
+def read_questions(text: str, where: str = "audit.toml") -> Questions:
+    """Return the questions of a text, checked.
+
+    Args:
+        text: TOML.
+        where: Name of the file, for messages.
+
+    Raises:
+        StudyError: The text is not TOML, has a wrong or missing key, or names something that is not there.
+    """
+    table = toml_schema.parse(text, where)
+    asked = table.get("measurements", [])
+    for measurement in asked if isinstance(asked, list) else []:
+        if isinstance(measurement, dict):
+            measurement.setdefault("tasks", [DATA])
+    try:
+        found = toml_schema.read(Questions, {**table, "text": text}, "audit")
+        for i, m in enumerate(found.measurements):
+            _check(m, f"measurements[{i}]", {r.name for r in found.rows})
+        _check_whole(found)
+    except WhatElseError as error:
+        raise StudyError(f"{where}: {error}") from error
+    return found
+
+
+def _check(m: Measurement, where: str, rows: set[str]) -> None:
+    items.behaviour(m.item).configure(m.settings)
+    if m.row not in rows:
+        raise StudyError(f"{where}.row: no {m.row!r}; there are: {', '.join(sorted(rows))}")
+    if m.control not in {"", ZERO, Role.BASELINE, *handed()}:
+        known = ", ".join((Role.BASELINE, *handed(), ZERO))
+        raise StudyError(f"{where}.control: no {m.control!r}; there are: {known}")
+    if m.tasks != [DATA]:
+        raise StudyError(f"{where}.tasks={m.tasks}; an audit has one task, {DATA!r}; leave tasks out")
+    if min(m.margin, m.gain) < 0:
+        raise StudyError(f"{where}: margin={m.margin}, gain={m.gain}; numbers of 0 or more are needed")
+    if m.costly and items.behaviour(m.item).range is None:
+        raise StudyError(f"{where}: costly, but {m.item} has no RANGE of its values; leave costly out")
+
+
+def _check_whole(asked: Questions) -> None:
+    if asked.draws < _DRAWS:
+        raise StudyError(f"draws={asked.draws}; {_DRAWS} or more are needed")
+    labels = [m.label for m in asked.measurements]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise StudyError(f"measurements: the label {label!r} stands twice; verdicts go by it")
+    rows = [m.row for m in asked.measurements if m.primary]
+    for row in rows:
+        if rows.count(row) > 1:
+            raise StudyError(f"row {row!r} has {rows.count(row)} primary measurements; one gives its verdict")
+
+
+def settled(asked: Questions) -> Questions:
+    """Return questions as a text says them, checked: as read, or where they were changed in memory, as written anew.
+
+    Args:
+        asked: As read, or with fields replaced since.
+
+    Raises:
+        StudyError: What was changed does not hold together.
+    """
+    same = toml_schema.reread(asked, read_questions)
+    if same is not None:
+        return same
+    return read_questions(f"{toml_schema.CHANGED}\n{toml_schema.write(asked)}", "questions, changed in memory")
+
+
+def handed() -> tuple[str, ...]:
+    """Return the controls that an audit is given by their owner, by what findings call them."""
+    return tuple(
+        control.role if control.after == "candidate" else control.named
+        for control in map(items.control, registry.names("controls"))
+        if control.handed
+    )

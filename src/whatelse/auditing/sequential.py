@@ -81,7 +81,6 @@ def effects(
     pairs: Sequence[tuple[str, str]],
     family: int,
     rng: torch.Generator,
-    tell: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Return the effect of every candidate on its control, each from as many examples as its verdict took.
 
@@ -91,7 +90,6 @@ def effects(
         pairs: Candidate and control.
         family: How many primary questions are asked together.
         rng: Source of the order of the examples, and of what behaviours draw.
-        tell: Called with what is being done.
     """
     item = items.behaviour(m.item)
     config, given = item.configure(m.settings), dict(item.changed(m.settings))
@@ -110,7 +108,6 @@ def effects(
         said: dict[str, SubjectValues] = {}
         base: Evidence | None = None
         for name in (n for n in models if n in wanted):
-            tell(f"{name}: {m.label}, example {start + 1} of {total}")
             mine = Evidence(models[name].subject, part, reference=base, keep=apart[name])
             base = base or mine
             said[name] = _asked(item, given, mine, base, torch.Generator().manual_seed(draw + start))

@@ -20,7 +20,8 @@ from whatelse.recipe import parse, write
 from whatelse.statistics import multiplicity, power, seeds, verdicts
 from whatelse.statistics.effect import Effect
 from whatelse.store.folder import Store
-from whatelse.study.plan import Job, Plan, again_of, pairs, scratch_of
+from whatelse.study.jobs import Job, Plan
+from whatelse.study.plan import again_of, pairs, scratch_of
 from whatelse.study.spec import Study, template
 from whatelse.tasks.task import Task
 
@@ -46,7 +47,7 @@ def assemble(
     """
     found = _findings(study, plan, store)
     models = list(_candidates(study, plan, store, costs(found)))
-    return written(study, tasks, found, models, exhibits, _failed(plan, store), timing)
+    return written(study, tasks, found, models, exhibits, failed_cells(plan, store), timing)
 
 
 def written(
@@ -135,7 +136,7 @@ def decided(study: Study, effects: Iterable[tuple[str, str, list[Finding]]]) -> 
 def _of_measurement(study: Study, m: Measurement, task: str, records: list[Finding]) -> Iterator[Finding]:
     item, card = items.behaviour(m.item), registry.card("behaviours", m.item)
     leading = dict(reversed(pairs(study, m)))
-    scratches = {scratch_of(c) for c in study.candidates if c.scratch}
+    scratches = {scratch_of(c) for c in study.candidates if "scratch" in c.own_controls}
     retrained = [r for r in records if r["candidate"] == "twin" and not r["why"]]
     # A question about agreement is one on which the baseline agrees with itself alike under every seed.
     agreement = bool(retrained) and item.pair and _perfect(retrained[0]["held"])
@@ -186,7 +187,7 @@ def _floor(effects: list[float], *, agreement: bool) -> float:
 def _floors(records: list[Finding], *, agreement: bool) -> dict[str, dict[str, float | None]]:
     """Return what measuring again, and compressing again, does under another seed: by candidate, ``""`` for others."""
     known = [r for r in records if not r["why"] and all(map(math.isfinite, r["per_seed"]))]
-    measured = next((r for r in known if r["candidate"] == "remeasured"), None)
+    measured = next((r for r in known if r["candidate"] == "retest"), None)
     # Where the baseline agrees with itself perfectly, measuring it again can only move that down.
     one_sided = measured is not None and agreement and _perfect(measured["held"])
     measuring = None if measured is None else _floor(measured["per_seed"], agreement=one_sided)
@@ -365,7 +366,13 @@ def _remarks(job: Job, store: Store) -> list[str]:
     return list(dict.fromkeys(found.values()))
 
 
-def _failed(plan: Plan, store: Store) -> list[Finding]:
+def failed_cells(plan: Plan, store: Store) -> list[Finding]:
+    """Return the cells that raised, each with its error.
+
+    Args:
+        plan: All work.
+        store: Where results are kept.
+    """
     found = []
     for job in plan.jobs:
         for cell in job.cells:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from whatelse.cli.files import hand_out, probe, write
-from whatelse.cli.options import Html, Json, Memory, Quiet, Seed
+from whatelse.cli.options import KEPT, Html, Json, Memory, On, Quiet, Results, Seed, Workers
 from whatelse.errors import StudyError
 
 ORDER = 5
@@ -25,11 +23,16 @@ def command(
     ] = "",
     placebo: Annotated[str, typer.Option(metavar="MODEL", help="The baseline given the same extra training.")] = "",
     twin: Annotated[str, typer.Option(metavar="MODEL", help="The baseline's recipe under another seed.")] = "",
-    again: Annotated[str, typer.Option(metavar="MODEL", help="The candidate, compressed under another seed.")] = "",
+    recompressed: Annotated[
+        str, typer.Option("--recompressed", "--again", metavar="MODEL", help="The candidate, compressed once more.")
+    ] = "",
     remeasure: Annotated[int, typer.Option(min=0, metavar="N", help="Measure the baseline N more times.")] = 0,
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
     json_file: Json = "",
     html: Html = "",
+    results: Results = KEPT,
+    on: On = "processes",
+    workers: Workers = 0,
     seed: Seed = 0,
     stop: Annotated[bool, typer.Option("--stop", help="Stop costly measurements once their verdict is clear.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
@@ -39,33 +42,40 @@ def command(
 ) -> None:
     """Hold models that someone made against their baseline: a verdict per behaviour.
 
-    Without --json and --html it writes audit.json and audit.html into the current folder.
+    Without --json and --html it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
+    run finds its work done.
     """
     from whatelse import opening
-    from whatelse.study import audit, spec
+    from whatelse.auditing import questions as asking
+    from whatelse.cli.progress import bar
+    from whatelse.study import audit, run, spec
 
     if copy:
-        write(copy, audit.default())
+        write(copy, asking.default())
         return
     if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
         raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
     out = (json_file, html) if json_file or html else ("audit.json", "audit.html")
     for name in out:
         probe(name)
-    questions = audit.questions(spec.find(asked), asked) if asked else None
+    questions = asking.read_questions(spec.find(asked), asked) if asked else None
+    run.check_engine(on)
     names = opening.short_names(models or [])
-    task = opening.load_task(data)
-    opened = opening.open_models(dict(zip(names, models or [], strict=True)), task)
-    controls = opening.open_models({"placebo": placebo, "twin": twin, "again": again}, task)
-    base = opened.pop(names[0])
-    with Console(stderr=True, quiet=quiet).status("starting") as status:
+    given = dict(zip(names, models or [], strict=True))
+    base = given.pop(names[0])
+    controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
+    with bar(quiet=quiet) as (show, _):
         found = audit.audit(
-            *(base, opened, task, questions),
-            controls=controls,
+            *(base, given, data, questions),
+            controls={name: text for name, text in controls.items() if text},
             seed=seed,
             remeasure=remeasure,
             stop=stop,
             force=force,
-            show=lambda doing: status.update(escape(doing)),
+            results=results,
+            on=on,
+            workers=workers,
+            max_memory=max_memory,
+            show=show,
         )
     hand_out(found, out, "audit", quiet=quiet)

@@ -23,11 +23,11 @@ Html = Annotated[str, typer.Option("--html", metavar="FILE", help="Write one sel
 Results = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where finished cells are kept and found again.")
 ]
-On = Annotated[str, typer.Option("--on", metavar="ENGINE", help="Where jobs run: here (worker processes) or ray.")]
+On = Annotated[str, typer.Option("--on", metavar="ENGINE", help="Where jobs run: processes (here) or ray.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Jobs at once; 0 for as many as cores.")]
 Full = Annotated[
     bool,
-    typer.Option("--full", help="Also what the study marks full, and its careful settings; needs whatelse[methods]."),
+    typer.Option("--full", help="Also what the study marks full, and its full settings; needs whatelse[methods]."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what is left to do and what it will cost.")]
 Copy = Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the study file.")]

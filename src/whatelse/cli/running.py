@@ -24,7 +24,7 @@ def conduct(
     from whatelse.study import run, spec
     from whatelse.study.run_study import run_study
 
-    study = spec.parse(*asked, full=full)
+    study = spec.parse(*asked, tier="full" if full else "quick")
     run.check_engine(place[0])
     for name in out:
         probe(name)
@@ -47,4 +47,4 @@ def foretell(asked: tuple[str, str], results: Path, place: tuple[str, int], *, f
     from whatelse.study.run_study import dry_run
 
     run.check_engine(place[0])
-    progress.foretell(dry_run(spec.parse(*asked, full=full), results, place[1]))
+    progress.foretell(dry_run(spec.parse(*asked, tier="full" if full else "quick"), results, place[1]))

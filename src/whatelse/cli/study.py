@@ -21,7 +21,7 @@ def command(
     json_file: Json = "",
     html: Html = "",
     results: Results = KEPT,
-    on: On = "here",
+    on: On = "processes",
     workers: Workers = 0,
     full: Full = False,
     dry_run: DryRun = False,

@@ -15,7 +15,7 @@ def command(
     json_file: Json = "table.json",
     html: Html = "table.html",
     results: Results = KEPT,
-    on: On = "here",
+    on: On = "processes",
     workers: Workers = 0,
     full: Full = False,
     dry_run: DryRun = False,

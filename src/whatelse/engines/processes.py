@@ -6,26 +6,25 @@ import multiprocessing
 import os
 import signal
 import threading
-import weakref
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+from weakref import finalize
 
-from whatelse.engines.engine import Engine
+from whatelse.engines import Resources
+from whatelse.errors import StudyError
+
+T = TypeVar("T")
 
 
-def engine(workers: int) -> Engine:
+def start(workers: int) -> Processes:
     """Return an engine of worker processes, which end with this one, however it ends.
 
     Args:
         workers: How many; 0 takes as many as this process may use cores.
     """
-    count = workers or cores()
-    context = multiprocessing.get_context("spawn")
-    # Nothing is ever sent. This process alone holds the end for writing, and when it is closed, by `stop` or because
-    # the process was killed, every worker reads the end of the pipe.
-    alive, stop = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(count, mp_context=context, initializer=_settle, initargs=(alive,))
-    return Engine(executor, count, weakref.finalize(executor, stop.close))
+    return Processes(workers or cores())
 
 
 def cores() -> int:
@@ -34,6 +33,47 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # only Linux says which cores this process may use
         return os.cpu_count() or 1
+
+
+class Processes:
+    """Worker processes; each job has one, and one core.
+
+    Attributes:
+        slots: How many.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        context = multiprocessing.get_context("spawn")
+        # Nothing is ever sent. This process alone holds the end for writing, and when it is closed, by `stop` or
+        # because the process was killed, every worker reads the end of the pipe.
+        alive, end = context.Pipe(duplex=False)
+        self._executor = ProcessPoolExecutor(slots, mp_context=context, initializer=_settle, initargs=(alive,))
+        self._end = finalize(self._executor, end.close)
+
+    def submit(self, call: Callable[..., T], /, *args: Any, needs: Resources) -> Future[T]:  # noqa: ANN401
+        """Run a function in the next free process.
+
+        Args:
+            call: A function that can be imported by its name.
+            args: What it is called with.
+            needs: What it needs while it runs.
+
+        Raises:
+            StudyError: It needs more cores than one.
+        """
+        if needs.cpus > 1:
+            raise StudyError(f"a job needs {needs.cpus:g} cores; --on processes has one for each job; use --on ray")
+        return self._executor.submit(call, *args)
+
+    def close(self) -> None:
+        """Let what runs end, and end."""
+        self._executor.shutdown()
+
+    def stop(self) -> None:
+        """End at once, in the middle of what runs."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._end()
 
 
 def _settle(alive: Connection) -> None:

@@ -1,20 +1,20 @@
-"""A Ray cluster: the jobs of a study run wherever Ray has a free core. Needs a results folder that all nodes share."""
+"""A Ray cluster: jobs run wherever Ray has what they need. Needs a results folder that all nodes share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import torch
 
-from whatelse.engines.engine import Engine
-from whatelse.errors import MissingExtraError
+from whatelse.engines import Resources
+from whatelse.errors import MissingExtraError, StudyError
 
 T = TypeVar("T")
 
 
-def engine(workers: int) -> Engine:
+def start(workers: int) -> Cluster:
     """Return an engine over the Ray cluster that ``RAY_ADDRESS`` names, or over this machine.
 
     Args:
@@ -29,21 +29,45 @@ def engine(workers: int) -> Engine:
         raise MissingExtraError("--on ray needs Ray: pip install 'whatelse[ray]'") from error
     if not ray.is_initialized():
         ray.init(num_cpus=workers or None, include_dashboard=False, log_to_driver=False, logging_level="error")
-    slots = int(ray.cluster_resources().get("CPU", 1))
-    return Engine(_Cluster(ray), slots, ray.shutdown)
+    return Cluster(ray)
 
 
-class _Cluster(Executor):
+class Cluster:
+    """Everything that a Ray cluster has.
+
+    Attributes:
+        slots: Its cores.
+    """
+
     def __init__(self, ray: Any) -> None:  # noqa: ANN401 - the module
         self._ray = ray
-        self._call = ray.remote(num_cpus=1)(_one_thread)
+        self._has: dict[str, float] = ray.cluster_resources()
+        self.slots = int(self._has.get("CPU", 1))
 
-    def submit(self, call: Callable[..., T], /, *args: Any, **_: Any) -> Future[T]:  # noqa: ANN401 - as in Executor
-        future: Future[T] = self._call.remote(call, *args).future()
+    def submit(self, call: Callable[..., T], /, *args: Any, needs: Resources) -> Future[T]:  # noqa: ANN401
+        """Run a function on a node that has what it needs, as soon as that is free.
+
+        Args:
+            call: A function that can be imported by its name.
+            args: What it is called with.
+            needs: What it needs while it runs.
+
+        Raises:
+            StudyError: No node can ever have as much, so that it would wait for ever.
+        """
+        for name, asked in (("CPU", needs.cpus), ("GPU", needs.gpus), ("memory", needs.memory)):
+            if asked > self._has.get(name, 0):
+                raise StudyError(f"a job needs {asked:g} {name}; the Ray cluster has {self._has.get(name, 0):g}")
+        task = self._ray.remote(num_cpus=needs.cpus, num_gpus=needs.gpus, memory=needs.memory or None)(_one_thread)
+        future: Future[T] = task.remote(call, *args).future()
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        del wait, cancel_futures
+    def close(self) -> None:
+        """Let the cluster go; nothing runs any more."""
+        self._ray.shutdown()
+
+    def stop(self) -> None:
+        """Let the cluster go, which ends what runs."""
         self._ray.shutdown()
 
 

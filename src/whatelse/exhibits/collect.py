@@ -19,7 +19,8 @@ from whatelse.exhibits import trees as drawn
 from whatelse.items import Behaviour
 from whatelse.models.subject import Subject
 from whatelse.store.folder import KeptEvidence, Store, key
-from whatelse.study.plan import Job, Plan, pairs
+from whatelse.study.jobs import Job, Plan
+from whatelse.study.plan import pairs
 from whatelse.study.spec import CandidateSpec, Study
 from whatelse.tasks.task import Task
 

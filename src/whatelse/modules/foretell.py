@@ -38,7 +38,7 @@ class _Foretold(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's o
     def __init__(self, room: int, seconds: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # torch's own
         self.room, self.seconds = room, seconds
-        self.until = time.monotonic() + seconds
+        self.until = time.process_time() + seconds
         self.live, self.excess, self.spare = 0, "", _IMPORTS
         self.slow = (
             f"more than {seconds:.3g} seconds for two examples; {limits.TIME} in the environment raises the limit"
@@ -62,15 +62,15 @@ class _Foretold(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's o
         return out
 
     def _doubt(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> None:  # noqa: ANN401 - as above
-        if time.monotonic() > self.until:
+        if time.process_time() > self.until:
             self._refuse(f"takes {self.slow}")
         if _pieces(func, args) > _PIECES:
             self._refuse(f"cuts a tensor into more than {_PIECES} pieces")
         if func.is_view:
             return
-        started = time.monotonic()
+        started = time.process_time()
         told = _on_meta(func, args, given)
-        self._forgive(time.monotonic() - started)
+        self._forgive(time.process_time() - started)
         if told is None:
             return
         inputs, outputs = told

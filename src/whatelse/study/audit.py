@@ -1,214 +1,208 @@
-"""Two or more models that someone else made: from modules and a task to findings."""
+"""An audit is the smallest study: models that someone made stand in place of recipes, and the rest is the same."""
 
 from __future__ import annotations
 
-import hashlib
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
-
-from whatelse import items, registry, toml_schema
-from whatelse.auditing import preflight, sequential, verdicts
-from whatelse.auditing.ask import Failed, ask, asked_alike, clustered, generator, number, subject_of
-from whatelse.auditing.effects import Comparison, SubjectValues
-from whatelse.auditing.questions import Measurement, Row
-from whatelse.errors import StudyError, WhatElseError, in_short
-from whatelse.evidence.cache import Evidence
-from whatelse.layers.compressed import remarks
-from whatelse.modules.lent import in_training, resting
-from whatelse.study.plan import again_of, pairs
+from whatelse import items
+from whatelse.auditing import verdicts
+from whatelse.auditing.ask import clustered
+from whatelse.auditing.questions import DATA, Measurement, Questions, default, handed, read_questions, settled
+from whatelse.auditing.roles import ZERO, Role
+from whatelse.errors import StudyError
+from whatelse.store.folder import Store, key
+from whatelse.study import account, run
+from whatelse.study.cells import cell, effects
+from whatelse.study.jobs import Cell, Effects, Job, Plan, Watch
+from whatelse.study.meeting import Meeting, Model, meet
+from whatelse.study.plan import pairs
+from whatelse.study.run import Progress
 from whatelse.study.spec import CandidateSpec, Net, Study, TaskSpec
 from whatelse.tasks.task import Task
 
-DATA = "data"  # how the one task of an audit is called in its findings
-BASELINE = "baseline"
-# Controls that a user may hand over beside the candidates; the placebo is what candidates are then held against.
-CONTROLS = ("placebo", "twin", "again")
-_DRAWS = 100  # resamples below which a tail of 2.5 % is a matter of one or two
-
-
-@dataclass(frozen=True)
-class Questions:
-    """What is asked in an audit: a study file without tasks, recipes and seeds.
-
-    Attributes:
-        name: Short name.
-        title: Heading of the report.
-        rows: In the order of the table.
-        measurements: What is measured; ``tasks`` is left out.
-        description: A paragraph for the reader.
-        draws: Resamples an interval.
-        text: The file as it was read.
-    """
-
-    name: str
-    title: str
-    rows: list[Row]
-    measurements: list[Measurement]
-    description: str = ""
-    draws: int = 10_000
-    text: str = ""
-
-
-@dataclass
-class _Models:
-    """Models under audit by name, the baseline first, with their evidence and what the checklist says of them."""
-
-    evidence: dict[str, Evidence] = field(default_factory=dict)
-    checks: dict[str, list[preflight.Check]] = field(default_factory=dict)
-    remarks: dict[str, list[str]] = field(default_factory=dict)
-    again: dict[int, Evidence] = field(default_factory=dict)
-
-
-def default() -> str:
-    """Return the text of the questions that are asked where none are given."""
-    return resources.files("whatelse.auditing").joinpath("default.toml").read_text("utf-8")
-
-
-def questions(text: str, where: str = "audit.toml") -> Questions:
-    """Return the questions of a text, checked.
-
-    Args:
-        text: TOML.
-        where: Name of the file, for messages.
-
-    Raises:
-        StudyError: The text is not TOML, has a wrong or missing key, or names something that is not there.
-    """
-    table = toml_schema.parse(text, where)
-    asked = table.get("measurements", [])
-    for measurement in asked if isinstance(asked, list) else []:
-        if isinstance(measurement, dict):
-            measurement.setdefault("tasks", [DATA])
-    try:
-        found = toml_schema.read(Questions, {**table, "text": text}, "audit")
-        for i, m in enumerate(found.measurements):
-            _check(m, f"measurements[{i}]", {r.name for r in found.rows})
-        _check_whole(found)
-    except WhatElseError as error:
-        raise StudyError(f"{where}: {error}") from error
-    return found
-
-
-def _check(m: Measurement, where: str, rows: set[str]) -> None:
-    items.behaviour(m.item).configure(m.settings)
-    if m.row not in rows:
-        raise StudyError(f"{where}.row: no {m.row!r}; there are: {', '.join(sorted(rows))}")
-    if m.control not in {"", "zero", BASELINE, *CONTROLS}:
-        known = ", ".join((BASELINE, *CONTROLS, "zero"))
-        raise StudyError(f"{where}.control: no {m.control!r}; there are: {known}")
-    if m.tasks != [DATA]:
-        raise StudyError(f"{where}.tasks={m.tasks}; an audit has one task, {DATA!r}; leave tasks out")
-    if min(m.margin, m.gain) < 0:
-        raise StudyError(f"{where}: margin={m.margin}, gain={m.gain}; numbers of 0 or more are needed")
-    if m.costly and not _bounded(m.item):
-        raise StudyError(f"{where}: costly, but {m.item} has no RANGE of its values; leave costly out")
-
-
-def _check_whole(asked: Questions) -> None:
-    if asked.draws < _DRAWS:
-        raise StudyError(f"draws={asked.draws}; {_DRAWS} or more are needed")
-    labels = [m.label for m in asked.measurements]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise StudyError(f"measurements: the label {label!r} stands twice; verdicts go by it")
-    rows = [m.row for m in asked.measurements if m.primary]
-    for row in rows:
-        if rows.count(row) > 1:
-            raise StudyError(f"row {row!r} has {rows.count(row)} primary measurements; one gives its verdict")
-
-
-def _bounded(item: str) -> bool:
-    return "RANGE" in registry.card("behaviours", item).constants
-
 
 def audit(
-    baseline: nn.Module,
-    candidates: Mapping[str, nn.Module],
-    task: Task,
+    baseline: Model,
+    candidates: Mapping[str, Model],
+    task: Task | str,
     asked: Questions | None = None,
     *,
-    controls: Mapping[str, nn.Module] | None = None,
+    controls: Mapping[str, Model] | None = None,
     seed: int = 0,
     remeasure: int = 0,
     stop: bool = False,
     force: bool = False,
-    show: Callable[[str], None] | None = None,
+    results: Path | None = None,
+    on: str = "",
+    workers: int = 0,
+    max_memory: str = "",
+    show: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
     """Return the findings on models that were made elsewhere, each held against the baseline on the same examples.
 
-    The models are copied, and measured in evaluation mode. One that cannot be copied is measured itself, and set back
-    as it was at the end.
+    Models and data that are given as texts, as a user types them, are opened by whoever works on them: worker
+    processes, or the machines of a cluster. Objects are measured in this process. Modules are copied, and measured in
+    evaluation mode; one that cannot be copied is measured itself, and set back as it was at the end.
 
     Args:
-        baseline: The model before, ``(N, ...)`` to ``(N, classes)``.
+        baseline: The model before, ``(N, ...)`` to ``(N, classes)``: a module, or what `whatelse.opening` opens.
         candidates: The models after, by name.
         task: The examples; verdicts are given on its test split.
-        asked: What is asked; `default` where it is None.
+        asked: What is asked; the default questions where it is None.
         controls: A ``placebo`` (the baseline given the same extra training), which candidates are then held against,
-            a ``twin`` (its recipe under another seed), which gives the noise floor, and ``again`` (the one candidate,
-            compressed once more under another seed), which gives that of compressing.
+            a ``twin`` (its recipe under another seed), which gives the noise floor, and ``recompressed`` (the one
+            candidate, compressed once more under another seed), which gives that of compressing.
         seed: Decides everything random.
         remeasure: How many more times the baseline is measured with other random numbers, for the floor of measuring.
         stop: True ends a ``costly`` measurement once its verdict is clear; a task with clusters is measured whole.
         force: True measures models that should not be compared, and states why they should not.
-        show: Called with what is being done.
+        results: Folder where finished cells are kept and found again; None keeps nothing.
+        on: Where jobs run, an engine of ``whatelse list engines``; empty chooses ``processes`` for texts and
+            ``inline`` for objects.
+        workers: How many jobs at once; 0 for as many as cores.
+        max_memory: What opening a file may take, such as ``8G``; empty for the usual.
+        show: Called whenever a job starts or ends.
 
     Raises:
-        StudyError: A name is taken, there is no candidate, a measurement needs a control that is not there, or what
-            stops early is to be measured again.
+        StudyError: A name is taken, there is no candidate, a measurement needs a control that is not there, what stops
+            early is to be measured again, or an object would have to leave this process.
         TaskError: A model cannot be compared with the baseline.
+        ArtifactError: A model cannot be opened.
+        StoreError: Results cannot be written; what is finished is kept.
     """
-    started, tell, held = time.perf_counter(), show or _silent, dict(controls or {})
-    asked = _settled(asked) if asked is not None else questions(default())
-    study = study_of(asked, candidates, held, [seed])
+    started = time.perf_counter()
+    asked = settled(asked) if asked is not None else read_questions(default())
+    study_of(asked, candidates, controls or {}, [seed])  # refuses names that do not fit
     if remeasure < 0 or (remeasure and stop):
         raise StudyError(f"remeasure={remeasure}, stop={stop}; at least 0 is needed, and 0 to stop early")
-    held = {again_of(next(iter(candidates))) if name == "again" else name: model for name, model in held.items()}
-    with ExitStack() as lent:
-        models = _opened({BASELINE: baseline, **held, **candidates}, task, tell, lent, force=force)
-        found, failed = _measured(study, models, tell, remeasure=remeasure, stop=stop)
-    timing = {"ended": datetime.now(UTC).isoformat(timespec="seconds"), "wall_s": time.perf_counter() - started}
-    listed = list(_listed(study, models, verdicts.costs(found)))
-    record = verdicts.written(study, {DATA: task}, found, listed, (), failed, timing)
-    record["comparability"]["pairs"] = {name: [asdict(check) for check in c] for name, c in models.checks.items()}
-    return record
+    held = {_own(name, candidates): model for name, model in (controls or {}).items()}
+    models: dict[str, Model] = {Role.BASELINE: baseline, **held, **candidates}
+    place = on or ("processes" if all(isinstance(one, str) for one in (task, *models.values())) else "inline")
+    run.check_engine(place)
+    with ExitStack() as stack:
+        store = Store((results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
+        met = meet(models, task, max_memory, store, stack, force=force, inline=place == "inline")
+        asking = _Asking(asked, met, list(candidates), list(held), seed, remeasure, stop=stop)
+        todo = asking.plan()
+        progress = run.run(todo, store, lambda: run.engine(place, workers), show or _silent)
+        timing = account.timing(todo, store, progress, time.perf_counter() - started)
+        found = asking.findings(todo, store, timing)
+        account.conclude(found, todo, store, progress)
+        (show or _silent)(progress)
+    return found
 
 
-def _measured(
-    study: Study, models: _Models, tell: Callable[[str], None], *, remeasure: int, stop: bool
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the findings, and what failed."""
-    failed: list[dict[str, Any]] = []
-    task = models.evidence[BASELINE].task
-    early = stop and not clustered(task)
-    effects = [
-        (
-            m.label,
-            DATA,
-            (_looked if early and m.costly else _effects)(study, m, models, failed, tell)
-            + (_remeasured(study, m, models, remeasure, tell) if remeasure else []),
-        )
-        for m in study.measurements
-    ]
-    return verdicts.decided(study, effects), failed
+@dataclass(frozen=True)
+class _Asking:
+    """Questions to models that met."""
 
+    asked: Questions
+    met: Meeting
+    candidates: list[str]
+    controls: list[str]
+    seed: int
+    remeasure: int
+    stop: bool = field(kw_only=True)
 
-def _settled(asked: Questions) -> Questions:
-    """Return questions as a text says them, checked: as read, or where they were changed in memory, as written anew."""
-    same = toml_schema.reread(asked, questions)
-    if same is not None:
-        return same
-    return questions(f"{toml_schema.CHANGED}\n{toml_schema.write(asked)}", "questions, changed in memory")
+    def plan(self) -> Plan:
+        """Return all work: the costliest questions first, so that none is left over at the end."""
+        jobs: list[Job] = []
+        whole: dict[str, list[Effects | Watch]] = {}
+        early = self.stop and not clustered(self.met.task)
+        for m in sorted(self.asked.measurements, key=self._effort, reverse=True):
+            if early and m.costly:
+                whole[m.label] = [self._watch(m)]
+                continue
+            made = list(self._jobs(m))
+            again = list(self._again(m))
+            jobs += [job for job, _ in (*made, *again)]
+            whole[m.label] = [effects(m, DATA, made, self._pairs(m), self.asked.draws, self._drawn_by(m))]
+            if again:
+                held = [*([made[0]] * self.remeasure), *again]
+                pairs = ((str(Role.RETEST), str(Role.BASELINE)),)
+                drawn_by = (m.label, self.met.data.key, "again")
+                whole[m.label].append(effects(m, DATA, held, pairs, self.asked.draws, drawn_by, "measured again"))
+        return Plan(tuple(jobs), tuple(one for m in self.asked.measurements for one in whole[m.label]))
+
+    def findings(self, todo: Plan, store: Store, timing: dict[str, Any]) -> dict[str, Any]:
+        """Return what was found."""
+        study = study_of(self.asked, self.candidates, [*map(self._former, self.controls)], [self.seed])
+        records: dict[str, list[dict[str, Any]]] = {m.label: [] for m in self.asked.measurements}
+        for one in todo.effects:
+            records[one.label] += store.load_record("effects", one.key)["effects"]
+        found = verdicts.decided(study, [(label, DATA, each) for label, each in records.items()])
+        failed = [*verdicts.failed_cells(todo, store), *_failed_watches(todo, records)]
+        listed = list(self._listed(verdicts.costs(found)))
+        record = verdicts.written(study, {DATA: self.met.task}, found, listed, (), failed, timing)
+        record["comparability"]["pairs"] = {name: [asdict(c) for c in each] for name, each in self.met.checks.items()}
+        return record
+
+    def _jobs(self, m: Measurement) -> Iterator[tuple[Job, Cell]]:
+        """Yield the job of every model with its cell, the baseline first: the others need what was seen of it."""
+        base = self.met.models[Role.BASELINE]
+        first = _name(Role.BASELINE, m.label)
+        for name, origin in self.met.models.items():
+            one = cell(m, self.met.data, (origin, base), self.seed, 0)
+            needs = () if name == Role.BASELINE else (first,)
+            job = Job(
+                _name(name, m.label), self.met.data, origin, name, self.seed, 0, base, None, (), (), (one,), needs
+            )
+            yield job, one
+
+    def _again(self, m: Measurement) -> Iterator[tuple[Job, Cell]]:
+        """Yield the baseline measured again, with other random numbers each time."""
+        base, first = self.met.models[Role.BASELINE], _name(Role.BASELINE, m.label)
+        if items.behaviour(m.item).unit_of_analysis == "layer":
+            return
+        for again in range(1, self.remeasure + 1):
+            one = cell(m, self.met.data, (base, base), self.seed, again)
+            name = _name(Role.BASELINE, f"measured again {again}", m.label)
+            cells, needs = (one,), (first,)
+            yield Job(name, self.met.data, base, Role.RETEST, self.seed, again, base, None, (), (), cells, needs), one
+
+    def _watch(self, m: Measurement) -> Watch:
+        models, pairs = tuple(self.met.models.items()), self._pairs(m)
+        family = sum(other.primary for other in self.asked.measurements) if m.primary else 1
+        given = {"measurement": asdict(m), "pairs": pairs, "family": family, "models": [(n, o.key) for n, o in models]}
+        name = key("watch", 1, given, self.met.data.key, self.met.data.names, seed=self.seed)
+        label = _name("until it is clear", m.label)
+        return Watch(label, name, m.label, DATA, m, self.met.data, models, pairs, family, self.seed)
+
+    def _pairs(self, m: Measurement) -> tuple[tuple[str, str], ...]:
+        return pairs(study_of(self.asked, self.candidates, [*map(self._former, self.controls)], [self.seed]), m)
+
+    def _former(self, control: str) -> str:
+        own = items.control("recompressed").named.format(candidate=self.candidates[0])
+        return str(Role.RECOMPRESSED) if control == own else control
+
+    def _drawn_by(self, m: Measurement) -> tuple[str, str, str]:
+        return m.label, self.met.data.key, str(self.seed)
+
+    def _effort(self, m: Measurement) -> int:
+        item = items.behaviour(m.item)
+        return 0 if item.effort is None else item.effort(item.configure(m.settings), self.met.task)
+
+    def _listed(self, spent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        for name in self.met.models:
+            yield {
+                "name": name,
+                "family": "",
+                "kind": "",
+                "level": "",
+                "knob": None,
+                "knob_name": "",
+                "recipe": "",
+                "role": "candidate" if name in self.candidates else "control",
+                **dict.fromkeys(verdicts.COSTS) | spent.get(name, {}),
+                "left_alone": [],
+                "remarks": self.met.remarks[name],
+            }
 
 
 def study_of(asked: Questions, candidates: Collection[str], controls: Collection[str], seeds: Sequence[int]) -> Study:
@@ -217,28 +211,29 @@ def study_of(asked: Questions, candidates: Collection[str], controls: Collection
     Args:
         asked: What is asked.
         candidates: Names of the models after.
-        controls: Names of the controls, out of `CONTROLS`.
+        controls: Names of the controls, as an audit is given them.
         seeds: One, unless several models of a kind stand under each name.
 
     Raises:
         StudyError: A name is taken, there is no candidate, or a measurement needs a control that is not there.
     """
-    names = [BASELINE, *controls, *candidates]
+    names = [Role.BASELINE, *controls, *candidates]
     for name in names:
-        if names.count(name) > 1 or (name in candidates and name in {"zero", *CONTROLS}):
+        if names.count(name) > 1 or (name in candidates and name in {ZERO, *handed()}):
             raise StudyError(f"a candidate named {name!r}: that name is taken; choose another")
-    if "again" in controls and len(candidates) > 1:
+    if Role.RECOMPRESSED in controls and len(candidates) > 1:
         many = len(candidates)
-        raise StudyError(f"controls: 'again' is one candidate compressed once more; there are {many} candidates")
-    unknown = set(controls) - set(CONTROLS)
+        raise StudyError(f"controls: 'recompressed' is one candidate compressed once more; there are {many} candidates")
+    unknown = set(controls) - set(handed())
     if unknown:
-        raise StudyError(f"controls: no {sorted(unknown)[0]!r}; there are: {', '.join(CONTROLS)}")
+        raise StudyError(f"controls: no {sorted(unknown)[0]!r}; there are: {', '.join(handed())}")
     if not candidates:
         raise StudyError("there is no candidate; at least one model to hold against the baseline is needed")
     for m in asked.measurements:
-        if m.control in set(CONTROLS) - set(controls):
+        if m.control in set(handed()) - set(controls):
             raise StudyError(f"measurement {m.label!r} is held against {m.control!r}, which was not handed over")
-    against = "placebo" if "placebo" in controls else BASELINE
+    against = "placebo" if "placebo" in controls else Role.BASELINE
+    own = [str(Role.RECOMPRESSED)] if Role.RECOMPRESSED in controls else []
     return Study(
         name=asked.name,
         title=asked.title,
@@ -246,9 +241,9 @@ def study_of(asked: Questions, candidates: Collection[str], controls: Collection
         seeds=list(seeds),
         net=Net("handed over"),
         tasks={DATA: TaskSpec(data=DATA, title="The data", baseline="")},
-        controls=dict.fromkeys((name for name in controls if name != "again"), ""),
+        controls=dict.fromkeys((name for name in controls if name != Role.RECOMPRESSED), ""),
         candidates=[
-            CandidateSpec(name, family="", recipe="", control=against, again="again" in controls) for name in candidates
+            CandidateSpec(name, family="", recipe="", control=against, own_controls=own) for name in candidates
         ],
         rows=asked.rows,
         measurements=asked.measurements,
@@ -257,123 +252,21 @@ def study_of(asked: Questions, candidates: Collection[str], controls: Collection
     )
 
 
-def _opened(
-    given: Mapping[str, nn.Module], task: Task, tell: Callable[[str], None], lent: ExitStack, *, force: bool
-) -> _Models:
-    """Return the models with their evidence, after the checklist of every pair."""
-    models = _Models()
-    training = {name: in_training(model) for name, model in given.items()}
-    for name, model in given.items():
-        tell(f"{name}: checking that it can be compared")
-        guest = lent.enter_context(resting(model, name, task.test.inputs[:1]))
-        training[name] = training[name] and not guest.fixed
-        subject = subject_of(guest.model, name, _key(guest.model), task)
-        base = models.evidence.get(BASELINE)
-        models.evidence[name] = Evidence(subject, task, reference=base)
-        models.remarks[name] = [*guest.remarks, *dict.fromkeys(remarks(guest.model).values())]
-        if base is not None:
-            checks = preflight.compare(base.subject, subject, task, training=training, force=force)
-            models.checks[name] = checks
-            stated = (c for c in checks if c.outcome != "same")
-            models.remarks[name] += [f"{c.name}: baseline {c.baseline}; this model {c.candidate}" for c in stated]
-    return models
+def _failed_watches(todo: Plan, records: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    for one in todo.effects:
+        for record in records[one.label] if isinstance(one, Watch) else ():
+            if record.get("failed"):
+                yield {"cell": f"{record['candidate']} · {one.label}", "error": record["why"]}
 
 
-def _key(model: nn.Module) -> str:
-    """Return the SHA-256 of everything that a module holds: of tensors that have no bytes, what they print."""
-    digest = hashlib.sha256(type(model).__name__.encode())
-    for name, held in model.state_dict().items():
-        for part in tree_leaves(held):  # packed parameters are pairs of tensors, and types stand beside them
-            if type(part) in {Tensor, nn.Parameter} and part.layout == torch.strided and not part.is_quantized:
-                digest.update(f"{name} {tuple(part.shape)} {part.dtype}".encode())
-                digest.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-            else:
-                digest.update(f"{name} {part!r}".encode())
-    return digest.hexdigest()[:16]
+def _name(*parts: str) -> str:
+    return " · ".join(map(str, parts))
 
 
-def _looked(
-    study: Study, m: Measurement, models: _Models, failed: list[dict[str, Any]], tell: Callable[[str], None]
-) -> list[dict[str, Any]]:
-    rng = generator("looks", m.label, models.evidence[BASELINE].task.key, str(study.seeds[0]))
-    family = sum(other.primary for other in study.measurements) if m.primary else 1
-    found = sequential.effects(m, models.evidence, pairs(study, m), family, rng, tell)
-    for record in found:
-        if record.get("failed"):
-            failed.append({"cell": f"{record['candidate']} · {m.label}", "error": record["why"]})
-    return found
+def _own(control: str, candidates: Collection[str]) -> str:
+    """Return how findings call a control: one that serves a candidate alone by that candidate's name."""
+    return items.control(control).named.format(candidate=next(iter(candidates), ""))
 
 
-def _effects(
-    study: Study, m: Measurement, models: _Models, failed: list[dict[str, Any]], tell: Callable[[str], None]
-) -> list[dict[str, Any]]:
-    item = items.behaviour(m.item)
-    base, seed = models.evidence[BASELINE], study.seeds[0]
-    held = Comparison(
-        item,
-        item.configure(m.settings),
-        study.draws,
-        np.random.default_rng(number((m.label, base.task.key, str(seed)))),
-    )
-    for name, mine in models.evidence.items():
-        tell(f"{name}: {m.label}")
-        seen = SubjectValues()
-        _ask(seen, m, mine, base, seed)
-        if isinstance(seen.missing, Failed):
-            failed.append({"cell": f"{name} · {m.label}", "error": seen.missing.error})
-        held.take(name, seen)
-    return held.against(pairs(study, m))
-
-
-def _ask(seen: SubjectValues, m: Measurement, mine: Evidence, base: Evidence, seed: int) -> None:
-    item = items.behaviour(m.item)
-    given = dict(item.changed(m.settings))
-    try:
-        seen.add(ask(item, given, mine, base, asked_alike(m.item, given, base.task.key, seed, mine.again)))
-    except Exception as error:  # whatever a behaviour raises, the other questions go on
-        seen.missing = Failed(f"{type(error).__name__}: {in_short(error)}")
-
-
-def _remeasured(
-    study: Study, m: Measurement, models: _Models, times: int, tell: Callable[[str], None]
-) -> list[dict[str, Any]]:
-    """Return the effect of measuring the baseline again, with as many seeds as times."""
-    item, base, seed = items.behaviour(m.item), models.evidence[BASELINE], study.seeds[0]
-    if item.unit_of_analysis == "layer":
-        return []
-    tell(f"{BASELINE}, measured again: {m.label}")
-    first, others = SubjectValues(), SubjectValues()
-    _ask(first, m, base, base, seed)
-    first.answers *= times
-    for again in range(1, times + 1):
-        if again not in models.again:
-            models.again[again] = Evidence(base.subject, base.task, reference=base, again=again)
-        _ask(others, m, models.again[again], base, seed)
-    held = Comparison(
-        item, item.configure(m.settings), study.draws, np.random.default_rng(number((m.label, base.task.key, "again")))
-    )
-    for name, seen in ((BASELINE, first), ("remeasured", others)):
-        held.take(name, seen)
-    return held.against([("remeasured", BASELINE)])
-
-
-def _listed(study: Study, models: _Models, spent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    names: Sequence[str] = [c.name for c in study.candidates]
-    for name in models.evidence:
-        yield {
-            "name": name,
-            "family": "",
-            "kind": "",
-            "level": "",
-            "knob": None,
-            "knob_name": "",
-            "recipe": "",
-            "role": "candidate" if name in names else "control",
-            **dict.fromkeys(verdicts.COSTS) | spent.get(name, {}),
-            "left_alone": [],
-            "remarks": models.remarks[name],
-        }
-
-
-def _silent(doing: str) -> None:
-    del doing
+def _silent(progress: Progress) -> None:
+    del progress

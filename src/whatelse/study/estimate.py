@@ -15,7 +15,8 @@ from whatelse import items, recipe, settings
 from whatelse.recipe import Step
 from whatelse.store.folder import Store
 from whatelse.study import worker
-from whatelse.study.plan import Effects, Job, Plan, net_of
+from whatelse.study.jobs import Effects, Job, Plan, Watch
+from whatelse.study.plan import net_of
 from whatelse.study.run import missing, size
 from whatelse.study.spec import Study
 from whatelse.tasks.task import Task
@@ -190,8 +191,12 @@ def _timed(model: nn.Module, inputs: torch.Tensor, *, tokens: bool) -> float:
     return best / len(inputs)
 
 
-def _analysis(effects: Sequence[Effects], tasks: Mapping[str, Task]) -> float:
-    return sum(_DRAWN * e.draws * len(tasks[e.task].test) * sum(len(keys) for _, keys in e.cells) for e in effects)
+def _analysis(effects: Sequence[Effects | Watch], tasks: Mapping[str, Task]) -> float:
+    return sum(
+        _DRAWN * e.draws * len(tasks[e.task].test) * sum(len(keys) for _, keys in e.cells)
+        for e in effects
+        if isinstance(e, Effects)
+    )
 
 
 def _wall(jobs: Sequence[Job], spent: Mapping[str, float], analysis: float, workers: int) -> float:

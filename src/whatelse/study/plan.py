@@ -3,144 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from whatelse import items, recipe, registry
 from whatelse.auditing.questions import Measurement
-from whatelse.recipe import Recipe, Step
+from whatelse.auditing.roles import ZERO, Actor, Role
+from whatelse.items import Control
+from whatelse.recipe import Recipe
 from whatelse.store.folder import key
+from whatelse.study.cells import cell, effects
+from whatelse.study.jobs import Cell, Data, Effects, Job, Link, Made, Net, Plan
 from whatelse.study.spec import CandidateSpec, Study, TaskSpec, template
 
-# Seeds of the models that are not baselines lie far from those of baselines.
-_TWIN, _SHADOW, _AGAIN = 10_000, 20_000, 30_000
-# How answers are laid out in the store: what was kept in another way is made again.
-_LAYOUT = "answer 1"
-
-
-@dataclass(frozen=True)
-class Link:
-    """One model of a chain: the untrained network (``step`` is None) or what a step made of the model before."""
-
-    step: Step | None
-    key: str
-
-
-Chain = tuple[Link, ...]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One behaviour of one model on one task: the unit of work that is found again by its key."""
-
-    key: str
-    label: str
-    item: str
-    given: tuple[tuple[str, Any], ...]
-
-
-@dataclass(frozen=True)
-class Net:
-    """The network that a chain starts from: an item of ``nets`` with those settings that differ from their default."""
-
-    item: str
-    given: tuple[tuple[str, Any], ...]
-
-
-@dataclass(frozen=True)
-class Data:
-    """How a worker opens a task, and what it must find: data may change on disk after the work was planned.
-
-    Attributes:
-        task: Name of the task, for messages.
-        door: Item of ``data``.
-        given: Its settings that differ from their default.
-        key: Key of the task that was planned for.
-        names: Key of what its groups and columns are called; empty where no measurement depends on it.
-    """
-
-    task: str
-    door: str
-    given: tuple[tuple[str, Any], ...]
-    key: str
-    names: str = ""
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything about one model on one task, done together so that its observations are shared.
-
-    It carries all that a worker needs: no file of the study is read there again.
-
-    Attributes:
-        name: How progress and messages call it.
-        task: Name of the task.
-        data: Where a worker finds it.
-        net: The network that its chain starts from.
-        subject: Name of the candidate, of the control, or ``baseline``.
-        seed: The seed of the study.
-        again: 0; of the control that is measured once more, what its random numbers are told apart by.
-        chain: How the model is made.
-        baseline: Key of the model that it is compared with; that of its own for a baseline.
-        shadow: Number of the shadow whose members it is trained on; None for a model under audit.
-        shadows: Keys of what the shadow models of the same recipe say: logits and, where kept, sensitivities.
-        base_shadows: Keys of what the shadow models of the baseline say.
-        cells: What to measure; those of a shadow job have an empty item: its logits, and its sensitivities where a
-            measurement needs them.
-        needs: Names of the jobs that must have ended before.
-    """
-
-    name: str
-    task: str
-    data: Data
-    net: Net
-    subject: str
-    seed: int
-    again: int
-    chain: Chain
-    baseline: str
-    shadow: int | None
-    shadows: tuple[str, ...]
-    base_shadows: tuple[str, ...]
-    cells: tuple[Cell, ...]
-    needs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Effects:
-    """One measurement on one task: all its effects, computed together from finished cells.
-
-    Attributes:
-        name: How progress and messages call it.
-        key: Under which the effects are kept.
-        label: Of the measurement.
-        task: Name of the task.
-        item: The behaviour.
-        given: Its settings that differ from their default.
-        cells: Keys by subject, one a seed.
-        pairs: Which subject is held against which other; ``zero`` for the values themselves.
-        draws: Resamples an interval.
-        needs: Names of the jobs that must have ended before.
-    """
-
-    name: str
-    key: str
-    label: str
-    task: str
-    item: str
-    given: tuple[tuple[str, Any], ...]
-    cells: tuple[tuple[str, tuple[str, ...]], ...]
-    pairs: tuple[tuple[str, str], ...]
-    draws: int
-    needs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All work of a study, every job after those that it needs."""
-
-    jobs: tuple[Job, ...]
-    effects: tuple[Effects, ...]
+# Seeds of shadow models lie far from those of baselines.
+_SHADOW = 20_000
 
 
 @dataclass(frozen=True)
@@ -149,7 +25,8 @@ class _Subject:
     recipe: Recipe
     shadows: str = ""  # the subject whose shadow models serve; none where empty
     after: str = ""  # the subject whose chain this one continues
-    seeds: int = 0  # how far the seeds of its own steps lie from those of the baseline
+    whole_seed: int = 0  # how far the seed of all its steps lies from that of the study
+    own_seed: int = 0  # how far the seeds of its own steps lie from those of the baseline
     again: int = 0
 
 
@@ -201,29 +78,41 @@ def pairs(study: Study, measurement: Measurement) -> tuple[tuple[str, str], ...]
         study: The study.
         measurement: One of its measurements.
     """
-    if measurement.control == "zero":
-        return tuple((s, "zero") for s in ["baseline", *(c.name for c in study.candidates)])
-    found = [(c, "baseline") for c in study.controls if c != "scratch"]
+    if measurement.control == ZERO:
+        return tuple((s, ZERO) for s in [Role.BASELINE, *(c.name for c in study.candidates)])
+    controls = {name: items.control(name) for name in study.controls}
+    found = [(name, str(Role.BASELINE)) for name, control in controls.items() if control.held == "baseline"]
+    also = [name for name, control in controls.items() if control.also]
     for c in study.candidates:
         first = measurement.control or c.control
         found.append((c.name, first))
-        known = [name for name in ("twin", "weight decay") if name in study.controls]
-        others = ["baseline", *known] if measurement.primary else []
+        others = [str(Role.BASELINE), *also] if measurement.primary else []
         found += [(c.name, other) for other in others if other != first]
-        if c.scratch and not needs_references(measurement):
-            found.append((c.name, scratch_of(c)))
-        if c.again:
-            found.append((again_of(c.name), c.name))
+        for control, name in own_controls(c):
+            if control.held == "candidate":
+                found.append((name, c.name))
+            elif control.shadows or not needs_references(measurement):
+                found.append((c.name, name))
     return tuple(found)
+
+
+def own_controls(candidate: CandidateSpec) -> list[tuple[Control, str]]:
+    """Return the controls that serve one candidate alone, each with its name.
+
+    Args:
+        candidate: A candidate of a study.
+    """
+    named = [items.control(name) for name in candidate.own_controls]
+    return [(control, control.named.format(candidate=candidate.name)) for control in named]
 
 
 def scratch_of(candidate: CandidateSpec) -> str:
     """Return the name of the control that trains a candidate's architecture from random weights.
 
     Args:
-        candidate: A candidate with ``scratch``.
+        candidate: A candidate with such a control.
     """
-    return f"{candidate.name} from scratch"
+    return items.control("scratch").named.format(candidate=candidate.name)
 
 
 def again_of(candidate: str) -> str:
@@ -232,7 +121,23 @@ def again_of(candidate: str) -> str:
     Args:
         candidate: Its name.
     """
-    return f"{candidate} again"
+    return items.control("recompressed").named.format(candidate=candidate)
+
+
+def actors(study: Study) -> tuple[Actor, ...]:
+    """Return every model of a study with the part that it plays.
+
+    Args:
+        study: A checked study.
+    """
+    shared = [
+        Actor(name, Role(control.role))
+        for name in study.controls
+        if (control := items.control(name)).after != "candidate"
+    ]
+    own = [Actor(name, Role(control.role), c.name) for c in study.candidates for control, name in own_controls(c)]
+    candidates = [Actor(c.name, Role.CANDIDATE) for c in study.candidates]
+    return (Actor(Role.BASELINE, Role.BASELINE), *shared, *candidates, *own)
 
 
 def needs_references(measurement: Measurement) -> bool:
@@ -252,22 +157,29 @@ def _subjects(study: Study, spec: TaskSpec) -> list[_Subject]:
     def steps(text: str) -> Recipe:
         return recipe.parse(template(text, spec))
 
-    found = [_Subject("baseline", (), "baseline")]
-    controls = {n: t for n, t in study.controls.items() if not spec.controls or n in spec.controls}
-    for name, text in controls.items():
-        if name != "scratch":
-            like = "baseline" if name in {"twin", "remeasured"} else name
-            found.append(_Subject(name, steps(text), like, again=int(name == "remeasured")))
+    found = [_Subject(Role.BASELINE, (), shadows=Role.BASELINE)]
+    given = {n: steps(t) for n, t in study.controls.items() if not spec.controls or n in spec.controls}
+    for name, own in given.items():
+        control = items.control(name)
+        if control.after == "baseline":
+            found.append(_subject(control, name, own))
     for c in study.candidates:
         found.append(_Subject(c.name, steps(c.recipe), c.name))
-        if c.scratch and "scratch" in controls:
-            found.append(_Subject(scratch_of(c), steps(controls["scratch"]), after=c.name))
-        if c.again:
-            found.append(_Subject(again_of(c.name), steps(c.recipe), c.name, seeds=_AGAIN))
+        for control, name in own_controls(c):
+            mine = control.name.replace("_", " ")
+            if control.recipe == "candidate":
+                found.append(_subject(control, name, steps(c.recipe), c.name))
+            elif mine in given:
+                found.append(replace(_subject(control, name, given[mine], c.name), after=c.name))
     return found
 
 
-def _chain(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int, further: int = 0) -> Chain:
+def _subject(control: Control, name: str, own: Recipe, candidate: str = "") -> _Subject:
+    shadows = {"": "", "own": name, "baseline": str(Role.BASELINE), "candidate": candidate}[control.shadows]
+    return _Subject(name, own, shadows, "", control.whole_seed, control.own_seed, control.again)
+
+
+def _made(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int, further: int = 0) -> Made:
     net = net_of(study)
     version = items.net(net.item).version
     links = [Link(None, key(f"nets.{net.item}", version, dict(net.given), task, seed=seed))]
@@ -275,7 +187,7 @@ def _chain(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int, fu
     for step, own in (*((s, seed) for s in first), *((s, seed + further) for s in steps)):
         version = items.method(step.name).version
         links.append(Link(step, key(step.name, version, dict(step.given), links[-1].key, task, seed=own)))
-    return tuple(links)
+    return Made(net, tuple(links))
 
 
 def _shadow_jobs(study: Study, data: Data, subjects: list[_Subject]) -> Iterator[Job]:
@@ -288,39 +200,36 @@ def _shadow_jobs(study: Study, data: Data, subjects: list[_Subject]) -> Iterator
     kept = {"shadow": 1} | ({"shadow.sensitivity": 2} if any(_needs(m, "sensitivities") for m in asked) else {})
     for k in range(spec.references):
         for subject in (s for s in subjects if s.shadows == s.name):
-            chain = _chain(study, spec, subject.recipe, f"{data.key}/shadow {k}", _SHADOW + k)
-            held = [key(what, v, {}, chain[-1].key, data.key, seed=_SHADOW + k) for what, v in kept.items()]
+            made = _made(study, spec, subject.recipe, f"{data.key}/shadow {k}", _SHADOW + k)
+            held = [key(what, v, {}, made.key, data.key, seed=_SHADOW + k) for what, v in kept.items()]
             cells = tuple(Cell(name, "", "", ()) for name in held)
             first = _name(task, f"shadow {k}", "baseline")
             name = _name(task, f"shadow {k}", subject.name)
-            needs = () if subject.name == "baseline" else (first,)
-            seed, net = _SHADOW + k, net_of(study)
-            yield Job(name, task, data, net, subject.name, seed, 0, chain, "", k, (), (), cells, needs)
+            needs = () if subject.name == Role.BASELINE else (first,)
+            yield Job(name, data, made, subject.name, _SHADOW + k, 0, made, k, (), (), cells, needs)
 
 
 def _audit_jobs(study: Study, data: Data, subjects: list[_Subject], seed: int, shadows: list[Job]) -> Iterator[Job]:
     task, spec = data.task, study.tasks[data.task]
     named = {s.name: s for s in subjects}
-    baseline = _chain(study, spec, (), data.key, seed)
+    baseline = _made(study, spec, (), data.key, seed)
     for subject in subjects:
         before = named[subject.after].recipe if subject.after else ()
-        own = _TWIN + seed if subject.name == "twin" else seed
-        chain = _chain(study, spec, (*before, *subject.recipe), data.key, own, subject.seeds)
+        steps = (*before, *subject.recipe)
+        origin = _made(study, spec, steps, data.key, seed + subject.whole_seed, subject.own_seed)
         mine = [j for j in shadows if j.subject == subject.shadows]
-        cells = tuple(_cells(study, data, subject, seed, (chain, baseline, mine)))
-        needs = [_name(task, f"seed {seed}", n) for n in dict.fromkeys(["baseline", subject.after]) if n]
+        cells = tuple(_cells(study, data, subject, seed, (origin, baseline, mine)))
+        needs = [_name(task, f"seed {seed}", n) for n in dict.fromkeys([str(Role.BASELINE), subject.after]) if n]
         theirs = [j.name for j in shadows if j.subject in {"baseline", subject.shadows}]
         needs += theirs if any("references" in registry.card("behaviours", c.item).needs for c in cells) else []
         yield Job(
             name=_name(task, f"seed {seed}", subject.name),
-            task=task,
             data=data,
-            net=net_of(study),
+            origin=origin,
             subject=subject.name,
             seed=seed,
             again=subject.again,
-            chain=chain,
-            baseline=baseline[-1].key,
+            before=baseline,
             shadow=None,
             shadows=tuple(c.key for j in mine for c in j.cells),
             base_shadows=tuple(c.key for j in shadows if j.subject == "baseline" for c in j.cells),
@@ -330,56 +239,23 @@ def _audit_jobs(study: Study, data: Data, subjects: list[_Subject], seed: int, s
 
 
 def _cells(
-    study: Study, data: Data, subject: _Subject, seed: int, made: tuple[Chain, Chain, list[Job]]
+    study: Study, data: Data, subject: _Subject, seed: int, made: tuple[Made, Made, list[Job]]
 ) -> Iterator[Cell]:
-    chain, baseline, shadows = made
+    origin, baseline, shadows = made
     for m in study.measurements:
         if data.task not in m.tasks or (needs_references(m) and not subject.shadows):
             continue
-        item = items.behaviour(m.item)
-        given = dict(item.changed(m.settings))
-        inputs = [_LAYOUT, chain[-1].key, data.key, *([data.names] if data.names else [])]
-        if _is_pair(m.item):
-            inputs.append(baseline[-1].key)
-        if needs_references(m):
-            inputs += [c.key for j in shadows for c in j.cells[: 2 if _needs(m, "sensitivities") else 1]]
-        inputs += [f"again {subject.again}"] if subject.again else []
-        name = key(m.item, item.version, given, *inputs, seed=seed)
-        yield Cell(name, m.label, m.item, tuple(given.items()))
-
-
-def _is_pair(item: str) -> bool:
-    return items.behaviour(item).pair
+        kept = [c.key for j in shadows for c in j.cells[: 2 if _needs(m, "sensitivities") else 1]]
+        references = kept if needs_references(m) else []
+        yield cell(m, data, (origin, baseline), seed, subject.again, references)
 
 
 def _effects(study: Study, jobs: list[Job]) -> Iterator[Effects]:
     for m in study.measurements:
         for task in m.tasks:
-            cells: dict[str, list[str]] = {}
-            needs = []
-            for job in jobs:
-                for cell in job.cells:
-                    if job.task == task and cell.label == m.label:
-                        cells.setdefault(job.subject, []).append(cell.key)
-                        needs.append(job.name)
-            held = pairs(study, m)
+            mine = [(job, c) for job in jobs if job.task == task for c in job.cells if c.label == m.label]
             # The label and the task decide which resamples are drawn.
-            given = {"pairs": held, "draws": study.draws, "label": m.label, "task": task, "cells": list(cells.items())}
-            name = key("effects", 6, given, m.item, seed=0)
-            found = tuple((s, tuple(keys)) for s, keys in cells.items())
-            settings = items.behaviour(m.item).changed(m.settings)
-            yield Effects(
-                _name("effects", task, m.label),
-                name,
-                m.label,
-                task,
-                m.item,
-                settings,
-                found,
-                held,
-                study.draws,
-                tuple(needs),
-            )
+            yield effects(m, task, mine, pairs(study, m), study.draws, (m.label, task))
 
 
 def _name(*parts: str) -> str:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 from functools import cache
 
-from whatelse.engines.engine import Engine
+from whatelse import registry
+from whatelse.engines import Engine
 from whatelse.errors import StudyError, WhatElseError, nearest
 from whatelse.store.folder import Store
 from whatelse.study import worker
-from whatelse.study.plan import Effects, Job, Plan
+from whatelse.study.jobs import Effects, Job, Plan, Watch, Work
 from whatelse.study.worker import Report
 
-ENGINES = ("here", "ray")
+_FORMER = {"here": "processes"}  # what engines were called
 _NAMED = 3  # damaged files that are named
 
 
@@ -43,15 +43,14 @@ def engine(name: str, workers: int) -> Engine:
     """Return an engine, started.
 
     Args:
-        name: One of `ENGINES`.
+        name: One of ``whatelse list engines``.
         workers: How many jobs at once; 0 for as many as cores.
 
     Raises:
         StudyError: There is no such engine.
     """
     check_engine(name)
-    made = importlib.import_module(f"whatelse.study.engines.{name}").engine(workers)
-    assert isinstance(made, Engine)
+    made: Engine = registry.load("engines", name).start(workers)
     return made
 
 
@@ -59,13 +58,14 @@ def check_engine(name: str) -> None:
     """Refuse a name that no engine has.
 
     Args:
-        name: One of `ENGINES`.
+        name: One of ``whatelse list engines``.
 
     Raises:
         StudyError: There is no such engine.
     """
-    if name not in ENGINES:
-        raise StudyError(f"--on {name!r}: no such engine; {nearest(name, ENGINES)}")
+    known = registry.names("engines")
+    if name not in known:
+        raise StudyError(f"--on {name!r}: no such engine; {nearest(_FORMER.get(name, name), known)}")
 
 
 def size(plan: Plan) -> int:
@@ -77,7 +77,7 @@ def size(plan: Plan) -> int:
     return sum(bool(j.cells) for j in plan.jobs) + len(plan.effects)
 
 
-def missing(plan: Plan, store: Store) -> tuple[list[Job], list[Effects]]:
+def missing(plan: Plan, store: Store) -> tuple[list[Job], list[Effects | Watch]]:
     """Return the work that is not done: jobs of which a cell or a model is not whole, and effects that rest on such.
 
     A model is needed beside the values that were measured on it: findings say what its recipe left alone, and exhibits
@@ -88,20 +88,10 @@ def missing(plan: Plan, store: Store) -> tuple[list[Job], list[Effects]]:
         store: Where finished work is found.
     """
     whole = cache(store.has)
-    jobs = [j for j in plan.jobs if j.cells and not all([whole(*kept) for kept in holds(j)])]
+    jobs = [j for j in plan.jobs if j.cells and not all([whole(*kept) for kept in j.kept()])]
     redo = {j.name for j in jobs}
     effects = [e for e in plan.effects if not whole("effects", e.key) or redo & set(e.needs)]
     return jobs, effects
-
-
-def holds(job: Job) -> list[tuple[str, str]]:
-    """Return kind and key of every file that a finished job has kept.
-
-    Args:
-        job: Any job.
-    """
-    models = [("models", link.key) for link in job.chain if link.step is not None]
-    return [*models, *(("values", c.key) for c in job.cells)]
 
 
 def told(damaged: Mapping[str, str]) -> list[str]:
@@ -150,21 +140,20 @@ def run(plan: Plan, store: Store, start: Callable[[], Engine], show: Callable[[P
             "a worker process died, perhaps for want of memory; finished cells are kept: run again with fewer --workers"
         ) from error
     except BaseException:
-        place.executor.shutdown(wait=False, cancel_futures=True)
         place.stop()
         raise
-    place.executor.shutdown()
+    place.close()
     return progress
 
 
-def _waiting(work_left: Iterable[Job | Effects]) -> dict[str, tuple[Job | Effects, set[str]]]:
+def _waiting(work_left: Iterable[Work]) -> dict[str, tuple[Work, set[str]]]:
     every = {w.name: w for w in work_left}
     return {name: (w, {n for n in w.needs if n in every}) for name, w in every.items()}
 
 
 def _drain(
     place: Engine,
-    waiting: dict[str, tuple[Job | Effects, set[str]]],
+    waiting: dict[str, tuple[Work, set[str]]],
     store: Store,
     progress: Progress,
     show: Callable[[Progress], None],
@@ -175,7 +164,8 @@ def _drain(
         # One more than can run is handed over, so that no worker waits and what is shown as running does run.
         while ready and len(running) <= place.slots:
             name = ready.pop(0)
-            running[_submit(place, waiting[name][0], store)] = name
+            left = waiting[name][0]
+            running[place.submit(worker.work_on, left, store, needs=left.resources)] = name
         progress.running = list(running.values())
         show(progress)
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -196,12 +186,6 @@ def _note(progress: Progress, report: Report, store: Store) -> None:
     progress.remarks += told(news)
 
 
-def _submit(place: Engine, what: Job | Effects, store: Store) -> Future[Report]:
-    if isinstance(what, Job):
-        return place.executor.submit(worker.run_job, what, store)
-    return place.executor.submit(worker.analyze, what, store)
-
-
 def _result(future: Future[Report], name: str) -> Report:
     try:
         return future.result()
@@ -211,7 +195,7 @@ def _result(future: Future[Report], name: str) -> Report:
         return Report(name, failed=((name, f"{type(error).__name__}: {error}"),))
 
 
-def _free(waiting: dict[str, tuple[Job | Effects, set[str]]], ended: str) -> list[str]:
+def _free(waiting: dict[str, tuple[Work, set[str]]], ended: str) -> list[str]:
     freed = []
     for name, (_, needs) in waiting.items():
         if ended in needs:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from whatelse import items, limits, recipe, toml_schema
+from whatelse import items, limits, recipe, registry, toml_schema
 from whatelse.auditing.questions import DIRECTIONS, Claim, Measurement, Row
 from whatelse.errors import StudyError, WhatElseError, nearest
 
-CONTROLS = ("placebo", "twin", "scratch", "random", "weight decay", "remeasured")
+TIERS = ("quick", "full")
+# What keys were called before, and what stands in their place.
+_FORMER = {
+    "controls": {"remeasured": "retest"},
+    "candidates": {
+        "scratch": 'own_controls = ["scratch"]',
+        "again": 'own_controls = ["recompressed"]',
+        "full": 'tier = "full"',
+    },
+    "measurements": {"full": 'tier = "full"', "careful": "full_settings"},
+    "tasks": {"careful_references": "full_references"},
+}
 
 
 @dataclass(frozen=True)
@@ -28,8 +39,8 @@ class Net:
 class TaskSpec:
     """One task: ``data`` door with ``settings``, the ``baseline`` recipe, and ``values`` for recipe templates.
 
-    ``references`` is the number of shadow models for membership, an even number; 0 for none. ``careful_references``
-    is their number where the whole study is asked for (``--full``); 0 leaves it. ``controls`` names the controls that
+    ``references`` is the number of shadow models for membership, an even number; 0 for none. ``full_references``
+    is their number at the tier full (``--full``); 0 leaves it. ``controls`` names the controls that
     this task has; all of the study where it is empty.
     """
 
@@ -40,7 +51,7 @@ class TaskSpec:
     settings: dict[str, Any] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     references: int = 0
-    careful_references: int = 0
+    full_references: int = 0
     controls: list[str] = field(default_factory=list)
 
 
@@ -49,10 +60,10 @@ class CandidateSpec:
     """One candidate: what is done to the baseline, and what it is held against.
 
     ``kind`` tells columns of one family apart that differ in more than strength, such as channels from single weights.
-    ``control`` is ``placebo`` where the recipe trains further, ``baseline`` where it does not. ``scratch`` adds
-    the control that trains the candidate's own architecture from random weights. ``again`` adds the control that
-    is compressed once more from the same baseline under another seed. A ``full`` candidate is measured only where the
-    whole study is asked for (``--full``).
+    ``control`` is ``placebo`` where the recipe trains further, ``baseline`` where it does not. ``own_controls`` adds
+    controls that serve this candidate alone: ``scratch`` trains its architecture from random weights, ``recompressed``
+    compresses the same baseline once more under another seed. One of the ``tier`` full is measured only where that is
+    asked for (``--full``).
     """
 
     name: str
@@ -61,9 +72,8 @@ class CandidateSpec:
     kind: str = ""
     level: str = ""
     control: str = "placebo"
-    scratch: bool = False
-    again: bool = False
-    full: bool = False
+    own_controls: list[str] = field(default_factory=list)
+    tier: str = "quick"
 
 
 @dataclass(frozen=True)
@@ -77,9 +87,9 @@ class Study:
         seeds: One baseline each.
         net: The untrained network.
         tasks: By name.
-        controls: Recipes of `CONTROLS`. Placebo, random and weight decay start from the baseline, the twin from a
-            baseline of another seed, scratch from each candidate that asks for it; ``remeasured`` is the baseline
-            itself, measured with other random numbers.
+        controls: Recipes of ``whatelse list controls``. Placebo, random and weight decay start from the baseline, the
+            twin from a baseline of another seed, scratch from each candidate that asks for it; ``retest`` is the
+            baseline itself, measured with other random numbers.
         candidates: In the order of the table's columns.
         rows: In the order of the table.
         measurements: What is measured.
@@ -103,17 +113,17 @@ class Study:
     text: str = ""
 
 
-def read(path: Path | str, *, full: bool = False) -> Study:
+def read(path: Path | str, *, tier: str = "quick") -> Study:
     """Return a study, checked.
 
     Args:
         path: A TOML file, or the name of a study that comes with the package.
-        full: True keeps what is marked ``full`` and asks with the ``careful`` settings.
+        tier: ``full`` keeps what is of that tier and asks with ``full_settings``; ``quick`` leaves it out.
 
     Raises:
         StudyError: The file cannot be read, has a wrong or missing key, or names something that is not there.
     """
-    return parse(find(str(path)), str(path), full=full)
+    return parse(find(str(path)), str(path), tier=tier)
 
 
 def shipped() -> dict[str, str]:
@@ -143,35 +153,39 @@ def find(asked: str) -> str:
         raise StudyError(f"{asked}: {reason}{hint}") from error
 
 
-def parse(text: str, where: str, *, full: bool = False) -> Study:
+def parse(text: str, where: str, *, tier: str = "quick") -> Study:
     """Return the study of a text, checked.
 
     Args:
         text: TOML.
         where: Name of the file, for messages.
-        full: True keeps what is marked ``full`` and asks with the ``careful`` settings; both are checked in any case.
+        tier: One of `TIERS`: ``full`` keeps what is of that tier and asks with ``full_settings``, ``quick`` leaves it
+            out; both are checked in any case.
 
     Raises:
         StudyError: The text is not TOML, has a wrong or missing key, or names something that is not there.
     """
+    if tier not in TIERS:
+        raise StudyError(f"tier={tier!r}; {nearest(tier, TIERS)}")
     table = toml_schema.parse(text, where)
     try:
+        _check_names(table)
         whole = toml_schema.read(Study, {**table, "text": text}, "study", StudyError)
         _check_full(whole)
-        tiers = {True: _careful(whole), False: _quick(whole)}
+        tiers = {"full": _full(whole), "quick": _quick(whole)}
         for study in tiers.values():
             _check(study)
     except WhatElseError as error:
         raise StudyError(f"{where}: {error}") from error
-    return tiers[full]
+    return tiers[tier]
 
 
-def _careful(study: Study) -> Study:
+def _full(study: Study) -> Study:
     """Return the study as ``--full`` has it."""
     tasks = {
-        name: replace(task, references=task.careful_references or task.references) for name, task in study.tasks.items()
+        name: replace(task, references=task.full_references or task.references) for name, task in study.tasks.items()
     }
-    asked = [replace(m, settings={**m.settings, **m.careful}) for m in study.measurements]
+    asked = [replace(m, settings={**m.settings, **m.full_settings}) for m in study.measurements]
     return replace(study, tasks=tasks, measurements=asked)
 
 
@@ -180,11 +194,11 @@ def _quick(study: Study) -> Study:
 
     A claim that rests on such a measurement keeps no prediction: it is not judged by half of what it says.
     """
-    late = {m.label for m in study.measurements if m.full}
+    late = {m.label for m in study.measurements if m.tier == "full"}
     return replace(
         study,
-        candidates=[c for c in study.candidates if not c.full],
-        measurements=[m for m in study.measurements if not m.full],
+        candidates=[c for c in study.candidates if c.tier != "full"],
+        measurements=[m for m in study.measurements if m.tier != "full"],
         claims=[replace(c, expect=[]) if late & {e.label for e in c.expect} else c for c in study.claims],
     )
 
@@ -214,18 +228,21 @@ def _at(where: str) -> Generator[None, None, None]:
 
 
 def _check_full(study: Study) -> None:
-    """Check where ``full`` and ``careful`` stand, which is the same for both ways of asking.
+    """Check what is said of tiers, which is the same for both.
 
     Raises:
         StudyError: One of them stands where it makes no sense.
     """
     for i, m in enumerate(study.measurements):
-        if m.full and m.primary:
-            raise StudyError(f"measurements[{i}]: full and primary; a row's verdict must be there without --full")
+        _known(f"measurements[{i}].tier", [m.tier], TIERS)
+        if m.tier == "full" and m.primary:
+            raise StudyError(f"measurements[{i}]: tier full and primary; a row's verdict must be there without --full")
+    for i, c in enumerate(study.candidates):
+        _known(f"candidates[{i}].tier", [c.tier], TIERS)
     for name, task in study.tasks.items():
-        if task.careful_references < 0 or task.careful_references % 2:
+        if task.full_references < 0 or task.full_references % 2:
             raise StudyError(
-                f"tasks.{name}.careful_references={task.careful_references}; an even number, 0 or more, is needed"
+                f"tasks.{name}.full_references={task.full_references}; an even number, 0 or more, is needed"
             )
 
 
@@ -236,17 +253,43 @@ def _check(study: Study) -> None:
         raise StudyError(f"study.draws={study.draws}; 100 or more are needed")
     with _at("net"):
         items.net(study.net.item).configure(study.net.settings)
-    _known("controls", study.controls, CONTROLS)
+    _known("controls", study.controls, [name.replace("_", " ") for name in registry.names("controls")])
+    for name in study.controls:
+        if items.control(name).recipe == "candidate":
+            raise StudyError(f"controls: {name!r} has the recipe of its candidate: candidates name it in own_controls")
     _distinct("candidates", [c.name for c in study.candidates])
     for i, candidate in enumerate(study.candidates):
         _known(f"candidates[{i}].control", [candidate.control], _models(study.controls))
-        if candidate.scratch:
-            _known(f"candidates[{i}].scratch", ["scratch"], study.controls)
+        _check_own(f"candidates[{i}].own_controls", candidate.own_controls, study)
     for name, task in study.tasks.items():
         _check_task(f"tasks.{name}", task, study)
     _check_measurements(study)
     for i, claim in enumerate(study.claims):
         _check_claim(f"claims[{i}]", claim, study)
+
+
+def _check_own(where: str, names: list[str], study: Study) -> None:
+    """Check the controls that serve one candidate alone."""
+    own = {n.replace("_", " "): items.control(n) for n in registry.names("controls")}
+    _known(where, names, [name for name, control in own.items() if control.after == "candidate"])
+    _distinct(where, names)
+    _known(where, [name for name in names if own[name].recipe == "study"], study.controls)
+
+
+def _check_names(table: Mapping[str, Any]) -> None:
+    """Refuse what had another name in releases before 0.2, with the new one.
+
+    Raises:
+        StudyError: There is such a name.
+    """
+    for kind in ("controls", "candidates", "measurements", "tasks"):
+        held = table.get(kind, {})
+        named = held.items() if isinstance(held, Mapping) else enumerate(held) if isinstance(held, list) else ()
+        places = [(kind, held)] if kind == "controls" else [(f"{kind}.{at}", one) for at, one in named]
+        for place, one in places:
+            for old, new in _FORMER[kind].items():
+                if isinstance(one, Mapping) and old in one:
+                    raise StudyError(f"{place}.{old}: now {new} (since whatelse 0.2)")
 
 
 def _check_task(where: str, task: TaskSpec, study: Study) -> None:
@@ -270,8 +313,8 @@ def _controls(study: Study, task: TaskSpec) -> list[str]:
 
 
 def _models(controls: Iterable[str]) -> list[str]:
-    """Return the controls that are one model; a candidate's scratch is held against that candidate alone."""
-    return ["baseline", *(name for name in controls if name != "scratch")]
+    """Return the controls that are one model for all; a candidate's own ones serve that candidate alone."""
+    return ["baseline", *(name for name in controls if items.control(name).after == "baseline")]
 
 
 def _check_measurements(study: Study) -> None:

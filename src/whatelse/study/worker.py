@@ -13,14 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whatelse import items, recipe
+from whatelse import items, limits, recipe
+from whatelse.auditing import sequential
 from whatelse.auditing.ask import Failed, Outcome, ask, asked_alike, generator, number, of_kept, subject_of, to_kept
 from whatelse.auditing.effects import Comparison, values_of
-from whatelse.errors import StoreError, StudyError
+from whatelse.auditing.roles import Role
+from whatelse.errors import ChangedError, StoreError, StudyError
 from whatelse.evidence.cache import Evidence, References
 from whatelse.layers.compressed import remarks
 from whatelse.store.folder import KeptEvidence, Store
-from whatelse.study.plan import Cell, Data, Effects, Job, Link, Net, net_of
+from whatelse.study import handed
+from whatelse.study.jobs import Cell, Data, Effects, Handed, Job, Link, Made, Net, Watch, Work
+from whatelse.study.plan import net_of
 from whatelse.study.spec import Study
 from whatelse.tasks.task import Task
 
@@ -38,6 +42,22 @@ class Report:
     damaged: tuple[tuple[str, str], ...] = ()
 
 
+def work_on(work: Work, store: Store) -> Report:
+    """Do whatever a plan asks for.
+
+    Args:
+        work: What to do.
+        store: Where results are kept.
+
+    Raises:
+        StoreError: Results cannot be read or written.
+        StudyError: The data, or a model that was handed over, are not those that the work was planned for.
+    """
+    if isinstance(work, Job):
+        return run_job(work, store)
+    return watch(work, store) if isinstance(work, Watch) else analyze(work, store)
+
+
 def load_task(study: Study, name: str) -> Task:
     """Return a task of a study.
 
@@ -49,9 +69,10 @@ def load_task(study: Study, name: str) -> Task:
     return _loaded(spec.data, spec.settings)
 
 
-def _loaded(name: str, given: Mapping[str, Any]) -> Task:
+def _loaded(name: str, given: Mapping[str, Any], memory: str = "") -> Task:
     loader = items.loader(name)
-    return loader.load(loader.configure(given))
+    with limits.within(memory or None):
+        return loader.load(loader.configure(given))
 
 
 def run_job(job: Job, store: Store) -> Report:
@@ -76,21 +97,33 @@ def run_job(job: Job, store: Store) -> Report:
 
 
 def _done(job: Job, missing: list[Cell], store: Store, spent: dict[str, float]) -> Report:
-    task = _task(job.data)
+    task = task_of(job.data)
+    started = time.perf_counter()
     try:
-        model = _make(job, task, store, spent)
+        model = _make(job, job.origin, task, store, spent) if isinstance(job.origin, Made) else None
         if not missing:
             return Report(job.name)
-        mine, base = _evidences(job, model, task, store)
-    except StoreError:
+        started = time.perf_counter()
+        mine, base = _of_handed(job, task, store) if model is None else _evidences(job, model, task, store)
+    except (StoreError, ChangedError):
         raise
     except Exception as error:  # whatever a method raises, the rest of the study goes on
         return Report(job.name, failed=tuple(_fail(c, job, error, store) for c in missing))
-    started = time.perf_counter()
-    failed = []
     if job.shadow is not None:
         _keep_shadow(job, missing, mine, store)
-        missing = []
+    failed = () if job.shadow is not None else _measured(missing, job, mine, base, store)
+    return Report(job.name, measuring=time.perf_counter() - started, failed=failed)
+
+
+def _measured(
+    missing: list[Cell], job: Job, mine: Evidence, base: Evidence, store: Store
+) -> tuple[tuple[str, str], ...]:
+    """Measure cells, and return those that failed.
+
+    Raises:
+        StoreError: Results cannot be written.
+    """
+    failed = []
     for cell in missing:
         try:
             _measure(cell, job, mine, base, store)
@@ -98,43 +131,57 @@ def _done(job: Job, missing: list[Cell], store: Store, spent: dict[str, float]) 
             raise
         except Exception as error:  # whatever a behaviour raises, the other cells go on
             failed.append(_fail(cell, job, error, store))
-    return Report(job.name, measuring=time.perf_counter() - started, failed=tuple(failed))
+    return tuple(failed)
 
 
 @lru_cache(maxsize=8)
-def _task(data: Data) -> Task:
+def task_of(data: Data) -> Task:
     """Return the task of a job, held for the next one; it goes by what it is, not by its name in some study.
 
+    Args:
+        data: How it is opened, and what must be found.
+
     Raises:
-        StudyError: It is not the one that the work was planned for.
+        ChangedError: It is not the one that the work was planned for.
     """
-    task = _loaded(data.door, dict(data.given))
+    task = handed.task(data.key) if not data.door else _loaded(data.door, dict(data.given), data.memory)
     if task.key != data.key or data.names not in {"", task.names}:
-        raise StudyError(
+        raise ChangedError(
             f"tasks.{data.task}: its data changed on disk after the work was planned, or differ on this machine; "
             "finished cells are kept: run again to measure on the data as they are now"
         )
     return task
 
 
-def _make(job: Job, task: Task, store: Store, spent: dict[str, float]) -> nn.Module:
+def _of_handed(job: Job, task: Task, store: Store) -> tuple[Evidence, Evidence]:
+    """Return evidence of a model that was handed over and of its baseline, held for the next question to them."""
+    assert isinstance(job.origin, Handed)
+    assert isinstance(job.before, Handed)
+    keep = KeptEvidence(store, job.before.key, task.key)
+    base = handed.evidence(job.before, Role.BASELINE, task, keep=keep)
+    if job.subject == Role.BASELINE:
+        return base, base
+    return handed.evidence(job.origin, job.subject, task, reference=base, again=job.again), base
+
+
+def _make(job: Job, made: Made, task: Task, store: Store, spent: dict[str, float]) -> nn.Module:
     """Return the last model of a chain; every model of it that is not kept whole is made and kept."""
     if job.shadow is not None:
         task = shadow_task(task, job.shadow)
-    kept = {i for i, link in enumerate(job.chain) if link.step is not None and store.has("models", link.key)}
+    kept = {i for i, link in enumerate(made.chain) if link.step is not None and store.has("models", link.key)}
     model: nn.Module | None = None
-    for i, link in enumerate(job.chain):
+    for i, link in enumerate(made.chain):
         if link.step is None or i in kept:
             model = None
             continue
-        before = _model(job, i - 1, task, store) if model is None else model
+        before = _model(made, i - 1, task, store) if model is None else model
         model = _step(link, before, task, store, spent)
-    return _model(job, len(job.chain) - 1, task, store) if model is None else model
+    return _model(made, len(made.chain) - 1, task, store) if model is None else model
 
 
-def _model(job: Job, at: int, task: Task, store: Store) -> nn.Module:
-    link = job.chain[at]
-    return untrained(job.net, task, link.key) if link.step is None else store.load_model(link.key)
+def _model(made: Made, at: int, task: Task, store: Store) -> nn.Module:
+    link = made.chain[at]
+    return untrained(made.net, task, link.key) if link.step is None else store.load_model(link.key)
 
 
 def _step(link: Link, model: nn.Module, task: Task, store: Store, spent: dict[str, float]) -> nn.Module:
@@ -224,16 +271,16 @@ def _keep_shadow(job: Job, missing: Sequence[Cell], seen: Evidence, store: Store
 
 def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Evidence, Evidence]:
     keep = KeptEvidence(store, job.baseline, task.key)
-    own = subject_of(model, job.subject, job.chain[-1].key, task)
+    own = subject_of(model, job.subject, job.origin.key, task)
     if job.shadow is not None:
         mine = Evidence(own, task)
         return mine, mine
-    if job.subject == "baseline":
+    if job.subject == Role.BASELINE:
         mine = Evidence(own, task, shadows=_shadows(job.shadows, store), keep=keep)
         return mine, mine
     if store.absent("models", job.baseline):
         raise StudyError("its baseline failed")
-    whole = subject_of(store.load_model(job.baseline), "baseline", job.baseline, task)
+    whole = subject_of(store.load_model(job.baseline), Role.BASELINE, job.baseline, task)
     base = Evidence(whole, task, shadows=_shadows(job.base_shadows, store), keep=keep)
     return Evidence(own, task, reference=base, shadows=_shadows(job.shadows, store), again=job.again), base
 
@@ -271,12 +318,36 @@ def analyze(effects: Effects, store: Store) -> Report:
     """
     started = time.perf_counter()
     item = items.behaviour(effects.item)
-    rng = np.random.default_rng(number((effects.label, effects.task)))
+    rng = np.random.default_rng(number(effects.drawn_by))
     held = Comparison(item, item.configure(dict(effects.given)), effects.draws, rng)
     for name, keys in effects.cells:  # one model at a time: the values of all may not fit into memory
         held.take(name, values_of([outcome_of(key, store) for key in keys]))
     store.save_record("effects", effects.key, {"effects": held.against(effects.pairs)})
     return Report(effects.name, analyzing=time.perf_counter() - started)
+
+
+def watch(what: Watch, store: Store) -> Report:
+    """Measure models that were handed over, each only until its verdict is clear, and keep the effects.
+
+    Args:
+        what: The measurement and the models.
+        store: Where effects are kept.
+
+    Raises:
+        StoreError: Results cannot be written.
+        StudyError: The data are not those that the work was planned for.
+    """
+    started = time.perf_counter()
+    task = task_of(what.data)
+    models: dict[str, Evidence] = {}
+    for name, origin in what.models:
+        base = models.get(Role.BASELINE)
+        keep = KeptEvidence(store, origin.key, task.key) if base is None else None
+        models[name] = handed.evidence(origin, name, task, reference=base, keep=keep)
+    rng = generator("looks", what.label, task.key, str(what.seed))
+    found = sequential.effects(what.measurement, models, what.pairs, what.family, rng)
+    store.save_record("effects", what.key, {"effects": found})
+    return Report(what.name, measuring=time.perf_counter() - started)
 
 
 def outcome_of(cell: str, store: Store) -> Outcome:

@@ -10,8 +10,8 @@ from whatelse import registry
 from whatelse.errors import ItemError, StoreError
 from whatelse.kinds import KINDS, Kind, check_name, kind_of
 
-# What differs between a file of one's own, which says what it is, and one among ours, which goes by its path and is held
-# against the contract by the suite.
+# What differs between a file of one's own, which says what it is, and one among ours, which goes by its path and which
+# the suite holds against the contract.
 _ELSEWHERE = {
     "declared": 'ITEM = "$word $name"\n',
     "imports": "from pathlib import Path\n\nimport pytest\n",

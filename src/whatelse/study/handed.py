@@ -1,0 +1,164 @@
+"""Models and data that someone handed over: found again by what they hold, opened once in each process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from whatelse import opening
+from whatelse.auditing.ask import subject_of
+from whatelse.errors import ArtifactError, ChangedError
+from whatelse.evidence.cache import Evidence
+from whatelse.evidence.shadows import Keep
+from whatelse.models.subject import Subject
+from whatelse.study.jobs import Handed
+from whatelse.tasks.task import Task
+
+K = TypeVar("K")
+T = TypeVar("T")
+_HELD = 4  # models, and what was seen of them, that a process holds: a baseline and a few candidates
+_CHUNK = 2**20
+# What lives in this process alone: subjects and tasks that were handed over as objects, by key.
+_lent: dict[tuple[str, str], Subject] = {}
+_tasks: dict[str, Task] = {}
+_subjects: OrderedDict[tuple[str, str, str], Subject] = OrderedDict()
+_evidence: OrderedDict[tuple[str, str, str, str, int], Evidence] = OrderedDict()
+
+
+@contextmanager
+def lent(subjects: Iterable[Subject], tasks: Iterable[Task]) -> Generator[None]:
+    """Let jobs that run in this process find objects.
+
+    Args:
+        subjects: Models at rest.
+        tasks: The data that they are asked.
+    """
+    _lent.update({(subject.key, subject.name): subject for subject in subjects})
+    _tasks.update({task.key: task for task in tasks})
+    try:
+        yield
+    finally:
+        for table in (_lent, _tasks, _subjects, _evidence):
+            table.clear()
+
+
+def task(key: str) -> Task:
+    """Return a task that lives in this process.
+
+    Args:
+        key: Its key.
+
+    Raises:
+        ChangedError: There is none.
+    """
+    if key not in _tasks:
+        raise ChangedError("the data live in the process that was handed them; jobs on them run there: --on inline")
+    return _tasks[key]
+
+
+def evidence(
+    of: Handed, name: str, task: Task, *, reference: Evidence | None = None, keep: Keep | None = None, again: int = 0
+) -> Evidence:
+    """Return what was observed of a model, held for the next question to it.
+
+    Args:
+        of: Where it is found.
+        name: How messages call it.
+        task: The examples.
+        reference: Evidence of the baseline; None of the baseline itself.
+        keep: Where observations outlive the process.
+        again: 0, or the number of another measurement with other random numbers.
+
+    Raises:
+        ChangedError: It is not the model that the work was planned for.
+    """
+    base = "" if reference is None else reference.subject.key
+    return _once(
+        _evidence,
+        (of.key, name, task.key, base, again),
+        lambda: Evidence(_subject(of, name, task), task, reference=reference, keep=keep, again=again),
+    )
+
+
+def _subject(of: Handed, name: str, task: Task) -> Subject:
+    if (of.key, name) in _lent:
+        return _lent[of.key, name]
+    if not of.text:
+        raise ChangedError(f"{name} lives in the process that was handed it; jobs on it run there: --on inline")
+    return _once(_subjects, (of.key, name, task.key), lambda: subject_of(_opened(of, task), name, of.key, task))
+
+
+def _opened(of: Handed, task: Task) -> nn.Module:
+    model = opening.open_model(of.text, task)
+    if key_of(of.text, model) != of.key:
+        raise ChangedError(f"{of.text} changed after the work was planned; run again to measure it as it is now")
+    return model
+
+
+def is_folder(text: str) -> bool:
+    """Return whether what a user typed for a model is a folder, which is known by its files.
+
+    Args:
+        text: What opens a model; empty for one that lives in this process.
+    """
+    return bool(text) and os.path.isdir(text)  # False also of a name that no file may have
+
+
+def key_of(text: str, model: nn.Module | None = None) -> str:
+    """Return the key of a model: of a folder, the SHA-256 of its files; of anything else, of what the module holds.
+
+    Args:
+        text: What opens it; empty for one that lives in this process.
+        model: The module; not needed of a folder.
+
+    Raises:
+        ArtifactError: The folder cannot be read.
+    """
+    if is_folder(text):
+        return _key_of_folder(Path(text))
+    assert model is not None
+    return _key_of_module(model)
+
+
+def _key_of_folder(folder: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(p for p in folder.iterdir() if p.is_file()):
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+            with path.open("rb") as file:
+                while part := file.read(_CHUNK):
+                    digest.update(part)
+    except OSError as error:
+        raise ArtifactError(f"{folder}: cannot be read ({error.strerror})") from error
+    return f"folder-{digest.hexdigest()[:16]}"
+
+
+def _key_of_module(model: nn.Module) -> str:
+    """Return the SHA-256 of everything that a module holds: of tensors that have no bytes, what they print."""
+    digest = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}\n{model}".encode())
+    for name, held in model.state_dict().items():
+        for part in tree_leaves(held):  # packed parameters are pairs of tensors, and types stand beside them
+            if type(part) in {Tensor, nn.Parameter} and part.layout == torch.strided and not part.is_quantized:
+                digest.update(f"{name} {tuple(part.shape)} {part.dtype}".encode())
+                digest.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+            else:
+                digest.update(f"{name} {part!r}".encode())
+    return f"module-{digest.hexdigest()[:16]}"
+
+
+def _once(table: OrderedDict[K, T], key: K, make: Callable[[], T]) -> T:
+    if key not in table:
+        table[key] = make()
+    table.move_to_end(key)
+    while len(table) > _HELD:
+        table.popitem(last=False)
+    return table[key]

@@ -1,0 +1,234 @@
+"""What is to be done, whole: a worker needs a job and a store, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from whatelse.auditing.questions import Measurement
+from whatelse.engines import Resources
+from whatelse.recipe import Step
+
+Given = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Link:
+    """One model of a chain: the untrained network (``step`` is None) or what a step made of the model before."""
+
+    step: Step | None
+    key: str
+
+
+Chain = tuple[Link, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One behaviour of one model on one task: the unit of work that is found again by its key."""
+
+    key: str
+    label: str
+    item: str
+    given: Given
+
+
+@dataclass(frozen=True)
+class Net:
+    """The network that a chain starts from: an item of ``nets`` with those settings that differ from their default."""
+
+    item: str
+    given: Given
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model that a recipe makes of an untrained network.
+
+    Attributes:
+        net: The network.
+        chain: How it is made of that.
+    """
+
+    net: Net
+    chain: Chain
+
+    @property
+    def key(self) -> str:
+        """What it is found again by."""
+        return self.chain[-1].key
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A model that someone made and handed over.
+
+    Attributes:
+        text: What opens it, as a user types it; empty for one that lives in this process.
+        key: Of its content.
+    """
+
+    text: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """How a worker opens a task, and what it must find: data may change on disk after the work was planned.
+
+    Attributes:
+        task: Name of the task, for messages.
+        door: Item of ``datasets``; empty where the task lives in this process.
+        given: Its settings that differ from their default.
+        key: Key of the task that was planned for.
+        names: Key of what its groups and columns are called; empty where no measurement depends on it.
+        memory: What opening it may take, as a user types it; empty for the usual.
+    """
+
+    task: str
+    door: str
+    given: Given
+    key: str
+    names: str = ""
+    memory: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything about one model on one task, done together so that its observations are shared.
+
+    Attributes:
+        name: How progress and messages call it.
+        data: Where a worker finds the task.
+        origin: Where it finds the model, or how it makes it.
+        subject: Name of the candidate, of the control, or ``baseline``.
+        seed: The seed of the study.
+        again: 0; of the control that is measured once more, what its random numbers are told apart by.
+        before: Where it finds the model that it is compared with; its own for a baseline.
+        shadow: Number of the shadow whose members it is trained on; None for a model under audit.
+        shadows: Keys of what the shadow models of the same recipe say: logits and, where kept, sensitivities.
+        base_shadows: Keys of what the shadow models of the baseline say.
+        cells: What to measure; those of a shadow job have an empty item: its logits, and its sensitivities where a
+            measurement needs them.
+        needs: Names of the jobs that must have ended before.
+        resources: What it needs while it runs.
+    """
+
+    name: str
+    data: Data
+    origin: Made | Handed
+    subject: str
+    seed: int
+    again: int
+    before: Made | Handed
+    shadow: int | None
+    shadows: tuple[str, ...]
+    base_shadows: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    needs: tuple[str, ...]
+    resources: Resources = Resources()
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return self.data.task
+
+    @property
+    def chain(self) -> Chain:
+        """How the model is made; nothing for one that was handed over."""
+        return self.origin.chain if isinstance(self.origin, Made) else ()
+
+    @property
+    def baseline(self) -> str:
+        """Key of the model that it is compared with."""
+        return self.before.key
+
+    def kept(self) -> list[tuple[str, str]]:
+        """Return kind and key of everything that it leaves in a store."""
+        models = [("models", link.key) for link in self.chain if link.step is not None]
+        return [*models, *(("values", cell.key) for cell in self.cells)]
+
+
+@dataclass(frozen=True)
+class Effects:
+    """One measurement on one task: all its effects, computed together from finished cells.
+
+    Attributes:
+        name: How progress and messages call it.
+        key: Under which the effects are kept.
+        label: Of the measurement.
+        task: Name of the task.
+        item: The behaviour.
+        given: Its settings that differ from their default.
+        cells: Keys by subject, one a seed.
+        pairs: Which subject is held against which other; ``zero`` for the values themselves.
+        draws: Resamples an interval.
+        drawn_by: What decides which resamples are drawn.
+        needs: Names of the jobs that must have ended before.
+        resources: What it needs while it runs.
+    """
+
+    name: str
+    key: str
+    label: str
+    task: str
+    item: str
+    given: Given
+    cells: tuple[tuple[str, tuple[str, ...]], ...]
+    pairs: tuple[tuple[str, str], ...]
+    draws: int
+    drawn_by: tuple[str, ...]
+    needs: tuple[str, ...]
+    resources: Resources = Resources()
+
+    def kept(self) -> list[tuple[str, str]]:
+        """Return kind and key of everything that it leaves in a store."""
+        return [("effects", self.key)]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """One costly measurement of models that were handed over, ended for each candidate once its verdict is clear.
+
+    Attributes:
+        name: How progress and messages call it.
+        key: Under which the effects are kept.
+        label: Of the measurement.
+        task: Name of the task.
+        measurement: What is measured.
+        data: Where a worker finds the task.
+        models: Where it finds the models, by name, the baseline first.
+        pairs: Which candidate is held against which control.
+        family: How many primary questions are asked together.
+        seed: Decides the order of the examples, and what behaviours draw.
+        needs: Names of the jobs that must have ended before.
+        resources: What it needs while it runs.
+    """
+
+    name: str
+    key: str
+    label: str
+    task: str
+    measurement: Measurement
+    data: Data
+    models: tuple[tuple[str, Handed], ...]
+    pairs: tuple[tuple[str, str], ...]
+    family: int
+    seed: int
+    needs: tuple[str, ...] = ()
+    resources: Resources = Resources()
+
+    def kept(self) -> list[tuple[str, str]]:
+        """Return kind and key of everything that it leaves in a store."""
+        return [("effects", self.key)]
+
+
+Work = Job | Effects | Watch
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All work, every job after those that it needs."""
+
+    jobs: tuple[Job, ...]
+    effects: tuple[Effects | Watch, ...]

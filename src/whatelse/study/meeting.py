@@ -1,0 +1,162 @@
+"""Before models are held against each other: who they are, and whether they can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+
+from torch import nn
+
+from whatelse import items, opening
+from whatelse.auditing import preflight
+from whatelse.auditing.ask import subject_of
+from whatelse.auditing.preflight import Check
+from whatelse.auditing.questions import DATA
+from whatelse.auditing.roles import Role
+from whatelse.errors import StudyError
+from whatelse.layers.compressed import remarks
+from whatelse.models.subject import Subject
+from whatelse.modules.lent import in_training, resting
+from whatelse.store.folder import Store, key
+from whatelse.study import handed
+from whatelse.study.jobs import Data, Handed
+from whatelse.tasks.task import Task
+
+Model = nn.Module | str
+
+
+@dataclass
+class Meeting:
+    """Models under audit by name, the baseline first, and what the checklist says of each pair.
+
+    Attributes:
+        task: The examples.
+        data: The same, as jobs carry them.
+        models: Where each model is found.
+        checks: Of each model what was compared with the baseline.
+        remarks: Of each model how it is measured where a reader might think otherwise.
+    """
+
+    task: Task
+    data: Data
+    models: dict[str, Handed] = field(default_factory=dict)
+    checks: dict[str, list[Check]] = field(default_factory=dict)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
+
+
+def meet(
+    models: Mapping[str, Model],
+    task: Task | str,
+    memory: str,
+    store: Store,
+    lent: ExitStack,
+    *,
+    force: bool,
+    inline: bool,
+) -> Meeting:
+    """Return the models after the checklist of every pair; what a former call found of the same is found again.
+
+    Args:
+        models: By name, the baseline first: modules, or what opens them.
+        task: The examples, or what opens them.
+        memory: What opening a file may take; empty for the usual.
+        store: Where the checklist is kept.
+        lent: Ends what is lent to jobs of this process.
+        force: True lets models pass that should not be compared, and states why they should not.
+        inline: True where jobs run in this process.
+
+    Raises:
+        StudyError: An object would have to leave this process.
+        TaskError: A model cannot be compared with the baseline.
+        ArtifactError: A model cannot be opened.
+    """
+    found, data = _task(task, memory)
+    objects = [name for name, model in models.items() if not isinstance(model, str)]
+    if not inline and (objects or not data.door):
+        which = f"{objects[0]!r} is a module" if objects else "the data are an object"
+        raise StudyError(
+            f"{which} in this process, and jobs would run in others; leave on out, or give a folder, file.py:function "
+            "or a data loader as text"
+        )
+    guests = _Guests(found, lent)
+    met = Meeting(found, data)
+    for name, model in models.items():
+        met.models[name] = guests.origin(name, model)
+        _compare(met, name, guests, store, force=force)
+    if inline:
+        lent.enter_context(handed.lent(guests.subjects(models), [found]))
+    return met
+
+
+class _Guests:
+    """Models that are opened where they are needed, and given back at the end."""
+
+    def __init__(self, task: Task, lent: ExitStack) -> None:
+        self.task, self._lent = task, lent
+        self._given: dict[str, nn.Module] = {}
+        self._texts: dict[str, str] = {}
+        self._origins: dict[str, Handed] = {}
+        self._subjects: dict[str, tuple[Subject, list[str], bool]] = {}
+
+    def origin(self, name: str, model: Model) -> Handed:
+        """Return where a model is found; a folder is not opened for it."""
+        text = model if isinstance(model, str) else ""
+        if isinstance(model, nn.Module):
+            self._given[name] = model
+        self._texts[name] = text
+        key = handed.key_of(text, None if handed.is_folder(text) else self._model(name))
+        self._origins[name] = Handed(text, key)
+        return self._origins[name]
+
+    def subject(self, name: str) -> tuple[Subject, list[str], bool]:
+        """Return a model as it is asked, remarks on it, and whether it was handed over in training mode for ever."""
+        if name not in self._subjects:
+            model = self._model(name)
+            training = in_training(model)
+            guest = self._lent.enter_context(resting(model, name, self.task.test.inputs[:1]))
+            found = subject_of(guest.model, name, self._origins[name].key, self.task)
+            told = [*guest.remarks, *dict.fromkeys(remarks(guest.model).values())]
+            self._subjects[name] = found, told, training and not guest.fixed
+        return self._subjects[name]
+
+    def subjects(self, names: Iterable[str]) -> list[Subject]:
+        """Return models as they are asked."""
+        return [self.subject(name)[0] for name in names]
+
+    def _model(self, name: str) -> nn.Module:
+        if name not in self._given:
+            self._given[name] = opening.open_model(self._texts[name], self.task)
+        return self._given[name]
+
+
+def _task(task: Task | str, memory: str) -> tuple[Task, Data]:
+    if isinstance(task, Task):
+        return task, Data(DATA, "", (), task.key, task.names)
+    name, given = opening.data_call(task)
+    found = opening.load_task(task, max_memory=memory or None)
+    return found, Data(DATA, name, items.loader(name).changed(given), found.key, found.names, memory)
+
+
+def _compare(met: Meeting, name: str, guests: _Guests, store: Store, *, force: bool) -> None:
+    base = met.models[Role.BASELINE]
+    kept = key("preflight", 1, {"force": force}, base.key, met.models[name].key, met.data.key, seed=0)
+    if not store.has("effects", kept):
+        checks, told = _checked(name, guests, force=force)
+        store.save_record("effects", kept, {"checks": [asdict(check) for check in checks], "remarks": told})
+    record = store.load_record("effects", kept)
+    checks = [Check(**check) for check in record["checks"]]
+    met.remarks[name] = [*record["remarks"]]
+    if name != Role.BASELINE:
+        met.checks[name] = checks
+        stated = (c for c in checks if c.outcome != "same")
+        met.remarks[name] += [f"{c.name}: baseline {c.baseline}; this model {c.candidate}" for c in stated]
+
+
+def _checked(name: str, guests: _Guests, *, force: bool) -> tuple[list[Check], list[str]]:
+    mine, told, training = guests.subject(name)
+    if name == Role.BASELINE:
+        return [], told
+    base, _, trained = guests.subject(Role.BASELINE)
+    modes = {Role.BASELINE: trained, name: training}
+    return preflight.compare(base, mine, guests.task, training=modes, force=force), told
