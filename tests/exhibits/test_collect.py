@@ -1,4 +1,3 @@
-import sys
 from types import ModuleType
 
 import pytest
@@ -14,7 +13,7 @@ def kind_of(name, scope):
     def make(asked):
         yield Exhibit(asked.measurement.row, name, "clean", "half")
 
-    return collect.ExhibitKind(name, 1, scope, make)
+    return collect.ExhibitKind(name, 1, "", scope, make)
 
 
 def test_rows_come_in_order_and_what_is_made_once_stands_behind(toy, made, monkeypatch):
@@ -39,16 +38,17 @@ def test_every_file_is_a_kind():
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"VERSION": 1, "SCOPE": "row"}, "no exhibits in its file"),
-        ({"VERSION": 1, "exhibits": print}, "no SCOPE"),
-        ({"VERSION": 1, "SCOPE": "page", "exhibits": print}, "SCOPE is 'page'; 'row' or 'study'"),
+        ({"VERSION": 1, "SCOPE": "row"}, r"no exhibits; exhibits\(asked\) is needed"),
+        ({"VERSION": 1, "exhibits": iter}, "no SCOPE"),
+        ({"VERSION": 1, "SCOPE": "page", "exhibits": iter}, "SCOPE has 'page'"),
     ],
 )
 def test_a_file_that_lacks_a_part_is_one_line(parts, words, monkeypatch):
-    module = ModuleType("whatelse.exhibits.kinds.mine")
+    module = ModuleType("mine")
     module.__dict__.update(parts)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(registry, "find", lambda kind, name: registry.Source(kind, name, "mine"))
     monkeypatch.setattr(registry, "load", lambda kind, name: module)
+    monkeypatch.setattr(collect, "_kind", collect._kind.__wrapped__)
     with pytest.raises(ItemError, match=words):
         collect.kind("mine")
 

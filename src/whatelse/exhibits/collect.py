@@ -8,11 +8,9 @@ from functools import cache
 from typing import Any, Literal
 
 from whatelse import registry
-from whatelse.errors import ItemError
 from whatelse.exhibits.asked import Asked
 from whatelse.findings.exhibits import Exhibit
-
-SCOPES = ("row", "study")
+from whatelse.parts import Parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +20,7 @@ class ExhibitKind:
     Attributes:
         name: Its name, such as ``harmed``.
         version: Raised when the same answers would give another exhibit.
+        origin: Where it is from, if not from here, as that of `whatelse.items.Item`.
         scope: ``row`` where every row may have some; ``study`` where they are made once, of the first question about
             test examples, and stand behind all others.
         make: From what was asked to exhibits, none where there is nothing to show.
@@ -29,11 +28,11 @@ class ExhibitKind:
 
     name: str
     version: int
+    origin: str
     scope: Literal["row", "study"]
     make: Callable[[Asked], Iterator[Exhibit]]
 
 
-@cache
 def kind(name: str) -> ExhibitKind:
     """Return a kind of exhibit.
 
@@ -42,15 +41,22 @@ def kind(name: str) -> ExhibitKind:
 
     Raises:
         UnknownItemError: There is none of that name.
-        ItemError: The file lacks a part, or its scope is none of `SCOPES`.
+        MissingExtraError: It needs a package that is not installed.
+        ItemError: The file lacks a part.
     """
-    module = registry.load("exhibits", name)
-    for part in ("VERSION", "SCOPE", "exhibits"):
-        if part not in dir(module):
-            raise ItemError(f"exhibit {name}: no {part} in its file; every one has it")
-    if module.SCOPE not in SCOPES:
-        raise ItemError(f"exhibit {name}: SCOPE is {module.SCOPE!r}; {' or '.join(map(repr, SCOPES))} is needed")
-    return ExhibitKind(name, module.VERSION, module.SCOPE, module.exhibits)
+    return _kind(registry.find("exhibits", name))
+
+
+@cache
+def _kind(source: registry.Source) -> ExhibitKind:
+    parts = Parts(source)
+    return ExhibitKind(
+        name=source.name,
+        version=parts.need("VERSION"),
+        origin=source.origin,
+        scope=parts.need("SCOPE"),
+        make=parts.need("exhibits"),
+    )
 
 
 def kinds() -> tuple[ExhibitKind, ...]:

@@ -31,7 +31,7 @@ def exhibits(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) 
         store: Where models and values are kept.
         tasks: By name.
     """
-    made = {one.name: one.version for one in collect.kinds()}
+    made = [(one.name, one.version, one.origin) for one in collect.kinds()]
     asked = {"kinds": made, "study": toml_schema.write(study)}  # levels and rows decide what is shown
     held = [k for task in tasks.values() for k in (task.key, task.names)]
     name = key("exhibits", 7, asked, *held, *(e.key for e in plan.effects), seed=0)

@@ -16,7 +16,7 @@ _CELL, _HEAD = 15, 21
 _OUTCOME_STYLES = {"supported": "blue", "contradicted": "red", "level-dependent": "magenta"}
 
 
-def print_table(findings: Findings, console: Console) -> None:
+def show(findings: Findings, console: Console) -> None:
     """Print the table, its legend and what became of each claim.
 
     Args:

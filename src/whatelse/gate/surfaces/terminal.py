@@ -15,7 +15,7 @@ _WIDE = 100  # columns from which on numbers stand beside the question
 _ASCII = str.maketrans({"\N{MINUS SIGN}": "-", "≤": "<=", "≥": ">=", "±": "+-", "–": "-"})
 
 
-def print_gate(gate: Gate, console: Console) -> None:
+def show(gate: Gate, findings: Findings, console: Console) -> None:
     """Print what was asked of each candidate, and the verdict.
 
     Args:
