@@ -13,7 +13,7 @@ from pathlib import Path
 
 from whatelse.findings.record import Finding, Findings, load
 from whatelse.findings.roles import Role
-from whatelse.report import markdown
+from whatelse.report.surfaces import markdown
 from whatelse.study import spec
 
 FOLDER = Path(__file__).parent

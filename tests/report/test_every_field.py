@@ -19,10 +19,11 @@ from whatelse.auditing import questions
 from whatelse.findings import codec
 from whatelse.findings.record import Findings, parse
 from whatelse.gate import budgets
-from whatelse.gate import record as gate_record
 from whatelse.gate.decide import decide
-from whatelse.report import card, markdown, page, table
+from whatelse.gate.surfaces import json as gate_record
+from whatelse.report import page
 from whatelse.report.page import render
+from whatelse.report.surfaces import card, markdown, terminal
 from whatelse.study import run_study, spec
 from whatelse.tasks.task import Split, Task
 
@@ -325,7 +326,7 @@ def test_every_field_is_read_by_some_surface(
         page.render(findings)
         markdown.render(findings)
         card.render(findings)
-        table.print_table(findings, Console(file=io.StringIO()))
+        terminal.show(findings, Console(file=io.StringIO()))
     for findings in every[:2]:
         gate_record.render(decide(asked, findings), findings)
     unread = {f"{kind.__name__}.{f.name}" for kind in kinds for f in dataclasses.fields(kind)} - read

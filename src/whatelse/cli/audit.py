@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from whatelse.cli.files import hand_out, probe, write
-from whatelse.cli.options import KEPT, Html, Json, Memory, On, Quiet, Results, Seed, Workers
+from whatelse.cli.options import KEPT, Files, Memory, On, Quiet, Results, Seed, Workers, with_files
 from whatelse.errors import StudyError
 
 ORDER = 5
 
 
+@with_files("surfaces")
 def command(
     models: Annotated[
         list[str] | None,
@@ -30,8 +31,8 @@ def command(
     ] = "",
     remeasure: Annotated[int, typer.Option(min=0, metavar="N", help="Measure the baseline N more times.")] = 0,
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
-    json_file: Json = "",
-    html: Html = "",
+    *,
+    files: Files,
     results: Results = KEPT,
     on: On = "processes",
     workers: Workers = 0,
@@ -44,7 +45,7 @@ def command(
 ) -> None:
     """Hold models that someone made against their baseline: a verdict per behaviour.
 
-    Without --json and --html it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
+    Where no file is asked for it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
     run finds its work done.
     """
     from whatelse import opening
@@ -57,8 +58,8 @@ def command(
         return
     if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
         raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
-    out = (json_file, html) if json_file or html else ("audit.json", "audit.html")
-    for name in out:
+    out = files or {"html": "audit.html", "json": "audit.json"}
+    for name in out.values():
         probe(name)
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)

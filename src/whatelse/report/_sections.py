@@ -324,7 +324,7 @@ _TITLES = {
 
 
 def _gallery(exhibit: Exhibit) -> Gallery:
-    title = exhibit.title or _TITLES.get(exhibit.kind, "")
+    title = exhibit.title or _TITLES.get(exhibit.kind, words.capital(exhibit.kind))
     items = tuple(_shown(item) for item in exhibit.items[:_MOST])
     maps = any(item.maps is not None for item in exhibit.items)
     return Gallery(title, _whose(exhibit), maps, items, len(exhibit.items) - len(items))

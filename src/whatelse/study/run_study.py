@@ -10,12 +10,9 @@ from pathlib import Path
 
 from whatelse import toml_schema
 from whatelse.engines import Engine, processes
-from whatelse.exhibits import collect
-from whatelse.findings import codec
-from whatelse.findings.exhibits import Exhibit
 from whatelse.findings.record import Findings
 from whatelse.store.folder import Store
-from whatelse.study import account, assemble, estimate, run, spec, worker
+from whatelse.study import account, assemble, estimate, exhibited, run, spec, worker
 from whatelse.study.estimate import Estimate
 from whatelse.study.jobs import Plan
 from whatelse.study.plan import plan
@@ -61,10 +58,7 @@ def run_study(
 
     progress = run.run(todo, store, start, show or _silent)
     known = set(store.damaged)
-    shown = [
-        codec.record(Exhibit, one, f"exhibits[{at}]")
-        for at, one in enumerate(collect.collect(study, todo, store, tasks))
-    ]
+    shown = exhibited.exhibits(study, todo, store, tasks)
     took = account.timing(todo, store, progress, time.perf_counter() - started)
     found = assemble.assemble(study, todo, store, tasks, shown, took)
     found = account.conclude(found, todo, store, progress, known)
