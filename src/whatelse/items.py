@@ -363,16 +363,6 @@ def _behaviour(source: registry.Source) -> Behaviour:
         **parts.common(),
         **_declared(parts),
         pair=entry == "compare",
-        answer=answer,
-        summarise=lifted(parts.module.summarise),
-        by_part=lifted(getattr(parts.module, "by_part", None)),
-        outcomes=lifted(getattr(parts.module, "outcomes", None), config=True),
-        effort=parts.get("effort"),
-    )
-    return Behaviour(
-        **parts.common(),
-        **_declared(parts),
-        pair=entry == "compare",
         answer=answer if entry == "compare" else alone,
         summarise=parts.need("summarise"),
         by_part=parts.get("by_part"),

@@ -70,7 +70,5 @@ def test_examples_are_the_first_and_gradients_are_needed(seen, rng):
     assert len(completeness.measure(evidence, completeness.Config(examples=2), rng)) == 2
     limited = subject.Subject("m", evidence.model, "k", without=frozenset({"differentiates", "opens"}))
     blind = Evidence(limited, evidence.task)
-        subject.Subject("m", evidence.model, "k", without=frozenset({"differentiates", "opens"})), evidence.task
-    )
     with pytest.raises(NotMeasurableError, match="needs a model that differentiates"):
         completeness.measure(blind, completeness.Config(), rng)
