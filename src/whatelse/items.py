@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from whatelse.answer import Answer
     from whatelse.evidence.cache import Evidence
-    from whatelse.models.take import Given
     from whatelse.tasks.task import Task
 
 
@@ -189,23 +188,6 @@ class Control:
     handed: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Opener:
-    """A form in which a user names a model.
-
-    Attributes:
-        name: Of its file.
-        form: What it takes, for messages.
-        takes: Whether a text is of this form.
-        open: From a text, a task and the name of weights, or nothing, to a model.
-    """
-
-    name: str
-    form: str
-    takes: Callable[[str], bool]
-    open: Callable[[str, Task, str], Given]
-
-
 @cache
 def behaviour(name: str) -> Behaviour:
     """Return a behaviour.
@@ -367,22 +349,6 @@ def control(name: str) -> Control:
     read = _Reader("controls", name.replace(" ", "_"))
     parts = (field.name for field in fields(Control) if field.name != "name")
     return Control(read.name, **{part: read.need(part.upper()) for part in parts})
-
-
-@cache
-def opener(name: str) -> Opener:
-    """Return a form in which a user names a model.
-
-    Args:
-        name: Of its file.
-
-    Raises:
-        UnknownItemError: There is none of that name.
-        MissingExtraError: It needs a package that is not installed.
-        ItemError: The file lacks a part.
-    """
-    read = _Reader("openers", name)
-    return Opener(read.name, read.need("FORM"), read.need("takes"), read.need("open_model"))
 
 
 class _Reader:
