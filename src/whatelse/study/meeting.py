@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from whatelse import items, opening
 from whatelse.auditing import preflight
 from whatelse.auditing.ask import generator
-from whatelse.auditing.preflight import Check
 from whatelse.auditing.questions import DATA
 from whatelse.auditing.roles import Role
 from whatelse.errors import StudyError
+from whatelse.findings.checks import Check
 from whatelse.models import take
 from whatelse.models.model import Model as Audited
 from whatelse.models.take import Given
@@ -135,7 +135,8 @@ def _task(task: Task | str, memory: str) -> tuple[Task, Data]:
 
 def _compare(met: Meeting, name: str, guests: _Guests, store: Store, *, force: bool) -> None:
     base = met.models[Role.BASELINE]
-    kept = key("preflight", 1, {"force": force}, base.key, met.models[name].key, met.data.key, seed=0)
+    alone = name == Role.BASELINE  # a candidate may hold the very same, and is compared all the same
+    kept = key("preflight", 2, {"force": force, "alone": alone}, base.key, met.models[name].key, met.data.key, seed=0)
     if not store.has("effects", kept):
         checks, told = _checked(name, guests, force=force)
         store.save_record("effects", kept, {"checks": [asdict(check) for check in checks], "remarks": told})

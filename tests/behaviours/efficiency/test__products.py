@@ -32,7 +32,7 @@ def counted(function, toy, shape):
     task = toy.task_of(inputs, torch.arange(4) % 2, bounds=(0, 1))
     model = Written(function).eval().requires_grad_(False)
     evidence = Evidence(Subject("small", model, "k", without=frozenset({"differentiates"})), task)
-    return model, inputs, int(macs.measure(evidence, macs.Config(), torch.Generator()).sum())
+    return model, inputs, int(macs.measure(evidence, macs.Config(), torch.Generator())["macs"].sum())
 
 
 def added(s, x):

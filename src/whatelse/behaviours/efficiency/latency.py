@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 from whatelse.tasks.task import Task
@@ -47,8 +48,8 @@ class Config:
     turns: int = param(15, "Times that each model is measured.", low=1, high=10_000)
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the candidate's time as a multiple of the baseline's in each turn, ``(turns,)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``ratio``: the candidate's time as a multiple of the baseline's in each turn.
 
     Args:
         baseline: Evidence of the model before compression.
@@ -63,21 +64,24 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         before, after = (_timed(seen.runs, inputs) for seen in (baseline, candidate))
         ratios.append(after / max(before, 1e-9))
     candidate.passes.forward += 2 * len(ratios) * len(inputs)
-    return torch.tensor(ratios[1:])
+    return Answer({"ratio": torch.tensor(ratios[1:])})
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the median ratio of every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(turns,)``.
-        counts: How often each turn stands in each resample, ``(draws, turns)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each turn stands in each resample, ``(draws, turns)``.
     """
-    order = np.argsort(values)
-    upto = counts[:, order].cumsum(1)
+    del config
+    ratios = answer["ratio"]
+    order = np.argsort(ratios)
+    upto = weights[:, order].cumsum(1)
     half = upto[:, -1:] / 2
     low, high = (upto >= half).argmax(1), (upto > half).argmax(1)
-    median: np.ndarray = (values[order][low] + values[order][high]) / 2
+    median: np.ndarray = (ratios[order][low] + ratios[order][high]) / 2
     return median
 
 
