@@ -11,8 +11,9 @@ from typing import Any
 from torch import nn
 
 from whatelse import items, limits, recipe, registry
-from whatelse.errors import ArtifactError, ItemError
+from whatelse.errors import ArtifactError
 from whatelse.models.take import Given
+from whatelse.parts import Parts
 from whatelse.tasks.task import Task
 
 
@@ -33,23 +34,24 @@ class Opener:
     open: Callable[[str, Task, str], Given]
 
 
-@cache
 def opener(name: str) -> Opener:
     """Return a form in which a user names a model.
 
     Args:
-        name: Of its file in ``openers``.
+        name: Of its file.
 
     Raises:
         UnknownItemError: There is none of that name.
         MissingExtraError: It needs a package that is not installed.
         ItemError: The file lacks a part.
     """
-    module = registry.load("openers", name)
-    try:
-        return Opener(name, module.FORM, module.takes, module.open_model)
-    except AttributeError as error:
-        raise ItemError(f"opener {name}: no {error.name} in its file; every one has it") from error
+    return _opener(registry.find("openers", name))
+
+
+@cache
+def _opener(source: registry.Source) -> Opener:
+    parts = Parts(source)
+    return Opener(source.name, parts.need("FORM"), parts.need("takes"), parts.need("open_model"))
 
 
 def load_task(text: str, *, max_memory: int | str | None = None) -> Task:
