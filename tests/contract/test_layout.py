@@ -54,7 +54,7 @@ MAY = {
     "search": OBSERVED | {"recipe"},
     "artifacts": OBSERVED | {"recipe"},
     "openers": MODELS | {"recipe", "artifacts", "items"},
-    "opening": MODELS | {"recipe", "items"},
+    "opening": MODELS | {"parts", "recipe", "items"},
     "findings": {"errors", "limits", "records"},
     "store": MODELS,
     "engines": {"errors"},

@@ -18,9 +18,7 @@ ORDER = 5
 def command(
     models: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="BASELINE CANDIDATE...", help="Folders written by compress, file.py:function, or recorded scores."
-        ),
+        typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders of compress, file.py:function, or scores."),
     ] = None,
     data: Annotated[
         str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")
