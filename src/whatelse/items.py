@@ -1,15 +1,16 @@
-"""Items as typed records, each resolved once: what else would be read from modules by reflection is read here."""
+"""Items as typed records, each resolved once, whoever wrote them: ours, another package's, a file of the user's own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from types import ModuleType
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from whatelse import registry, settings
 from whatelse.errors import ItemError
+from whatelse.parts import Parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from whatelse.answer import Answer
     from whatelse.evidence.cache import Evidence
+    from whatelse.models.take import Given
+    from whatelse.search.protocol import Search, Space
     from whatelse.tasks.task import Task
 
 
@@ -29,11 +32,14 @@ class Item:
         name: Dotted name, such as ``fairness.gap``.
         version: Raised when the same settings would give another number.
         config: Its settings, a frozen dataclass.
+        origin: What its results depend on beside that: empty for ours, package and version for one that another
+            package brings, a hash of the text for one of a user's file, where nobody raises a version.
     """
 
     name: str
     version: int
     config: type[Any]
+    origin: str
 
     @property
     def where(self) -> str:
@@ -156,6 +162,22 @@ class Loader(Item):
 
 
 @dataclass(frozen=True, eq=False)
+class Strategy(Item):
+    """A way to search among recipes.
+
+    Attributes:
+        start: From a space, settings and a generator to a search that is asked for recipes and told how they did.
+    """
+
+    start: Callable[[Space, Any, torch.Generator], Search]
+
+    @property
+    def where(self) -> str:
+        """How messages call it."""
+        return f"search {self.name}"
+
+
+@dataclass(frozen=True, eq=False)
 class Control:
     """A model that candidates are held against.
 
@@ -188,7 +210,23 @@ class Control:
     handed: bool
 
 
-@cache
+@dataclass(frozen=True, eq=False)
+class Opener:
+    """A form in which a user names a model.
+
+    Attributes:
+        name: Of its file.
+        form: What it takes, for messages.
+        takes: Whether a text is of this form.
+        open: From a text, a task and the name of weights, or nothing, to a model.
+    """
+
+    name: str
+    form: str
+    takes: Callable[[str], bool]
+    open: Callable[[str, Task, str], Given]
+
+
 def behaviour(name: str) -> Behaviour:
     """Return a behaviour.
 
@@ -200,39 +238,9 @@ def behaviour(name: str) -> Behaviour:
         MissingExtraError: It needs a package that is not installed.
         ItemError: The file lacks a part.
     """
-    read = _Reader("behaviours", name)
-    compare, measure = read.get("compare"), read.get("measure")
-    if (compare is None) == (measure is None):
-        raise ItemError(f"behaviour {name}: one of measure(evidence, config, rng) and compare(...) is needed")
-
-    def alone(baseline: Evidence, candidate: Evidence, config: object, rng: torch.Generator) -> Answer:
-        del baseline
-        found: Answer = measure(candidate, config, rng)
-        return found
-
-    if "values" in read.need("summarise").__code__.co_varnames[:1]:
-        return _former(read, compare, measure)  # until every behaviour returns an Answer
-    return Behaviour(
-        **read.common(),
-        unit=read.need("UNIT"),
-        better=read.need("BETTER"),
-        needs=frozenset(read.need("NEEDS")),
-        unit_of_analysis=read.need("UNIT_OF_ANALYSIS"),
-        worst=read.need("WORST"),
-        blind=read.need("BLIND"),
-        range=read.get("RANGE"),
-        part=read.get("PARTS", ""),
-        mean_of_parts=read.get("NUMBER") == "mean of parts",
-        pair=compare is not None,
-        answer=compare or alone,
-        summarise=read.need("summarise"),
-        by_part=read.get("by_part"),
-        outcomes=read.get("outcomes"),
-        effort=read.get("effort"),
-    )
+    return _behaviour(registry.find("behaviours", name))
 
 
-@cache
 def method(name: str) -> Method:
     """Return a method.
 
@@ -244,18 +252,9 @@ def method(name: str) -> Method:
         MissingExtraError: It needs a package that is not installed.
         ItemError: The file lacks a part.
     """
-    read = _Reader("methods", name)
-    return Method(
-        **read.common(),
-        knob=read.need("KNOB"),
-        takes=frozenset(read.need("TAKES")),
-        leaves=read.need("LEAVES"),
-        compress=read.need("compress"),
-        effort=read.get("effort"),
-    )
+    return _method(registry.find("methods", name))
 
 
-@cache
 def net(name: str) -> Net:
     """Return a small network.
 
@@ -264,13 +263,12 @@ def net(name: str) -> Net:
 
     Raises:
         UnknownItemError: There is none of that name.
+        MissingExtraError: It needs a package that is not installed.
         ItemError: The file lacks a part.
     """
-    read = _Reader("nets", name)
-    return Net(**read.common(), build=read.need("build"))
+    return _net(registry.find("nets", name))
 
 
-@cache
 def loader(name: str) -> Loader:
     """Return a source of data.
 
@@ -282,60 +280,40 @@ def loader(name: str) -> Loader:
         MissingExtraError: It needs a package that is not installed.
         ItemError: The file lacks a part.
     """
-    read = _Reader("datasets", name)
-    return Loader(**read.common(), suffixes=read.get("SUFFIXES", ()), load=read.need("load"))
+    return _loader(registry.find("datasets", name))
 
 
-def _former(read: Any, compare: Any, measure: Any) -> Behaviour:  # noqa: ANN401
-    """Return a behaviour that still answers with values."""
-    import torch  # noqa: PLC0415
+def loader_of(path: str) -> Loader | None:
+    """Return the source of data that opens a file by the ending of its name; None where no one does.
 
-    from whatelse.answer import Answer, Doubt, Parts, Shown  # noqa: PLC0415
+    Args:
+        path: The file.
 
-    def answer(baseline: Any, candidate: Any, config: Any, rng: Any) -> Answer:  # noqa: ANN401
-        values = compare(baseline, candidate, config, rng) if compare else measure(candidate, config, rng)
-        values = torch.as_tensor(values)
-        columns = {"value": values} if values.dim() == 1 else {str(i): values[:, i] for i in range(values.shape[1])}
-        shown = [Shown("rebuilt", dict(candidate.pictures))] if candidate.pictures else []
-        shown += [Shown("tree", dict(candidate.tree))] if candidate.tree else []
-        return Answer(
-            columns,
-            rows=candidate.rows,
-            parts=Parts(tuple(candidate.parts), **candidate.parts_read),
-            notes=tuple(candidate.notes),
-            doubts=tuple(Doubt(text, text in candidate.flatters) for text in candidate.doubts),
-            shown=tuple(shown),
-            ends=dict(candidate.ends),
-        )
-
-    def lifted(function: Any, *, config: bool = False) -> Any:  # noqa: ANN401
-        if function is None:
-            return None
-        if config:
-            return lambda answer, config: function(answer.matrix())
-        return lambda answer, config, weights: function(answer.matrix(), weights)
-
-    return Behaviour(
-        **read.common(),
-        unit=read.need("UNIT"),
-        better=read.need("BETTER"),
-        needs=frozenset(read.need("NEEDS")),
-        unit_of_analysis=read.need("UNIT_OF_ANALYSIS"),
-        worst=read.need("WORST"),
-        blind=read.need("BLIND"),
-        range=read.get("RANGE"),
-        part=read.get("PARTS", ""),
-        mean_of_parts=read.get("NUMBER") == "mean of parts",
-        pair=compare is not None,
-        answer=answer,
-        summarise=lifted(read.need("summarise")),
-        by_part=lifted(read.get("by_part")),
-        outcomes=lifted(read.get("outcomes"), config=True),
-        effort=read.get("effort"),
-    )
+    Raises:
+        ItemError: Several do.
+    """
+    ending = Path(path).suffix
+    opens = [n for n in registry.names("datasets") if ending in _suffixes(registry.card("datasets", n))]
+    if len(opens) > 1:
+        calls = " or ".join(f"{name}(path={path!r})" for name in opens)
+        raise ItemError(f"{path}: {' and '.join(opens)} open {ending} files; say {calls}")
+    return loader(opens[0]) if opens else None
 
 
-@cache
+def strategy(name: str) -> Strategy:
+    """Return a way to search.
+
+    Args:
+        name: Its name.
+
+    Raises:
+        UnknownItemError: There is none of that name.
+        MissingExtraError: It needs a package that is not installed.
+        ItemError: The file lacks a part.
+    """
+    return _strategy(registry.find("strategies", name))
+
+
 def control(name: str) -> Control:
     """Return a control.
 
@@ -346,31 +324,107 @@ def control(name: str) -> Control:
         UnknownItemError: There is none of that name.
         ItemError: The file lacks a part.
     """
-    read = _Reader("controls", name.replace(" ", "_"))
-    parts = (field.name for field in fields(Control) if field.name != "name")
-    return Control(read.name, **{part: read.need(part.upper()) for part in parts})
+    return _control(registry.find("controls", name.replace(" ", "_")))
 
 
-class _Reader:
-    """What the module of an item declares: the one place where modules are read by name."""
+def opener(name: str) -> Opener:
+    """Return a form in which a user names a model.
 
-    def __init__(self, kind: registry.Kind, name: str) -> None:
-        self.kind, self.name = kind, name
-        self.module: ModuleType = registry.load(kind, name)
+    Args:
+        name: Of its file.
 
-    def get(self, part: str, default: Any = None) -> Any:  # noqa: ANN401 - constants and functions of any type
-        return getattr(self.module, part, default)
+    Raises:
+        UnknownItemError: There is none of that name.
+        MissingExtraError: It needs a package that is not installed.
+        ItemError: The file lacks a part.
+    """
+    return _opener(registry.find("openers", name))
 
-    def need(self, part: str) -> Any:  # noqa: ANN401 - likewise
-        if not hasattr(self.module, part):
-            raise ItemError(f"{registry.WORDS[self.kind]} {self.name}: no {part} in its file; every one has it")
-        return getattr(self.module, part)
 
-    def common(self) -> dict[str, Any]:
-        config = self.need("Config")
-        for field in fields(config):
-            if not field.metadata.get("help"):
-                raise ItemError(
-                    f"{registry.WORDS[self.kind]} {self.name}: Config.{field.name} was not made by param(...)"
-                )
-        return {"name": self.name, "version": self.need("VERSION"), "config": config}
+def _suffixes(card: registry.Card) -> tuple[str, ...]:
+    found = card.constants.get("SUFFIXES", ())
+    return found if isinstance(found, tuple) else ()
+
+
+# What is resolved once goes by where it is written: a file whose text changed is another item.
+
+
+@cache
+def _behaviour(source: registry.Source) -> Behaviour:
+    parts = Parts(source)
+    entry, answer = parts.function("measure", "compare")
+
+    def alone(baseline: Evidence, candidate: Evidence, config: object, rng: torch.Generator) -> Answer:
+        del baseline
+        found: Answer = answer(candidate, config, rng)
+        return found
+
+    return Behaviour(
+        **parts.common(),
+        **_declared(parts),
+        pair=entry == "compare",
+        answer=answer if entry == "compare" else alone,
+        summarise=parts.need("summarise"),
+        by_part=parts.get("by_part"),
+        outcomes=parts.get("outcomes"),
+        effort=parts.get("effort"),
+    )
+
+
+def _declared(parts: Parts) -> dict[str, Any]:
+    """Return what a behaviour says of its numbers."""
+    return {
+        "unit": parts.need("UNIT"),
+        "better": parts.need("BETTER"),
+        "needs": frozenset(parts.need("NEEDS")),
+        "unit_of_analysis": parts.need("UNIT_OF_ANALYSIS"),
+        "worst": parts.need("WORST"),
+        "blind": parts.need("BLIND"),
+        "range": parts.get("RANGE"),
+        "part": parts.get("PARTS", ""),
+        "mean_of_parts": parts.get("NUMBER") == "mean of parts",
+    }
+
+
+@cache
+def _method(source: registry.Source) -> Method:
+    parts = Parts(source)
+    return Method(
+        **parts.common(),
+        knob=parts.need("KNOB"),
+        takes=frozenset(parts.need("TAKES")),
+        leaves=parts.need("LEAVES"),
+        compress=parts.need("compress"),
+        effort=parts.get("effort"),
+    )
+
+
+@cache
+def _net(source: registry.Source) -> Net:
+    parts = Parts(source)
+    return Net(**parts.common(), build=parts.need("build"))
+
+
+@cache
+def _loader(source: registry.Source) -> Loader:
+    parts = Parts(source)
+    return Loader(**parts.common(), suffixes=parts.get("SUFFIXES", ()), load=parts.need("load"))
+
+
+@cache
+def _strategy(source: registry.Source) -> Strategy:
+    parts = Parts(source)
+    return Strategy(**parts.common(), start=parts.need("start"))
+
+
+@cache
+def _opener(source: registry.Source) -> Opener:
+    parts = Parts(source)
+    return Opener(source.name, parts.need("FORM"), parts.need("takes"), parts.need("open_model"))
+
+
+@cache
+def _control(source: registry.Source) -> Control:
+    parts = Parts(source)
+    declared = {field.name: parts.need(field.name.upper()) for field in fields(Control) if field.name != "name"}
+    return Control(source.name, **declared)

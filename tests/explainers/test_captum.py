@@ -197,7 +197,7 @@ def test_grad_cam_is_refused_between_other_convolutions(seen, rng):
 
 def test_a_model_that_only_predicts_has_occlusion_alone(seen, rng):
     full = seen(convolutional(rng))
-    blind = Evidence(subject.Subject("m", full.model, "k", frozenset({"predicts"})), full.task)
+    blind = Evidence(subject.Subject("m", full.model, "k", without=frozenset({"differentiates", "opens"})), full.task)
     assert torch.allclose(maps(blind, "occlusion"), maps(full, "occlusion"))
     for kind in ("gradient", "gradient x input", "integrated gradients", "smoothgrad", "grad-cam"):
         with pytest.raises(NotMeasurableError, match="needs a model that differentiates"):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from whatelse.cli.files import hand_out, probe, write
-from whatelse.cli.options import KEPT, Html, Json, Memory, On, Quiet, Results, Seed, Workers
+from whatelse.cli.options import KEPT, Files, Memory, On, Quiet, Results, Seed, Workers, with_files
 from whatelse.errors import StudyError
 
 ORDER = 5
 
 
+@with_files("surfaces")
 def command(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders written by compress, or file.py:function."),
+        typer.Argument(
+            metavar="BASELINE CANDIDATE...", help="Folders written by compress, file.py:function, or recorded scores."
+        ),
     ] = None,
     data: Annotated[
         str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")
@@ -28,8 +32,8 @@ def command(
     ] = "",
     remeasure: Annotated[int, typer.Option(min=0, metavar="N", help="Measure the baseline N more times.")] = 0,
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
-    json_file: Json = "",
-    html: Html = "",
+    *,
+    files: Files,
     results: Results = KEPT,
     on: On = "processes",
     workers: Workers = 0,
@@ -42,10 +46,9 @@ def command(
 ) -> None:
     """Hold models that someone made against their baseline: a verdict per behaviour.
 
-    Without --json and --html it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
+    Where no file is asked for it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
     run finds its work done.
     """
-    from whatelse import opening
     from whatelse.auditing import questions as asking
     from whatelse.cli.progress import bar
     from whatelse.study import audit, run, spec
@@ -55,27 +58,27 @@ def command(
         return
     if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
         raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
-    out = (json_file, html) if json_file or html else ("audit.json", "audit.html")
-    for name in out:
+    out = files or {"html": "audit.html", "json": "audit.json"}
+    for name in out.values():
         probe(name)
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
-    names = opening.short_names(models or [])
-    given = dict(zip(names, models or [], strict=True))
-    base = given.pop(names[0])
     controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
+    ask = partial(audit.audit, controls=_given(controls), seed=seed, remeasure=remeasure, stop=stop, force=force)
+    ask = partial(ask, results=results, on=on, workers=workers, max_memory=max_memory)
     with bar(quiet=quiet) as (show, _):
-        found = audit.audit(
-            *(base, given, data, questions),
-            controls={name: text for name, text in controls.items() if text},
-            seed=seed,
-            remeasure=remeasure,
-            stop=stop,
-            force=force,
-            results=results,
-            on=on,
-            workers=workers,
-            max_memory=max_memory,
-            show=show,
-        )
-    hand_out(found, out, "audit", quiet=quiet)
+        found = ask(*_named(models or []), data, questions, show=show)
+    hand_out(found, out, quiet=quiet)
+
+
+def _named(models: list[str]) -> tuple[str, dict[str, str]]:
+    """Return what opens the baseline, and the candidates, by what a report calls them."""
+    from whatelse import opening
+
+    names = opening.short_names(models)
+    given = dict(zip(names, models, strict=True))
+    return given.pop(names[0]), given
+
+
+def _given(controls: dict[str, str]) -> dict[str, str]:
+    return {name: text for name, text in controls.items() if text}

@@ -36,6 +36,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import SPLITS, Split, Task
 
 VERSION = 2
+SUFFIXES = (".npz", ".safetensors")
 _ORDER = 7  # one fixed seed for the split, so that it is the same everywhere
 _FURTHER = ("shifted",)
 _ALIASES = {"inputs": ("inputs", "x", "X"), "targets": ("targets", "y", "labels")}

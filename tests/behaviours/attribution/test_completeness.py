@@ -68,6 +68,7 @@ def test_where_no_margin_changes_there_is_no_number():
 def test_examples_are_the_first_and_gradients_are_needed(seen, rng):
     evidence = seen(torch.nn.Linear(4, 3))
     assert len(completeness.measure(evidence, completeness.Config(examples=2), rng)) == 2
-    blind = Evidence(subject.Subject("m", evidence.model, "k", frozenset({"predicts"})), evidence.task)
+    limited = subject.Subject("m", evidence.model, "k", without=frozenset({"differentiates", "opens"}))
+    blind = Evidence(limited, evidence.task)
     with pytest.raises(NotMeasurableError, match="needs a model that differentiates"):
         completeness.measure(blind, completeness.Config(), rng)

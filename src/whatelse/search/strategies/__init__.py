@@ -1,0 +1,1 @@
+"""Strategies of the search, one file each."""
