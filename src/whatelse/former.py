@@ -5,13 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 
-def answering(pair: bool, measure: Any) -> Any:  # noqa: ANN401, FBT001
-    """Return what answers with an Answer.
+def is_one(module: Any) -> bool:  # noqa: ANN401
+    """Say whether a module is such a behaviour.
 
     Args:
-        pair: Whether it compares.
-        measure: What answers with values.
+        module: Its file.
     """
+    summarise = getattr(module, "summarise", None)
+    return summarise is not None and "values" in summarise.__code__.co_varnames[:1]
+
+
+def functions(module: Any, entry: str) -> dict[str, Any]:  # noqa: ANN401
+    """Return its functions, of an Answer.
+
+    Args:
+        module: Its file.
+        entry: ``measure`` or ``compare``.
+    """
+    return {
+        "answer": _answering(entry == "compare", getattr(module, entry)),
+        "summarise": _lifted(module.summarise),
+        "by_part": _lifted(getattr(module, "by_part", None)),
+        "outcomes": _lifted(getattr(module, "outcomes", None), config=True),
+    }
+
+
+def _answering(pair: bool, measure: Any) -> Any:  # noqa: ANN401, FBT001
     import torch  # noqa: PLC0415
 
     from whatelse import answer as answers  # noqa: PLC0415
@@ -35,13 +54,7 @@ def answering(pair: bool, measure: Any) -> Any:  # noqa: ANN401, FBT001
     return answer
 
 
-def lifted(function: Any, *, config: bool = False) -> Any:  # noqa: ANN401
-    """Return a function of an Answer.
-
-    Args:
-        function: One of values; or None.
-        config: Whether it takes no weights.
-    """
+def _lifted(function: Any, *, config: bool = False) -> Any:  # noqa: ANN401
     if function is None:
         return None
     if config:

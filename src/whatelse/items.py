@@ -327,31 +327,13 @@ def _behaviour(source: registry.Source) -> Behaviour:
         found: Answer = answer(candidate, config, rng)
         return found
 
-    if "values" in getattr(parts.module, "summarise", alone).__code__.co_varnames[:1]:
-        answer, lifted = (
-            former.answering(entry == "compare", answer),
-            former.lifted,
-        )  # until every one returns an Answer
-        return Behaviour(
-            **parts.common(),
-            **_declared(parts),
-            pair=entry == "compare",
-            answer=answer,
-            summarise=lifted(parts.module.summarise),
-            by_part=lifted(getattr(parts.module, "by_part", None)),
-            outcomes=lifted(getattr(parts.module, "outcomes", None), config=True),
-            effort=parts.get("effort"),
-        )
-    return Behaviour(
-        **parts.common(),
-        **_declared(parts),
-        pair=entry == "compare",
-        answer=answer if entry == "compare" else alone,
-        summarise=parts.need("summarise"),
-        by_part=parts.get("by_part"),
-        outcomes=parts.get("outcomes"),
-        effort=parts.get("effort"),
-    )
+    if former.is_one(parts.module):  # until every behaviour returns an Answer
+        functions = former.functions(parts.module, entry)
+    else:
+        functions = {name: parts.get(name) for name in ("by_part", "outcomes")}
+        functions |= {"summarise": parts.need("summarise"), "answer": answer if entry == "compare" else alone}
+    effort = parts.get("effort")
+    return Behaviour(**parts.common(), **_declared(parts), **functions, pair=entry == "compare", effort=effort)
 
 
 def _declared(parts: Parts) -> dict[str, Any]:

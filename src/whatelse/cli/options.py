@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from whatelse import limits
+from whatelse import limits, registry
 
 KEPT = Path("whatelse-results")
 
@@ -18,8 +18,24 @@ def _hold(context: typer.Context, given: str) -> str:
     return given
 
 
+def _take_up(given: list[str] | None) -> list[str]:
+    """Take up the items of files that the user names: they are his own, and nobody else's file is run."""
+    for place in given or ():
+        registry.add(place)
+    return given or []
+
+
 Json = Annotated[str, typer.Option("--json", metavar="FILE", help="Write the findings as JSON; - for standard output.")]
 Html = Annotated[str, typer.Option("--html", metavar="FILE", help="Write one self-contained HTML page.")]
+Items = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--items",
+        metavar="FILE",
+        help="Take up items of your own, as new writes them: a file, or a folder for all in it; may be repeated.",
+        callback=_take_up,
+    ),
+]
 Results = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where finished cells are kept and found again.")
 ]

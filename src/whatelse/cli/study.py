@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from whatelse.cli.files import write
-from whatelse.cli.options import KEPT, Copy, DryRun, Full, Html, Json, On, Quiet, Results, Workers
+from whatelse.cli.options import KEPT, Copy, DryRun, Full, Html, Items, Json, On, Quiet, Results, Workers
 from whatelse.cli.running import conduct, foretell
 
 ORDER = 3
@@ -26,6 +26,7 @@ def command(
     full: Full = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
+    items: Items = None,
     copy: Copy = "",
 ) -> None:
     """Measure a grid of recipes, behaviours and seeds. Safe to interrupt: a second run finds its work done.

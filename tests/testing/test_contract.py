@@ -1,0 +1,145 @@
+"""Every check fails where an item breaks what it demands, and passes the item that is not broken."""
+
+from pathlib import Path
+from unittest import SkipTest
+
+import pytest
+
+from whatelse import registry, templates, testing
+from whatelse.errors import ItemError, SettingError, UnknownItemError
+
+NAMES = {"behaviour": "mine.share", "method": "mine.clip", "loader": "clouds", "net": "small", "strategy": "grid"}
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch):
+    """Whatever a test adds is forgotten after it."""
+    monkeypatch.setattr(registry, "_ADDED", {})
+
+
+@pytest.fixture
+def broken(tmp_path):
+    def write(word, *changes):
+        """The file of the template, changed."""
+        file, _ = templates.write(word, NAMES[word], tmp_path)
+        text = file.read_text("utf-8")
+        for before, after in changes:
+            assert before in text
+            text = text.replace(before, after)
+        file.write_text(text, "utf-8")
+        return file
+
+    return write
+
+
+def one(word, name):
+    (found,) = [check for check in testing.checks(word) if check.name == name]
+    return found
+
+
+def test_every_kind_of_template_has_a_contract_with_a_name_for_each_check():
+    for word in NAMES:
+        names = [str(check) for check in testing.checks(word)]
+        assert len(set(names)) == len(names) > 4
+    with pytest.raises(ItemError, match="no contract of the kind engine; there are method, behaviour, net, loader"):
+        testing.checks("engine")
+    with pytest.raises(UnknownItemError, match="did you mean behaviour"):
+        testing.checks("behavior")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", NAMES)
+def test_what_is_not_broken_passes(broken, word):
+    testing.check(word, broken(word))
+
+
+RETURN = 'return Answer({"wrong": (better >= config.top).float()})'
+WRONG = '{"wrong": (better >= config.top).float()'
+BROKEN = [
+    ("behaviour", "it says what it is and where it comes from", "Source:", "Sauce:", "no Source:"),
+    ("behaviour", "its settings are declared", "dataclass(frozen=True)", "dataclass", "Config is not frozen"),
+    ("behaviour", "its settings are declared", "low=1)", "low=2)", "its default 1 is outside its own range"),
+    ("behaviour", "its parts are in order", "def measure", "def helper():\n    '''Help.'''\n\ndef measure", "must be"),
+    ("behaviour", "its parts are in order", "answer: Answer, config", "answer: Answer, settings", "it must take"),
+    ("behaviour", "it says where its scale ends", "WORST, BLIND = 1.0, None", "WORST, BLIND = 0.0, 0.5", "is better"),
+    ("behaviour", "it answers with finite numbers", "share: np.ndarray = ", "return share(1)\n    ", "TypeError"),
+    ("behaviour", "it answers with finite numbers", WRONG, '{"wrong": better / 0', "not finite"),
+    ("behaviour", "it answers with finite numbers", WRONG, '{"wrong": better >= 1', "float32 or float64"),
+    ("behaviour", "it answers with finite numbers", "/ weights.sum(1)", "/ weights.sum(1)[0] * [[1.0]]", "(3,) is needed"),
+    ("behaviour", "it answers with finite numbers", "    del rng", "    evidence.split('absent')", "no split 'absent'"),
+    ("behaviour", "it repeats and leaves everything alone", "    del rng", "    torch.rand(1)", "of the process"),
+    ("behaviour", "it repeats and leaves everything alone", RETURN, RETURN.replace(
+        ".float()", ".float() + torch.rand(90, generator=torch.Generator().manual_seed(id(evidence) % 9973))"
+    ), "other values"),
+    ("behaviour", "it repeats and leaves everything alone", "    del rng",
+     "    next(evidence.model.parameters()).add_(1)", "changed the weights"),
+    ("behaviour", "it repeats and leaves everything alone", "    del rng",
+     "    evidence.split('test').inputs.mul_(0.5)", "wrote on the examples"),
+    ("behaviour", "it repeats and leaves everything alone", "    del rng",
+     "    evidence.model.register_forward_hook(print)", "left a hook"),
+    ("behaviour", "it answers alike whatever the batch", RETURN,
+     RETURN.replace(".float()", ".float() * evidence.batch"), "in batches of 32"),
+    ("behaviour", "it answers alike whatever the order", RETURN,
+     RETURN.replace(".float()", ".float() * torch.arange(90)"), "in another order"),
+    ("behaviour", "it costs no more than it says", "def summarise",
+     "def effort(config, task):\n    '''Say.'''\n    return 10**9\n\ndef summarise", "effort says 1000000000"),
+    ("method", "it names its knob and its place in a recipe", '"limit", {', '"limits", {', "KNOB is 'limits'"),
+    ("method", "it names its knob and its place in a recipe", '"sparse"}', '"sparse", "thin"}', "TAKES is"),
+    ("method", "it returns a copy that answers", "copied(model)", "model", "return a copy"),
+    ("method", "it returns a copy that answers", "return clipped", "return clipped[:-1]", "is needed"),
+    ("method", "it repeats and leaves the process alone", "    del task, rng", "    torch.rand(1)", "of the process"),
+    ("method", "it never looks at test", "config.limit *", "task.test.inputs[0].mean() *", "examples of test"),
+    ("method", "its model can be kept", "return clipped",
+     "class Mine(nn.Module):\n        def __init__(self):\n            super().__init__()\n            self.a = clipped\n"
+     "        def forward(self, x):\n            return self.a(x)\n    return Mine()", "cannot be written as data"),
+    ("method", "it trains about as long as is said", "    del task, rng",
+     "    for _ in range(30):\n        model(task.train.inputs)", "say so in effort"),
+    ("loader", "it loads the same task twice", "manual_seed(_SEED)", "manual_seed(id(config) % 9973)", "another task"),
+    ("loader", "its splits hold different examples", 'splits["calibration"]', 'splits["test"] = splits["train"]\n'
+     '    splits["calibration"]', "are in train too"),
+    ("loader", "its suffixes can be opened", "VERSION = 1", 'VERSION, SUFFIXES = 1, ("csv",)', "write .csv"),
+    ("net", "its first weights repeat", "initialize(model, rng)", "initialize(model, torch.Generator())", "draw them"),
+    ("net", "it takes one kind of inputs and refuses the others", "math.prod(shape)", "shape[0]", "does not take them"),
+    ("strategy", "it asks for recipes of its space", "knob.step(share)", "knob.step(2 * share)", "outside"),
+    ("strategy", "it asks for recipes of its space", "next(self.left, None)", "None", "no recipe at all"),
+    ("strategy", "it repeats and leaves the process alone", "    del rng", "    torch.rand(1)", "of the process"),
+    ("strategy", "it is told late and of failures", "del tried, score", "assert score.feasible", "AssertionError"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "before", "after", "message"), BROKEN, ids=[f"{b[0]}: {b[4]}" for b in BROKEN]
+)
+def test_a_broken_item_is_found(broken, word, name, before, after, message):
+    file = broken(word, (before, after))
+    with pytest.raises(Exception, match="") as error:  # noqa: PT011 - also what the item itself raises
+        one(word, name)(file)
+    assert message in f"{type(error.value).__name__}: {error.value}"
+    assert not isinstance(error.value, SkipTest)
+
+
+def test_all_that_is_broken_is_said_at_once(broken):
+    file = broken("strategy", ("Source:", "Sauce:"), ("    del rng", "    torch.rand(1)"))
+    with pytest.raises(testing.ContractError) as error:
+        testing.check("strategy", file)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("it says what it is and where it comes from: grid.py: its docstring has no Source:")
+    assert lines[1].startswith("it repeats and leaves the process alone: grid.py: it drew from the generator")
+
+
+def test_settings_are_those_that_are_given(broken):
+    file = broken("loader")
+    testing.check("loader", file, count=20)
+    with pytest.raises(SettingError, match="count=1 is outside"):
+        testing.check("loader", file, count=1)
+
+
+def test_a_file_of_another_kind_and_a_name_that_nothing_has_are_refused(broken):
+    file = broken("loader")
+    with pytest.raises(ItemError, match=r"clouds\.py: its ITEM is no method"):
+        testing.check("method", file)
+    with pytest.raises(UnknownItemError, match="no method named 'mine.clip'"):
+        testing.check("method", "mine.clip")
+    with pytest.raises(ItemError, match="No such file"):
+        testing.check("method", Path("nowhere.py"))
