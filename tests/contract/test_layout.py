@@ -24,17 +24,7 @@ MAY = {
     "registry": {"errors", "cards", "kinds"},
     "parts": {"errors", "registry"},
     "former": {"answer"},
-    "items": {
-        "errors",
-        "former",
-        "settings",
-        "registry",
-        "parts",
-        "answer",
-        "evidence",
-        "tasks",
-        "search",
-    },  # the last as types
+    "items": LOW - {"items", "limits"} | {"former", "parts", "answer", "evidence", "search"},  # the last three as types
     "toml_schema": {"errors"},
     "statistics": {"errors"},
     "tasks": {"errors"},
@@ -61,7 +51,10 @@ MAY = {
     "study": OBSERVED | {"recipe", "auditing", "exhibits", "engines", "store", "toml_schema"},
     "report": {"errors", "limits", "findings"},
     "gate": {"errors", "limits", "findings", "statistics", "toml_schema"},
-    "cli": LOW | {"artifacts", "auditing", "gate", "opening", "recipe", "findings", "report", "study", "search"},
+    "testing": OBSERVED | {"kinds", "parts", "answer", "nets", "training", "recipe", "search", "study"},
+    "templates": {"errors", "registry", "kinds"},
+    "cli": LOW
+    | {"kinds", "templates", "artifacts", "auditing", "gate", "opening", "recipe", "findings", "report", "study"},
     "__init__": {"artifacts", "errors", "evidence", "models", "opening", "study", "tasks"},
 }
 

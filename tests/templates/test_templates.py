@@ -25,7 +25,7 @@ def test_elsewhere_the_file_says_what_it_is_and_its_test_lies_beside_it(tmp_path
     last = NAMES[word].rpartition(".")[2]
     assert (item, test) == (tmp_path / "new" / f"{last}.py", tmp_path / "new" / f"test_{last}.py")
     assert f'ITEM = "{word} {NAMES[word]}"' in item.read_text("utf-8")
-    (source,) = (registry._source(item),)
+    source = registry._source(item)
     assert (source.kind, source.name) == (kind_of(word), NAMES[word])
     assert "$" not in item.read_text("utf-8") + test.read_text("utf-8")
     assert "known_answer" not in test.read_text("utf-8"), "a mark that only this project knows"
@@ -77,7 +77,7 @@ def test_what_is_written_passes_its_test_at_once(tmp_path):
             "engine",
             "mine",
             ItemError,
-            r"no template of the kind engine; there are method, behaviour, .*; start from one",
+            r"no template of the kind engine; there are method, .*; start from one",
         ),
     ],
 )

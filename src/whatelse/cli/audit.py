@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from whatelse.cli.files import hand_out, probe, write
+from whatelse.cli.files import hand_out, places, write
 from whatelse.cli.options import KEPT, Html, Items, Json, Memory, On, Quiet, Results, Seed, Workers
 from whatelse.errors import StudyError
 
@@ -56,9 +56,7 @@ def command(
         return
     if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
         raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
-    out = (json_file, html) if json_file or html else ("audit.json", "audit.html")
-    for name in out:
-        probe(name)
+    out = places(json_file, html, "audit")
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
     names = opening.short_names(models or [])

@@ -16,8 +16,8 @@ from whatelse.tasks.task import Task
 from whatelse.testing import samples, written
 from whatelse.testing.contract import Case
 
-_ALIKE = {"rtol": 1e-9, "atol": 1e-12}  # but for rounding: a product of matrices may sum its rows in another order
-_BATCHED = {"rtol": 1e-3, "atol": 1e-4}  # of one batch and of several: single precision, and what it is amplified by
+_ALIKE = (1e-9, 1e-12)  # relative and absolute; but for rounding: a product of matrices may sum its rows in another order
+_BATCHED = (1e-3, 1e-4)  # of one batch and of several: single precision, and what it is amplified by
 
 
 def its_parts_are_in_order(case: Case) -> None:
@@ -68,7 +68,7 @@ def it_answers_with_finite_numbers(case: Case) -> None:
     answer, weights = _doubled(answer), np.ones((3, len(answer)))
     summary = item.summarise(answer, config, weights)
     case.demand(summary.shape == (3,), f"summarise answers {summary.shape} for 3 resamples; (3,) is needed")
-    case.demand(np.allclose(summary[0], summary[2], **_ALIKE), "summarise answers otherwise for the same weights")
+    case.demand(np.allclose(summary[0], summary[2], *_ALIKE), "summarise answers otherwise for the same weights")
     case.demand(np.isfinite(summary).all(), "summarise of the sample itself is not finite")
     if item.by_part is not None:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -76,7 +76,7 @@ def it_answers_with_finite_numbers(case: Case) -> None:
         names = answer.parts.names
         case.demand(of.shape == (3, len(names)), f"by_part answers {of.shape} for 3 resamples of {len(names)} parts")
         case.demand(len(set(names)) == len(names), f"two parts have one name: {', '.join(names)}")
-        case.demand(np.allclose(of[0], of[2], equal_nan=True, **_ALIKE), "by_part answers otherwise for equal weights")
+        case.demand(np.allclose(of[0], of[2], *_ALIKE, equal_nan=True), "by_part answers otherwise for equal weights")
 
 
 def it_repeats_and_leaves_everything_alone(case: Case) -> None:
@@ -206,9 +206,9 @@ def _doubled(answer: Answer) -> Answer:
 def _demand_alike(case: Case, one: Answer, two: Answer, how: str) -> None:
     item = _item(case)
     config = item.configure(case.given)
-    numbers = [item.summarise(_doubled(a), config, np.ones((1, len(a))))[0] for a in (one, two)]
+    here, there = (item.summarise(_doubled(a), config, np.ones((1, len(a))))[0] for a in (one, two)]
     case.demand(
-        np.isclose(*numbers, **_BATCHED), f"{how} it answers {numbers[1]:.6g}, and {numbers[0]:.6g} as they are"
+        np.isclose(*numbers, *_BATCHED), f"{how} it answers {numbers[1]:.6g}, and {numbers[0]:.6g} as they are"
     )
 
 
