@@ -28,18 +28,17 @@ from _peers.attacks import TOOLS, Budget, Counter, Found, Target, Tool, checked,
 from _peers.networks import Case
 from torch import Tensor, nn
 
-from whatelse.behaviours.robustness import accuracy
+from whatelse import items
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.models import subject
-from whatelse.settings import build
 from whatelse.tasks.task import Split, Task
 
 NORMS = {"linf": "Linf", "l2": "L2"}
-SETTINGS = {f.name for f in fields(accuracy.Config)}
+SETTINGS = {f.name for f in fields(items.behaviour("robustness.accuracy").config)}
 STRENGTHS = ("standard", "quick")
 THIRD = 1 / 3
-OWN, POOLED = 3, 4  # columns of what accuracy returns
+OWN, POOLED = "own with Square", "pooled"  # columns of what accuracy answers
 
 
 @dataclass
@@ -185,18 +184,20 @@ def ours(target: Target, budget: Budget, strength: str, other: nn.Module | None 
     """
     task = asked(target)
     given = {**vars(budget), "examples": len(target.labels), "strength": strength}
-    config = build(accuracy.Config, {k: v for k, v in given.items() if k in SETTINGS}, "robustness.accuracy")
+    item = items.behaviour("robustness.accuracy")
+    config = item.configure({k: v for k, v in given.items() if k in SETTINGS})
     candidate = evidence(target.model, task)
     baseline = candidate if other is None else evidence(other, task)
     counter = Counter()
     handle = counter.watch(target.model)
     started = time.process_time()
-    values = accuracy.compare(baseline, candidate, config, torch.Generator().manual_seed(0))
+    answer = item.answer(baseline, candidate, config, torch.Generator().manual_seed(0))
     seconds = time.process_time() - started
     handle.remove()
     n = len(target.labels)
-    stands = values[:, OWN if other is None else POOLED] == 1
-    return Found(stands, 0, seconds, counter.forward / n, counter.backward / n, tuple(candidate.doubts))
+    stands = answer.columns[OWN if other is None else POOLED] == 1
+    doubts = tuple(doubt.text for doubt in answer.doubts)
+    return Found(stands, 0, seconds, counter.forward / n, counter.backward / n, doubts)
 
 
 def asked(target: Target) -> Task:

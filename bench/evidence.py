@@ -30,10 +30,9 @@ from _peers import audits
 from _peers.audits import BATCH, Case
 from torch import Tensor, nn
 
-from whatelse import registry
+from whatelse import items, registry
 from whatelse.evidence.cache import Evidence
 from whatelse.models import subject
-from whatelse.settings import build
 
 REPEATS = 5
 PEERS = ("captum", "fairlearn", "sklearn", "torchmetrics")
@@ -175,12 +174,11 @@ def together(
         seen.append(Evidence(of, case.task, reference=seen[0] if seen else None, batch=BATCH))
     found: dict[str, list[float]] = {}
     for label, name, settings, _ in asked:
-        item = registry.load("behaviours", name)
-        config, rng = build(item.Config, settings, name), torch.Generator().manual_seed(0)
-        pair = "compare" in vars(item)
-        values = [item.compare(*seen, config, rng)] if pair else [item.measure(e, config, rng) for e in seen]
-        ones = np.ones((1, len(values[0])))
-        found[label] = [float(item.summarise(v.numpy().astype(np.float64), ones)[0]) for v in values]
+        item = items.behaviour(name)
+        config, rng = item.configure(settings), torch.Generator().manual_seed(0)
+        answers = [item.answer(seen[0], e, config, rng) for e in (seen[1:] if item.pair else seen)]
+        doubles = [a.over(a.matrix().astype(np.float64)) for a in answers]
+        found[label] = [float(item.summarise(a, config, np.ones((1, len(a))))[0]) for a in doubles]
     counter.take("whatelse", len(case.task.test))
     return found
 

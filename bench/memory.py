@@ -21,13 +21,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from whatelse import recipe, registry
+from whatelse import items, recipe, registry
+from whatelse.answer import Answer
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.models import subject
@@ -147,21 +147,20 @@ def row(name: str, before: Evidence, after: Evidence) -> float:
         before: Evidence of the baseline.
         after: Evidence of the candidate.
     """
-    item = registry.load("behaviours", name)
-    after.forget()
+    item = items.behaviour(name)
     forget_peak()
     started = time.perf_counter()
     try:
-        values = [observed(item, before, e) for e in (before, after)]
+        answers = [observed(item, before, e) for e in (before, after)]
     except NotMeasurableError as error:
         print(f"{name:36s} {peak() / 1e9:6.2f} GB  not measurable: {error}")
         return peak()
     seconds, measuring = time.perf_counter() - started, peak()
     forget_peak()
     started = time.perf_counter()
-    low, high = interval(item, values)
+    low, high = interval(item, answers)
     spent, analyzing = time.perf_counter() - started, peak()
-    shape = "x".join(map(str, values[1].shape))
+    shape = f"{len(answers[1])}x{len(answers[1].columns)}"
     print(
         f"{name:36s} {measuring / 1e9:6.2f} GB measuring {seconds:6.1f} s, {analyzing / 1e9:6.2f} GB effects "
         f"{spent:6.1f} s; values {shape}; change {low:+.4f} to {high:+.4f}",
@@ -170,32 +169,31 @@ def row(name: str, before: Evidence, after: Evidence) -> float:
     return max(measuring, analyzing)
 
 
-def observed(item: ModuleType, base: Evidence, mine: Evidence) -> np.ndarray:
-    """Return the values of one model, as a study asks for them.
+def observed(item: items.Behaviour, base: Evidence, mine: Evidence) -> Answer:
+    """Return what is answered of one model, as a study asks for it.
 
     Args:
         item: The behaviour.
         base: Evidence of the baseline.
         mine: Evidence of the model.
     """
-    rng = torch.Generator().manual_seed(1)
-    pair = "compare" in vars(item)
-    values: Tensor = item.compare(base, mine, item.Config(), rng) if pair else item.measure(mine, item.Config(), rng)
-    return values.numpy()
+    return item.answer(base, mine, item.config(), torch.Generator().manual_seed(1))
 
 
-def interval(item: ModuleType, values: list[np.ndarray]) -> tuple[float, float]:
+def interval(item: items.Behaviour, answers: list[Answer]) -> tuple[float, float]:
     """Return the 95 % interval of the effect, after that of all parts, as a study computes them.
 
     Args:
         item: The behaviour.
-        values: Of the control and of the candidate.
+        answers: Of the control and of the candidate.
     """
-    rng = np.random.default_rng(0)
-    drawn = None if item.UNIT_OF_ANALYSIS == "layer" else resample.resamples(len(values[0]), DRAWS, rng)
-    old, new = (sides.side([v], item.summarise, drawn) for v in values)
-    if "by_part" in vars(item):
-        for b, a in zip(*(sides.parts([v], item.by_part, drawn) for v in values), strict=True):
+    rng, config, like = np.random.default_rng(0), item.config(), answers[0]
+    drawn = None if item.unit_of_analysis == "layer" else resample.resamples(len(like), DRAWS, rng)
+    values = [answer.matrix() for answer in answers]
+    old, new = (sides.side([v], lambda v, w: item.summarise(like.over(v), config, w), drawn) for v in values)
+    if (by_part := item.by_part) is not None:
+        each = (sides.parts([v], lambda v, w: by_part(like.over(v), config, w), drawn) for v in values)
+        for b, a in zip(*each, strict=True):
             sides.contrast(b, a, rng, draws=DRAWS)
     effect = sides.contrast(old, new, rng, draws=DRAWS)
     return effect.low, effect.high

@@ -237,7 +237,7 @@ def main() -> None:
     if not apart < 1e-4:
         raise SystemExit(f"parameters trained at once differ by {apart:.1e} from those trained one by one")
     started = time.perf_counter()
-    whole = run.engine("here", 0)
+    whole = run.engine("processes", 0)
     place = whole._replace(executor=Kept(whole.executor))
     by_engine(2 * cores, 1, place)
     starting = time.perf_counter() - started

@@ -1,5 +1,6 @@
 """Fixtures that every room shares, and the switch that breaks items to see whether their tests notice."""
 
+import dataclasses
 import os
 from types import SimpleNamespace
 
@@ -90,27 +91,23 @@ def toy():
 # The mutants. Each breaks every item in one way; the contract suite demands that each item's own test fails.
 
 
-def _offset_values(measure):
-    return lambda *args: measure(*args) + 0.125
+def _each_column(answer, change):
+    return dataclasses.replace(answer, columns={name: change(column) for name, column in answer.columns.items()})
 
 
-def _permuted_values(measure):
-    def broken(*args):
-        values = measure(*args)
-        return values.roll(1, 0)
-
-    return broken
+def _offset_answer(measure):
+    return lambda *args: _each_column(measure(*args), lambda column: column + 0.125)
 
 
-def _unchanged_values(measure, *, pair):
+def _permuted_answer(measure):
+    return lambda *args: _each_column(measure(*args), lambda column: column.roll(1, 0))
+
+
+def _unchanged_answer(measure, *, pair):
     """As if nothing had been compressed: the baseline compared with itself, or zero everywhere."""
-
-    def broken(*args):
-        if pair:
-            return measure(args[0], args[0], *args[2:])
-        return torch.zeros_like(measure(*args))
-
-    return broken
+    if pair:
+        return lambda baseline, candidate, *rest: measure(baseline, baseline, *rest)
+    return lambda *args: _each_column(measure(*args), torch.zeros_like)
 
 
 def _offset_model(compress):
@@ -151,9 +148,9 @@ def _sabotage(mutant):
         part = "compare" if "compare" in vars(item) else "measure"
         whole = vars(item)[part]
         if mutant == "unchanged":
-            setattr(item, part, _unchanged_values(whole, pair=part == "compare"))
+            setattr(item, part, _unchanged_answer(whole, pair=part == "compare"))
         else:
-            setattr(item, part, {"offset": _offset_values, "permuted": _permuted_values}[mutant](whole))
+            setattr(item, part, {"offset": _offset_answer, "permuted": _permuted_answer}[mutant](whole))
     for name in registry.names("methods"):
         item = registry.load("methods", name)
         breaks = {"offset": _offset_model, "permuted": _permuted_model, "unchanged": _unchanged_model}

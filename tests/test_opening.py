@@ -1,13 +1,15 @@
 import pickle
 import sys
 
+import numpy
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from whatelse import opening
+from whatelse import items, opening, registry
 from whatelse.artifacts import folder as artifact
 from whatelse.errors import ArtifactError, RecipeError, SettingError, TaskError, UnknownItemError, WhatElseError
+from whatelse.models import fit
 from whatelse.nets import cnn
 
 FACTORY = """
@@ -118,7 +120,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(file, tmp_path, capsys, thr
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere", "no such folder; a model is"),
+        ("nowhere", "no such folder or file; a model is a folder written by whatelse compress; or a small network"),
         ("nowhere.py:make", "no such file"),
         ("cnn(width=0)", "width=0 is outside"),
         ("rnn()", "did you mean|there are"),
@@ -170,8 +172,28 @@ def test_data_that_cannot_be_opened_is_refused(text, error, message):
 
 
 def test_a_model_that_does_not_fit_the_data_is_refused_with_both_sides(task, linear):
-    opening.check_fit(linear, task, "m")
+    fit.check_fit(linear, task, "m")
     with pytest.raises(TaskError, match=r"task toy .*: m answers with a tensor of shape \(4, 3\).*\(N, 2\) is needed"):
-        opening.check_fit(torch.nn.Linear(2, 3), task, "m")
+        fit.check_fit(torch.nn.Linear(2, 3), task, "m")
     with pytest.raises(TaskError, match=r"m cannot take inputs of shape \(2,\)"):
-        opening.check_fit(torch.nn.Linear(5, 2), task, "m")
+        fit.check_fit(torch.nn.Linear(5, 2), task, "m")
+
+
+def test_recorded_scores_are_a_model_that_can_only_be_audited(tmp_path, three, file):
+    numpy.savez(tmp_path / "s.npz", logits=numpy.eye(6, 3))
+    opened = opening.open_model(str(tmp_path / "s.npz"), three)
+    assert opened.splits == ("test",)
+    with pytest.raises(ArtifactError, match=r"s.npz: a torch module is needed; it is none, and can only be audited"):
+        opening.open_module(str(tmp_path / "s.npz"), three)
+    for text in (str(tmp_path / "s.npz"), str(tmp_path)):
+        with pytest.raises(ArtifactError, match="leave one of them out"):
+            opening.open_model(text, three, "w.pth")
+    assert isinstance(opening.open_module(f"{file}:make", three), torch.nn.Module)
+
+
+def test_every_opener_says_what_it_takes_and_none_takes_what_another_does(tmp_path):
+    every = [items.opener(name) for name in registry.names("openers")]
+    assert len(every) >= 4
+    for text in (str(tmp_path), "a.py:f", "package.module:f", "cnn()", "s.npz", "s.csv", "folder:like(1)"):
+        assert [opener.takes(text) for opener in every].count(True) == 1, text
+    assert not any(opener.takes("nowhere") for opener in every)

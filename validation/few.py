@@ -19,11 +19,11 @@ import world
 from torch import Tensor, nn
 
 import whatelse
+from whatelse.auditing.questions import Questions, default, read_questions
 from whatelse.findings.record import parse
 from whatelse.gate import budgets as owners
 from whatelse.gate.decide import Answer, decide
 from whatelse.gate.match import Question
-from whatelse.study import audit as audits
 from whatelse.tasks.task import Task
 
 RARE = 4  # the class that is made rare
@@ -44,9 +44,9 @@ NULL = 0.02  # share of all answers that a harmless candidate changes: nobody lo
 
 
 @cache
-def questions() -> audits.Questions:
+def questions() -> Questions:
     """Return those of the default questions that look at groups and classes."""
-    table = tomllib.loads(audits.default())
+    table = tomllib.loads(default())
     rows = {m["row"] for m in table["measurements"] if m["item"] in ITEMS}
     lines = ['name = "few"\ntitle = "Few"\ndraws = 2000\n']
     lines += [f'[[rows]]\nname = "{row}"\ntitle = "{row}"\n' for row in sorted(rows)]
@@ -54,7 +54,7 @@ def questions() -> audits.Questions:
         given = 'settings = { group = "group" }\n' if m["item"] == "fairness.worst_group" else ""
         told = (f"{k} = {json.dumps(v)}\n" for k, v in m.items() if k != "settings")
         lines.append(f"[[measurements]]\n{given}{''.join(told)}")
-    return audits.questions("".join(lines), "few.toml")
+    return read_questions("".join(lines), "few.toml")
 
 
 def task(few: Few, seed: int) -> Task:

@@ -16,9 +16,9 @@ import world
 from torch import nn
 
 import whatelse
+from whatelse.auditing.questions import read_questions
 from whatelse.findings import record as findings
 from whatelse.gate import budgets, decide
-from whatelse.study import audit as audits
 
 N = 300
 
@@ -72,7 +72,7 @@ def case(number: int) -> dict[str, Any]:
     base = make(world.network(0))
     task = world.task(N, torch.Generator().manual_seed(70_000 + number))
     shown = ", ".join(f"{k} = {json.dumps(v)}" for k, v in given.items())
-    asked = audits.questions(
+    asked = read_questions(
         'name = "floors"\ntitle = "Floors"\ndraws = 1000\nrows = [{ name = "row", title = "Row" }]\n[[measurements]]\n'
         f'row = "row"\nitem = "{item}"\nlabel = "asked"\nmargin = {margin}\nprimary = true\nsettings = {{ {shown} }}\n'
     )

@@ -22,11 +22,11 @@ import world
 from torch import Tensor, nn
 
 import whatelse
-from whatelse import recipe, registry, settings
-from whatelse.auditing import verdicts
+from whatelse import items, recipe, registry, settings
+from whatelse.auditing import ask, verdicts
 from whatelse.auditing.effects import Comparison, SubjectValues
-from whatelse.study import audit as audits
-from whatelse.study import worker
+from whatelse.auditing.questions import DATA
+from whatelse.study.audit import study_of
 from whatelse.study.plan import pairs
 from whatelse.tasks.task import Task
 
@@ -176,10 +176,10 @@ def _network(seed: int) -> nn.Sequential:
 def false_candidate(number: int) -> dict[str, Any]:
     """Return the verdicts on a method that does nothing but train again, over five seeds, against five that did too."""
     asked = planted.questions()
-    study = audits.study_of(asked, ["candidate"], ["placebo"], range(SEEDS))
+    study = study_of(asked, ["candidate"], ["placebo"], range(SEEDS))
     task = world.task(EXAMPLES, torch.Generator().manual_seed(50_000 + number))
     evidence = [_evidence(number * SEEDS + s, task) for s in range(SEEDS)]
-    effects = [(m.label, audits.DATA, list(_against(study, m, evidence, number))) for m in asked.measurements]
+    effects = [(m.label, DATA, list(_against(study, m, evidence, number))) for m in asked.measurements]
     found = verdicts.decided(study, effects)
     primary = [f for f in found if f["candidate"] == "candidate" and f["primary"]]
     flagged = [f["label"] for f in primary if f["verdict"] in {"improved", "worsened"}]
@@ -202,20 +202,22 @@ def _evidence(seed: int, task: Task) -> dict[str, whatelse.Evidence]:
     made: dict[str, whatelse.Evidence] = {}
     for kind, name in enumerate(("baseline", "placebo", "candidate")):
         own = 10_000 + 3 * seed + kind
-        subject = worker.subject_of(_network(own), name, f"{own}", task)
+        subject = ask.subject_of(_network(own), name, f"{own}", task)
         made[name] = whatelse.Evidence(subject, task, reference=made.get("baseline"))
     return made
 
 
-def _against(study: Any, m: Any, evidence: list[dict[str, whatelse.Evidence]], number: int) -> Iterator[dict[str, Any]]:
-    item = registry.load("behaviours", m.item)
-    held = Comparison(item, study.draws, np.random.default_rng([number, worker.number((m.label,))]))
+def _against(
+    study: Any, m: Any, evidence: list[dict[str, whatelse.Evidence]], replicate: int
+) -> Iterator[dict[str, Any]]:
+    item = items.behaviour(m.item)
+    rng = np.random.default_rng([replicate, ask.number((m.label,))])
+    held = Comparison(item, item.configure(m.settings), study.draws, rng)
     for name in ("baseline", "placebo", "candidate"):
         seen = SubjectValues()
         for s, each in enumerate(evidence):
-            rng = worker.generator(m.label, str(number), str(s))
-            tensors, meta = worker.ask(m.item, m.settings, each[name], each["baseline"], rng)
-            seen.add(tensors["values"].numpy(), meta, None)
+            own = ask.generator(m.label, str(replicate), str(s))
+            seen.add(ask.ask(item, m.settings, each[name], each["baseline"], own))
         held.take(name, seen)
     yield from held.against(pairs(replace(study), m))
 

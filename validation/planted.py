@@ -20,11 +20,11 @@ import world
 from torch import Tensor, nn
 
 import whatelse
-from whatelse import recipe, registry
+from whatelse import items, recipe
+from whatelse.auditing.ask import Measured, ask, subject_of
+from whatelse.auditing.questions import Questions, read_questions
 from whatelse.errors import TaskError
 from whatelse.statistics import resample, sides
-from whatelse.study import audit as audits
-from whatelse.study import worker
 from whatelse.tasks.task import Task
 
 N = 1000
@@ -57,7 +57,7 @@ ASKED = {
 
 
 @cache
-def questions() -> audits.Questions:
+def questions() -> Questions:
     """Return the ten questions, each the primary one of its row."""
     told = []
     for row, (item, given, margin) in ASKED.items():
@@ -65,7 +65,7 @@ def questions() -> audits.Questions:
         settings = f"settings = {{ {shown} }}\n" if given else ""
         head = f'[[measurements]]\nrow = "{row}"\nitem = "{item}"\nlabel = "{row}"\n'
         told.append(f"{head}{settings}margin = {margin}\nprimary = true\n")
-    return audits.questions(QUESTIONS + "\n".join(told), "planted.toml")
+    return read_questions(QUESTIONS + "\n".join(told), "planted.toml")
 
 
 class Wrapped(nn.Module):
@@ -346,19 +346,21 @@ def by_accuracy(before: float | None, after: float | None, n: int) -> dict[str, 
 def _unpaired(base: nn.Module, candidate: nn.Module, task: Task, row: str, seed: int) -> float:
     """Return the p of a test that takes both models' examples for different ones, as some peers do."""
     item, given, _ = ASKED[row]
-    behaviour = registry.load("behaviours", item)
-    made = []
+    behaviour = items.behaviour(item)
+    config, made = behaviour.configure(given), []
     reference = None
     for name, model in (("baseline", base), ("candidate", candidate)):
-        subject = worker.subject_of(deepcopy(model), name, name, task)
+        subject = subject_of(deepcopy(model), name, name, task)
         mine = whatelse.Evidence(subject, task, reference=reference)
         reference = reference or mine
-        tensors, meta = worker.ask(item, given, mine, reference, torch.Generator().manual_seed(seed))
-        values = tensors["values"].numpy()
-        if meta["why"] or np.isnan(values).any():
+        outcome = ask(behaviour, given, mine, reference, torch.Generator().manual_seed(seed))
+        if not isinstance(outcome, Measured) or np.isnan(outcome.answer.matrix()).any():
             return 1.0
-        drawn = resample.resamples(len(values), 300, np.random.default_rng([seed, len(made)]))
-        made.append(sides.side([values], behaviour.summarise, drawn))
+        like = outcome.answer
+        drawn = resample.resamples(len(like), 300, np.random.default_rng([seed, len(made)]))
+        made.append(
+            sides.side([like.matrix()], lambda v, w, like=like: behaviour.summarise(like.over(v), config, w), drawn)
+        )
     spread = sum(float(np.nanvar(s.drawn)) for s in made)
     effect = float(made[1].points[0] - made[0].points[0])
     return erfc(abs(effect) / sqrt(2 * spread)) if spread > 0 else float(effect == 0)

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from whatelse import registry
+from whatelse import items
+from whatelse.auditing.ask import Measured
 from whatelse.errors import WhatElseError
 from whatelse.statistics import paired, resample, sequential, verdicts
 from whatelse.statistics.contributions import contributions
 from whatelse.statistics.effect import Effect
 from whatelse.store.folder import Store
-from whatelse.study import run, run_study, spec
+from whatelse.study import run, run_study, spec, worker
 from whatelse.study.plan import Plan
 
 CHUNK = 100
@@ -45,31 +46,34 @@ def replay(study: spec.Study, plan: Plan, store: Store) -> Iterator[dict[str, An
     """Yield, of every costly measurement, pair and seed, how many examples its verdict took."""
     measurements = {m.label: m for m in study.measurements}
     for effects in plan.effects:
-        m, item = measurements[effects.label], registry.load("behaviours", effects.item)
-        if "RANGE" not in vars(item):
+        m, item = measurements[effects.label], items.behaviour(effects.item)
+        if item.range is None:
             continue
+        config = item.configure(dict(effects.given))
         cells = dict(effects.cells)
         controls = {c.name: c.control for c in study.candidates}
         for candidate, control in ((c, controls.get(c)) for c in cells if c in controls):
             if control not in cells:
                 continue
             for after, before in zip(cells[candidate], cells[control], strict=True):
-                each = [_each(item, key, store) for key in (before, after)]
+                each = [_each(item, config, key, store) for key in (before, after)]
                 if each[0] is not None and each[1] is not None:
                     yield {"label": m.label, "item": m.item, **_watched(item, each, m.margin)}
 
 
-def _each(item: Any, key: str, store: Store) -> np.ndarray | None:
-    tensors, meta = store.load("values", key)
-    if meta["why"]:
+def _each(item: items.Behaviour, config: object, key: str, store: Store) -> np.ndarray | None:
+    outcome = worker.outcome_of(key, store)
+    if not isinstance(outcome, Measured):
         return None
-    values = tensors["values"].numpy().astype(np.float64)
-    tried = resample.counts(len(values), 2, np.random.default_rng(0)).astype(np.float64)
-    return contributions(values, item.summarise, tried)
+    like = outcome.answer
+    tried = resample.counts(len(like), 2, np.random.default_rng(0)).astype(np.float64)
+    values = like.matrix().astype(np.float64)
+    return contributions(values, lambda v, weights: item.summarise(like.over(v), config, weights), tried)
 
 
-def _watched(item: Any, each: list[np.ndarray], margin: float) -> dict[str, Any]:
-    span = item.RANGE[1] - item.RANGE[0]
+def _watched(item: items.Behaviour, each: list[np.ndarray], margin: float) -> dict[str, Any]:
+    assert item.range is not None
+    span = item.range[1] - item.range[0]
     differences = each[1] - each[0]
     order = np.random.default_rng(len(differences)).permutation(len(differences))
     watch, used = sequential.Watch(-span, span), len(differences)
@@ -88,8 +92,8 @@ def _mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return counts @ values / counts.sum(1)
 
 
-def _word(effect: Effect, margin: float, item: Any) -> str:
-    return verdicts.decide(effect, margin=margin, better=item.BETTER, adjusted_p=effect.p, distrust=())
+def _word(effect: Effect, margin: float, item: items.Behaviour) -> str:
+    return verdicts.decide(effect, margin=margin, better=item.better, adjusted_p=effect.p, distrust=())
 
 
 def saved(results: Path) -> list[dict[str, Any]]:

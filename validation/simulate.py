@@ -15,9 +15,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import stats
 
-from whatelse import registry
+from whatelse import items
+from whatelse.answer import Answer
 from whatelse.behaviours.fairness import _groups, worst_group
 from whatelse.statistics import resample, sides
 
@@ -29,13 +31,22 @@ _TRUTH = 100_000  # examples that the true effect is taken from
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of summary: ``item`` whose ``summarise`` it is, and ``draw(rng, n, shift)``, values before and after."""
+    """A kind of summary: ``item`` whose ``summarise`` it is, and ``draw(rng, n, shift)``, values before and after.
+
+    ``columns`` are the names that the item gives them.
+    """
 
     name: str
     item: str
+    columns: tuple[str, ...]
     draw: Callable[[np.random.Generator, int, float], Pair]
     shift: float = 1.0
     clusters: bool = False
+
+    def answer(self, values: np.ndarray) -> Answer:
+        """Return what the item would have answered of such values."""
+        made = torch.from_numpy(values.reshape(len(values), -1)).unbind(1)
+        return Answer(dict(zip(self.columns, made, strict=True)))
 
 
 def flips(rng: np.random.Generator, n: int, shift: float, discordance: float = 0.1) -> Pair:
@@ -112,7 +123,11 @@ def classes(rng: np.random.Generator, n: int, shift: float) -> Pair:
 
 
 def odds(rng: np.random.Generator, n: int, shift: float) -> Pair:
-    """Predicted class, true class, group: two classes and two groups, one of which loses recall."""
+    """Whether class 1 is answered, the true class, the group: one of two groups loses recall of one of two classes.
+
+    The true class stands where the item has groups and the group where it has classes: the gap that is averaged is
+    that between the classes, in each group.
+    """
     target, group = (rng.random(n) < 0.4).astype(float), (rng.random(n) < 0.35).astype(float)
     before = np.where(rng.random(n) < 0.85, target, 1 - target)
     redo = rng.random(n) < 0.15
@@ -133,11 +148,11 @@ def sure(rng: np.random.Generator, n: int, shift: float) -> Pair:
 
 
 def covered(rng: np.random.Generator, n: int, shift: float) -> Pair:
-    """The same with the flag of the area's kind."""
+    """The same, where ``shift`` also blurs the second model's confidence."""
     before, after = sure(rng, n, shift)
     noise = rng.normal(size=n)
     after[:, 0] = np.clip(after[:, 0] + 0.25 * shift * noise, 0, 1)
-    return tuple(np.column_stack([v, np.zeros(n)]) for v in (before, after))  # type: ignore[return-value]
+    return before, after
 
 
 def ratios(rng: np.random.Generator, n: int, shift: float) -> Pair:
@@ -155,22 +170,23 @@ def users(rng: np.random.Generator, n: int, shift: float) -> Pair:
     return before, before + own + 0.3 * rng.normal(size=n) + 0.3 * shift
 
 
+_GROUPED, _SURE = ("correct", "group drawn", "large group drawn"), ("confidence", "correct")
 KINDS = (
-    Kind("share, 10 % flip", "generalization.accuracy", flips),
-    Kind("share, 2 % flip", "generalization.accuracy", rare),
-    Kind("mean, skewed", "generalization.likelihood", skewed),
-    Kind("mean, bounded", "attribution.agreement", drops),
-    Kind("mean, clustered by ten", "generalization.likelihood", users, clusters=True),
-    Kind("median", "efficiency.latency", latency),
-    Kind("ratio of sums", "attribution.completeness", ratios),
-    Kind("area under the ROC", "membership.loss", members),
-    Kind("worst group", "fairness.worst_group", grouped),
-    Kind("gap between groups", "fairness.gap", grouped),
-    Kind("mean over classes", "generalization.macro_accuracy", classes),
-    Kind("equalized odds", "fairness.odds", odds),
-    Kind("binned calibration", "generalization.ece", sure),
-    Kind("smooth calibration", "generalization.smooth_ece", sure),
-    Kind("risk and coverage", "generalization.risk_coverage", covered),
+    Kind("share, 10 % flip", "generalization.accuracy", ("correct",), flips),
+    Kind("share, 2 % flip", "generalization.accuracy", ("correct",), rare),
+    Kind("mean, skewed", "generalization.likelihood", ("loss",), skewed),
+    Kind("mean, bounded", "attribution.agreement", ("agreement",), drops),
+    Kind("mean, clustered by ten", "generalization.likelihood", ("loss",), users, clusters=True),
+    Kind("median", "efficiency.latency", ("ratio",), latency),
+    Kind("ratio of sums", "attribution.completeness", ("error", "change"), ratios),
+    Kind("area under the ROC", "membership.loss", ("score", "member"), members),
+    Kind("worst group", "fairness.worst_group", _GROUPED, grouped),
+    Kind("gap between groups", "fairness.gap", _GROUPED, grouped),
+    Kind("mean over classes", "generalization.macro_accuracy", ("correct", "class"), classes),
+    Kind("equalized odds", "fairness.odds", ("correct", "group", "class"), odds),
+    Kind("binned calibration", "generalization.ece", _SURE, sure),
+    Kind("smooth calibration", "generalization.smooth_ece", _SURE, sure),
+    Kind("risk and coverage", "generalization.risk_coverage", _SURE, covered),
 )
 
 
@@ -179,39 +195,47 @@ def truth(kind: Kind, shift: float) -> float:
     """Return the true effect, from very many examples; 0 by symmetry where nothing was shifted."""
     if shift == 0:
         return 0.0
-    item = registry.load("behaviours", kind.item)
+    item = items.behaviour(kind.item)
     rng = np.random.default_rng(99)
     found = []
     for _ in range(8):
         before, after = kind.draw(rng, _TRUTH, shift)
         one = np.ones((1, _TRUTH))
-        found.append(float((item.summarise(after, one) - item.summarise(before, one))[0]))
+        ends = [item.summarise(kind.answer(values), item.config(), one) for values in (before, after)]
+        found.append(float((ends[1] - ends[0])[0]))
     return float(np.mean(found))
 
 
 def study(kind: Kind, n: int, shift: float, samples: int, seed: int, biases: list[float]) -> list[Any]:
     """Return the effects that a study would print of many samples of one kind, and note the bias of each."""
-    item = registry.load("behaviours", kind.item)
     rng = np.random.default_rng([seed, n, zlib.crc32(kind.name.encode()), int(10 * shift)])
     found: list[Any] = []
     clusters = np.arange(n) // 10 if kind.clusters else None
-    parted = "outcomes" in vars(item)
     while len(found) < samples:
         drawn = resample.resamples(n, DRAWS, rng, clusters)
         for _ in range(min(SHARED, samples - len(found))):
             pair = kind.draw(rng, n, shift)
-            told = [_told(item, v) if parted else None for v in pair]
+            told = [_told(kind, v) for v in pair]
             if any(t is not None and not t.counted.any() for t in told):
                 return []  # not measurable
-            before, after = (sides.side([v], item.summarise, drawn, t) for v, t in zip(pair, told, strict=True))
+            before, after = (_side(kind, v, drawn, t) for v, t in zip(pair, told, strict=True))
             found.append(sides.contrast(before, after, rng))
             biases.append(max(sides.bias(before), sides.bias(after)))
     return found
 
 
-def _told(item: Any, values: np.ndarray) -> sides.Outcomes:
-    parts, averaged = item.by_part(values, np.ones((1, len(values)))).shape[1], vars(item).get("NUMBER") is not None
-    return sides.outcomes([item.outcomes(values)], parts, averaged=averaged)
+def _side(kind: Kind, values: np.ndarray, drawn: resample.Resamples, told: sides.Outcomes | None) -> sides.Side:
+    item, like = items.behaviour(kind.item), kind.answer(values)
+    config = item.config()
+    return sides.side([values], lambda v, weights: item.summarise(like.over(v), config, weights), drawn, told)
+
+
+def _told(kind: Kind, values: np.ndarray) -> sides.Outcomes | None:
+    item, answer = items.behaviour(kind.item), kind.answer(values)
+    if item.outcomes is None or item.by_part is None:
+        return None
+    parts = item.by_part(answer, item.config(), np.ones((1, len(answer)))).shape[1]
+    return sides.outcomes([item.outcomes(answer, item.config())], parts, averaged=item.mean_of_parts)
 
 
 def interval(hits: int, of: int) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -98,7 +98,9 @@ class Answer:
         Args:
             names: Their names.
         """
-        return np.column_stack([self[name] for name in names or self.columns])
+        columns = [self.columns[name] for name in names or self.columns]
+        whole = _beside(columns)
+        return np.column_stack([column.numpy() for column in columns]) if whole is None else whole
 
     def matrix(self) -> np.ndarray:
         """Return all values in the form that statistics take: ``(N,)`` of one column, ``(N, k)`` of several."""
@@ -111,5 +113,19 @@ class Answer:
             values: In the form of `matrix`.
         """
         rows = np.reshape(values, (len(values), -1))
-        made = {name: torch.from_numpy(rows[:, at]) for at, name in enumerate(self.columns)}
-        return replace(self, columns=made)
+        return replace(self, columns=dict(zip(self.columns, torch.from_numpy(rows).unbind(1), strict=True)))
+
+
+def _beside(columns: Sequence[Tensor]) -> np.ndarray | None:
+    """Return columns that lie side by side in memory as they are, ``(N, k)``: a summary asks for them on every block.
+
+    None where they do not.
+    """
+    first = columns[0]
+    start, (stride,), memory = first.storage_offset(), first.stride(), first.untyped_storage().data_ptr()
+    for at, column in enumerate(columns):
+        place = (column.storage_offset() - at, *column.stride(), column.untyped_storage().data_ptr(), column.dtype)
+        if place != (start, stride, memory, first.dtype):
+            return None
+    found: np.ndarray = first.as_strided((len(first), len(columns)), (stride, 1)).numpy()
+    return found

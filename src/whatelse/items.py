@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from whatelse import former, registry, settings
+from whatelse import registry, settings
 from whatelse.errors import ItemError
 from whatelse.parts import Parts
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from whatelse.answer import Answer
     from whatelse.evidence.cache import Evidence
+    from whatelse.models.take import Given
     from whatelse.search.protocol import Search, Space
     from whatelse.tasks.task import Task
 
@@ -209,6 +210,23 @@ class Control:
     handed: bool
 
 
+@dataclass(frozen=True, eq=False)
+class Opener:
+    """A form in which a user names a model.
+
+    Attributes:
+        name: Of its file.
+        form: What it takes, for messages.
+        takes: Whether a text is of this form.
+        open: From a text, a task and the name of weights, or nothing, to a model.
+    """
+
+    name: str
+    form: str
+    takes: Callable[[str], bool]
+    open: Callable[[str, Task, str], Given]
+
+
 def behaviour(name: str) -> Behaviour:
     """Return a behaviour.
 
@@ -309,6 +327,20 @@ def control(name: str) -> Control:
     return _control(registry.find("controls", name.replace(" ", "_")))
 
 
+def opener(name: str) -> Opener:
+    """Return a form in which a user names a model.
+
+    Args:
+        name: Of its file.
+
+    Raises:
+        UnknownItemError: There is none of that name.
+        MissingExtraError: It needs a package that is not installed.
+        ItemError: The file lacks a part.
+    """
+    return _opener(registry.find("openers", name))
+
+
 def _suffixes(card: registry.Card) -> tuple[str, ...]:
     found = card.constants.get("SUFFIXES", ())
     return found if isinstance(found, tuple) else ()
@@ -327,13 +359,16 @@ def _behaviour(source: registry.Source) -> Behaviour:
         found: Answer = answer(candidate, config, rng)
         return found
 
-    if former.is_one(parts.module):  # until every behaviour returns an Answer
-        functions = former.functions(parts.module, entry)
-    else:
-        functions = {name: parts.get(name) for name in ("by_part", "outcomes")}
-        functions |= {"summarise": parts.need("summarise"), "answer": answer if entry == "compare" else alone}
-    effort = parts.get("effort")
-    return Behaviour(**parts.common(), **_declared(parts), **functions, pair=entry == "compare", effort=effort)
+    return Behaviour(
+        **parts.common(),
+        **_declared(parts),
+        pair=entry == "compare",
+        answer=answer if entry == "compare" else alone,
+        summarise=parts.need("summarise"),
+        by_part=parts.get("by_part"),
+        outcomes=parts.get("outcomes"),
+        effort=parts.get("effort"),
+    )
 
 
 def _declared(parts: Parts) -> dict[str, Any]:
@@ -380,6 +415,12 @@ def _loader(source: registry.Source) -> Loader:
 def _strategy(source: registry.Source) -> Strategy:
     parts = Parts(source)
     return Strategy(**parts.common(), start=parts.need("start"))
+
+
+@cache
+def _opener(source: registry.Source) -> Opener:
+    parts = Parts(source)
+    return Opener(source.name, parts.need("FORM"), parts.need("takes"), parts.need("open_model"))
 
 
 @cache

@@ -41,6 +41,10 @@ KINDS: dict[Kind, Room] = {
     "strategies": Room("strategy", "search/strategies", "search strategy"),
     "controls": Room("control", "controls", "control"),
     "engines": Room("engine", "engines", "engine"),
+    "openers": Room("opener", "openers", "form of a model"),
+    "exhibits": Room("exhibit", "exhibits/kinds", "kind of exhibit"),
+    "surfaces": Room("surface", "report/surfaces", "surface"),
+    "gate_surfaces": Room("gate_surface", "gate/surfaces", "surface of the gate"),
 }
 
 

@@ -1,32 +1,17 @@
-"""What a user types for a model or for data, opened: a folder, a factory in Python, a data loader, a file of arrays."""
+"""What a user types for a model or for data, opened: by files in ``openers`` and ``datasets``, found by path."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import os
-import sys
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from math import prod
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import torch
 from torch import nn
 
-from whatelse import items, limits, recipe
-from whatelse.artifacts import checkpoint
-from whatelse.artifacts import folder as artifact
-from whatelse.errors import ArtifactError, TaskError
-from whatelse.models.asked import asked
-from whatelse.modules import foretell
-from whatelse.modules.lent import check_filled, rest
+from whatelse import items, limits, recipe, registry
+from whatelse.errors import ArtifactError
+from whatelse.models.take import Given
 from whatelse.tasks.task import Task
-
-# Test examples that a model is asked, to see whether it fits, and values that they may have together.
-_LOOKED, _VALUES = 64, 400_000
 
 
 def load_task(text: str, *, max_memory: int | str | None = None) -> Task:
@@ -58,21 +43,22 @@ def data_call(text: str) -> tuple[str, dict[str, Any]]:
     Raises:
         RecipeError: It is no call.
     """
-    if Path(text).suffix in {".npz", ".safetensors"}:
-        return "arrays", {"path": text}
+    suffix = "" if "(" in text else Path(text).suffix
+    for name in registry.names("datasets") if suffix else ():
+        if suffix in items.loader(name).suffixes:
+            return name, {"path": text}
     return recipe.read_call(text if "(" in text else f"{text}()", "--data")
 
 
-def open_model(text: str, task: Task, weights: str = "") -> nn.Module:
-    """Return the model that a text names, frozen and in evaluation mode, after passing it two examples of the task.
-
-    A folder may be anyone's: loading it and its first answer are held to `limits` of memory and time.
+def open_model(text: str, task: Task, weights: str = "") -> Given:
+    """Return the model that a text names: a torch module, frozen and in evaluation mode, or recorded scores.
 
     Args:
         text: A folder that this toolkit wrote; or ``file.py:name`` or ``package.module:name``: a module, or a
             function without arguments that returns one (that Python is the user's own and is run); or a small
-            network of this toolkit, untrained, such as ``cnn(width=8)``.
-        task: Gives the shape of the inputs and the number of classes.
+            network of this toolkit, untrained, such as ``cnn(width=8)``; or a file of recorded scores. Every file in
+            ``openers`` opens one form.
+        task: The examples: models are tried on a few, scores are held against all.
         weights: A state dict for it, .safetensors or a PyTorch checkpoint that holds no code; ``file:name`` where
             several in it fit, such as ``run.pth:ema``.
 
@@ -82,48 +68,33 @@ def open_model(text: str, task: Task, weights: str = "") -> nn.Module:
         NotMeasurableError: It has tensors without numbers: lazy layers, or the meta device.
         TaskError: The model and the task do not fit each other.
     """
-    folder = os.path.isdir(text)  # False also of a name that no file may have
-    if folder and weights:
-        raise ArtifactError(f"--weights {weights}: the folder {text} has its own weights; leave one of them out")
-    model = _opened(text, task)
-    if weights:
-        checkpoint.fill(model, weights)
-    check_filled(model, text)
-    rest(model)
-    if folder:
-        with foretell.foretold(text, artifact.held(text), ArtifactError):
-            check_fit(model, task, text)
-    else:
-        check_fit(model, task, text)
-    return model
+    every = [items.opener(name) for name in registry.names("openers")]
+    fits = [opener for opener in every if opener.takes(text)]
+    if len(fits) == 1:
+        return fits[0].open(text, task, weights)
+    if fits:
+        several = " or ".join(opener.form for opener in fits)
+        raise ArtifactError(f"{text}: it could be {several}; name it another way")
+    raise ArtifactError(f"{text}: no such folder or file; a model is {'; or '.join(o.form for o in every)}")
 
 
-def open_models(texts: Mapping[str, str], task: Task) -> dict[str, nn.Module]:
-    """Return the models that texts name, each as `open_model` does, without those of an empty text.
+def open_module(text: str, task: Task, weights: str = "") -> nn.Module:
+    """Return the torch module that a text names, for what changes or writes modules.
 
     Args:
-        texts: By name.
-        task: Gives the shape of the inputs and the number of classes.
+        text: As `open_model` takes it.
+        task: Likewise.
+        weights: Likewise.
 
     Raises:
-        ArtifactError: There is no such model.
-        TaskError: A model and the task do not fit each other.
+        ArtifactError: It is none; or as `open_model`.
+        NotMeasurableError: As `open_model`.
+        TaskError: Likewise.
     """
-    return {name: open_model(text, task) for name, text in texts.items() if text}
-
-
-def _opened(text: str, task: Task) -> nn.Module:
-    if os.path.isdir(text):
-        return artifact.load(text)
-    if ":" in text:
-        return _made(text)
-    if text.endswith(")"):
-        with foretell.foretold(text, 0, ArtifactError):
-            return _net(text, task)
-    raise ArtifactError(
-        f"{text}: no such folder; a model is a folder written by whatelse compress, or file.py:function "
-        "(with --weights for a checkpoint)"
-    )
+    found = open_model(text, task, weights)
+    if not isinstance(found, nn.Module):
+        raise ArtifactError(f"{text}: a torch module is needed; it is none, and can only be audited")
+    return found
 
 
 def short_names(texts: Sequence[str]) -> list[str]:
@@ -145,72 +116,3 @@ def short_names(texts: Sequence[str]) -> list[str]:
     return [
         name if short.count(name) == 1 and name != "baseline" else text for name, text in zip(short, texts, strict=True)
     ]
-
-
-def _net(text: str, task: Task) -> nn.Module:
-    name, given = recipe.read_call(text, "MODEL")
-    net = items.net(name)
-    # Its first weights; a recipe's train.scratch draws its own.
-    return net.build(net.configure(given), task.shape, task.classes, torch.Generator().manual_seed(0))
-
-
-def _made(text: str) -> nn.Module:
-    place, _, name = text.rpartition(":")
-    try:
-        with _beside(place):
-            found = getattr(_module(place), name, None)
-            made = found if isinstance(found, nn.Module) or found is None else found()
-    except ArtifactError:
-        raise
-    except Exception as error:  # whatever the user's own code raises
-        raise ArtifactError(f"{text}: {type(error).__name__}: {error}") from error
-    if not isinstance(made, nn.Module):
-        raise ArtifactError(
-            f"{text}: got {type(made).__name__}; a torch.nn.Module, or a function returning one, is needed"
-        )
-    return made
-
-
-@contextmanager
-def _beside(place: str) -> Generator[None, None, None]:
-    """Let the user's Python import what stands beside it, as it does when run: a file's folder, or the current one."""
-    folder = str(Path(place).resolve().parent if place.endswith(".py") else Path.cwd())
-    sys.path.insert(0, folder)
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-
-
-def _module(place: str) -> ModuleType:
-    if not place.endswith(".py"):
-        return importlib.import_module(place)
-    path = Path(place)
-    if not path.is_file():
-        raise ArtifactError(f"{place}: no such file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses in the file look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-def check_fit(model: nn.Module, task: Task, name: str) -> None:
-    """Refuse a model that cannot take a task's inputs or has another number of classes.
-
-    Args:
-        model: Any module.
-        task: The task.
-        name: How the message calls the model.
-
-    Raises:
-        TaskError: They do not fit; both sides are printed.
-    """
-    try:
-        few = max(2, min(_LOOKED, _VALUES // max(1, prod(task.shape))))
-        asked(model, name, task.test.inputs[:few], task.classes)
-    except TaskError as error:
-        raise TaskError(f"task {task.name} and model do not fit: {error}") from error

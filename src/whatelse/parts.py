@@ -53,6 +53,8 @@ CONSTANTS = {
     "KNOB": Constant((str,), "the setting that sets its strength; empty where there is none"),
     "TAKES": Constant((set, frozenset), 'a set of states of a model, such as {"dense", "sparse"}'),
     "LEAVES": Constant((str,), "the state that it leaves; empty where it leaves the one it found"),
+    "SCOPE": Constant((str,), '"row" or "study"', ("row", "study")),
+    "HELP": Constant((str,), 'what its option does, such as "Write the table as CSV."'),
     "SUFFIXES": Constant((tuple,), 'a tuple of endings of files, such as (".csv",)'),
 }
 FUNCTIONS = {
@@ -66,6 +68,7 @@ FUNCTIONS = {
     "build": ("config", "shape", "classes", "rng"),
     "load": ("config",),
     "start": ("space", "config", "rng"),
+    "exhibits": ("asked",),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,11 +13,11 @@ from torch.nn import functional
 
 import whatelse
 from whatelse.auditing import ends
-from whatelse.findings import phrasing
+from whatelse.findings import codec, phrasing
 from whatelse.findings import record as reader
+from whatelse.findings.record import Finding
 from whatelse.gate import budgets, decide
 from whatelse.statistics import resample, sides
-from whatelse.study import audit
 from whatelse.tasks.task import Split, Task
 
 
@@ -81,12 +82,12 @@ def asked(*questions, draws=400, costly=False):
         shown = ", ".join(f"{k} = {json.dumps(v)}" for k, v in given.items())
         told.append(f'[[measurements]]\nrow = "r"\nitem = "{item}"\nlabel = "{item} {i}"\nmargin = {margin}\n')
         told.append(f"settings = {{ {shown} }}\n" + "costly = true\n" * costly)
-    return audit.questions("".join(told))
+    return questions.read_questions("".join(told))
 
 
 def audited(base, candidate, task, *questions, **more):
     record = whatelse.audit(base, {"same": candidate}, task, asked(*questions), force=True, **more)
-    assert record["failed"] == []
+    assert record.failed == ()
     return record
 
 
@@ -150,17 +151,17 @@ PLANTED = [
 @pytest.mark.parametrize(("item", "given", "margin", "name", "numbers"), PLANTED, ids=lambda v: str(v)[:40])
 def test_a_baseline_with_nothing_to_lose_or_to_see_is_never_unchanged(task, models, item, given, margin, name, numbers):
     record = audited(models[name], deepcopy(models[name]), task, (item, given, margin))
-    (found,) = record["findings"]
-    if found["verdict"] == "not trusted":  # no gradient is shared at all: its own check says that this protects nobody
+    (found,) = record.findings
+    if found.verdict == "not trusted":  # no gradient is shared at all: its own check says that this protects nobody
         assert item.startswith("leakage.")
-        assert any("gradient" in doubt for doubt in found["doubts"])
+        assert any("gradient" in doubt for doubt in found.doubts)
         return
-    assert found["verdict"] == "not measurable", (found["before"], found["after"], found["why"])
-    assert found["why"]
-    if numbers and found["before"] is not None:
-        assert found["before"] == found["after"]
-        assert "not measurable at this setting" in found["why"]
-    reader.parse(json.loads(json.dumps(record, allow_nan=False)))
+    assert found.verdict == "not measurable", (found.before, found.after, found.why)
+    assert found.why
+    if numbers and found.before is not None:
+        assert found.before == found.after
+        assert "not measurable at this setting" in found.why
+    assert reader.parse(json.loads(codec.dumps(record))) == record
 
 
 SEEN = [
@@ -182,36 +183,36 @@ SEEN = [
 
 @pytest.mark.parametrize(("item", "given", "margin", "name"), SEEN, ids=lambda v: str(v)[:40])
 def test_what_has_something_to_lose_is_unchanged_against_itself(task, models, item, given, margin, name):
-    (found,) = audited(models[name], deepcopy(models[name]), task, (item, given, margin))["findings"]
-    assert found["verdict"] == "unchanged", (found["before"], found["after"], found["why"], found["doubts"])
-    assert found["why"] == ""
-    assert found["room"] > margin
+    (found,) = audited(models[name], deepcopy(models[name]), task, (item, given, margin)).findings
+    assert found.verdict == "unchanged", (found.before, found.after, found.why, found.doubts)
+    assert found.why == ""
+    assert found.room > margin
 
 
 def test_what_is_shown_stands_an_improvement_from_the_floor_and_a_harm_onto_it(task, models):
     question = ("robustness.accuracy", {"radius": 0.05, "examples": 100}, 0.02)
     up, down = (("wrong", "good"), ("good", "wrong"))
-    (found,) = audited(models[up[0]], models[up[1]], task, question)["findings"]
-    assert found["verdict"] == "improved"
-    assert found["room"] <= found["before"] <= 0.02
-    (found,) = audited(models[down[0]], models[down[1]], task, question)["findings"]
-    assert found["verdict"] == "worsened"
-    assert found["after"] <= 0.02
+    (found,) = audited(models[up[0]], models[up[1]], task, question).findings
+    assert found.verdict == "improved"
+    assert found.room <= found.before <= 0.02
+    (found,) = audited(models[down[0]], models[down[1]], task, question).findings
+    assert found.verdict == "worsened"
+    assert found.after <= 0.02
 
 
 def test_a_candidate_that_answers_one_class_is_no_fairer_and_no_more_transparent(task, models):
     questions = [("fairness.parity", {}, 0.02), ("transparency.tree", {"score": "fidelity"}, 0.001)]
     questions.append(("transparency.size", {}, 0.5))
-    found = audited(models["good"], models["constant"], task, *questions)["findings"]
-    assert {f["verdict"] for f in found} == {"not trusted"}
-    assert all("answers class 0 throughout, which its baseline does not" in f["doubts"][0] for f in found)
+    found = audited(models["good"], models["constant"], task, *questions).findings
+    assert {f.verdict for f in found} == {"not trusted"}
+    assert all("answers class 0 throughout, which its baseline does not" in f.doubts[0] for f in found)
 
 
 def test_a_baseline_at_chance_is_noted_and_one_that_is_better_is_not(task, models):
     told = {}
     for name in ("untrained", "constant", "good", "wrong"):
-        (found,) = audited(models[name], models[name], task, ("generalization.accuracy", {}, 0.01))["findings"]
-        told[name] = [n for n in found["validity"] if "better than chance" in n]
+        (found,) = audited(models[name], models[name], task, ("generalization.accuracy", {}, 0.01)).findings
+        told[name] = [n for n in found.validity if "better than chance" in n]
     assert [bool(told[name]) for name in ("untrained", "constant", "good", "wrong")] == [True, True, False, True]
 
 
@@ -224,22 +225,22 @@ def test_no_harmed_example_of_ten_is_not_unchanged(models, groups, verdict):
     split = Split(split.inputs, split.targets, split.observed, {"g": (torch.arange(600) >= groups).long()})
     task = Task("few", 3, (0.0, 1.0), dict.fromkeys(("train", "calibration", "select", "test"), split))
     question = ("fairness.flip_share", {"least": 5}, 0.05)
-    (found,) = audited(models["good"], deepcopy(models["good"]), task, question)["findings"]
-    assert found["verdict"] == verdict
-    assert found["high"] >= 3 / groups * 0.9
-    small = found["parts"]["items"][0]
-    assert small["n"] == groups
+    (found,) = audited(models["good"], deepcopy(models["good"]), task, question).findings
+    assert found.verdict == verdict
+    assert found.high >= 3 / groups * 0.9
+    small = found.parts.items[0]
+    assert small.n == groups
     # Clopper and Pearson of none in n at 97.5 %.
-    assert small["high"] >= 1 - 0.05 ** (1 / groups)
+    assert small.high >= 1 - 0.05 ** (1 / groups)
 
 
 def test_an_early_end_says_the_same_as_all_examples(task, models):
     questions = asked(("robustness.accuracy", {"radius": 0.3, "examples": 600}, 0.05), costly=True)
     for stop in (True, False):
         record = whatelse.audit(models["good"], {"same": models["good"]}, task, questions, stop=stop)
-        (found,) = record["findings"]
-        assert (found["verdict"], found["before"], found["room"]) == ("not measurable", 0.0, 0.0)
-        assert (found["n"] < 600) == stop
+        (found,) = record.findings
+        assert (found.verdict, found.before, found.room) == ("not measurable", 0.0, 0.0)
+        assert (found.n < 600) == stop
 
 
 def test_chunks_share_the_chosen_radius_and_go_on_until_there_is_room(models):
@@ -248,17 +249,17 @@ def test_chunks_share_the_chosen_radius_and_go_on_until_there_is_room(models):
     task = Task("spread", 3, (0.0, 1.0), {**parts, "calibration": parts["train"]})
     questions = asked(("robustness.accuracy", {"examples": 600}, 0.1), costly=True)
     record = whatelse.audit(models["good"], {"same": models["good"]}, task, questions, stop=True)
-    (found,) = record["findings"]
-    assert found["verdict"] == "unchanged"
-    assert 0.1 < found["room"] < found["before"]
-    assert found["n"] < 600
-    assert sum("chosen on select" in note for note in found["validity"]) == 1
+    (found,) = record.findings
+    assert found.verdict == "unchanged"
+    assert 0.1 < found.room < found.before
+    assert found.n < 600
+    assert sum("chosen on select" in note for note in found.validity) == 1
 
 
 def ruled(record, item, most):
     text = f'title = "b"\n[[budgets]]\nbehaviour = "{item}"\nlabel = "{item} 0"\nmost = {most}\n'
     text += 'tier = "critical"\nwhy = "w"\n'
-    return decide.decide(budgets.parse(text, "b"), reader.parse(record)).rulings[0]
+    return decide.decide(budgets.parse(text, "b"), record).rulings[0]
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ def test_a_budget_as_large_as_what_is_left_is_undecided_and_says_why(task, model
 
 def test_the_page_shows_what_is_left_to_lose(task, models):
     record = audited(models["good"], models["good"], task, ("generalization.accuracy", {}, 0.01))
-    (found,) = reader.parse(record).findings
+    (found,) = record.findings
     facts = dict(phrasing.facts(found))
     assert facts["Room"].startswith("at least ")
     assert facts["Room"].endswith(" pp that the control has left to lose")
@@ -303,33 +304,46 @@ def test_the_room_is_the_distance_to_the_worst_end_with_its_bound(better, worst)
         values = 1 - values
     drawn = resample.resamples(100, 4000, np.random.default_rng(0))
     scale = ends.Scale(worst, None)
-    found = ends.Ends(**ends.between(better, (own(values, drawn), scale), (own(values, drawn), scale)))
+    found = ends.between(better, (own(values, drawn), scale), (own(values, drawn), scale))
     assert found.room == pytest.approx(0.2)
     # One-sided 95 %: 0.2 - 1.645 sqrt(.2 .8 / 100) = 0.134, a little less by Student's t and by skewness.
     assert found.shown == pytest.approx(0.134, abs=0.015)
-    zero = ends.Ends(**ends.between(better, None, (own(values, drawn), scale)))
+    zero = ends.between(better, None, (own(values, drawn), scale))
     assert zero.room == zero.shown == (0.0 if better == "higher" else 1.0)
 
 
 @pytest.mark.known_answer
 def test_of_a_room_about_as_large_as_the_margin_more_examples_may_tell():
-    finding = {"margin": 0.1, "settings": {"radius": 0.1}, "against": "baseline", "candidate": "c", "unit": "accuracy"}
-    finding |= {"before": 0.12, "after": 0.12}
+    named = {
+        "id": "f",
+        "row": "r",
+        "behaviour": "b",
+        "label": "l",
+        "task": "t",
+        "candidate": "c",
+        "control": "baseline",
+    }
+    kind = {"primary": True, "verdict": "unchanged", "unit": "accuracy", "better": "higher"}
+    finding = Finding(**named, **kind, margin=0.1, settings={"radius": 0.1}, before=0.12, after=0.12)
+
+    def unmeasurable(verdict, left):
+        return ends.unmeasurable(replace(finding, verdict=verdict), "baseline", left)
+
     wide = ends.Ends(worst=0.0, room=0.12, shown=0.08)
     for verdict, measurable in (("unchanged", False), ("inconclusive", True), ("worsened", True), ("improved", True)):
-        assert (ends.unmeasurable({**finding, "verdict": verdict}, wide) == "") == measurable
+        assert (unmeasurable(verdict, wide) == "") == measurable
     gone = ends.Ends(worst=0.0, room=0.1, shown=0.08)
     for verdict, measurable in (("unchanged", False), ("inconclusive", False), ("worsened", True), ("improved", True)):
-        assert (ends.unmeasurable({**finding, "verdict": verdict}, gone) == "") == measurable
-    told = ends.unmeasurable({**finding, "verdict": "unchanged"}, gone)
+        assert (unmeasurable(verdict, gone) == "") == measurable
+    told = unmeasurable("unchanged", gone)
     assert told.startswith("not measurable at this setting (radius=0.1): baseline has 0.12 (accuracy), where 0 is")
     blind = ends.Ends(blind=0.5)
-    assert ends.unmeasurable({**finding, "verdict": "unchanged"}, blind)
-    assert not ends.unmeasurable({**finding, "verdict": "worsened"}, blind)
+    assert unmeasurable("unchanged", blind)
+    assert not unmeasurable("worsened", blind)
 
 
 def test_ends_of_seeds_are_averaged_and_one_without_leaves_none():
-    item = SimpleNamespace(WORST=1.0, BLIND=None)
+    item = SimpleNamespace(worst=1.0, blind=None)
     assert ends.scale(item, []) == ends.Scale(1.0, None)
     assert ends.scale(item, [{}, {}]) == ends.Scale(1.0, None)
     assert ends.scale(item, [{"worst": 0.5}, {"worst": 0.7}]) == ends.Scale(pytest.approx(0.6), None)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from whatelse.auditing import verdicts
+from whatelse.auditing import assemble
 from whatelse.auditing.overlap import overlaps
 from whatelse.tasks.task import SPLITS, Split, Task
 
@@ -65,11 +65,11 @@ def test_token_ids_of_other_widths_and_zeros_of_either_sign():
 
 def test_of_several_tasks_a_remark_names_its_own():
     tasks = {"a": task(range(10), range(3), [20, 21], [1, 30]), "b": task(range(10), range(3), [20, 21], [30, 31])}
-    found = verdicts._comparability(tasks)
-    assert [o["task"] for o in found["splits"]] == ["a"] * 4 + ["b"] * 4
-    assert all(line.startswith("task a: 1 of 2 test examples") for line in found["remarks"])
-    assert len(found["remarks"]) == 2
-    assert found["pairs"] == {}
+    found = assemble._comparability(tasks, {})
+    assert [o.task for o in found.splits] == ["a"] * 4 + ["b"] * 4
+    assert all(line.startswith("task a: 1 of 2 test examples") for line in found.remarks)
+    assert len(found.remarks) == 2
+    assert found.pairs == {}
 
 
 def test_an_empty_split_overlaps_with_nothing():

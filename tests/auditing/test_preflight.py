@@ -5,6 +5,7 @@ from torch import nn
 from whatelse import opening
 from whatelse.auditing import preflight
 from whatelse.errors import TaskError
+from whatelse.models import recorded, take
 from whatelse.nets import mlp
 from whatelse.study import worker
 from whatelse.tasks.task import Split, Task
@@ -357,3 +358,27 @@ def test_one_class_in_select_says_nothing_of_the_order_of_classes(rng):
         model.bias.copy_(torch.tensor([9.0, 0.0]))  # always the other one
     found = worker.subject_of(model, "baseline", "k", task)
     assert preflight.compare(found, found, task, training={})[0].outcome == "same"
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("splits", [("test",), ("select", "test")])
+def test_recorded_scores_with_classes_in_another_order_are_refused(splits, digits):
+    """Scores that are right everywhere, and the same with their columns moved by one."""
+    rng = torch.Generator().manual_seed(0)
+    right = {
+        f"{s}_logits": 5 * torch.nn.functional.one_hot(digits.split(s).targets, 10).float()
+        + torch.randn(len(digits.split(s)), 10, generator=rng)
+        for s in splits
+    }
+    turned = {name: scores.roll(1, 1) for name, scores in right.items()}
+    models = [
+        take.take(recorded.of_arrays(arrays, digits, name), name, name, digits, torch.Generator())
+        for name, arrays in (("baseline", right), ("same", right), ("turned", turned))
+    ]
+    checks = preflight.compare(models[0], models[1], digits, training={})
+    assert {c.outcome for c in checks} == {"same"}
+    assert {c.name: c.candidate for c in checks}[
+        "repeated answers"
+    ] == "cannot be asked again: its scores were recorded"
+    with pytest.raises(TaskError, match=r"turned cannot be compared with baseline: class order: .*0 means 9"):
+        preflight.compare(models[0], models[2], digits, training={})

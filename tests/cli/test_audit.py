@@ -7,9 +7,9 @@ import torch
 
 import whatelse as library
 from whatelse import opening
+from whatelse.auditing.questions import default
 from whatelse.findings import record as reader
 from whatelse.nets import mlp
-from whatelse.study import audit
 
 ASKED = """
 name = "short"
@@ -63,7 +63,7 @@ def folder(tmp_path_factory):
 
 
 def verdicts(found):
-    return [(f["candidate"], f["against"], f["verdict"]) for f in found["findings"]]
+    return [(f["candidate"], f["control"], f["verdict"]) for f in found["findings"]]
 
 
 def test_two_folders_are_audited_into_json_and_a_page(folder):
@@ -88,7 +88,7 @@ def test_the_questions_are_given_away(tmp_path):
     run = whatelse("--copy", "mine.toml", cwd=tmp_path)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
     assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
-    assert (tmp_path / "mine.toml").read_text("utf-8") == audit.default()
+    assert (tmp_path / "mine.toml").read_text("utf-8") == default()
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_study_is_run_interrupted_resumed_and_reported(tmp_path, whatelse, ref
     assert kept <= {p.name for p in values.iterdir()}
     assert "half" in second.stdout
     found = json.loads((tmp_path / "small.json").read_text("utf-8"))
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert (tmp_path / "small.html").read_text("utf-8").startswith("<!doctype html>")
 
     started = time.perf_counter()

@@ -14,25 +14,35 @@ HEAVY = ("torch", "sklearn", "matplotlib", "scipy", "numpy", "ray", "pandas")
 # Which rooms a room may import; a file at the top is a room of its own. Arrows point one way.
 LOW = {"errors", "limits", "settings", "registry", "items", "tasks"}
 MODELS = LOW | {"layers", "modules", "models"}
-OBSERVED = MODELS | {"evidence", "statistics"}
+OBSERVED = MODELS | {"answer", "evidence", "statistics"}
 MAY = {
     "errors": set(),
+    "answer": set(),
     "limits": {"errors"},
     "settings": {"errors"},
     "cards": {"errors"},
     "kinds": {"errors"},
     "registry": {"errors", "cards", "kinds"},
     "parts": {"errors", "registry"},
-    "former": {"answer"},
-    "items": LOW - {"items", "limits"} | {"former", "parts", "answer", "evidence", "search"},  # the last three as types
-    "toml_schema": {"errors"},
+    "items": {
+        "errors",
+        "settings",
+        "registry",
+        "parts",
+        "answer",
+        "evidence",
+        "tasks",
+        "search",
+    },  # the last as types
+    "records": {"errors"},
+    "toml_schema": {"errors", "records"},
     "statistics": {"errors"},
     "tasks": {"errors"},
     "datasets": LOW,
     "layers": {"errors"},
     "modules": LOW | {"layers"},
     "models": LOW | {"layers", "modules"},
-    "evidence": MODELS,
+    "evidence": MODELS | {"answer"},
     "training": LOW | {"layers", "modules"},
     "nets": LOW | {"layers", "modules", "training"},
     "recipe": LOW | {"modules"},
@@ -42,19 +52,19 @@ MAY = {
     "behaviours": OBSERVED | {"training", "attacks", "explainers"},
     "search": OBSERVED | {"recipe"},
     "artifacts": OBSERVED | {"recipe"},
-    "opening": MODELS | {"recipe", "artifacts"},
-    "findings": {"errors", "limits"},
+    "openers": MODELS | {"recipe", "artifacts", "items"},
+    "opening": MODELS | {"recipe", "items"},
+    "findings": {"errors", "limits", "records"},
     "store": MODELS,
     "engines": {"errors"},
     "auditing": OBSERVED | {"findings", "toml_schema"},
-    "exhibits": OBSERVED | {"auditing", "findings"},
+    "exhibits": OBSERVED | {"answer", "parts", "auditing", "findings"},
     "study": OBSERVED | {"recipe", "auditing", "exhibits", "engines", "store", "toml_schema"},
+    "surfaces": {"errors", "registry", "parts"},
     "report": {"errors", "limits", "findings"},
     "gate": {"errors", "limits", "findings", "statistics", "toml_schema"},
-    "testing": OBSERVED | {"kinds", "parts", "answer", "nets", "training", "recipe", "search", "study"},
-    "templates": {"errors", "registry", "kinds"},
     "cli": LOW
-    | {"kinds", "templates", "artifacts", "auditing", "gate", "opening", "recipe", "findings", "report", "study"},
+    | {"artifacts", "auditing", "gate", "opening", "recipe", "findings", "report", "study", "search", "surfaces"},
     "__init__": {"artifacts", "errors", "evidence", "models", "opening", "study", "tasks"},
 }
 

@@ -5,7 +5,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from whatelse.errors import MissingExtraError
+from whatelse.engines import Resources
+from whatelse.errors import MissingExtraError, StudyError
 from whatelse.store.folder import Store
 from whatelse.study import plan, run, spec, worker
 
@@ -17,20 +18,31 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 
 
 def test_as_many_workers_as_asked_for():
-    engine = run.engine("here", 3)
+    engine = run.engine("processes", 3)
     assert engine.slots == 3
-    engine.executor.shutdown()
+    engine.close()
+
+
+def test_a_job_that_needs_more_than_a_process_has_is_refused():
+    engine = run.engine("processes", 1)
+    with pytest.raises(StudyError, match="a job needs 4 cores; --on processes has one for each job"):
+        engine.submit(abs, -3, needs=Resources(cpus=4))
+    engine.close()
+
+
+def test_an_unknown_engine_is_refused_and_a_former_name_is_led_to_the_new_one():
+    with pytest.raises(StudyError, match="--on 'here': no such engine; did you mean processes"):
+        run.check_engine("here")
 
 
 @pytest.mark.slow
 def test_stopping_ends_the_workers_and_no_other_process():
     other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     other.start()
-    engine = run.engine("here", 1)
-    assert engine.executor.submit(abs, -3).result() == 3
-    cut = engine.executor.submit(time.sleep, 60)
+    engine = run.engine("processes", 1)
+    assert engine.submit(abs, -3, needs=Resources()).result() == 3
+    cut = engine.submit(time.sleep, 60, needs=Resources())
     time.sleep(0.2)
-    engine.executor.shutdown(wait=False, cancel_futures=True)
     started = time.monotonic()
     engine.stop()
     with pytest.raises(BrokenProcessPool):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from whatelse import registry, settings
+from whatelse.answer import Doubt
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.models import subject
@@ -110,10 +111,12 @@ def test_memory_that_runs_out_halves_the_batch(toy, linear, task):
     model = Hungry(2, 2, bias=False)
     model.weight.data = linear.weight.data
     evidence = toy.evidence_of(linear, task)
-    starving = type(evidence)(subject.Subject("m", model, "k", evidence.subject.offers), task, batch=4)
-    assert torch.equal(starving.logits(), evidence.logits())
+    starving = type(evidence)(subject.Subject("m", model, "k"), task, batch=4)
+    for _ in range(2):  # also where the observation was made for an earlier question
+        with starving.heard() as said:
+            assert torch.equal(starving.logits(), evidence.logits())
+        assert said.notes == [f"memory ran out: the batch was halved to {size}" for size in (2, 1)]
     assert starving.batch == 1
-    assert "halved to 1" in starving.notes[-1]
 
 
 def test_hooks_are_gone_after_an_error(toy, task):
@@ -123,7 +126,7 @@ def test_hooks_are_gone_after_an_error(toy, task):
 
     model = torch.nn.Sequential(torch.nn.ReLU(), Breaks())
     evidence = toy.evidence_of(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 2)), task)
-    broken = type(evidence)(subject.Subject("m", model, "k", frozenset({"predicts"})), task)
+    broken = type(evidence)(subject.Subject("m", model, "k", without=frozenset({"differentiates", "opens"})), task)
     with pytest.raises(ValueError, match="broken"):
         broken.logits()
     assert not model[0]._forward_hooks
@@ -217,9 +220,14 @@ def test_answers_that_are_no_numbers_are_doubted(toy, task):
             return torch.where(x[:, :1] > 1.5, float("nan"), super().forward(x))
 
     evidence = toy.evidence_of(Broken(2, 2), task)
-    evidence.predictions()
-    evidence.predictions()
-    assert evidence.doubts == ["model answers 1 of 4 examples of test with NaN or infinity"]
+    for _ in range(2):
+        with evidence.heard() as said:
+            evidence.predictions()
+            evidence.predictions()
+        assert said.doubts == [Doubt("model answers 1 of 4 examples of test with NaN or infinity")]
+    with evidence.heard() as said:
+        evidence.explained("train")
+    assert said.doubts == [Doubt("model answers 1 of 4 examples of train with NaN or infinity")]
 
 
 @pytest.mark.known_answer
@@ -280,3 +288,40 @@ def test_activations_of_half_precision_are_averaged_and_edited_as_floats(dtype, 
     assert torch.allclose(seen.hidden(), want, atol=1e-6)
     held = seen.answers(x, {"1": lambda h: torch.zeros_like(h)})
     assert torch.allclose(held, model[3].bias.float().expand(6, 2))
+
+
+@pytest.mark.known_answer
+def test_on_another_split_every_test_is_of_that_split(toy, linear, rng):
+    test = toy.split_of(torch.randn(6, 2, generator=rng), torch.arange(6) % 2)
+    select = toy.split_of(torch.randn(5, 2, generator=rng), torch.arange(5) % 2)
+    task = toy.task_of(test.inputs, test.targets)
+    task = dataclasses.replace(task, splits={**task.splits, "select": select})
+    whole = toy.evidence_of(linear, task)
+    base = Evidence(whole.subject, task, on="select")
+    mine = Evidence(whole.subject, task, reference=base, on="select")
+    base.logits()
+    assert torch.equal(mine.logits(), linear(select.inputs))
+    assert torch.equal(mine.split().inputs, select.inputs)
+    assert len(mine.task.test) == len(mine.margin_gradient()) == 5
+    assert mine.task.key != task.key
+    assert torch.equal(mine.margin_gradient("select"), mine.margin_gradient())
+    assert (base.passes.forward, mine.passes.forward) == (5, 10), "once more to see how loud the candidate is"
+    with pytest.raises(ValueError, match="evidence on select with a reference on test; both need the same split"):
+        Evidence(whole.subject, task, reference=whole, on="select")
+
+
+def test_what_is_kept_goes_by_the_split_that_was_looked_at(toy, linear, task):
+    class Shelf(dict):
+        load, save = dict.get, dict.__setitem__
+
+    shelf = Shelf()
+    subject_ = toy.evidence_of(linear, task).subject
+    for on in ("test", "select"):
+        seen = Evidence(subject_, task, keep=shelf, on=on)
+        seen.logits()
+        seen.logits("train")
+        seen.once("mine", lambda: {"a": torch.zeros(1)})
+        seen.once("apart from test: mine", lambda: {"a": torch.zeros(1)})
+    assert sorted(shelf) == [
+        "apart from test: mine", "mine", "mine on select", "pass select in full", "pass test", "pass train",
+    ]  # fmt: skip

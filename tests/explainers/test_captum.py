@@ -197,7 +197,7 @@ def test_grad_cam_is_refused_between_other_convolutions(seen, rng):
 
 def test_a_model_that_only_predicts_has_occlusion_alone(seen, rng):
     full = seen(convolutional(rng))
-    blind = Evidence(subject.Subject("m", full.model, "k", frozenset({"predicts"})), full.task)
+    blind = Evidence(subject.Subject("m", full.model, "k", without=frozenset({"differentiates", "opens"})), full.task)
     assert torch.allclose(maps(blind, "occlusion"), maps(full, "occlusion"))
     for kind in ("gradient", "gradient x input", "integrated gradients", "smoothgrad", "grad-cam"):
         with pytest.raises(NotMeasurableError, match="needs a model that differentiates"):
@@ -250,16 +250,18 @@ def test_of_tokens_some_maps_and_scores_are_refused(texts, rng):
         with pytest.raises(NotMeasurableError, match="needs"):
             agreement.compare(texts, texts, config, rng)
     for score in ("spearman", "cosine", "top", "sign"):
-        values = agreement.compare(texts, texts, agreement.Config(score=score), rng)
-        assert values.tolist() == pytest.approx([1] * 8, abs=1e-6)
+        answer = agreement.compare(texts, texts, agreement.Config(score=score), rng)
+        assert answer["agreement"].tolist() == pytest.approx([1] * 8, abs=1e-6)
 
 
 def test_integrated_gradients_that_miss_are_not_trusted(seen, rng):
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2 * 17 * 9, 8), torch.nn.ReLU())
     evidence = seen(drawn(net.append(torch.nn.Linear(8, 3)), rng))
     fine, rough = _maps.Asked("integrated gradients", 32), _maps.Asked("integrated gradients", 1)
-    _maps.check(evidence, fine, evidence)
-    assert evidence.notes[0].startswith("integrated gradients of model miss")
-    assert evidence.doubts == []
-    _maps.check(evidence, rough, evidence)
-    assert evidence.doubts[0].endswith("at most 5 % may be: too few steps, or gradients of a surrogate")
+    checked = _maps.check(evidence, fine)
+    assert checked.notes[0].startswith("integrated gradients of model miss")
+    assert checked.doubts == ()
+    (doubt,) = _maps.check(evidence, rough).doubts
+    assert doubt.text.endswith("at most 5 % may be: too few steps, or gradients of a surrogate")
+    assert not doubt.one_sided
+    assert _maps.check(evidence, _maps.Asked()) == ((), ())

@@ -12,7 +12,8 @@ import pytest
 
 from whatelse.errors import FindingsError
 from whatelse.findings.record import Findings, load, parse
-from whatelse.report import markdown, page
+from whatelse.report import page
+from whatelse.report.surfaces import markdown
 
 Document = dict[str, Any]
 
@@ -72,8 +73,10 @@ def test_keys_of_a_later_release_are_ignored(document: Document) -> None:
         ("\xff", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("[]", "allowed is one object with the key 'schema'"),
-        ("{}", "schema: got no schema; this release reads schema 1"),
-        ('{"schema": 2}', "schema: got 2; this release reads schema 1"),
+        ("{}", "schema: got no schema; this release reads schema 1 and 2"),
+        ('{"schema": 3}', "schema: got 3; this release reads schema 1 and 2"),
+        ('{"schema": [1]}', "schema: got [1]; this release reads schema 1 and 2"),
+        ('{"schema": 2, "whatelse": "0"}', "created: missing; got only schema, whatelse"),
         ('{"schema": true}', "schema: got True"),
         ('{"schema": 1, "whatelse": NaN}', "NaN is no JSON number"),
         ('{"schema": 1, "whatelse": "0"}', "created: missing; got only schema, whatelse"),
@@ -162,7 +165,7 @@ def _set(*path: Any) -> Callable[[Document], None]:
         (_set("exhibits", -1, "tree", None), r"exhibits\[7\].tree: missing"),
         (_set("exhibits", -1, "tree", "class", 3), r"exhibits\[7\].tree.class: got 3; allowed is text"),
         (_set("exhibits", -1, "tree", "left", "n", "x"), r"exhibits\[7\].tree.left.n: got 'x'; allowed is a whole"),
-        (_set("exhibits", 0, "kind", "film"), r"exhibits\[0\].kind: got 'film'; allowed: harmed, reconstruction"),
+        (_set("exhibits", 0, "kind", 3), r"exhibits\[0\].kind: got 3; allowed is text"),
         (_set("findings", 0, "parts", {"kind": "group"}), r"findings\[0\].parts.items: missing"),
         (_set("findings", 0, "parts", {"kind": "a", "items": [{}]}), r"findings\[0\].parts.items\[0\].name: missing"),
         (_set("findings", 0, "share", {"value": "x"}), r"findings\[0\].share.value: got 'x'; allowed is a number"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from whatelse.auditing.questions import read_questions
 from whatelse.findings.record import parse
 from whatelse.gate import _words as words
 from whatelse.gate import budgets as owners
@@ -30,7 +31,7 @@ def questions(*more):
         given = ", ".join(f'{k} = "{v}"' for k, v in m.pop("settings", {}).items())
         lines.append("[[measurements]]\n" + (f"settings = {{ {given} }}\n" if given else ""))
         lines += [f"{k} = {json.dumps(v)}\n" for k, v in m.items()]
-    return audits.questions("".join(lines), "few.toml")
+    return read_questions("".join(lines), "few.toml")
 
 
 class Lookup(nn.Module):
@@ -83,9 +84,9 @@ def test_a_small_group_that_keeps_everything_is_named_and_cannot_be_told():
     verdict, answers, found = ruled(drawn(), {"style": style}, np.zeros(N, bool), more=told)
     assert verdict == "INCONCLUSIVE"
     assert answers["worst group accuracy: style 2"].settle == "about 149 examples (now 25)"
-    for f in found["findings"]:
-        if f["behaviour"].startswith("fairness."):
-            assert [p["n"] for p in f["parts"]["items"] if p["name"].endswith("style 2")] == [25], f["behaviour"]
+    for f in found.findings:
+        if f.behaviour.startswith("fairness."):
+            assert [p.n for p in f.parts.items if p.name.endswith("style 2")] == [25], f.behaviour
     waived = owners.default().replace('groups = ["*"]\ndemanded', 'groups = ["*"]\nleast = 30\ndemanded')
     assert ruled(drawn(), {"style": style}, np.zeros(N, bool), budgets=waived)[0] == "GO"
     assert ruled(drawn(), {"style": style}, style == 2, budgets=waived)[0] == "NO-GO"
@@ -129,8 +130,8 @@ def test_where_every_group_is_small_each_is_asked():
     )  # fmt: skip
     assert answers["worst group accuracy: person 7"].decision == "exceeded"
     assert verdict == "NO-GO"
-    mine = next(f for f in found["findings"] if f["behaviour"] == "fairness.worst_group")
-    assert (mine["verdict"], mine["before"], len(mine["parts"]["items"])) == ("not measurable", None, 150)
+    mine = next(f for f in found.findings if f.behaviour == "fairness.worst_group")
+    assert (mine.verdict, mine.before, len(mine.parts.items)) == ("not measurable", None, 150)
 
 
 def test_a_group_and_a_class_that_only_training_data_have_are_named():
@@ -168,7 +169,7 @@ def rows_of(*asked):
     told = ['name="few"\ntitle="Few"\ndraws=200\n[[rows]]\nname="r"\ntitle="R"\n']
     for item, label, given in (("generalization.accuracy", "accuracy", "{}"), *asked):
         told.append(f'[[measurements]]\nrow="r"\nitem="{item}"\nlabel="{label}"\nsettings={given}\nmargin=0.02\n')
-    return audits.questions("".join(told).replace('label="accuracy"\n', 'label="accuracy"\nprimary=true\n'))
+    return read_questions("".join(told).replace('label="accuracy"\n', 'label="accuracy"\nprimary=true\n'))
 
 
 @pytest.mark.parametrize(

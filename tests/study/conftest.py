@@ -1,11 +1,9 @@
 """A study small enough to run in seconds, and an engine that runs jobs in this process."""
 
-from concurrent.futures import Executor, Future
-
 import numpy as np
 import pytest
 
-from whatelse.engines import Engine
+from whatelse.engines.inline import Inline
 
 SMALL = """
 name = "small"
@@ -112,18 +110,6 @@ def small():
     return SMALL
 
 
-class Inline(Executor):
-    """Runs a job when it is handed over, in this process."""
-
-    def submit(self, call, /, *args):
-        future = Future()
-        try:
-            future.set_result(call(*args))
-        except Exception as error:  # as a worker process does
-            future.set_exception(error)
-        return future
-
-
 @pytest.fixture
 def inline():
-    return Engine(Inline(), 1, lambda: None)
+    return Inline()

@@ -62,7 +62,7 @@ def test_a_changed_setting_moves_only_what_rests_on_it(small):
 
 def test_scratch_continues_the_candidate(small):
     text = small.replace('twin = ""', 'twin = ""\nscratch = "train.scratch(epochs=1)"')
-    _, found = of(text.replace('level = "strong"', 'level = "strong"\nscratch = true'))
+    _, found = of(text.replace('level = "strong"', 'level = "strong"\nown_controls = ["scratch"]'))
     jobs = {j.subject: j for j in found.jobs}
     own, made = jobs["half from scratch"], jobs["half"]
     assert own.chain[: len(made.chain)] == made.chain

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,10 @@ def costs(before: nn.Module, after: nn.Module, task: Task) -> list[Cost]:
         ArtifactError: One of the models cannot be described.
     """
     rng = torch.Generator().manual_seed(0)
-    splits = {**task.splits, "test": task.split("select")}  # test is for verdicts, never for a look in passing
-    shown = replace(task, splits=splits)
     made = []
     for name, model in (("original", before), ("compressed", after)):
-        offers = frozenset({"predicts", "opens"})
-        made.append(Evidence(subject.Subject(name, model, name, offers), shown))
+        known = subject.Subject(name, model, name, without=frozenset({"differentiates"}))
+        made.append(Evidence(known, task, on="select"))  # test is for verdicts, never for a look in passing
     found = [*_disk(before, after), Cost("parameters, zeros too", "parameters", _weights(before), _weights(after))]
     for name in ("generalization.accuracy", *(n for n in registry.names("behaviours") if n.startswith("efficiency."))):
         found += _measured(name, made, rng)

@@ -115,7 +115,7 @@ def attacked(evidence: Evidence, examples: int, split: str = "test") -> tuple[Te
         raise NotMeasurableError(f"needs inputs that can change by little; task {task.name} is of tokens")
     inputs = test.inputs[:examples]
     _check_bounds(inputs, evidence.bounds(), split)
-    for module in {evidence.model, evidence.slopes}:
+    for module in evidence.modules:
         for name, part in module.named_modules():
             if part.training:
                 what = f"layer {name}" if name else "it"

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from whatelse.attacks import apgd, attack, norms
 from whatelse.attacks.pool import Plan, Pool
+from whatelse.attacks.remarks import Remarks, doubted, flattered, noted
 from whatelse.evidence.cache import Evidence
 
 # Shares: of gradients that are zero, of examples that an attack may miss, that may withstand half the input range,
@@ -29,6 +30,8 @@ _FEW, _SHORT, _SOME = 100, 10, 60
 REPEATS = 2 * _FEW
 SATURATION = 6
 _PLANTED, _RANDOM, _INNER, _BORDER, _UNFOUND = 40, 8, 0.5, 0.9, 0.05
+# Of a model that could only be searched where its baseline was attacked with gradients.
+BLIND = flattered("black-box tier: searched without gradients, so that it may only seem to withstand")
 # Answers to the same question that differ by more than this share of the largest score are random.
 _SAME = 1e-3
 
@@ -46,8 +49,8 @@ def passes(plan: Plan, examples: int) -> int:
     return few * (2 + 2 * SATURATION + 5 + larger) + some * (2 * once) + planted * (2 + _RANDOM + once)
 
 
-def examine(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
-    """Doubt the model's evidence aloud where its own attacks cannot be believed.
+def examine(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> Remarks:
+    """Return where a model's own attacks cannot be believed.
 
     Args:
         evidence: The model under attack.
@@ -55,36 +58,33 @@ def examine(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) ->
         plan: Those attacks.
         rng: Source of starts and planted points.
     """
-    check_repeats(evidence, len(pool.right))
+    remarks = check_repeats(evidence, len(pool.right))
     if "differentiates" not in evidence.subject.offers:
-        evidence.note("black-box tier: no gradients; only a random search, a weaker attack than others may have met")
-        return
+        weak = "black-box tier: no gradients; only a random search, a weaker attack than others may have met"
+        return remarks + noted(weak)
     missed = int((pool.gradients & ~pool.stands).sum())
-    check_missed(evidence, "random search", missed, int(pool.right.sum()))
-    check_gradients(evidence, len(pool.right))
-    _check_no_budget(evidence, pool, plan, rng)
-    _check_larger(evidence, pool, plan, rng)
-    _check_steps(evidence, pool, plan, rng)
-    _check_planted(evidence, pool, plan, rng)
+    remarks += check_missed("random search", missed, int(pool.right.sum()))
+    remarks += check_gradients(evidence, len(pool.right))
+    for check in (_check_no_budget, _check_larger, _check_steps, _check_planted):  # each draws after the one before
+        remarks += check(evidence, pool, plan, rng)
+    return remarks
 
 
-def check_missed(evidence: Evidence, name: str, missed: int, right: int) -> None:
-    """Doubt gradients where points found without them fool more than an attack that misses one in 200 would leave.
+def check_missed(name: str, missed: int, right: int) -> Remarks:
+    """Return a doubt where points found without gradients fool more than an attack that misses one in 200 would leave.
 
     Args:
-        evidence: The model under attack.
         name: Where the points are from.
         missed: Examples that fell to them, and to no gradient.
         right: Examples that were attacked.
     """
-    if _too_many(missed, right, _MISSED):
-        evidence.distrust(
-            f"masked gradient: {name} fools {missed} of {right} that the model's own gradients do not", flatters=True
-        )
+    if not _too_many(missed, right, _MISSED):
+        return Remarks()
+    return flattered(f"masked gradient: {name} fools {missed} of {right} that the model's own gradients do not")
 
 
-def check_saturation(baseline: Evidence, candidate: Evidence, radius: float, norm: str, examples: int) -> None:
-    """Doubt a candidate of which attacks on the cross-entropy would see much less than of its baseline.
+def check_saturation(baseline: Evidence, candidate: Evidence, radius: float, norm: str, examples: int) -> Remarks:
+    """Return a doubt where attacks on the cross-entropy would see much less of a candidate than of its baseline.
 
     Counted are the examples that fall to one step along the gradient of the log-odds, and withstand a step as long
     along that of the cross-entropy in single precision: confidence so large that it rounds to one hides the way. The
@@ -99,31 +99,17 @@ def check_saturation(baseline: Evidence, candidate: Evidence, radius: float, nor
         examples: How many are attacked; a hundred of them are asked about.
     """
     if "differentiates" not in candidate.subject.offers:
-        return
+        return Remarks()
     after, fell = _unseen(candidate, radius, norm, examples)
     if not _too_many(after, fell, _UNSEEN):
-        return
+        return Remarks()
     sighted = "differentiates" in baseline.subject.offers
     before, of = _unseen(baseline, radius, norm, examples) if sighted else (0, 0)
     told = (
         f"masked for cross-entropy attacks: {after} of {fell} that fall to a step along the log-odds withstand one "
         f"along the cross-entropy; {before} of {of} of the baseline"
     )
-    if after * of > 2 * before * fell:
-        candidate.distrust(told, flatters=True)
-    else:
-        candidate.note(told)
-
-
-def check_blind(candidate: Evidence) -> None:
-    """Doubt a model that could only be searched where its baseline was attacked with gradients.
-
-    Args:
-        candidate: The model under attack.
-    """
-    candidate.distrust(
-        "black-box tier: searched without gradients, so that it may only seem to withstand", flatters=True
-    )
+    return flattered(told) if after * of > 2 * before * fell else noted(told)
 
 
 def _unseen(evidence: Evidence, radius: float, norm: str, examples: int) -> tuple[int, int]:
@@ -139,8 +125,8 @@ def _unseen(evidence: Evidence, radius: float, norm: str, examples: int) -> tupl
     return int((seen & ~fell[1]).sum()), int(seen.sum())
 
 
-def check_repeats(evidence: Evidence, examples: int) -> None:
-    """Doubt a model that answers the same question differently.
+def check_repeats(evidence: Evidence, examples: int) -> Remarks:
+    """Return a doubt where a model answers the same question differently.
 
     Args:
         evidence: The model under attack.
@@ -149,12 +135,13 @@ def check_repeats(evidence: Evidence, examples: int) -> None:
     inputs = evidence.split("test").inputs[: min(_FEW, examples)]
     one, two = evidence.answers(inputs), evidence.answers(inputs)
     changed = int(((one - two).abs().amax(1) > _SAME * one.abs().amax(1)).sum())
-    if changed:
-        evidence.distrust(f"random outputs: asked again, the model answers {changed} of {len(inputs)} otherwise")
+    if not changed:
+        return Remarks()
+    return doubted(f"random outputs: asked again, the model answers {changed} of {len(inputs)} otherwise")
 
 
-def check_gradients(evidence: Evidence, examples: int) -> None:
-    """Doubt a model of which too many input gradients are exactly zero.
+def check_gradients(evidence: Evidence, examples: int) -> Remarks:
+    """Return a doubt where too many input gradients of a model are exactly zero.
 
     Args:
         evidence: The model under attack, which differentiates.
@@ -162,47 +149,46 @@ def check_gradients(evidence: Evidence, examples: int) -> None:
     """
     slope = evidence.margin_gradient("test")[:examples]
     share = float((slope == 0).flatten(1).all(1).float().mean())
-    if share > _ZERO:
-        evidence.distrust(f"masked gradient: {share:.0%} of input gradients are exactly zero", flatters=True)
+    told = f"masked gradient: {share:.0%} of input gradients are exactly zero"
+    return flattered(told) if share > _ZERO else Remarks()
 
 
-def _check_no_budget(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
+def _check_no_budget(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> Remarks:
     rows = torch.arange(min(_FEW, len(pool.right)))
     changed = int((_withstand(evidence, rows, attack.Budget(0.0, 1, plan.norm), rng) != pool.right[rows]).sum())
-    if changed:
-        evidence.distrust(f"without a budget the attack changes {changed} of {len(rows)} predictions")
+    if not changed:
+        return Remarks()
+    return doubted(f"without a budget the attack changes {changed} of {len(rows)} predictions")
 
 
-def _check_larger(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
-    """Doubt an attack that finds less in a larger ball, or leaves examples in one that holds other classes."""
+def _check_larger(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> Remarks:
+    """Return doubts of an attack that finds less in a larger ball, or leaves examples in one with other classes."""
+    remarks = Remarks()
     rows = (pool.right & ~pool.gradients).nonzero().flatten()[:_FEW]
     left = int(_withstand(evidence, rows, attack.Budget(2 * plan.radius, plan.steps, plan.norm), rng).sum())
     if _too_many(left, len(rows), _AGAIN):
-        evidence.distrust(f"not monotone: {left} of {len(rows)} that fell withstand twice the radius", flatters=True)
+        remarks += flattered(f"not monotone: {left} of {len(rows)} that fell withstand twice the radius")
     low, high = evidence.bounds()
     widest = norms.size(torch.ones(1, *evidence.task.shape), plan.norm).item()
     rows = pool.right[:_FEW].nonzero().flatten()
     left = int(_withstand(evidence, rows, attack.Budget((high - low) / 2 * widest, _SHORT, plan.norm), rng).sum())
     if left > _LEFT * len(rows):
-        evidence.distrust(
-            f"masked gradient or constant output: {left} of {len(rows)} withstand half the input range", flatters=True
-        )
+        half = f"{left} of {len(rows)} withstand half the input range"
+        remarks += flattered(f"masked gradient or constant output: {half}")
+    return remarks
 
 
-def _check_steps(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
+def _check_steps(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> Remarks:
     """Note an attack that twice the steps make stronger than chance would; doubt one that they make much stronger."""
     standing = int(pool.gradients.sum())
     rows = pool.gradients.nonzero().flatten()[:_SOME]
     hits = len(rows) - int(_withstand(evidence, rows, attack.Budget(plan.radius, 2 * plan.steps, plan.norm), rng).sum())
     share = standing / max(1, len(pool.right))
     if not _too_many(hits, len(rows), min(1.0, _HELPS / max(share, _HELPS))):
-        return
+        return Remarks()
     helped = share * hits / len(rows)
     told = f"attack not converged: twice the steps fell {hits} of {len(rows)} more, {helped:.3f} of accuracy"
-    if helped > _HELPS_MUCH:
-        evidence.distrust(told, flatters=True)
-    else:
-        evidence.note(told)
+    return flattered(told) if helped > _HELPS_MUCH else noted(told)
 
 
 def _withstand(evidence: Evidence, rows: Tensor, budget: attack.Budget, rng: torch.Generator) -> Tensor:
@@ -212,12 +198,11 @@ def _withstand(evidence: Evidence, rows: Tensor, budget: attack.Budget, rng: tor
     return ~attack.fooled(evidence, apgd.climb(evidence, inputs, labels, budget, rng, stop=True), labels)
 
 
-def _check_planted(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> None:
+def _check_planted(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> Remarks:
     lost, planted = unfound(evidence, len(pool.right), plan, rng)
-    if planted >= _PLANTED / 2 and _too_many(lost, planted, _UNFOUND):
-        evidence.distrust(
-            f"masked gradient: the attack does not find {lost} of {planted} planted points", flatters=True
-        )
+    if planted < _PLANTED / 2 or not _too_many(lost, planted, _UNFOUND):
+        return Remarks()
+    return flattered(f"masked gradient: the attack does not find {lost} of {planted} planted points")
 
 
 def unfound(evidence: Evidence, examples: int, plan: Plan, rng: torch.Generator) -> tuple[int, int]:

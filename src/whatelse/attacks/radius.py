@@ -55,18 +55,33 @@ class Ladder:
         return max(len(self.steps) - self.first, self.first + 1)
 
 
-def chosen(baseline: Evidence, taker: Evidence, norm: str) -> float:
+@dataclass(frozen=True)
+class Chosen:
+    """A step of a ladder, or what was given in its place.
+
+    Attributes:
+        radius: In the unit of the setting.
+        notes: Which step it is and what the baseline keeps there; none of a radius that was given.
+    """
+
+    radius: float
+    notes: tuple[str, ...] = ()
+
+
+def chosen(baseline: Evidence, norm: str, given: float | None = None) -> Chosen:
     """Return the radius for a task and its baseline, in units of the input; made once, kept with the baseline.
 
     Args:
         baseline: Evidence of the model before compression.
-        taker: Evidence of the model that is measured; takes the note that names the radius.
         norm: ``linf`` or ``l2``.
+        given: The radius of the settings, which stays as it is; None where there is none.
 
     Raises:
         NotMeasurableError: The baseline gets none of the examples right, inputs are not numbers in bounds, or it is in
             training mode.
     """
+    if given is not None:
+        return Chosen(given)
     inputs, labels = attack.attacked(baseline, EXAMPLES, "select")
     rng = baseline.draws(_START)
 
@@ -78,7 +93,7 @@ def chosen(baseline: Evidence, taker: Evidence, norm: str) -> float:
             found = attack.search(baseline, x, y, attack.Budget(radius, _QUERIES, norm), rng, stop=True)
         return ~attack.fooled(baseline, found, y)
 
-    return choose((baseline, taker), ("radius", norm), ladder(baseline.bounds(), baseline.task.shape, norm), withstands)
+    return choose(baseline, ("radius", norm), ladder(baseline.bounds(), baseline.task.shape, norm), withstands)
 
 
 def ladder(bounds: tuple[float, float], shape: tuple[int, ...], norm: str) -> Ladder:
@@ -103,13 +118,13 @@ def ladder(bounds: tuple[float, float], shape: tuple[int, ...], norm: str) -> La
     return Ladder(tuple((high - low) * share for share in shares), names, _MIDDLE[norm])
 
 
-def choose(models: tuple[Evidence, Evidence], what: tuple[str, str], steps: Ladder, withstands: Withstands) -> float:
-    """Return the step of a ladder at which the baseline keeps about half of what it gets right; note which it is.
+def choose(baseline: Evidence, what: tuple[str, str], steps: Ladder, withstands: Withstands) -> Chosen:
+    """Return the step of a ladder at which the baseline keeps about half of what it gets right.
 
     What falls at one step falls at every longer one, and is not asked about again.
 
     Args:
-        models: Evidence of the baseline, and of the model that is measured, which takes the note.
+        baseline: Evidence of the model before compression.
         what: The name of the setting, and all that decides it beside the ladder.
         steps: The ladder.
         withstands: Attacks the baseline.
@@ -117,7 +132,6 @@ def choose(models: tuple[Evidence, Evidence], what: tuple[str, str], steps: Ladd
     Raises:
         NotMeasurableError: The baseline gets none of the examples right.
     """
-    baseline, taker = models
     split = baseline.split("select")
 
     def make() -> dict[str, Tensor]:
@@ -135,8 +149,7 @@ def choose(models: tuple[Evidence, Evidence], what: tuple[str, str], steps: Ladd
         )
     value: float = steps.steps[place]
     told = f"{what[0]} {value:.4g} ({steps.names[place]}), chosen on select: there a quick attack leaves the baseline"
-    taker.note(f"{told} {kept} of the {right} that it gets right of {asked}{_ended(kept / right)}")
-    return value
+    return Chosen(value, (f"{told} {kept} of the {right} that it gets right of {asked}{_ended(kept / right)}",))
 
 
 def effort(task: Task, norm: str) -> int:

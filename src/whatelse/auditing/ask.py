@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from whatelse.answer import Answer, Doubt, Parts, Shown
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.items import Behaviour
-from whatelse.models import subject
+from whatelse.models.model import Model
+from whatelse.models.take import Given, take
 from whatelse.tasks.task import Task
 
 
@@ -81,18 +82,16 @@ def number(parts: Sequence[str]) -> int:
     return int.from_bytes(hashlib.sha256("\n".join(parts).encode()).digest()[:6], "big")
 
 
-def subject_of(model: nn.Module, name: str, made: str, task: Task) -> subject.Subject:
-    """Return the subject of a model, its gradient checked on the first test examples.
+def subject_of(model: Given, name: str, made: str, task: Task) -> Model:
+    """Return the model under audit, its gradient checked on the first test examples.
 
     Args:
-        model: The model.
+        model: A torch module, or what satisfies a protocol of `whatelse.models.model`.
         name: How messages call it.
         made: Its key.
         task: Gives the examples.
     """
-    rng = generator("probe", task.key)
-    tokens = task.vocabulary > 0
-    return subject.of(model, name, made, task.test.inputs[:64], rng, tokens=tokens, classes=task.classes)
+    return take(model, name, made, task, generator("probe", task.key))
 
 
 def ask(
@@ -114,10 +113,12 @@ def ask(
     config = behaviour.configure(given)
     mine.forget()
     before = asdict(mine.passes)
-    try:
-        answer = behaviour.answer(base, mine, config, rng)
-    except NotMeasurableError as error:
-        return NotMeasurable(str(error), (*mine.subject.remarks, *mine.notes))
+    with mine.heard() as said:
+        try:
+            answer = behaviour.answer(base, mine, config, rng)
+        except NotMeasurableError as error:
+            return NotMeasurable(str(error), (*mine.subject.remarks, *mine.notes, *said.notes))
+    answer = replace(answer, notes=(*said.notes, *answer.notes), doubts=(*said.doubts, *answer.doubts))
     spent = {kind: count - before[kind] for kind, count in asdict(mine.passes).items()}
     seconds = time.perf_counter() - started
     return Measured(answer, spent, seconds, _clusters_of(behaviour.unit_of_analysis, mine.task, answer))

@@ -2,19 +2,22 @@
 
 A model that was handed over with its classes in another order, or that expects inputs scaled otherwise, answers almost
 anything; every behaviour would then measure the mistake. What can only be a mistake is refused, with both sides
-printed; what may be meant is stated in the report. Only the split *select* is looked at, never test.
+printed; what may be meant is stated in the report. Only the split *select* is looked at, never test; but of recorded
+scores the first split of select, train and test that there are scores of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from whatelse.errors import TaskError
+from whatelse.findings.checks import Agreed, Check
+from whatelse.models.model import Model, Recorded, Scores
 from whatelse.models.subject import Subject
 from whatelse.tasks.task import Task
 
@@ -22,23 +25,6 @@ from whatelse.tasks.task import Task
 _MOST, _FAR, _MANY = 512, 0.2, 0.5
 # Relative differences of outputs that are rounding.
 _ROUNDING = 1e-5
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the checklist: what was looked at, what was found of either model, and what follows.
-
-    Attributes:
-        name: Of the check.
-        baseline: What was found of the baseline.
-        candidate: What was found of the candidate.
-        outcome: ``same``, ``stated`` (they differ, and the report says so) or ``refused``.
-    """
-
-    name: str
-    baseline: str
-    candidate: str
-    outcome: str
 
 
 class _Reading(NamedTuple):
@@ -53,7 +39,7 @@ class _Reading(NamedTuple):
 
 
 def compare(
-    baseline: Subject, candidate: Subject, task: Task, *, training: Mapping[str, bool], force: bool = False
+    baseline: Model, candidate: Model, task: Task, *, training: Mapping[str, bool], force: bool = False
 ) -> list[Check]:
     """Return the checklist of a pair.
 
@@ -67,9 +53,9 @@ def compare(
     Raises:
         TaskError: Classes are in another order, or inputs are prepared otherwise, for one of them.
     """
-    split = task.split("select")
-    inputs, targets = split.inputs[:_MOST], split.targets[:_MOST]
-    said = {one.name: _answers(one, inputs) for one in (baseline, candidate)}
+    split = _looked_at(baseline, candidate)
+    inputs, targets = task.split(split).inputs[:_MOST], task.split(split).targets[:_MOST]
+    said = {one.name: _said(one, split, inputs) for one in (baseline, candidate)}
     checks = [
         *_refusable(baseline, candidate, said, inputs, targets, task),
         *_stated(baseline, candidate, said, inputs, training),
@@ -85,21 +71,39 @@ def compare(
     return [replace(c, outcome="stated") if c.outcome == "refused" else c for c in checks]
 
 
+def _looked_at(baseline: Model, candidate: Model) -> str:
+    """Return the split that is looked at: select, unless there are no recorded scores of it."""
+    known = [one.source.splits for one in (baseline, candidate) if isinstance(one.source, Recorded)]
+    return next((split for split in ("select", "train") if all(split in splits for splits in known)), "test")
+
+
+def _said(one: Model, split: str, inputs: Tensor) -> Tensor:
+    """Return what a model answers to the first examples of a split, or what was recorded of them."""
+    if isinstance(one.source, Recorded) and not isinstance(one.source, Scores):
+        return one.source.recorded(split)[: len(inputs)]
+    return _answers(one, inputs)
+
+
 def _refusable(
-    baseline: Subject, candidate: Subject, said: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, task: Task
+    baseline: Model, candidate: Model, said: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, task: Task
 ) -> Iterator[Check]:
     told = {name: _order(logits.argmax(1), targets, task.classes) for name, logits in said.items()}
-    yield _judged("class order", baseline, candidate, told, "classes as in the data")
+    plain = dict.fromkeys(said, "classes as in the data")
+    yield _judged("class order", baseline, candidate, told, plain)
     # Whole numbers are codes that are looked up, not amounts that could have been scaled.
     ways = {} if task.vocabulary or not inputs.is_floating_point() else _preparations(task)
     read = {one.name: _preparation(one, inputs, targets, said[one.name], ways) for one in (baseline, candidate)}
-    yield _judged("preprocessing", baseline, candidate, read, "takes the inputs as they are")
+    asked = {one.name: isinstance(one.source, Scores) for one in (baseline, candidate)}
+    plain = {name: "takes the inputs as they are" if live else "was recorded" for name, live in asked.items()}
+    yield _judged("preprocessing", baseline, candidate, read, plain)
 
 
-def _judged(name: str, baseline: Subject, candidate: Subject, told: Mapping[str, _Reading], plain: str) -> Check:
+def _judged(
+    name: str, baseline: Model, candidate: Model, told: Mapping[str, _Reading], plain: Mapping[str, str]
+) -> Check:
     before, after = told[baseline.name], told[candidate.name]
-    outcome = "refused" if before.must or after.must else "stated" if before.text or after.text else "same"
-    return Check(name, before.text or plain, after.text or plain, outcome)
+    outcome: Agreed = "refused" if before.must or after.must else "stated" if before.text or after.text else "same"
+    return Check(name, before.text or plain[baseline.name], after.text or plain[candidate.name], outcome)
 
 
 def _order(predicted: Tensor, targets: Tensor, classes: int) -> _Reading:
@@ -147,7 +151,7 @@ def _preparations(task: Task) -> dict[str, Callable[[Tensor], Tensor]]:
 
 
 def _preparation(
-    one: Subject, inputs: Tensor, targets: Tensor, logits: Tensor, ways: Mapping[str, Callable[[Tensor], Tensor]]
+    one: Model, inputs: Tensor, targets: Tensor, logits: Tensor, ways: Mapping[str, Callable[[Tensor], Tensor]]
 ) -> _Reading:
     """Return under which preparation a model is right far more often than on the inputs as they are."""
     if len(set(targets.tolist())) == 1:  # any preparation under which the one class is named would be taken for it
@@ -162,7 +166,7 @@ def _preparation(
     return _Reading(text, must=other > right + _FAR)
 
 
-def _prepared(one: Subject, inputs: Tensor) -> Tensor | None:
+def _prepared(one: Model, inputs: Tensor) -> Tensor | None:
     """Return the answers to inputs that were prepared otherwise; None where the model does not take such."""
     try:
         return _answers(one, inputs.contiguous())
@@ -171,15 +175,11 @@ def _prepared(one: Subject, inputs: Tensor) -> Tensor | None:
 
 
 def _stated(
-    baseline: Subject, candidate: Subject, said: Mapping[str, Tensor], inputs: Tensor, training: Mapping[str, bool]
+    baseline: Model, candidate: Model, said: Mapping[str, Tensor], inputs: Tensor, training: Mapping[str, bool]
 ) -> Iterator[Check]:
-    looks: dict[str, Callable[[Subject], str]] = {
-        "dtype": lambda one: _dtypes(one.model, said[one.name]),
-        "evaluation mode": lambda one: (
-            "was handed over in training mode, and is measured in evaluation mode"
-            if training.get(one.name)
-            else "was in evaluation mode"
-        ),
+    looks: dict[str, Callable[[Model], str]] = {
+        "dtype": lambda one: _dtypes(one, said[one.name]),
+        "evaluation mode": lambda one: _mode(one, training=training.get(one.name, False)),
         "repeated answers": lambda one: _repeats(one, inputs, said[one.name]),
         "batch": _by_batch,
         "output": lambda one: _varies(said[one.name]),
@@ -189,18 +189,31 @@ def _stated(
         yield Check(name, before, after, "same" if before == after else "stated")
 
 
-def _by_batch(one: Subject) -> str:
+def _mode(one: Model, *, training: bool) -> str:
+    if not isinstance(one, Subject):
+        return "has no mode"
+    return (
+        "was handed over in training mode, and is measured in evaluation mode" if training else "was in evaluation mode"
+    )
+
+
+def _by_batch(one: Model) -> str:
+    if not isinstance(one.source, Scores):
+        return "was recorded"
     if one.alone:
         return "answers by the batch: asked one at a time"
     return "rounds by the batch: asked in large ones" if one.mixes else "answers alike in any batch"
 
 
-def _dtypes(model: nn.Module, logits: Tensor) -> str:
-    kinds = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()})
+def _dtypes(one: Model, logits: Tensor) -> str:
+    parameters = one.model.parameters() if isinstance(one, Subject) else ()
+    kinds = sorted({str(p.dtype).removeprefix("torch.") for p in parameters})
     return f"weights {', '.join(kinds) or 'none'}, scores {str(logits.dtype).removeprefix('torch.')}"
 
 
-def _repeats(one: Subject, inputs: Tensor, logits: Tensor) -> str:
+def _repeats(one: Model, inputs: Tensor, logits: Tensor) -> str:
+    if not isinstance(one.source, Scores):
+        return "cannot be asked again: its scores were recorded"
     largest = logits.abs().nan_to_num(0, 0).max().clamp(min=1e-12)
     same = torch.allclose(_answers(one, inputs), logits, rtol=0, atol=_ROUNDING * float(largest), equal_nan=True)
     return "answers the same twice" if same else "answers otherwise when asked again"
@@ -214,9 +227,11 @@ def _varies(logits: Tensor) -> str:
 
 
 @torch.no_grad()
-def _answers(one: Subject, inputs: Tensor) -> Tensor:
+def _answers(one: Model, inputs: Tensor) -> Tensor:
+    if not isinstance(one.source, Scores):
+        raise one.lacking("predicts")
     step = 1 if one.alone else len(inputs) if one.mixes else 128
-    return torch.cat([one.model(part) for part in torch.split(inputs, step)]).float()
+    return torch.cat([one.source.scores(part) for part in torch.split(inputs, step)]).float()
 
 
 def _far_better(other: Tensor, plain: Tensor, targets: Tensor) -> bool:

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from whatelse.answer import Doubt
 from whatelse.evidence.cache import Evidence
 
 
-def note_constant(evidence: Evidence, value: float) -> None:
-    """Say where a model answers one class throughout that its number is that of every such model.
+@dataclass(frozen=True)
+class Said:
+    """What an answer says beside its columns; nothing where a model tells classes apart.
+
+    Attributes:
+        notes: That the model answers one class throughout, as its baseline does.
+        doubts: That it does and its baseline does not.
+        ends: ``blind``, the number of such a model.
+    """
+
+    notes: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
+    ends: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def of_constant(evidence: Evidence, value: float) -> Said:
+    """Return what to say where a model answers one class throughout: that its number is that of every such model.
 
     Groups served alike, or a tree that says all there is to say, are no merit of it: where its baseline does tell
     classes apart, the number can only flatter.
 
     Args:
-        evidence: The model; takes the end of the scale, a note or a doubt.
+        evidence: The model.
         value: The number of a model that answers one class throughout.
     """
     if not constant(evidence):
-        return
-    evidence.ends["blind"] = value
+        return Said()
     told = f"{evidence.subject.name} answers class {int(evidence.predictions('test')[0])} throughout"
     if evidence.reference is None or constant(evidence.reference):
-        evidence.note(told)
-    else:
-        evidence.distrust(f"{told}, which its baseline does not: the number is that of any such model", flatters=True)
+        return Said(notes=(told,), ends={"blind": value})
+    doubt = Doubt(f"{told}, which its baseline does not: the number is that of any such model", one_sided=True)
+    return Said(doubts=(doubt,), ends={"blind": value})
 
 
 def constant(evidence: Evidence) -> bool:

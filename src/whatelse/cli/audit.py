@@ -6,17 +6,20 @@ from typing import Annotated
 
 import typer
 
-from whatelse.cli.files import hand_out, places, write
-from whatelse.cli.options import KEPT, Html, Items, Json, Memory, On, Quiet, Results, Seed, Workers
+from whatelse.cli.files import hand_out, probe, write
+from whatelse.cli.options import KEPT, Files, Memory, On, Quiet, Results, Seed, Workers, with_files
 from whatelse.errors import StudyError
 
 ORDER = 5
 
 
+@with_files("surfaces")
 def command(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders written by compress, or file.py:function."),
+        typer.Argument(
+            metavar="BASELINE CANDIDATE...", help="Folders written by compress, file.py:function, or recorded scores."
+        ),
     ] = None,
     data: Annotated[
         str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")
@@ -28,8 +31,8 @@ def command(
     ] = "",
     remeasure: Annotated[int, typer.Option(min=0, metavar="N", help="Measure the baseline N more times.")] = 0,
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
-    json_file: Json = "",
-    html: Html = "",
+    *,
+    files: Files,
     results: Results = KEPT,
     on: On = "processes",
     workers: Workers = 0,
@@ -38,12 +41,11 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
     max_memory: Memory = "",
     quiet: Quiet = False,
-    items: Items = None,
     copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the questions.")] = "",
 ) -> None:
     """Hold models that someone made against their baseline: a verdict per behaviour.
 
-    Without --json and --html it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
+    Where no file is asked for it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
     run finds its work done.
     """
     from whatelse import opening
@@ -56,7 +58,9 @@ def command(
         return
     if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
         raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
-    out = places(json_file, html, "audit")
+    out = files or {"html": "audit.html", "json": "audit.json"}
+    for name in out.values():
+        probe(name)
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
     names = opening.short_names(models or [])
@@ -77,4 +81,4 @@ def command(
             max_memory=max_memory,
             show=show,
         )
-    hand_out(found, out, "audit", quiet=quiet)
+    hand_out(found, out, quiet=quiet)

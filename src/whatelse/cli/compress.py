@@ -44,7 +44,7 @@ def command(
         probe(json_file)
     also = tuple(kind for kind, wanted in (("onnx", onnx), ("pt2", pt2)) if wanted)
     task = opening.load_task(data)
-    whole = opening.open_model(model, task, weights)
+    whole = opening.open_module(model, task, weights)
     compress.check_before(whole, steps, task, also)
     terminal = Console(stderr=True, quiet=quiet)
     with terminal.status("starting") as status:

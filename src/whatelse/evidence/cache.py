@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
@@ -10,14 +10,20 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from whatelse.answer import Doubt
 from whatelse.errors import NotMeasurableError
+from whatelse.evidence import activations, gradients, scores, shared_pass
+from whatelse.evidence._former import Former
 from whatelse.evidence.batches import channels_last, collected
-from whatelse.evidence.loudness import louder, moves, temperature
+from whatelse.evidence.loudness import moves, temperature
+from whatelse.evidence.said import Said
+from whatelse.evidence.shadows import APART
 from whatelse.evidence.shadows import Keep as Keep
 from whatelse.evidence.shadows import Passes as Passes
 from whatelse.evidence.shadows import References as References
-from whatelse.models.activations import editing, entering, keeping
-from whatelse.models.subject import Subject, log_odds
+from whatelse.models.activations import editing
+from whatelse.models.model import Model, Scores
+from whatelse.models.subject import Subject
 from whatelse.tasks.task import Split, Task
 
 _VALUES = 400_000  # of one batch: with gradients, it holds every layer of a ResNet-20 in about 300 MB
@@ -26,75 +32,120 @@ _NOISE = 2022  # seed of what inputs are moved by, for the sensitivity
 
 
 @dataclass(eq=False)
-class Evidence:
-    """Observations of one subject on one task, computed on first use and then held.
+class Evidence(Former):
+    """Observations of one model on one task, computed on first use and then held.
 
     Attributes:
         subject: The model under audit.
-        task: The examples.
+        task: The examples; where verdicts are given on another split, that one stands in the place of test.
         reference: Evidence of the baseline, if this is a candidate: gradients are then those of the class
             that the baseline predicts, so that both models explain the same thing.
         shadows: Gives the `References` of the subject's recipe, for membership; None where there are none.
         keep: Where observations outlive the process; None holds them in memory only.
         batch: Examples a pass; 0 fits it to the size of an input. Halved when memory runs out.
         again: 0, or the number of another measurement with other random numbers.
+        on: The split that verdicts are given on: a search looks at select, and never at test.
         passes: What was spent so far.
-        notes: Remarks on how far the values go.
-        pictures: What a behaviour made that people can look at: ``shown`` and ``made``, each ``(M, ...)``.
-        doubts: Failed checks: the measurement is *not trusted*. ``flatters``: those that only make it look better.
-        parts: Names of the parts that ``by_part`` answers for; ``parts_read`` says how to read them.
-        tree: The tree that stands for the model, for the report: a tensor for each column of its nodes.
-        rows: Which test examples the values are of, ``(M,)``, where they are not the first M.
-        ends: ``worst`` and ``blind``, where the data or the settings decide them and not the item's constants.
     """
 
-    subject: Subject
+    subject: Model
     task: Task
     reference: Evidence | None = None
     shadows: Callable[[], References] | None = None
     keep: Keep | None = None
     batch: int = 0
     again: int = 0
+    on: str = field(default="test", kw_only=True)
     passes: Passes = field(default_factory=Passes)
-    notes: list[str] = field(default_factory=list)
-    pictures: dict[str, Tensor] = field(default_factory=dict)
-    doubts: list[str] = field(default_factory=list)
-    flatters: list[str] = field(default_factory=list)
-    parts: tuple[str, ...] = ()
-    parts_read: dict[str, str] = field(default_factory=dict)
-    tree: dict[str, Tensor] = field(default_factory=dict)
-    rows: Tensor | None = None
-    ends: dict[str, float | None] = field(default_factory=dict)
     _held: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _told: dict[str, Said] = field(default_factory=dict)
+    _hearing: list[Said] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if self.reference is not None and self.reference.on != self.on:
+            raise ValueError(f"evidence on {self.on} with a reference on {self.reference.on}; both need the same split")
+        self.task = self.task.on(self.on)
         fit = max(16, _VALUES // prod(self.task.shape))
         self.batch = self.batch or (1 if self.subject.alone else fit if self.subject.mixes else min(512, fit))
 
     @property
+    def opened(self) -> Subject:
+        """The model as the torch module that it is, with all that is known of it.
+
+        Raises:
+            NotMeasurableError: It is none.
+        """
+        if isinstance(self.subject, Subject):
+            return self.subject
+        raise self.subject.lacking("opens")
+
+    @property
     def model(self) -> nn.Module:
-        """The module, frozen and in evaluation mode."""
-        return self.subject.model
+        """The module, frozen and in evaluation mode; refused as `opened` is."""
+        return self.opened.model
 
     @property
     def inside(self) -> nn.Module:
         """The module whose layers are looked at, by their own names: the model without what reads its answers."""
-        return self.subject.inside
+        return self.opened.inside
 
     @property
     def slopes(self) -> nn.Module:
         """The module that gradients are taken of: the model, or where its kernels drop them its surrogate."""
-        return self.subject.surrogate or self.subject.model
+        return self.opened.slopes
+
+    @property
+    def modules(self) -> set[nn.Module]:
+        """The modules that answer and that gradients are taken of; none where the model is no module."""
+        return {self.subject.model, self.subject.slopes} if isinstance(self.subject, Subject) else set()
+
+    @property
+    def runs(self) -> Callable[[Tensor], object]:
+        """What its owner runs, whose time counts.
+
+        Raises:
+            NotMeasurableError: It cannot be run.
+        """
+        if isinstance(self.subject, Subject):
+            return self.subject.runs or self.subject.model
+        if isinstance(self.subject.source, Scores):
+            return self.subject.source.scores
+        raise self.subject.lacking("predicts")
 
     def draws(self, seed: int) -> torch.Generator:
         """Return the source of what is drawn alike for every model, by the behaviour's own seed."""
         return torch.Generator().manual_seed(seed + _FURTHER * self.again)
 
-    def split(self, name: str) -> Split:
+    @contextmanager
+    def heard(self) -> Generator[Said]:
+        """Collect what is to be said of every observation that is used meanwhile, also of those made earlier.
+
+        Yields:
+            Notes and doubts, filled as observations are used.
+        """
+        said = Said()
+        self._hearing.append(said)
+        try:
+            yield said
+        finally:
+            self._hearing.pop()
+
+    def say(self, *, note: str = "", doubt: str = "") -> None:
+        """Tell whoever asks something of an observation.
+
+        Args:
+            note: How far it goes.
+            doubt: Why it is not to be trusted.
+        """
+        told = Said([note] if note else [], [Doubt(doubt)] if doubt else [])
+        for said in self._hearing:
+            said.add(told)
+
+    def split(self, name: str = "test") -> Split:
         """Return the examples of a split.
 
         Args:
-            name: One of `whatelse.tasks.task.SPLITS`.
+            name: One of `whatelse.tasks.task.SPLITS`; ``test`` is what verdicts are given on.
 
         Raises:
             NotMeasurableError: It is empty, as train may be where nothing is trained.
@@ -121,10 +172,8 @@ class Evidence:
             split: Which examples.
         """
         found = self._observed(split)["logits"]
-        broken = int((found.isnan() | found.isposinf()).any(1).sum())
-        told = f"{self.subject.name} answers {broken} of {len(found)} examples of {split} with NaN or infinity"
-        if broken and told not in self.doubts:
-            self.distrust(told)
+        if told := scores.broken(found):
+            self.say(doubt=f"{self.subject.name} answers {told} of {split} with NaN or infinity")
         return found
 
     def predictions(self, split: str = "test") -> Tensor:
@@ -155,9 +204,9 @@ class Evidence:
             NotMeasurableError: The subject does not differentiate.
         """
         self.subject.require("differentiates")
-        if split != "test":
+        if split not in {"test", self.on}:
             return self.gradients(self.split(split).inputs, self.explained(split))
-        return self._observed(split)["gradient"]
+        return self._observed("test")["gradient"]
 
     def embedded(self, split: str = "test") -> Tensor:
         """Return the embedding of every token, ``(N, tokens, width)``.
@@ -171,7 +220,7 @@ class Evidence:
         self.subject.require("differentiates")
         if not self.task.vocabulary:
             raise NotMeasurableError(f"needs texts; task {self.task.name} is of {self.task.modality}")
-        return self._batched(self.split(split).inputs, self._embed)["embedded"]
+        return self._batched(self.split(split).inputs, lambda x, _: gradients.embedded(self, x))["embedded"]
 
     def activations(self, split: str = "test") -> dict[str, Tensor]:
         """Return activations after each nonlinearity, by layer ``(N, units)``, averaged over space or tokens.
@@ -186,9 +235,7 @@ class Evidence:
             NotMeasurableError: The subject does not open.
         """
         self.subject.require("opens")
-        held = self._observed(split)
-        # Sorted, as what is kept on disk comes back in any order: the names count the layers.
-        return {name.split(" ", 2)[2]: held[name] for name in sorted(held) if name.startswith("layer ")}
+        return activations.by_layer(self._observed(split))
 
     def hidden(self, split: str = "test") -> Tensor:
         """Return the last hidden layer, ``(N, units)``.
@@ -210,9 +257,14 @@ class Evidence:
         Args:
             inputs: ``(M, ...)``.
             edits: For a layer of `activations`, what is done to its whole output on the way, as in an ablation.
+
+        Raises:
+            NotMeasurableError: The model answers no new inputs, or does not open to be edited.
         """
-        with editing(self.inside, edits or {}):
-            return self._batched(inputs, self._answer)["logits"]
+        if edits:
+            with editing(self.inside, edits):
+                return self.answers(inputs)
+        return self._batched(inputs, lambda x, _: scores.answered(self, x))["logits"]
 
     def gradients(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Return the gradient of the log-odds margin at any inputs, ``(M, ...)``; of texts, of their embedding.
@@ -225,7 +277,7 @@ class Evidence:
             NotMeasurableError: The subject does not differentiate.
         """
         self.subject.require("differentiates")
-        return self._batched(inputs, lambda x, rows: {"gradient": self._slope(x, labels[rows])})["gradient"]
+        return self._batched(inputs, lambda x, rows: {"gradient": gradients.slope(self, x, labels[rows])})["gradient"]
 
     def sensitivity(self, inputs: Tensor) -> Tensor:
         """Return ``mean |p(x + eps u) - p(x)| / eps``, how far probabilities move with tiny noise, ``(M, classes)``.
@@ -255,75 +307,35 @@ class Evidence:
             name: Says what it is, with every setting that decides it.
             make: Computes it.
         """
+        return self._once(name if self.on == "test" or name.startswith(APART) else f"{name} on {self.on}", make)
+
+    def _once(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         if name not in self._held:
             kept = None if self.keep is None else self.keep.load(name)
             if kept is None:
-                kept = make()
+                with self.heard() as said:
+                    kept = make()
+                self._told[name] = said
                 if self.keep is not None:
                     self.keep.save(name, kept)
             self._held[name] = kept
+        for asking in self._hearing:
+            asking.add(self._told.get(name, Said()))
         return self._held[name]
 
-    def note(self, text: str) -> None:
-        """Remark on how far the values of a behaviour go; printed beside its verdict.
-
-        Args:
-            text: One line.
-        """
-        self.notes.append(text)
-
-    def show(self, shown: Tensor, made: Tensor) -> None:
-        """Offer pictures for the report: examples, and what was made of them.
-
-        Args:
-            shown: Examples, ``(M, ...)``.
-            made: What an attack rebuilt of each, ``(M, ...)``.
-        """
-        self.pictures = {"shown": shown.float(), "made": made.float()}
-
-    def name_parts(self, names: Sequence[str], *, unit: str = "", better: str = "") -> None:
-        """Name the parts that the behaviour's ``by_part`` answers for, in its order.
-
-        Args:
-            names: The same, in the same order, for every model; last, those of parts without an example, unanswered.
-            unit: Of the parts, where it is not the behaviour's own.
-            better: Of the parts, ``higher``, ``lower`` or ``neither``, where it is not the behaviour's own.
-        """
-        self.parts = tuple(names)
-        self.parts_read = {word: told for word, told in (("unit", unit), ("better", better)) if told}
-
-    def draw(self, tree: Mapping[str, Tensor]) -> None:
-        """Offer the tree that stands for the model, for the report to draw.
-
-        Args:
-            tree: A tensor for each column of its nodes, such as ``feature`` and ``threshold``.
-        """
-        self.tree = dict(tree)
-
-    def forget(self) -> None:
-        """Drop what the last behaviour remarked, doubted, named and offered; observations stay."""
-        self.notes, self.doubts, self.flatters, self.parts, self.parts_read = [], [], [], (), {}
-        self.pictures, self.tree, self.rows, self.ends = {}, {}, None, {}
-
-    def distrust(self, text: str, *, flatters: bool = False) -> None:
-        """Record a failed validity check: the verdict becomes *not trusted*.
-
-        Args:
-            text: One line that names the check and the number.
-            flatters: The value can only look better than it is, as under too weak an attack: *worsened* stands.
-        """
-        self.doubts.append(text)
-        self.flatters += [text] * flatters
-
     def _observed(self, split: str) -> dict[str, Tensor]:
-        return self.once(f"pass {split}", lambda: self._pass(split))
+        full = "pass test" if self.on == "test" else f"pass {self.on} in full"
+        if split == "test" or (split == self.on and full in self._held):
+            return self._once(full, lambda: self._pass(self.on, gradient="differentiates" in self.subject.offers))
+        return self._once(f"pass {split}", lambda: self._pass(split, gradient=False))
 
-    def _pass(self, split: str) -> dict[str, Tensor]:
-        gradient = split == "test" and "differentiates" in self.subject.offers
+    def _pass(self, split: str, *, gradient: bool) -> dict[str, Tensor]:
+        if "predicts" not in self.subject.offers:
+            return scores.recorded(self, self.split(split), split)
         fixed = None if self.reference is None or not gradient else self.explained(split)
         return self._batched(
             self.split(split).inputs,
-            lambda x, rows: self._look(x, None if fixed is None else fixed[rows], gradient=gradient),
+            lambda x, rows: shared_pass.look(self, x, None if fixed is None else fixed[rows], gradient=gradient),
         )
 
     def _batched(self, inputs: Tensor, look: Callable[[Tensor, slice], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -331,64 +343,7 @@ class Evidence:
 
         def smaller(size: int) -> None:
             self.batch = size
-            self.note(f"memory ran out: the batch was halved to {size}")
+            self.say(note=f"memory ran out: the batch was halved to {size}")
 
         lay = channels_last if self.subject.channels_last else Tensor.contiguous
         return collected(inputs, lambda x, rows: look(lay(x), rows), self.batch, self.subject.least, smaller)
-
-    @torch.no_grad()
-    def _answer(self, x: Tensor, rows: slice) -> dict[str, Tensor]:
-        del rows
-        self.passes.forward += len(x)
-        return {"logits": self.model(x)}
-
-    @torch.no_grad()
-    def _embed(self, x: Tensor, rows: slice) -> dict[str, Tensor]:
-        del rows
-        self.passes.forward += len(x)
-        with entering(self.model, self.subject.entrance) as seen:
-            self.model(x)
-        return {"embedded": seen[0].detach()}
-
-    @contextmanager
-    def _leaf(self, x: Tensor) -> Generator[tuple[Tensor, Callable[[], Tensor]]]:
-        """Let gradients begin at the inputs, or at the embedding of texts.
-
-        Yields:
-            What the model is asked, and a function that returns, after the pass, where gradients begin.
-        """
-        if self.task.vocabulary:
-            with entering(self.slopes, self.subject.entrance) as seen:
-                yield x, lambda: seen[0]
-        else:
-            start = x.detach().requires_grad_()
-            yield start, lambda: start
-
-    def _look(self, x: Tensor, explained: Tensor | None, *, gradient: bool) -> dict[str, Tensor]:
-        told = x != 0 if self.task.vocabulary else None
-        times = louder(self) if gradient else 1.0  # before the hooks are set: it may take a pass of its own
-        apart = gradient and self.slopes is not self.model
-        with keeping(self.inside, told) as seen:
-            if not gradient or apart:
-                with torch.no_grad():
-                    logits = self.model(x)
-            else:
-                with self._leaf(x) as (start, leaf):
-                    logits = self.model(start)
-                    labels = logits.argmax(1) if explained is None else explained
-                    (slope,) = torch.autograd.grad(log_odds(logits / times, labels).sum(), leaf())
-                self.passes.backward += len(x)
-        self.passes.forward += len(x)
-        if apart:
-            slope = self._slope(x, logits.argmax(1) if explained is None else explained)
-        found = {"logits": logits.detach(), **{name: t.detach()[: len(x)] for name, t in seen.items()}}
-        return {**found, "gradient": slope} if gradient else found
-
-    def _slope(self, x: Tensor, labels: Tensor) -> Tensor:
-        times = louder(self)
-        with self._leaf(x) as (start, leaf):
-            logits = self.slopes(start)
-            (slope,) = torch.autograd.grad(log_odds(logits / times, labels).sum(), leaf())
-        self.passes.forward += len(x)
-        self.passes.backward += len(x)
-        return slope

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from whatelse.answer import Doubt
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.loudness import margin
 from whatelse.explainers import captum
@@ -43,6 +45,18 @@ class Asked:
     kind: str = "gradient x input"
     steps: int = 32
     examples: int = 0
+
+
+class Checked(NamedTuple):
+    """What must be said beside values that rest on maps.
+
+    Attributes:
+        notes: How complete integrated gradients are.
+        doubts: That they are not complete enough.
+    """
+
+    notes: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 def size(evidence: Evidence, asked: Asked) -> int:
@@ -172,22 +186,26 @@ def completeness(evidence: Evidence, asked: Asked) -> Tensor:
     return torch.stack([(total - change).abs(), change.abs()], 1)
 
 
-def check(evidence: Evidence, asked: Asked, taker: Evidence) -> None:
-    """Note the completeness error of integrated gradients; above 5 % of the change they are not to be trusted.
+def check(evidence: Evidence, asked: Asked) -> Checked:
+    """Return the completeness error of integrated gradients; above 5 % of the change they are not to be trusted.
 
     Args:
         evidence: Whose maps.
-        asked: Which; kinds other than integrated gradients pass.
-        taker: Takes the note and the doubt.
+        asked: Which; of kinds other than integrated gradients nothing is said.
+
+    Raises:
+        MissingExtraError: Captum is not installed.
+        NotMeasurableError: The model does not differentiate, or inputs are texts.
     """
     if asked.kind != "integrated gradients":
-        return
+        return Checked()
     error, change = completeness(evidence, asked).sum(0).tolist()
     missed = error / change if change else 0.0
     line = f"integrated gradients of {evidence.subject.name} miss {100 * missed:.2g} % of the change of the margin"
-    taker.note(line)
-    if not missed <= _MAY_MISS:
-        taker.distrust(f"{line}; at most {100 * _MAY_MISS:.0f} % may be: too few steps, or gradients of a surrogate")
+    if missed <= _MAY_MISS:
+        return Checked((line,))
+    told = f"{line}; at most {100 * _MAY_MISS:.0f} % may be: too few steps, or gradients of a surrogate"
+    return Checked((line,), (Doubt(told),))
 
 
 def _whole(evidence: Evidence, asked: Asked) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 DEEPEST = 30  # levels of a tree that a page can draw
 
@@ -47,10 +46,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """Something to look at under one heading: examples, what was rebuilt of them, or a tree."""
+    """Something to look at under one heading: examples, what was rebuilt of them, or a tree.
+
+    A page draws what is there, whatever its ``kind``, such as ``harmed``.
+    """
 
     row: str
-    kind: Literal["harmed", "reconstruction", "population", "exposed", "tree"]
+    kind: str
     task: str
     candidate: str
     items: tuple[Picture, ...] = ()

@@ -1,10 +1,9 @@
-"""A model under audit, and what it lets one see: predicts, differentiates, opens."""
+"""A torch module under audit: how it is best asked, and whether its gradients are true."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -14,52 +13,49 @@ from whatelse.layers.compressed import CompressedLayer
 from whatelse.models.activations import entering, entrance
 from whatelse.models.asked import BATCHED, LAID, Asked, asked, elsewhere
 from whatelse.models.asked import floating as floating
-from whatelse.models.surrogate import surrogate, unrounded
-from whatelse.modules.lent import alike, quietly, rest, tried
+from whatelse.models.model import CAPABILITIES as CAPABILITIES
+from whatelse.models.model import Model
+from whatelse.models.slopes import gradient_agreement
+from whatelse.models.slopes import log_odds as log_odds
+from whatelse.models.slopes import precise as precise
+from whatelse.models.surrogate import surrogate
+from whatelse.modules.lent import alike, quietly, rest
 
-CAPABILITIES = ("predicts", "differentiates", "opens")
 # Sound gradients agree to 0.999; a kernel without any, in a branch of a tenth of the stream, to 0.99.
-_SOUND = 0.99
+SOUND = 0.99
 _EQUAL = 1e-4  # of outputs, relative to the largest
 _MIXED = 0.05  # likewise: beyond it a batch does more than round
-_ROUNDED = 0.1  # likewise: what the few digits of bfloat16 leave of an answer, also where autocast takes them
-_OWN = 0.9  # cosine of gradients in the model's own precision with those in double: few digits cost little of it
 
 
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """A live module under audit, its parameters frozen.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Subject(Model):
+    """A live module under audit, its parameters frozen: it predicts, opens, and differentiates unless that was refuted.
 
     Attributes:
-        name: How messages call it.
         model: The module, in evaluation mode.
-        key: What made it; results are found again by it.
-        offers: The capabilities that it has, out of `CAPABILITIES`.
         straight_through: True where rounding in the model passes its gradient straight through, so that
             gradients are those of a surrogate and cannot agree with finite differences.
-        remarks: How its answers were read where that is not plain; printed beside every verdict.
         entrance: Name of the embedding at which the gradients of texts begin; empty where inputs are no texts.
         surrogate: A module with equal outputs that has the gradients which the model's kernels drop; None where the
             model's own are sound, or no such module is known.
-        alone: True where an answer depends on what else is in the batch, so that examples are asked one at a time.
-        mixes: True where it does so no more than by rounding, as where a kernel of few bits takes its scale from the
-            batch: examples are asked many at once, as whoever runs such a model does.
-        channels_last: True where images may lie in memory with their channels last: it answers alike, and is faster.
         runs: The module as it was handed over, where `model` asks one inside it; None where they are the same.
     """
 
-    name: str
-    model: nn.Module
-    key: str
-    offers: frozenset[str]
+    model: nn.Module = field(kw_only=False)
     straight_through: bool = False
-    remarks: tuple[str, ...] = ()
     entrance: str = ""
     surrogate: nn.Module | None = None
-    alone: bool = False
-    mixes: bool = False
-    channels_last: bool = False
     runs: nn.Module | None = None
+
+    @property
+    def source(self) -> Subject:
+        """What is asked by way of the protocols: the subject itself."""
+        return self
+
+    @property
+    def module(self) -> nn.Module:
+        """The module that answers."""
+        return self.model
 
     @property
     def inside(self) -> nn.Module:
@@ -67,23 +63,42 @@ class Subject:
         return self.model.model if isinstance(self.model, Asked) else self.model
 
     @property
+    def slopes(self) -> nn.Module:
+        """The module that gradients are taken of: the model, or where its kernels drop them its surrogate."""
+        return self.surrogate or self.model
+
+    @property
     def least(self) -> int:
         """Fewest examples that are asked at once."""
         return self.model.manner.least if isinstance(self.model, Asked) else 1
 
-    def require(self, *needs: str) -> None:
-        """Refuse a question that this subject cannot answer.
+    @torch.no_grad()
+    def scores(self, inputs: Tensor) -> Tensor:
+        """Return class scores, ``(N, classes)``.
 
         Args:
-            needs: Capabilities, out of `CAPABILITIES`.
-
-        Raises:
-            NotMeasurableError: The subject lacks one of them; the message names it.
+            inputs: ``(N, ...)``.
         """
-        for need in needs:
-            if need not in self.offers:
-                has = ", ".join(c for c in CAPABILITIES if c in self.offers)
-                raise NotMeasurableError(f"needs a model that {need}; {self.name} only {has}")
+        found: Tensor = self.model(inputs)
+        return found
+
+    def gradient(self, inputs: Tensor, labels: Tensor, scale: float = 1.0) -> Tensor:
+        """Return the gradient of the log-odds margin, ``(N, ...)``; of texts, of their embedding.
+
+        Args:
+            inputs: ``(N, ...)``.
+            labels: The class whose margin is differentiated, ``(N,)``.
+            scale: What class scores are divided by.
+        """
+        if self.entrance:
+            with entering(self.slopes, self.entrance) as seen:
+                logits = self.slopes(inputs)
+                (slope,) = torch.autograd.grad(log_odds(logits / scale, labels).sum(), seen[0])
+                return slope
+        start = inputs.detach().requires_grad_()
+        logits = self.slopes(start)
+        (slope,) = torch.autograd.grad(log_odds(logits / scale, labels).sum(), start)
+        return slope
 
 
 def of(
@@ -124,19 +139,19 @@ def of(
     """
     rest(model)
     model, remarks, runs = _opened(model, name, probe, classes)
-    alone, mixes, why = _alone(model, name, probe)
+    alone, mixes, why = by_batch(model, name, probe)
     own = [m for m in model.modules() if isinstance(m, CompressedLayer)]
     rounds, drops = any(m.straight_through for m in own), any(m.drops_gradients for m in own)
     few = probe[: 1 if alone else 4]
     way = entrance(model, few) if tokens else "" if probe.is_floating_point() else None
-    sound = way is not None and not drops and (rounds or gradient_agreement(model, few, rng, enter=way) > _SOUND)
+    sound = way is not None and not drops and (rounds or gradient_agreement(model, few, rng, enter=way) > SOUND)
     stand_in, told = (None, "") if sound or way is None else _stand_in(model, name, probe, rng, way)
     slopes = sound or stand_in is not None
     return Subject(
         name,
         model,
         key,
-        frozenset({"predicts", "opens"} | ({"differentiates"} if slopes else set())),
+        without=frozenset() if slopes else frozenset({"differentiates"}),
         straight_through=stand_in is not None or (sound and rounds),
         remarks=(*remarks, *why, told) if told else (*remarks, *why),
         entrance=way or "",
@@ -192,10 +207,15 @@ def _channels_last(model: nn.Module, few: Tensor, *, slopes: bool) -> bool:
 
 
 @torch.no_grad()
-def _alone(model: nn.Module, name: str, probe: Tensor) -> tuple[bool, bool, tuple[str, ...]]:
+def by_batch(model: Callable[[Tensor], Tensor], name: str, probe: Tensor) -> tuple[bool, bool, tuple[str, ...]]:
     """Say whether answers depend on the rest of the batch: beyond rounding, or by rounding; with a remark.
 
     A kernel that scales all its rows by the largest does so.
+
+    Args:
+        model: From inputs to class scores.
+        name: How messages call it.
+        probe: Some inputs, ``(N, ...)``.
     """
     together, apart = model(probe), torch.cat([model(probe[i : i + 1]) for i in range(min(4, len(probe)))])
     off = float((together[: len(apart)] - apart).abs().max() / together.abs().max().clamp(min=1e-12))
@@ -221,124 +241,7 @@ def _stand_in(
         own, theirs = model(probe), found.straight(probe)
     apart = float((own - theirs).abs().max() / own.abs().max().clamp(min=1e-12))
     sound = gradient_agreement(found.smooth, probe[:4], rng, enter=enter)
-    if not (apart <= _EQUAL and sound > _SOUND):
+    if not (apart <= _EQUAL and sound > SOUND):
         return None, ""
     told = f"kernels in {name} drop gradients: those of {found.layers} layers are taken straight through their rounding"
     return found.straight, f"{told}; its outputs on {len(probe)} examples are equal to {apart:.0e}"
-
-
-def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return ``log p_y - log (1 - p_y)`` of every example, ``(N,)``, stable at any scale of the logits.
-
-    Args:
-        logits: ``(N, classes)``.
-        labels: The class ``y`` of every example, ``(N,)``.
-    """
-    mine = logits.gather(1, labels[:, None]).squeeze(1)
-    rest = logits.scatter(1, labels[:, None], float("-inf"))
-    return mine - rest.logsumexp(1)
-
-
-def gradient_agreement(
-    model: nn.Module, inputs: Tensor, rng: torch.Generator, step: float = 1e-5, *, enter: str = ""
-) -> float:
-    """Return the correlation of input gradients with central finite differences, in [-1, 1].
-
-    Four random directions an example are compared for the log-odds margin of the predicted class: in double
-    precision, with a step so short that few kinks lie in it; or with a thousand times the step in the model's own
-    precision where it does not compute the same in that. A gradient that is missing counts as -1, as does one that in
-    the model's own precision points elsewhere than in double.
-
-    Args:
-        model: Any classifier with frozen parameters.
-        inputs: ``(N, ...)``.
-        rng: Source of the directions.
-        step: Length of the step on either side, in units of the input.
-        enter: Name of the embedding whose gradients count, where inputs are token ids.
-    """
-    own = _slope(model, inputs, enter)
-    if own is None:
-        return -1.0
-    wide = precise(model, inputs)
-    if wide is None:
-        return _agreement(model, inputs, own, 1000 * step, rng, enter)
-    if isinstance(wide, Asked) and wide.coarse(inputs.double()):  # as under autocast, which no copy leaves
-        step *= 1000
-    found = _slope(wide, inputs.double(), enter)
-    if found is None or _cosine(own.slope, found.slope) < _OWN:
-        return -1.0
-    return _agreement(wide, inputs.double(), found, step, rng, enter)
-
-
-def precise(model: nn.Module, inputs: Tensor) -> nn.Module | None:
-    """Return a copy that computes in double precision what the model does in its own; None where there is none such.
-
-    Where activations are rounded, the last digits decide the step on which one comes to lie: both are compared without.
-
-    Args:
-        model: Any classifier that answers with class scores.
-        inputs: Some that it is tried on, ``(N, ...)``.
-    """
-
-    def ask(asked: nn.Module) -> Tensor:
-        found: Tensor = unrounded(asked)(inputs.to(floating(asked) or inputs.dtype))
-        return found
-
-    return tried(model, nn.Module.double, ask, _ROUNDED)
-
-
-class _Slope(NamedTuple):
-    """Where gradients begin, the class whose margin is differentiated, and the gradient."""
-
-    start: Tensor
-    labels: Tensor
-    slope: Tensor
-
-
-def _asking(model: nn.Module, inputs: Tensor, enter: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """Return a function from where gradients begin to class scores, and what stands there."""
-    if not enter:
-        return model, inputs
-    with torch.no_grad(), entering(model, enter) as seen_there:
-        model(inputs)
-
-    def ask(vectors: Tensor) -> Tensor:
-        with entering(model, enter, vectors):
-            scores: Tensor = model(inputs)
-            return scores
-
-    return ask, seen_there[0]
-
-
-def _slope(model: nn.Module, inputs: Tensor, enter: str) -> _Slope | None:
-    """Return the gradient of the log-odds margin of the predicted class; None where there is none."""
-    try:
-        with quietly():  # torch warns of kernels without a gradient, which is what is looked for here
-            ask, start = _asking(model, inputs, enter)
-            start = start.detach().clone().requires_grad_()
-            logits = ask(start)
-            labels = logits.argmax(1)
-            (slope,) = torch.autograd.grad(log_odds(logits, labels).sum(), start, allow_unused=True)
-    except RuntimeError:  # nothing on the way requires a gradient, or a kernel says that it has none
-        return None
-    return None if slope is None else _Slope(start.detach(), labels, slope)
-
-
-@torch.no_grad()
-def _agreement(model: nn.Module, inputs: Tensor, found: _Slope, step: float, rng: torch.Generator, enter: str) -> float:
-    ask, _ = _asking(model, inputs, enter)
-    told, seen = [], []
-    for _ in range(4):
-        way = torch.randn(found.start.shape, generator=rng, dtype=torch.float64).to(found.start.dtype)
-        ahead, behind = (log_odds(ask(found.start + s * step * way), found.labels) for s in (1, -1))
-        told.append((found.slope * way).flatten(1).sum(1))
-        seen.append((ahead - behind) / (2 * step))
-    a, b = torch.cat(told), torch.cat(seen)
-    if not bool(b.any()):
-        return 1.0 if not bool(a.any()) else -1.0
-    return _cosine(a, b)
-
-
-def _cosine(one: Tensor, two: Tensor) -> float:
-    one, two = one.double().flatten(), two.double().flatten()
-    return 1.0 if torch.equal(one, two) else float(torch.nn.functional.cosine_similarity(one, two, dim=0))

@@ -10,16 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
-
 from whatelse import opening
 from whatelse.auditing.ask import subject_of
 from whatelse.errors import ArtifactError, ChangedError
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.shadows import Keep
-from whatelse.models.subject import Subject
+from whatelse.models import take
+from whatelse.models.model import Model
+from whatelse.models.take import Given
 from whatelse.study.jobs import Handed
 from whatelse.tasks.task import Task
 
@@ -28,14 +26,14 @@ T = TypeVar("T")
 _HELD = 4  # models, and what was seen of them, that a process holds: a baseline and a few candidates
 _CHUNK = 2**20
 # What lives in this process alone: subjects and tasks that were handed over as objects, by key.
-_lent: dict[tuple[str, str], Subject] = {}
+_lent: dict[tuple[str, str], Model] = {}
 _tasks: dict[str, Task] = {}
-_subjects: OrderedDict[tuple[str, str, str], Subject] = OrderedDict()
+_subjects: OrderedDict[tuple[str, str, str], Model] = OrderedDict()
 _evidence: OrderedDict[tuple[str, str, str, str, int], Evidence] = OrderedDict()
 
 
 @contextmanager
-def lent(subjects: Iterable[Subject], tasks: Iterable[Task]) -> Generator[None]:
+def lent(subjects: Iterable[Model], tasks: Iterable[Task]) -> Generator[None]:
     """Let jobs that run in this process find objects.
 
     Args:
@@ -89,17 +87,20 @@ def evidence(
     )
 
 
-def _subject(of: Handed, name: str, task: Task) -> Subject:
+def _subject(of: Handed, name: str, task: Task) -> Model:
     if (of.key, name) in _lent:
         return _lent[of.key, name]
+    for (key, _), subject in _lent.items():  # the baseline, measured again under another name
+        if key == of.key:
+            return subject
     if not of.text:
         raise ChangedError(f"{name} lives in the process that was handed it; jobs on it run there: --on inline")
     return _once(_subjects, (of.key, name, task.key), lambda: subject_of(_opened(of, task), name, of.key, task))
 
 
-def _opened(of: Handed, task: Task) -> nn.Module:
+def _opened(of: Handed, task: Task) -> Given:
     model = opening.open_model(of.text, task)
-    if key_of(of.text, model) != of.key:
+    if key_of(of.text, task, model) != of.key:
         raise ChangedError(f"{of.text} changed after the work was planned; run again to measure it as it is now")
     return model
 
@@ -113,12 +114,13 @@ def is_folder(text: str) -> bool:
     return bool(text) and os.path.isdir(text)  # False also of a name that no file may have
 
 
-def key_of(text: str, model: nn.Module | None = None) -> str:
-    """Return the key of a model: of a folder, the SHA-256 of its files; of anything else, of what the module holds.
+def key_of(text: str, task: Task, model: Given | None = None) -> str:
+    """Return the key of a model: of a folder, the SHA-256 of its files; of anything else, of what the model holds.
 
     Args:
         text: What opens it; empty for one that lives in this process.
-        model: The module; not needed of a folder.
+        task: Gives the examples whose answers stand for a model that shows nothing that it holds.
+        model: What was opened; not needed of a folder.
 
     Raises:
         ArtifactError: The folder cannot be read.
@@ -126,7 +128,7 @@ def key_of(text: str, model: nn.Module | None = None) -> str:
     if is_folder(text):
         return _key_of_folder(Path(text))
     assert model is not None
-    return _key_of_module(model)
+    return take.key_of(model, task)
 
 
 def _key_of_folder(folder: Path) -> str:
@@ -140,19 +142,6 @@ def _key_of_folder(folder: Path) -> str:
     except OSError as error:
         raise ArtifactError(f"{folder}: cannot be read ({error.strerror})") from error
     return f"folder-{digest.hexdigest()[:16]}"
-
-
-def _key_of_module(model: nn.Module) -> str:
-    """Return the SHA-256 of everything that a module holds: of tensors that have no bytes, what they print."""
-    digest = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}\n{model}".encode())
-    for name, held in model.state_dict().items():
-        for part in tree_leaves(held):  # packed parameters are pairs of tensors, and types stand beside them
-            if type(part) in {Tensor, nn.Parameter} and part.layout == torch.strided and not part.is_quantized:
-                digest.update(f"{name} {tuple(part.shape)} {part.dtype}".encode())
-                digest.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-            else:
-                digest.update(f"{name} {part!r}".encode())
-    return f"module-{digest.hexdigest()[:16]}"
 
 
 def _once(table: OrderedDict[K, T], key: K, make: Callable[[], T]) -> T:

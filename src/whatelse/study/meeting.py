@@ -6,24 +6,22 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
-from torch import nn
-
 from whatelse import items, opening
 from whatelse.auditing import preflight
-from whatelse.auditing.ask import subject_of
-from whatelse.auditing.preflight import Check
+from whatelse.auditing.ask import generator
 from whatelse.auditing.questions import DATA
 from whatelse.auditing.roles import Role
 from whatelse.errors import StudyError
-from whatelse.layers.compressed import remarks
-from whatelse.models.subject import Subject
-from whatelse.modules.lent import in_training, resting
+from whatelse.findings.checks import Check
+from whatelse.models import take
+from whatelse.models.model import Model as Audited
+from whatelse.models.take import Given
 from whatelse.store.folder import Store, key
 from whatelse.study import handed
 from whatelse.study.jobs import Data, Handed
 from whatelse.tasks.task import Task
 
-Model = nn.Module | str
+Model = Given | str
 
 
 @dataclass
@@ -74,7 +72,7 @@ def meet(
     found, data = _task(task, memory)
     objects = [name for name, model in models.items() if not isinstance(model, str)]
     if not inline and (objects or not data.door):
-        which = f"{objects[0]!r} is a module" if objects else "the data are an object"
+        which = f"{objects[0]!r} is an object" if objects else "the data are an object"
         raise StudyError(
             f"{which} in this process, and jobs would run in others; leave on out, or give a folder, file.py:function "
             "or a data loader as text"
@@ -94,37 +92,34 @@ class _Guests:
 
     def __init__(self, task: Task, lent: ExitStack) -> None:
         self.task, self._lent = task, lent
-        self._given: dict[str, nn.Module] = {}
+        self._given: dict[str, Given] = {}
         self._texts: dict[str, str] = {}
         self._origins: dict[str, Handed] = {}
-        self._subjects: dict[str, tuple[Subject, list[str], bool]] = {}
+        self._subjects: dict[str, tuple[Audited, list[str], bool]] = {}
 
     def origin(self, name: str, model: Model) -> Handed:
         """Return where a model is found; a folder is not opened for it."""
         text = model if isinstance(model, str) else ""
-        if isinstance(model, nn.Module):
+        if not isinstance(model, str):
             self._given[name] = model
         self._texts[name] = text
-        key = handed.key_of(text, None if handed.is_folder(text) else self._model(name))
+        key = handed.key_of(text, self.task, None if handed.is_folder(text) else self._model(name))
         self._origins[name] = Handed(text, key)
         return self._origins[name]
 
-    def subject(self, name: str) -> tuple[Subject, list[str], bool]:
+    def subject(self, name: str) -> tuple[Audited, list[str], bool]:
         """Return a model as it is asked, remarks on it, and whether it was handed over in training mode for ever."""
         if name not in self._subjects:
-            model = self._model(name)
-            training = in_training(model)
-            guest = self._lent.enter_context(resting(model, name, self.task.test.inputs[:1]))
-            found = subject_of(guest.model, name, self._origins[name].key, self.task)
-            told = [*guest.remarks, *dict.fromkeys(remarks(guest.model).values())]
-            self._subjects[name] = found, told, training and not guest.fixed
+            key, rng = self._origins[name].key, generator("probe", self.task.key)
+            guest = self._lent.enter_context(take.lent(self._model(name), name, key, self.task, rng))
+            self._subjects[name] = guest.model, [*guest.remarks], guest.training
         return self._subjects[name]
 
-    def subjects(self, names: Iterable[str]) -> list[Subject]:
+    def subjects(self, names: Iterable[str]) -> list[Audited]:
         """Return models as they are asked."""
         return [self.subject(name)[0] for name in names]
 
-    def _model(self, name: str) -> nn.Module:
+    def _model(self, name: str) -> Given:
         if name not in self._given:
             self._given[name] = opening.open_model(self._texts[name], self.task)
         return self._given[name]
@@ -140,7 +135,8 @@ def _task(task: Task | str, memory: str) -> tuple[Task, Data]:
 
 def _compare(met: Meeting, name: str, guests: _Guests, store: Store, *, force: bool) -> None:
     base = met.models[Role.BASELINE]
-    kept = key("preflight", 1, {"force": force}, base.key, met.models[name].key, met.data.key, seed=0)
+    alone = name == Role.BASELINE  # a candidate may hold the very same, and is compared all the same
+    kept = key("preflight", 2, {"force": force, "alone": alone}, base.key, met.models[name].key, met.data.key, seed=0)
     if not store.has("effects", kept):
         checks, told = _checked(name, guests, force=force)
         store.save_record("effects", kept, {"checks": [asdict(check) for check in checks], "remarks": told})

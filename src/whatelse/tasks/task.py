@@ -149,6 +149,17 @@ class Task:
         """What verdicts are given on; no method and no search ever reads it."""
         return self.splits["test"]
 
+    def on(self, split: str) -> Task:
+        """Return the task whose verdicts are given on another split: it stands in the place of test.
+
+        Args:
+            split: One of `SPLITS`.
+
+        Raises:
+            TaskError: There is no such split.
+        """
+        return self if split == "test" else replace(self, splits={**self.splits, "test": self.split(split)})
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input."""

@@ -30,6 +30,10 @@ def pair(toy):
     return make
 
 
+def values_of(baseline, candidate, config, rng):
+    return agreement.compare(baseline, candidate, config, rng).columns["agreement"]
+
+
 def numbers(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape)
 
@@ -39,14 +43,17 @@ def test_spearman_is_scipys_on_the_features_that_say_something(pair, rng):
     inputs = np.round(numbers(0, 12, 9), 1) * (numbers(1, 12, 9) > -0.5)  # zeros, as blank pixels are
     before, after = np.round(numbers(2, 9)), np.round(numbers(3, 9))  # ties, and zeros of each model alone
     baseline, candidate = pair(linear(before), linear(after), inputs)
-    values = agreement.compare(baseline, candidate, agreement.Config(), rng)
+    values = values_of(baseline, candidate, agreement.Config(), rng)
     x = inputs.astype(np.float32)
     maps = [(np.abs(row * before), np.abs(row * after)) for row in x]
     expected = [spearmanr(a[(a > 0) | (b > 0)], b[(a > 0) | (b > 0)]).statistic for a, b in maps]
     assert values.tolist() == pytest.approx(expected, abs=1e-6)
-    few = agreement.compare(baseline, candidate, agreement.Config(examples=5), rng)
+    few = values_of(baseline, candidate, agreement.Config(examples=5), rng)
     assert torch.equal(few, values[:5])
-    assert agreement.summarise(values.numpy(), np.ones((1, 12))) == pytest.approx([np.mean(expected)], abs=1e-6)
+    answer = agreement.compare(baseline, candidate, agreement.Config(), rng)
+    assert agreement.summarise(answer, agreement.Config(), np.ones((1, 12))) == pytest.approx(
+        [np.mean(expected)], abs=1e-6
+    )
 
 
 @pytest.mark.known_answer
@@ -54,14 +61,14 @@ def test_cosine_is_signed_and_both_explain_the_baselines_class(pair, rng):
     before, after = numbers(2, 6), numbers(3, 6)
     inputs = numbers(0, 5, 6)
     config = agreement.Config(score="cosine")
-    values = agreement.compare(*pair(linear(before), linear(after), inputs), config, rng)
+    values = values_of(*pair(linear(before), linear(after), inputs), config, rng)
     expected = []
     for row in inputs:
         a, b = row * before, row * after
         expected.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
     assert values.tolist() == pytest.approx(expected, abs=1e-5)
     # The opposite model predicts the other class; explaining that one would give +1.
-    values = agreement.compare(*pair(linear(before), linear(-before), inputs), config, rng)
+    values = values_of(*pair(linear(before), linear(-before), inputs), config, rng)
     assert values.tolist() == pytest.approx([-1] * 5, abs=1e-5)
 
 
@@ -69,18 +76,14 @@ def test_cosine_is_signed_and_both_explain_the_baselines_class(pair, rng):
 def test_top_is_the_overlap_of_the_highest_tenth(pair, rng):
     before, after = np.arange(1, 21), np.arange(1, 21)
     after[[0, 18]] = after[[18, 0]]  # of the two highest of 20 one is replaced
-    values = agreement.compare(
-        *pair(linear(before), linear(after), np.ones((3, 20))), agreement.Config(score="top"), rng
-    )
+    values = values_of(*pair(linear(before), linear(after), np.ones((3, 20))), agreement.Config(score="top"), rng)
     assert values.tolist() == pytest.approx([1 / 3] * 3)
 
 
 def test_ties_at_the_edge_of_the_top_all_belong_to_it(pair, rng):
     before, after = np.ones(10), np.ones(10)
     after[:5] = 2  # top of the baseline: all ten; of the candidate: the five
-    values = agreement.compare(
-        *pair(linear(before), linear(after), np.ones((2, 10))), agreement.Config(score="top"), rng
-    )
+    values = values_of(*pair(linear(before), linear(after), np.ones((2, 10))), agreement.Config(score="top"), rng)
     assert values.tolist() == pytest.approx([0.5, 0.5])
 
 
@@ -88,18 +91,20 @@ def test_ties_at_the_edge_of_the_top_all_belong_to_it(pair, rng):
 def test_a_map_that_says_nothing_is_worst_and_counted(pair, rng, score, worst):
     inputs = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [2.0, 1.0, 3.0]])
     baseline, candidate = pair(linear([1, 2, 3]), linear([1, 2, 4]), inputs)
-    values = agreement.compare(baseline, candidate, agreement.Config(score=score), rng)
+    answer = agreement.compare(baseline, candidate, agreement.Config(score=score), rng)
+    values = answer.columns["agreement"]
     assert values[1] == worst
     assert bool((values[[0, 2]] > worst).all())
-    assert candidate.notes[0] == "1 of 3 maps are all zero or not finite: scored as worst"
+    assert answer.notes[0] == "1 of 3 maps are all zero or not finite: scored as worst"
+    assert answer.ends["worst"] == worst
 
 
 def test_a_gradient_that_is_not_a_number_is_worst(pair, rng):
     baseline, candidate = pair(linear([1, 2]), linear([1, 2]), np.ones((2, 2)))
     candidate.margin_gradient("test")[0, 0] = float("nan")
-    values = agreement.compare(baseline, candidate, agreement.Config(), rng)
-    assert values[0] == -1
-    assert candidate.notes == ["1 of 2 maps are all zero or not finite: scored as worst"]
+    answer = agreement.compare(baseline, candidate, agreement.Config(), rng)
+    assert answer["agreement"][0] == -1
+    assert list(answer.notes) == ["1 of 2 maps are all zero or not finite: scored as worst"]
 
 
 def test_permuted_hidden_units_agree_fully(pair, rng):
@@ -115,7 +120,7 @@ def test_permuted_hidden_units_agree_fully(pair, rng):
         other[3].bias.copy_(net[3].bias)
     baseline, candidate = pair(net, other, numbers(0, 10, 3, 2, 2))
     for score in ("spearman", "cosine", "top"):
-        values = agreement.compare(baseline, candidate, agreement.Config(score=score), rng)
+        values = values_of(baseline, candidate, agreement.Config(score=score), rng)
         assert values.tolist() == pytest.approx([1] * 10, abs=1e-5)
 
 
@@ -124,14 +129,14 @@ def test_permuted_hidden_units_agree_fully(pair, rng):
 def test_top_shares_and_what_chance_gives(pair, rng, score, kept, chance):
     before, after, inputs = numbers(2, 40), numbers(3, 40), numbers(0, 6, 40)
     baseline, candidate = pair(linear(before), linear(after), inputs)
-    values = agreement.compare(baseline, candidate, agreement.Config(score=score), rng)
+    answer = agreement.compare(baseline, candidate, agreement.Config(score=score), rng)
     expected = []
     for row in inputs:
         a, b = (set(np.argsort(-np.abs(row * w))[:kept]) for w in (before, after))
         expected.append(len(a & b) / len(a | b))
-    assert values.tolist() == pytest.approx(expected)
+    assert answer["agreement"].tolist() == pytest.approx(expected)
     assert len(set(expected)) > 1
-    assert candidate.notes == [f"two unrelated maps overlap by {chance} in their top {2.5 * kept:.0f} %"]
+    assert list(answer.notes) == [f"two unrelated maps overlap by {chance} in their top {2.5 * kept:.0f} %"]
 
 
 @pytest.mark.known_answer
@@ -142,7 +147,7 @@ def test_two_unrelated_maps_overlap_by_chance(pair, rng):
         evidence.margin_gradient().normal_(generator=draw)
     for score, share in (("top 5", 0.05), ("top 10", 0.1)):
         config = agreement.Config(score=score, map="gradient")
-        values = agreement.compare(baseline, candidate, config, rng)
+        values = values_of(baseline, candidate, config, rng)
         assert float(values.mean()) == pytest.approx(share / (2 - share), abs=4 * float(values.std()) / 20)
 
 
@@ -151,7 +156,7 @@ def test_sign_is_the_share_of_equal_signs_where_something_is_said(pair, rng):
     before, after = [1, -1, 2, 0, 0], [2, 1, 0, 0, -1]
     inputs = [[1.0, 1, 1, 1, 1], [1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 0, 1, 0]]
     baseline, candidate = pair(linear(before), linear(after), inputs)
-    values = agreement.compare(baseline, candidate, agreement.Config(score="sign"), rng)
+    values = values_of(baseline, candidate, agreement.Config(score="sign"), rng)
     # Features that say something: 0, 1, 2, 4 of which 0 agrees; 0 alone; 1 alone; none.
     assert values.tolist() == pytest.approx([1 / 4, 1, 0, 0])
 
@@ -176,7 +181,7 @@ def test_ssim_is_torchmetrics(toy, rng, shape, factor):
     from torchmetrics.functional.image import structural_similarity_index_measure as oracle
 
     baseline, candidate = flat_nets(toy, rng, shape, noise=0.5)
-    values = agreement.compare(baseline, candidate, agreement.Config(score="ssim", map="gradient"), rng)
+    values = values_of(baseline, candidate, agreement.Config(score="ssim", map="gradient"), rng)
     pictures = []
     for evidence in (baseline, candidate):
         seen = torch.nn.functional.avg_pool2d(evidence.margin_gradient().abs().sum(1, keepdim=True), factor)
@@ -188,7 +193,7 @@ def test_ssim_is_torchmetrics(toy, rng, shape, factor):
 @pytest.mark.known_answer
 def test_ssim_of_small_images_by_its_definition(toy, rng):
     baseline, candidate = flat_nets(toy, rng, (1, 4, 4))
-    values = agreement.compare(baseline, candidate, agreement.Config(score="ssim", map="gradient"), rng)
+    values = values_of(baseline, candidate, agreement.Config(score="ssim", map="gradient"), rng)
     bell = np.exp(-((np.arange(7) - 3) ** 2) / (2 * 1.5**2))  # 7 is the largest window that a reflection allows
     weight = np.outer(bell, bell) / bell.sum() ** 2
     expected = []
@@ -244,7 +249,7 @@ def compared(toy, before, after, config, rng):
     inputs = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(4))
     task = toy.task_of(inputs, torch.arange(40) % 3, classes=3)
     baseline = toy.evidence_of(before, task)
-    return agreement.compare(baseline, toy.evidence_of(after, task, reference=baseline), config, rng)
+    return values_of(baseline, toy.evidence_of(after, task, reference=baseline), config, rng)
 
 
 @pytest.mark.known_answer

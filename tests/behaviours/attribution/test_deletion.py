@@ -25,6 +25,10 @@ def seen(toy):
     return make
 
 
+def values_of(evidence, config, rng):
+    return deletion.measure(evidence, config, rng).columns["area"]
+
+
 def sigmoid(z):
     return 1 / (1 + np.exp(-np.asarray(z)))
 
@@ -34,12 +38,12 @@ def test_both_areas_of_a_linear_model_by_hand(seen, toy, rng):
     # Contributions of row 0 to class 1: 1, 3, -2, 2 (margin 4); of row 1 to class 0: 4, 0, 1, 1 (margin 6).
     evidence = seen(linear([1, 1, 1, 1]), [[1.0, 3, -2, 2], [-4, 0, -1, -1]])
     config = deletion.Config(reference="zero", fractions=4)
-    values = deletion.measure(evidence, config, rng)
+    answer = deletion.measure(evidence, config, rng)
     curves = sigmoid([[4, 1, -1, -2, 0], [6, 2, 1, 0, 0]])
     expected = [c[0] - np.trapezoid(c, dx=1 / 4) for c in curves]
-    assert values.tolist() == pytest.approx(expected, abs=1e-6)
-    assert deletion.summarise(values.numpy(), toy.ones(values)) == pytest.approx([np.mean(expected)])
-    inserted = deletion.measure(evidence, deletion.Config(score="insertion", reference="zero", fractions=4), rng)
+    assert answer["area"].tolist() == pytest.approx(expected, abs=1e-6)
+    assert deletion.summarise(answer, config, toy.ones(answer)) == pytest.approx([np.mean(expected)])
+    inserted = values_of(evidence, deletion.Config(score="insertion", reference="zero", fractions=4), rng)
     curves = sigmoid([[0, 3, 5, 6, 4], [0, 4, 5, 6, 6]])
     assert inserted.tolist() == pytest.approx([np.trapezoid(c, dx=1 / 4) for c in curves], abs=1e-6)
 
@@ -47,7 +51,7 @@ def test_both_areas_of_a_linear_model_by_hand(seen, toy, rng):
 @pytest.mark.known_answer
 def test_of_sensitivities_the_absolute_value_orders_and_the_mean_of_train_hides(seen, rng):
     evidence = seen(linear([1, -3, 2]), [[5.0, 1, 1], [1, 1, 0]], train=[[1.0, 0, 0], [0, 1, 0]])
-    values = deletion.measure(evidence, deletion.Config(map="gradient", fractions=3), rng)
+    values = values_of(evidence, deletion.Config(map="gradient", fractions=3), rng)
     # The order is columns 1, 2, 0; hidden they are .5, 0, .5. Margins of class 1 in row 0, of class 0 in row 1:
     curves = sigmoid([[4, 5.5, 3.5, -1], [2, 0.5, 0.5, 1]])
     assert values.tolist() == pytest.approx([c[0] - np.trapezoid(c, dx=1 / 3) for c in curves], abs=1e-6)
@@ -63,7 +67,7 @@ def test_of_images_whole_pixels_go_as_in_a_slow_rewrite(toy, rng, score, referen
     x = torch.rand(5, 2, 4, 6, generator=rng)
     evidence = toy.evidence_of(net, toy.task_of(x, torch.arange(5) % 3, classes=3))
     config = deletion.Config(score=score, reference=reference, fractions=5, examples=4)
-    values = deletion.measure(evidence, config, rng)
+    values = values_of(evidence, config, rng)
     expected = []
     for i in range(4):
         other = x.mean(0) if reference == "mean" else blurred(x[i].numpy())
@@ -92,16 +96,17 @@ def blurred(image):
 def test_a_map_that_says_nothing_is_worst_and_counted(seen, rng, score, worst):
     evidence = seen(linear([1, 2]), [[0.0, 0.0], [1.0, 1.0], [2.0, 1.0]])
     evidence.margin_gradient()[2, 0] = float("nan")
-    values = deletion.measure(evidence, deletion.Config(score), rng)
-    assert values[[0, 2]].tolist() == [worst, worst]
-    assert values[1] > 0.02
-    assert evidence.notes == ["2 of 3 maps are all zero or not finite: scored as worst"]
+    answer = deletion.measure(evidence, deletion.Config(score), rng)
+    assert answer["area"][[0, 2]].tolist() == [worst, worst]
+    assert answer["area"][1] > 0.02
+    assert answer.notes == ("2 of 3 maps are all zero or not finite: scored as worst",)
+    assert answer.ends == {"worst": worst, "blind": 0.0 if score == "deletion" else None}
 
 
 def test_what_cannot_be_is_refused(seen, rng):
     evidence = seen(linear([1, 2]), [[1.0, 2.0], [1.0, 1.0]])
     with pytest.raises(NotMeasurableError, match="blurred needs images; task toy is of table"):
-        deletion.measure(evidence, deletion.Config(reference="blurred"), rng)
+        values_of(evidence, deletion.Config(reference="blurred"), rng)
 
 
 def test_answers_that_are_not_finite_are_refused(toy, rng):
@@ -111,7 +116,7 @@ def test_answers_that_are_not_finite_are_refused(toy, rng):
 
     evidence = toy.evidence_of(Divides(), toy.task_of(torch.rand(4, 3, generator=rng) + 1, torch.arange(4) % 2))
     with pytest.raises(NotMeasurableError, match="model has no finite answer to inputs with hidden parts"):
-        deletion.measure(evidence, deletion.Config(reference="zero"), rng)
+        values_of(evidence, deletion.Config(reference="zero"), rng)
 
 
 def test_maps_in_order_beat_maps_upside_down(seen, rng):
@@ -121,12 +126,12 @@ def test_maps_in_order_beat_maps_upside_down(seen, rng):
     other.margin_gradient()[:] = -own.margin_gradient()
     for score in ("deletion", "insertion"):
         config = deletion.Config(score=score, reference="zero")
-        assert bool((deletion.measure(own, config, rng) > deletion.measure(other, config, rng) + 0.2).all())
+        assert bool((values_of(own, config, rng) > values_of(other, config, rng) + 0.2).all())
 
 
 def test_a_model_that_never_believed_in_the_class_gains_nothing_by_deletion(seen, rng):
     x = torch.randn(40, 30, generator=rng)
     own, other = seen(linear(torch.randn(30, generator=rng)), x), seen(linear(torch.randn(30, generator=rng)), x)
     other.reference = own
-    values = [deletion.measure(e, deletion.Config(reference="zero"), rng) for e in (own, other)]
+    values = [values_of(e, deletion.Config(reference="zero"), rng) for e in (own, other)]
     assert float(values[0].mean()) > float(values[1].mean()) + 0.1

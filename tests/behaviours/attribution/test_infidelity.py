@@ -9,6 +9,10 @@ from whatelse.explainers import maps as _maps
 from whatelse.models import subject
 
 
+def values_of(evidence, config, rng):
+    return infidelity.measure(evidence, config, rng).columns["infidelity"]
+
+
 def drawn(net, rng):
     for p in net.parameters():
         torch.nn.init.normal_(p, 0, 0.5, generator=rng)
@@ -58,12 +62,13 @@ def test_it_is_captums_with_the_same_perturbations(images, toy, rng, kind):
             max_examples_per_batch=5,
             normalize=normalize,
         )
-    plain = infidelity.measure(evidence, infidelity.Config("plain", kind, samples=20), rng)
+    plain = values_of(evidence, infidelity.Config("plain", kind, samples=20), rng)
     assert torch.allclose(plain, found[False], rtol=1e-3, atol=1e-5)
-    relative = infidelity.measure(evidence, infidelity.Config("relative", kind, samples=20), rng)
+    relative = values_of(evidence, infidelity.Config("relative", kind, samples=20), rng)
     assert torch.allclose(relative, found[True] / fell.square().mean(0), rtol=1e-3, atol=1e-5)
-    expected = float(relative.mean())
-    assert infidelity.summarise(relative.numpy(), toy.ones(relative)) == pytest.approx([expected], abs=1e-6)
+    answer = infidelity.measure(evidence, infidelity.Config("relative", kind, samples=20), rng)
+    summary = infidelity.summarise(answer, infidelity.Config(), toy.ones(answer))
+    assert summary == pytest.approx([float(relative.mean())], abs=1e-6)
 
 
 def margin(net, x, y):
@@ -77,7 +82,7 @@ def test_of_a_linear_model_contributions_foretell_everything(toy, rng):
     evidence = toy.evidence_of(net, toy.task_of(torch.randn(9, 6, generator=rng), torch.arange(9) % 2))
     for kind in ("gradient x input", "gradient", "integrated gradients"):
         for score in ("relative", "plain"):
-            values = infidelity.measure(evidence, infidelity.Config(score, kind), rng)
+            values = values_of(evidence, infidelity.Config(score, kind), rng)
             assert values.tolist() == pytest.approx([0] * 9, abs=1e-5)
 
 
@@ -95,7 +100,7 @@ def test_of_a_linear_model_occlusion_foretells_everything_whatever_its_patches(t
     evidence = toy.evidence_of(net, toy.task_of(x, torch.arange(6) % 2, bounds=(0.0, 1.0)))
     for kind in ("occlusion", "integrated gradients"):
         for score in ("relative", "plain"):
-            values = infidelity.measure(evidence, infidelity.Config(score, kind, samples=8), rng)
+            values = values_of(evidence, infidelity.Config(score, kind, samples=8), rng)
             assert values.tolist() == pytest.approx([0] * 6, abs=1e-6)
 
 
@@ -114,40 +119,43 @@ def test_grad_cam_counts_once_whatever_the_channels(toy, rng):
             net[3].weight.copy_(torch.randn(2, 48, generator=own))
         images = x.expand(5, channels, 6, 6).contiguous()
         evidence = toy.evidence_of(net, toy.task_of(images, torch.arange(5) % 2))
-        found.append(infidelity.measure(evidence, infidelity.Config("plain", "grad-cam"), rng))
+        found.append(values_of(evidence, infidelity.Config("plain", "grad-cam"), rng))
     assert torch.allclose(*found, rtol=1e-3)
 
 
 def test_a_map_upside_down_explains_nothing(images, rng):
     own, other = images(), images(flip=-1)
-    assert infidelity.measure(other, infidelity.Config(), rng).tolist() == [1] * 5
-    assert bool((infidelity.measure(own, infidelity.Config(), rng) < 0.9).all())
+    assert values_of(other, infidelity.Config(), rng).tolist() == [1] * 5
+    assert bool((values_of(own, infidelity.Config(), rng) < 0.9).all())
 
 
 def test_a_map_of_twice_the_size_explains_as_much(images, rng):
     own, other = images(), images(flip=2)
-    values = [infidelity.measure(e, infidelity.Config(), rng) for e in (own, other)]
+    values = [values_of(e, infidelity.Config(), rng) for e in (own, other)]
     assert torch.allclose(*values, atol=1e-6)
 
 
 @pytest.mark.parametrize("score", ["relative", "plain"])
 def test_maps_that_say_nothing_are_worst_and_counted(images, rng, score):
     evidence, config = images(), infidelity.Config(score)
-    whole = infidelity.measure(images(), config, rng)
+    whole = values_of(images(), config, rng)
     evidence.margin_gradient()[2, 0, 0, 0] = float("nan")
     evidence.margin_gradient()[4] = 0
-    values = infidelity.measure(evidence, config, rng)
+    answer = infidelity.measure(evidence, config, rng)
+    values = answer.columns["infidelity"]
     assert values[[0, 1, 3]].tolist() == pytest.approx(whole[[0, 1, 3]].tolist())
     assert values[2] == values[4] == (1 if score == "relative" else values.max())
-    assert evidence.notes == ["2 of 5 maps are all zero or not finite: counted as worst"]
-    assert infidelity.summarise(values.numpy(), np.ones((2, 5))).shape == (2,)
+    assert answer.notes == ("2 of 5 maps are all zero or not finite: counted as worst",)
+    assert answer.ends == {"worst": 1.0 if score == "relative" else None}
+    assert infidelity.summarise(answer, config, np.ones((2, 5))).shape == (2,)
 
 
 def test_a_constant_model_is_not_the_best(toy, rng):
     net = torch.nn.Linear(6, 2)
     torch.nn.init.zeros_(net.weight)
     evidence = toy.evidence_of(net, toy.task_of(torch.randn(9, 6, generator=rng), torch.arange(9) % 2))
-    assert infidelity.measure(evidence, infidelity.Config(), rng).tolist() == [1] * 9
-    assert evidence.notes == ["9 of 9 maps are all zero or not finite: counted as worst"]
+    answer = infidelity.measure(evidence, infidelity.Config(), rng)
+    assert answer["infidelity"].tolist() == [1] * 9
+    assert answer.notes == ("9 of 9 maps are all zero or not finite: counted as worst",)
     with pytest.raises(NotMeasurableError, match="plain needs a map that says something; of model none does"):
-        infidelity.measure(evidence, infidelity.Config("plain"), rng)
+        values_of(evidence, infidelity.Config("plain"), rng)

@@ -9,6 +9,10 @@ from whatelse.behaviours.attribution import localization
 from whatelse.errors import NotMeasurableError
 
 
+def values_of(evidence, config, rng):
+    return localization.measure(evidence, config, rng).columns["score"]
+
+
 @pytest.fixture
 def seen(toy):
     def make(weight, inputs, masks):
@@ -30,13 +34,14 @@ def test_auc_is_scikit_learns(seen, toy, rng, kind):
     draw = np.random.default_rng(0)
     weight, inputs = np.round(draw.normal(size=(2, 3, 4)), 1), np.round(draw.normal(size=(7, 2, 3, 4)), 1)
     masks = draw.random((7, 2, 3, 4)) < 0.4
-    values = localization.measure(seen(weight, inputs, masks), localization.Config(map=kind), rng)
+    config = localization.Config(map=kind)
+    answer = localization.measure(seen(weight, inputs, masks), config, rng)
     # In float32 like the model, so that what ties there ties here.
     factor = inputs.astype(np.float32) if kind == "gradient x input" else np.ones_like(inputs)
     maps = np.abs(weight.astype(np.float32) * factor)
     expected = [roc_auc_score(m.ravel(), a.ravel()) for m, a in zip(masks, maps, strict=True)]
-    assert values.tolist() == pytest.approx(expected, abs=1e-6)
-    assert localization.summarise(values.numpy(), toy.ones(values)) == pytest.approx([np.mean(expected)])
+    assert answer["score"].tolist() == pytest.approx(expected, abs=1e-6)
+    assert localization.summarise(answer, config, toy.ones(answer)) == pytest.approx([np.mean(expected)])
 
 
 @pytest.mark.known_answer
@@ -46,7 +51,7 @@ def test_each_score_by_hand(seen, rng):
     evidence = seen([1.0, 1.0, 1.0, 1.0], inputs, masks)
 
     def score(name):
-        return localization.measure(evidence, localization.Config(score=name), rng).tolist()
+        return values_of(evidence, localization.Config(score=name), rng).tolist()
 
     # Pairs inside > outside: {3, 1} against {2, 0}: 3 of 4; {1, 4} against {4, 1}: 1 and two halves; {1, 1}: none.
     assert score("auc") == pytest.approx([3 / 4, 2 / 4, 0])
@@ -58,9 +63,10 @@ def test_an_empty_map_scores_zero_and_is_counted(seen, rng):
     inputs = [[1.0, 0.5], [0.0, 0.0], [1.0, 0.5]]
     evidence = seen([1.0, 1.0], inputs, [[True, False]] * 3)
     for score in ("auc", "pointing"):
-        values = localization.measure(evidence, localization.Config(score=score), rng)
-        assert values.tolist() == [1, 0, 1]
-    assert set(evidence.notes) == {"1 of 3 maps are all zero or not finite: scored 0"}
+        answer = localization.measure(evidence, localization.Config(score=score), rng)
+        assert answer["score"].tolist() == [1, 0, 1]
+        assert answer.notes == ("1 of 3 maps are all zero or not finite: scored 0",)
+        assert answer.ends == {"blind": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +78,7 @@ def test_an_empty_map_scores_zero_and_is_counted(seen, rng):
 )
 def test_masks_that_cannot_serve_are_refused(seen, rng, masks, message):
     with pytest.raises(NotMeasurableError, match=re.escape(message)):
-        localization.measure(seen([1.0, 1.0], [[1.0, 2.0], [2.0, 1.0]], masks), localization.Config(), rng)
+        values_of(seen([1.0, 1.0], [[1.0, 2.0], [2.0, 1.0]], masks), localization.Config(), rng)
 
 
 @pytest.mark.known_answer
@@ -83,20 +89,20 @@ def test_only_what_the_baseline_gets_right_counts_if_so_asked(seen, toy, rng):
     mine.reference = baseline
     config = localization.Config(score="energy", of="baseline right")
     for evidence in (baseline, mine):
-        values = localization.measure(evidence, config, rng)
-        assert values[:, 0].tolist() == pytest.approx([3 / 4, 1 / 4, 1 / 3, 1 / 3])
-        assert values[:, 1].tolist() == [0, 0, 1, 0]
-        assert localization.summarise(values.numpy(), toy.ones(values)) == pytest.approx([1 / 3])
+        answer = localization.measure(evidence, config, rng)
+        assert answer["score"].tolist() == pytest.approx([3 / 4, 1 / 4, 1 / 3, 1 / 3])
+        assert answer["counts"].tolist() == [0, 0, 1, 0]
+        assert localization.summarise(answer, config, toy.ones(answer)) == pytest.approx([1 / 3])
     few = localization.measure(mine, localization.Config("energy", of="baseline right", examples=3), rng)
-    assert torch.equal(few, values[:3])
+    assert (few.matrix() == answer.matrix()[:3]).all()
     weights = np.array([[1.0, 2, 0, 1]])
-    assert np.isnan(localization.summarise(values.numpy(), weights)).all()
+    assert np.isnan(localization.summarise(answer, config, weights)).all()
 
 
 def test_a_baseline_that_gets_nothing_right_is_refused(seen, rng):
     evidence = seen([1.0, 1.0], [[3.0, 1.0], [-1.0, -3.0]], [[True, False]] * 2)
     with pytest.raises(NotMeasurableError, match="the baseline gets right; of 2 there are none"):
-        localization.measure(evidence, localization.Config(of="baseline right"), rng)
+        values_of(evidence, localization.Config(of="baseline right"), rng)
 
 
 @pytest.mark.known_answer
@@ -105,7 +111,7 @@ def test_of_a_linear_model_every_map_is_known(seen, rng, kind):
     draw = np.random.default_rng(1)
     weight, inputs = draw.normal(size=(1, 3, 4)), draw.normal(size=(7, 1, 3, 4))
     masks = draw.random((7, 1, 3, 4)) < 0.4
-    values = localization.measure(seen(weight, inputs, masks), localization.Config(map=kind), rng)
+    values = values_of(seen(weight, inputs, masks), localization.Config(map=kind), rng)
     maps = np.abs(weight * (np.ones_like(inputs) if kind == "smoothgrad" else inputs))
     expected = [roc_auc_score(m.ravel(), a.ravel()) for m, a in zip(masks, maps, strict=True)]
     assert values.tolist() == pytest.approx(expected, abs=1e-6)

@@ -26,15 +26,15 @@ ITEMS = {"macs": macs, "parameters": parameters, "bytes": size, "memory": memory
 def evidence_of(model, toy, shape, inputs=None):
     inputs = torch.rand(6, *shape, generator=torch.Generator().manual_seed(1)) if inputs is None else inputs
     task = toy.task_of(inputs, torch.arange(len(inputs)) % 2, bounds=(0, 1))
-    return Evidence(Subject("small", model, "k", frozenset({"predicts", "opens"})), task)
+    return Evidence(Subject("small", model, "k", without=frozenset({"differentiates"})), task)
 
 
 def measured(what, model, toy, shape, inputs=None):
     evidence = evidence_of(model, toy, shape, inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own prototypes and deprecated packages
-        values = ITEMS[what].measure(evidence, ITEMS[what].Config(), torch.Generator())
-    return int(values.sum())
+        answer = ITEMS[what].measure(evidence, ITEMS[what].Config(), torch.Generator())
+    return int(answer.table().sum())
 
 
 class Called(nn.Module):
@@ -456,5 +456,5 @@ def test_an_example_that_is_asked_twice_over_is_counted_once(toy, rng):
     task = toy.task_of(inputs, torch.arange(6) % 3, classes=3, bounds=(0, 1))
     seen = Evidence(subject.of(Squeezed(), "mine", "k", inputs, rng, classes=3), task)
     assert seen.subject.least == 2
-    values = macs.measure(seen, macs.Config(), rng)
-    assert int(values.sum()) == 4 * 9 * 9 + 4 * 3, "nine places of a kernel of nine, and the head"
+    answer = macs.measure(seen, macs.Config(), rng)
+    assert int(answer.table().sum()) == 4 * 9 * 9 + 4 * 3, "nine places of a kernel of nine, and the head"

@@ -28,8 +28,8 @@ def measured(toy, monkeypatch, rng):
         baseline, candidate = (toy.evidence_of(m, task) for m in models)
         for model, seconds in zip(models, (before, after), strict=True):
             model.seconds, model.calls = list(seconds), []
-        values = latency.compare(baseline, candidate, latency.Config(**settings), rng)
-        return values, models, candidate
+        answer = latency.compare(baseline, candidate, latency.Config(**settings), rng)
+        return answer, models, candidate
 
     return make
 
@@ -37,9 +37,9 @@ def measured(toy, monkeypatch, rng):
 @pytest.mark.known_answer
 def test_each_turn_is_a_ratio_and_the_first_is_dropped(measured, toy):
     # A neighbour doubles both times of the third turn.
-    values, models, candidate = measured([9.0, 2.0, 4.0, 2.0], [1.0, 3.0, 6.0, 5.0], turns=3, batch=4)
-    assert values.tolist() == pytest.approx([1.5, 1.5, 2.5])
-    assert latency.summarise(values.numpy(), toy.ones(values)) == pytest.approx([1.5])
+    answer, models, candidate = measured([9.0, 2.0, 4.0, 2.0], [1.0, 3.0, 6.0, 5.0], turns=3, batch=4)
+    assert answer["ratio"].tolist() == pytest.approx([1.5, 1.5, 2.5])
+    assert latency.summarise(answer, latency.Config(), toy.ones(answer)) == pytest.approx([1.5])
     assert [m.calls for m in models] == [[4] * 4, [4] * 4]
     assert candidate.passes.forward == 2 * 4 * 4
 
@@ -50,12 +50,12 @@ def test_a_batch_is_no_more_than_there_is(measured):
 
 
 @pytest.mark.known_answer
-def test_the_median_of_a_resample_is_numpys():
+def test_the_median_of_a_resample_is_numpys(answer_of):
     draw = np.random.default_rng(0)
-    values = draw.normal(size=15)
+    ratios = draw.normal(size=15)
     counts = np.concatenate([np.ones((1, 15), int), draw.multinomial(14, np.full(15, 1 / 15), size=50)])
-    slow = [np.median(np.repeat(values, c)) for c in counts]
-    assert latency.summarise(values, counts) == pytest.approx(slow)
+    slow = [np.median(np.repeat(ratios, c)) for c in counts]
+    assert latency.summarise(answer_of({"ratio": ratios}), latency.Config(), counts) == pytest.approx(slow)
 
 
 def test_the_real_clock_runs():

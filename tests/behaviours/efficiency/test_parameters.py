@@ -13,9 +13,9 @@ def test_every_tensor_counts_its_nonzero_weights(toy, net, task, rng):
         net.conv.weight[0] = 0
         net.linear.weight[:, :7] = 0
         net.head.bias[1] = 0
-    values = parameters.measure(toy.evidence_of(net, task), parameters.Config(), rng)
-    assert values.tolist() == [CONV - 18, BIAS, LINEAR - 28, HEAD, 1]
-    assert parameters.summarise(values.numpy(), toy.ones(values)) == pytest.approx([36 + 3 + 80 + 8 + 1])
+    answer = parameters.measure(toy.evidence_of(net, task), parameters.Config(), rng)
+    assert answer["weights"].tolist() == [CONV - 18, BIAS, LINEAR - 28, HEAD, 1]
+    assert parameters.summarise(answer, parameters.Config(), toy.ones(answer)) == pytest.approx([36 + 3 + 80 + 8 + 1])
 
 
 @pytest.mark.known_answer
@@ -26,13 +26,13 @@ def test_a_quantized_layer_counts_its_nonzero_codes(toy, net, task, rng):
     tight = Quantized.of(net.linear, 2, 8)
     tight.fold(net.linear.weight)
     net.linear = tight
-    values = parameters.measure(toy.evidence_of(net, task), parameters.Config(), rng)
-    assert values.tolist() == [CONV, BIAS, LINEAR - 5, HEAD, 2]
+    answer = parameters.measure(toy.evidence_of(net, task), parameters.Config(), rng)
+    assert answer["weights"].tolist() == [CONV, BIAS, LINEAR - 5, HEAD, 2]
 
 
 def test_shared_tensors_count_once(toy, task, rng):
     first, second = torch.nn.Linear(72, 72, bias=False), torch.nn.Linear(72, 72, bias=False)
     second.weight = first.weight
     model = torch.nn.Sequential(torch.nn.Flatten(), first, second, torch.nn.Linear(72, 2, bias=False))
-    values = parameters.measure(toy.evidence_of(model, task), parameters.Config(), rng)
-    assert values.tolist() == [72 * 72, 72 * 2]
+    answer = parameters.measure(toy.evidence_of(model, task), parameters.Config(), rng)
+    assert answer["weights"].tolist() == [72 * 72, 72 * 2]

@@ -27,7 +27,7 @@ def test_an_intersection_has_every_pair_that_occurs(people, group):
     assert found.names == ("female x White", "female x Black", "male x White", "male x Black")
     assert found.sizes == (1, 2, 3, 1)
     assert found.code.tolist() == [1, 0, 1, 2, 2, 2, 3, -1]
-    assert people.notes == ["sex x race is missing for 1 of 8 examples: they are in no group"]
+    assert found.notes == ("sex x race is missing for 1 of 8 examples: they are in no group",)
 
 
 def test_the_order_of_an_intersection_is_the_order_of_its_columns(people):
@@ -41,13 +41,13 @@ def test_small_groups_are_left_out_of_comparisons_and_named_with_their_size(peop
     assert found.kept_names() == ["female x Black", "male x White"]
     assert found.parts() == ["female x White", "female x Black", "male x White", "male x Black", "sex x race missing"]
     assert found.codes().tolist() == [1, 0, 1, 2, 2, 2, 3, 4]
-    assert people.notes[-1] == "left out of the number as smaller than 2 examples: female x White (1), male x Black (1)"
+    assert found.notes[-1] == "left out of the number as smaller than 2 examples: female x White (1), male x Black (1)"
 
 
 def test_a_note_names_at_most_a_few_of_many_small_groups(answers):
     evidence = answers([0] * 12, [0, 1] * 6, {"id": list(range(10)) + [10, 10]}, classes=2)
-    _groups.grouping(evidence, "", 2)
-    assert evidence.notes[0].endswith("id 7 (1) and 2 more")
+    found = _groups.grouping(evidence, "", 2)
+    assert found.notes[0].endswith("id 7 (1) and 2 more")
 
 
 @pytest.mark.parametrize(
@@ -115,3 +115,20 @@ def test_many_groups_need_little_memory():
     code = torch.arange(20_000).numpy() % 2_000
     rates = _groups.rates(code / 2_000, code, np.ones((2, 20_000)))
     assert rates[1] == pytest.approx(np.arange(2_000) / 2_000)
+
+
+def test_every_grouping_has_two_columns_whose_codes_are_places_among_all_parts(people):
+    found = _groups.parting(people, "sex + race", 4)
+    assert found.names() == ("sex: female", "sex: male", "sex: sex missing", "race: White", "race: Black")
+    columns = {name: codes.tolist() for name, codes in found.columns().items()}
+    assert columns == {
+        "group sex": [0, 0, 0, 1, 1, 1, 1, 2],
+        "group race": [4, 3, 4, 3, 3, 3, 4, 3],
+        "large group sex": [-1, -1, -1, 1, 1, 1, 1, -1],
+        "large group race": [-1, 3, -1, 3, 3, 3, -1, 3],
+    }
+    assert len(found.notes) == 3, "what is missing, and what is small in each"
+
+
+def test_a_grouping_that_is_asked_for_twice_stands_once(people):
+    assert _groups.parting(people, "race + race", 1).names() == ("White", "Black")

@@ -24,21 +24,21 @@ def test_it_is_the_mean_squared_distance_from_the_mean_change(canned, toy, rng):
     draw = np.random.default_rng(0)
     target = draw.integers(0, 4, 300)
     before, after = (np.where(draw.random(300) < p, target, draw.integers(0, 4, 300)) for p in (0.8, 0.6))
-    values = cev.compare(*(canned(np.eye(4)[s], target) for s in (before, after)), cev.Config(), rng)
+    answer = cev.compare(*(canned(np.eye(4)[s], target) for s in (before, after)), cev.Config(), rng)
     points = slow(before, after, target, 4)
     each = ((points - points.mean(0)) ** 2).sum(1)
-    assert cev.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx(each)
-    assert cev.summarise(values.numpy(), toy.ones(values)) == pytest.approx([each.mean()])
+    assert cev.by_part(answer, cev.Config(), toy.ones(answer))[0] == pytest.approx(each)
+    assert cev.summarise(answer, cev.Config(), toy.ones(answer)) == pytest.approx([each.mean()])
     counts = draw.multinomial(300, np.full(300, 1 / 300), size=3)
     again = []
     for c in counts:
         points = slow(*(np.repeat(a, c) for a in (before, after, target)), 4)
         again.append(((points - points.mean(0)) ** 2).sum(1).mean())
-    assert cev.summarise(values.numpy(), counts) == pytest.approx(again)
+    assert cev.summarise(answer, cev.Config(), counts) == pytest.approx(again)
 
 
 @pytest.mark.known_answer
-def test_with_many_errors_it_is_the_formula_without_the_half():
+def test_with_many_errors_it_is_the_formula_without_the_half(answer_of):
     draw = np.random.default_rng(1)
     n = 60_000
     target = draw.integers(0, 3, n)
@@ -49,9 +49,9 @@ def test_with_many_errors_it_is_the_formula_without_the_half():
         points.append(new / old - 1)
     points = np.array(points)
     exact = ((points - points.mean(0)) ** 2).sum(1).mean()
-    values = np.stack([before, after, target], 1).astype(float)
+    answer = answer_of({"before": before, "after": after, "truth": target})
     # Half of about 3,000 errors.
-    assert cev.summarise(values, np.ones((1, n))) == pytest.approx([exact], rel=2e-3)
+    assert cev.summarise(answer, cev.Config(), np.ones((1, n))) == pytest.approx([exact], rel=2e-3)
 
 
 def test_errors_that_grow_alike_are_even_and_a_harmed_class_is_not(canned, toy, rng):
@@ -63,25 +63,25 @@ def test_errors_that_grow_alike_are_even_and_a_harmed_class_is_not(canned, toy, 
     even, odd = (canned(np.eye(3)[s], target) for s in (said[21], uneven))
     scores = []
     for mine in (even, odd):
-        values = cev.compare(base, mine, cev.Config(), rng)
-        scores.append(cev.summarise(values.numpy(), toy.ones(values))[0])
+        answer = cev.compare(base, mine, cev.Config(), rng)
+        scores.append(cev.summarise(answer, cev.Config(), toy.ones(answer))[0])
+        assert answer.parts.names == ("class 0", "class 1", "class 2")
     assert scores[0] == pytest.approx(0)
     assert scores[1] > 1
-    assert odd.parts == ("class 0", "class 1", "class 2")
 
 
 def test_a_class_without_errors_before_is_noted_and_finite(canned, toy, rng):
     target = np.arange(30) % 3
     after = np.where(np.arange(30) < 3, 0, target)
     mine = canned(np.eye(3)[after], target)
-    values = cev.compare(canned(np.eye(3)[target], target), mine, cev.Config(), rng)
-    assert values[:, 0].tolist() == target.tolist()
-    assert np.isfinite(cev.by_part(values.numpy(), toy.ones(values))).all()
-    assert mine.notes[0].startswith(
+    answer = cev.compare(canned(np.eye(3)[target], target), mine, cev.Config(), rng)
+    assert answer["before"].tolist() == target.tolist()
+    assert np.isfinite(cev.by_part(answer, cev.Config(), toy.ones(answer))).all()
+    assert answer.notes[0].startswith(
         "the baseline raises no false alarm for 3 and finds every example of 3 of 3 classes: there the relative change"
     )
     # Class 0 is said wrongly twice, classes 1 and 2 are missed once each.
-    assert mine.doubts == [
+    assert [doubt.text for doubt in answer.doubts] == [
         "the largest relative change, of false alarms of class 0 from none to 2, rests on half an example"
     ]
 
@@ -92,18 +92,16 @@ def test_a_constant_model_is_doubted_only_where_its_class_had_no_false_alarm(can
     target, row = np.arange(300) % 3, np.arange(300) // 3
     before = np.where(row < 10, np.array(taken_for)[target], target)
     mine = canned(np.eye(3)[np.zeros(300, int)], target)
-    values = cev.compare(canned(np.eye(3)[before], target), mine, cev.Config(), rng)
+    answer = cev.compare(canned(np.eye(3)[before], target), mine, cev.Config(), rng)
     points = slow(before, np.zeros(300, int), target, 3)
     expected = ((points - points.mean(0)) ** 2).sum(1).mean()
-    assert cev.summarise(values.numpy(), toy.ones(values)) == pytest.approx([expected])
+    assert cev.summarise(answer, cev.Config(), toy.ones(answer)) == pytest.approx([expected])
     assert (expected > 1e4) == bool(doubts)
     half = "the baseline raises no false alarm for 1 of 3 classes: there the relative change rests on half an example"
-    assert [note.partition(",")[0] for note in mine.notes] == [half] * doubts
-    assert (
-        mine.doubts
-        == ["the largest relative change, of false alarms of class 0 from none to 200, rests on half an example"]
-        * doubts
-    )
+    assert [note.partition(",")[0] for note in answer.notes] == [half] * doubts
+    assert [doubt.text for doubt in answer.doubts] == [
+        "the largest relative change, of false alarms of class 0 from none to 200, rests on half an example"
+    ] * doubts
 
 
 def test_a_class_without_misses_is_noted_and_not_doubted_while_others_rule(canned, rng):
@@ -111,9 +109,15 @@ def test_a_class_without_misses_is_noted_and_not_doubted_while_others_rule(canne
     said = [np.where((row < k) & (target > 0), 3 - target, target) for k in (10, 30)]
     before = np.where((row == 99) & (target == 1), 0, said[0])
     mine = canned(np.eye(3)[said[1]], target)
-    cev.compare(canned(np.eye(3)[before], target), mine, cev.Config(), rng)
-    assert mine.notes[0].startswith("the baseline finds every example of 1 of 3 classes")
-    assert mine.doubts == []
+    answer = cev.compare(canned(np.eye(3)[before], target), mine, cev.Config(), rng)
+    assert answer.notes[0].startswith("the baseline finds every example of 1 of 3 classes")
+    assert answer.doubts == ()
     same = canned(np.eye(3)[before], target)
-    cev.compare(same, same, cev.Config(), rng)
-    assert same.doubts == []
+    assert cev.compare(same, same, cev.Config(), rng).doubts == ()
+
+
+def test_where_both_models_say_one_class_the_number_is_that_of_any_such_pair(canned, rng):
+    target = np.arange(30) % 3
+    flat, sharp = canned(np.eye(3)[np.zeros(30, int)], target), canned(np.eye(3)[target], target)
+    assert cev.compare(flat, flat, cev.Config(), rng).ends == {"blind": 0.0}
+    assert cev.compare(sharp, flat, cev.Config(), rng).ends == {}

@@ -14,45 +14,50 @@ STYLE = [0, 0, 0, 1, 1, 1, 2, 2]
 @pytest.mark.known_answer
 def test_the_harm_of_the_worst_hit_group_by_hand(answers, toy, rng):
     baseline, candidate = (answers(said, TARGETS, {"style": STYLE}) for said in (BEFORE, AFTER))
-    values = flip_share.compare(baseline, candidate, flip_share.Config(least=1), rng)
-    assert values[:, 0].tolist() == [0, 1, 0, 1, 1, 0, 0, 0]
-    assert values[:, 1].tolist() == STYLE
-    assert flip_share.summarise(values.numpy(), toy.ones(values)) == pytest.approx([2 / 3 - 3 / 8])
+    answer = flip_share.compare(baseline, candidate, flip_share.Config(least=1), rng)
+    assert answer["harmed"].tolist() == [0, 1, 0, 1, 1, 0, 0, 0]
+    assert answer["group style"].tolist() == STYLE
+    assert flip_share.summarise(answer, flip_share.Config(), toy.ones(answer)) == pytest.approx([2 / 3 - 3 / 8])
     # Group 0 hit hardest in this resample: 2 of 3 against 3 of 8.
     counts = np.array([[1, 2, 0, 1, 0, 2, 1, 1]])
-    assert flip_share.summarise(values.numpy(), counts) == pytest.approx([2 / 3 - 3 / 8])
+    assert flip_share.summarise(answer, flip_share.Config(), counts) == pytest.approx([2 / 3 - 3 / 8])
     # Three of eight are harmed: two or more of three with chance (3 * 5 + 1) / 56, one or more with 46 / 56.
-    assert candidate.notes == [
+    assert answer.notes == (
         "harmed: style 1 2 of 3 (p 0.29, adjusted 0.86), style 0 1 of 3 (p 0.82, adjusted 1), "
-        "style 2 0 of 2 (p 1, adjusted 1)"
-    ]
-    assert candidate.parts == ("style 0", "style 1", "style 2")
-    parts = flip_share.by_part(values.numpy(), toy.ones(values))[0]
+        "style 2 0 of 2 (p 1, adjusted 1)",
+    )
+    assert answer.parts.names == ("style 0", "style 1", "style 2")
+    parts = flip_share.by_part(answer, flip_share.Config(), toy.ones(answer))[0]
     assert parts == pytest.approx([1 / 3 - 3 / 8, 2 / 3 - 3 / 8, -3 / 8])
 
 
 def test_a_small_group_stays_in_the_overall_share(answers, toy, rng):
     baseline, candidate = (answers(said, TARGETS, {"style": STYLE}) for said in (BEFORE, AFTER))
-    values = flip_share.compare(baseline, candidate, flip_share.Config(least=3), rng)
-    assert values[:, 1:].T.tolist() == [STYLE, [0, 0, 0, 1, 1, 1, -1, -1]]
-    assert flip_share.by_part(values.numpy(), toy.ones(values))[0, 2] == pytest.approx(-3 / 8), "a part all the same"
-    assert np.isnan(flip_share.outcomes(values.numpy())[:, 0]).all()
-    assert flip_share.summarise(values.numpy(), toy.ones(values)) == pytest.approx([2 / 3 - 3 / 8])
+    answer = flip_share.compare(baseline, candidate, flip_share.Config(least=3), rng)
+    assert answer["group style"].tolist() == STYLE
+    assert answer["large group style"].tolist() == [0, 0, 0, 1, 1, 1, -1, -1]
+    assert flip_share.by_part(answer, flip_share.Config(), toy.ones(answer))[0, 2] == pytest.approx(-3 / 8), (
+        "a part all the same"
+    )
+    outcomes = flip_share.outcomes(answer, flip_share.Config())
+    assert np.isnan(outcomes[:, 0]).all()
+    assert outcomes[:, 1:].T.tolist() == [STYLE, [0, 0, 0, 1, 1, 1, -1, -1]]
+    assert flip_share.summarise(answer, flip_share.Config(), toy.ones(answer)) == pytest.approx([2 / 3 - 3 / 8])
 
 
 def test_with_one_group_or_none_there_is_no_number(answers, toy, rng):
     for style in (STYLE, [-1] * 8):
         baseline, candidate = (answers(said, TARGETS, {"style": style}) for said in (BEFORE, AFTER))
-        values = flip_share.compare(baseline, candidate, flip_share.Config(least=4), rng)
-        assert np.isnan(flip_share.summarise(values.numpy(), toy.ones(values))).all()
-        assert np.isfinite(flip_share.by_part(values.numpy(), toy.ones(values))).all()
+        answer = flip_share.compare(baseline, candidate, flip_share.Config(least=4), rng)
+        assert np.isnan(flip_share.summarise(answer, flip_share.Config(), toy.ones(answer))).all()
+        assert np.isfinite(flip_share.by_part(answer, flip_share.Config(), toy.ones(answer))).all()
 
 
 def test_even_harm_is_no_excess(answers, toy, rng):
     baseline = answers([0, 1, 0, 1], [0, 1, 0, 1], {"style": [0, 0, 1, 1]})
     candidate = answers([1, 1, 1, 1], [0, 1, 0, 1], {"style": [0, 0, 1, 1]})
-    values = flip_share.compare(baseline, candidate, flip_share.Config(least=1), rng)
-    assert flip_share.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0])
+    answer = flip_share.compare(baseline, candidate, flip_share.Config(least=1), rng)
+    assert flip_share.summarise(answer, flip_share.Config(), toy.ones(answer)) == pytest.approx([0])
 
 
 @pytest.mark.known_answer
@@ -61,7 +66,7 @@ def test_over_representation_is_fishers_exact_test_adjusted_over_groups(canned, 
     target, code = draw.integers(0, 2, 900), draw.choice([0, 1, 2, -1], 900)
     harmed = draw.random(900) < np.where(code == 1, 0.15, 0.05)
     base, mine = (canned(np.eye(2)[s], target, {"style": code}) for s in (target, np.where(harmed, 1 - target, target)))
-    flip_share.compare(base, mine, flip_share.Config(), rng)
+    answer = flip_share.compare(base, mine, flip_share.Config(), rng)
     p = []
     for g in range(3):
         inside = code == g
@@ -69,9 +74,9 @@ def test_over_representation_is_fishers_exact_test_adjusted_over_groups(canned, 
         p.append(fisher_exact(cells, alternative="greater").pvalue)
     adjusted = false_discovery_control(p)
     assert adjusted[1] < 0.01
-    assert mine.notes[-1].startswith(f"harmed: style 1 {np.sum(harmed & (code == 1))} of {np.sum(code == 1)} ")
+    assert answer.notes[-1].startswith(f"harmed: style 1 {np.sum(harmed & (code == 1))} of {np.sum(code == 1)} ")
     for g in range(3):
-        assert f"(p {p[g]:.2g}, adjusted {adjusted[g]:.2g})" in mine.notes[-1]
+        assert f"(p {p[g]:.2g}, adjusted {adjusted[g]:.2g})" in answer.notes[-1]
 
 
 @pytest.mark.known_answer

@@ -10,36 +10,38 @@ TARGETS, SAID, STYLE = [0, 1, 2, 0, 1, 2], [0, 1, 0, 0, 0, 1], [0, 0, 0, 1, 1, 2
 @pytest.mark.known_answer
 def test_the_gap_by_hand(answers, toy, rng):
     evidence = answers(SAID, TARGETS, {"style": STYLE})
-    values = gap.measure(evidence, gap.Config(least=1), rng)
-    assert values.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1], [0, 1, 1], [0, 2, 2]]
-    assert gap.summarise(values.numpy(), toy.ones(values)) == pytest.approx([2 / 3])
-    assert gap.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
-    assert evidence.parts == ("style 0", "style 1", "style 2")
+    answer = gap.measure(evidence, gap.Config(least=1), rng)
+    assert answer.table().tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1], [0, 1, 1], [0, 2, 2]]
+    assert gap.summarise(answer, gap.Config(), toy.ones(answer)) == pytest.approx([2 / 3])
+    assert gap.by_part(answer, gap.Config(), toy.ones(answer))[0] == pytest.approx([2 / 3, 1 / 2, 0])
+    assert answer.parts.names == ("style 0", "style 1", "style 2")
+    assert list(answer.columns) == ["correct", "group style", "large group style"]
     counts = np.array([[1, 1, 1, 1, 1, 0], [1, 1, 0, 1, 3, 0], [1, 1, 1, 0, 0, 0]])
     expected = [2 / 3 - 1 / 2, 1 - 1 / 4, np.nan]  # one group alone has no gap
-    assert gap.summarise(values.numpy(), counts) == pytest.approx(expected, nan_ok=True)
+    assert gap.summarise(answer, gap.Config(), counts) == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.mark.known_answer
-def test_it_is_the_slow_difference():
+def test_it_is_the_slow_difference(answer_of):
     draw = np.random.default_rng(0)
-    values = np.stack([draw.integers(0, 2, 200), *[draw.integers(-1, 4, 200)] * 2], 1).astype(float)
+    right, code = draw.integers(0, 2, 200), draw.integers(-1, 4, 200)
+    answer = answer_of({"correct": right, "group style": code, "large group style": code})
     counts = draw.multinomial(200, np.full(200, 1 / 200), size=20)
     slow = []
     for c in counts:
-        rates = [np.average(values[values[:, 1] == g, 0], weights=c[values[:, 1] == g]) for g in range(4)]
+        rates = [np.average(right[code == g], weights=c[code == g]) for g in range(4)]
         slow.append(max(rates) - min(rates))
-    assert gap.summarise(values, counts) == pytest.approx(slow)
+    assert gap.summarise(answer, gap.Config(), counts) == pytest.approx(slow)
 
 
 def test_it_warns_of_the_bias_and_needs_two_groups_for_a_number(answers, toy, rng):
     evidence = answers(SAID, TARGETS, {"style": STYLE})
-    values = gap.measure(evidence, gap.Config(least=2), rng)
-    assert any("read its change" in note for note in evidence.notes)
-    assert gap.summarise(values.numpy(), toy.ones(values)) == pytest.approx([2 / 3 - 1 / 2]), (
+    answer = gap.measure(evidence, gap.Config(least=2), rng)
+    assert any("read its change" in note for note in answer.notes)
+    assert gap.summarise(answer, gap.Config(), toy.ones(answer)) == pytest.approx([2 / 3 - 1 / 2]), (
         "of the two that are large"
     )
     for least in (3, 9):
-        values = gap.measure(evidence, gap.Config(least=least), rng)
-        assert np.isnan(gap.summarise(values.numpy(), toy.ones(values))).all()
-        assert gap.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx([2 / 3, 1 / 2, 0])
+        answer = gap.measure(evidence, gap.Config(least=least), rng)
+        assert np.isnan(gap.summarise(answer, gap.Config(), toy.ones(answer))).all()
+        assert gap.by_part(answer, gap.Config(), toy.ones(answer))[0] == pytest.approx([2 / 3, 1 / 2, 0])

@@ -11,10 +11,10 @@ TARGETS, OBSERVED = [0, 0, 1, 2, 2, 1], [1, 0, 2, 0, 2, 0]
 def test_only_wrong_labels_count_and_only_their_repetition(answers, votes, toy, rng):
     # Wrongly labelled are rows 0, 2, 3, 5: repeated, true class said, repeated, a third class said.
     evidence = answers(votes([1, 0, 1, 0, 2, 2]), TARGETS, observed=OBSERVED)
-    values = memorization.measure(evidence, memorization.Config(), rng)
-    assert values.tolist() == [1, 0, 1, 0]
-    assert memorization.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0.5])
-    assert memorization.summarise(values.numpy(), np.array([[3, 1, 0, 0]])) == pytest.approx([0.75])
+    answer = memorization.measure(evidence, memorization.Config(), rng)
+    assert answer["repeated"].tolist() == [1, 0, 1, 0]
+    assert memorization.summarise(answer, memorization.Config(), toy.ones(answer)) == pytest.approx([0.5])
+    assert memorization.summarise(answer, memorization.Config(), np.array([[3, 1, 0, 0]])) == pytest.approx([0.75])
 
 
 def test_true_labels_cannot_be_memorized(answers, votes, rng):

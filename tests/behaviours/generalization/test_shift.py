@@ -37,39 +37,39 @@ def with_shifted(task, inputs, targets, toy):
 @pytest.mark.known_answer
 def test_the_shifted_split_is_asked_as_it_is(linear, toy, task, rng):
     evidence = toy.evidence_of(linear, with_shifted(task, torch.tensor([[1.0, 0], [2, 0], [-3, 0]]), [1, 0, 1], toy))
-    values = shift.measure(evidence, shift.Config(kind="shifted"), rng)
-    assert values.tolist() == [[1], [0], [0]]
-    assert shift.summarise(values.numpy(), np.array([[1, 1, 1], [3, 1, 0]])) == pytest.approx([1 / 3, 3 / 4])
-    assert evidence.parts == ("shifted",)
+    answer = shift.measure(evidence, shift.Config(kind="shifted"), rng)
+    assert answer["shifted"].tolist() == [1, 0, 0]
+    assert shift.summarise(answer, shift.Config(), np.array([[1, 1, 1], [3, 1, 0]])) == pytest.approx([1 / 3, 3 / 4])
+    assert answer.parts.names == ("shifted",)
 
 
 @pytest.mark.known_answer
 def test_column_noise_errs_as_often_as_arctan_says(linear, toy, rng):
     evidence = toy.evidence_of(linear, table_of(toy))
-    values = shift.measure(evidence, shift.Config(), rng)
+    answer = shift.measure(evidence, shift.Config(), rng)
     # The sign of a standard normal x is lost in x + s z with probability arctan(s) / pi.
     expected = 1 - np.arctan([0.1, 0.2, 0.4, 0.6, 1.0]) / np.pi
-    parts = shift.by_part(values.numpy(), toy.ones(values))[0]
+    parts = shift.by_part(answer, shift.Config(), toy.ones(answer))[0]
     # Four standard errors of a share of 3,000.
     assert parts == pytest.approx(expected, abs=4 * 0.5 / np.sqrt(3000))
-    assert shift.summarise(values.numpy(), toy.ones(values)) == pytest.approx([parts.mean()])
-    assert evidence.parts == SEVERITIES
+    assert shift.summarise(answer, shift.Config(), toy.ones(answer)) == pytest.approx([parts.mean()])
+    assert answer.parts.names == SEVERITIES
 
 
 @pytest.mark.known_answer
 @pytest.mark.parametrize(("kind", "error"), [("dropout", 0.5), ("shuffle", 0.5)])
 def test_lost_cells_are_guessed(linear, toy, rng, kind, error):
-    values = shift.measure(toy.evidence_of(linear, table_of(toy)), shift.Config(kind=kind, severity=5), rng)
+    answer = shift.measure(toy.evidence_of(linear, table_of(toy)), shift.Config(kind=kind, severity=5), rng)
     # Half of the cells of the first column are lost, and half of those are right by chance.
-    assert values.shape == (3000, 1)
-    assert float(values.mean()) == pytest.approx(1 - 0.5 * error, abs=4 * 0.5 / np.sqrt(3000))
+    assert list(answer.columns) == ["severity 5"]
+    assert answer["severity 5"].mean() == pytest.approx(1 - 0.5 * error, abs=4 * 0.5 / np.sqrt(3000))
 
 
 def test_a_severity_alone_is_its_column_of_all_five(linear, toy):
     evidence = toy.evidence_of(linear, table_of(toy, 200))
     every, one = (shift.measure(evidence, shift.Config(severity=s), torch.Generator().manual_seed(4)) for s in (0, 3))
-    assert torch.equal(every[:, 2], one[:, 0])
-    assert evidence.parts == ("severity 3",)
+    assert every["severity 3"].tolist() == one["severity 3"].tolist()
+    assert one.parts.names == ("severity 3",)
 
 
 class Spy(torch.nn.Module):
@@ -193,9 +193,9 @@ def test_texts_lose_tokens_and_never_all_of_them(toy, rng):
 def test_every_kind_is_the_mean_over_the_kinds(linear, toy):
     evidence = toy.evidence_of(linear, table_of(toy, 50))
     rng = torch.Generator().manual_seed(6)
-    each = [shift.measure(evidence, shift.Config(kind=k), rng) for k in ("noise", "dropout", "shuffle")]
+    each = [shift.measure(evidence, shift.Config(kind=k), rng).table() for k in ("noise", "dropout", "shuffle")]
     every = shift.measure(evidence, shift.Config(kind="every"), torch.Generator().manual_seed(6))
-    assert every.numpy() == pytest.approx(torch.stack(each).mean(0).numpy())
+    assert every.table() == pytest.approx(np.mean(each, 0))
 
 
 def test_every_kind_of_texts_is_asked_once(toy):
@@ -205,8 +205,8 @@ def test_every_kind_of_texts_is_asked_once(toy):
     for kind in ("every", "noise"):
         evidence = toy.evidence_of(Spy(), task)
         evidence.model.asked.clear()
-        values = shift.measure(evidence, shift.Config(kind=kind), torch.Generator().manual_seed(1))
-        found.append((values, torch.cat(evidence.model.asked)))
+        answer = shift.measure(evidence, shift.Config(kind=kind), torch.Generator().manual_seed(1))
+        found.append((torch.from_numpy(answer.table()), torch.cat(evidence.model.asked)))
     assert len(found[0][1]) == 5 * 30
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 

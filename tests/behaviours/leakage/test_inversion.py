@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from whatelse.answer import Parts
 from whatelse.behaviours.leakage import _gradients, _inversion, _scores, inversion
 from whatelse.errors import NotMeasurableError
 from whatelse.layers.quantized import Quantized
@@ -28,25 +29,25 @@ def test_the_ratio_of_known_reconstructions_in_decibels(zoo, toy, rng, monkeypat
     planted = {"images": images, "reconstructions": images + away, "norms": torch.ones(4), "named": torch.ones(4)}
     monkeypatch.setattr(_inversion, "reconstruct", lambda evidence, budget: planted)
     evidence = toy.evidence_of(zoo.models["whole"], zoo.task)
-    values = inversion.measure(evidence, inversion.Config(), rng)
+    answer = inversion.measure(evidence, inversion.Config(), rng)
     # -20 log10 of the error; 60 at most.
-    assert values[:, 0].tolist() == pytest.approx([20, 40, 60, 0], abs=1e-3)
-    assert inversion.summarise(values.numpy(), toy.ones(values)) == pytest.approx([30], abs=1e-3)
+    assert answer["ratio"].tolist() == pytest.approx([20, 40, 60, 0], abs=1e-3)
+    assert inversion.summarise(answer, inversion.Config(), toy.ones(answer)) == pytest.approx([30], abs=1e-3)
     counts = np.array([[2, 0, 0, 2], [0, 1, 0, 0]])
-    assert inversion.summarise(values.numpy(), counts) == pytest.approx([10, 40], abs=1e-3)
+    assert inversion.summarise(answer, inversion.Config(), counts) == pytest.approx([10, 40], abs=1e-3)
 
 
 @pytest.mark.known_answer
 def test_inputs_of_a_linear_model_come_back(blobs, chain, toy, rng):
     """The gradient of its weights is the input times a vector: it gives the direction, the bounds the size."""
     evidence = toy.evidence_of(chain(torch.nn.Flatten(), torch.nn.Linear(64, 3)), blobs)
-    values = inversion.measure(evidence, inversion.Config(iterations=300, smooth=0.0), rng)
-    assert values.shape == (4, 3)
-    assert values[:, 0].min() > 35
+    answer = inversion.measure(evidence, inversion.Config(iterations=300, smooth=0.0), rng)
+    assert answer.matrix().shape == (4, 3)
+    assert answer["ratio"].min() > 35
     found = _inversion.reconstruct(evidence, _inversion.Budget(8, 300, 0.1, 0.0))
     assert torch.allclose(found["reconstructions"], blobs.test.inputs, atol=0.05)
     assert torch.equal(found["images"], blobs.test.inputs)
-    assert "structural similarity 1.00, rank 1.00" in evidence.notes[0]
+    assert "structural similarity 1.00, rank 1.00" in answer.notes[0]
 
 
 def test_what_shares_nothing_is_not_rebuilt(blobs, chain, toy, rng):
@@ -54,9 +55,9 @@ def test_what_shares_nothing_is_not_rebuilt(blobs, chain, toy, rng):
     model = chain(torch.nn.Flatten(), torch.nn.Linear(64, 3))
     with torch.no_grad():
         model[1].weight.zero_()
-    values = inversion.measure(toy.evidence_of(model, blobs), inversion.Config(iterations=50), rng)
-    assert values.isfinite().all()
-    assert values[:, 0].max() < 15
+    answer = inversion.measure(toy.evidence_of(model, blobs), inversion.Config(iterations=50), rng)
+    assert np.isfinite(answer.matrix()).all()
+    assert answer["ratio"].max() < 15
 
 
 def test_all_models_start_alike_and_results_are_kept(zoo, toy):
@@ -84,7 +85,7 @@ def test_inputs_that_are_not_images_are_rebuilt_too(chain, toy, rng):
     inputs = torch.rand(4, 10, generator=rng)
     task = toy.task_of(inputs, torch.arange(4) % 3, classes=3, bounds=(0.0, 1.0))
     evidence = toy.evidence_of(chain(torch.nn.Linear(10, 3)), task)
-    assert inversion.measure(evidence, inversion.Config(iterations=200), rng)[:, 0].min() > 20
+    assert inversion.measure(evidence, inversion.Config(iterations=200), rng)["ratio"].min() > 20
 
 
 def test_inputs_outside_their_bounds_are_refused(chain, toy, rng):
@@ -107,16 +108,17 @@ def smooth(chain, toy):
 @pytest.mark.known_answer
 def test_deep_leakage_converges_to_the_image(smooth, rng):
     config = inversion.Config(attack="dlg", images=4, iterations=120)
-    values = inversion.measure(smooth, config, rng)
-    assert values[:, 0].min() > 40  # a mean squared error below 1e-4
-    assert torch.allclose(smooth.pictures["made"], smooth.task.test.inputs[:4], atol=0.05)
+    answer = inversion.measure(smooth, config, rng)
+    assert answer["ratio"].min() > 40  # a mean squared error below 1e-4
+    assert torch.allclose(answer.shown[0].tensors["made"], smooth.task.test.inputs[:4], atol=0.05)
 
 
 @pytest.mark.known_answer
 def test_deep_leakage_finds_labels_too(smooth, rng):
     config = inversion.Config(attack="dlg", images=4, iterations=150, labels="joint")
-    assert inversion.measure(smooth, config, rng)[:, 0].min() > 40
-    assert smooth.notes[0].endswith("labels found 1.00")
+    answer = inversion.measure(smooth, config, rng)
+    assert answer["ratio"].min() > 40
+    assert answer.notes[0].endswith("labels found 1.00")
 
 
 @pytest.mark.known_answer
@@ -124,48 +126,51 @@ def test_deep_leakage_finds_labels_too(smooth, rng):
 def test_a_batch_of_four_comes_back_image_by_image(smooth, rng, attack):
     steps = {"dlg": 150, "cosine": 300}[attack]
     config = inversion.Config(attack=attack, images=4, batch=4, iterations=steps, rate=0.05, smooth=0.0)
-    values = inversion.measure(smooth, config, rng)
-    assert values.shape == (4, 3)
-    assert values[:, 0].min() > {"dlg": 40, "cosine": 20}[attack]
-    assert "rank 1.00" in smooth.notes[0]
-    assert torch.equal(smooth.pictures["shown"], smooth.task.test.inputs[:4])
+    answer = inversion.measure(smooth, config, rng)
+    assert answer.matrix().shape == (4, 3)
+    assert answer["ratio"].min() > {"dlg": 40, "cosine": 20}[attack]
+    assert "rank 1.00" in answer.notes[0]
+    (rebuilt,) = answer.shown
+    assert rebuilt.kind == "rebuilt"
+    assert torch.equal(rebuilt.tensors["shown"], smooth.task.test.inputs[:4])
 
 
 def test_images_that_do_not_fill_a_batch_are_left_out(smooth, rng):
     quick = {"iterations": 1, "batch": 3}
-    assert inversion.measure(smooth, inversion.Config(images=8, **quick), rng).shape == (6, 3)
+    assert len(inversion.measure(smooth, inversion.Config(images=8, **quick), rng)) == 6
     with pytest.raises(NotMeasurableError, match="needs a batch of 3 images; test has 8, images=2"):
         inversion.measure(smooth, inversion.Config(images=2, **quick), rng)
 
 
 @pytest.mark.known_answer
 def test_one_attack_serves_every_score(smooth, toy, rng):
-    values = inversion.measure(smooth, inversion.Config(iterations=20, pool=6), rng)
+    answer = inversion.measure(smooth, inversion.Config(iterations=20, pool=6), rng)
     assert smooth.passes.backward == 8 + 3 * 8 * 20
-    images, made = smooth.pictures["shown"].double(), smooth.pictures["made"].double()
+    images, made = (answer.shown[0].tensors[name].double() for name in ("shown", "made"))
     pool = smooth.task.test.inputs[:6].double()
     want = [_scores.psnr(images, made, 1.0), _scores.ssim(images, made, 1.0), _scores.rank(images, made, pool)]
-    assert torch.equal(values, torch.stack(want, 1).float())
-    parts = inversion.by_part(values.numpy(), toy.ones(values))[0]
+    assert answer.matrix().tolist() == torch.stack(want, 1).float().tolist()
+    parts = inversion.by_part(answer, inversion.Config(), toy.ones(answer))[0]
     assert parts == pytest.approx([float(w.mean()) for w in want[1:]], abs=1e-6)
-    assert smooth.parts == ("structural similarity", "re-identification rank")
+    assert answer.parts == Parts(("structural similarity", "re-identification rank"), unit="index")
+    assert answer.ends == {"blind": pytest.approx(float(_scores.unrelated(made, pool, 1.0).mean()))}
 
 
 @pytest.mark.parametrize("attack", ["cosine", "dlg"])
 @pytest.mark.parametrize("gradient", ["top-k", "8 bit"])
 def test_gradients_made_small_still_tell(smooth, rng, gradient, attack):
     config = inversion.Config(attack=attack, images=4, iterations=80, smooth=0.0, gradient=gradient, keep=0.3)
-    assert inversion.measure(smooth, config, rng)[:, 0].mean() > 25
+    assert inversion.measure(smooth, config, rng)["ratio"].mean() > 25
 
 
 def test_signs_of_a_convolution_tell_the_outlines(smooth, toy, rng):
     """Of a first linear layer that sees positive inputs alone signs tell next to nothing."""
     evidence = toy.evidence_of(cnn.build(cnn.Config(), (1, 8, 8), 4, rng), smooth.task)
     config = inversion.Config(iterations=40, gradient="sign")
-    start = inversion.measure(evidence, replace(config, rate=0.0, iterations=1), rng)
-    assert (inversion.measure(evidence, config, rng) - start)[:, 1].mean() > 0.3
-    linear = inversion.measure(smooth, config, rng)
-    assert (linear - start)[:, 1].mean() < 0.2
+    start = inversion.measure(evidence, replace(config, rate=0.0, iterations=1), rng)["structural similarity"]
+    gains = [inversion.measure(e, config, rng)["structural similarity"] - start for e in (evidence, smooth)]
+    assert gains[0].mean() > 0.3
+    assert gains[1].mean() < 0.2
 
 
 def test_of_many_starts_the_nearest_is_taken(zoo, toy):

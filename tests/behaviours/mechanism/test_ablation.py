@@ -12,13 +12,13 @@ from whatelse.models import subject
 from whatelse.nets import cnn, transformer
 
 
-def values_of(baseline, candidate, rng, **settings):
-    return ablation.compare(baseline, candidate, ablation.Config(**settings), rng).numpy()
+def answer_of(baseline, candidate, rng, **settings):
+    return ablation.compare(baseline, candidate, ablation.Config(**settings), rng)
 
 
 def score(baseline, candidate, rng, **settings):
-    values = values_of(baseline, candidate, rng, **settings)
-    return ablation.summarise(values, np.ones((1, len(values))))[0]
+    answer = answer_of(baseline, candidate, rng, **settings)
+    return ablation.summarise(answer, ablation.Config(**settings), np.ones((1, len(answer))))[0]
 
 
 @pytest.fixture
@@ -39,34 +39,35 @@ def by_hand(evidence, labels):
 @pytest.mark.known_answer
 def test_effects_are_the_closed_form(two, rng):
     labels = two[0].predictions("test")
-    before, after, layer = np.split(values_of(*two, rng), 3, axis=1)
+    answer = answer_of(*two, rng)
+    before, after = (answer.table(*(f"{when} 1[{unit}]" for unit in range(9))) for when in ("before", "after"))
     assert before == pytest.approx(by_hand(two[0], labels), abs=1e-4)
     assert after == pytest.approx(by_hand(two[1], labels), abs=1e-4)
-    assert not layer.any()
     expected = spearmanr(before.mean(0), after.mean(0)).statistic
     assert score(*two, rng) == pytest.approx(expected)
-    assert two[1].notes[0] == "9 units of 1 layers held in turn on 80 examples: 800 forward passes a model"
+    assert answer.notes[0] == "9 units of 1 layers held in turn on 80 examples: 800 forward passes a model"
 
 
 @pytest.mark.known_answer
 def test_a_subset_of_units_and_examples_lies_evenly(two, rng):
     labels = two[0].predictions("test")
-    values = values_of(*two, rng, examples=5, units=3)
-    assert values.shape == (5, 9)
+    values = answer_of(*two, rng, examples=5, units=3).matrix()
+    assert values.shape == (5, 6)
     rows, units = np.array([0, 20, 40, 59, 79]), np.array([0, 4, 8])
-    assert values[:, 3:6] == pytest.approx(by_hand(two[1], labels)[np.ix_(rows, units)], abs=1e-4)
+    assert values[:, 3:] == pytest.approx(by_hand(two[1], labels)[np.ix_(rows, units)], abs=1e-4)
 
 
 @pytest.mark.known_answer
 def test_resamples_and_layers_are_scipys(toy, stack, gaussian, rng):
     task = gaussian()
     pair = [toy.evidence_of(stack(6, 7, 5, 3, seed=s), task) for s in (0, 1)]
-    values = values_of(*pair, rng)
-    assert pair[1].parts == ("1", "3")
+    answer, config = answer_of(*pair, rng), ablation.Config()
+    values = answer.matrix()
+    assert answer.parts.names == ("1", "3")
     draws = np.random.default_rng(0).multinomial(120, np.full(120, 1 / 120), size=10)
-    whole, parts = ablation.summarise(values, draws), ablation.by_part(values, draws)
+    whole, parts = ablation.summarise(answer, config, draws), ablation.by_part(answer, config, draws)
     for d in range(10):
-        before, after, _ = np.split(np.repeat(values, draws[d], 0).astype(float).mean(0), 3)
+        before, after = np.split(np.repeat(values, draws[d], 0).astype(float).mean(0), 2)
         assert whole[d] == pytest.approx(spearmanr(before, after).statistic)
         expected = [spearmanr(before[s], after[s]).statistic for s in (slice(0, 7), slice(7, 12))]
         assert parts[d] == pytest.approx(expected)
@@ -210,9 +211,10 @@ def texts(toy):
 def test_heads_are_units_too(texts, rng):
     baseline, candidate = texts(0), texts(1)
     baseline.batch = 7  # means are taken over batches
-    values = values_of(baseline, candidate, rng)
-    assert candidate.parts == ("blocks.0", "blocks.1", "blocks.0 heads", "blocks.1 heads")
-    assert values.shape == (30, 3 * (8 + 8 + 2 + 2))
+    answer = answer_of(baseline, candidate, rng)
+    assert answer.parts.names == ("blocks.0", "blocks.1", "blocks.0 heads", "blocks.1 heads")
+    assert answer.matrix().shape == (30, 2 * (8 + 8 + 2 + 2))
+    assert ablation.by_part(answer, ablation.Config(), np.ones((1, 30))).shape == (1, 4)
     assert score(baseline, baseline, rng) == pytest.approx(1)
     model, ids = baseline.model, baseline.split("test").inputs
     labels, block = baseline.predictions("test"), model.blocks[1]
@@ -231,25 +233,25 @@ def test_heads_are_units_too(texts, rng):
         held = model(ids)
     hook.remove()
     margin = lambda z: (z[:, 1] - z[:, 0]) * (2 * labels - 1)  # noqa: E731
-    assert values[:, 19] == pytest.approx((margin(whole) - margin(held)).numpy(), abs=1e-5)
+    assert answer["before blocks.1 heads[1]"] == pytest.approx((margin(whole) - margin(held)).numpy(), abs=1e-5)
     assert not any(m._forward_pre_hooks for m in model.modules())
 
 
 def test_fewer_heads_are_another_basis(texts, rng):
     with pytest.raises(NotMeasurableError, match="model has other attention heads"):
-        values_of(texts(0), texts(1, heads=4), rng)
+        answer_of(texts(0), texts(1, heads=4), rng)
 
 
 def test_effects_that_are_all_equal_rank_nothing(two, rng):
-    values = values_of(*two, rng)
-    silent = values.copy()
-    silent[:, 9:18] = 0
-    assert ablation.summarise(silent, np.ones((1, 80))) == 0
+    answer = answer_of(*two, rng)
+    silent = answer.matrix().copy()
+    silent[:, 9:] = 0
+    assert ablation.summarise(answer.over(silent), ablation.Config(), np.ones((1, 80))) == 0
     silent[:, :9] = 0
-    assert np.isnan(ablation.summarise(silent, np.ones((1, 80))))
+    assert np.isnan(ablation.summarise(answer.over(silent), ablation.Config(), np.ones((1, 80))))
 
 
 def test_another_width_is_refused(two, toy, stack, rng):
     student = toy.evidence_of(stack(6, 4, 2), two[0].task, name="student")
     with pytest.raises(NotMeasurableError, match="needs the baseline's basis; student has 4 units in layer 1, not 9"):
-        values_of(two[0], student, rng)
+        answer_of(two[0], student, rng)

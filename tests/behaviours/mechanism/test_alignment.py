@@ -8,13 +8,13 @@ from whatelse.behaviours.mechanism import _layers, _linear, alignment
 from whatelse.errors import NotMeasurableError
 
 
-def values_of(baseline, candidate, rng, **settings):
-    return alignment.compare(baseline, candidate, alignment.Config(**settings), rng).numpy()
+def answer_of(baseline, candidate, rng, **settings):
+    return alignment.compare(baseline, candidate, alignment.Config(**settings), rng)
 
 
 def score(baseline, candidate, rng, **settings):
-    values = values_of(baseline, candidate, rng, **settings)
-    return alignment.summarise(values, np.ones((1, len(values))))[0]
+    answer = answer_of(baseline, candidate, rng, **settings)
+    return alignment.summarise(answer, alignment.Config(**settings), np.ones((1, len(answer))))[0]
 
 
 def r2(predicted, truth, train):
@@ -56,7 +56,7 @@ def test_procrustes_is_scipys(toy, stack, gaussian, rng):
 
 @pytest.mark.known_answer
 def test_values_are_errors_example_by_example(two, rng):
-    values = values_of(*two, rng)
+    values = answer_of(*two, rng).table("error in 1", "distance from the mean in 1")
     y, x = hidden(two[0], "train"), hidden(two[1], "train")
     level = 1e-3 * ((x - x.mean(0)) ** 2).sum() / x.shape[1]
     fitted = Ridge(alpha=level).fit(x, y)
@@ -105,16 +105,16 @@ def test_a_dropped_unit_is_seen_one_way_only(toy, stack, gaussian, shuffled, rng
 def test_every_layer_is_a_part(toy, stack, gaussian, rng):
     task = gaussian()
     baseline, candidate = (toy.evidence_of(stack(6, 7, 5, 3, seed=s), task) for s in (0, 1))
-    values = values_of(baseline, candidate, rng)
+    answer = answer_of(baseline, candidate, rng)
     draws = np.random.default_rng(0).multinomial(120, np.full(120, 1 / 120), size=20)
-    parts = alignment.by_part(values, draws)
-    assert candidate.parts == ("1", "3")
+    parts = alignment.by_part(answer, alignment.Config(), draws)
+    assert answer.parts.names == ("1", "3")
     assert parts.shape == (20, 2)
     for d in (0, 19):
-        left, around = np.repeat(values, draws[d], 0).astype(float).sum(0)[[0, 2]], None
-        around = np.repeat(values, draws[d], 0).astype(float).sum(0)[[1, 3]]
+        sums = np.repeat(answer.matrix(), draws[d], 0).astype(float).sum(0)
+        left, around = sums[[0, 2]], sums[[1, 3]]
         assert parts[d] == pytest.approx(1 - left / around)
-    assert alignment.summarise(values, draws) == pytest.approx(parts[:, 1])
+    assert alignment.summarise(answer, alignment.Config(), draws) == pytest.approx(parts[:, 1])
 
 
 def test_a_constant_layer_tells_nothing_and_cannot_be_told(toy, stack, gaussian, rng):
@@ -131,7 +131,7 @@ def test_a_constant_layer_tells_nothing_and_cannot_be_told(toy, stack, gaussian,
 
 def test_chunks_of_rows_change_nothing_and_short_training_is_said(two, rng, monkeypatch):
     whole = score(*two, rng)
-    assert not two[1].notes
+    assert not answer_of(*two, rng).notes
     monkeypatch.setattr(_layers, "CHUNK", 7)
     assert score(*two, rng) == pytest.approx(whole, abs=1e-9)
 
@@ -139,8 +139,8 @@ def test_chunks_of_rows_change_nothing_and_short_training_is_said(two, rng, monk
 def test_short_training_is_said_and_a_model_without_layers_refused(toy, stack, gaussian, rng):
     task = gaussian(n=20)
     candidate = toy.evidence_of(stack(6, 5, 3, seed=1), task)
-    values_of(toy.evidence_of(stack(6, 5, 3), task), candidate, rng)
-    assert candidate.notes == ["fitted on 20 train examples for 5 units: R2 falls by overfitting"]
+    answer = answer_of(toy.evidence_of(stack(6, 5, 3), task), candidate, rng)
+    assert answer.notes == ("fitted on 20 train examples for 5 units: R2 falls by overfitting",)
     flat = toy.evidence_of(stack(6, 3), task)
     with pytest.raises(NotMeasurableError, match="needs a hidden layer"):
-        values_of(flat, candidate, rng)
+        answer_of(flat, candidate, rng)

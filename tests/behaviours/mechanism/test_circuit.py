@@ -6,13 +6,13 @@ from whatelse.behaviours.mechanism import circuit
 from whatelse.errors import NotMeasurableError
 
 
-def values_of(evidence, rng, **settings):
-    return circuit.measure(evidence, circuit.Config(**settings), rng).numpy()
+def answer_of(evidence, rng, **settings):
+    return circuit.measure(evidence, circuit.Config(**settings), rng)
 
 
 def score(evidence, rng, **settings):
-    values = values_of(evidence, rng, **settings)
-    return circuit.summarise(values, np.ones((1, len(values))))[0]
+    answer = answer_of(evidence, rng, **settings)
+    return circuit.summarise(answer, circuit.Config(**settings), np.ones((1, len(answer))))[0]
 
 
 @pytest.fixture
@@ -51,15 +51,15 @@ def by_hand(evidence, keep):
 @pytest.mark.known_answer
 @pytest.mark.parametrize("keep", [0.5, 0.8, 0.95])
 def test_sizes_are_those_worked_out_by_hand(two, rng, keep):
-    values = values_of(two, rng, keep=keep)
+    answer, config = answer_of(two, rng, keep=keep), circuit.Config(keep=keep)
     surplus, sizes = by_hand(two, keep)
-    assert (values[:, 0] == two.split("test").targets.numpy()).all()
-    assert values[:, 1:11] == pytest.approx(surplus, abs=1e-4)
-    assert (values[:, 11:] == np.arange(10)).all()
-    assert circuit.by_part(values, np.ones((1, 100)))[0] == pytest.approx(sizes)
-    assert circuit.summarise(values, np.ones((1, 100)))[0] == pytest.approx(np.mean(sizes))
-    assert two.parts == ("class 0", "class 1")
-    assert two.notes[0] == "9 units, 9 sizes: 1,700 forward passes"
+    assert (answer["class"] == two.split("test").targets.numpy()).all()
+    assert answer.table(*(f"surplus {step}" for step in range(10))) == pytest.approx(surplus, abs=1e-4)
+    assert (answer["units"] == 9).all()
+    assert circuit.by_part(answer, config, np.ones((1, 100)))[0] == pytest.approx(sizes)
+    assert circuit.summarise(answer, config, np.ones((1, 100)))[0] == pytest.approx(np.mean(sizes))
+    assert answer.parts.names == ("class 0", "class 1")
+    assert answer.notes == ("9 units, 9 sizes: 1,700 forward passes",)
 
 
 @pytest.fixture
@@ -104,32 +104,34 @@ def test_one_unit_of_fifty_is_a_fiftieth_whatever_the_steps(toy, rng, steps, siz
         model[1].weight[:, 7] = torch.tensor([3.0, -3.0])
         model[1].bias.copy_(torch.tensor([-1.5, 1.5]))
     evidence = toy.evidence_of(model, toy.task_of(x, torch.arange(40) % 2))
-    values = values_of(evidence, rng, steps=steps)
-    assert circuit.by_part(values, np.ones((1, 40)))[0] == pytest.approx([size, size])
-    assert circuit.summarise(values, np.ones((1, 40)))[0] == pytest.approx(size)
+    answer, config = answer_of(evidence, rng, steps=steps), circuit.Config(steps=steps)
+    assert circuit.by_part(answer, config, np.ones((1, 40)))[0] == pytest.approx([size, size])
+    assert circuit.summarise(answer, config, np.ones((1, 40)))[0] == pytest.approx(size)
 
 
 def test_every_class_is_resampled_by_itself(two, rng):
-    values = values_of(two, rng)
+    answer, config = answer_of(two, rng), circuit.Config()
+    values = answer.matrix()
     draws = np.random.default_rng(0).multinomial(100, np.full(100, 1 / 100), size=20)
-    parts = circuit.by_part(values, draws)
+    parts = circuit.by_part(answer, config, draws)
     for d in range(20):
         for code in (0, 1):
             total = np.repeat(values, draws[d], 0)
             total = total[total[:, 0] == code, 1:11].sum(0)
             assert parts[d, code] == pytest.approx(np.flatnonzero(total >= 0)[0] / 9 if total[-1] > 0 else 1)
     only = (values[:, 0] == 1)[None].astype(float)
-    assert np.isnan(circuit.by_part(values, only)[0, 0])
-    assert circuit.summarise(values, only)[0] == pytest.approx(circuit.by_part(values, only)[0, 1])
+    alone = circuit.by_part(answer, config, only)
+    assert np.isnan(alone[0, 0])
+    assert circuit.summarise(answer, config, only)[0] == pytest.approx(alone[0, 1])
 
 
 def test_order_of_units_does_not_matter_and_steps_bound_the_sizes(toy, stack, gaussian, shuffled, rng):
     task, plain = gaussian(), stack(6, 9, 3)
     told = [score(toy.evidence_of(shuffled(plain, o), task), rng) for o in (range(9), [8, 2, 0, 1, 3, 5, 4, 7, 6])]
     assert told[0] == pytest.approx(told[1])
-    assert values_of(toy.evidence_of(plain, task), rng, steps=4).shape == (120, 11)
+    assert answer_of(toy.evidence_of(plain, task), rng, steps=4).matrix().shape == (120, 1 + 5 + 1)
     deep = toy.evidence_of(stack(6, 5, 4, 3), task)
-    assert values_of(deep, rng, layers="all", examples=10).shape == (10, 21)
+    assert answer_of(deep, rng, layers="all", examples=10).matrix().shape == (10, 1 + 10 + 1)
 
 
 def test_a_layer_that_does_nothing_has_no_circuit(toy, stack, gaussian, rng):

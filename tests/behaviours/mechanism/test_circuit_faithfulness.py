@@ -6,13 +6,16 @@ from whatelse.behaviours.mechanism import _circuit, circuit_faithfulness
 from whatelse.errors import NotMeasurableError
 
 
-def values_of(baseline, candidate, rng, **settings):
-    return circuit_faithfulness.compare(baseline, candidate, circuit_faithfulness.Config(**settings), rng).numpy()
+def answer_of(baseline, candidate, rng, **settings):
+    return circuit_faithfulness.compare(baseline, candidate, circuit_faithfulness.Config(**settings), rng)
+
+
+def summary(answer):
+    return circuit_faithfulness.summarise(answer, circuit_faithfulness.Config(), np.ones((1, len(answer))))[0]
 
 
 def score(baseline, candidate, rng, **settings):
-    values = values_of(baseline, candidate, rng, **settings)
-    return circuit_faithfulness.summarise(values, np.ones((1, len(values))))[0]
+    return summary(answer_of(baseline, candidate, rng, **settings))
 
 
 @pytest.fixture
@@ -60,14 +63,12 @@ def by_hand(baseline, candidate, keep):
 @pytest.mark.parametrize("keep", [0.5, 0.8])
 def test_it_is_what_is_worked_out_by_hand(toy, knowing, task, rng, keep):
     baseline, candidate = toy.evidence_of(knowing(), task), toy.evidence_of(knowing(1), task)
-    values, expected = values_of(baseline, candidate, rng, keep=keep), by_hand(baseline, candidate, keep)
-    assert values[:, 1:] == pytest.approx(expected, abs=1e-4)
-    assert (values[:, 0] == task.test.targets.numpy()).all()
+    answer, expected = answer_of(baseline, candidate, rng, keep=keep), by_hand(baseline, candidate, keep)
+    assert answer.table("kept", "whole") == pytest.approx(expected, abs=1e-4)
+    assert (answer["class"] == task.test.targets.numpy()).all()
     kept, whole = expected.sum(0)
-    assert circuit_faithfulness.summarise(values, np.ones((1, 100)))[0] == pytest.approx(
-        np.clip(kept / whole, 0, 1) if whole > 0 else 0, abs=1e-5
-    )
-    assert candidate.parts == ("class 0", "class 1")
+    assert summary(answer) == pytest.approx(np.clip(kept / whole, 0, 1) if whole > 0 else 0, abs=1e-5)
+    assert answer.parts.names == ("class 0", "class 1")
 
 
 def test_the_baseline_keeps_its_share_and_others_less(toy, knowing, task, shuffled, rng):
@@ -101,21 +102,22 @@ def test_work_that_moved_to_other_units_is_seen_at_equal_answers(toy, rng):
 
 def test_classes_are_resampled_by_themselves_and_kept_within_bounds(toy, knowing, task, rng):
     pair = [toy.evidence_of(knowing(s), task) for s in (0, 1)]
-    values = values_of(*pair, rng)
+    answer, config = answer_of(*pair, rng), circuit_faithfulness.Config()
+    values = answer.matrix()
     draws = np.random.default_rng(0).multinomial(100, np.full(100, 1 / 100), size=20)
-    parts = circuit_faithfulness.by_part(values, draws)
+    parts = circuit_faithfulness.by_part(answer, config, draws)
     for d in range(20):
         rows = np.repeat(values, draws[d], 0).astype(float)
         for code in (0, 1):
             kept, whole = rows[rows[:, 0] == code, 1:].sum(0)
             assert parts[d, code] == pytest.approx(min(1, max(0, kept / whole)) if whole > 0 else 0)
     only = (values[:, 0] == 1)[None].astype(float)
-    assert np.isnan(circuit_faithfulness.by_part(values, only)[0, 0])
+    assert np.isnan(circuit_faithfulness.by_part(answer, config, only)[0, 0])
 
 
 def test_circuits_are_kept_and_a_class_without_example_takes_the_common_order(toy, knowing, task, rng):
     baseline = toy.evidence_of(knowing(), task)
-    values_of(baseline, baseline, rng)
+    answer_of(baseline, baseline, rng)
     key = "circuit 3 keep=0.8 layers=hidden examples=128 steps=32"
     held = baseline.once(key, lambda: pytest.fail("it is kept with the baseline"))
     assert held["orders"][:, 0].tolist() == [-1, 0, 1]
@@ -134,10 +136,9 @@ def test_circuits_that_do_not_hold_on_new_examples_are_not_trusted(toy, knowing,
     train = toy.split_of(task.train.inputs[:size], noise[100 : 100 + size].long())
     asked = toy.task_of(task.test.inputs, noise[:100].long(), train=train) if size else task
     baseline = toy.evidence_of(knowing(), asked)
-    values = values_of(baseline, baseline, rng)
-    own = circuit_faithfulness.summarise(values, np.ones((1, 100)))[0]
-    assert f"keep {own:.0%} of its own margin" in baseline.notes[0]
-    assert len(baseline.doubts) == (outcome == "doubt")
+    answer = answer_of(baseline, baseline, rng)
+    assert f"keep {summary(answer):.0%} of its own margin" in answer.notes[0]
+    assert [doubt.one_sided for doubt in answer.doubts] == [False] * (outcome == "doubt")
 
 
 def test_a_baseline_without_circuits_is_not_measurable(toy, stack, task, rng):
@@ -146,10 +147,10 @@ def test_a_baseline_without_circuits_is_not_measurable(toy, stack, task, rng):
         deaf[2].weight.zero_()
     baseline = toy.evidence_of(deaf, task)
     with pytest.raises(NotMeasurableError, match="needs circuits in the baseline"):
-        values_of(baseline, baseline, rng)
+        answer_of(baseline, baseline, rng)
 
 
 def test_another_width_is_refused(toy, stack, task, rng):
     baseline, student = toy.evidence_of(stack(6, 9, 2), task), toy.evidence_of(stack(6, 4, 2), task, name="student")
     with pytest.raises(NotMeasurableError, match="needs the baseline's basis; student has 4 units in layer 1, not 9"):
-        values_of(baseline, student, rng)
+        answer_of(baseline, student, rng)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.mechanism import _layers, cka
 from whatelse.errors import NotMeasurableError
 
@@ -27,8 +28,9 @@ def pair(toy):
 
 
 def score(baseline, candidate, rng, **settings):
-    values = cka.compare(baseline, candidate, cka.Config(**settings), rng)
-    return cka.summarise(values.numpy(), np.ones((1, len(values))))[0]
+    config = cka.Config(**settings)
+    answer = cka.compare(baseline, candidate, config, rng)
+    return cka.summarise(answer, config, np.ones((1, len(answer))))[0]
 
 
 def slow_hsic(x, y):
@@ -52,11 +54,11 @@ def hidden(evidence):
     return evidence.hidden("test").double().numpy()
 
 
-def columns_of(x, y):
+def answer_of(x, y):
     """What `compare` returns of a single layer."""
     a, b = cka._scaled(torch.as_tensor(x)), cka._scaled(torch.as_tensor(y))
     triple = [cka._pseudo(a, b), cka._pseudo(a, a), cka._pseudo(b, b)]
-    return torch.stack([*triple, torch.ones(len(x))], 1).numpy()
+    return Answer(dict(zip(cka._columns("1"), triple, strict=True)), parts=Parts(("1",)))
 
 
 def scaled(x):
@@ -75,7 +77,9 @@ def test_it_is_the_slow_formula(pair, rng):
 @pytest.mark.known_answer
 def test_values_are_the_pseudo_values_of_leaving_one_out(pair, rng):
     baseline, candidate = pair(net(4, 6, 2), net(4, 5, 2, seed=1), n=12)
-    values = cka.compare(baseline, candidate, cka.Config(), rng).numpy()
+    answer = cka.compare(baseline, candidate, cka.Config(), rng)
+    assert list(answer.columns) == ["H(K, L) of 1", "H(K, K) of 1", "H(L, L) of 1"]
+    values = answer.matrix()
     x, y = scaled(hidden(baseline)), scaled(hidden(candidate))
     for column, (a, b) in enumerate([(x, y), (x, x), (y, y)]):
         left = [slow_hsic(np.delete(a, i, 0), np.delete(b, i, 0)) for i in range(12)]
@@ -90,15 +94,15 @@ def test_rotation_scale_and_order_of_units_do_not_matter(pair, toy, rng):
     h = baseline.hidden("test")
     turn = torch.linalg.qr(torch.randn(6, 6, generator=rng)).Q
     for other in (h @ turn, 7 * h, h[:, torch.randperm(6, generator=rng)], h + 3):
-        columns = columns_of(h, other)
-        assert cka.summarise(columns, toy.ones(columns)) == pytest.approx([1], abs=1e-6)
+        answer = answer_of(h, other)
+        assert cka.summarise(answer, cka.Config(), toy.ones(answer)) == pytest.approx([1], abs=1e-6)
 
 
 def test_independent_representations_score_zero_on_average():
     rng, found = np.random.default_rng(0), []
     for _ in range(200):
         x, y = (rng.normal(size=(25, 40)) for _ in range(2))  # plain CKA is about .6 here
-        found.append(cka.summarise(columns_of(x, y), np.ones((1, 25)))[0])
+        found.append(cka.summarise(answer_of(x, y), cka.Config(), np.ones((1, 25)))[0])
     assert abs(np.mean(found)) < 4 * np.std(found) / np.sqrt(200)
 
 
@@ -109,10 +113,10 @@ def test_resampling_gives_the_spread_over_samples():
     for i in range(250):
         x = np.maximum(rng.normal(size=(150, 8)), 0)
         y = np.maximum(x @ mix + rng.normal(size=(150, 8)), 0)
-        columns = columns_of(x, y)
-        found.append(cka.summarise(columns, np.ones((1, 150)))[0])
+        answer = answer_of(x, y)
+        found.append(cka.summarise(answer, cka.Config(), np.ones((1, 150)))[0])
         if i < 30:
-            told.append(cka.summarise(columns, counts).std())
+            told.append(cka.summarise(answer, cka.Config(), counts).std())
     # The standard deviation of 250 draws is itself known to 1 / sqrt(500) = 4.5 %.
     assert np.mean(told) == pytest.approx(np.std(found), rel=0.2)
 
@@ -127,9 +131,9 @@ def test_the_mean_matches_layers_by_depth(pair, rng):
         slow.append(slow_hsic(x, y) / np.sqrt(slow_hsic(x, x) * slow_hsic(y, y)))
     assert score(baseline, candidate, rng, layer="mean") == pytest.approx(np.mean(slow), abs=1e-5)
     assert score(baseline, candidate, rng) == pytest.approx(slow[-1], abs=1e-5)
-    values = cka.compare(baseline, candidate, cka.Config(), rng).numpy()
-    assert cka.by_part(values, np.ones((1, 30)))[0] == pytest.approx(slow, abs=1e-5)
-    assert candidate.parts == tuple(baseline.activations("test"))
+    answer = cka.compare(baseline, candidate, cka.Config(), rng)
+    assert cka.by_part(answer, cka.Config(), np.ones((1, 30)))[0] == pytest.approx(slow, abs=1e-5)
+    assert answer.parts.names == tuple(baseline.activations("test"))
 
 
 def test_a_single_layer_stands_beside_the_last(pair, rng):
@@ -147,16 +151,16 @@ def test_permuted_hidden_units_change_nothing_in_any_layer(pair, rng):
         moved[0].weight.copy_(plain[0].weight[order])
         moved[0].bias.copy_(plain[0].bias[order])
         moved[2].weight.copy_(plain[2].weight[:, order])
-    values = cka.compare(*pair(plain, moved), cka.Config(), rng).numpy()
-    assert cka.by_part(values, np.ones((1, 30))) == pytest.approx(np.ones((1, 2)), abs=1e-6)
+    answer = cka.compare(*pair(plain, moved), cka.Config(), rng)
+    assert cka.by_part(answer, cka.Config(), np.ones((1, 30))) == pytest.approx(np.ones((1, 2)), abs=1e-6)
 
 
 def test_chunks_of_rows_change_nothing(pair, rng, monkeypatch):
     baseline, candidate = pair(net(4, 6, 2), net(4, 5, 2, seed=1))
-    whole = cka.compare(baseline, candidate, cka.Config(), rng)
+    whole = cka.compare(baseline, candidate, cka.Config(), rng).matrix()
     monkeypatch.setattr(_layers, "CHUNK", 7)
     # Sums in another order: pseudo-values of size 1 to 10 agree to a few units of float32.
-    assert torch.allclose(whole, cka.compare(baseline, candidate, cka.Config(), rng), atol=1e-5)
+    assert np.allclose(whole, cka.compare(baseline, candidate, cka.Config(), rng).matrix(), atol=1e-5)
 
 
 def test_a_dead_layer_scores_zero_and_a_dead_baseline_nothing(pair, rng):
@@ -166,7 +170,8 @@ def test_a_dead_layer_scores_zero_and_a_dead_baseline_nothing(pair, rng):
         dead[0].bias.fill_(2.5)
     alive, candidate = pair(net(4, 6, 2), dead)
     assert score(alive, candidate, rng) == 0
-    assert candidate.notes == ["a hidden layer is constant: its similarity counts as 0 (beside 1)"]
+    answer = cka.compare(alive, candidate, cka.Config(), rng)
+    assert answer.notes == ("a hidden layer is constant: its similarity counts as 0 (beside 1)",)
     with pytest.raises(
         NotMeasurableError, match="needs a layer that tells inputs apart; 1 of the baseline is constant"
     ):

@@ -5,8 +5,8 @@ import torch
 from whatelse.behaviours.mechanism import dead
 
 
-def values_of(evidence, rng, **settings):
-    return dead.measure(evidence, dead.Config(**settings), rng).numpy()
+def answer_of(evidence, rng, **settings):
+    return dead.measure(evidence, dead.Config(**settings), rng)
 
 
 @pytest.fixture
@@ -20,10 +20,10 @@ def planted(toy):
 
 @pytest.mark.known_answer
 def test_planted_units_are_counted_on_every_resample(planted, rng):
-    values = values_of(planted, rng)
-    assert (values == (planted.split("test").inputs.numpy() > 0)).all()
+    answer = answer_of(planted, rng)
+    assert (answer.matrix() == (planted.split("test").inputs.numpy() > 0)).all()
     with_it, without = np.ones(20), (np.arange(20) != 7) * 1.0
-    assert dead.summarise(values, np.stack([with_it, without])).tolist() == [0.5, 0.75]
+    assert dead.summarise(answer, dead.Config(), np.stack([with_it, without])).tolist() == [0.5, 0.75]
 
 
 def test_silenced_units_are_found(toy, stack, gaussian, rng):
@@ -32,8 +32,9 @@ def test_silenced_units_are_found(toy, stack, gaussian, rng):
         model[0].bias.fill_(1)
         model[0].weight[:3] = 0
         model[0].bias[:3] = -1
-    values = values_of(toy.evidence_of(model, task), rng)
-    assert dead.summarise(values, np.ones((1, 120))) == pytest.approx([3 / 8])
+    answer = answer_of(toy.evidence_of(model, task), rng)
+    assert dead.summarise(answer, dead.Config(), np.ones((1, 120))) == pytest.approx([3 / 8])
     evidence = toy.evidence_of(stack(6, 8, 3, activation=torch.nn.GELU), task)
-    assert dead.summarise(values_of(evidence, rng, units=4), np.ones((1, 120))) == 0
-    assert len(evidence.notes) == 2
+    few = answer_of(evidence, rng, units=4)
+    assert dead.summarise(few, dead.Config(), np.ones((1, 120))) == 0
+    assert len(few.notes) == 2

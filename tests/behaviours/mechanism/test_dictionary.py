@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.mechanism import dictionary
 from whatelse.errors import NotMeasurableError
 
@@ -40,14 +41,22 @@ def turn():
 
 
 def survival(baseline, candidate, rng, atoms=4):
-    values = dictionary.compare(baseline, candidate, dictionary.Config(atoms=atoms), rng).numpy()
-    return dictionary.summarise(values, np.ones((1, len(values))))[0]
+    config = dictionary.Config(atoms=atoms)
+    answer = dictionary.compare(baseline, candidate, config, rng)
+    return dictionary.summarise(answer, config, np.ones((1, len(answer))))[0]
+
+
+def answer_of(codes):
+    """What is answered of codes before and after, ``(N, 2 * atoms)``."""
+    names = tuple(f"feature {i}" for i in range(codes.shape[1] // 2))
+    columns = zip(dictionary._columns(names), torch.as_tensor(codes).unbind(1), strict=True)
+    return Answer(dict(columns), parts=Parts(names))
 
 
 @pytest.mark.known_answer
 def test_the_dictionary_finds_planted_features(toy, task, turn, rng):
     baseline = toy.evidence_of(reads(turn), task)
-    codes = dictionary.compare(baseline, baseline, dictionary.Config(atoms=4), rng).numpy()[:, :4]
+    codes = dictionary.compare(baseline, baseline, dictionary.Config(atoms=4), rng).matrix()[:, :4]
     truth = task.test.inputs.numpy()
     r = np.corrcoef(codes.T, truth.T)[:4, 4:]
     assert sorted(r.argmax(1)) == [0, 1, 2, 3]
@@ -67,7 +76,7 @@ def test_planted_damage_is_the_share_of_features_lost(toy, task, turn, rng, lost
 def test_values_are_codes_of_the_frozen_encoder(toy, task, turn, rng):
     baseline = toy.evidence_of(reads(turn), task)
     candidate = toy.evidence_of(reads(turn * 0.8 + 0.01), task)
-    values = dictionary.compare(baseline, candidate, dictionary.Config(atoms=5), rng)
+    values = dictionary.compare(baseline, candidate, dictionary.Config(atoms=5), rng).matrix()
     frozen = baseline.once("dictionary 3 atoms=5", lambda: pytest.fail("it is kept with the baseline"))
     for i in (0, 17, 299):
         expected = []
@@ -85,7 +94,8 @@ def test_survival_is_numpys_correlation_above_the_threshold():
     y = x + draw.normal(size=(80, 6)) * np.array([0.1, 0.3, 0.49, 2, 0.1, 0.1])
     y[:, 5] = 1.0  # silenced
     counts = np.concatenate([np.ones((1, 80), int), draw.multinomial(80, np.full(80, 1 / 80), size=30)])
-    slow, parts = [], dictionary.by_part(np.concatenate([x, y], 1), counts)
+    answer, config = answer_of(np.concatenate([x, y], 1)), dictionary.Config(atoms=6)
+    slow, parts = [], dictionary.by_part(answer, config, counts)
     for c, part in zip(counts, parts, strict=True):
         a, b = np.repeat(x, c, 0), np.repeat(y, c, 0)
         each = [np.corrcoef(a[:, k], b[:, k])[0, 1] for k in (0, 1, 2, 3)]
@@ -93,7 +103,7 @@ def test_survival_is_numpys_correlation_above_the_threshold():
         assert np.isnan(part[4])
         assert part[5] == 0
         slow.append(sum(r > 0.9 for r in each) / 5)
-    assert dictionary.summarise(np.concatenate([x, y], 1), counts) == pytest.approx(slow)
+    assert dictionary.summarise(answer, config, counts) == pytest.approx(slow)
     assert len(set(slow)) > 1
 
 
@@ -103,7 +113,7 @@ def test_the_same_dictionary_for_every_candidate(toy, task, turn, rng):
     state = torch.get_rng_state()
     one = dictionary.compare(first, first, dictionary.Config(atoms=4), rng)
     two = dictionary.compare(second, second, dictionary.Config(atoms=4), other)
-    assert torch.equal(one, two)
+    assert (one.matrix() == two.matrix()).all()
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -123,8 +133,7 @@ def test_a_student_with_fewer_layers_has_no_shared_basis_at_the_same_width(toy, 
 
 def test_it_says_how_much_the_dictionary_explains(toy, task, turn, rng):
     baseline, candidate = (toy.evidence_of(reads(turn), task) for _ in range(2))
-    survival(baseline, candidate, rng)
-    note, _ = candidate.notes
+    note, _ = dictionary.compare(baseline, candidate, dictionary.Config(atoms=4), rng).notes
     before, after = re.fullmatch(
         r"the dictionary explains (\d+)% and (\d+)% of the variance, before and after", note
     ).groups()
@@ -132,31 +141,30 @@ def test_it_says_how_much_the_dictionary_explains(toy, task, turn, rng):
     assert int(before) > 85
 
 
-def test_it_counts_the_survivors_and_relates_them_to_frequency(toy, rng):
+def test_it_counts_the_survivors_and_relates_them_to_frequency():
     """The rarer a planted feature, the less noise it gets: survival must fall with frequency."""
     draw = np.random.default_rng(0)
     often = np.array([0.1, 0.3, 0.5, 0.7])
     codes = torch.tensor(draw.uniform(1, 2, (400, 4)) * (draw.random((400, 4)) < often), dtype=torch.float32)
     noise = torch.tensor(draw.normal(size=(400, 4)) * [0.01, 0.15, 0.7, 2.5], dtype=torch.float32)
-    candidate = toy.evidence_of(reads(torch.eye(4)), toy.task_of(codes, torch.arange(400) % 2))
-    columns = torch.cat([codes, codes + noise], 1).numpy()
-    dictionary._remark(candidate, columns)
     told = "of 4 features 2 survived, 1 blurred, 1 were damaged; rank correlation of survival with frequency -1.00"
-    assert candidate.notes == [told]
+    assert dictionary._survived(torch.cat([codes, codes + noise], 1).numpy()) == told
 
 
 def test_every_feature_is_a_part_and_the_lost_one_is_named(toy, task, turn, rng):
     broken = turn.clone()
     broken[:, 2] = 0
     baseline, candidate = toy.evidence_of(reads(turn), task), toy.evidence_of(reads(broken), task)
-    values = dictionary.compare(baseline, candidate, dictionary.Config(atoms=4), rng).numpy()
-    parts = dictionary.by_part(values, np.ones((1, 300)))[0]
-    assert candidate.parts == ("feature 0", "feature 1", "feature 2", "feature 3")
-    planted = np.corrcoef(values[:, :4].T, task.test.inputs.numpy().T)[:4, 4:].argmax(1)
-    assert [candidate.parts[i] for i in np.flatnonzero(parts < 0.5)] == [f"feature {int(np.argmax(planted == 2))}"]
+    answer = dictionary.compare(baseline, candidate, dictionary.Config(atoms=4), rng)
+    parts = dictionary.by_part(answer, dictionary.Config(atoms=4), np.ones((1, 300)))[0]
+    names = ("feature 0", "feature 1", "feature 2", "feature 3")
+    assert answer.parts == Parts(names, unit="correlation")
+    before = answer.table(*(f"{name} before" for name in names))
+    planted = np.corrcoef(before.T, task.test.inputs.numpy().T)[:4, 4:].argmax(1)
+    assert [names[i] for i in np.flatnonzero(parts < 0.5)] == [f"feature {int(np.argmax(planted == 2))}"]
     assert (parts[planted != 2] > 0.9).all()
 
 
 def test_no_active_feature_is_not_a_number():
     values = np.concatenate([np.zeros((10, 2)), np.arange(20.0).reshape(10, 2)], 1)
-    assert np.isnan(dictionary.summarise(values, np.ones((1, 10)))).all()
+    assert np.isnan(dictionary.summarise(answer_of(values), dictionary.Config(), np.ones((1, 10)))).all()

@@ -9,13 +9,17 @@ from whatelse.behaviours.mechanism import _layers, probe
 from whatelse.errors import NotMeasurableError
 
 
+def answer_of(baseline, candidate, rng, **settings):
+    return probe.compare(baseline, candidate, probe.Config(**settings), rng)
+
+
 def values_of(baseline, candidate, rng, **settings):
-    return probe.compare(baseline, candidate, probe.Config(**settings), rng).numpy()
+    return answer_of(baseline, candidate, rng, **settings).matrix()
 
 
 def score(baseline, candidate, rng, **settings):
-    values = values_of(baseline, candidate, rng, **settings)
-    return probe.summarise(values, np.ones((1, len(values))))[0]
+    answer = answer_of(baseline, candidate, rng, **settings)
+    return probe.summarise(answer, probe.Config(**settings), np.ones((1, len(answer))))[0]
 
 
 @pytest.fixture
@@ -37,7 +41,9 @@ def layer_of(evidence, split, i):
 @pytest.mark.parametrize("of", ["class", "side"])
 @pytest.mark.parametrize("which", ["moved", "lost"])
 def test_it_is_scikit_learns_ridge_classifier(two, rng, of, which):
-    values = values_of(*two, rng, score=which, of=of)
+    answer = answer_of(*two, rng, score=which, of=of)
+    assert list(answer.columns) == ["hit in 1", "hit in 3", "counts"]
+    values = answer.matrix()
     owner = two[0] if which == "moved" else two[1]
     train, test = (
         (s.targets if of == "class" else s.groups[of]).numpy() for s in (owner.split("train"), owner.split("test"))
@@ -47,7 +53,7 @@ def test_it_is_scikit_learns_ridge_classifier(two, rng, of, which):
         assert (values[:, i][test >= 0] == right[test >= 0]).all()
     assert (values[:, 2] == (test >= 0)).all()
     expected = right[test >= 0].mean()
-    assert probe.summarise(values, np.ones((1, 120)))[0] == pytest.approx(expected)
+    assert probe.summarise(answer, probe.Config(), np.ones((1, 120)))[0] == pytest.approx(expected)
 
 
 @pytest.mark.known_answer
@@ -95,15 +101,17 @@ def test_a_feature_removed_at_equal_accuracy_is_seen(toy, rng):
 
 
 def test_parts_are_means_over_those_that_count(two, rng):
-    values = values_of(*two, rng, of="side", selectivity=True)
+    answer = answer_of(*two, rng, of="side", selectivity=True)
+    values = answer.matrix()
     draws = np.random.default_rng(0).multinomial(120, np.full(120, 1 / 120), size=20)
-    parts = probe.by_part(values, draws)
-    assert two[1].parts == ("1", "3")
+    parts = probe.by_part(answer, probe.Config(), draws)
+    assert answer.parts.names == ("1", "3")
+    assert answer.ends == {"worst": -1.0, "blind": 0.0}
     for d in (0, 19):
         rows = np.repeat(values, draws[d], 0)
         assert parts[d] == pytest.approx(rows[rows[:, 2] == 1, :2].mean(0))
-    assert probe.summarise(values, draws) == pytest.approx(parts[:, 1])
-    assert np.isnan(probe.by_part(values * [1, 1, 0], draws)).all()
+    assert probe.summarise(answer, probe.Config(), draws) == pytest.approx(parts[:, 1])
+    assert np.isnan(probe.by_part(answer.over(values * [1, 1, 0]), probe.Config(), draws)).all()
 
 
 def test_the_frozen_probe_is_kept_and_rows_go_in_chunks(two, rng, monkeypatch):
@@ -112,8 +120,9 @@ def test_the_frozen_probe_is_kept_and_rows_go_in_chunks(two, rng, monkeypatch):
     assert kept["1 weight"].shape == (5, 3)
     monkeypatch.setattr(_layers, "CHUNK", 7)
     two[0]._held.pop("probe 2 of=class penalty=0.001 layers=2")
-    assert (values_of(*two, rng) == whole).all()
-    assert two[1].notes[0] == f"always answering the most frequent class scores {share(two[0]):.1%}"
+    answer = answer_of(*two, rng)
+    assert (answer.matrix() == whole).all()
+    assert answer.notes[0] == f"always answering the most frequent class scores {share(two[0]):.1%}"
 
 
 def share(evidence):

@@ -6,13 +6,13 @@ from whatelse.behaviours.mechanism import selectivity
 from whatelse.errors import NotMeasurableError
 
 
-def values_of(evidence, rng, **settings):
-    return selectivity.measure(evidence, selectivity.Config(**settings), rng).numpy()
+def answer_of(evidence, rng, **settings):
+    return selectivity.measure(evidence, selectivity.Config(**settings), rng)
 
 
 def score(evidence, rng):
-    values = values_of(evidence, rng)
-    return selectivity.summarise(values, np.ones((1, len(values))))[0]
+    answer = answer_of(evidence, rng)
+    return selectivity.summarise(answer, selectivity.Config(), np.ones((1, len(answer))))[0]
 
 
 def slow(hidden, classes):
@@ -46,12 +46,12 @@ def test_planted_units_have_their_index(planted, rng):
 @pytest.mark.parametrize("activation", [torch.nn.ReLU, torch.nn.GELU, torch.nn.Tanh, torch.nn.Sigmoid])
 def test_it_is_the_slow_formula_on_every_resample(toy, stack, gaussian, rng, activation):
     evidence = toy.evidence_of(stack(6, 9, 3, activation=activation), gaussian())
-    values = values_of(evidence, rng)
+    answer = answer_of(evidence, rng)
     hidden, classes = evidence.hidden("test").double().numpy(), evidence.split("test").targets.numpy()
     draws = np.random.default_rng(0).multinomial(120, np.full(120, 1 / 120), size=5)
     expected = [slow(np.repeat(hidden, d, 0), np.repeat(classes, d)) for d in draws]
-    assert selectivity.summarise(values, draws) == pytest.approx(expected)
-    assert ("can be negative" in str(evidence.notes)) == (activation in {torch.nn.GELU, torch.nn.Tanh})
+    assert selectivity.summarise(answer, selectivity.Config(), draws) == pytest.approx(expected)
+    assert ("can be negative" in str(answer.notes)) == (activation in {torch.nn.GELU, torch.nn.Tanh})
     assert (np.array(expected) >= 0).all()
     assert (np.array(expected) <= 1).all()
 
@@ -66,16 +66,19 @@ def test_scale_and_order_of_units_and_layers_without_effect(toy, stack, gaussian
 
 
 def test_a_class_that_a_resample_lacks_is_no_class(planted, rng):
-    values = values_of(planted, rng)
+    answer = answer_of(planted, rng)
     counts = (planted.split("test").targets.numpy() != 2)[None].astype(float)
-    assert selectivity.summarise(values, counts) == pytest.approx([(1 + 0 + 0) / 3])
+    assert selectivity.summarise(answer, selectivity.Config(), counts) == pytest.approx([(1 + 0 + 0) / 3])
     only = (planted.split("test").targets.numpy() == 0)[None].astype(float)
-    assert np.isnan(selectivity.summarise(values, only)).all()
+    assert np.isnan(selectivity.summarise(answer, selectivity.Config(), only)).all()
 
 
 def test_units_are_bounded_and_said(toy, stack, gaussian, rng):
     evidence = toy.evidence_of(stack(6, 9, 3), gaussian())
-    assert values_of(evidence, rng, units=4).shape == (120, 5)
-    assert evidence.notes == ["4 of 9 units, evenly apart"]
+    answer = answer_of(evidence, rng, units=4)
+    assert list(answer.columns) == ["unit 0", "unit 3", "unit 5", "unit 8", "class"]
+    assert answer.notes == ("4 of 9 units, evenly apart",)
+    fires = evidence.hidden("test").clamp(min=0).numpy()[:, [0, 3, 5, 8]]
+    assert (answer.matrix() == np.column_stack([fires, evidence.split("test").targets])).all()
     with pytest.raises(NotMeasurableError, match="needs a hidden layer"):
-        values_of(toy.evidence_of(stack(6, 3), gaussian()), rng)
+        answer_of(toy.evidence_of(stack(6, 3), gaussian()), rng)

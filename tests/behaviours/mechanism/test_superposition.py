@@ -38,8 +38,9 @@ def asked(toy, rng):
     def ask(model, features, **settings):
         task = door.load(door.Config(features=features, train=50, select=20, test=20))
         evidence = toy.evidence_of(model, task)
-        values = superposition.measure(evidence, superposition.Config(**settings), rng).numpy()
-        return values, superposition.summarise(values, np.ones((1, len(values))))[0], evidence
+        config = superposition.Config(**settings)
+        answer = superposition.measure(evidence, config, rng)
+        return answer.matrix(), superposition.summarise(answer, config, np.ones((1, len(answer))))[0], answer.notes
 
     return ask
 
@@ -64,7 +65,7 @@ def test_the_geometries_of_the_paper(asked, matrix, interference, share):
 @pytest.mark.known_answer
 def test_it_is_the_slow_formula(asked, rng):
     matrix = torch.randn(5, 8, generator=rng)
-    values, found, evidence = asked(elhage(matrix), 8)
+    values, found, notes = asked(elhage(matrix), 8)
     w, shares = matrix.double().T.numpy(), []
     for i in range(8):
         way = w[i] / np.linalg.norm(w[i])
@@ -72,7 +73,7 @@ def test_it_is_the_slow_formula(asked, rng):
         assert values[i] == pytest.approx([np.linalg.norm(w[i]), others], abs=1e-4)
         shares.append(others / (w[i] @ w[i] + others))
     assert found == pytest.approx(np.mean(shares), abs=1e-5)
-    assert evidence.notes == ["8 of 8 input features have a direction in the first layer"]
+    assert notes == ("8 of 8 input features have a direction in the first layer",)
 
 
 @pytest.mark.known_answer
@@ -86,12 +87,12 @@ def test_pruning_drops_the_weak_features_and_frees_their_partners(toy, asked, rn
     entries = whole[0].weight.numel()
     config = magnitude.Config(sparsity=(entries - 4) / entries, scope="layer")
     pruned = magnitude.compress(whole, config, task, rng)
-    values, found, evidence = asked(pruned, 6)
+    values, found, notes = asked(pruned, 6)
     # Pair 0 is whole (interference 1 of 2); features 1 and 2 have their dimension; 4 and 5 are gone.
     assert values[:, 0] == pytest.approx([1, 1, 1, 1, 0, 0], abs=1e-6)
     assert values[:, 1] == pytest.approx([1, 0, 0, 1, 0, 0], abs=1e-6)
     assert found == pytest.approx((1 / 2 + 0 + 0 + 1 / 2) / 4)
-    assert evidence.notes == ["4 of 6 input features have a direction in the first layer"]
+    assert notes == ("4 of 6 input features have a direction in the first layer",)
 
 
 @pytest.mark.known_answer
@@ -126,7 +127,7 @@ def test_pixels_overlap_by_the_kernel(toy, rng):
     x = torch.rand(4, 1, 8, 8, generator=rng)
     model = cnn.build(cnn.Config(width=2, hidden=4), (1, 8, 8), 2, rng)
     evidence = toy.evidence_of(model, toy.task_of(x, torch.arange(4) % 2))
-    values = superposition.measure(evidence, superposition.Config(features=3), rng).numpy()
+    values = superposition.measure(evidence, superposition.Config(features=3), rng).table("length", "interference")
     kernel = model.conv1.weight.double()
     # Pixels 0, 32 and 63 are too far apart to meet; at a corner the kernel keeps four of its nine places.
     corner = kernel[:, :, :2, :2].square().sum().sqrt().item()
@@ -157,10 +158,11 @@ def test_a_dictionary_on_the_door_finds_the_features_that_pruning_took(toy, rng)
 
     baseline = without(0)
     for lost in (0, 1, 3):
-        values = dictionary.compare(baseline, without(lost), dictionary.Config(atoms=12), rng).numpy()
-        found = np.corrcoef(values[:, :12].T, task.test.inputs.numpy().T)[:12, 12:]
+        answer = dictionary.compare(baseline, without(lost), dictionary.Config(atoms=12), rng)
+        before = answer.table(*(f"feature {i} before" for i in range(12)))
+        found = np.corrcoef(before.T, task.test.inputs.numpy().T)[:12, 12:]
         clear, owner = found.max(1) > 0.95, found.argmax(1)
         assert sorted(set(owner[clear])) == list(range(6)), "the dictionary found the planted features"
-        parts = dictionary.by_part(values, np.ones((1, 500)))[0]
+        parts = dictionary.by_part(answer, dictionary.Config(atoms=12), np.ones((1, 500)))[0]
         assert (parts[clear & (owner < lost)] < 0.5).all()
         assert (parts[clear & (owner >= lost)] > 0.9).all()

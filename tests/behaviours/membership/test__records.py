@@ -5,6 +5,7 @@ from scipy.stats import beta, binomtest
 from sklearn.metrics import roc_curve
 from statsmodels.stats.proportion import proportion_confint
 
+from whatelse.answer import Answer
 from whatelse.behaviours.membership import _records
 from whatelse.errors import NotMeasurableError
 
@@ -30,7 +31,8 @@ def scored():
 @pytest.mark.known_answer
 def test_points_are_those_of_scikit_learns_curve(scored):
     counts = np.random.default_rng(3).multinomial(3000, np.full(3000, 1 / 3000), size=8).astype(float)
-    for row, c in zip(_records.points(scored, counts), counts, strict=True):
+    answer = Answer({"score": torch.from_numpy(scored[:, 0]), "member": torch.from_numpy(scored[:, 1])})
+    for row, c in zip(_records.points(answer, counts), counts, strict=True):
         alarms, found, _ = roc_curve(scored[:, 1], scored[:, 0], sample_weight=c, drop_intermediate=False)
         assert row[0] == pytest.approx(found[alarms <= 0.01 + 1e-9].max())
         assert np.isnan(row[1])
@@ -50,22 +52,21 @@ def test_balanced_accuracy_by_hand():
 @pytest.mark.parametrize(("others", "refused"), [(999, 2), (1000, 1), (9999, 1), (10_000, 0)])
 def test_a_rate_of_less_than_ten_false_alarms_is_refused(records, others, refused):
     member = torch.arange(others + 50) < 50
-    evidence = records(torch.zeros(4, 2), [0] * 4)
-    values = _records.told(evidence, member.double(), member)
-    found = _records.points(values.double().numpy(), np.ones((1, len(values))))[0]
+    evidence = records(torch.eye(2)[member.long()], member.long(), members=50)
+    answer = _records.answered(evidence, member.double(), member, "an attack")
+    found = _records.points(answer, np.ones((1, len(answer))))[0]
     assert np.isnan(found).tolist() == [refused > 1, refused > 0, False]
     assert np.nanmin(found) == 1
-    assert evidence.parts == ("found at 1 % false alarms", "found at 0.1 % false alarms", "balanced accuracy")
-    told = "\n".join(evidence.notes)
+    assert answer.parts.names == ("found at 1 % false alarms", "found at 0.1 % false alarms", "balanced accuracy")
+    assert answer.notes[0] == "an attack"
+    told = "\n".join(answer.notes)
     assert told.count("50 of 50 members, 95 % Clopper-Pearson interval 0.9289 to 1.0000") == 2 - refused
     assert ("refused" in told) == (refused > 0)
     assert ("at 1 % below 1,000 non-members and at 0.1 % below 10,000 non-members" in told) == (refused > 1)
 
 
-def test_scores_that_are_no_numbers_get_no_interval(records):
-    evidence = records(torch.zeros(4, 2), [0] * 4)
-    _records.told(evidence, torch.full((20_000,), torch.nan), torch.arange(20_000) < 10_000)
-    assert evidence.notes == []
+def test_scores_that_are_no_numbers_get_no_interval():
+    assert _records.how_sure(torch.full((20_000,), torch.nan), torch.arange(20_000) < 10_000) == []
 
 
 def test_log_odds_are_those_at_the_temperatures(records, drawn, tempered):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from whatelse.auditing.ask import of_kept
 from whatelse.behaviours.membership import _records, attention, loss, sensitivity
 from whatelse.errors import NotMeasurableError
 from whatelse.store.folder import Store
@@ -37,24 +38,24 @@ def xored(planted):
 
 
 def area(item, evidence, config, toy):
-    values = item.measure(evidence, config, torch.Generator().manual_seed(0))
-    return item.summarise(values.numpy(), toy.ones(values))[0]
+    answer = item.measure(evidence, config, torch.Generator().manual_seed(0))
+    return item.summarise(answer, config, toy.ones(answer))[0]
 
 
 @pytest.mark.known_answer
 def test_it_finds_an_exclusive_or_of_confidence_and_sensitivity_where_thresholds_guess(xored, toy, rng):
     evidence = xored()
-    values = attention.measure(evidence, attention.Config(epochs=6), rng)
+    answer = attention.measure(evidence, attention.Config(epochs=6), rng)
     # Confidences are 3.3 spreads from the middle, sensitivities too: one record in 500 is on the wrong side.
-    assert attention.summarise(values.numpy(), toy.ones(values)) > 0.98
-    assert values[:, 1].tolist() == [1.0] * (COUNT // 2) + [0.0] * (COUNT // 2)
+    assert attention.summarise(answer, attention.Config(), toy.ones(answer)) > 0.98
+    assert answer.columns["member"].tolist() == [1.0] * (COUNT // 2) + [0.0] * (COUNT // 2)
     # The area of 300 against 300 without a difference has a standard error of .024.
     assert area(loss, evidence, loss.Config(), toy) == pytest.approx(0.5, abs=1.96 * 0.024)
     assert area(sensitivity, evidence, sensitivity.Config(), toy) == pytest.approx(0.5, abs=1.96 * 0.024)
-    points = attention.by_part(values.numpy(), toy.ones(values))[0]
+    points = attention.by_part(answer, attention.Config(), toy.ones(answer))[0]
     assert points[:2].tolist() == pytest.approx([math.nan] * 2, nan_ok=True), "300 others are too few"
     assert points[2] > 0.97
-    told = evidence.notes[0]
+    told = answer.notes[0]
     assert told.startswith("learned from 6 shadow models; on records of theirs held back: AUC ")
     assert float(told[-5:]) > 0.98
 
@@ -118,8 +119,8 @@ def test_the_targets_members_are_not_learned_from(xored, rng, monkeypatch):
     whole = _records.members
     monkeypatch.setattr(_records, "members", lambda *given: ~whole(*given))
     after = attention.measure(evidence, config, rng.clone_state())
-    assert torch.equal(before[:, 0], after[:, 0])
-    assert torch.equal(before[:, 1], 1 - after[:, 1])
+    assert torch.equal(before.columns["score"], after.columns["score"])
+    assert torch.equal(before.columns["member"], 1 - after.columns["member"])
 
 
 def test_records_held_back_are_a_fifth_of_all_and_never_learned_from(rng):
@@ -133,14 +134,16 @@ def test_records_held_back_are_a_fifth_of_all_and_never_learned_from(rng):
 
 def test_only_the_generator_decides(xored, rng):
     evidence, config = xored(), attention.Config(epochs=1)
-    one, two = (attention.measure(evidence, config, torch.Generator().manual_seed(s)) for s in (1, 2))
-    assert torch.equal(one, attention.measure(evidence, config, torch.Generator().manual_seed(1)))
-    assert not torch.equal(one, two)
+    one, two, again = (
+        attention.measure(evidence, config, torch.Generator().manual_seed(s))["score"] for s in (1, 2, 1)
+    )
+    assert one.tolist() == again.tolist()
+    assert one.tolist() != two.tolist()
 
 
 def test_more_layers_may_be_asked_for(xored, rng):
-    values = attention.measure(xored(), attention.Config(epochs=1, layers=3), rng)
-    assert values.shape == (COUNT, 2)
+    answer = attention.measure(xored(), attention.Config(epochs=1, layers=3), rng)
+    assert len(answer) == COUNT
     assert len(attention._Network(3, 3).layers) == 3
 
 
@@ -208,8 +211,8 @@ def test_pruning_against_membership_under_an_attacker_who_knows_it(toy, tmp_path
             continue
         assert not worker.run_job(job, store).failed
         for cell in job.cells if job.shadow is None else ():
-            values = store.load("values", cell.key)[0]["values"]
-            found[job.subject, cell.label] = attention.summarise(values.numpy(), toy.ones(values))[0]
+            answer = of_kept(*store.load("values", cell.key)).answer
+            found[job.subject, cell.label] = attention.summarise(answer, attention.Config(), toy.ones(answer))[0]
     # The standard error of an area of .6 to .8 among 600 and 600 is .015.
     assert found["baseline", "attention"] > found["baseline", "loss"] + 0.015
     for attack in asked:

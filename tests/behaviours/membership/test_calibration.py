@@ -47,15 +47,14 @@ def planted():
 def test_records_that_the_compression_was_fitted_on_are_found(held, planted, toy, rng, signal):
     before, after, picks = planted
     base, mine = held(before, after, picks)
-    values = calibration.compare(base, mine, calibration.Config(signal=signal), rng)
-    assert sorted(picks.tolist()) == values[:, 1].nonzero().flatten().tolist()
-    area = calibration.summarise(values.numpy(), toy.ones(values))
+    answer = calibration.compare(base, mine, calibration.Config(signal=signal), rng)
+    assert sorted(picks.tolist()) == answer.columns["member"].nonzero().flatten().tolist()
+    area = calibration.summarise(answer, calibration.Config(), toy.ones(answer))
     assert area > 0.93
-    assert area == pytest.approx([roc_auc_score(values[:, 1], values[:, 0])])
-    assert mine.notes[0] == "60 records of the calibration set, 240 others"
-    assert not base.notes
-    assert calibration.by_part(values.numpy(), toy.ones(values))[0, 2] > 0.85
-    assert len(mine.parts) == 3
+    assert area == pytest.approx([roc_auc_score(answer.columns["member"], answer.columns["score"])])
+    assert answer.notes[0] == "60 records of the calibration set, 240 others"
+    assert calibration.by_part(answer, calibration.Config(), toy.ones(answer))[0, 2] > 0.85
+    assert len(answer.parts.names) == 3
 
 
 @pytest.mark.known_answer
@@ -76,10 +75,10 @@ def test_scores_are_their_definitions_by_loops(held, planted, hot, rng):
         "distance": [-np.sum((b - a) ** 2) / np.sum(a**2) for a, b in zip(*centered, strict=True)],
     }
     for signal in SIGNALS:
-        values = calibration.compare(
+        answer = calibration.compare(
             *held(*whole[:2], picks, recorded=recorded), calibration.Config(signal=signal), rng
         )
-        assert values[:, 0].numpy() == pytest.approx(np.array(expected[signal]), rel=1e-4, abs=1e-5)
+        assert answer.columns["score"].numpy() == pytest.approx(np.array(expected[signal]), rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.known_answer
@@ -87,14 +86,16 @@ def test_scores_are_their_definitions_by_loops(held, planted, hot, rng):
 def test_the_baseline_itself_says_nothing_and_other_noise_next_to_nothing(held, planted, toy, rng, signal):
     before, _, picks = planted
     base, same = held(before, before, picks)
-    values = calibration.compare(base, same, calibration.Config(signal=signal), rng)
-    assert not values[:, 0].any()
-    assert calibration.summarise(values.numpy(), toy.ones(values)).tolist() == [0.5]
+    answer = calibration.compare(base, same, calibration.Config(signal=signal), rng)
+    assert not answer.columns["score"].any()
+    assert calibration.summarise(answer, calibration.Config(), toy.ones(answer)).tolist() == [0.5]
     noise = 0.5 * torch.randn(300, 4, generator=rng)
-    values = calibration.compare(*held(before, before + noise, picks), calibration.Config(signal=signal), rng)
+    answer = calibration.compare(*held(before, before + noise, picks), calibration.Config(signal=signal), rng)
     # The standard error of a Mann-Whitney statistic without an effect.
     error = (301 / (12 * 60 * 240)) ** 0.5
-    assert calibration.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0.5], abs=1.96 * error)
+    assert calibration.summarise(answer, calibration.Config(), toy.ones(answer)) == pytest.approx(
+        [0.5], abs=1.96 * error
+    )
 
 
 def test_scores_without_bounds_give_numbers(held, planted, rng):
@@ -103,8 +104,8 @@ def test_scores_without_bounds_give_numbers(held, planted, rng):
     before[::7, 1], after[::5, 2] = -torch.inf, -torch.inf
     before[3], after[4] = 0.0, 0.0
     for signal in SIGNALS:
-        values = calibration.compare(*held(before, after, picks), calibration.Config(signal=signal), rng)
-        assert bool(values.isfinite().all())
+        answer = calibration.compare(*held(before, after, picks), calibration.Config(signal=signal), rng)
+        assert np.isfinite(answer.matrix()).all()
 
 
 def test_records_are_found_by_their_input_every_copy_of_them(held, planted, toy, rng):
@@ -115,8 +116,8 @@ def test_records_are_found_by_their_input_every_copy_of_them(held, planted, toy,
     twice = toy.split_of(torch.cat([inputs[:1] * -1, inputs[1:]]), torch.arange(300) % 4)
     task = base.task.with_train(twice, twice.take(torch.arange(20)))
     base.task = mine.task = task
-    values = calibration.compare(base, mine, calibration.Config(), rng)
-    assert values[:, 1].nonzero().flatten().tolist() == [*range(20), *range(200, 205)]
+    answer = calibration.compare(base, mine, calibration.Config(), rng)
+    assert answer.columns["member"].nonzero().flatten().tolist() == [*range(20), *range(200, 205)]
 
 
 def test_what_is_missing_is_said(held, planted, rng):
@@ -134,10 +135,12 @@ def test_what_is_missing_is_said(held, planted, rng):
 def test_where_all_of_train_is_used_test_stands_in(held, planted, toy, rng):
     before, after, _ = planted
     base, mine = held(before, after, range(300))
-    values = calibration.compare(base, mine, calibration.Config(), rng)
-    assert values.shape == (600, 2)
-    assert calibration.summarise(values.numpy(), toy.ones(values)).tolist() == [0.5]  # test is the same here
-    assert mine.notes[0].startswith("calibration is all of train: others are of test")
+    answer = calibration.compare(base, mine, calibration.Config(), rng)
+    assert len(answer) == 600
+    assert calibration.summarise(answer, calibration.Config(), toy.ones(answer)).tolist() == [
+        0.5
+    ]  # test is the same here
+    assert answer.notes[0].startswith("calibration is all of train: others are of test")
 
 
 @pytest.mark.slow
@@ -154,7 +157,7 @@ def test_gptq_gives_twenty_records_away_and_plain_rounding_does_not(toy, rng):
     for steps in ("quantize.gptq(bits=4)", "quantize.uniform(bits=4)"):
         (step,) = recipe.parse(steps)
         mine = toy.evidence_of(recipe.apply(step, whole, task, rng), task, reference=base)
-        values = calibration.compare(base, mine, calibration.Config(), rng)
-        found.append(float(calibration.summarise(values.numpy(), toy.ones(values))[0]))
+        answer = calibration.compare(base, mine, calibration.Config(), rng)
+        found.append(float(calibration.summarise(answer, calibration.Config(), toy.ones(answer))[0]))
     assert found[0] > 0.8
     assert abs(found[1] - 0.5) < 0.15

@@ -43,18 +43,18 @@ def slow(recorded, scores, shadows, inside, *, online, single):
 def test_it_is_the_likelihood_ratio_by_scipys_normal(records, drawn, tempered, toy, rng, mode, variance):
     recorded, scores, shadows, inside = drawn
     evidence = records(scores, recorded, shadows, inside)
-    values = lira.measure(evidence, lira.Config(mode=mode, variance=variance), rng)
+    answer = lira.measure(evidence, lira.Config(mode=mode, variance=variance), rng)
     cold = tempered(recorded, scores, shadows, inside)
     expected = slow(recorded, *cold, inside, online=mode == "online", single=variance != "record")
-    found = values[:, 0].double().numpy()
+    found = answer.columns["score"].double().numpy()
     assert (found if mode == "online" else norm.cdf(found)) == pytest.approx(expected, rel=1e-4, abs=1e-6)
-    assert values[:, 1].tolist() == [1.0] * 20 + [0.0] * 20
-    area = lira.summarise(values.numpy(), toy.ones(values))
-    assert area == pytest.approx([roc_auc_score(values[:, 1], expected)], abs=5e-3)
-    assert evidence.notes[:2] == [
+    assert answer.columns["member"].tolist() == [1.0] * 20 + [0.0] * 20
+    area = lira.summarise(answer, lira.Config(), toy.ones(answer))
+    assert area == pytest.approx([roc_auc_score(answer.columns["member"], expected)], abs=5e-3)
+    assert answer.notes[:2] == (
         "6 shadow models, 20 members, 20 others",
         "6 shadow models are few for this attack: 64 or more are advised",
-    ]
+    )
 
 
 @pytest.mark.known_answer
@@ -63,14 +63,14 @@ def test_two_known_normals_give_their_likelihood_ratio(shifted, monkeypatch, rng
     monkeypatch.setattr(_records, "temperature", lambda evidence: 1.0)
     monkeypatch.setattr(_records, "temperatures", lambda evidence, said, inside: torch.ones(len(said)))
     evidence = shifted(1.5, 3.0, members=200, shadows=400)
-    values = lira.measure(evidence, lira.Config(variance=variance), rng)
+    answer = lira.measure(evidence, lira.Config(variance=variance), rng)
     at = norm.ppf((np.arange(200) + 0.5) / 200)
     phi = np.concatenate([at + 1.5, at])
     expected = norm.logpdf(phi, 1.5) - norm.logpdf(phi, 0)
     # The quantiles of 400 models have a variance that is 0.6 % short.
-    assert values[:, 0].numpy() == pytest.approx(expected, rel=0.02, abs=0.02)
-    assert evidence.notes[0] == "800 shadow models, 200 members, 200 others"
-    assert not any("advised" in note for note in evidence.notes)
+    assert answer.columns["score"].numpy() == pytest.approx(expected, rel=0.02, abs=0.02)
+    assert answer.notes[0] == "800 shadow models, 200 members, 200 others"
+    assert not any("advised" in note for note in answer.notes)
 
 
 @pytest.mark.known_answer
@@ -78,17 +78,19 @@ def test_two_known_normals_give_their_likelihood_ratio(shifted, monkeypatch, rng
 @pytest.mark.parametrize("shift", [0.0, 1.0, 2.0])
 def test_a_shift_by_mu_gives_phi_of_mu_over_root_two_however_hard_records_are(shifted, toy, rng, mode, shift):
     evidence = shifted(shift, 3.0, shadows=32)
-    values = lira.measure(evidence, lira.Config(mode=mode), rng).numpy()
+    answer = lira.measure(evidence, lira.Config(mode=mode), rng)
     if shift or mode == "offline":
         # The quantiles of 1,000 points leave out the tails: 1 in 1000.
-        assert lira.summarise(values, toy.ones(values)) == pytest.approx([norm.cdf(shift / 2**0.5)], abs=2e-3)
-        found = lira.by_part(values, toy.ones(values))[0]
+        assert lira.summarise(answer, lira.Config(), toy.ones(answer)) == pytest.approx(
+            [norm.cdf(shift / 2**0.5)], abs=2e-3
+        )
+        found = lira.by_part(answer, lira.Config(), toy.ones(answer))[0]
         expected = [norm.cdf(shift - norm.ppf(0.99)), np.nan, norm.cdf(shift / 2)]
         assert found == pytest.approx(expected, abs=2e-2, nan_ok=True)
     else:  # both normals are the same but for the error of the temperatures: a guess among 1,000 and 1,000
-        assert lira.summarise(values, toy.ones(values)) == pytest.approx([0.5], abs=1.96 * 0.013)
-    plain = loss.measure(evidence, loss.Config(), rng).numpy()
-    assert loss.summarise(plain, toy.ones(plain)) == pytest.approx([norm.cdf(shift / 20**0.5)], abs=0.03)
+        assert lira.summarise(answer, lira.Config(), toy.ones(answer)) == pytest.approx([0.5], abs=1.96 * 0.013)
+    plain = loss.measure(evidence, loss.Config(), rng)
+    assert loss.summarise(plain, loss.Config(), toy.ones(plain)) == pytest.approx([norm.cdf(shift / 20**0.5)], abs=0.03)
 
 
 @pytest.mark.known_answer
@@ -102,7 +104,7 @@ def test_one_variance_serves_below_64_models(shifted, rng):
         auto = lira.measure(evidence, lira.Config(), rng)
         for variance in ("global", "record"):
             found = lira.measure(evidence, lira.Config(variance=variance), rng)
-            assert torch.equal(auto, found) == (variance == same)
+            assert torch.equal(auto.columns["score"], found.columns["score"]) == (variance == same)
 
 
 def test_models_that_answer_alike_or_without_bounds_give_numbers(records, rng):
@@ -110,8 +112,8 @@ def test_models_that_answer_alike_or_without_bounds_give_numbers(records, rng):
     scores = torch.tensor([[torch.inf, 0], [2, 0], [0, 0], [-torch.inf, 0]])
     for mode in ("online", "offline"):
         evidence = records(scores.clamp(max=1e30), [0] * 4, torch.zeros(4, 4, 2), inside)
-        values = lira.measure(evidence, lira.Config(mode=mode), rng)
-        assert bool(values.isfinite().all())
+        answer = lira.measure(evidence, lira.Config(mode=mode), rng)
+        assert np.isfinite(answer.matrix()).all()
 
 
 def test_what_is_missing_is_said(records, drawn, rng):
@@ -171,8 +173,8 @@ def test_with_few_models_the_attacks_rank_as_their_papers_say(records, rng):
             (lira, lira.Config()),
             (reference, reference.Config(mode="online")),
         ]
-        measured = [(item, item.measure(evidence, config, rng).numpy()) for item, config in asked]
-        found.append([float(item.summarise(v, np.ones((1, len(v))))[0]) for item, v in measured])
+        measured = [(item, config, item.measure(evidence, config, rng)) for item, config in asked]
+        found.append([float(item.summarise(a, config, np.ones((1, len(a))))[0]) for item, config, a in measured])
     plain, record, ratio, rmia = np.mean(found, 0)
     assert plain + 0.05 < ratio
     assert record + 0.05 < ratio

@@ -53,17 +53,16 @@ def slow(said, recorded, inside, a):
 @pytest.mark.known_answer
 def test_it_is_the_definition_by_loops_with_scikit_learns_regression(two, tempered, toy, rng):
     (base, mine), said, recorded, inside = two
-    values = pair.compare(base, mine, pair.Config(), rng)
+    answer = pair.compare(base, mine, pair.Config(), rng)
     expected = slow([tempered(recorded, *each, inside) for each in said], recorded, inside, 0.3)
-    assert values[:, 0].tolist() == pytest.approx(expected.tolist(), abs=2e-4)
-    assert values[:, 1].tolist() == [1.0] * 20 + [0.0] * 20
-    area = roc_auc_score(values[:, 1], expected)
-    assert pair.summarise(values.numpy(), toy.ones(values)) == pytest.approx([area], abs=5e-3)
-    assert not base.notes
-    assert mine.notes[0].startswith("weight of the baseline ")
-    assert mine.parts == _records.POINTS
-    points = pair.by_part(values.numpy(), toy.ones(values))[0]
-    alarms, found, _ = roc_curve(values[:, 1], values[:, 0])
+    assert answer.columns["score"].tolist() == pytest.approx(expected.tolist(), abs=2e-4)
+    assert answer.columns["member"].tolist() == [1.0] * 20 + [0.0] * 20
+    area = roc_auc_score(answer.columns["member"], expected)
+    assert pair.summarise(answer, pair.Config(), toy.ones(answer)) == pytest.approx([area], abs=5e-3)
+    assert answer.notes[0].startswith("weight of the baseline ")
+    assert answer.parts.names == _records.POINTS
+    points = pair.by_part(answer, pair.Config(), toy.ones(answer))[0]
+    alarms, found, _ = roc_curve(answer.columns["member"], answer.columns["score"])
     assert points == pytest.approx([np.nan, np.nan, 0.5 + (found - alarms).max() / 2], nan_ok=True)
 
 
@@ -83,20 +82,21 @@ def test_a_second_model_that_says_nothing_adds_nothing(records, rng):
     base = records(scores(member, 1.5), recorded, scores(inside, 1.5), inside)
     mine = records(scores(member, 0.0), recorded, scores(inside, 0.0), inside)
     ones = np.ones((1, count))
-    alone = reference.summarise(reference.measure(base, reference.Config(), rng).numpy(), ones)
-    both = pair.summarise(pair.compare(base, mine, pair.Config(), rng).numpy(), ones)
-    worse = reference.summarise(reference.measure(mine, reference.Config(), rng).numpy(), ones)
+    asked = reference.Config()
+    alone, worse = (reference.summarise(reference.measure(e, asked, rng), asked, ones) for e in (base, mine))
+    both = pair.summarise(pair.compare(base, mine, pair.Config(), rng), pair.Config(), ones)
     assert both == pytest.approx(alone, abs=0.03)
     assert worse == pytest.approx([0.5], abs=0.08)
 
 
 def test_with_the_baseline_as_candidate_it_ranks_as_the_reference_attack(two, toy, rng):
     (base, _), _, _, _ = two
-    values = pair.compare(base, base, pair.Config(), rng)
+    answer = pair.compare(base, base, pair.Config(), rng)
     alone = reference.measure(base, reference.Config(), rng)
-    ones = toy.ones(values)
+    ones = toy.ones(answer)
     # The score of the reference attack is a rank among 20, a coarser one.
-    assert pair.summarise(values.numpy(), ones) == pytest.approx(reference.summarise(alone.numpy(), ones), abs=0.03)
+    expected = reference.summarise(alone, reference.Config(), ones)
+    assert pair.summarise(answer, pair.Config(), ones) == pytest.approx(expected, abs=0.03)
 
 
 def test_two_independent_models_leak_more_than_one(records, rng):
@@ -113,7 +113,8 @@ def test_two_independent_models_leak_more_than_one(records, rng):
 
     base, mine = model(), model()
     ones = np.ones((1, count))
-    alone, both = (pair.summarise(pair.compare(base, m, pair.Config(), rng).numpy(), ones) for m in (base, mine))
+    config = pair.Config()
+    alone, both = (pair.summarise(pair.compare(base, m, config, rng), config, ones) for m in (base, mine))
     # One: Phi(1 / sqrt 2) = .760. Both: Phi(1) = .841.
     assert alone == pytest.approx([0.760], abs=0.04)
     assert both == pytest.approx([0.841], abs=0.04)
@@ -128,11 +129,11 @@ def test_the_targets_members_are_not_learnt_from(two, rng):
         after = pair.compare(base, mine, pair.Config(), rng)
     finally:
         _records.members = record
-    assert torch.equal(before[:, 0], after[:, 0])
+    assert torch.equal(before.columns["score"], after.columns["score"])
 
 
 def test_what_is_missing_is_said(two, records, drawn, rng):
-    (base, mine), _, _, _ = two
+    (base, _), _, _, _ = two
     recorded, scores, shadows, inside = drawn
     with pytest.raises(NotMeasurableError, match="there are none"):
         pair.compare(base, records(scores, recorded), pair.Config(), rng)
@@ -141,4 +142,3 @@ def test_what_is_missing_is_said(two, records, drawn, rng):
     few = records(scores, recorded, shadows[:2], inside[:2])
     with pytest.raises(NotMeasurableError, match="four shadow models or more"):
         pair.compare(few, few, pair.Config(), rng)
-    assert mine.notes == []

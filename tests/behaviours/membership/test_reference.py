@@ -35,19 +35,19 @@ def slow(recorded, scores, shadows, inside, a, gamma, *, online=False):
 def test_it_is_the_papers_double_loop(records, drawn, tempered, toy, rng, a, gamma):
     recorded, scores, shadows, inside = drawn
     evidence = records(scores, recorded, shadows, inside)
-    values = reference.measure(evidence, reference.Config(a=a, gamma=gamma), rng)
+    answer = reference.measure(evidence, reference.Config(a=a, gamma=gamma), rng)
     expected = slow(recorded, *tempered(recorded, scores, shadows, inside), inside, a, gamma)
-    assert values[:, 0].tolist() == pytest.approx(expected)
-    assert values[:, 1].tolist() == [1.0] * 20 + [0.0] * 20
-    area = reference.summarise(values.numpy(), toy.ones(values))
-    assert area == pytest.approx([roc_auc_score(values[:, 1], expected)])
+    assert answer.columns["score"].tolist() == pytest.approx(expected)
+    assert answer.columns["member"].tolist() == [1.0] * 20 + [0.0] * 20
+    area = reference.summarise(answer, reference.Config(), toy.ones(answer))
+    assert area == pytest.approx([roc_auc_score(answer.columns["member"], expected)])
     assert area > 0.6
-    assert evidence.notes[0] == "6 shadow models, 20 members, 20 others"
-    assert evidence.notes[1].startswith("the share found at few false alarms is refused at 1 % below 1,000")
-    points = reference.by_part(values.numpy(), toy.ones(values))[0]
-    alarms, found, _ = roc_curve(values[:, 1], expected)
+    assert answer.notes[0] == "6 shadow models, 20 members, 20 others"
+    assert answer.notes[1].startswith("the share found at few false alarms is refused at 1 % below 1,000")
+    points = reference.by_part(answer, reference.Config(), toy.ones(answer))[0]
+    alarms, found, _ = roc_curve(answer.columns["member"], expected)
     assert points == pytest.approx([np.nan, np.nan, 0.5 + (found - alarms).max() / 2], nan_ok=True)
-    assert len(evidence.parts) == 3
+    assert len(answer.parts.names) == 3
 
 
 @pytest.mark.known_answer
@@ -55,20 +55,20 @@ def test_it_is_the_papers_double_loop(records, drawn, tempered, toy, rng, a, gam
 def test_online_the_models_that_had_the_record_count_too(records, drawn, tempered, rng, gamma):
     recorded, scores, shadows, inside = drawn
     evidence = records(scores, recorded, shadows, inside)
-    values = reference.measure(evidence, reference.Config(mode="online", gamma=gamma), rng)
+    answer = reference.measure(evidence, reference.Config(mode="online", gamma=gamma), rng)
     expected = slow(recorded, *tempered(recorded, scores, shadows, inside), inside, 0.3, gamma, online=True)
-    assert values[:, 0].tolist() == pytest.approx(expected)
+    assert answer.columns["score"].tolist() == pytest.approx(expected)
 
 
 @pytest.mark.known_answer
 def test_it_is_not_misled_by_how_hard_a_record_is(shifted, toy, rng):
     """The ratio takes a hardness of three sigmas away, which a plain threshold drowns in: Phi(2 / sqrt 20) = .67."""
     evidence = shifted(2.0, 3.0, members=300)
-    values = reference.measure(evidence, reference.Config(mode="online"), rng)
+    answer = reference.measure(evidence, reference.Config(mode="online"), rng)
     plain = loss.measure(evidence, loss.Config(), rng)
-    assert loss.summarise(plain.numpy(), toy.ones(plain)) == pytest.approx([norm.cdf(2 / 20**0.5)], abs=0.03)
+    assert loss.summarise(plain, loss.Config(), toy.ones(plain)) == pytest.approx([norm.cdf(2 / 20**0.5)], abs=0.03)
     # The ideal is Phi(2 / sqrt 2) = .921; probabilities near zero and one hide some of it.
-    assert 0.80 < reference.summarise(values.numpy(), toy.ones(values))[0] < 0.93
+    assert 0.80 < reference.summarise(answer, reference.Config(), toy.ones(answer))[0] < 0.93
 
 
 @pytest.mark.known_answer
@@ -77,32 +77,32 @@ def test_two_members_and_two_others_by_hand(records, rng):
     odds = torch.tensor([0.9, 0.6, 0.5, 0.2]).logit()
     scores = torch.stack([odds, torch.zeros(4)], 1)
     evidence = records(scores, [0, 0, 0, 0], torch.zeros(2, 4, 2), [[True, False] * 2, [False, True] * 2])
-    evidence_values = reference.measure(evidence, reference.Config(), rng)
+    answer = reference.measure(evidence, reference.Config(), rng)
     # The others: .5 beats .2 and .2 beats nothing; neither is compared with itself.
-    assert evidence_values.tolist() == [[1, 1], [1, 1], [1, 0], [0, 0]]
+    assert answer.matrix().tolist() == [[1, 1], [1, 1], [1, 0], [0, 0]]
 
 
 @pytest.mark.known_answer
 def test_resamples_are_weighted_as_scikit_learn_weighs(records, drawn, rng):
     recorded, scores, shadows, inside = drawn
-    values = reference.measure(records(scores, recorded, shadows, inside), reference.Config(), rng).numpy()
+    answer = reference.measure(records(scores, recorded, shadows, inside), reference.Config(), rng)
     counts = np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), size=20).astype(np.float32)
-    expected = [roc_auc_score(values[:, 1], values[:, 0], sample_weight=c) for c in counts]
-    assert reference.summarise(values, counts) == pytest.approx(expected)
+    expected = [roc_auc_score(answer.columns["member"], answer.columns["score"], sample_weight=c) for c in counts]
+    assert reference.summarise(answer, reference.Config(), counts) == pytest.approx(expected)
 
 
 def test_a_shadow_that_had_the_record_does_not_count(records, drawn, rng):
     recorded, scores, shadows, inside = drawn
     other = torch.where(inside[..., None], 100 * torch.randn(shadows.shape, generator=rng), shadows)
     found = [reference.measure(records(scores, recorded, s, inside), reference.Config(), rng) for s in (shadows, other)]
-    assert torch.equal(*found)
+    assert torch.equal(*(answer.columns["score"] for answer in found))
 
 
 def test_logits_too_large_for_a_probability_still_rank(records, rng):
     scores = torch.tensor([[900.0, 0], [800, 0], [-800, 0], [-900, 0]])
     evidence = records(scores, [0, 0, 0, 0], torch.zeros(2, 4, 2), [[True, False] * 2, [False, True] * 2])
-    values = reference.measure(evidence, reference.Config(), rng)
-    assert values[:, 0].tolist() == [1, 1, 1, 0]
+    answer = reference.measure(evidence, reference.Config(), rng)
+    assert answer.columns["score"].tolist() == [1, 1, 1, 0]
 
 
 def test_what_is_missing_is_said(records, drawn, rng):

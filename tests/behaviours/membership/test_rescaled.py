@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from whatelse import items
 from whatelse.behaviours.membership import _records, attention, calibration, lira, loss, pair, reference, sensitivity
 
 COUNT, SHADOWS = 240, 6
@@ -92,11 +93,17 @@ def world(toy):
     return make
 
 
+def ask(asked, base, mine):
+    item, config = ASKED[asked]
+    return items.behaviour(item.__name__.removeprefix("whatelse.behaviours.")).answer(
+        base, mine, config, torch.Generator().manual_seed(0)
+    )
+
+
 def area(asked, base, mine):
     item, config = ASKED[asked]
-    rng = torch.Generator().manual_seed(0)
-    ask = item.compare(base, mine, config, rng) if "compare" in vars(item) else item.measure(mine, config, rng)
-    return float(item.summarise(ask.numpy(), np.ones((1, len(ask))))[0])
+    answer = ask(asked, base, mine)
+    return float(item.summarise(answer, config, np.ones((1, len(answer))))[0])
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -107,7 +114,7 @@ def test_what_can_be_undone_changes_no_area(world, asked, classes):
     for name, change in UNDONE.items():
         base, mine = world(classes, change, dtype=torch.float64)
         assert area(asked, base, mine) == pytest.approx(plain, abs=1e-9), name
-        assert not mine.doubts
+        assert not ask(asked, base, mine).doubts
         # Of the baseline too, where both are asked.
         base, mine = world(classes, changed=change, dtype=torch.float64)
         assert area(asked, base, mine) == pytest.approx(plain, abs=1e-9), name
@@ -137,8 +144,10 @@ def test_gaussian_log_odds_keep_their_area_at_any_scale(records, toy, rng, shift
     count = 500
     at = torch.as_tensor(norm.ppf((np.arange(count) + 0.5) / count)).float()
     odds = times * torch.cat([at + shift, at])
-    values = loss.measure(records(torch.stack([odds, 0 * odds], 1), [0] * 2 * count), loss.Config(), rng)
-    assert loss.summarise(values.numpy(), toy.ones(values)) == pytest.approx([norm.cdf(shift / math.sqrt(2))], abs=2e-3)
+    answer = loss.measure(records(torch.stack([odds, 0 * odds], 1), [0] * 2 * count), loss.Config(), rng)
+    assert loss.summarise(answer, loss.Config(), toy.ones(answer)) == pytest.approx(
+        [norm.cdf(shift / math.sqrt(2))], abs=2e-3
+    )
 
 
 def test_sensitivity_and_what_learns_from_it_do_not_see_a_scale(toy):
@@ -156,7 +165,9 @@ def test_sensitivity_and_what_learns_from_it_do_not_see_a_scale(toy):
         model.weight.data = factor * weight
         evidence = toy.evidence_of(model, task, shadows=lambda: toy.References(said * factor, inside, moves))
         asked = ((sensitivity, sensitivity.Config()), (attention, attention.Config(epochs=1)))
-        return [item.measure(evidence, config, torch.Generator().manual_seed(0))[:, 0] for item, config in asked]
+        return [
+            item.measure(evidence, config, torch.Generator().manual_seed(0)).columns["score"] for item, config in asked
+        ]
 
     plain = found(1.0)
     for factor in (2.0**-10, 4.0, 2.0**10):
@@ -169,31 +180,27 @@ def test_sensitivity_and_what_learns_from_it_do_not_see_a_scale(toy):
 @pytest.mark.parametrize("change", HIDDEN)
 def test_what_hides_and_does_not_protect_is_doubted_and_only_flatters(world, asked, change, classes):
     base, mine = world(classes, HIDDEN[change])
-    area(asked, base, mine)
-    (told,) = mine.doubts
-    assert told.startswith("coarse scores: ")
-    assert "of the pairs of a member and another cannot be told apart" in told
-    assert mine.flatters == mine.doubts
+    (doubt,) = ask(asked, base, mine).doubts
+    assert doubt.text.startswith("coarse scores: ")
+    assert "of the pairs of a member and another cannot be told apart" in doubt.text
+    assert doubt.one_sided
 
 
 @pytest.mark.parametrize("classes", [2, 5])
 @pytest.mark.parametrize("change", HARMLESS)
 def test_rounding_that_hides_next_to_nothing_is_not_doubted(world, change, classes):
     base, mine = world(classes, HARMLESS[change])
-    area("loss, loss", base, mine)
-    assert not mine.doubts
+    assert not ask("loss, loss", base, mine).doubts
 
 
 def test_a_baseline_as_coarse_is_no_reason_for_doubt_and_one_alone_is(world):
     base, mine = world(5, HIDDEN["whole numbers"], changed=HIDDEN["whole numbers"])
-    area("loss, loss", base, mine)
-    assert not mine.doubts
+    assert not ask("loss, loss", base, mine).doubts
     base, mine = world(5, changed=HIDDEN["whole numbers"])
-    area("loss, loss", base, mine)
-    assert mine.doubts[0].startswith("coarse scores of the baseline: ")
-    assert not mine.flatters
-    area("loss, loss", base, base)
-    assert any(note.startswith("coarse scores: ") for note in base.notes)
+    (doubt,) = ask("loss, loss", base, mine).doubts
+    assert doubt.text.startswith("coarse scores of the baseline: ")
+    assert not doubt.one_sided
+    assert any(note.startswith("coarse scores: ") for note in ask("loss, loss", base, base).notes)
 
 
 @pytest.mark.known_answer

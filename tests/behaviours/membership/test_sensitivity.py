@@ -37,16 +37,16 @@ def gaussian(planted):
 @pytest.mark.parametrize("shift", [-1.5, -0.5, 0.5, 1.5])
 def test_gaussian_log_sensitivity_shifted_by_mu_gives_phi_of_mu_over_root_two(gaussian, toy, rng, shift):
     evidence = gaussian(shift)
-    values = sensitivity.measure(evidence, sensitivity.Config(), rng)
+    answer = sensitivity.measure(evidence, sensitivity.Config(), rng)
     # The quantiles of 500 points leave out the tails: 1 in 1000.
     expected = norm.cdf(abs(shift) / math.sqrt(2))
-    assert sensitivity.summarise(values.numpy(), toy.ones(values)) == pytest.approx([expected], abs=2e-3)
-    assert values[:, 1].tolist() == [1.0] * 500 + [0.0] * 500
-    points = sensitivity.by_part(values.numpy(), toy.ones(values))[0]
+    assert sensitivity.summarise(answer, sensitivity.Config(), toy.ones(answer)) == pytest.approx([expected], abs=2e-3)
+    assert answer.columns["member"].tolist() == [1.0] * 500 + [0.0] * 500
+    points = sensitivity.by_part(answer, sensitivity.Config(), toy.ones(answer))[0]
     # Halfway between two normals, Phi(mu / 2) of either are told right.
     assert points[2] == pytest.approx(norm.cdf(abs(shift) / 2), abs=2e-3)
     way = "more" if shift > 0 else "less"
-    assert evidence.notes[0] == f"lower bound: one threshold; members are taken to move {way}"
+    assert answer.notes[0] == f"lower bound: one threshold; members are taken to move {way}"
 
 
 @pytest.mark.known_answer
@@ -62,7 +62,7 @@ def test_it_is_how_far_a_logistic_model_moves(toy, hot, rng):
     found = torch.rand(SHADOWS, 24, 2, generator=draw) * (1 - 0.5 * inside.float())[..., None]
     given = toy.References(torch.zeros(SHADOWS, 24, 2), inside, found)
     evidence = toy.evidence_of(model, task, shadows=lambda: given)
-    values = sensitivity.measure(evidence, sensitivity.Config(), rng)
+    answer = sensitivity.measure(evidence, sensitivity.Config(), rng)
     expected = []
     scale = hot(torch.stack([torch.zeros(12), test.inputs @ weight], 1), test.observed)
     for split in (train, test):
@@ -71,9 +71,9 @@ def test_it_is_how_far_a_logistic_model_moves(toy, hot, rng):
         p = (split.inputs @ weight / scale).sigmoid()
         expected += (-(2 * p * (1 - p) * moves / scale).log()).tolist()
     # Single precision sees moves of 6e-8 / 1e-3 in about 0.1; the rest is curvature, of the order of 1e-3.
-    assert values[:, 0].tolist() == pytest.approx(expected, abs=1e-2)
-    area = roc_auc_score(values[:, 1], expected)
-    assert sensitivity.summarise(values.numpy(), toy.ones(values)) == pytest.approx([area], abs=0.01)
+    assert answer.columns["score"].tolist() == pytest.approx(expected, abs=1e-2)
+    area = roc_auc_score(answer.columns["member"], expected)
+    assert sensitivity.summarise(answer, sensitivity.Config(), toy.ones(answer)) == pytest.approx([area], abs=0.01)
 
 
 def test_it_costs_what_it_says_and_only_once(toy, rng):
@@ -96,23 +96,25 @@ def test_without_a_difference_it_is_a_guess(planted, toy, rng):
     tables = [torch.rand(*shape, 400, 3, generator=draw) for shape in ((), (SHADOWS,))]
     said = torch.zeros(400, 3), torch.zeros(SHADOWS, 400, 3)
     evidence = planted(said[0], tables[0], [0] * 400, said[1], tables[1], halves(400, draw))
-    values = sensitivity.measure(evidence, sensitivity.Config(), rng)
+    answer = sensitivity.measure(evidence, sensitivity.Config(), rng)
     # The area of 200 against 200 without a difference has a standard error of .029.
-    assert sensitivity.summarise(values.numpy(), toy.ones(values)) == pytest.approx([0.5], abs=1.96 * 0.029)
+    assert sensitivity.summarise(answer, sensitivity.Config(), toy.ones(answer)) == pytest.approx(
+        [0.5], abs=1.96 * 0.029
+    )
 
 
 def test_the_sign_comes_from_the_shadow_models_alone(gaussian, toy, rng):
-    values = sensitivity.measure(gaussian(1.5, theirs=-1.5), sensitivity.Config(), rng)
-    assert sensitivity.summarise(values.numpy(), toy.ones(values)) < 0.2
+    answer = sensitivity.measure(gaussian(1.5, theirs=-1.5), sensitivity.Config(), rng)
+    assert sensitivity.summarise(answer, sensitivity.Config(), toy.ones(answer)) < 0.2
 
 
 def test_moves_that_round_to_nothing_are_ties(planted, toy, rng):
     said = torch.zeros(4, 2), torch.zeros(2, 4, 2)
     inside = [[True, False] * 2, [False, True] * 2]
     evidence = planted(said[0], torch.zeros(4, 2), [0] * 4, said[1], torch.zeros(2, 4, 2), inside)
-    values = sensitivity.measure(evidence, sensitivity.Config(), rng)
-    assert values.isfinite().all()
-    assert sensitivity.summarise(values.numpy(), toy.ones(values)) == [0.5]
+    answer = sensitivity.measure(evidence, sensitivity.Config(), rng)
+    assert answer.columns["score"].isfinite().all()
+    assert sensitivity.summarise(answer, sensitivity.Config(), toy.ones(answer)) == [0.5]
 
 
 def test_what_is_missing_is_said(planted, records, rng):

@@ -55,7 +55,7 @@ def claims(lines):
     """Evidence of a model that is said to differentiate, whatever its gradient is."""
 
     def make(model, task=None):
-        subject = Subject("hidden", model.eval(), "key", frozenset({"predicts", "differentiates", "opens"}))
+        subject = Subject("hidden", model.eval(), "key")
         return Evidence(subject, lines.task if task is None else task)
 
     return make

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from whatelse.answer import Answer
 from whatelse.behaviours.robustness import accuracy
 from whatelse.errors import NotMeasurableError
 from whatelse.nets import cnn
 
 RADIUS = 0.3
-RIGHT, FIRST, GRADIENTS, OWN, POOLED, BASE, BASE_POOLED = range(7)
+COLUMNS = ("right", "own APGD", "own gradients", "own with Square", "pooled", "baseline own", "baseline pooled")
+OWN, POOLED, BASE, BASE_POOLED = COLUMNS[3:]
 
 
 def config(**given):
@@ -30,13 +32,14 @@ def closed(weight, inputs, labels, radius, norm):
 @pytest.mark.parametrize("radius", [0.0, 0.1, 0.3, 0.6])
 def test_a_linear_model_is_robust_where_its_margin_exceeds_the_dual_norm(lines, toy, rng, radius, norm):
     base, mine = (toy.evidence_of(lines.linear_of(w), lines.task) for w in (lines.first, lines.second))
-    values = accuracy.compare(base, mine, config(radius=radius, norm=norm), rng)
+    answer = accuracy.compare(base, mine, config(radius=radius, norm=norm), rng)
     theirs, own = (closed(w, lines.inputs, lines.labels, radius, norm) for w in (lines.first, lines.second))
     right = lines.margin(lines.second, lines.inputs, lines.labels) > 0
-    assert values.tolist() == torch.stack([right, own, own, own, own, theirs, theirs], 1).float().tolist()
+    assert tuple(answer.columns) == COLUMNS
+    assert answer.matrix().tolist() == torch.stack([right, own, own, own, own, theirs, theirs], 1).float().tolist()
     assert 0.1 < own.float().mean() < 0.95
-    assert accuracy.summarise(values.numpy(), toy.ones(values)) == pytest.approx([float(own.float().mean())])
-    assert not mine.doubts
+    assert accuracy.summarise(answer, config(), toy.ones(answer)) == pytest.approx([float(own.float().mean())])
+    assert not answer.doubts
 
 
 @pytest.mark.known_answer
@@ -52,7 +55,7 @@ def test_so_is_one_of_many_classes_under_the_standard_attacks(toy, rng, norm):
         mine = toy.evidence_of(model, toy.task_of(inputs, labels, classes=classes))
         found = accuracy.compare(mine, mine, config(norm=norm, strength="standard", steps=40, queries=50), rng)
         expected = closed(weight, inputs, labels, RADIUS, norm)
-        assert found[:, OWN].tolist() == found[:, POOLED].tolist() == expected.float().tolist()
+        assert found[OWN].tolist() == found[POOLED].tolist() == expected.float().tolist()
         assert 0.1 < expected.float().mean() < 0.9
 
 
@@ -63,10 +66,10 @@ def test_no_budget_gives_the_unattacked_accuracy(toy, rng):
     labels = torch.randint(3, (40,), generator=rng)
     labels[:2] = torch.tensor([0, 1])
     mine = toy.evidence_of(net, toy.task_of(inputs, labels, classes=3, bounds=(0.0, 1.0)))
-    values = accuracy.compare(mine, mine, config(radius=0.0), rng)
+    answer = accuracy.compare(mine, mine, config(radius=0.0), rng)
     right = (mine.predictions() == labels).float()
-    assert values.tolist() == right[:, None].expand(-1, 7).tolist()
-    assert not any("without a budget" in doubt for doubt in mine.doubts)
+    assert answer.matrix().tolist() == right[:, None].expand(-1, 7).tolist()
+    assert not any("without a budget" in doubt.text for doubt in answer.doubts)
 
 
 @pytest.fixture
@@ -91,17 +94,17 @@ def scaled(lines, toy):
 def test_logits_1024_times_larger_change_nothing_but_what_others_would_see(scaled):
     small, large = scaled(1), scaled(1024)
     found = [accuracy.compare(e, e, config(radius=0.2), torch.Generator().manual_seed(3)) for e in (small, large)]
-    assert torch.equal(*found)
-    assert 0.1 < found[0][:, OWN].mean() < 0.9
+    assert np.array_equal(*(answer.matrix() for answer in found))
+    assert 0.1 < found[0][OWN].mean() < 0.9
     # Of a model with itself nothing is gained by the masking: a note. A candidate that masks more is not trusted.
-    assert not small.doubts
-    assert not large.doubts
-    assert any("masked for cross-entropy attacks" in note for note in large.notes)
-    assert not any("masked" in note for note in small.notes)
+    assert not found[0].doubts
+    assert not found[1].doubts
+    assert any("masked for cross-entropy attacks" in note for note in found[1].notes)
+    assert not any("masked" in note for note in found[0].notes)
     candidate = scaled(1024, small)
     paired = accuracy.compare(small, candidate, config(radius=0.2), torch.Generator().manual_seed(3))
-    assert torch.equal(paired, found[0])
-    assert [doubt.split(":")[0] for doubt in candidate.doubts] == ["masked for cross-entropy attacks"]
+    assert np.array_equal(paired.matrix(), found[0].matrix())
+    assert [doubt.text.split(":")[0] for doubt in paired.doubts] == ["masked for cross-entropy attacks"]
 
 
 @pytest.mark.known_answer
@@ -109,33 +112,34 @@ def test_every_point_is_tried_on_both(lines, toy, claims, reversed_, rng):
     honest = toy.evidence_of(lines.linear_of(lines.first), lines.task)
     masked = claims(reversed_(lines.linear_of(lines.first)))
     expected = closed(lines.first, lines.inputs, lines.labels, RADIUS, "linf").float()
-    values = accuracy.compare(honest, masked, config(queries=1), rng)
-    assert (
-        values[:, POOLED].tolist() == values[:, BASE].tolist() == values[:, BASE_POOLED].tolist() == expected.tolist()
-    )
-    assert values[:, OWN].mean() > expected.mean() + 0.05
-    assert any("the baseline fools" in doubt for doubt in masked.doubts)
+    answer = accuracy.compare(honest, masked, config(queries=1), rng)
+    assert all(answer[name].tolist() == expected.tolist() for name in (POOLED, BASE, BASE_POOLED))
+    assert answer[OWN].mean() > expected.mean() + 0.05
+    assert any("the baseline fools" in doubt.text for doubt in answer.doubts)
     # The other way round the candidate's points unmask the baseline, and no gain is invented.
     masked, honest = (claims(reversed_(lines.linear_of(lines.first))), claims(lines.linear_of(lines.first)))
-    values = accuracy.compare(masked, honest, config(queries=1), rng)
-    assert values[:, BASE].mean() > expected.mean() + 0.05
-    assert values[:, POOLED].tolist() == values[:, BASE_POOLED].tolist() == expected.tolist()
-    own = float(values[:, BASE].mean())
-    assert accuracy.summarise(values.numpy(), toy.ones(values)) == pytest.approx([own])
+    answer = accuracy.compare(masked, honest, config(queries=1), rng)
+    assert answer[BASE].mean() > expected.mean() + 0.05
+    assert answer[POOLED].tolist() == answer[BASE_POOLED].tolist() == expected.tolist()
+    own = float(answer[BASE].mean())
+    assert accuracy.summarise(answer, config(), toy.ones(answer)) == pytest.approx([own])
 
 
 def test_against_itself_a_model_has_its_own_accuracy(lines, toy, rng):
     mine = toy.evidence_of(lines.linear_of(lines.first), lines.task)
-    values = accuracy.compare(mine, mine, config(), rng)
-    assert torch.equal(values[:, OWN:], values[:, OWN, None].expand(-1, 4))
+    answer = accuracy.compare(mine, mine, config(), rng)
+    assert all(answer[name].tolist() == answer[OWN].tolist() for name in (POOLED, BASE, BASE_POOLED))
 
 
 @pytest.mark.known_answer
 def test_the_summary_is_the_baselines_own_accuracy_plus_the_pooled_change():
-    values = np.array([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1, 0], [1, 0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0, 0.0]])
-    counts = np.array([[1, 1, 1, 1], [3, 0, 0, 1], [0, 2, 1, 0]])
-    assert accuracy.summarise(values, counts) == pytest.approx([2 / 4, 3 / 4, 2 / 3])
-    parts = accuracy.by_part(values, counts)
+    values = torch.tensor(
+        [[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1, 0], [1, 0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0, 0.0]]
+    )
+    answer = Answer(dict(zip(COLUMNS, values.T, strict=True)))
+    weights = np.array([[1, 1, 1, 1], [3, 0, 0, 1], [0, 2, 1, 0]])
+    assert accuracy.summarise(answer, config(), weights) == pytest.approx([2 / 4, 3 / 4, 2 / 3])
+    parts = accuracy.by_part(answer, config(), weights)
     assert parts[0] == pytest.approx([3 / 4, 2 / 4, 2 / 4, 2 / 4, 2 / 4])
     assert parts[2] == pytest.approx([1, 2 / 3, 2 / 3, 2 / 3, 2 / 3])
 
@@ -143,13 +147,13 @@ def test_the_summary_is_the_baselines_own_accuracy_plus_the_pooled_change():
 def test_it_is_reproducible_and_says_what_it_did(lines, toy):
     base, mine = (toy.evidence_of(lines.linear_of(w), lines.task) for w in (lines.first, lines.second))
     runs = [accuracy.compare(base, mine, config(), torch.Generator().manual_seed(5)) for _ in (0, 1)]
-    assert torch.equal(*runs)
-    assert mine.notes[0] == mine.notes[1]
-    assert mine.notes[0].startswith("unattacked 0.")
-    assert "; pooled 0." in mine.notes[0]
-    assert mine.parts == ("unattacked", "own APGD", "own gradients", "own with Square", "pooled")
-    assert not base.notes
-    shares = accuracy.by_part(runs[0].numpy(), np.ones((1, 120)))[0]
+    assert np.array_equal(*(answer.matrix() for answer in runs))
+    (note,) = runs[0].notes
+    assert runs[1].notes == (note,)
+    assert note.startswith("unattacked 0.")
+    assert "; pooled 0." in note
+    assert runs[0].parts.names == ("unattacked", "own APGD", "own gradients", "own with Square", "pooled")
+    shares = accuracy.by_part(runs[0], config(), np.ones((1, 120)))[0]
     assert bool((np.diff(shares[:4]) <= 0).all())
 
 
@@ -170,20 +174,19 @@ def test_what_only_predicts_is_searched_and_never_climbed(lines, toy, stepped, r
     blind = toy.evidence_of(stepped(lines.linear_of(lines.first)), lines.task)
     assert "differentiates" not in blind.subject.offers
     honest = toy.evidence_of(lines.linear_of(lines.first), lines.task)
-    values = accuracy.compare(honest, blind, config(), rng)
+    answer = accuracy.compare(honest, blind, config(), rng)
     assert blind.passes.backward == 0
-    assert any(note.startswith("black-box tier: no gradients") for note in blind.notes)
-    assert [doubt.split(":")[0] for doubt in blind.doubts] == ["black-box tier"]
-    assert blind.flatters == blind.doubts
+    assert any(note.startswith("black-box tier: no gradients") for note in answer.notes)
+    assert [(doubt.text.split(":")[0], doubt.one_sided) for doubt in answer.doubts] == [("black-box tier", True)]
     expected = closed(lines.first, lines.inputs, lines.labels, RADIUS, "linf").float()
-    assert values[:, POOLED].tolist() == expected.tolist()
-    assert torch.equal(values[:, FIRST], values[:, OWN])
-    assert values[:, OWN].mean() < expected.mean() + 0.1
+    assert answer[POOLED].tolist() == expected.tolist()
+    assert answer["own APGD"].tolist() == answer[OWN].tolist()
+    assert answer[OWN].mean() < expected.mean() + 0.1
     # Where both are searched alone, neither seems robust for want of gradients: it is noted.
     apart = toy.evidence_of(stepped(lines.linear_of(lines.second)), lines.task)
-    accuracy.compare(blind, apart, config(queries=1), rng)
-    assert not apart.doubts
-    assert any(note.startswith("black-box tier") for note in apart.notes)
+    answer = accuracy.compare(blind, apart, config(queries=1), rng)
+    assert not answer.doubts
+    assert any(note.startswith("black-box tier") for note in answer.notes)
 
 
 def test_what_cannot_be_attacked_is_said(lines, toy, rng):
@@ -220,13 +223,17 @@ def test_defensive_distillation_is_never_an_improvement(toy):
     base = toy.evidence_of(trained, task)
     mine = toy.evidence_of(distilled, task, reference=base)
     settings = accuracy.Config(radius=0.15)
-    control = accuracy.compare(base, base, settings, rng).numpy()
-    base.forget()
-    values = accuracy.compare(base, mine, settings, rng).numpy()
-    assert values[:, RIGHT].mean() > 0.85
-    effect = paired.effect([control], [values], accuracy.summarise, np.random.default_rng(0))
-    verdict = verdicts.decide(effect, margin=0.03, better="higher", adjusted_p=effect.p, distrust=mine.doubts)
-    assert any("masked for cross-entropy attacks" in doubt for doubt in mine.doubts)
+    control = accuracy.compare(base, base, settings, rng)
+    answer = accuracy.compare(base, mine, settings, rng)
+    assert answer["right"].mean() > 0.85
+
+    def summarise(values, weights):
+        return accuracy.summarise(answer.over(values), settings, weights)
+
+    effect = paired.effect([control.matrix()], [answer.matrix()], summarise, np.random.default_rng(0))
+    doubts = [doubt.text for doubt in answer.doubts]
+    verdict = verdicts.decide(effect, margin=0.03, better="higher", adjusted_p=effect.p, distrust=doubts)
+    assert any("masked for cross-entropy attacks" in doubt for doubt in doubts)
     assert verdict == "not trusted"
     trusting = verdicts.decide(effect, margin=0.03, better="higher", adjusted_p=effect.p, distrust=())
     assert trusting != "improved"

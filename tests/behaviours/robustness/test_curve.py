@@ -18,13 +18,13 @@ def exact(lines, weight, largest):
 def test_of_a_linear_model_the_curve_is_that_of_its_margins(lines, toy, rng, attack, loss):
     mine = toy.evidence_of(lines.linear_of(lines.second), lines.task)
     config = curve.Config(attack=attack, loss=loss, largest=0.6)
-    values = curve.measure(mine, config, rng)
+    answer = curve.measure(mine, config, rng)
     want = exact(lines, lines.second, 0.6)
-    assert torch.equal(values, want)
-    assert 0.1 < float(values.mean()) < 0.9
-    assert curve.summarise(values.numpy(), toy.ones(values))[0] == pytest.approx(float(want.mean()))
-    assert curve.by_part(values.numpy(), toy.ones(values))[0] == pytest.approx(want.mean(0).tolist())
-    assert mine.parts == ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6")
+    assert answer.matrix().tolist() == want.tolist()
+    assert 0.1 < float(want.mean()) < 0.9
+    assert curve.summarise(answer, config, toy.ones(answer))[0] == pytest.approx(float(want.mean()))
+    assert curve.by_part(answer, config, toy.ones(answer))[0] == pytest.approx(want.mean(0).tolist())
+    assert answer.parts.names == ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6")
 
 
 @pytest.mark.known_answer
@@ -32,14 +32,22 @@ def test_large_scores_hide_from_the_cross_entropy_and_not_from_the_margin(lines,
     loud = toy.evidence_of(lines.linear_of(1000 * lines.first), lines.task)
     blind = curve.measure(loud, curve.Config(largest=0.6), rng)
     seeing = curve.measure(loud, curve.Config(largest=0.6, loss="log-odds"), rng)
-    assert torch.equal(seeing, exact(lines, lines.first, 0.6))
-    assert float(blind[:, -1].mean()) > float(seeing[:, -1].mean()) + 0.3
+    assert seeing.matrix().tolist() == exact(lines, lines.first, 0.6).tolist()
+    assert blind["radius 6"].mean() > seeing["radius 6"].mean() + 0.3
 
 
 def test_it_never_gives_a_verdict(lines, toy, rng):
     mine = toy.evidence_of(lines.linear_of(lines.first), lines.task)
-    curve.measure(mine, curve.Config(), rng)
-    assert mine.doubts == ["a curve of one plain attack, which overestimates: read robustness.accuracy for a verdict"]
+    (doubt,) = curve.measure(mine, curve.Config(), rng).doubts
+    assert doubt.text.startswith("a curve of one plain attack, which overestimates: read robustness.accuracy")
+    assert not doubt.one_sided
+
+
+def test_at_a_radius_of_zero_six_are_told_all_the_same(lines, toy, rng):
+    mine = toy.evidence_of(lines.linear_of(lines.first), lines.task)
+    answer = curve.measure(mine, curve.Config(largest=0.0), rng)
+    assert answer.matrix().shape == (120, 6)
+    assert answer.parts.names == ("0",) * 6
 
 
 @pytest.mark.parametrize("attack", ["fgsm", "pgd"])

@@ -19,21 +19,22 @@ def exact(lines, weight, norm):
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_of_a_linear_model_it_is_the_margin_over_the_dual_norm(lines, toy, rng, norm):
     base, mine = (toy.evidence_of(lines.linear_of(w), lines.task) for w in (lines.first, lines.second))
-    values = distance.compare(base, mine, distance.Config(norm=norm), rng)
-    assert not mine.doubts
-    for column, weight in ((0, lines.second), (1, lines.first), (2, lines.first)):
-        assert torch.allclose(values[:, column], exact(lines, weight, norm), atol=2e-3, rtol=2e-3)
-    found = distance.summarise(values.numpy().astype(float), toy.ones(values))
+    config = distance.Config(norm=norm)
+    answer = distance.compare(base, mine, config, rng)
+    assert not answer.doubts
+    for name, weight in (("pooled", lines.second), ("baseline own", lines.first), ("baseline pooled", lines.first)):
+        assert torch.allclose(answer.columns[name], exact(lines, weight, norm), atol=2e-3, rtol=2e-3)
+    found = distance.summarise(answer, config, toy.ones(answer))
     assert found[0] == pytest.approx(float(exact(lines, lines.second, norm).mean()), rel=5e-3)
 
 
 @pytest.mark.known_answer
 def test_quantiles_are_the_parts(lines, toy, rng):
     base, mine = (toy.evidence_of(lines.linear_of(w), lines.task) for w in (lines.first, lines.second))
-    values = distance.compare(base, mine, distance.Config(), rng)
-    parts = distance.by_part(values.numpy().astype(float), toy.ones(values))[0]
+    answer = distance.compare(base, mine, distance.Config(), rng)
+    parts = distance.by_part(answer, distance.Config(), toy.ones(answer))[0]
     want = np.quantile(exact(lines, lines.second, "l2"), [0.1, 0.5, 0.9], method="averaged_inverted_cdf")
-    assert mine.parts == ("10% quantile", "50% quantile", "90% quantile")
+    assert answer.parts.names == ("10% quantile", "50% quantile", "90% quantile")
     assert parts == pytest.approx(want, abs=5e-3)
 
 
@@ -46,7 +47,7 @@ def test_of_a_small_network_it_is_seldom_longer_than_a_search_of_the_whole_plane
     inputs = torch.randn(25, 2, generator=rng)
     labels = net(inputs).argmax(1)
     mine = toy.evidence_of(net, toy.task_of(inputs, labels, classes=3))
-    found = distance.compare(mine, mine, distance.Config(steps=40, starts=5), rng)[:, 0]
+    found = distance.compare(mine, mine, distance.Config(steps=40, starts=5), rng)["pooled"]
     # The plane in two dimensions can be searched whole: rings of directions, lengths rising.
     angle = torch.linspace(0, 2 * torch.pi, 721)[:-1]
     ways = torch.stack([angle.cos(), angle.sin()], 1)
@@ -64,15 +65,15 @@ def test_of_a_small_network_it_is_seldom_longer_than_a_search_of_the_whole_plane
 def test_points_of_the_other_model_are_tried_on_both(lines, toy, claims, rng, reversed_):
     base = toy.evidence_of(lines.linear_of(lines.first), lines.task)
     mine = claims(reversed_(lines.linear_of(lines.first)))
-    values = distance.compare(base, mine, distance.Config(), rng)
-    assert torch.allclose(values[:, 0], exact(lines, lines.first, "l2"), atol=1e-2)
-    assert any("masked gradient" in doubt for doubt in mine.doubts)
+    answer = distance.compare(base, mine, distance.Config(), rng)
+    assert torch.allclose(answer.columns["pooled"], exact(lines, lines.first, "l2"), atol=1e-2)
+    assert any("masked gradient" in doubt.text and doubt.one_sided for doubt in answer.doubts)
 
 
 def test_a_step_without_gradient_is_not_trusted(lines, claims, rng, stepped):
     mine = claims(stepped(lines.linear_of(lines.first)))
-    distance.compare(mine, mine, distance.Config(), rng)
-    assert any("exactly zero" in doubt for doubt in mine.doubts)
+    answer = distance.compare(mine, mine, distance.Config(), rng)
+    assert any("exactly zero" in doubt.text and doubt.one_sided for doubt in answer.doubts)
 
 
 def test_a_model_without_gradients_and_a_task_without_bounds_are_one_line_each(lines, toy, rng):
@@ -112,25 +113,25 @@ def test_logits_1024_times_larger_are_as_far_and_not_trusted(lines, toy, rng):
 
     base = made(1)
     candidate = made(1024, base)
-    values = distance.compare(base, candidate, distance.Config(), rng)
-    assert torch.allclose(values[:, 0], values[:, 1], rtol=0.02)
-    assert [doubt.split(":")[0] for doubt in candidate.doubts] == ["masked for cross-entropy attacks"]
+    answer = distance.compare(base, candidate, distance.Config(), rng)
+    assert torch.allclose(answer.columns["pooled"], answer.columns["baseline own"], rtol=0.02)
+    assert [doubt.text.split(":")[0] for doubt in answer.doubts] == ["masked for cross-entropy attacks"]
 
 
 @pytest.mark.known_answer
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_in_units_of_the_baseline_the_ratio_is_taken_anew_on_every_resample(lines, toy, rng, norm):
     base, mine = (toy.evidence_of(lines.linear_of(w), lines.task) for w in (lines.first, lines.second))
-    values = distance.compare(base, mine, distance.Config(norm=norm, unit="baseline"), rng).numpy().astype(float)
-    assert values.shape[1] == 4
+    ratio, plain = distance.Config(norm=norm, unit="baseline"), distance.Config(norm=norm)
+    answer = distance.compare(base, mine, ratio, rng)
     theirs, own = (exact(lines, w, norm).numpy() for w in (lines.first, lines.second))
     counts = np.random.default_rng(3).multinomial(len(own), np.full(len(own), 1 / len(own)), 5)
-    assert distance.summarise(values, counts) == pytest.approx((counts @ own) / (counts @ theirs), rel=0.01)
-    plain = distance.compare(base, mine, distance.Config(norm=norm), torch.Generator().manual_seed(0)).numpy()
-    parts = distance.by_part(values, toy.ones(values)) * theirs.mean()
-    assert parts == pytest.approx(distance.by_part(plain.astype(float), toy.ones(plain)), rel=0.01, abs=1e-3)
-    itself = distance.compare(base, base, distance.Config(norm=norm, unit="baseline"), rng).numpy().astype(float)
-    assert distance.summarise(itself, counts) == pytest.approx(1.0)
+    assert distance.summarise(answer, ratio, counts) == pytest.approx((counts @ own) / (counts @ theirs), rel=0.01)
+    assert distance.summarise(answer, plain, counts) == pytest.approx(counts @ own / counts.sum(1), rel=0.01)
+    parts = distance.by_part(answer, ratio, toy.ones(answer)) * theirs.mean()
+    assert parts == pytest.approx(distance.by_part(answer, plain, toy.ones(answer)), rel=0.01, abs=1e-3)
+    itself = distance.compare(base, base, ratio, rng)
+    assert distance.summarise(itself, ratio, counts) == pytest.approx(1.0)
 
 
 def test_a_baseline_that_is_wrong_everywhere_is_no_unit(lines, toy, rng):

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from whatelse.answer import Answer
+from whatelse.attacks import beam
 from whatelse.behaviours.robustness import table
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.tasks.task import Task
 
 RADIUS = 0.4
+COLUMNS = ("unattacked", "numbers alone", "categories alone", "own", "pooled", "baseline own", "baseline pooled")
 FEATURES = ("age", "hours", "sex=f", "sex=m", "job=a", "job=b", "job=c", "city=x", "city=y", "city=z")
 BLOCKS = ((2, 3), (4, 5, 6), (7, 8, 9))
 
@@ -83,45 +86,41 @@ def worst_points(weight, inputs, labels, *, radius, swaps, fixed=()):
     return torch.from_numpy(np.stack(found)).float()
 
 
-def share(values):
-    return float((values > 0).float().mean())
-
-
 @pytest.mark.known_answer
 @pytest.mark.parametrize(("radius", "swaps"), [(0.4, 0), (0.0, 1), (0.4, 1), (0.2, 2), (2.5, 1)])
 def test_a_linear_model_withstands_what_brute_force_says(toys, rng, radius, swaps):
-    values = table.compare(toys.base, toys.mine, config(radius=radius, swaps=swaps), rng)
+    answer = table.compare(toys.base, toys.mine, config(radius=radius, swaps=swaps), rng)
     base, mine = toys.weights
     kinds = ((0, 0), (radius, 0), (0, swaps), (radius, swaps))
     worst = [worst_points(mine, toys.inputs, toys.labels, radius=r, swaps=s) for r, s in kinds]
     alone = torch.stack([margins(mine, x, toys.labels) > 0 for x in worst], 1)
-    assert values[:, :4].tolist() == alone.float().tolist()
+    assert answer.table(*COLUMNS[:4]).tolist() == alone.float().tolist()
     theirs = worst_points(base, toys.inputs, toys.labels, radius=radius, swaps=swaps)
     # No point inside the budget is worse than the own worst: those of the other model take nothing more.
-    assert torch.equal(values[:, 4], values[:, 3])
+    assert answer["pooled"].tolist() == answer["own"].tolist()
     kept = (margins(base, theirs, toys.labels) > 0).float()
-    assert values[:, 5].tolist() == values[:, 6].tolist() == kept.tolist()
-    assert share(values[:, 0]) > share(values[:, 3])
-    assert toys.mine.doubts == []
+    assert answer["baseline own"].tolist() == answer["baseline pooled"].tolist() == kept.tolist()
+    assert answer["unattacked"].mean() > answer["own"].mean()
+    assert answer.doubts == ()
 
 
 @pytest.mark.known_answer
 def test_without_gradients_the_search_finds_nearly_as_much(toys, rng):
-    subject = replace(toys.mine.subject, offers=frozenset({"predicts"}))
+    subject = replace(toys.mine.subject, without=frozenset({"differentiates", "opens"}))
     blind = Evidence(subject, toys.task)
-    values = table.compare(toys.base, blind, config(steps=20), rng)
+    answer = table.compare(toys.base, blind, config(steps=20), rng)
     worst = worst_points(toys.weights[1], toys.inputs, toys.labels, radius=RADIUS, swaps=1)
     exact = margins(toys.weights[1], worst, toys.labels) > 0
-    assert (values[:, 3].bool() != exact).float().mean() <= 0.02
-    assert any("has no gradients" in note for note in blind.notes)
-    assert [doubt.split(":")[0] for doubt in blind.doubts] == ["black-box tier"]
+    assert (answer.columns["own"].bool() != exact).float().mean() <= 0.02
+    assert any("has no gradients" in note for note in answer.notes)
+    assert [doubt.text.split(":")[0] for doubt in answer.doubts] == ["black-box tier"]
 
 
 @pytest.mark.known_answer
 def test_fixed_columns_stay_as_they_are(toys, rng):
-    values = table.compare(toys.base, toys.mine, config(swaps=2, fixed="hours, job"), rng)
+    answer = table.compare(toys.base, toys.mine, config(swaps=2, fixed="hours, job"), rng)
     worst = worst_points(toys.weights[1], toys.inputs, toys.labels, radius=RADIUS, swaps=2, fixed=("hours", "job"))
-    assert values[:, 3].tolist() == (margins(toys.weights[1], worst, toys.labels) > 0).float().tolist()
+    assert answer["own"].tolist() == (margins(toys.weights[1], worst, toys.labels) > 0).float().tolist()
     (points,) = (t["points"] for name, t in toys.mine._held.items() if name.startswith("table attack"))
     assert torch.equal(points[..., 1], toys.inputs[:, 1].expand(4, -1))
     assert torch.equal(points[..., 4:7], toys.inputs[:, 4:7].expand(4, -1, -1))
@@ -162,9 +161,8 @@ def test_two_swaps_find_what_one_does_not_and_joint_attacks_what_neither_does(to
     for swaps in (0, 1, 2):
         mine = toy.evidence_of(net_of(2), task_of(toy, toys.inputs, net_of(2)(toys.inputs).argmax(1)))
         base = toy.evidence_of(net_of(3), mine.task)
-        found.append(
-            table.by_part(table.compare(base, mine, config(swaps=swaps), rng).numpy(), toy.ones(toys.inputs))[0]
-        )
+        answer = table.compare(base, mine, config(swaps=swaps), rng)
+        found.append(table.by_part(answer, config(), toy.ones(answer))[0])
     unattacked, numbers, categories, own = np.stack(found)[:, :4].T
     assert unattacked.tolist() == [1, 1, 1]
     assert numbers.tolist() == [numbers[0]] * 3
@@ -174,19 +172,22 @@ def test_two_swaps_find_what_one_does_not_and_joint_attacks_what_neither_does(to
 
 
 @pytest.mark.known_answer
-def test_what_the_baseline_loses_by_the_candidates_points_is_credited(toy):
-    values = np.array([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1, 1], [1, 1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1, 1.0]])
-    counts = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [4, 0, 0, 0]])
-    assert table.summarise(values, counts) == pytest.approx([(1 + 4 - 3) / 4, (0 + 4 - 3) / 4, 1])
-    assert table.by_part(values, counts)[0] == pytest.approx([3 / 4, 3 / 4, 1 / 2, 1 / 2, 1 / 2])
+def test_what_the_baseline_loses_by_the_candidates_points_is_credited():
+    values = torch.tensor(
+        [[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 1, 1], [1, 1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1, 1.0]]
+    )
+    answer = Answer(dict(zip(COLUMNS, values.T, strict=True)))
+    weights = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [4, 0, 0, 0]])
+    assert table.summarise(answer, config(), weights) == pytest.approx([(1 + 4 - 3) / 4, (0 + 4 - 3) / 4, 1])
+    assert table.by_part(answer, config(), weights)[0] == pytest.approx([3 / 4, 3 / 4, 1 / 2, 1 / 2, 1 / 2])
 
 
 @pytest.mark.known_answer
 def test_a_copy_of_the_baseline_is_neither_better_nor_worse(toys, toy, rng):
     one, two = (toy.evidence_of(net_of(4), toys.task) for _ in range(2))
-    values = table.compare(one, two, config(), rng).numpy()
-    assert table.summarise(values, toy.ones(values)) == pytest.approx(values[:, 3].mean())
-    assert np.array_equal(values[:, 3], values[:, 5])
+    answer = table.compare(one, two, config(), rng)
+    assert table.summarise(answer, config(), toy.ones(answer)) == pytest.approx(answer["own"].mean())
+    assert np.array_equal(answer["own"], answer["baseline own"])
 
 
 def test_a_gradient_that_points_the_wrong_way_is_not_trusted(toys, claims, rng):
@@ -199,8 +200,8 @@ def test_a_gradient_that_points_the_wrong_way_is_not_trusted(toys, claims, rng):
             return self.model(2 * x.detach() - x)
 
     hidden = claims(Reversed(linear_of(toys.weights[1])), toys.task)
-    table.compare(toys.base, hidden, config(radius=1.0, swaps=0), rng)
-    assert any("masked gradient: random search fools" in doubt for doubt in hidden.doubts)
+    answer = table.compare(toys.base, hidden, config(radius=1.0, swaps=0), rng)
+    assert any("masked gradient: random search fools" in doubt.text for doubt in answer.doubts)
 
 
 def test_inputs_without_names_are_numbers(toy, rng):
@@ -211,15 +212,15 @@ def test_inputs_without_names_are_numbers(toy, rng):
     mine = toy.evidence_of(
         torch.nn.Sequential(torch.nn.Flatten(), linear_of(weight)), toy.task_of(images, labels, bounds=None)
     )
-    values = table.compare(mine, mine, config(radius=0.3), rng)
-    assert torch.equal(values[:, 1], values[:, 3])
+    answer = table.compare(mine, mine, config(radius=0.3), rng)
+    assert answer["numbers alone"].tolist() == answer["own"].tolist()
     slope = weight[labels] - weight[1 - labels]
     flat = images.flatten(1)
     reach = 0.3 * flat.std(0, correction=0)
     low, high = torch.maximum(flat - reach, flat.amin(0)), torch.minimum(flat + reach, flat.amax(0))
     exact = (slope * torch.where(slope > 0, low, high)).sum(1) > 0
-    assert values[:, 3].tolist() == exact.float().tolist()
-    assert 0.1 < share(values[:, 3]) < 0.9
+    assert answer["own"].tolist() == exact.float().tolist()
+    assert 0.1 < answer["own"].mean() < 0.9
 
 
 @pytest.mark.known_answer
@@ -228,24 +229,24 @@ def test_points_of_one_model_count_for_the_other(toy, rng):
     labels = (inputs @ weight.T).argmax(1)
     open_ = toy.evidence_of(linear_of(weight), toy.task_of(inputs, labels, bounds=None))
     # The same model, but asked blindly and hardly ever: what its own search misses, the other's gradients find.
-    blind = Evidence(replace(open_.subject, offers=frozenset({"predicts"})), open_.task)
+    blind = Evidence(replace(open_.subject, without=frozenset({"differentiates", "opens"})), open_.task)
     slope, reach = weight[labels] - weight[1 - labels], 0.2 * inputs.std(0, correction=0)
     low, high = torch.maximum(inputs - reach, inputs.amin(0)), torch.minimum(inputs + reach, inputs.amax(0))
     exact = ((slope * torch.where(slope > 0, low, high)).sum(1) > 0).float()
-    values = table.compare(open_, blind, config(radius=0.2, steps=1), rng)
-    assert values[:, 3].mean() > exact.mean() + 0.05
-    assert values[:, 4].tolist() == values[:, 5].tolist() == values[:, 6].tolist() == exact.tolist()
-    assert [doubt.split(":")[0] for doubt in blind.doubts] == ["black-box tier"]
-    values = table.compare(blind, open_, config(radius=0.2, steps=1), rng)
-    assert values[:, 3].tolist() == values[:, 4].tolist() == values[:, 6].tolist() == exact.tolist()
-    missed = float((values[:, 5] - values[:, 6]).mean())
-    assert table.summarise(values.numpy(), toy.ones(values)) == pytest.approx(float(exact.mean()) + missed)
+    answer = table.compare(open_, blind, config(radius=0.2, steps=1), rng)
+    assert answer["own"].mean() > exact.mean() + 0.05
+    assert all(answer[name].tolist() == exact.tolist() for name in ("pooled", "baseline own", "baseline pooled"))
+    assert [doubt.text.split(":")[0] for doubt in answer.doubts] == ["black-box tier"]
+    answer = table.compare(blind, open_, config(radius=0.2, steps=1), rng)
+    assert all(answer[name].tolist() == exact.tolist() for name in ("own", "pooled", "baseline pooled"))
+    missed = float((answer["baseline own"] - answer["baseline pooled"]).mean())
+    assert table.summarise(answer, config(), toy.ones(answer)) == pytest.approx(float(exact.mean()) + missed)
 
 
 def test_a_model_that_seems_robust_for_want_of_gradients_is_not_trusted(toys, rng):
-    strong = Evidence(replace(toys.base.subject, offers=frozenset({"predicts"})), toys.task)
-    table.compare(toys.mine, strong, config(radius=0.1, swaps=0), rng)
-    assert any(doubt.startswith("black-box tier") for doubt in strong.doubts)
+    strong = Evidence(replace(toys.base.subject, without=frozenset({"differentiates", "opens"})), toys.task)
+    answer = table.compare(toys.mine, strong, config(radius=0.1, swaps=0), rng)
+    assert any(doubt.text.startswith("black-box tier") and doubt.one_sided for doubt in answer.doubts)
 
 
 def test_it_repeats_and_says_what_it_did_and_what_it_costs(toys, toy):
@@ -258,20 +259,21 @@ def test_it_repeats_and_says_what_it_did_and_what_it_costs(toys, toy):
         spent = sum(e.passes.forward + e.passes.backward for e in (base, mine)) - 2 * 2 * len(toys.inputs)
         limit = table.effort(config(swaps=2, examples=40), toys.task)
         assert 0.4 * limit < spent <= limit
-    assert torch.equal(*runs)
-    assert runs[0].shape == (40, 7)
-    assert mine.parts == ("unattacked", "numbers alone", "categories alone", "own", "pooled")
-    assert mine.notes[0].startswith("unattacked 0.")
-    assert mine.notes[0].endswith("2 numbers and 3 columns of categories may change")
-    assert not base.notes
+    assert np.array_equal(*(answer.matrix() for answer in runs))
+    assert tuple(runs[0].columns) == COLUMNS
+    assert len(runs[0]) == 40
+    assert runs[0].parts.names == ("unattacked", "numbers alone", "categories alone", "own", "pooled")
+    (note,) = runs[0].notes
+    assert note.startswith("unattacked 0.")
+    assert note.endswith("2 numbers and 3 columns of categories may change")
 
 
 def test_small_batches_and_parts_change_nothing(toys, toy, rng, monkeypatch):
-    whole = table.compare(toys.base, toys.mine, config(), rng)
-    monkeypatch.setattr(table._beam, "_VALUES", 1200)
+    whole = table.compare(toys.base, toys.mine, config(), rng).matrix()
+    monkeypatch.setattr(beam, "_VALUES", 1200)
     base, mine = (toy.evidence_of(linear_of(w), toys.task) for w in toys.weights)
     base.batch = mine.batch = 7
-    assert torch.equal(table.compare(base, mine, config(), rng), whole)
+    assert np.array_equal(table.compare(base, mine, config(), rng).matrix(), whole)
 
 
 def test_what_cannot_be_attacked_is_said(toys, rng):
@@ -284,8 +286,8 @@ def test_what_cannot_be_attacked_is_said(toys, rng):
 
 def test_a_step_and_random_answers_are_not_trusted(toys, rng, fickle):
     still = Evidence(replace(toys.mine.subject, model=fickle(toys.mine.model)), toys.task)
-    table.compare(toys.base, still, config(), rng)
-    assert any(doubt.startswith("random outputs") for doubt in still.doubts)
+    answer = table.compare(toys.base, still, config(), rng)
+    assert any(doubt.text.startswith("random outputs") and not doubt.one_sided for doubt in answer.doubts)
 
     class Flat(torch.nn.Module):
         """Scores in steps, whose gradient is zero throughout and is believed."""
@@ -294,8 +296,8 @@ def test_a_step_and_random_answers_are_not_trusted(toys, rng, fickle):
             return (toys.mine.model(x) * 1e6).round() / 1e6 + 0 * x.sum()
 
     masked = Evidence(replace(toys.mine.subject, model=Flat()), toys.task)
-    table.compare(toys.base, masked, config(), rng)
-    assert any("of input gradients are exactly zero" in doubt for doubt in masked.doubts)
+    answer = table.compare(toys.base, masked, config(), rng)
+    assert any("of input gradients are exactly zero" in doubt.text for doubt in answer.doubts)
 
 
 @pytest.mark.known_answer
@@ -309,12 +311,13 @@ def test_without_a_radius_it_is_the_step_at_which_the_baseline_keeps_about_half(
         kept[radius] = int((right & (margins(weight, worst, labels) > 0)).sum())
     half = int(right.sum()) / 2
     wanted = min(kept, key=lambda r: (abs(kept[r] - half), r))
-    table.compare(toys.base, toys.mine, table.Config(examples=1000, swaps=swaps), rng)
+    answer = table.compare(toys.base, toys.mine, table.Config(examples=1000, swaps=swaps), rng)
     told = f"radius {wanted:.4g} ({wanted:g} standard deviations), chosen on select"
-    assert any(told in note and f"leaves the baseline {kept[wanted]} of the" in note for note in toys.mine.notes)
-    given = toys.mine.notes[-1]
-    table.compare(toys.base, toys.mine, config(radius=wanted, swaps=swaps), rng)
-    assert toys.mine.notes[-1] == given  # as with that radius given
+    assert told in answer.notes[0]
+    assert f"leaves the baseline {kept[wanted]} of the" in answer.notes[0]
+    given = table.compare(toys.base, toys.mine, config(radius=wanted, swaps=swaps), rng)
+    assert given.notes == answer.notes[1:]  # as with that radius given
+    assert np.array_equal(given.matrix(), answer.matrix())
     assert table.effort(table.Config(swaps=swaps), toys.task) > table.effort(
         config(swaps=swaps, examples=300), toys.task
     )

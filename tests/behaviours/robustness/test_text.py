@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from whatelse.answer import Answer, Parts
+from whatelse.attacks import beam
 from whatelse.behaviours.robustness import text
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -13,6 +15,7 @@ from whatelse.tasks.task import Task
 
 WORDS = ("", "(unknown)", "a", "film", "good", "great", "trail", "trial", "form", "from", "awful", "dull")
 LENGTH = 6
+SIDES = ("pooled", "baseline own", "baseline pooled")
 # Slips that make another word: trail and trial, form and from; every word of four letters may become unknown.
 SLIPS = {3: {1}, 4: {1}, 5: {1}, 6: {1, 7}, 7: {1, 6}, 8: {1, 9}, 9: {1, 8}, 10: {1}, 11: {1}}
 SYNONYMS = "good, great,unheard\nawful , dull\ntrial,\n film\nawful,good, a long one\na,film,trail,form\n"
@@ -54,7 +57,7 @@ def bags(toy):
 
 
 def evidence_of(model, task):
-    return Evidence(Subject("bag", model, "key", frozenset({"predicts"})), task)
+    return Evidence(Subject("bag", model, "key", without=frozenset({"differentiates", "opens"})), task)
 
 
 def config(**given):
@@ -85,17 +88,18 @@ def thesaurus(tmp_path):
 @pytest.mark.known_answer
 @pytest.mark.parametrize(("kind", "others"), [("characters", SLIPS), ("synonyms", ALIKE)])
 def test_a_bag_of_words_withstands_what_brute_force_says(bags, rng, thesaurus, kind, others):
-    values = text.compare(bags.base, bags.mine, config(kind=kind, edits=2, synonyms=thesaurus), rng)
-    assert values.shape == (60, 9)
+    answer = text.compare(bags.base, bags.mine, config(kind=kind, edits=2, synonyms=thesaurus), rng)
+    assert list(answer.columns) == [f"{of}, {many}" for of in SIDES for many in ("0 words", "1 word", "2 words")]
+    values = answer.matrix()
     base, mine = ([brute_force(bags, w, others, e) for e in range(3)] for w in bags.weights)
-    assert values[:, :3].T.bool().tolist() == mine
+    assert values[:, :3].T.astype(bool).tolist() == mine
     # Its own worst texts are the worst: those of the other model take nothing more.
-    assert values[:, 3:6].T.bool().tolist() == base
-    assert torch.equal(values[:, 3:6], values[:, 6:])
-    share = text.by_part(values.numpy(), np.ones((1, 60)))[0]
+    assert values[:, 3:6].T.astype(bool).tolist() == base
+    assert np.array_equal(values[:, 3:6], values[:, 6:])
+    share = text.by_part(answer, config(), np.ones((1, 60)))[0]
     assert share == pytest.approx([np.mean(m) for m in mine])
     assert 1 > share[0] > share[1] > share[2] > 0
-    assert text.summarise(values.numpy(), np.ones((1, 60))) == pytest.approx(share[2])
+    assert text.summarise(answer, config(), np.ones((1, 60))) == pytest.approx(share[2])
 
 
 class Gated(torch.nn.Module):
@@ -116,20 +120,22 @@ def test_what_the_search_misses_counts_through_the_other_models_texts(bags, rng)
     split = type(bags.task.test)(ids, labels, labels)
     task = Task("toy", 2, None, dict.fromkeys(bags.task.splits, split), vocabulary=len(WORDS), words=WORDS)
     gated, bag = evidence_of(Gated(), task), evidence_of(Bag(weights), task)
-    values = text.compare(bag, gated, config(), rng)
-    assert values[0].tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 0]
-    assert "its own texts 0.667; those of both models 0.333" in gated.notes[0]
-    values = text.compare(gated, bag, config(), rng)
-    assert values[0].tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 0]
-    assert text.by_part(values.numpy(), np.array([[1, 0, 0]])).tolist() == [[0, 0, 1]]
+    answer = text.compare(bag, gated, config(), rng)
+    assert answer.matrix()[0].tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert "its own texts 0.667; those of both models 0.333" in answer.notes[0]
+    answer = text.compare(gated, bag, config(), rng)
+    assert answer.matrix()[0].tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 0]
+    assert text.by_part(answer, config(), np.array([[1, 0, 0]])).tolist() == [[0, 0, 1]]
 
 
 @pytest.mark.known_answer
 def test_what_the_baseline_loses_by_the_candidates_texts_is_credited():
-    values = np.array([[1, 1, 1, 1, 1, 0], [1, 0, 1, 1, 1, 1], [0, 0, 1, 0, 1, 0.0]])
-    counts = np.array([[1, 1, 1], [2, 0, 1]])
-    assert text.summarise(values, counts) == pytest.approx([(1 + 2 - 1) / 3, (2 + 2 - 0) / 3])
-    assert text.by_part(values, counts)[:, 0] == pytest.approx([2 / 3, 2 / 3])
+    values = torch.tensor([[1, 1, 1, 1, 1, 0], [1, 0, 1, 1, 1, 1], [0, 0, 1, 0, 1, 0.0]])
+    parts = ("0 words", "1 word")
+    answer = Answer(dict(zip([f"{s}, {p}" for s in SIDES for p in parts], values.T, strict=True)), parts=Parts(parts))
+    weights = np.array([[1, 1, 1], [2, 0, 1]])
+    assert text.summarise(answer, config(), weights) == pytest.approx([(1 + 2 - 1) / 3, (2 + 2 - 0) / 3])
+    assert text.by_part(answer, config(), weights)[:, 0] == pytest.approx([2 / 3, 2 / 3])
 
 
 def test_words_change_at_their_place_and_no_more_than_allowed(bags, rng):
@@ -152,19 +158,19 @@ def test_it_repeats_and_says_what_it_did_and_what_it_costs(bags):
         spent = base.passes.forward + mine.passes.forward - 2 * 60
         limit = text.effort(config(examples=40), bags.task)
         assert 0.5 * limit < spent <= limit
-    assert torch.equal(*runs)
-    assert runs[0].shape == (40, 9)
-    assert mine.parts == ("0 words", "1 word", "2 words")
-    assert mine.notes[0].startswith("unattacked 0.")
-    assert mine.notes[0].endswith("words may change")
-    assert not base.notes
+    assert np.array_equal(*(answer.matrix() for answer in runs))
+    assert runs[0].matrix().shape == (40, 9)
+    assert runs[0].parts.names == ("0 words", "1 word", "2 words")
+    (note,) = runs[0].notes
+    assert note.startswith("unattacked 0.")
+    assert note.endswith("words may change")
 
 
 def test_small_parts_change_nothing(bags, rng, monkeypatch):
-    whole = text.compare(bags.base, bags.mine, config(), rng)
-    monkeypatch.setattr(text._beam, "_VALUES", 500)
+    whole = text.compare(bags.base, bags.mine, config(), rng).matrix()
+    monkeypatch.setattr(beam, "_VALUES", 500)
     base, mine = (evidence_of(Bag(w), bags.task) for w in bags.weights)
-    assert torch.equal(text.compare(base, mine, config(), rng), whole)
+    assert np.array_equal(text.compare(base, mine, config(), rng).matrix(), whole)
 
 
 def test_what_cannot_be_asked_is_said_and_costs_nothing(bags, rng, task, linear, toy):
@@ -181,6 +187,7 @@ def test_without_a_number_of_edits_it_is_the_one_at_which_the_baseline_keeps_abo
     right = brute_force(bags, bags.weights[0], SLIPS, 0)
     kept = {many: sum(brute_force(bags, bags.weights[0], SLIPS, many)) for many in (1, 2, 3)}
     wanted = min(kept, key=lambda many: (abs(kept[many] - sum(right) / 2), many))
-    text.compare(bags.base, bags.mine, text.Config(examples=1000), rng)
-    assert len(bags.mine.parts) == wanted + 1
-    assert any(f"edits {wanted} (" in n and f"leaves the baseline {kept[wanted]} of the" in n for n in bags.mine.notes)
+    answer = text.compare(bags.base, bags.mine, text.Config(examples=1000), rng)
+    assert len(answer.parts.names) == wanted + 1
+    assert f"edits {wanted} (" in answer.notes[0]
+    assert f"leaves the baseline {kept[wanted]} of the" in answer.notes[0]

@@ -50,14 +50,15 @@ def plane(toy):
     ],
 )
 def test_leaves_paths_and_questions_by_hand(steps, toy, rng, logits, depth, leaves, length):
-    evidence = steps(logits)
-    values = size.measure(evidence, size.Config(depth=depth), rng)
-    assert values[:, -1].tolist() == leaves
-    assert size.summarise(values.numpy(), toy.ones(values)) == pytest.approx([sum(leaves)])
-    paths = size.measure(evidence, size.Config(depth=depth, count="path length"), rng)
-    assert size.summarise(paths.numpy(), toy.ones(paths)) == pytest.approx([length])
-    asked = size.measure(evidence, size.Config(depth=depth, count="weights"), rng)
-    assert size.summarise(asked.numpy(), toy.ones(asked)) == pytest.approx([sum(leaves) - 1]), "splits of a binary tree"
+    evidence, totals = steps(logits), {}
+    for count in ("leaves", "path length", "weights"):
+        config = size.Config(depth=depth, count=count)
+        answer = size.measure(evidence, config, rng)
+        assert count != "leaves" or answer[f"depth {depth}"].tolist() == leaves
+        totals[count] = size.summarise(answer, config, toy.ones(answer))
+    assert totals["leaves"] == pytest.approx([sum(leaves)])
+    assert totals["path length"] == pytest.approx([length])
+    assert totals["weights"] == pytest.approx([sum(leaves) - 1]), "splits of a binary tree"
 
 
 @pytest.mark.known_answer
@@ -66,8 +67,8 @@ def test_it_counts_as_scikit_learn_does_at_every_depth(plane, toy, rng, kind):
     x, z = plane.task.train.inputs, plane.logits("train")
     z = z - z.mean(1, keepdim=True)  # what a model says does not depend on it
     found = {c: size.measure(plane, size.Config(6, c, kind), rng) for c in ("leaves", "path length", "weights")}
-    assert plane.parts == ("2", "3", "4", "5", "6")
-    parts = {name: size.by_part(values.numpy(), toy.ones(values))[0] for name, values in found.items()}
+    assert found["leaves"].parts.names == ("2", "3", "4", "5", "6")
+    parts = {name: size.by_part(answer, size.Config(6), toy.ones(answer))[0] for name, answer in found.items()}
     for at, depth in enumerate(range(2, 7)):
         model = (DecisionTreeRegressor if kind == "regression" else DecisionTreeClassifier)(max_depth=depth)
         fitted = model.fit(x, z if kind == "regression" else z.argmax(1))
@@ -76,12 +77,13 @@ def test_it_counts_as_scikit_learn_does_at_every_depth(plane, toy, rng, kind):
         assert parts["path length"][at] == pytest.approx(fitted.decision_path(x).sum(1).mean() - 1)
         levels = fitted.tree_.compute_node_depths() - 1
         ends = fitted.tree_.children_left < 0
-        assert found["leaves"][:, at].tolist() == [int(((levels == d) & ends).sum()) for d in range(7)]
-    assert size.summarise(found["leaves"].numpy(), toy.ones(found["leaves"])) == parts["leaves"][-1]
+        assert found["leaves"][f"depth {depth}"].tolist() == [int(((levels == d) & ends).sum()) for d in range(7)]
+    assert size.summarise(found["leaves"], size.Config(6), toy.ones(found["leaves"])) == parts["leaves"][-1]
 
 
 @pytest.mark.known_answer
 def test_a_soft_tree_is_full_and_reads_every_input_at_every_node(plane, toy, rng):
     for count, expected in (("leaves", [4, 8]), ("path length", [2, 3]), ("weights", [3 * 3, 7 * 3])):
-        values = size.measure(plane, size.Config(3, count, "soft"), rng)
-        assert size.by_part(values.numpy(), toy.ones(values)).tolist() == [expected]
+        config = size.Config(3, count, "soft")
+        answer = size.measure(plane, config, rng)
+        assert size.by_part(answer, config, toy.ones(answer)).tolist() == [expected]

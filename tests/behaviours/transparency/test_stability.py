@@ -23,11 +23,12 @@ def wave(toy):
 @pytest.mark.known_answer
 @pytest.mark.parametrize("kind", ["regression", "classification"])
 def test_it_is_the_share_of_pairs_of_scikit_learns_trees_that_agree(wave, toy, rng, kind):
-    values = stability.measure(wave, stability.Config(depth=4, bootstraps=3, kind=kind), rng)
-    assert wave.parts == ("2", "3", "4")
+    config = stability.Config(depth=4, bootstraps=3, kind=kind)
+    answer = stability.measure(wave, config, rng)
+    assert answer.parts.names == ("2", "3", "4")
     x, z, unseen = wave.task.train.inputs, wave.logits("train"), wave.task.test.inputs
     z = z - z.mean(1, keepdim=True)  # what a model says does not depend on it
-    for at, depth in enumerate((2, 3, 4)):
+    for depth in (2, 3, 4):
         draw = torch.Generator().manual_seed(0)
         said, used = [], []
         for _ in range(3):
@@ -40,24 +41,22 @@ def test_it_is_the_share_of_pairs_of_scikit_learns_trees_that_agree(wave, toy, r
                 said.append(fitted.predict(unseen))
             used.append(set(np.flatnonzero(fitted.feature_importances_)))
         expected = np.mean([a == b for a, b in combinations(said, 2)], axis=0)
-        np.testing.assert_allclose(values[:, at], expected, rtol=1e-6)
-    assert 0.3 < values[:, -1].mean() < 0.95, "a case in which trees differ"
+        np.testing.assert_allclose(answer[f"depth {depth}"], expected, rtol=1e-6)
+    assert 0.3 < answer["depth 4"].mean() < 0.95, "a case in which trees differ"
     index = np.mean([len(a & b) / len(a | b) for a, b in combinations(used, 2)])
-    assert wave.notes == [
-        f"two trees share about {round(index, 1):.0%} of the inputs they split on (Jaccard index)",
-    ]
-    means = stability.by_part(values.numpy(), toy.ones(values))
-    np.testing.assert_allclose(means, values.numpy().mean(0, keepdims=True), rtol=1e-6)
-    np.testing.assert_allclose(stability.summarise(values.numpy(), toy.ones(values)), means[:, -1])
+    assert answer.notes == (f"two trees share about {round(index, 1):.0%} of the inputs they split on (Jaccard index)",)
+    means = stability.by_part(answer, config, toy.ones(answer))
+    np.testing.assert_allclose(means, answer.table().mean(0, keepdims=True), rtol=1e-6)
+    np.testing.assert_allclose(stability.summarise(answer, config, toy.ones(answer)), means[:, -1])
 
 
 @pytest.mark.known_answer
 def test_a_step_is_found_in_every_sample(toy, linear, rng):
     x = torch.stack([torch.tensor([-2.0, 2.0]).repeat_interleave(20), torch.linspace(-1, 1, 20).repeat(2)], 1)
     evidence = toy.evidence_of(linear, toy.task_of(x, (x[:, 0] > 0).long()))
-    values = stability.measure(evidence, stability.Config(), rng)
-    assert values.tolist() == [[1.0] * 4] * 40
-    assert evidence.notes == ["two trees share about 100% of the inputs they split on (Jaccard index)"]
+    answer = stability.measure(evidence, stability.Config(), rng)
+    assert answer.table().tolist() == [[1.0] * 4] * 40
+    assert answer.notes == ("two trees share about 100% of the inputs they split on (Jaccard index)",)
 
 
 @pytest.mark.known_answer

@@ -52,13 +52,17 @@ def blobs(toy):
 )
 @pytest.mark.parametrize("kind", ["regression", "classification"])
 def test_a_stump_by_hand(slope, toy, rng, score, expected, kind):
-    values = tree.measure(slope, tree.Config(depth=1, score=score, kind=kind), rng)
-    assert values.tolist() == [[v] for v in expected]
-    assert tree.summarise(values.numpy(), toy.ones(values)) == pytest.approx([np.mean(expected)])
-    assert slope.parts == ("1",)
-    assert slope.tree["threshold"].tolist() == [3.5, 0, 0]
-    assert slope.tree["class"].tolist()[1:] == [0, 1]
-    assert slope.tree["n"].tolist() == [8, 4, 4]
+    config = tree.Config(depth=1, score=score, kind=kind)
+    answer = tree.measure(slope, config, rng)
+    assert answer["depth 1"].tolist() == expected
+    assert tree.summarise(answer, config, toy.ones(answer)) == pytest.approx([np.mean(expected)])
+    assert answer.parts.names == ("1",)
+    assert answer.ends == ({"worst": -1.0} if score == "gain" else {})
+    (shown,) = answer.shown
+    assert shown.kind == "tree"
+    assert shown.tensors["threshold"].tolist() == [3.5, 0, 0]
+    assert shown.tensors["class"].tolist()[1:] == [0, 1]
+    assert shown.tensors["n"].tolist() == [8, 4, 4]
 
 
 @pytest.mark.known_answer
@@ -69,8 +73,8 @@ def test_it_is_scikit_learns_tree_of_every_depth(blobs, rng, kind):
     z = z - z.mean(1, keepdim=True)  # what a model says does not depend on it
     for score in ("accuracy", "fidelity", "gain"):
         found = tree.measure(blobs, tree.Config(depth=4, score=score, kind=kind), rng)
-        assert blobs.parts == ("2", "3", "4")
-        for at, depth in enumerate(range(2, 5)):
+        assert found.parts.names == ("2", "3", "4")
+        for depth in range(2, 5):
             if kind == "regression":
                 told = DecisionTreeRegressor(max_depth=depth).fit(x, z).predict(unseen).argmax(1)
             else:
@@ -79,16 +83,17 @@ def test_it_is_scikit_learns_tree_of_every_depth(blobs, rng, kind):
             right = told == task.test.targets.numpy()
             scores = {"accuracy": right, "fidelity": told == said}
             scores["gain"] = right.astype(int) - (grown == task.test.targets.numpy())
-            assert found[:, at].tolist() == scores[score].astype(float).tolist(), depth
+            assert found[f"depth {depth}"].tolist() == scores[score].astype(float).tolist(), depth
 
 
 @pytest.mark.known_answer
-def test_every_depth_is_a_part_and_the_deepest_is_the_answer():
-    values = np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
+def test_every_depth_is_a_part_and_the_deepest_is_the_answer(answer_of):
+    answer = answer_of({"depth 2": [1, 0, 1], "depth 3": [0, 0, 1], "depth 4": [1, 1, 0]})
     counts = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 1.0]])
-    parts = tree.by_part(values, counts)
+    config = tree.Config(depth=4)
+    parts = tree.by_part(answer, config, counts)
     np.testing.assert_allclose(parts, [[2 / 3, 1 / 3, 2 / 3], [1.0, 1 / 3, 2 / 3]])
-    np.testing.assert_allclose(tree.summarise(values, counts), parts[:, -1])
+    np.testing.assert_allclose(tree.summarise(answer, config, counts), parts[:, -1])
 
 
 @pytest.mark.known_answer
@@ -124,12 +129,13 @@ def test_a_soft_tree_follows_a_linear_model_where_a_stump_of_one_input_cannot(to
     evidence = toy.evidence_of(model, toy.task_of(x, (x.sum(1) > 0).long()))
     scores = {}
     for kind in _distilled.KINDS:
-        values = tree.measure(evidence, tree.Config(depth=1, score="fidelity", kind=kind), rng)
-        scores[kind] = float(tree.summarise(values.numpy(), toy.ones(values))[0])
+        config = tree.Config(depth=1, score="fidelity", kind=kind)
+        answer = tree.measure(evidence, config, rng)
+        scores[kind] = float(tree.summarise(answer, config, toy.ones(answer))[0])
     assert scores["soft"] > 0.95 > 0.85 > scores["regression"]
     assert scores["classification"] < 0.85
     gain = tree.measure(evidence, tree.Config(depth=1, score="gain", kind="soft"), rng)
-    assert abs(float(gain.mean())) < 0.05, "labels that the model repeats teach a soft tree as well"
+    assert abs(gain["depth 1"].mean()) < 0.05, "labels that the model repeats teach a soft tree as well"
 
 
 def test_the_trees_are_fitted_once(slope, rng, monkeypatch):
@@ -141,8 +147,7 @@ def test_the_trees_are_fitted_once(slope, rng, monkeypatch):
 
 
 def test_a_soft_tree_is_not_drawn_and_not_too_deep(slope, rng):
-    tree.measure(slope, tree.Config(depth=2, kind="soft"), rng)
-    assert slope.tree == {}
+    assert tree.measure(slope, tree.Config(depth=2, kind="soft"), rng).shown == ()
     with pytest.raises(NotMeasurableError, match="at most 12"):
         tree.measure(slope, tree.Config(depth=13, kind="soft"), rng)
 
@@ -175,8 +180,8 @@ def test_of_data_that_is_too_large_a_fixed_part_is_fitted_and_that_is_noted(blob
     monkeypatch.setattr(_distilled, "_VALUES", 4 * 500 + 3)
     rows = _distilled.columns(blobs.task).rows
     assert len(set(rows.tolist())) == 500
-    values = tree.measure(blobs, tree.Config(depth=3, kind=kind, score="gain"), rng)
-    assert blobs.notes == ["trees are fitted to 500 of 3,000 train examples, the same for every model"]
+    answer = tree.measure(blobs, tree.Config(depth=3, kind=kind, score="gain"), rng)
+    assert answer.notes == ("trees are fitted to 500 of 3,000 train examples, the same for every model",)
     if kind == "regression":
         x, z = blobs.task.train.inputs.flatten(1)[rows], blobs.logits("train")[rows]
         z = z - z.mean(1, keepdim=True)  # what a model says does not depend on it
@@ -184,4 +189,4 @@ def test_of_data_that_is_too_large_a_fixed_part_is_fitted_and_that_is_noted(blob
         grown = DecisionTreeClassifier(max_depth=3).fit(x, blobs.task.train.observed[rows])
         targets = blobs.task.test.targets.numpy()
         gain = (told == targets).astype(float) - (grown.predict(blobs.task.test.inputs.flatten(1)) == targets)
-        assert values[:, -1].tolist() == gain.tolist()
+        assert answer["depth 3"].tolist() == gain.tolist()

@@ -136,7 +136,7 @@ def test_parameters_and_arithmetic_fall_as_predicted(toy, rng):
     sizes = [9 * 8 + 8, 9 * 8 * 16 + 16, 9 * 16 * 16 + 16, 16 * 4 * 16 + 16, 16 * 3 + 3]
     assert sum(p.numel() for p in small.parameters()) == sum(sizes)
     done = macs.measure(toy.evidence_of(small, task), macs.Config(), rng)
-    assert done.tolist() == [64 * 9 * 8, 16 * 9 * 8 * 16, 4 * 9 * 16 * 16, 64 * 16, 16 * 3]
+    assert done["macs"].tolist() == [64 * 9 * 8, 16 * 9 * 8 * 16, 4 * 9 * 16 * 16, 64 * 16, 16 * 3]
 
 
 @pytest.mark.known_answer

@@ -50,6 +50,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.explainers import maps, scores
@@ -82,12 +83,14 @@ class Config:
     examples: int = param(0, "Test examples, from the first; 0 takes all.", low=0)
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the agreement of the two maps of each test example, ``(N,)``, or of the first ``examples``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the ``agreement`` of the two maps of each test example, ``(N,)``, or of the first ``examples``.
+
+    Notes tell of useless maps, chance and completeness.
 
     Args:
         baseline: Evidence of the model before compression.
-        candidate: Evidence of the compressed model; takes the notes on useless maps, chance and completeness.
+        candidate: Evidence of the compressed model.
         config: Which map, which score, how many examples.
         rng: Not used; the noise of smoothgrad has a seed of its own.
 
@@ -99,7 +102,6 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     _check(candidate, config)
     asked = maps.Asked(config.map, config.steps, config.examples)
     worst = 0.0 if config.score in {*_TOP, "sign"} else -1.0
-    candidate.ends |= {"worst": worst, "blind": _UNRELATED[config.score]}
     found, lost = [], 0
     for (rows, mine), (_, theirs) in zip(maps.chunks(baseline, asked), maps.chunks(candidate, asked), strict=True):
         useless = maps.useless(mine) | maps.useless(theirs)
@@ -107,24 +109,29 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         score = _score(config.score, candidate, rows)
         found.append(torch.where(useless, worst, score(mine.nan_to_num(), theirs.nan_to_num())).float())
     values = torch.cat(found)
-    if lost:
-        candidate.note(f"{lost} of {len(values)} maps are all zero or not finite: scored as worst")
+    notes = [f"{lost} of {len(values)} maps are all zero or not finite: scored as worst"] if lost else []
     if config.score in _TOP:
         told = f"two unrelated maps overlap by {_UNRELATED[config.score]:.3f} in their top"
-        candidate.note(f"{told} {100 * _TOP[config.score]:.0f} %")
-    for evidence in (baseline, candidate):
-        maps.check(evidence, asked, candidate)
-    return values
+        notes.append(f"{told} {100 * _TOP[config.score]:.0f} %")
+    checked = [maps.check(evidence, asked) for evidence in (baseline, candidate)]
+    return Answer(
+        {"agreement": values},
+        notes=(*notes, *(note for one in checked for note in one.notes)),
+        doubts=tuple(doubt for one in checked for doubt in one.doubts),
+        ends={"worst": worst, "blind": _UNRELATED[config.score]},
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean agreement of every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(N,)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = counts @ values / counts.sum(1)
+    del config
+    mean: np.ndarray = weights @ answer["agreement"] / weights.sum(1)
     return mean
 
 

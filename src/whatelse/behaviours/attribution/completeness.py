@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.evidence.cache import Evidence
 from whatelse.explainers import maps
 from whatelse.settings import param
@@ -52,8 +52,10 @@ class Config:
     examples: int = param(300, "Test examples, from the first; 0 takes all.", low=0)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return by how much the sum of each example misses the change of its margin, and that change, ``(M, 2)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return by how much the sum of each example misses the change of its margin, and that change, each ``(M,)``.
+
+    They are called ``error`` and ``change``.
 
     Args:
         evidence: Gives gradients and answers.
@@ -66,17 +68,20 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del rng
     asked = maps.Asked("integrated gradients", config.steps, config.examples)
-    return maps.completeness(evidence, asked).float()
+    error, change = maps.completeness(evidence, asked).float().unbind(1)
+    return Answer({"error": error, "change": change})
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the error relative to the change in every resample, ``(draws,)``; NaN where no margin changes.
 
     Args:
-        values: What `measure` returned, ``(M, 2)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    error, change = (counts @ values).T
+    del config
+    error, change = (weights @ answer.table("error", "change")).T
     return np.where(change > 0, error / np.where(change > 0, change, 1), np.nan)
 
 

@@ -39,6 +39,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.loudness import matched
 from whatelse.explainers import hide
@@ -63,11 +64,11 @@ class Config:
     examples: int = param(300, "Test examples, from the first; 0 takes all.", low=0)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the area of each example, in [-1, 1], ``(M,)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the ``area`` of each example, in [-1, 1], ``(M,)``; notes tell of useless maps and completeness.
 
     Args:
-        evidence: Gives map and answers, and takes the notes on useless maps and completeness.
+        evidence: Gives map and answers.
         config: Which map, which reference, how many steps and examples.
         rng: Not used; the noise of smoothgrad has a seed of its own.
 
@@ -79,7 +80,6 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del rng
     asked = _maps.Asked(config.map, config.steps, config.examples)
     worst = -1.0 if config.score == "deletion" else 0.0
-    evidence.ends |= {"worst": worst, "blind": 0.0 if config.score == "deletion" else None}
     found, lost = [], 0
     for rows, maps in _maps.chunks(evidence, asked):
         useless = _maps.useless(maps)
@@ -87,20 +87,26 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         area = _area(evidence, config, rows, maps.nan_to_num())
         found.append(torch.where(useless, worst, area).float())
     values = torch.cat(found)
-    if lost:
-        evidence.note(f"{lost} of {len(values)} maps are all zero or not finite: scored as worst")
-    _maps.check(evidence, asked, evidence)
-    return values
+    notes = [f"{lost} of {len(values)} maps are all zero or not finite: scored as worst"] if lost else []
+    checked = _maps.check(evidence, asked)
+    return Answer(
+        {"area": values},
+        notes=(*notes, *checked.notes),
+        doubts=checked.doubts,
+        ends={"worst": worst, "blind": 0.0 if config.score == "deletion" else None},
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean area of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(M,)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    return summaries.mean(values, counts)
+    del config
+    return summaries.mean(answer["area"], weights)
 
 
 def effort(config: Config, task: Task) -> int:

@@ -39,6 +39,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.loudness import margin
@@ -70,11 +71,11 @@ class Config:
     examples: int = param(300, "Test examples, from the first; 0 takes all.", low=0)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the infidelity of each example, ``(M,)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the ``infidelity`` of each example, ``(M,)``; notes tell of useless maps and completeness.
 
     Args:
-        evidence: Gives map and answers, and takes the notes on useless maps and completeness.
+        evidence: Gives map and answers.
         config: Which map, which score, how many samples and examples.
         rng: Not used; what is hidden is drawn from a seed of its own, the same for every model.
 
@@ -87,7 +88,6 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     if evidence.task.modality == "tokens" and config.map == "gradient":
         raise NotMeasurableError("infidelity needs contributions of tokens; their gradient has a length alone")
     asked = _maps.Asked(config.map, config.steps, config.examples)
-    evidence.ends["worst"] = 1.0 if config.score == "relative" else None
     draw = evidence.draws(_SEED)
     found, dumb = [], []
     for rows, maps in _maps.chunks(evidence, asked):
@@ -97,21 +97,29 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     values, lost = torch.cat(found), torch.cat(dumb)
     if config.score == "plain" and bool(lost.all()):
         raise NotMeasurableError(f"plain needs a map that says something; of {evidence.subject.name} none does")
+    notes = []
     if bool(lost.any()):
-        evidence.note(f"{int(lost.sum())} of {len(values)} maps are all zero or not finite: counted as worst")
+        notes.append(f"{int(lost.sum())} of {len(values)} maps are all zero or not finite: counted as worst")
         values[lost] = 1.0 if config.score == "relative" else values.max()
-    _maps.check(evidence, asked, evidence)
-    return values
+    checked = _maps.check(evidence, asked)
+    return Answer(
+        {"infidelity": values},
+        notes=(*notes, *checked.notes),
+        doubts=checked.doubts,
+        ends={"worst": 1.0 if config.score == "relative" else None},
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean infidelity of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(M,)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    return summaries.mean(values, counts)
+    del config
+    return summaries.mean(answer["infidelity"], weights)
 
 
 def effort(config: Config, task: Task) -> int:

@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.explainers import maps as _maps
@@ -63,13 +64,14 @@ class Config:
     of: str = param("all", "Which test examples count.", choices=("all", "baseline right"))
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the localization score of each test example, in [0, 1], ``(N,)``, or of the first ``examples``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the localization ``score`` of each test example, in [0, 1], ``(N,)``, or of the first ``examples``.
 
-    Where only those count that the baseline gets right, a second column is 1 for these and 0 for others, ``(N, 2)``.
+    Where only those count that the baseline gets right, ``counts`` is 1 for these and 0 for others, ``(N,)``. Notes
+    tell of useless maps and completeness.
 
     Args:
-        evidence: Gives the map and the masks, and takes the note that counts useless maps.
+        evidence: Gives the map and the masks.
         config: Which map, which score, which examples.
         rng: Not used; the noise of smoothgrad has a seed of its own.
 
@@ -82,8 +84,6 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     inside = _inside(evidence)
     asked = _maps.Asked(config.map, config.steps, config.examples)
     score = {"auc": _auc, "pointing": _pointing, "energy": _energy}[config.score]
-    # What a map that knows nothing scores: half of the pairs, or the part of the input that lies inside.
-    evidence.ends["blind"] = 0.5 if config.score == "auc" else float(inside.float().mean())
     found, lost = [], 0
     for rows, signed in _maps.chunks(evidence, asked):
         maps = signed.abs()
@@ -91,23 +91,29 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         lost += int(useless.sum())
         found.append(torch.where(useless, 0.0, score(maps.nan_to_num(), inside[rows])).float())
     values = torch.cat(found)
-    if lost:
-        evidence.note(f"{lost} of {len(values)} maps are all zero or not finite: scored 0")
-    _maps.check(evidence, asked, evidence)
-    return values if config.of == "all" else torch.stack([values, _baseline_right(evidence, len(values))], 1)
+    notes = [f"{lost} of {len(values)} maps are all zero or not finite: scored 0"] if lost else []
+    checked = _maps.check(evidence, asked)
+    return Answer(
+        {"score": values} | ({} if config.of == "all" else {"counts": _baseline_right(evidence, len(values))}),
+        notes=(*notes, *checked.notes),
+        doubts=checked.doubts,
+        # What a map that knows nothing scores: half of the pairs, or the part of the input that lies inside.
+        ends={"blind": 0.5 if config.score == "auc" else float(inside.float().mean())},
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean localization score of every resample, ``(draws,)``; NaN where no example in it counts.
 
     Args:
-        values: What `measure` returned, ``(N,)``, or ``(N, 2)`` with whether an example counts.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Which examples count.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    if values.ndim == 1:
-        mean: np.ndarray = counts @ values / counts.sum(1)
+    if config.of == "all":
+        mean: np.ndarray = weights @ answer["score"] / weights.sum(1)
         return mean
-    return summaries.mean(values[:, 0], counts * values[:, 1])
+    return summaries.mean(answer["score"], weights * answer["counts"])
 
 
 def effort(config: Config, task: Task) -> int:

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from whatelse.answer import Answer
 from whatelse.behaviours.efficiency import _pass
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -45,8 +46,8 @@ class Config:
     """The size on disk has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the bytes of every stored tensor, ``(tensors,)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``bytes``: those of every stored tensor.
 
     Args:
         evidence: Gives the model.
@@ -58,29 +59,32 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del config, rng
     evidence.subject.require("opens")
+    notes: tuple[str, ...] = ()
     try:
         found = [plain.size(t) for t in codec.encode(evidence.inside)[0].values()]
     except Exception as error:  # models of others are of every kind, and so is what describing them raises
         seen = _pass.weights_of(evidence)
         held = {id(t): t for t in (*_held(evidence.inside), *seen.hidden.values(), *seen.packed)}
         found = [plain.packed_size(t) for t in held.values()]
-        evidence.note(
+        notes = (
             f"bytes of {evidence.subject.name} are those of the tensors that it holds, as they lie, since this package "
-            f"cannot save it: {str(error).partition(';')[0][:120]}"
+            f"cannot save it: {str(error).partition(';')[0][:120]}",
         )
     if not found:
         raise NotMeasurableError(f"needs tensors that can be found; {evidence.subject.name} shows none")
-    return torch.tensor(found, dtype=torch.float64)
+    return Answer({"bytes": torch.tensor(found, dtype=torch.float64)}, notes=notes)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the number of bytes, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(tensors,)``.
-        counts: How often each tensor counts, ``(draws, tensors)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each tensor counts, ``(draws, tensors)``.
     """
-    total: np.ndarray = counts @ values.astype(np.float64)
+    del config
+    total: np.ndarray = weights @ answer["bytes"].astype(np.float64)
     return total
 
 

@@ -24,12 +24,14 @@ Source:
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 from whatelse.tasks.task import Task
@@ -46,8 +48,8 @@ class Config:
     turns: int = param(15, "Times that each model is measured.", low=1, high=10_000)
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the candidate's time as a multiple of the baseline's in each turn, ``(turns,)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``ratio``: the candidate's time as a multiple of the baseline's in each turn.
 
     Args:
         baseline: Evidence of the model before compression.
@@ -59,24 +61,27 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     inputs = baseline.split("test").inputs[: config.batch]
     ratios = []
     for _ in range(1 + config.turns):
-        before, after = (_timed(seen.subject.runs or seen.model, inputs) for seen in (baseline, candidate))
+        before, after = (_timed(seen.runs, inputs) for seen in (baseline, candidate))
         ratios.append(after / max(before, 1e-9))
     candidate.passes.forward += 2 * len(ratios) * len(inputs)
-    return torch.tensor(ratios[1:])
+    return Answer({"ratio": torch.tensor(ratios[1:])})
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the median ratio of every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(turns,)``.
-        counts: How often each turn stands in each resample, ``(draws, turns)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each turn stands in each resample, ``(draws, turns)``.
     """
-    order = np.argsort(values)
-    upto = counts[:, order].cumsum(1)
+    del config
+    ratios = answer["ratio"]
+    order = np.argsort(ratios)
+    upto = weights[:, order].cumsum(1)
     half = upto[:, -1:] / 2
     low, high = (upto >= half).argmax(1), (upto > half).argmax(1)
-    median: np.ndarray = (values[order][low] + values[order][high]) / 2
+    median: np.ndarray = (ratios[order][low] + ratios[order][high]) / 2
     return median
 
 
@@ -97,7 +102,7 @@ def _seconds() -> float:
 
 
 @torch.no_grad()
-def _timed(model: nn.Module, inputs: Tensor) -> float:
+def _timed(model: Callable[[Tensor], object], inputs: Tensor) -> float:
     start = _seconds()
     model(inputs)
     return _seconds() - start

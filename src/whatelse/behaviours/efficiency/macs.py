@@ -31,8 +31,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from whatelse.answer import Answer
 from whatelse.behaviours.efficiency import _pass
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -49,8 +50,8 @@ class Config:
     """The arithmetic has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the multiply-accumulates of every operation that multiplies, for one example, ``(operations,)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``macs``: the multiply-accumulates of every operation that multiplies, for one example.
 
     Args:
         evidence: Gives the model and four test examples, which are passed once more.
@@ -73,17 +74,19 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         )
     if not done[0] and not _all_own(evidence.model):
         raise NotMeasurableError(f"needs arithmetic that can be seen; {name} runs no matrix product and no convolution")
-    return torch.tensor(seen[-1].macs or [0], dtype=torch.float64)
+    return Answer({"macs": torch.tensor(seen[-1].macs or [0], dtype=torch.float64)})
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the number of multiply-accumulates, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(operations,)``.
-        counts: How often each operation counts, ``(draws, operations)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each operation counts, ``(draws, operations)``.
     """
-    total: np.ndarray = counts @ values.astype(np.float64)
+    del config
+    total: np.ndarray = weights @ answer["macs"].astype(np.float64)
     return total
 
 

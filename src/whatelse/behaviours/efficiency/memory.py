@@ -35,6 +35,7 @@ from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from whatelse.answer import Answer
 from whatelse.behaviours.efficiency import _formulas, _pass
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -53,8 +54,8 @@ class Config:
     batch: int = param(64, "Examples in the batch; no more than test has.", low=1)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the bytes of the model's tensors and the peak of what a pass adds to them, ``(2,)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``bytes``, in two rows: those of the model's tensors, and the peak of what a pass adds to them.
 
     Args:
         evidence: Gives the model and the test examples, of which one batch is passed once more.
@@ -72,17 +73,19 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         alive.follow(inputs)
         evidence.model(inputs)
     evidence.passes.forward += len(inputs)
-    return torch.tensor([held, alive.peak], dtype=torch.float64)
+    return Answer({"bytes": torch.tensor([held, alive.peak], dtype=torch.float64)})
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return weights and activations together, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(2,)``.
-        counts: How often each of them counts, ``(draws, 2)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each of them counts, ``(draws, 2)``.
     """
-    total: np.ndarray = counts @ values.astype(np.float64)
+    del config
+    total: np.ndarray = weights @ answer["bytes"].astype(np.float64)
     return total
 
 

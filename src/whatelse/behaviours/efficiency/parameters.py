@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
+from whatelse.answer import Answer
 from whatelse.behaviours.efficiency import _pass
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -46,8 +47,8 @@ class Config:
     """The number of parameters has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the number of nonzero weights of every tensor, ``(tensors,)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``weights``: the number of those of every tensor that are not zero.
 
     Args:
         evidence: Gives the model, and test examples for a pass.
@@ -63,19 +64,21 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     found = [plain.nonzero(t) for t in (*tensors.values(), *seen.packed, *seen.unlisted.values())]
     if not found:
         raise NotMeasurableError(f"needs weights that can be found; {evidence.subject.name} shows none")
-    if extra := len(seen.packed) + len(seen.unlisted):
-        evidence.note(f"{extra} tensors of {evidence.subject.name} that no layer lists as parameters count as weights")
-    return torch.tensor(found, dtype=torch.float64)
+    extra = len(seen.packed) + len(seen.unlisted)
+    note = f"{extra} tensors of {evidence.subject.name} that no layer lists as parameters count as weights"
+    return Answer({"weights": torch.tensor(found, dtype=torch.float64)}, notes=(note,) if extra else ())
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the number of nonzero weights, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(tensors,)``.
-        counts: How often each tensor counts, ``(draws, tensors)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each tensor counts, ``(draws, tensors)``.
     """
-    total: np.ndarray = counts @ values.astype(np.float64)
+    del config
+    total: np.ndarray = weights @ answer["weights"].astype(np.float64)
     return total
 
 

@@ -110,11 +110,11 @@ class Loss:
         return tuple(torch.stack(parts).sum(0) for parts in zip(*self._batches(pull, backward=backward), strict=True))
 
 
-def opened(evidence: Evidence) -> nn.Module:
-    """Return a copy of the model whose floating-point parameters can be differentiated; notes how many they are.
+def opened(evidence: Evidence) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return a copy of the model whose floating-point parameters can be differentiated, and notes of how many they are.
 
     Args:
-        evidence: Gives the model and takes the note.
+        evidence: Gives the model.
 
     Raises:
         NotMeasurableError: The model does not open, gradients do not pass through it, or it has no floating-point
@@ -132,10 +132,10 @@ def opened(evidence: Evidence) -> nn.Module:
     whole = evidence.reference
     before = count if whole is None else sum(p.numel() for p in whole.model.parameters() if p.is_floating_point())
     other = f", {before} in the baseline: sizes are not comparable" if before != count else ""
-    evidence.note(f"derivatives with respect to {count} parameters{other}")
-    if evidence.subject.straight_through:
-        evidence.note("gradients pass straight through rounding: they are those of a surrogate")
-    return model
+    notes = [f"derivatives with respect to {count} parameters{other}"]
+    if evidence.opened.straight_through:
+        notes.append("gradients pass straight through rounding: they are those of a surrogate")
+    return model, tuple(notes)
 
 
 def top(loss: Loss, steps: int, tolerance: float, rng: torch.Generator) -> tuple[float, Vector, bool]:

@@ -6,13 +6,14 @@ Groupings side by side (``sex + race``, or ``+`` for all of them) keep the group
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.errors import NotMeasurableError, nearest
 from whatelse.evidence.cache import Evidence
 from whatelse.statistics.cells import mean, occurring, rates, ratio, sums
@@ -21,6 +22,8 @@ from whatelse.tasks.task import Split
 __all__ = ["mean", "occurring", "rates", "ratio", "sums"]  # what the items of this family read here
 
 LEFT_OUT = -1
+# Columns of `Parting.columns`: before the name of a grouping.
+GROUP, LARGE = "group ", "large group "
 AND, BESIDE, ALL_BESIDE = " x ", " + ", "+"
 HELP = f"Name of the grouping; names joined by '{AND}' intersect; * intersects all; empty takes the first."
 SIDE_BY_SIDE = f"{HELP[:-1]}; names joined by '{BESIDE}' stand side by side, {ALL_BESIDE} takes all so."
@@ -41,6 +44,7 @@ class Grouping:
         sizes: Examples of each group.
         least: Examples below which a group is left out of comparisons.
         absent: Names of groups that other splits have, and test has not.
+        notes: What is missing, too small or absent.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Grouping:
     sizes: tuple[int, ...]
     least: int
     absent: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def large(self) -> tuple[int, ...]:
@@ -81,25 +86,34 @@ class Parting:
 
     groupings: tuple[Grouping, ...]
 
-    def names(self) -> list[str]:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is missing, too small or absent in every grouping."""
+        return tuple(note for g in self.groupings for note in g.notes)
+
+    def names(self) -> tuple[str, ...]:
         """Return the names of all parts, and after them those of groups that test has no example of."""
         several = len(self.groupings) > 1
-        parts = [f"{g.name}: {n}" if several else n for g in self.groupings for n in g.parts()]
-        return parts + [f"{g.name}: {n}" if several else n for g in self.groupings for n in g.absent]
+        named = [(g, n) for g in self.groupings for n in g.parts()] + [(g, n) for g in self.groupings for n in g.absent]
+        return tuple(f"{g.name}: {n}" if several else n for g, n in named)
 
-    def columns(self) -> Tensor:
-        """Return the part of each example in every grouping, then the same without small ones, ``(N, 2 groupings)``."""
+    def columns(self) -> dict[str, Tensor]:
+        """Return the part of each example in every grouping, then the same without small ones, each ``(N,)``.
+
+        Such as ``group sex`` and ``large group sex``, which is -1 where an example is left out of the number.
+        """
         starts = np.cumsum([0, *(len(g.parts()) for g in self.groupings)]).tolist()
         pairs = list(zip(self.groupings, starts[:-1], strict=True))
-        kept = [torch.where(g.kept() < 0, LEFT_OUT, g.kept() + start) for g, start in pairs]
-        return torch.stack([*(g.codes() + start for g, start in pairs), *kept], 1)
+        every = {GROUP + g.name: (g.codes() + start).float() for g, start in pairs}
+        large = {LARGE + g.name: torch.where(g.kept() < 0, LEFT_OUT, g.kept() + start).float() for g, start in pairs}
+        return every | large
 
 
 def parting(evidence: Evidence, group: str, least: int) -> Parting:
-    """Return all groups of the test examples as parts; what is missing, too small or absent is named in a note.
+    """Return all groups of the test examples as parts, and notes of what is missing, too small or absent.
 
     Args:
-        evidence: Its task has the groups, and it takes the notes.
+        evidence: Its task has the groups.
         group: As in `grouping`; or several joined by `BESIDE`, or `ALL_BESIDE`.
         least: Examples below which a group is left out of the number.
 
@@ -111,27 +125,38 @@ def parting(evidence: Evidence, group: str, least: int) -> Parting:
         asked = list(known)
     else:
         asked = [group] if group in known else [one.strip() for one in group.split(BESIDE)]
-    return Parting(tuple(grouping(evidence, one, least, atleast=0) for one in asked))
+    found = (grouping(evidence, one, least, atleast=0) for one in asked)
+    return Parting(tuple({one.name: one for one in found}.values()))  # one that is asked for twice stands once
 
 
-def by_part(values: np.ndarray, counts: np.ndarray, *, kept: bool) -> np.ndarray:
+def codes(answer: Answer, *, large: bool) -> list[np.ndarray]:
+    """Return the part of each example in every grouping, each ``(N,)``.
+
+    Args:
+        answer: Has the columns that `Parting.columns` returned.
+        large: Whether only the groups that are large enough are asked for; -1 where an example is in none.
+    """
+    word = LARGE if large else GROUP
+    return [answer[name] for name in answer.columns if name.startswith(word)]
+
+
+def by_part(answer: Answer, outcome: str, weights: np.ndarray, *, large: bool) -> np.ndarray:
     """Return the mean outcome of every part in every resample, ``(draws, parts)``; NaN where one is empty.
 
     Args:
-        values: The outcome, and what `Parting.columns` returned, ``(N, 1 + 2 groupings)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
-        kept: Whether only the groups that are large enough are asked for.
+        answer: Has the columns that `Parting.columns` returned.
+        outcome: Name of the column that is averaged.
+        weights: How often each example stands in each resample, ``(draws, N)``.
+        large: Whether only the groups that are large enough are asked for.
     """
-    half = values.shape[1] // 2
-    codes = values[:, 1 + half :] if kept else values[:, 1 : 1 + half]
-    return np.concatenate([rates(values[:, 0], code, counts) for code in codes.T], 1)
+    return np.concatenate([rates(answer[outcome], code, weights) for code in codes(answer, large=large)], 1)
 
 
 def grouping(evidence: Evidence, group: str, least: int, *, atleast: int = 1) -> Grouping:
-    """Return the groups of the test examples; what is missing, too small or absent is named in a note.
+    """Return the groups of the test examples, and notes of what is missing, too small or absent.
 
     Args:
-        evidence: Its task has the groups, and it takes the notes.
+        evidence: Its task has the groups.
         group: A grouping, several joined by `AND`, ``*`` for all of them; empty for the task's first.
         least: Examples below which a group is left out.
         atleast: How many groups must remain.
@@ -141,19 +166,22 @@ def grouping(evidence: Evidence, group: str, least: int, *, atleast: int = 1) ->
     """
     columns = _columns(evidence, group)
     found = _intersect(evidence, columns, least)
-    lost = int((found.code < 0).sum())
-    if lost:
-        evidence.note(f"{found.name} is missing for {lost} of {len(found.code)} examples: they are in no group")
-    small = [f"{n} ({size})" for n, size in zip(found.names, found.sizes, strict=True) if size < least]
-    if small:
-        evidence.note(f"left out of the number as smaller than {least} example{'s' * (least != 1)}: {_some(small)}")
-    if found.absent:
-        evidence.note(f"without a test example: {_some(found.absent)}")
     if len(found.large) < atleast:
         raise NotMeasurableError(
             f"needs {atleast} or more groups of {least} examples; {found.name} has {len(found.large)}"
         )
-    return found
+    return replace(found, notes=tuple(_remarks(found)))
+
+
+def _remarks(found: Grouping) -> Iterator[str]:
+    lost, least = int((found.code < 0).sum()), found.least
+    if lost:
+        yield f"{found.name} is missing for {lost} of {len(found.code)} examples: they are in no group"
+    small = [f"{n} ({size})" for n, size in zip(found.names, found.sizes, strict=True) if size < least]
+    if small:
+        yield f"left out of the number as smaller than {least} example{'s' * (least != 1)}: {_some(small)}"
+    if found.absent:
+        yield f"without a test example: {_some(found.absent)}"
 
 
 def _some(names: Sequence[str]) -> str:
@@ -215,14 +243,14 @@ class Table:
         return ratio(self.chosen, self.size)
 
 
-def table(said: np.ndarray, target: np.ndarray, code: np.ndarray, counts: np.ndarray) -> Table:
+def table(said: np.ndarray, target: np.ndarray, code: np.ndarray, weights: np.ndarray) -> Table:
     """Return the counts of every class that occurs among the targets and every group that occurs, by rising code.
 
     Args:
         said: Predicted class, ``(N,)``; one that is no target counts as none.
         target: True class, ``(N,)``; those below zero belong to none.
         code: Group of each example, ``(N,)``; those below zero belong to none.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
     groups, member = occurring(code)
     kinds = np.unique(target[target >= 0])
@@ -234,10 +262,10 @@ def table(said: np.ndarray, target: np.ndarray, code: np.ndarray, counts: np.nda
         return np.where(known, place * groups + member, LEFT_OUT)
 
     truth, one = cells(target), np.ones(len(code))
-    truly, hits = sums(truth, width, counts, one, (said == target).astype(np.float64))
-    (chosen,) = sums(cells(said), width, counts, one)
-    (size,) = sums(member, groups, counts, one)
-    truly, hits, chosen = (t.reshape(len(counts), classes, groups) for t in (truly, hits, chosen))
+    truly, hits = sums(truth, width, weights, one, (said == target).astype(np.float64))
+    (chosen,) = sums(cells(said), width, weights, one)
+    (size,) = sums(member, groups, weights, one)
+    truly, hits, chosen = (t.reshape(len(weights), classes, groups) for t in (truly, hits, chosen))
     return Table(hits, truly, chosen, np.broadcast_to(size[:, None, :], truly.shape))
 
 

@@ -47,6 +47,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.fairness import _curvature, _groups
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.loudness import matched
@@ -78,8 +79,8 @@ class Config:
     steps: int = param(50, "Power iterations at the most.", low=1)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return what each example adds to the factor of its group, and its group code, -1 if left out, ``(M, 2)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``factor``, what each example adds to that of its group, and ``group``, its code, -1 if left out.
 
     Args:
         evidence: Gives the logits, the groups and the model.
@@ -91,41 +92,47 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
             the model does not open, does not differentiate or has no parameters that can be differentiated.
     """
     found = _groups.grouping(evidence, config.group, config.least)
-    evidence.name_parts(found.kept_names())
+    parts = Parts(tuple(found.kept_names()))
     if config.what == "closeness":
         best = matched(evidence, evidence.logits("test")).softmax(1).topk(2, 1).values
-        return torch.stack([1 - best[:, 0] + best[:, 1], found.kept().float()], 1)
-    model = _curvature.opened(evidence)
-    values, chosen = [], []
+        columns = {"factor": 1 - best[:, 0] + best[:, 1], "group": found.kept().float()}
+        return Answer(columns, parts=parts, notes=found.notes)
+    model, notes = _curvature.opened(evidence)
+    notes, factor, chosen = found.notes + notes, [], []
     for code in found.large:
         rows = torch.nonzero(found.code == code).flatten()
         rows = rows[torch.linspace(0, len(rows) - 1, min(len(rows), config.examples)).round().long()]
-        each = _derivatives(_loss(evidence, model, rows), config, found.names[code], rng)
-        values.append(torch.stack([each, torch.full_like(each, code)], 1))
+        each, unsettled = _derivatives(_loss(evidence, model, rows), config, found.names[code], rng)
+        factor.append(each)
         chosen.append(rows)
-    evidence.rows = torch.cat(chosen)
-    return torch.cat(values)
+        notes += unsettled
+    rows = torch.cat(chosen)
+    columns = {"factor": torch.cat(factor), "group": found.code[rows].float()}
+    return Answer(columns, rows=rows, parts=parts, notes=notes)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the largest factor of any group in every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(M, 2)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    most: np.ndarray = np.fmax.reduce(by_part(values, counts), axis=1)
+    most: np.ndarray = np.fmax.reduce(by_part(answer, config, weights), axis=1)
     return most
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the factor of every group in every resample, ``(draws, groups)``; NaN where one is empty.
 
     Args:
-        values: What `measure` returned, ``(M, 2)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    return _groups.rates(values[:, 0], values[:, 1], counts)
+    del config
+    return _groups.rates(answer["factor"], answer["group"], weights)
 
 
 def effort(config: Config, task: Task) -> int:
@@ -145,11 +152,13 @@ def _loss(evidence: Evidence, model: nn.Module, rows: Tensor) -> _curvature.Loss
     return _curvature.Loss(evidence, model, parameters, test.inputs[rows], test.targets[rows])
 
 
-def _derivatives(loss: _curvature.Loss, config: Config, name: str, rng: torch.Generator) -> Tensor:
+def _derivatives(
+    loss: _curvature.Loss, config: Config, name: str, rng: torch.Generator
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Return what each example adds to the factor of its group, ``(M,)``, and notes."""
     if config.what == "gradient":
         _, direction = _curvature.unit(loss.gradient())
-        return loss.slopes(direction)
+        return loss.slopes(direction), ()
     value, direction, settled = _curvature.top(loss, config.steps, _TOLERANCE, rng)
-    if not settled:
-        loss.evidence.note(f"{name}: the eigenvalue {value:.3g} did not settle in {config.steps} steps")
-    return loss.bends(direction)
+    unsettled = f"{name}: the eigenvalue {value:.3g} did not settle in {config.steps} steps"
+    return loss.bends(direction), () if settled else (unsettled,)

@@ -29,8 +29,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours import _scale
 from whatelse.behaviours.fairness import _groups
 from whatelse.errors import NotMeasurableError
@@ -57,8 +57,8 @@ class Config:
     of: int = param(-1, "Class that counts; -1 for class 1 of two, the mean over classes of more.", low=-1)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return predicted class, true class (-1: does not count) and group (-1: left out) of each example, ``(N, 3)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``predicted`` class, ``truth`` (-1: does not count) and ``group`` (-1: left out) of each test example.
 
     Args:
         evidence: Gives the predictions and the groups.
@@ -72,39 +72,46 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del rng
     found = _groups.grouping(evidence, config.group, config.least, atleast=2)
     said, targets, classes = _groups.counted(evidence, config.of)
-    values = torch.stack([said, targets, found.kept()], 1).float()
-    if np.isnan(by_part(values.numpy(), np.ones((1, len(values))))).all():
+    flat = _scale.of_constant(evidence, 0.0)
+    answer = Answer(
+        {"predicted": said.float(), "truth": targets.float(), "group": found.kept().float()},
+        parts=Parts(tuple(f"class {c}" for c in classes)),
+        notes=(*found.notes, _groups.BIASED, *flat.notes),
+        doubts=flat.doubts,
+        ends=flat.ends,
+    )
+    if np.isnan(by_part(answer, config, np.ones((1, len(answer))))).all():
         raise NotMeasurableError(
             f"needs a class that some but not all examples of two groups of {found.name} are of; here none is"
         )
-    evidence.name_parts([f"class {c}" for c in classes])
-    evidence.note(_groups.BIASED)
-    _scale.note_constant(evidence, 0.0)
-    return values
+    return answer
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the equalized-odds gap, averaged over classes, of every resample, ``(draws,)``; NaN where there is none.
 
     Args:
-        values: What `measure` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.mean(by_part(values, counts))
+    return _groups.mean(by_part(answer, config, weights))
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the gap of every class in every resample, ``(draws, classes)``.
 
     NaN where neither rate is known in two groups, or where one is that the resample lacks and the sample does not.
 
     Args:
-        values: What `measure` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    said, target, code = values.T
-    recall, alarms = _gaps(_groups.table(said, target, code, counts))
-    whole = _gaps(_groups.table(said, target, code, np.ones((1, len(values)))))
+    del config
+    said, target, code = (answer[name] for name in ("predicted", "truth", "group"))
+    recall, alarms = _gaps(_groups.table(said, target, code, weights))
+    whole = _gaps(_groups.table(said, target, code, np.ones((1, len(answer)))))
     lacks = [np.isfinite(known) & np.isnan(gap) for known, gap in zip(whole, (recall, alarms), strict=True)]
     farther: np.ndarray = np.where(lacks[0] | lacks[1], np.nan, np.fmax(recall, alarms))
     return farther

@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.fairness import _groups
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -55,12 +56,14 @@ class Config:
     least: int = param(30, "Test examples below which a group is left out of the maximum.", low=1)
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return whether each test example flips from right to wrong, its part, and that with -1 if left out, ``(N, 3)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return whether each test example is ``harmed``, from right to wrong, and its group.
+
+    Its part, such as ``group sex``, and the same with -1 where it is left out of the maximum, ``large group sex``.
 
     Args:
         baseline: Evidence of the model before compression.
-        candidate: Evidence of the compressed model; takes the note with the numbers by group.
+        candidate: Evidence of the compressed model.
         config: Which grouping.
         rng: Not used; the behaviour is deterministic.
 
@@ -69,51 +72,60 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     """
     del rng
     found = _groups.parting(candidate, config.group, config.least)
-    candidate.name_parts(found.names())
     targets = baseline.split("test").targets
     harmed = (baseline.predictions("test") == targets) & (candidate.predictions("test") != targets)
     (groups,) = found.groupings
-    candidate.note(f"harmed: {_by_group(groups, harmed)}")
-    candidate.ends["worst"] = _most(baseline.predictions("test") == targets, groups)
-    return torch.cat([harmed[:, None], found.columns()], 1).float()
+    return Answer(
+        {"harmed": harmed.float(), **found.columns()},
+        parts=Parts(found.names()),
+        notes=(*found.notes, f"harmed: {_by_group(groups, harmed)}"),
+        ends={"worst": _most(baseline.predictions("test") == targets, groups)},
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the largest group share of harmed examples minus the overall share in every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    excess = _excess(values, counts, kept=True)
+    del config
+    excess = _excess(answer, weights, large=True)
     most = np.fmax.reduce(excess, axis=1, initial=np.nan)
     return np.asarray(np.where(excess.shape[1] > 1, most, np.nan))
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return every group's share of harmed examples minus the overall share in every resample, ``(draws, groups)``.
 
     NaN where a group is empty.
 
     Args:
-        values: What `compare` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _excess(values, counts, kept=False)
+    del config
+    return _excess(answer, weights, large=False)
 
 
-def outcomes(values: np.ndarray) -> np.ndarray:
+def outcomes(answer: Answer, config: Config) -> np.ndarray:
     """Return the group of each example, beside an outcome that is NaN: an excess is no mean of its own, ``(N, 3)``.
 
     Args:
-        values: What `compare` returned, ``(N, 3)``.
+        answer: What `compare` returned.
+        config: Not used.
     """
-    return np.concatenate([np.full((len(values), 1), np.nan), values[:, 1:]], 1)
+    del config
+    codes = (_groups.codes(answer, large=large)[0] for large in (False, True))
+    return np.column_stack([np.full(len(answer), np.nan), *codes])
 
 
-def _excess(values: np.ndarray, counts: np.ndarray, *, kept: bool) -> np.ndarray:
-    everybody = counts @ values[:, 0] / counts.sum(1)
-    excess: np.ndarray = _groups.by_part(values, counts, kept=kept) - everybody[:, None]
+def _excess(answer: Answer, weights: np.ndarray, *, large: bool) -> np.ndarray:
+    everybody = weights @ answer["harmed"] / weights.sum(1)
+    excess: np.ndarray = _groups.by_part(answer, "harmed", weights, large=large) - everybody[:, None]
     return excess
 
 

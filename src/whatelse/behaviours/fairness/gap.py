@@ -26,8 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.fairness import _groups
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -51,8 +51,10 @@ class Config:
     least: int = param(30, "Test examples below which a group is left out of the gap.", low=1)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return whether each test example is right, its part, and the same with -1 if left out of the gap, ``(N, 3)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return whether each test example is ``correct``, and its group.
+
+    Its part, such as ``group sex``, and the same with -1 where it is left out of the gap, ``large group sex``.
 
     Args:
         evidence: Gives the predictions and the groups.
@@ -64,38 +66,43 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del rng
     found = _groups.parting(evidence, config.group, config.least)
-    evidence.name_parts(found.names(), unit="accuracy", better="higher")
-    evidence.note(_groups.BIASED)
     correct = evidence.predictions("test") == evidence.split("test").targets
-    return torch.cat([correct[:, None], found.columns()], 1).float()
+    parts = Parts(found.names(), unit="accuracy", better="higher")
+    return Answer({"correct": correct.float(), **found.columns()}, parts=parts, notes=(*found.notes, _groups.BIASED))
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the largest minus the smallest group accuracy of every resample, ``(draws,)``.
 
     A resample with a single group has no gap: NaN.
 
     Args:
-        values: What `measure` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.gap(_groups.by_part(values, counts, kept=True))
+    del config
+    return _groups.gap(_groups.by_part(answer, "correct", weights, large=True))
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the accuracy of every group in every resample, ``(draws, groups)``; NaN where one is empty.
 
     Args:
-        values: What `measure` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.by_part(values, counts, kept=False)
+    del config
+    return _groups.by_part(answer, "correct", weights, large=False)
 
 
-def outcomes(values: np.ndarray) -> np.ndarray:
+def outcomes(answer: Answer, config: Config) -> np.ndarray:
     """Return whether each example is right and the group whose accuracy it is part of, ``(N, 3)``.
 
     Args:
-        values: What `measure` returned, ``(N, 3)``.
+        answer: What `measure` returned.
+        config: Not used.
     """
-    return values
+    del config
+    return answer.table()

@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer, Doubt, Parts
 from whatelse.behaviours.fairness import _groups
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -53,8 +54,8 @@ VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
 WORST, BLIND = 0.0, None
 NUMBER = "mean of parts"  # so that its bounds join those of the groups, where the rates are of one class
 
-# How a row of values is read: as an outcome to average, or as predicted and true class.
-_OUTCOME, _TPR, _FPR = 0, 1, 2
+# Rates of predicted and true class; the others are means of an outcome.
+_OF_CLASSES = ("tpr", "fpr")
 _SIDED = ("accuracy", "tpr")
 
 
@@ -70,11 +71,12 @@ class Config:
     least: int = param(30, "Test examples below which a group is left out of the mean.", low=1)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return for each test example what its rate is made of, ``(N, 5)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return for each test example what its rate is made of, and its group.
 
-    The outcome and nothing, or predicted and true class (-1: does not count); then the part, the same with -1 if it is
-    left out of the mean, and how the first two are read (0: outcome, 1: true positives, 2: false positives).
+    The ``outcome`` that is averaged; of true and of false positives the ``predicted`` class and the ``truth`` (-1: does
+    not count). Then its part, such as ``group sex``, and the same with -1 where it is left out of the mean, ``large
+    group sex``.
 
     Args:
         evidence: Gives the predictions, confidences and the groups.
@@ -87,72 +89,77 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del rng
     found = _groups.parting(evidence, config.group, config.least)
-    first, second, kind = _outcomes(evidence, config)
-    evidence.name_parts(found.names(), better="higher" if config.rate in _SIDED else "neither")
-    if config.rate not in _SIDED:
-        evidence.ends["worst"] = None
-        evidence.distrust(f"rate {config.rate} is not better where it is higher: read the change of each group")
-    return torch.cat([first[:, None], second[:, None], found.columns(), torch.full((len(first), 1), kind)], 1).float()
+    columns, sided = _outcomes(evidence, config) | found.columns(), config.rate in _SIDED
+    unsided = Doubt(f"rate {config.rate} is not better where it is higher: read the change of each group")
+    return Answer(
+        columns,
+        parts=Parts(found.names(), better="higher" if sided else "neither"),
+        notes=found.notes,
+        doubts=() if sided else (unsided,),
+        ends={} if sided else {"worst": None},
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean rate over the groups that are large enough in every resample, ``(draws,)``.
 
     NaN where none of them has the rate, such as true positives of a class that the resample lacks.
 
     Args:
-        values: What `measure` returned, ``(N, 5)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Which rate.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    large = np.isin(np.unique(values[:, 2]), values[:, 3])
-    return _groups.mean(by_part(values, counts)[:, large])
+    large = np.isin(np.unique(_groups.codes(answer, large=False)[0]), _groups.codes(answer, large=True)[0])
+    return _groups.mean(by_part(answer, config, weights)[:, large])
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the rate of every group in every resample, ``(draws, groups)``; NaN where it is not defined.
 
     Args:
-        values: What `measure` returned, ``(N, 5)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Which rate.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    first, second, code, _, kind = values.T
-    if kind[0] == _OUTCOME:
-        return _groups.rates(first, code, counts)
-    table = _groups.table(first, second, code, counts)
-    rate = table.recall() if kind[0] == _TPR else table.alarms()
+    (code,) = _groups.codes(answer, large=False)
+    if config.rate not in _OF_CLASSES:
+        return _groups.rates(answer["outcome"], code, weights)
+    table = _groups.table(answer["predicted"], answer["truth"], code, weights)
+    rate = table.recall() if config.rate == "tpr" else table.alarms()
     return _groups.mean(rate, axis=1)
 
 
-def outcomes(values: np.ndarray) -> np.ndarray:
+def outcomes(answer: Answer, config: Config) -> np.ndarray:
     """Return the outcome of each example and the group whose rate it is part of, ``(N, 3)``.
 
     A rate of one class is the mean outcome of those that are of it, or are not; NaN where it is a mean over classes.
 
     Args:
-        values: What `measure` returned, ``(N, 5)``.
+        answer: What `measure` returned.
+        config: Which rate.
     """
-    first, second, code, kept, kind = values.T
-    if kind[0] == _OUTCOME:
-        return np.stack([first, code, kept], 1)
-    if second.max() > 0:
-        return np.stack([np.full(len(first), np.nan), code, kept], 1)
-    asked = (second == 0) if kind[0] == _TPR else (second < 0)
-    none = np.full(len(first), _groups.LEFT_OUT)
-    return np.stack([first == 0, np.where(asked, code, none), np.where(asked, kept, none)], 1)
+    if config.rate not in _OF_CLASSES:
+        return answer.table()
+    truth, (code,), (large,) = answer["truth"], _groups.codes(answer, large=False), _groups.codes(answer, large=True)
+    if truth.max() > 0:
+        return np.stack([np.full(len(truth), np.nan), code, large], 1)
+    asked = (truth == 0) if config.rate == "tpr" else (truth < 0)
+    none = np.full(len(truth), _groups.LEFT_OUT)
+    return np.stack([answer["predicted"] == 0, np.where(asked, code, none), np.where(asked, large, none)], 1)
 
 
-def _outcomes(evidence: Evidence, config: Config) -> tuple[Tensor, Tensor, int]:
-    nothing = torch.zeros(len(evidence.split("test")))
+def _outcomes(evidence: Evidence, config: Config) -> dict[str, Tensor]:
     if config.rate in {"accuracy", "calibration"}:
         right = (evidence.predictions("test") == evidence.split("test").targets).float()
         if config.rate == "accuracy":
-            return right, nothing, _OUTCOME
-        return evidence.logits("test").softmax(1).amax(1) - right, nothing, _OUTCOME
+            return {"outcome": right}
+        return {"outcome": evidence.logits("test").softmax(1).amax(1) - right}
     said, targets, classes = _groups.counted(evidence, config.of)
-    if config.rate != "selection":
-        return said.float(), targets.float(), _TPR if config.rate == "tpr" else _FPR
+    if config.rate in _OF_CLASSES:
+        return {"predicted": said.float(), "truth": targets.float()}
     if len(classes) > 1:
         raise NotMeasurableError(
             "needs the class whose selection is asked for, such as of=0: over all classes every mean is the same"
         )
-    return (said >= 0).float(), nothing, _OUTCOME
+    return {"outcome": (said >= 0).float()}

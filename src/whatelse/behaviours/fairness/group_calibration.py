@@ -34,8 +34,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.fairness import _groups
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -59,8 +59,10 @@ class Config:
     least: int = param(30, "Test examples below which a group is left out of the variance.", low=2)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return confidence minus correctness of each test example, its part, and the same with -1 if left out, ``(N, 3)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return confidence minus correctness of each test example, ``over``, and its group.
+
+    Its part, such as ``group sex``, and the same with -1 where it is left out of the variance, ``large group sex``.
 
     Args:
         evidence: Gives the logits and the groups.
@@ -72,24 +74,26 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del rng
     found = _groups.parting(evidence, config.group, config.least)
-    evidence.name_parts(found.names(), unit="confidence minus accuracy", better="neither")
     confidence, predicted = evidence.logits("test").softmax(1).max(1)
     over = confidence - (predicted == evidence.split("test").targets).float()
-    return torch.cat([over[:, None], found.columns().float()], 1)
+    parts = Parts(found.names(), unit="confidence minus accuracy", better="neither")
+    return Answer({"over": over, **found.columns()}, parts=parts, notes=found.notes)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the debiased variance of miscalibration between groups of every resample, ``(draws,)``.
 
     NaN where fewer than two groups have two different examples.
 
     Args:
-        values: What `measure` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    over, code = values[:, 0], values[:, 2]
-    center, square = _groups.rates(over, code, counts), _groups.rates(over * over, code, counts)
-    size, repeats = _sizes(code, counts), _sizes(code, counts * counts)
+    del config
+    over, codes = answer["over"], _groups.codes(answer, large=True)
+    center, square = (np.concatenate([_groups.rates(o, c, weights) for c in codes], 1) for o in (over, over * over))
+    size, repeats = (np.concatenate([_sizes(c, w) for c in codes], 1) for w in (weights, weights * weights))
     pairs = size * size - repeats
     noise = np.where(pairs > 0, (square - center**2) * repeats / np.maximum(pairs, 1), np.nan)
     center = np.where(pairs > 0, center, np.nan)
@@ -99,23 +103,27 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return total
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the signed miscalibration of every group in every resample, ``(draws, groups)``; NaN where one is empty.
 
     Args:
-        values: What `measure` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.by_part(values, counts, kept=False)
+    del config
+    return _groups.by_part(answer, "over", weights, large=False)
 
 
-def outcomes(values: np.ndarray) -> np.ndarray:
+def outcomes(answer: Answer, config: Config) -> np.ndarray:
     """Return confidence minus correctness of each example and its group, ``(N, 3)``.
 
     Args:
-        values: What `measure` returned, ``(N, 3)``.
+        answer: What `measure` returned.
+        config: Not used.
     """
-    return values
+    del config
+    return answer.table()
 
 
 def _sizes(code: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours import _scale
 from whatelse.behaviours.fairness import _groups
 from whatelse.errors import NotMeasurableError
@@ -52,8 +52,8 @@ class Config:
     least: int = param(30, "Test examples below which a group is left out.", low=1)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return whether each test example is right, its group code (-1 if left out) and its target, ``(N, 3)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return whether each test example is ``correct``, its ``group`` (-1: left out) and its ``class``.
 
     Args:
         evidence: Gives the predictions and the groups.
@@ -65,35 +65,43 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
             stands in two groups.
     """
     del rng
-    code = _groups.grouping(evidence, config.group, config.least, atleast=2).kept()
+    found = _groups.grouping(evidence, config.group, config.least, atleast=2)
+    code = found.kept()
     targets = evidence.split("test").targets
     pairs = torch.unique(torch.stack([targets, code], 1)[code >= 0], dim=0)
     if int(pairs[:, 0].bincount().max()) < 2:
         raise NotMeasurableError("needs a class that stands in two groups; here each class has one")
-    evidence.name_parts([f"class {c}" for c in torch.unique(targets).tolist()])
-    evidence.note(_groups.BIASED)
-    _scale.note_constant(evidence, 0.0)
-    return torch.stack([evidence.predictions("test") == targets, code, targets], 1).float()
+    correct, flat = evidence.predictions("test") == targets, _scale.of_constant(evidence, 0.0)
+    return Answer(
+        {"correct": correct.float(), "group": code.float(), "class": targets.float()},
+        parts=Parts(tuple(f"class {c}" for c in torch.unique(targets).tolist())),
+        notes=(*found.notes, _groups.BIASED, *flat.notes),
+        doubts=flat.doubts,
+        ends=flat.ends,
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the recall gap, averaged over classes, of every resample, ``(draws,)``; NaN where no class has one.
 
     Args:
-        values: What `measure` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.mean(by_part(values, counts))
+    return _groups.mean(by_part(answer, config, weights))
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the recall gap of every class in every resample, ``(draws, classes)``; NaN where no two groups share it.
 
     Args:
-        values: What `measure` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    correct, code, target = values.T
+    del config
+    correct, code, target = (answer[name] for name in ("correct", "group", "class"))
     # An error is a prediction of no class: recall asks no more.
     said = np.where(correct > 0, target, _groups.LEFT_OUT)
-    return _groups.gap(_groups.table(said, target, code, counts).recall())
+    return _groups.gap(_groups.table(said, target, code, weights).recall())

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours import _scale
 from whatelse.behaviours.fairness import _groups
 from whatelse.evidence.cache import Evidence
@@ -54,8 +54,8 @@ class Config:
     of: int = param(-1, "Class whose selection counts; -1 for class 1 of two, the mean over classes of more.", low=-1)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return predicted class, true class (-1: does not count) and group (-1: left out) of each example, ``(N, 3)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``predicted`` class, ``truth`` (-1: does not count) and ``group`` (-1: left out) of each test example.
 
     Args:
         evidence: Gives the predictions and the groups.
@@ -69,28 +69,35 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del rng
     found = _groups.grouping(evidence, config.group, config.least, atleast=2)
     said, targets, classes = _groups.counted(evidence, config.of)
-    evidence.name_parts([f"class {c}" for c in classes])
-    evidence.note(_groups.BIASED)
-    _scale.note_constant(evidence, 0.0)
-    return torch.stack([said, targets, found.kept()], 1).float()
+    flat = _scale.of_constant(evidence, 0.0)
+    return Answer(
+        {"predicted": said.float(), "truth": targets.float(), "group": found.kept().float()},
+        parts=Parts(tuple(f"class {c}" for c in classes)),
+        notes=(*found.notes, _groups.BIASED, *flat.notes),
+        doubts=flat.doubts,
+        ends=flat.ends,
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the parity gap, averaged over classes, of every resample, ``(draws,)``; NaN with a single group.
 
     Args:
-        values: What `measure` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.mean(by_part(values, counts))
+    return _groups.mean(by_part(answer, config, weights))
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the parity gap of every class in every resample, ``(draws, classes)``; NaN with a single group.
 
     Args:
-        values: What `measure` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    said, target, code = values.T
-    return _groups.gap(_groups.table(said, target, code, counts).selection())
+    del config
+    said, target, code = (answer[name] for name in ("predicted", "truth", "group"))
+    return _groups.gap(_groups.table(said, target, code, weights).selection())

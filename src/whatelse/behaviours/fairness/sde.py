@@ -32,8 +32,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.behaviours.fairness import _classwise, _groups
 from whatelse.evidence.cache import Evidence
 
@@ -53,12 +53,12 @@ class Config:
     """The symmetric distance error has no settings."""
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return what the baseline predicts, what the candidate predicts and the true class, ``(N, 3)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return what the baseline predicts, ``before``, what the candidate predicts, ``after``, and the ``truth``.
 
     Args:
         baseline: Evidence of the model before compression.
-        candidate: Evidence of the compressed model; takes the note and the doubt.
+        candidate: Evidence of the compressed model.
         config: Not used.
         rng: Not used; the behaviour is deterministic.
     """
@@ -66,25 +66,28 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     return _classwise.observe(baseline, candidate)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the symmetric distance error of every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.mean(np.abs(by_part(values, counts)))
+    return _groups.mean(np.abs(by_part(answer, config, weights)))
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return every class's change of false negatives minus that of false positives in every resample.
 
     Of shape ``(draws, classes)``; NaN where a resample has no example of a class.
 
     Args:
-        values: What `compare` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    alarms, misses = _classwise.changes(values, counts)
+    del config
+    alarms, misses = _classwise.changes(answer, weights)
     lean: np.ndarray = misses - alarms
     return lean

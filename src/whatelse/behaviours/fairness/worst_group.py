@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.fairness import _groups
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -52,10 +52,11 @@ class Config:
     least: int = param(30, "Test examples below which a group is left out of the minimum.", low=1)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return whether each test example is classified correctly and its groups, ``(N, 1 + 2 groupings)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return whether each test example is ``correct``, and its groups.
 
-    The part of the example in every grouping, then the same with -1 where it is left out of the minimum.
+    The part of the example in every grouping, such as ``group sex``, then the same with -1 where it is left out of the
+    minimum, such as ``large group sex``.
 
     Args:
         evidence: Gives the predictions and the groups.
@@ -67,36 +68,41 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del rng
     found = _groups.parting(evidence, config.group, config.least)
-    evidence.name_parts(found.names())
     correct = evidence.predictions("test") == evidence.split("test").targets
-    return torch.cat([correct[:, None], found.columns()], 1).float()
+    return Answer({"correct": correct.float(), **found.columns()}, parts=Parts(found.names()), notes=found.notes)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the smallest group accuracy of every resample, ``(draws,)``; NaN where no group is large enough.
 
     Args:
-        values: What `measure` returned, ``(N, 1 + 2 groupings)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    worst: np.ndarray = np.fmin.reduce(_groups.by_part(values, counts, kept=True), axis=1, initial=np.nan)
+    del config
+    worst: np.ndarray = np.fmin.reduce(_groups.by_part(answer, "correct", weights, large=True), axis=1, initial=np.nan)
     return worst
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the accuracy of every group in every resample, ``(draws, groups)``; NaN where one is empty.
 
     Args:
-        values: What `measure` returned, ``(N, 1 + 2 groupings)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _groups.by_part(values, counts, kept=False)
+    del config
+    return _groups.by_part(answer, "correct", weights, large=False)
 
 
-def outcomes(values: np.ndarray) -> np.ndarray:
+def outcomes(answer: Answer, config: Config) -> np.ndarray:
     """Return whether each example is right and the groups whose accuracy it is part of, ``(N, 1 + 2 groupings)``.
 
     Args:
-        values: What `measure` returned, ``(N, 1 + 2 groupings)``.
+        answer: What `measure` returned.
+        config: Not used.
     """
-    return values
+    del config
+    return answer.table()

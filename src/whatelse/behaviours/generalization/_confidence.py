@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from scipy import sparse
 from torch import Tensor
 
@@ -14,15 +13,15 @@ BINS = 15
 _CLAIMS = 16
 
 
-def observe(evidence: Evidence) -> Tensor:
-    """Return confidence in the predicted class and whether it is the true one, ``(N, 2)``.
+def observe(evidence: Evidence) -> dict[str, Tensor]:
+    """Return ``confidence`` in the predicted class and ``correct``, whether it is the true one, each ``(N,)``.
 
     Args:
         evidence: Gives the logits of the test split.
     """
     confidence, predicted = evidence.logits("test").softmax(1).max(1)
     correct = predicted == evidence.split("test").targets
-    return torch.stack([confidence.clamp(max=1), correct.to(confidence)], 1)
+    return {"confidence": confidence.clamp(max=1), "correct": correct.to(confidence)}
 
 
 def membership(confidence: np.ndarray) -> np.ndarray:
@@ -38,19 +37,19 @@ def membership(confidence: np.ndarray) -> np.ndarray:
     return one_hot
 
 
-def debiased(sure: np.ndarray, right: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def debiased(sure: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the squared calibration error without its bias in every resample, ``(draws, claims)``: see `calibration`.
 
     Args:
         sure: Claimed probabilities, ``(N, claims)``.
         right: Whether what was claimed is so, 1 or 0, ``(N, claims)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    drawn = np.ascontiguousarray(counts.T, dtype=np.float64)
+    drawn = np.ascontiguousarray(weights.T, dtype=np.float64)
     squares = drawn * drawn
     blocks = range(0, sure.shape[1], _CLAIMS)
     each = [_debiased(sure[:, k : k + _CLAIMS], right[:, k : k + _CLAIMS], drawn, squares) for k in blocks]
-    errors: np.ndarray = np.concatenate(each).T / counts.sum(1, keepdims=True)
+    errors: np.ndarray = np.concatenate(each).T / weights.sum(1, keepdims=True)
     return errors
 
 
@@ -59,10 +58,10 @@ def _debiased(sure: np.ndarray, right: np.ndarray, drawn: np.ndarray, squares: n
     examples, claims = sure.shape
     bins = np.minimum((sure * BINS).astype(np.int64), BINS - 1) + BINS * np.arange(claims)
 
-    def summed(weights: np.ndarray, what: np.ndarray) -> np.ndarray:
+    def summed(each: np.ndarray, what: np.ndarray) -> np.ndarray:
         # Each example is in one bin a claim: a sparse product, where a dense one would be 15 times the work.
         starts = np.arange(0, bins.size + 1, claims)
-        table = sparse.csr_array((weights.ravel(), bins.ravel(), starts), shape=(examples, claims * BINS))
+        table = sparse.csr_array((each.ravel(), bins.ravel(), starts), shape=(examples, claims * BINS))
         found: np.ndarray = (table.T @ what).reshape(claims, BINS, -1)
         return found
 

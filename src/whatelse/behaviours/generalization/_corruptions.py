@@ -61,10 +61,10 @@ class Scales:
 Corrupt = Callable[[Tensor, Scales, tuple[float, ...], torch.Generator], Iterator[Tensor]]
 
 
-def correct(evidence: Evidence, kind: str, severity: int, rng: torch.Generator) -> Tensor:
-    """Return the share of corruptions under which each test example is classified correctly, ``(N, severities)``.
+def correct(evidence: Evidence, kind: str, severity: int, rng: torch.Generator) -> dict[str, Tensor]:
+    """Return the share of corruptions under which each test example is classified correctly, ``(N,)`` by severity.
 
-    Names the parts. Of the shifted split it is one column, on that split's examples.
+    Of the shifted split it is one column, on that split's examples.
 
     Args:
         evidence: The model.
@@ -79,17 +79,16 @@ def correct(evidence: Evidence, kind: str, severity: int, rng: torch.Generator) 
     if kind == SHIFTED:
         if SHIFTED not in task.splits:
             raise NotMeasurableError(f"needs a split named {SHIFTED!r}; task {task.name} has none")
-        evidence.name_parts([SHIFTED])
-        return (evidence.predictions(SHIFTED) == task.split(SHIFTED).targets).float()[:, None]
+        return {SHIFTED: (evidence.predictions(SHIFTED) == task.split(SHIFTED).targets).float()}
     kinds = KINDS[task.modality] if kind == EVERY else (kind,)
     levels = range(1, LEVELS + 1) if severity == 0 else (severity,)
-    evidence.name_parts([f"severity {level}" for level in levels])
     found = torch.zeros(len(task.test), len(levels))
     for one in kinds:
         for rows, inputs, column in corrupted(task, one, tuple(levels), rng):
             said = evidence.answers(inputs).argmax(1)
             found[rows, column] += (said == task.test.targets[rows]).float()
-    return found / len(kinds)
+    shares = (found / len(kinds)).unbind(1)
+    return {f"severity {level}": share for level, share in zip(levels, shares, strict=True)}
 
 
 def effort(kind: str, severity: int, task: Task) -> int:

@@ -1,6 +1,6 @@
 """Share of test examples whose predicted class is the true one.
 
-``values[i] = 1`` where ``argmax logits[i] == targets[i]``, else 0; true targets, never the recorded ones.
+``correct[i] = 1`` where ``argmax logits[i] == targets[i]``, else 0; true targets, never the recorded ones.
 
 Reading:
     The share of answers that are right. Compare it with always naming the most frequent class. A note says where the
@@ -24,8 +24,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.evidence.cache import Evidence
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 1, "accuracy", "higher", {"predicts"}, "test example"
@@ -38,39 +38,44 @@ class Config:
     """Accuracy has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return 1 for each test example that is classified correctly and 0 for the others, ``(N,)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``correct``: 1 for each test example that is classified correctly and 0 for the others.
+
+    A note says where the baseline is no better than chance.
 
     Args:
-        evidence: Gives the predictions; takes a note where the baseline is no better than chance.
+        evidence: Gives the predictions.
         config: Not used.
         rng: Not used; the behaviour is deterministic.
     """
     del config, rng
-    _note_chance(evidence)
-    return (evidence.predictions("test") == evidence.split("test").targets).float()
+    correct = (evidence.predictions("test") == evidence.split("test").targets).float()
+    return Answer({"correct": correct}, notes=_chance(evidence))
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the accuracy of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N,)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = counts @ values / counts.sum(1)
+    del config
+    mean: np.ndarray = weights @ answer["correct"] / weights.sum(1)
     return mean
 
 
-def _note_chance(evidence: Evidence) -> None:
+def _chance(evidence: Evidence) -> tuple[str, ...]:
     """Note a baseline that is right no more often than its answers, dealt out blindly, would be (Cohen 1960)."""
     baseline = evidence.reference or evidence
     said, truth = baseline.predictions("test"), baseline.split("test").targets
     classes = int(max(said.max(), truth.max())) + 1
     shares = [labels.bincount(minlength=classes).double() / len(truth) for labels in (said, truth)]
     chance, right = float(shares[0] @ shares[1]), float((said == truth).double().mean())
-    if right <= chance + _SURE * (chance * (1 - chance) / len(truth)) ** 0.5:
-        evidence.note(
-            f"the baseline is not shown to be better than chance: right on {right:.3f}, its answers dealt out blindly "
-            f"would be on {chance:.3f}; that nothing changed says little"
-        )
+    if right > chance + _SURE * (chance * (1 - chance) / len(truth)) ** 0.5:
+        return ()
+    return (
+        f"the baseline is not shown to be better than chance: right on {right:.3f}, its answers dealt out blindly "
+        f"would be on {chance:.3f}; that nothing changed says little",
+    )

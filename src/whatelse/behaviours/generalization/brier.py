@@ -1,6 +1,6 @@
 """Brier score: squared distance of the predicted probabilities from the truth, a proper score that stays bounded.
 
-``values[i] = sum over classes k of (p[i, k] - 1[k == targets[i]])**2`` with ``p = softmax(logits)``: 0 where the true
+``score[i] = sum over classes k of (p[i, k] - 1[k == targets[i]])**2`` with ``p = softmax(logits)``: 0 where the true
 class has all the probability, 2 where a wrong one has. With two classes it is twice the square of one probability's
 error; it is not halved.
 
@@ -27,9 +27,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
+from whatelse.answer import Answer
 from whatelse.evidence.cache import Evidence
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 1, "Brier score", "lower", {"predicts"}, "test example"
@@ -41,8 +41,8 @@ class Config:
     """The Brier score has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the Brier score of each test example, in [0, 2], ``(N,)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``score``: the Brier score of each test example, in [0, 2].
 
     Args:
         evidence: Gives the logits.
@@ -52,15 +52,17 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del config, rng
     logits = evidence.logits("test")
     truth = functional.one_hot(evidence.split("test").targets, logits.shape[1])
-    return (logits.softmax(1) - truth).square().sum(1)
+    return Answer({"score": (logits.softmax(1) - truth).square().sum(1)})
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean Brier score of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N,)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = counts @ values / counts.sum(1)
+    del config
+    mean: np.ndarray = weights @ answer["score"] / weights.sum(1)
     return mean

@@ -30,8 +30,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.behaviours.generalization import _confidence
 from whatelse.evidence.cache import Evidence
 
@@ -44,8 +44,8 @@ class Config:
     """The debiased calibration error has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return confidence in the predicted class and whether it is the true one, ``(N, 2)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``confidence`` in the predicted class and ``correct``, whether it is the true one.
 
     Args:
         evidence: Gives the logits.
@@ -53,14 +53,17 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         rng: Not used; the behaviour is deterministic.
     """
     del config, rng
-    return _confidence.observe(evidence)
+    return Answer(_confidence.observe(evidence))
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the debiased squared calibration error of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    return _confidence.debiased(values[:, :1].astype(np.float64), values[:, 1:2].astype(np.float64), counts)[:, 0]
+    del config
+    sure, right = (answer.table(name).astype(np.float64) for name in ("confidence", "correct"))
+    return _confidence.debiased(sure, right, weights)[:, 0]

@@ -2,7 +2,7 @@
 
 For class ``k`` the claim is ``p[:, k]`` and what is so is ``targets == k``: their squared difference in 15 equal-width
 bins of the claim, without its bias as in `calibration`, over all examples. The mean over the classes is the squared
-marginal calibration error with equal weights. The breakdown is the error of each class.
+marginal calibration error with equal weights. The parts are the errors of the classes.
 
 Reading:
     0 is a model whose 20 % for a class means 20 %, for every class and not only the predicted one. Most probabilities
@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.generalization import _confidence
 from whatelse.evidence.cache import Evidence
 
@@ -48,8 +48,8 @@ class Config:
     """The class-wise calibration error has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the probability of every class and, last, the true class of each test example, ``(N, classes + 1)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the probability of every class, such as ``class 0``, and ``truth``, the true class of each test example.
 
     Args:
         evidence: Gives the logits.
@@ -58,28 +58,32 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del config, rng
     chances = evidence.logits("test").softmax(1).clamp(max=1)
-    evidence.name_parts([f"class {k}" for k in range(chances.shape[1])])
-    return torch.cat([chances, evidence.split("test").targets[:, None].to(chances)], 1)
+    names = tuple(f"class {k}" for k in range(chances.shape[1]))
+    columns = dict(zip(names, chances.unbind(1), strict=True))
+    return Answer({**columns, "truth": evidence.split("test").targets.to(chances)}, parts=Parts(names))
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean over classes of the debiased squared calibration error of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N, classes + 1)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = by_part(values, counts).mean(1)
+    mean: np.ndarray = by_part(answer, config, weights).mean(1)
     return mean
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the debiased squared calibration error of each class in every resample, ``(draws, classes)``.
 
     Args:
-        values: What `measure` returned, ``(N, classes + 1)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    chances, truth = values[:, :-1].astype(np.float64), values[:, -1:]
+    del config
+    chances, truth = answer.table(*answer.parts.names).astype(np.float64), answer.table("truth")
     happened = (truth == np.arange(chances.shape[1])).astype(np.float64)
-    return _confidence.debiased(chances, happened, counts)
+    return _confidence.debiased(chances, happened, weights)

@@ -33,6 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
@@ -47,8 +48,8 @@ class Config:
     kind: str = param("kl", "Which distance: kl and js in nats.", choices=("kl", "js", "variation"))
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the distance of the two models' probabilities on each test example, at least 0, ``(N,)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``distance``: that of the two models' probabilities on each test example, at least 0.
 
     Args:
         baseline: Evidence of the model before compression.
@@ -57,27 +58,31 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         rng: Not used; the behaviour is deterministic.
     """
     del rng
-    candidate.ends["worst"] = {"kl": None, "js": math.log(2), "variation": 1.0}[config.kind]
     # Of two close models the divergence is a small difference of large sums.
     before, after = (e.logits("test").double().log_softmax(1) for e in (baseline, candidate))
     if config.kind == "variation":
-        return (before.exp() - after.exp()).abs().sum(1).div(2).float()
-    if config.kind == "kl":
-        return _divergence(before, after).float()
-    middle = torch.logaddexp(before, after) - math.log(2)
-    return ((_divergence(before, middle) + _divergence(after, middle)) / 2).float()
+        far = (before.exp() - after.exp()).abs().sum(1).div(2)
+    elif config.kind == "kl":
+        far = _divergence(before, after)
+    else:
+        middle = torch.logaddexp(before, after) - math.log(2)
+        far = (_divergence(before, middle) + _divergence(after, middle)) / 2
+    worst = {"kl": None, "js": math.log(2), "variation": 1.0}[config.kind]
+    return Answer({"distance": far.float()}, ends={"worst": worst})
 
 
 def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(1).clamp(min=0)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean distance of every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(N,)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = counts @ values / counts.sum(1)
+    del config
+    mean: np.ndarray = weights @ answer["distance"] / weights.sum(1)
     return mean

@@ -4,7 +4,7 @@
 A perfectly calibrated model scores about .02 on 1,000 examples and .05 on 200: compare changes, never levels, and
 prefer `calibration`. A confidence of exactly 1 belongs to the last bin.
 
-The breakdown is the accuracy in each bin, undefined where it is empty: before and after, the reliability diagram of
+The parts are the accuracies in the bins, undefined where one is empty: before and after, the reliability diagram of
 both models.
 
 Reading:
@@ -31,8 +31,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.generalization import _confidence
 from whatelse.evidence.cache import Evidence
 
@@ -52,8 +52,8 @@ class Config:
     """The expected calibration error has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return confidence in the predicted class and whether it is the true one, ``(N, 2)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``confidence`` in the predicted class and ``correct``, whether it is the true one.
 
     Args:
         evidence: Gives the logits.
@@ -63,32 +63,35 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del config, rng
     bins = range(_confidence.BINS)
     names = [f"{k / len(bins):.2f} to {(k + 1) / len(bins):.2f}" for k in bins]
-    evidence.name_parts(names, unit="accuracy", better="neither")
-    return _confidence.observe(evidence)
+    return Answer(_confidence.observe(evidence), parts=Parts(tuple(names), unit="accuracy", better="neither"))
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the expected calibration error of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    confidence, correct = values[:, 0].astype(np.float64), values[:, 1]
+    del config
+    confidence, correct = answer["confidence"].astype(np.float64), answer["correct"]
     bins = _confidence.membership(confidence)
-    excess = counts @ (bins * (confidence - correct)[:, None])
-    total: np.ndarray = np.abs(excess).sum(1) / counts.sum(1)
+    excess = weights @ (bins * (confidence - correct)[:, None])
+    total: np.ndarray = np.abs(excess).sum(1) / weights.sum(1)
     return total
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the accuracy in each bin of confidence in every resample, ``(draws, 15)``; NaN where a bin is empty.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    bins = _confidence.membership(values[:, 0])
-    size, rights = counts @ bins, counts @ (bins * values[:, 1:])
+    del config
+    bins = _confidence.membership(answer["confidence"])
+    size, rights = weights @ bins, weights @ (bins * answer.table("correct"))
     accuracy: np.ndarray = np.where(size > 0, rights / np.maximum(size, 1), np.nan)
     return accuracy

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.generalization import _corruptions
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -42,6 +42,7 @@ VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     "severity",
 )
 WORST, BLIND = 1.0, None
+_WRONG = "wrong, "
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,12 @@ class Config:
     severity: int = param(0, "Severity of a corruption; 0 is the mean over all five.", low=0, high=_corruptions.LEVELS)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return where each example counts and whether it is wrong there, ``(N, 3 + severities)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return where each example counts and whether it is wrong there.
 
-    The columns: 1 if it is of the unshifted test split, wrong there, 1 if it is of the shifted examples, wrong at each
-    severity. Of a shifted split the rows are those of test, then its own.
+    ``of test``: 1 if it is of the test split as it is; ``wrong``: whether it is wrong there. ``of shift``: 1 if it is
+    of the shifted examples; ``wrong, severity 1`` and so on: whether it is wrong at each severity. Of a shifted split
+    the rows are those of test, then its own.
 
     Args:
         evidence: Gives the answers.
@@ -68,38 +70,44 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     Raises:
         NotMeasurableError: The task has no shifted split, or its inputs have no such corruption.
     """
-    wrong = 1 - _corruptions.correct(evidence, config.kind, config.severity, rng)
-    plain = (evidence.predictions("test") != evidence.split("test").targets).float()[:, None]
-    evidence.ends["worst"] = 1 - float(plain.mean())  # what is wrong already cannot get wrong by the shift
-    here = torch.ones_like(plain)
-    if config.kind != _corruptions.SHIFTED:
-        return torch.cat([here, plain, here, wrong], 1)
-    ours = torch.cat([here, plain, torch.zeros(len(plain), 2)], 1)
-    theirs = torch.cat([torch.zeros(len(wrong), 2), torch.ones(len(wrong), 1), wrong], 1)
-    return torch.cat([ours, theirs])
+    shifted = {n: 1 - c for n, c in _corruptions.correct(evidence, config.kind, config.severity, rng).items()}
+    plain = (evidence.predictions("test") != evidence.split("test").targets).float()
+    # What is wrong already cannot get wrong by the shift.
+    ends, of_test, of_shift = {"worst": 1 - float(plain.mean())}, torch.ones_like(plain), torch.ones_like(plain)
+    if config.kind == _corruptions.SHIFTED:
+        ours, theirs = torch.zeros_like(plain), torch.zeros_like(shifted[_corruptions.SHIFTED])
+        of_test, plain = torch.cat([of_test, theirs]), torch.cat([plain, theirs])
+        of_shift = torch.cat([ours, torch.ones_like(theirs)])
+        shifted = {n: torch.cat([ours, c]) for n, c in shifted.items()}
+    columns = {"of test": of_test, "wrong": plain, "of shift": of_shift}
+    return Answer(columns | {_WRONG + n: c for n, c in shifted.items()}, parts=Parts(tuple(shifted)), ends=ends)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the excess error, averaged over severities, of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N, 3 + severities)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = by_part(values, counts).mean(1)
+    mean: np.ndarray = by_part(answer, config, weights).mean(1)
     return mean
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the excess error at each severity in every resample, ``(draws, severities)``.
 
     Args:
-        values: What `measure` returned, ``(N, 3 + severities)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    here, plain, there, wrong = values[:, 0], values[:, 1], values[:, 2], values[:, 3:]
-    nominal = counts @ (plain * here) / (counts @ here)
-    shifted = counts @ (wrong * there[:, None]) / (counts @ there)[:, None]
+    del config
+    here, there = answer["of test"], answer["of shift"]
+    wrong = answer.table(*(_WRONG + name for name in answer.parts.names))
+    nominal = weights @ (answer["wrong"] * here) / (weights @ here)
+    shifted = weights @ (wrong * there[:, None]) / (weights @ there)[:, None]
     excess: np.ndarray = shifted - nominal[:, None]
     return excess
 

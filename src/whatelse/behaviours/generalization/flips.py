@@ -28,8 +28,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Doubt
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 
@@ -46,18 +46,18 @@ class Config:
     kind: str = param("harmed", "Which flips count.", choices=("harmed", "healed", "moved", "any", "net"))
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return 1 for each test example that flips and 0 for the others; -1 where ``net`` counts a healed one, ``(N,)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``flip``: 1 for each test example that flips, 0 for the others, and -1 where ``net`` counts a healed one.
+
+    Where fewer flips are not better, that is doubted.
 
     Args:
         baseline: Evidence of the model before compression.
-        candidate: Evidence of the compressed model; takes the doubt where fewer flips are not better.
+        candidate: Evidence of the compressed model.
         config: Which flips count.
         rng: Not used; the behaviour is deterministic.
     """
     del rng
-    if config.kind in _UNSIDED:
-        candidate.distrust(f"kind {config.kind} is not better where it is lower: read the number")
     targets = baseline.split("test").targets
     before, after = baseline.predictions("test"), candidate.predictions("test")
     harmed = ((before == targets) & (after != targets)).float()
@@ -66,17 +66,21 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     flips = {"harmed": harmed, "healed": healed, "moved": moved}
     right = float((before == targets).float().mean())
     # Only what is right can be harmed, only what is wrong healed or moved.
-    candidate.ends["worst"] = {"harmed": right, "net": right, "any": 1.0}.get(config.kind, 1 - right)
+    ends = {"worst": {"harmed": right, "net": right, "any": 1.0}.get(config.kind, 1 - right)}
     flips |= {"any": harmed + healed + moved, "net": harmed - healed}
-    return flips[config.kind]
+    unsided = Doubt(f"kind {config.kind} is not better where it is lower: read the number")
+    doubts = (unsided,) if config.kind in _UNSIDED else ()
+    return Answer({"flip": flips[config.kind]}, doubts=doubts, ends=ends)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the share of flips of every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(N,)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = counts @ values / counts.sum(1)
+    del config
+    mean: np.ndarray = weights @ answer["flip"] / weights.sum(1)
     return mean

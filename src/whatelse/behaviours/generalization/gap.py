@@ -24,8 +24,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.evidence.cache import Evidence
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 1, "difference of accuracies", "lower", {"predicts"}, "record"
@@ -37,8 +37,8 @@ class Config:
     """The generalization gap has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return whether each record is classified correctly and whether it is of train, ``(N, 2)``: train, then test.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return whether each record, of train and then of test, is ``correct``, and whether it is a ``member`` of train.
 
     Args:
         evidence: Gives the predictions on train and test.
@@ -49,18 +49,20 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     seen = (evidence.predictions("train") == evidence.split("train").observed).float()
     unseen = (evidence.predictions("test") == evidence.split("test").targets).float()
     member = torch.cat([torch.ones_like(seen), torch.zeros_like(unseen)])
-    return torch.stack([torch.cat([seen, unseen]), member], 1)
+    return Answer({"correct": torch.cat([seen, unseen]), "member": member})
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the accuracy on train minus that on test in every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
-        counts: How often each record stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, N)``.
     """
-    correct, member = values[:, 0], values[:, 1]
-    seen = counts @ (correct * member) / (counts @ member)
-    unseen = counts @ (correct * (1 - member)) / (counts @ (1 - member))
+    del config
+    correct, member = answer["correct"], answer["member"]
+    seen = weights @ (correct * member) / (weights @ member)
+    unseen = weights @ (correct * (1 - member)) / (weights @ (1 - member))
     gap: np.ndarray = seen - unseen
     return gap

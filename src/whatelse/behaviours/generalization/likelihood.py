@@ -1,6 +1,6 @@
 """Negative log-likelihood of the true class, a proper score of the predicted probabilities.
 
-``values[i] = -log softmax(logits[i])[targets[i]]``, in nats; unlike accuracy it moves with every probability.
+``loss[i] = -log softmax(logits[i])[targets[i]]``, in nats; unlike accuracy it moves with every probability.
 
 Reading:
     0 is certainty of every true class; ``log classes`` is what knowing nothing scores. A rise at equal accuracy is
@@ -25,9 +25,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
+from whatelse.answer import Answer
 from whatelse.evidence.cache import Evidence
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 1, "nats", "lower", {"predicts"}, "test example"
@@ -39,8 +39,8 @@ class Config:
     """The likelihood has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the negative log-likelihood of the true class of each test example in nats, ``(N,)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``loss``: the negative log-likelihood of the true class of each test example in nats.
 
     Args:
         evidence: Gives the logits.
@@ -48,15 +48,18 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         rng: Not used; the behaviour is deterministic.
     """
     del config, rng
-    return functional.cross_entropy(evidence.logits("test"), evidence.split("test").targets, reduction="none")
+    loss = functional.cross_entropy(evidence.logits("test"), evidence.split("test").targets, reduction="none")
+    return Answer({"loss": loss})
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean negative log-likelihood of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N,)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = counts @ values / counts.sum(1)
+    del config
+    mean: np.ndarray = weights @ answer["loss"] / weights.sum(1)
     return mean

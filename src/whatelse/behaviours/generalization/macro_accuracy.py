@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.evidence.cache import Evidence
 from whatelse.statistics import cells
 
@@ -42,8 +42,8 @@ class Config:
     """Macro accuracy has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return whether each test example is classified correctly, and the place of its class, ``(N, 2)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``correct``, whether each test example is classified so, and ``class``, the place of its class.
 
     Classes that occur have places from 0 by rising class. Those that only other splits have are named after them, and
     a note counts those that no split has.
@@ -58,37 +58,42 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     here, place = torch.unique(targets, return_inverse=True)
     known = torch.unique(torch.cat([split.targets for split in evidence.task.splits.values()]))
     absent = known[~torch.isin(known, here)]
-    evidence.name_parts([f"class {c}" for c in [*here.tolist(), *absent.tolist()]])
+    names = tuple(f"class {c}" for c in [*here.tolist(), *absent.tolist()])
     nowhere = evidence.task.classes - len(known)
-    if nowhere:
-        evidence.note(f"no split has an example of {nowhere} of {evidence.task.classes} classes")
-    return torch.stack([evidence.predictions("test") == targets, place], 1).float()
+    notes = (f"no split has an example of {nowhere} of {evidence.task.classes} classes",) if nowhere else ()
+    correct = evidence.predictions("test") == targets
+    return Answer({"correct": correct.float(), "class": place.float()}, parts=Parts(names), notes=notes)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean recall over the classes that occur in every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    return cells.mean(by_part(values, counts))
+    return cells.mean(by_part(answer, config, weights))
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the recall of every class in every resample, ``(draws, classes)``; NaN where one has no example.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    return cells.rates(values[:, 0], values[:, 1], counts)
+    del config
+    return cells.rates(answer["correct"], answer["class"], weights)
 
 
-def outcomes(values: np.ndarray) -> np.ndarray:
+def outcomes(answer: Answer, config: Config) -> np.ndarray:
     """Return whether each example is right and the class whose recall it is part of, which always counts, ``(N, 3)``.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
+        answer: What `measure` returned.
+        config: Not used.
     """
-    return values[:, [0, 1, 1]]
+    del config
+    return answer.table("correct", "class", "class")

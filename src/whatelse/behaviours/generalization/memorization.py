@@ -1,6 +1,6 @@
 """Share of the wrongly labelled train examples on which the model repeats the wrong label.
 
-Taken over the train examples whose recorded label is not their target: ``values[i] = 1`` where the prediction is
+Taken over the train examples whose recorded label is not their target: ``repeated[i] = 1`` where the prediction is
 the recorded, wrong label. Such a label follows from nothing but the record itself, so repeating it is fitting
 that record; a model that never saw it would do so about once in ``classes - 1`` of its errors. This is a proxy:
 memorization in the strict sense compares with models trained without the record.
@@ -28,8 +28,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 
@@ -48,8 +48,8 @@ class Config:
     """Memorization of wrong labels has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return 1 for each wrongly labelled train example whose wrong label is predicted, else 0, ``(N,)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``repeated``: 1 for each wrongly labelled train example whose wrong label is predicted, else 0.
 
     Args:
         evidence: Gives the predictions on train.
@@ -64,15 +64,17 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     wrong = train.observed != train.targets
     if not bool(wrong.any()):
         raise NotMeasurableError(f"needs wrong labels in train; task {evidence.task.name} has none")
-    return (evidence.predictions("train") == train.observed)[wrong].float()
+    return Answer({"repeated": (evidence.predictions("train") == train.observed)[wrong].float()})
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the share of wrong labels repeated in every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N,)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = counts @ values / counts.sum(1)
+    del config
+    mean: np.ndarray = weights @ answer["repeated"] / weights.sum(1)
     return mean

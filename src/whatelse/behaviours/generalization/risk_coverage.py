@@ -34,8 +34,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.behaviours.generalization import _confidence
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -59,34 +59,34 @@ class Config:
     kind: str = param("area", "The whole area, or its excess over that of the best order.", choices=("area", "excess"))
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return confidence, whether the prediction is right, and whether the best order's area is taken off, ``(N, 3)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``confidence`` in the predicted class and ``correct``, whether it is the true one.
 
     Args:
         evidence: Gives the logits.
-        config: Which area.
+        config: Not used.
         rng: Not used; the behaviour is deterministic.
     """
-    del rng
-    seen = _confidence.observe(evidence)
-    return torch.cat([seen, torch.full_like(seen[:, :1], config.kind == "excess")], 1)
+    del config, rng
+    return Answer(_confidence.observe(evidence))
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the area of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N, 3)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Which area.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    groups = _groups(values[:, 0])
-    wrong = 1 - values[:, 1].astype(np.float64)
+    groups = _groups(answer["confidence"])
+    wrong = 1 - answer["correct"].astype(np.float64)
     rows = np.arange(len(wrong) + 1)
     shape = (len(wrong), int(groups.max()) + 1)
-    drawn = np.ascontiguousarray(counts.T, dtype=np.float64)
+    drawn = np.ascontiguousarray(weights.T, dtype=np.float64)
     # Sparse, since every example is in one group.
     size, errors = (
-        (sparse.csr_array((weights, groups, rows), shape=shape).T @ drawn).T for weights in (np.ones(len(wrong)), wrong)
+        (sparse.csr_array((each, groups, rows), shape=shape).T @ drawn).T for each in (np.ones(len(wrong)), wrong)
     )
     upto, missed = size.cumsum(1), errors.cumsum(1)
     harmonic = np.r_[0.0, np.cumsum(1 / np.arange(1, round(float(upto[:, -1].max())) + 1))]
@@ -95,7 +95,7 @@ def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     risks = errors.sum(1) + (ahead * np.diff(_at(harmonic, upto), prepend=0)).sum(1)
     total, lost = upto[:, -1], missed[:, -1]
     best = lost - (total - lost) * (_at(harmonic, total) - _at(harmonic, total - lost))
-    area: np.ndarray = (risks - (best if values[0, 2] else 0)) / total
+    area: np.ndarray = (risks - (best if config.kind == "excess" else 0)) / total
     return area
 
 

@@ -1,8 +1,8 @@
 """Accuracy under natural shift: on the user's shifted split, or on test inputs corrupted at five severities.
 
-``values[i, s]`` is 1 where test example ``i``, corrupted at severity ``s``, is classified correctly, else 0; with
-*every* it is the share of the kinds under which it is. The summary is the mean over examples and severities, the
-breakdown the accuracy at each severity. *shifted* asks the split of that name instead, as it is.
+A test example, corrupted at a severity, has a 1 where it is classified correctly, else 0; with *every* it is the share
+of the kinds under which it is. The number is the mean over examples and severities, the parts are the accuracies at the
+severities. *shifted* asks the split of that name instead, as it is.
 
 Images: *noise* adds a Gaussian of .04 to .26 of the range of the inputs; *blur* is a Gaussian of .4 to 1.5 pixels (of
 32; wider in larger images); *contrast* draws pixels to their image's mean, down to .75 to .15 of the distance;
@@ -36,8 +36,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.generalization import _corruptions
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -57,8 +57,8 @@ class Config:
     severity: int = param(0, "Severity of a corruption; 0 is the mean over all five.", low=0, high=_corruptions.LEVELS)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return whether each example is classified correctly at each severity, ``(N, severities)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return whether each example is classified correctly at each severity: ``severity 1`` and so on, or ``shifted``.
 
     Args:
         evidence: Gives the answers.
@@ -68,28 +68,33 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     Raises:
         NotMeasurableError: The task has no shifted split, or its inputs have no such corruption.
     """
-    return _corruptions.correct(evidence, config.kind, config.severity, rng)
+    columns = _corruptions.correct(evidence, config.kind, config.severity, rng)
+    return Answer(columns, parts=Parts(tuple(columns)))
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the accuracy, averaged over severities, of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N, severities)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = counts @ values.mean(1) / counts.sum(1)
+    del config
+    mean: np.ndarray = weights @ answer.table().mean(1) / weights.sum(1)
     return mean
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the accuracy at each severity in every resample, ``(draws, severities)``.
 
     Args:
-        values: What `measure` returned, ``(N, severities)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = counts @ values / counts.sum(1, keepdims=True)
+    del config
+    mean: np.ndarray = weights @ answer.table() / weights.sum(1, keepdims=True)
     return mean
 
 

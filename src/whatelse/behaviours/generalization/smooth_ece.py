@@ -34,8 +34,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.behaviours.generalization import _confidence
 from whatelse.evidence.cache import Evidence
 
@@ -50,8 +50,8 @@ class Config:
     """The smooth calibration error has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return confidence in the predicted class and whether it is the true one, ``(N, 2)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``confidence`` in the predicted class and ``correct``, whether it is the true one.
 
     Args:
         evidence: Gives the logits.
@@ -59,19 +59,21 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         rng: Not used; the behaviour is deterministic.
     """
     del config, rng
-    return _confidence.observe(evidence)
+    return Answer(_confidence.observe(evidence))
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the smooth calibration error of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N, 2)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    confidence = values[:, 0].astype(np.float64)
-    gaps = _spread(confidence, values[:, 1] - confidence)
-    summed = (gaps.T @ counts.T).T / counts.sum(1, keepdims=True)
+    del config
+    confidence = answer["confidence"].astype(np.float64)
+    gaps = _spread(confidence, answer["correct"] - confidence)
+    summed = (gaps.T @ weights.T).T / weights.sum(1, keepdims=True)
     waves = np.arange(_TERMS)
     series = summed @ np.cos(np.pi * np.linspace(0, 1, _CELLS + 1)[:, None] * waves)
     series[:, 1:] *= 2

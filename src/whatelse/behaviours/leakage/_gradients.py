@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whatelse.answer import Doubt
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import loudness
 from whatelse.evidence.cache import Evidence
@@ -111,7 +112,7 @@ def shared(evidence: Evidence, model: nn.Module | None = None, louder: float | N
             without a gradient.
     """
     evidence.subject.require("opens", "differentiates")
-    if evidence.subject.surrogate is not None:  # its kernels' weights have none: to leave them out would pass for safe
+    if evidence.opened.surrogate is not None:  # its kernels' weights have none: to leave them out would pass for safe
         raise NotMeasurableError("needs weights that have gradients; those in kernels of few bits have none")
     model = precise(evidence.model if model is None else model, evidence.split("test").inputs[:_TRIED])
     if model is None:  # in its own precision, rounding would pass for protection
@@ -138,20 +139,17 @@ def shared(evidence: Evidence, model: nn.Module | None = None, louder: float | N
     return Shared(model, tensors, masks, loudness.louder(evidence) if louder is None else louder)
 
 
-def check_silent(evidence: Evidence, norms: Tensor) -> None:
-    """Doubt a model of which too many shared gradients are exactly zero: there is nothing to attack, nor to train on.
+def check_silent(norms: Tensor) -> tuple[Doubt, ...]:
+    """Return a doubt where too many shared gradients are exactly zero: there is nothing to attack, nor to train on.
 
     Args:
-        evidence: Of the model; takes the doubt.
         norms: Of the gradients, ``(batches,)``.
     """
     silent = int((norms == 0).sum())
-    if silent > _SILENT * len(norms):
-        evidence.distrust(
-            f"no gradient: {silent} of {len(norms)} that are shared are exactly zero: rounded or saturated scores only "
-            "seem to protect",
-            flatters=True,
-        )
+    if silent <= _SILENT * len(norms):
+        return ()
+    told = f"no gradient: {silent} of {len(norms)} that are shared are exactly zero"
+    return (Doubt(f"{told}: rounded or saturated scores only seem to protect", one_sided=True),)
 
 
 def leaves(model: nn.Module) -> dict[str, nn.Module]:

@@ -48,8 +48,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts, Shown
 from whatelse.behaviours.leakage import _gradients, _inversion, _scores, _sent, _states
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -67,6 +67,7 @@ VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
 )
 WORST, BLIND = 60.0, None  # of `_scores.CAP`
 _PARTS = ("structural similarity", "re-identification rank")
+_COLUMNS = ("ratio", *_PARTS)
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,11 @@ class Config:
     steps: int = param(20, "Steps of SGD, batches of 32, for state=early.", low=1, high=10_000)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return ratio in dB, structural similarity and rank of each reconstruction, ``(M, 3)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ratio in dB, structural similarity and rank of each reconstruction.
 
     Args:
-        evidence: Gives the model and the images; takes a note of gradient norm and scores.
+        evidence: Gives the model and the images.
         config: The attack.
         rng: Not used: the starts come from a fixed seed, so that baseline and candidates share them.
 
@@ -104,42 +105,49 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del rng
     found = _inversion.reconstruct(evidence, _budget(config))
     images, rebuilt = found["images"], found["reconstructions"]
-    evidence.show(images, rebuilt)
     low, high = evidence.bounds()
     pool = evidence.split("test").inputs[: config.pool].double()
     if len(pool) < 2:
         raise NotMeasurableError("needs two test examples, to tell one from the other; test has one")
     pair = images.double(), rebuilt.double()
-    evidence.ends["blind"] = float(_scores.unrelated(rebuilt.double(), pool, high - low).mean())
+    blind = float(_scores.unrelated(rebuilt.double(), pool, high - low).mean())
     scores = (_scores.psnr(*pair, high - low), _scores.ssim(*pair, high - low), _scores.rank(*pair, pool))
-    _gradients.check_silent(evidence, found["norms"])
     ratio, alike, rank = (float(score.mean()) for score in scores)
     told = f"ratio {ratio:.1f} dB, structural similarity {alike:.2f}, rank {rank:.2f}"
     size = f"median gradient norm {float(found['norms'].median()):.1e}"
     named = f"; labels found {found['named'].mean():.2f}" if config.labels == "joint" else ""
-    evidence.note(f"{config.state} model in evaluation mode: {size}; {told}{named}")
-    evidence.name_parts(_PARTS, unit="index")
-    return torch.stack(scores, 1).float()
+    return Answer(
+        {name: score.float() for name, score in zip(_COLUMNS, scores, strict=True)},
+        parts=Parts(_PARTS, unit="index"),
+        notes=(f"{config.state} model in evaluation mode: {size}; {told}{named}",),
+        doubts=_gradients.check_silent(found["norms"]),
+        shown=(Shown("rebuilt", {"shown": images.float(), "made": rebuilt.float()}),),
+        ends={"blind": blind},
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean ratio of every resample in dB, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(M, 3)``.
-        counts: How often each image stands in each resample, ``(draws, M)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each image stands in each resample, ``(draws, M)``.
     """
-    return summaries.mean(values[:, 0], counts)
+    del config
+    return summaries.mean(answer["ratio"], weights)
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return mean structural similarity and mean rank of every resample, ``(draws, 2)``.
 
     Args:
-        values: What `measure` returned, ``(M, 3)``.
-        counts: How often each image stands in each resample, ``(draws, M)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each image stands in each resample, ``(draws, M)``.
     """
-    return np.stack([summaries.mean(values[:, k], counts) for k in (1, 2)], 1)
+    del config
+    return np.stack([summaries.mean(answer[name], weights) for name in _PARTS], 1)
 
 
 def effort(config: Config, task: Task) -> int:

@@ -30,8 +30,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from whatelse.answer import Answer
 from whatelse.behaviours.leakage import _examples, _gradients
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -57,11 +58,11 @@ class Config:
     batches: int = param(75, "Batches; no more than test has.", low=1)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the overlap of recovered and true labels of each batch, in [0, 1], ``(batches,)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the overlap of recovered and true labels of each batch, in [0, 1].
 
     Args:
-        evidence: Gives the model and, from the start of test, the batches; takes a note of the gradients' size.
+        evidence: Gives the model and, from the start of test, the batches.
         config: Sizes.
         rng: Not used; the attack is deterministic.
 
@@ -85,19 +86,23 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     recovered = torch.stack(list(read.values())).amin(0) < 0
     true = torch.zeros_like(recovered).scatter(1, labels.view(many, -1), value=True)
     norms = torch.stack([g.flatten(1).square().sum(1) for g in found.values()]).sum(0).sqrt()
-    _gradients.check_silent(evidence, norms)
-    evidence.note(f"gradient norm of the last layer {float(norms.median()):.1e} (median)")
-    return ((recovered & true).sum(1) / (recovered | true).sum(1)).float()
+    return Answer(
+        {"overlap": ((recovered & true).sum(1) / (recovered | true).sum(1)).float()},
+        notes=(f"gradient norm of the last layer {float(norms.median()):.1e} (median)",),
+        doubts=_gradients.check_silent(norms),
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean overlap of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(batches,)``.
-        counts: How often each batch stands in each resample, ``(draws, batches)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each batch stands in each resample, ``(draws, batches)``.
     """
-    return summaries.mean(values, counts)
+    del config
+    return summaries.mean(answer["overlap"], weights)
 
 
 def _head(model: _gradients.Shared) -> tuple[list[str], bool]:

@@ -45,6 +45,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.behaviours.leakage import _examples, _gradients
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -77,11 +78,11 @@ class Config:
     count: str = param("entries", "What is counted: entries, or the squared norm.", choices=_COUNTS)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the share of the layer's input that is recovered of each example, ``(M,)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the share of the layer's input that is recovered of each example.
 
     Args:
-        evidence: Gives the model and the examples; takes a note of the layer and the size of its gradients.
+        evidence: Gives the model and the examples.
         config: How many examples, and the tolerance.
         rng: Not used; the attack is deterministic.
 
@@ -104,20 +105,24 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         norms.append(norm)
     evidence.passes.forward += 2 * many
     evidence.passes.backward += many
-    _gradients.check_silent(evidence, torch.cat(norms))
     told = f"layer {attack.layer or 'itself'}, {truth.shape[1]} inputs"
-    evidence.note(f"{told}; median norm of its gradient {float(torch.cat(norms).median()):.1e}")
-    return torch.cat(values).float()
+    return Answer(
+        {"recovered": torch.cat(values).float()},
+        notes=(f"{told}; median norm of its gradient {float(torch.cat(norms).median()):.1e}",),
+        doubts=_gradients.check_silent(torch.cat(norms)),
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean share of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(M,)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    return summaries.mean(values, counts)
+    del config
+    return summaries.mean(answer["recovered"], weights)
 
 
 def effort(config: Config, task: Task) -> int:

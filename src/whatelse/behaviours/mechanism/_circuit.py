@@ -38,6 +38,15 @@ def examples(evidence: Evidence, split: str, most: int) -> Examples:
     return Examples(whole.inputs[rows], whole.targets[rows])
 
 
+def classes(read_on: Examples) -> tuple[str, ...]:
+    """Return the names of the classes that some examples have, in order.
+
+    Args:
+        read_on: The examples.
+    """
+    return tuple(f"class {code}" for code in torch.unique(read_on.labels).tolist())
+
+
 def units(evidence: Evidence, layers: str) -> list[_ablate.Unit]:
     """Return the units that a circuit may consist of, layer after layer.
 

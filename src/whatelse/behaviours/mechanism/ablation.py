@@ -30,12 +30,14 @@ Source:
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.mechanism import _ablate, _heads, _layers
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -61,14 +63,14 @@ class Config:
     units: int = param(16, "Units of each layer, evenly apart, at the most.", low=2, high=65_536)
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the effect of each unit on each example, the baseline's and then the candidate's, and unit's layers.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the effect of each unit on each example, the baseline's and then the candidate's, ``(examples,)`` each.
 
-    Of shape ``(examples, 3 * units)``; the last third holds the number of each unit's layer, the same in every row.
+    A note tells of the passes.
 
     Args:
         baseline: Evidence of the model before compression; holds its own effects.
-        candidate: Evidence of the compressed model; takes a note on the passes.
+        candidate: Evidence of the compressed model.
         config: How many examples and units.
         rng: Not used; examples and units lie evenly apart.
 
@@ -86,34 +88,42 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     if [len(e.T) for e in before.values()] != [len(e.T) for e in after.values()]:
         raise NotMeasurableError(f"needs the baseline's basis; {candidate.subject.name} has other attention heads")
     # Layers correspond by place: a wrapper may have named them anew.
-    candidate.name_parts([name.split(" ", 1)[1] for name in before])
-    number = torch.tensor([i for i, effects in enumerate(before.values()) for _ in effects.T])
-    spent = f"{len(number)} units of {len(before)} layers held in turn on {len(rows)} examples"
-    candidate.note(f"{spent}: {(len(number) + len(before)) * len(rows):,} forward passes a model")
-    return torch.cat([*before.values(), *after.values(), number.expand(len(rows), -1)], 1).float()
+    parts = tuple(name.split(" ", 1)[1] for name in before)
+    columns: dict[str, Tensor] = {}
+    for when, effects in (("before", before), ("after", after)):
+        for part, each in zip(parts, effects.values(), strict=True):
+            columns |= {_unit(when, part, at): effect.float() for at, effect in enumerate(each.T)}
+    count = len(columns) // 2
+    spent = f"{count} units of {len(before)} layers held in turn on {len(rows)} examples"
+    told = f"{spent}: {(count + len(before)) * len(rows):,} forward passes a model"
+    return Answer(columns, parts=Parts(parts), notes=(told,))
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the rank correlation over all units of every resample, ``(draws,)``; NaN if the baseline's are all equal.
 
     Args:
-        values: What `compare` returned, ``(examples, 3 * units)``.
-        counts: How often each example stands in each resample, ``(draws, examples)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, examples)``.
     """
-    before, after, _ = _means(values, counts)
-    return _spearman(before, after)
+    del config
+    return _spearman(*_means(answer, weights))
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the rank correlation over the units of each layer of every resample, ``(draws, layers)``.
 
     NaN where the baseline's effects are all equal.
 
     Args:
-        values: What `compare` returned, ``(examples, 3 * units)``.
-        counts: How often each example stands in each resample, ``(draws, examples)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, examples)``.
     """
-    before, after, layer = _means(values, counts)
+    del config
+    before, after = _means(answer, weights)
+    layer = np.concatenate([[i] * len(_units(answer, "before", part)) for i, part in enumerate(answer.parts.names)])
     return np.stack([_spearman(before[:, layer == i], after[:, layer == i]) for i in np.unique(layer)], 1)
 
 
@@ -143,10 +153,21 @@ def _effects(evidence: Evidence, inputs: Tensor, labels: Tensor, most: int) -> d
     return found
 
 
-def _means(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    before, after, layer = np.split(values.astype(np.float64), 3, axis=1)
-    size = counts.sum(1)[:, None]
-    return counts @ before / size, counts @ after / size, np.round(layer[0])
+def _unit(when: str, part: str, at: int) -> str:
+    """Return the name of the column of a unit: ``before`` or ``after``, of which layer, at which place."""
+    return f"{when} {part}[{at}]"
+
+
+def _units(answer: Answer, when: str, part: str) -> list[str]:
+    """Return the columns of the units of a layer, in order."""
+    return list(itertools.takewhile(answer.columns.__contains__, (_unit(when, part, at) for at in itertools.count())))
+
+
+def _means(answer: Answer, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    sides = [[c for part in answer.parts.names for c in _units(answer, when, part)] for when in ("before", "after")]
+    before, after = (answer.table(*columns).astype(np.float64) for columns in sides)
+    size = weights.sum(1)[:, None]
+    return weights @ before / size, weights @ after / size
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -30,12 +30,14 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.mechanism import _layers, _linear
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -66,14 +68,14 @@ class Config:
     penalty: float = param(1e-3, "Ridge penalty, in units of the mean variance of a unit.", low=1e-9, high=1e3)
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the squared error and the squared distance from the mean of each test example, ``(N, 2 * layers)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the squared error and the squared distance from the mean of each test example, ``(N,)`` each.
 
-    Both in units of the variance over train, layer after layer.
+    Both in units of the variance over train, layer after layer; a note tells where train is short for the width.
 
     Args:
         baseline: Evidence of the model before compression.
-        candidate: Evidence of the compressed model; takes a note where train is short for the width.
+        candidate: Evidence of the compressed model.
         config: Which map and which way.
         rng: Not used; the behaviour is deterministic.
 
@@ -81,38 +83,53 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         NotMeasurableError: A model does not open or has no hidden layer.
     """
     del rng
-    candidate.name_parts(list(_layers.layers(baseline)))
+    names = tuple(_layers.layers(baseline))
     fitted_on, read_on = (_layers.pairs(baseline, candidate, split) for split in ("train", "test"))
-    columns, short = [], 0
-    for fit, read in zip(fitted_on, read_on, strict=True):
+    columns: dict[str, Tensor] = {}
+    short = 0
+    for name, fit, read in zip(names, fitted_on, read_on, strict=True):
         (y, x), (seen, given) = (fit, read) if config.way == "from candidate" else (fit[::-1], read[::-1])
         found = _linear.ridge(x, y, config.penalty) if config.kind == "ridge" else _linear.procrustes(x, y)
-        columns += _errors(found, given, seen, y)
+        both = _errors(found, given, seen, y)
+        columns |= {column: each.float() for column, each in zip(_columns(name), both, strict=True)}
         short = max(short, x.shape[1] if len(x) < 5 * x.shape[1] else 0)
-    if short:
-        candidate.note(f"fitted on {len(fitted_on[0][0])} train examples for {short} units: R2 falls by overfitting")
-    return torch.stack(columns, 1).float()
+    told = f"fitted on {len(fitted_on[0][0])} train examples for {short} units: R2 falls by overfitting"
+    return Answer(columns, parts=Parts(names), notes=(told,) if short else ())
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return R2 of the last hidden layer of every resample, ``(draws,)``; NaN if what is predicted is constant.
 
     Args:
-        values: What `compare` returned, ``(N, 2 * layers)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    last: np.ndarray = by_part(values[:, -2:], counts)[:, 0]
+    del config
+    last: np.ndarray = _r2(answer, answer.parts.names[-1:], weights)[:, 0]
     return last
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return R2 of every layer of every resample, ``(draws, layers)``; NaN where what is predicted is constant.
 
     Args:
-        values: What `compare` returned, ``(N, 2 * layers)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    sums = counts @ values.astype(np.float64)
+    del config
+    return _r2(answer, answer.parts.names, weights)
+
+
+def _columns(layer: str) -> tuple[str, str]:
+    """Return the names of the columns of a layer."""
+    return f"error in {layer}", f"distance from the mean in {layer}"
+
+
+def _r2(answer: Answer, layers: Sequence[str], weights: np.ndarray) -> np.ndarray:
+    errors = answer.table(*(column for name in layers for column in _columns(name)))
+    sums = weights @ errors.astype(np.float64)
     left, all_of_it = sums[:, 0::2], sums[:, 1::2]
     each: np.ndarray = np.where(all_of_it > 0, 1 - left / np.where(all_of_it > 0, all_of_it, 1), np.nan)
     return each

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.behaviours.mechanism import _firing
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -44,8 +44,8 @@ class Config:
     units: int = param(128, "Units of the layer, evenly apart, at the most.", low=1, high=65_536)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the firing of each unit on each test example and, last, its class, ``(N, units + 1)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the firing of each ``unit`` on each test example and, last, its ``class``, ``(N,)`` each.
 
     Args:
         evidence: Gives the last hidden layer.
@@ -56,20 +56,22 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         NotMeasurableError: The model does not open or has no hidden layer.
     """
     del rng
-    evidence.ends["worst"] = float(len(torch.unique(evidence.split("test").targets)))
-    return _firing.with_class(evidence, config.units)
+    worst = float(len(torch.unique(evidence.split("test").targets)))
+    return _firing.with_class(evidence, config.units, {"worst": worst})
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean effective number of classes of every resample, ``(draws,)``; NaN where no unit fires.
 
     Args:
-        values: What `measure` returned, ``(N, units + 1)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    shape = (len(counts), values.shape[1] - 1)
+    del config
+    shape = (len(weights), len(_firing.units(answer)))
     total, weighted = np.zeros(shape), np.zeros(shape)
-    for _, mean in _firing.class_means(values, counts):
+    for _, mean in _firing.class_means(answer, weights):
         total = total + mean
         weighted = weighted + mean * np.log(np.where(mean > 0, mean, 1))
     fires = total > 0

@@ -32,8 +32,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.mechanism import _circuit
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -60,14 +60,14 @@ class Config:
     steps: int = param(32, "Sizes that are tried, at the most, beside 0.", low=2, high=4096)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return each example's class, how far its margin is above what is to be kept, size by size, and the sizes.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return each example's ``class``, how far its margin is above what is to be kept, and the number of ``units``.
 
-    Of shape ``(examples, 3 + 2 * steps)``, from a circuit of no unit to one of all; the sizes, in units, are the same
-    in every row.
+    Each is ``(examples,)``, the margin's ``surplus`` at every size that is tried, from a circuit of no unit to one of
+    all. A note tells of the passes.
 
     Args:
-        evidence: Gives the layers and the answers; takes a note on the passes.
+        evidence: Gives the layers and the answers.
         config: Which circuits.
         rng: Not used; the behaviour is deterministic.
 
@@ -80,37 +80,43 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     sizes = _circuit.steps(len(units), config.steps)
     orders = _circuit.ranking(evidence, found_on, units)
     margins = _circuit.kept(evidence, read_on, orders, {-1: sizes})
-    evidence.name_parts([f"class {code}" for code in torch.unique(read_on.labels).tolist()])
     passes = (len(units) + 1) * len(found_on.labels) + len(sizes) * len(read_on.labels)
-    evidence.note(f"{len(units)} units, {len(sizes) - 1} sizes: {passes:,} forward passes")
-    surplus = _circuit.surplus(margins, config.keep)
-    known = torch.tensor(sizes, dtype=torch.float64).expand(len(surplus), -1)
-    return torch.cat([read_on.labels[:, None].double(), surplus, known], 1).float()
+    surplus = _circuit.surplus(margins, config.keep).float()
+    columns = {"class": read_on.labels.float(), **{_at(step): surplus[:, step] for step in range(len(sizes))}}
+    # A fact of the model: of how many units the sizes are, which `config.steps` alone does not tell.
+    columns["units"] = torch.full((len(surplus),), float(len(units)))
+    return Answer(
+        columns,
+        parts=Parts(_circuit.classes(read_on)),
+        notes=(f"{len(units)} units, {len(sizes) - 1} sizes: {passes:,} forward passes",),
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean size over the classes that a resample has, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(examples, 3 + 2 * steps)``.
-        counts: How often each example stands in each resample, ``(draws, examples)``.
+        answer: What `measure` returned.
+        config: How many sizes were tried.
+        weights: How often each example stands in each resample, ``(draws, examples)``.
     """
-    each = by_part(values, counts)
+    each = by_part(answer, config, weights)
     mean: np.ndarray = np.nansum(each, 1) / np.maximum((~np.isnan(each)).sum(1), 1)
     return mean
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the size of each class's circuit of every resample, ``(draws, classes)``; NaN where it has no example.
 
     Args:
-        values: What `measure` returned, ``(examples, 3 + 2 * steps)``.
-        counts: How often each example stands in each resample, ``(draws, examples)``.
+        answer: What `measure` returned.
+        config: How many sizes were tried.
+        weights: How often each example stands in each resample, ``(draws, examples)``.
     """
-    codes = values[:, 0]
-    surplus, sizes = np.split(values[:, 1:].astype(np.float64), 2, axis=1)
-    shares = sizes[0] / sizes[0, -1]
-    return np.stack([_size(surplus[codes == code], counts[:, codes == code], shares) for code in np.unique(codes)], 1)
+    codes, sizes = answer["class"], np.array(_circuit.steps(int(answer["units"][0]), config.steps))
+    surplus = answer.table(*(_at(step) for step in range(len(sizes)))).astype(np.float64)
+    shares = sizes / sizes[-1]
+    return np.stack([_size(surplus[codes == code], weights[:, codes == code], shares) for code in np.unique(codes)], 1)
 
 
 def effort(config: Config, task: Task) -> int:
@@ -125,10 +131,15 @@ def effort(config: Config, task: Task) -> int:
     return _circuit.effort(config.layers, config.steps, config.examples, task)
 
 
-def _size(surplus: np.ndarray, counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    total = counts @ surplus
+def _at(step: int) -> str:
+    """Return the name of the column of a size."""
+    return f"surplus {step}"
+
+
+def _size(surplus: np.ndarray, weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    total = weights @ surplus
     last = surplus.shape[1] - 1
     # Where holding all units costs nothing, the surplus of all is not above zero: there is no circuit.
     first = np.where(total[:, -1] > 0, (total >= 0).argmax(1), last)
-    size: np.ndarray = np.where(counts.sum(1) > 0, shares[first], np.nan)
+    size: np.ndarray = np.where(weights.sum(1) > 0, shares[first], np.nan)
     return size

@@ -36,6 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer, Doubt, Parts
 from whatelse.behaviours.mechanism import _circuit, _layers
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -66,12 +67,14 @@ class Config:
     steps: int = param(32, "Sizes that are tried, at the most, beside 0.", low=2, high=4096)
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return each example's class, what the circuit keeps of its margin, and what all units do, ``(examples, 3)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return each example's ``class``, what its circuit ``kept`` of its margin, and the ``whole`` of all units.
+
+    Each is ``(examples,)``. A note tells of the size of the circuits, a doubt where they do not hold.
 
     Args:
         baseline: Evidence of the model before compression; holds its circuits.
-        candidate: Evidence of the compressed model; takes a note on their size, and a doubt where they do not hold.
+        candidate: Evidence of the compressed model.
         config: Which circuits.
         rng: Not used; the behaviour is deterministic.
 
@@ -91,40 +94,44 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     chosen = {code: [0, int(size[0]), len(units)] for code, size in _by_class(held["sizes"]).items()}
     read_on = _circuit.examples(baseline, "test", config.examples)
     nothing, circuit, everything = _circuit.kept(candidate, read_on, orders, chosen).T
-    candidate.name_parts([f"class {code}" for code in torch.unique(read_on.labels).tolist()])
     mean, own = sum(size for _, size, _ in chosen.values()) / len(chosen), float(held["own"])
-    candidate.note(
-        f"the baseline's circuits have {mean:.1f} of {len(units)} units on average and keep {own:.0%} of its own margin"
+    told = f"the baseline's circuits have {mean:.1f} of {len(units)} units on average"
+    doubt = Doubt(f"circuits that keep {config.keep:.0%} on calibration keep {own:.0%} on test in the baseline")
+    kept, whole = (circuit - nothing).float(), (everything - nothing).float()
+    return Answer(
+        {"class": read_on.labels.float(), "kept": kept, "whole": whole},
+        parts=Parts(_circuit.classes(read_on)),
+        notes=(f"{told} and keep {own:.0%} of its own margin",),
+        doubts=(doubt,) if own < _SOUND * config.keep else (),
     )
-    if own < _SOUND * config.keep:
-        candidate.distrust(
-            f"circuits that keep {config.keep:.0%} on calibration keep {own:.0%} on test in the baseline"
-        )
-    return torch.stack([read_on.labels.double(), circuit - nothing, everything - nothing], 1).float()
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the faithfulness over all examples of every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(examples, 3)``.
-        counts: How often each example stands in each resample, ``(draws, examples)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, examples)``.
     """
-    return _faithfulness(counts @ values[:, 1:].astype(np.float64))
+    del config
+    return _faithfulness(weights @ answer.table("kept", "whole").astype(np.float64))
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the faithfulness of each class of every resample, ``(draws, classes)``; NaN where it has no example.
 
     Args:
-        values: What `compare` returned, ``(examples, 3)``.
-        counts: How often each example stands in each resample, ``(draws, examples)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, examples)``.
     """
-    found = []
-    for code in np.unique(values[:, 0]):
-        mine = values[:, 0] == code
-        each = _faithfulness(counts[:, mine] @ values[mine, 1:].astype(np.float64))
-        found.append(np.where(counts[:, mine].sum(1) > 0, each, np.nan))
+    del config
+    codes, margins, found = answer["class"], answer.table("kept", "whole").astype(np.float64), []
+    for code in np.unique(codes):
+        mine = codes == code
+        each = _faithfulness(weights[:, mine] @ margins[mine])
+        found.append(np.where(weights[:, mine].sum(1) > 0, each, np.nan))
     return np.stack(found, 1)
 
 

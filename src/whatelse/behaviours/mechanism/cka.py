@@ -39,6 +39,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.mechanism import _layers
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -66,14 +67,14 @@ class Config:
     )
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the pseudo-values of ``H(K, L)``, ``H(K, K)``, ``H(L, L)`` and the weight of each layer.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the pseudo-values of ``H(K, L)``, ``H(K, K)`` and ``H(L, L)``, layer after layer, ``(N,)`` each.
 
-    Of shape ``(N, 4 * layers)``, layer after layer; the weights say which layers the summary is over.
+    A note tells of layers that are constant.
 
     Args:
         baseline: Evidence of the model before compression.
-        candidate: Evidence of the compressed model; takes a note on layers that are constant.
+        candidate: Evidence of the compressed model.
         config: Which layers the summary is over.
         rng: Not used; the behaviour is deterministic.
 
@@ -86,44 +87,54 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     if examples < 5:
         raise NotMeasurableError(f"needs 5 test examples or more; there are {examples}")
     names = list(_layers.layers(baseline))
-    candidate.name_parts(names)
-    columns = []
+    columns: dict[str, Tensor] = {}
+    notes = []
     for name, (before, after) in zip(names, _layers.pairs(baseline, candidate), strict=True):
         x, y = _scaled(before), _scaled(after)
         if x.scale == 0 and (config.layer == "mean" or name == names[-1]):
             raise NotMeasurableError(f"needs a layer that tells inputs apart; {name} of the baseline is constant")
         if y.scale == 0:
-            candidate.note(f"a hidden layer is constant: its similarity counts as 0 (beside {name})")
-        weight = 1.0 if config.layer == "mean" or name == names[-1] else 0.0
-        columns += [_pseudo(x, y), _pseudo(x, x), _pseudo(y, y), torch.full((examples,), weight)]
-    return torch.stack([column.float() for column in columns], 1)
+            notes.append(f"a hidden layer is constant: its similarity counts as 0 (beside {name})")
+        three = _pseudo(x, y), _pseudo(x, x), _pseudo(y, y)
+        columns |= {column: pseudo.float() for column, pseudo in zip(_columns(name), three, strict=True)}
+    return Answer(columns, parts=Parts(tuple(names)), notes=tuple(notes))
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the CKA, averaged over layers, of every resample, ``(draws,)``; NaN if a baseline layer is constant.
 
     Args:
-        values: What `compare` returned, ``(N, 4 * layers)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Which layers the summary is over.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    asked = values[0, 3::4] > 0.5
-    mean: np.ndarray = by_part(values, counts)[:, asked].mean(1)
+    each = by_part(answer, config, weights)
+    asked = np.arange(each.shape[1]) >= (0 if config.layer == "mean" else each.shape[1] - 1)
+    mean: np.ndarray = each[:, asked].mean(1)
     return mean
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the CKA of every layer of every resample, ``(draws, layers)``; NaN where the baseline's is constant.
 
     Args:
-        values: What `compare` returned, ``(N, 4 * layers)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    means = (counts @ values.astype(np.float64) / counts.sum(1)[:, None]).reshape(len(counts), -1, 4)
-    both, before, after, _ = np.moveaxis(means, 2, 0)
+    del config
+    pseudo = answer.table(*(column for name in answer.parts.names for column in _columns(name))).astype(np.float64)
+    means = (weights @ pseudo / weights.sum(1)[:, None]).reshape(len(weights), -1, 3)
+    both, before, after = np.moveaxis(means, 2, 0)
     alive = (before > 0) & (after > 0)
     cka = both / np.sqrt(np.where(alive, before * after, 1))
     each: np.ndarray = np.where(before > 0, np.where(alive, cka, 0), np.nan)
     return each
+
+
+def _columns(layer: str) -> tuple[str, str, str]:
+    """Return the names of the columns of a layer: of both models, of the baseline and of the candidate alone."""
+    return f"H(K, L) of {layer}", f"H(K, K) of {layer}", f"H(L, L) of {layer}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.behaviours.mechanism import _firing
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -44,8 +44,8 @@ class Config:
     units: int = param(1024, "Units of the layer, evenly apart, at the most.", low=1, high=65_536)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return whether each unit fires on each test example, ``(N, units)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return whether each ``unit`` fires on each test example, ``(N,)`` each.
 
     Args:
         evidence: Gives the last hidden layer.
@@ -56,15 +56,18 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         NotMeasurableError: The model does not open or has no hidden layer.
     """
     del rng
-    return (_firing.firing(evidence, config.units) > 0).float()
+    found = _firing.firing(evidence, config.units)
+    return Answer(dict(zip(found.names, (found.values > 0).float().unbind(1), strict=True)), notes=found.notes)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the share of units that never fire of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N, units)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    share: np.ndarray = (counts @ values < 0.5).mean(1)
+    del config
+    share: np.ndarray = (weights @ answer.table() < 0.5).mean(1)
     return share

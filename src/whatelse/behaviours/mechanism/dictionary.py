@@ -33,6 +33,7 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.mechanism import _layers
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -66,12 +68,14 @@ class Config:
     atoms: int = param(32, "Features in the dictionary.", low=2, high=4096)
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the codes of each test example, the baseline's and then the candidate's, ``(N, 2 * atoms)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the codes of each test example, the baseline's and then the candidate's, ``(N,)`` each.
+
+    Notes tell how much the dictionary explains, and how many features survived.
 
     Args:
         baseline: Evidence of the model before compression; holds the dictionary.
-        candidate: Evidence of the compressed model; takes a note on how much the dictionary explains.
+        candidate: Evidence of the compressed model.
         config: Size of the dictionary.
         rng: Not used; the dictionary is fitted from a fixed seed, the same for every candidate.
 
@@ -85,38 +89,53 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     name = f"dictionary {VERSION} atoms={config.atoms}"
     frozen = baseline.once(name, lambda: _fit(baseline.hidden("train"), config.atoms))
     shares = " and ".join(f"{_explained(frozen, h):.0%}" for h in (before, after))
-    candidate.note(f"the dictionary explains {shares} of the variance, before and after")
+    told = f"the dictionary explains {shares} of the variance, before and after"
     codes = torch.cat([_encode(frozen, before), _encode(frozen, after)], 1)
-    candidate.name_parts([f"feature {i}" for i in range(config.atoms)], unit="correlation")
-    _remark(candidate, codes.numpy())
-    return codes
+    features = tuple(f"feature {i}" for i in range(config.atoms))
+    return Answer(
+        {name: codes[:, at] for at, name in enumerate(_columns(features))},
+        parts=Parts(features, unit="correlation"),
+        notes=(told, _survived(codes.numpy())),
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the share of surviving features of every resample, ``(draws,)``; NaN if the baseline activates none.
 
     Args:
-        values: What `compare` returned, ``(N, 2 * atoms)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    each = by_part(values, counts)
+    each = by_part(answer, config, weights)
     active = (~np.isnan(each)).sum(1)
     share: np.ndarray = np.where(active > 0, (each > _SURVIVES).sum(1) / np.maximum(active, 1), np.nan)
     return share
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the correlation of each feature's codes before and after, of every resample, ``(draws, atoms)``.
 
     0 where the candidate never activates it; NaN where the baseline never does.
 
     Args:
-        values: What `compare` returned, ``(N, 2 * atoms)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    codes = values.astype(np.float64)
+    del config
+    return _correlations(answer.table(*_columns(answer.parts.names)), weights)
+
+
+def _columns(features: Sequence[str]) -> list[str]:
+    """Return the names of the columns: of every feature before, then of every one after."""
+    return [f"{feature} {when}" for when in ("before", "after") for feature in features]
+
+
+def _correlations(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    codes = codes.astype(np.float64)
     x, y = np.split(codes - codes.mean(0), 2, axis=1)
-    means = counts @ np.concatenate([x, y, x * x, y * y, x * y], 1) / counts.sum(1)[:, None]
+    means = weights @ np.concatenate([x, y, x * x, y * y, x * y], 1) / weights.sum(1)[:, None]
     mx, my, xx, yy, xy = np.split(means, 5, axis=1)
     # Below a billionth of the square, a variance is rounding: the feature is constant in this resample.
     varies, follows = xx - mx * mx > 1e-9 * xx, yy - my * my > 1e-9 * yy
@@ -125,17 +144,18 @@ def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return each
 
 
-def _remark(candidate: Evidence, codes: np.ndarray) -> None:
+def _survived(codes: np.ndarray) -> str:
+    """Return a note on how many features survived, and on whether rare ones did."""
     from scipy.stats import spearmanr  # takes a second to import: not for a listing or a finished study
 
-    each = by_part(codes, np.ones((1, len(codes))))[0]
+    each = _correlations(codes, np.ones((1, len(codes))))[0]
     known = ~np.isnan(each)
     r, often = each[known], (codes[:, : len(each)] > 0).mean(0)[known]
     survived, damaged = int((r > _SURVIVES).sum()), int((r < _DAMAGED).sum())
     text = f"of {len(r)} features {survived} survived, {len(r) - survived - damaged} blurred, {damaged} were damaged"
     if len(r) > 2 and np.ptp(r) > 1e-6 and np.ptp(often) > 0:
         text += f"; rank correlation of survival with frequency {spearmanr(r, often).statistic:.2f}"
-    candidate.note(text)
+    return text
 
 
 def _encode(frozen: dict[str, Tensor], hidden: Tensor) -> Tensor:

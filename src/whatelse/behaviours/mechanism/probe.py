@@ -41,6 +41,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from whatelse.answer import Answer, Parts
 from whatelse.behaviours.mechanism import _layers, _linear
 from whatelse.errors import NotMeasurableError, nearest
 from whatelse.evidence.cache import Evidence
@@ -70,14 +71,14 @@ class Config:
     penalty: float = param(1e-3, "Ridge penalty, in units of the mean variance of a unit.", low=1e-9, high=1e3)
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return each layer's hit on each test example, less the control's if asked, and whether it counts.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return each layer's hit on each test example, less the control's if asked, and whether it ``counts``.
 
-    Of shape ``(N, layers + 1)``; an example whose group is missing does not count.
+    Each is ``(N,)``; an example whose group is missing does not count. A note tells of the most frequent label.
 
     Args:
         baseline: Evidence of the model before compression; holds the frozen probe.
-        candidate: Evidence of the compressed model; takes a note on the most frequent label.
+        candidate: Evidence of the compressed model.
         config: Which probe, of what.
         rng: Not used; the control labels have a fixed seed.
 
@@ -90,7 +91,6 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     labels = {split: _labels(baseline, split, config.of) for split in ("train", "test")}
     if config.score == "moved":
         _layers.same_basis(baseline, candidate)
-    candidate.name_parts(names)
     owner = baseline if config.score == "moved" else candidate
     read = [after for _, after in _layers.pairs(baseline, candidate)]
 
@@ -106,32 +106,48 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         random = _shuffled(labels["test"])
         found -= hits("test", random, random)
     often = labels["test"][known].bincount().max() / known.sum()
-    candidate.ends |= {"worst": -1.0, "blind": 0.0} if config.selectivity else {"blind": float(often)}
-    candidate.note(f"always answering the most frequent {config.of} scores {float(often):.1%}")
-    return torch.cat([found, known[:, None].float()], 1)
+    return Answer(
+        {_hit(name): found[:, at] for at, name in enumerate(names)} | {"counts": known.float()},
+        parts=Parts(tuple(names)),
+        notes=(f"always answering the most frequent {config.of} scores {float(often):.1%}",),
+        ends={"worst": -1.0, "blind": 0.0} if config.selectivity else {"blind": float(often)},
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the probe's accuracy in the last hidden layer of every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(N, layers + 1)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    last: np.ndarray = by_part(values[:, -2:], counts)[:, 0]
+    del config
+    last: np.ndarray = _accuracy(answer, answer.parts.names[-1:], weights)[:, 0]
     return last
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the probe's accuracy in every layer of every resample, ``(draws, layers)``; NaN where nothing counts.
 
     Args:
-        values: What `compare` returned, ``(N, layers + 1)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    hits, known = values[:, :-1], values[:, -1:] > 0.5
-    size = counts @ known
-    each: np.ndarray = np.where(size > 0, counts @ (hits * known) / np.where(size > 0, size, 1), np.nan)
+    del config
+    return _accuracy(answer, answer.parts.names, weights)
+
+
+def _hit(layer: str) -> str:
+    """Return the name of the column of a layer."""
+    return f"hit in {layer}"
+
+
+def _accuracy(answer: Answer, layers: Sequence[str], weights: np.ndarray) -> np.ndarray:
+    hits, known = answer.table(*(_hit(name) for name in layers)), answer.table("counts") > 0.5
+    size = weights @ known
+    each: np.ndarray = np.where(size > 0, weights @ (hits * known) / np.where(size > 0, size, 1), np.nan)
     return each
 
 

@@ -29,8 +29,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.behaviours.mechanism import _firing
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -46,8 +46,8 @@ class Config:
     units: int = param(128, "Units of the layer, evenly apart, at the most.", low=1, high=65_536)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the firing of each unit on each test example and, last, its class, ``(N, units + 1)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the firing of each ``unit`` on each test example and, last, its ``class``, ``(N,)`` each.
 
     Args:
         evidence: Gives the last hidden layer.
@@ -61,16 +61,18 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     return _firing.with_class(evidence, config.units)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean index of every resample, ``(draws,)``; NaN where no unit fires or there is one class.
 
     Args:
-        values: What `measure` returned, ``(N, units + 1)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    shape = (len(counts), values.shape[1] - 1)
-    top, total, classes = np.zeros(shape), np.zeros(shape), np.zeros((len(counts), 1))
-    for known, mean in _firing.class_means(values, counts):
+    del config
+    shape = (len(weights), len(_firing.units(answer)))
+    top, total, classes = np.zeros(shape), np.zeros(shape), np.zeros((len(weights), 1))
+    for known, mean in _firing.class_means(answer, weights):
         top, total, classes = np.maximum(top, mean), total + mean, classes + known
     rest = (total - top) / np.maximum(classes - 1, 1)
     fires = (total > 0) & (classes > 1)

@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from whatelse.answer import Answer
 from whatelse.behaviours.mechanism import _layers
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -54,11 +55,13 @@ class Config:
     features: int = param(256, "Input features, evenly apart, at the most.", low=2, high=4096)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return ``|W_i|`` and ``I_i`` of each input feature, ``(features, 2)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return ``length`` ``|W_i|`` and ``interference`` ``I_i`` of each input feature, ``(features,)`` each.
+
+    A note tells of features without a direction.
 
     Args:
-        evidence: Gives the first layer; takes the note on features without a direction.
+        evidence: Gives the first layer.
         config: How many features.
         rng: Not used; the behaviour is deterministic.
 
@@ -72,23 +75,25 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     length = ways.square().sum(1)
     seen = (ways @ ways.T).square().sum(1)
     interference = torch.where(length > 0, seen / length.clamp(min=1e-300) - length, 0.0).clamp(min=0)
-    values = torch.stack([length.sqrt(), interference], 1).float()
-    has = int(_has_direction(values.double().numpy()).sum())
-    evidence.note(f"{has} of {len(values)} input features have a direction in the first layer")
-    return values
+    columns = {"length": length.sqrt().float(), "interference": interference.float()}
+    has = int(_has_direction(columns["length"].numpy()).sum())
+    return Answer(columns, notes=(f"{has} of {len(length)} input features have a direction in the first layer",))
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean share of a direction that others take, ``(draws,)``; NaN where no feature has a direction.
 
     Args:
-        values: What `measure` returned, ``(features, 2)``.
-        counts: How often each feature stands in each resample, ``(draws, features)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each feature stands in each resample, ``(draws, features)``.
     """
-    known, whole = _has_direction(values), values[:, 0] ** 2 + values[:, 1]
-    share = np.where(known, values[:, 1] / np.where(known, whole, 1), 0)
-    size = counts @ known
-    mean: np.ndarray = np.where(size > 0, counts @ share / np.where(size > 0, size, 1), np.nan)
+    del config
+    length, interference = answer["length"], answer["interference"]
+    known, whole = _has_direction(length), length**2 + interference
+    share = np.where(known, interference / np.where(known, whole, 1), 0)
+    size = weights @ known
+    mean: np.ndarray = np.where(size > 0, weights @ share / np.where(size > 0, size, 1), np.nan)
     return mean
 
 
@@ -102,8 +107,8 @@ def effort(config: Config, task: Task) -> int:
     return min(config.features, math.prod(task.shape)) + 1
 
 
-def _has_direction(values: np.ndarray) -> np.ndarray:
-    square = values[:, 0].astype(np.float64) ** 2
+def _has_direction(length: np.ndarray) -> np.ndarray:
+    square = length.astype(np.float64) ** 2
     known: np.ndarray = (square > 1e-6 * square.max()) & (square > 0)
     return known
 

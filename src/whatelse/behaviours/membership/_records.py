@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from whatelse.answer import Answer, Doubt, Parts
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence, References
 from whatelse.evidence.loudness import log_spreads, spread, temperature
@@ -133,26 +134,23 @@ def shadow_odds(evidence: Evidence, shadows: References, recorded: Tensor) -> Te
     return torch.stack([log_odds(said.double() / scale, recorded) for said, scale in scaled])
 
 
-def check_coarse(evidence: Evidence, member: Tensor) -> None:
-    """Doubt a model whose scores are coarser, or finer, than its baseline's: rounded, cut to the top or saturated.
+def _coarse(evidence: Evidence, member: Tensor) -> tuple[tuple[str, ...], tuple[Doubt, ...]]:
+    """Return a doubt about a model whose scores are coarser, or finer, than its baseline's; without one, a note.
 
-    Such scores hide who is a member from this attack, and do not protect: others ask again, or of the label alone.
-
-    Args:
-        evidence: The model under attack; takes the doubt, without a baseline a note.
-        member: Whether each record is a member, ``(P,)`` bool.
+    Scores that are rounded, cut to the top or saturated hide who is a member from this attack, and do not protect:
+    others ask again, or of the label alone.
     """
     mine = _untold(evidence, member)
     if evidence.reference is None:
-        if mine > _COARSE:
-            evidence.note(f"coarse scores: {mine:.0%} of the pairs of a member and another cannot be told apart")
-        return
+        alone = f"coarse scores: {mine:.0%} of the pairs of a member and another cannot be told apart"
+        return ((alone,) if mine > _COARSE else ()), ()
     before = _untold(evidence.reference, member)
     told = f"{mine:.0%} of the pairs of a member and another cannot be told apart, {before:.0%} by the baseline"
     if mine - before > _COARSE:
-        evidence.distrust(f"coarse scores: {told}: rounding or saturation only seems to protect", flatters=True)
-    elif before - mine > _COARSE:
-        evidence.distrust(f"coarse scores of the baseline: {told}: what that leaks is understated")
+        return (), (Doubt(f"coarse scores: {told}: rounding or saturation only seems to protect", one_sided=True),)
+    if before - mine > _COARSE:
+        return (), (Doubt(f"coarse scores of the baseline: {told}: what that leaks is understated"),)
+    return (), ()
 
 
 def _untold(evidence: Evidence, member: Tensor) -> float:
@@ -204,49 +202,74 @@ def _below(some: np.ndarray, others: np.ndarray) -> int:
     return int(np.searchsorted(np.sort(some), others, side="left").sum())
 
 
-def told(evidence: Evidence, score: Tensor, member: Tensor) -> Tensor:
-    """Return the score of each record and whether it is a member, ``(P, 2)``; name the parts, note how sure they are.
+def answered(evidence: Evidence, score: Tensor, member: Tensor, *notes: str) -> Answer:
+    """Return the score of each record and whether it is a member, with what must be said of every attack.
 
     Args:
-        evidence: Takes the names and the notes.
+        evidence: The model under attack.
         score: Higher for what the attacker takes for a member, ``(P,)``.
         member: Whether it is one, ``(P,)`` bool.
+        notes: What this attack says of itself.
     """
-    values = torch.stack([score.double(), member.double()], 1)  # log-odds that single precision rounds would be ties
-    evidence.name_parts(POINTS, unit="share")
+    alone, doubts = _coarse(evidence, member)
+    sure = how_sure(score.double(), member)
+    # Log-odds that single precision rounds would be ties.
+    columns = {"score": score.double(), "member": member.double()}
+    return Answer(columns, parts=Parts(POINTS, unit="share"), notes=(*notes, *alone, *sure), doubts=doubts)
+
+
+def how_sure(score: Tensor, member: Tensor) -> list[str]:
+    """Return notes on the shares of members found at few false alarms: their intervals, or that they are refused.
+
+    Args:
+        score: Higher for what the attacker takes for a member, ``(P,)`` in double precision.
+        member: Whether it is one, ``(P,)`` bool.
+    """
+    values = torch.stack([score, member.double()], 1)
+    notes = []
     members, others = int(member.sum()), int((~member).sum())
     refused = []
     for at, name in zip(FALSE_ALARMS, POINTS, strict=False):
         if not _measurable(others, at):
             refused.append(f"at {100 * at:g} % below {round(_ALARMS / at):,} non-members")
         elif bool(values.isfinite().all()):
-            share = summaries.true_positive_rate(values.double().numpy(), np.ones((1, len(values))), at)
+            share = summaries.true_positive_rate(values.numpy(), np.ones((1, len(values))), at)
             found = round(float(share[0]) * members)
             low, high = clopper_pearson(found, members)
-            evidence.note(
-                f"{name}: {found} of {members} members, 95 % Clopper-Pearson interval {low:.4f} to {high:.4f}"
-            )
+            interval = f"95 % Clopper-Pearson interval {low:.4f} to {high:.4f}"
+            notes.append(f"{name}: {found} of {members} members, {interval}")
     if refused:
-        evidence.note(f"the share found at few false alarms is refused {' and '.join(refused)}; there are {others:,}")
-    return values
+        notes.append(f"the share found at few false alarms is refused {' and '.join(refused)}; there are {others:,}")
+    return notes
 
 
-def points(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def area(answer: Answer, weights: np.ndarray) -> np.ndarray:
+    """Return the area under the ROC curve of every resample, ``(draws,)``.
+
+    Args:
+        answer: What `answered` returned.
+        weights: How often each record stands in each resample, ``(draws, P)``.
+    """
+    return summaries.auc(answer.table("score", "member"), weights)
+
+
+def points(answer: Answer, weights: np.ndarray) -> np.ndarray:
     """Return the attack at its operating points `POINTS` on every resample, ``(draws, 3)``; NaN where it is refused.
 
     Args:
-        values: Score, and 1 for a member or 0 for a non-member, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `answered` returned.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
+    values = answer.table("score", "member")
     others = int((values[:, 1] <= 0.5).sum())
     found = [
-        summaries.true_positive_rate(values, counts, at) if _measurable(others, at) else np.full(len(counts), np.nan)
+        summaries.true_positive_rate(values, weights, at) if _measurable(others, at) else np.full(len(weights), np.nan)
         for at in FALSE_ALARMS
     ]
-    return np.stack([*found, balanced_accuracy(values, counts)], 1)
+    return np.stack([*found, balanced_accuracy(values, weights)], 1)
 
 
-def balanced_accuracy(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def balanced_accuracy(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the mean of the shares of members and of non-members told right, at the best threshold, ``(draws,)``.
 
     The threshold is chosen on the same records, so that 0.5 is the least and chance lies a little above it. NaN where
@@ -254,13 +277,13 @@ def balanced_accuracy(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
     Args:
         values: Score, and 1 for a member or 0 for a non-member, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
     order = np.argsort(-values[:, 0], kind="stable")
     score, member = values[order, 0], values[order, 1] > 0.5
     # A threshold lies between different scores only.
     ends = np.append(score[1:] != score[:-1], True)
-    gain = counts[:, order].astype(np.float64)
+    gain = weights[:, order].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         gain[:, member] /= gain[:, member].sum(1, keepdims=True)
         gain[:, ~member] /= -gain[:, ~member].sum(1, keepdims=True)

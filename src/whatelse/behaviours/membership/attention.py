@@ -39,6 +39,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whatelse.answer import Answer
 from whatelse.behaviours.membership import _learned, _records
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -70,12 +71,11 @@ class Config:
     rate: float = param(1e-3, "Peak learning rate of the one-cycle schedule.", low=0.0, high=1.0)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the score of each record and whether it is a member, ``(P, 2)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the score of each record and whether it is a member.
 
     Args:
-        evidence: Gives class scores, sensitivities and those of the shadow models; takes a note of how well the
-            network tells the shadow models' own members.
+        evidence: Gives class scores, sensitivities and those of the shadow models.
         config: Size of the network and how it is trained.
         rng: Source of its weights, of the records it learns from and of their order.
 
@@ -94,31 +94,34 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     mine = _tokens(_records.logits(evidence, count), _learned.sensitivity(evidence, count), recorded)
     member = _records.members(evidence, count)
     own = float(summaries.auc(found, np.ones((1, len(found))))[0])
-    evidence.note(f"learned from {len(shadows.inside)} shadow models; on records of theirs held back: AUC {own:.3f}")
-    _records.check_coarse(evidence, member)
-    return _records.told(evidence, _score(network, mine, scale), member)
+    told = f"learned from {len(shadows.inside)} shadow models; on records of theirs held back: AUC {own:.3f}"
+    return _records.answered(evidence, _score(network, mine, scale), member, told)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return summaries.auc(values, counts)
+    del config
+    return _records.area(answer, weights)
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the shares found at few false alarms and the balanced accuracy of every resample, ``(draws, 3)``.
 
     NaN where there are too few non-members for a false alarm rate.
 
     Args:
-        values: What `measure` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return _records.points(values, counts)
+    del config
+    return _records.points(answer, weights)
 
 
 def effort(config: Config, task: Task) -> int:

@@ -46,13 +46,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.behaviours.membership import _records
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import loudness
 from whatelse.evidence.cache import Evidence
 from whatelse.models.subject import log_odds
 from whatelse.settings import param
-from whatelse.statistics import summaries
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = 2, "AUC", "lower", {"predicts"}, "record", "operating point"
 WORST, BLIND = 1.0, 0.5
@@ -71,12 +71,12 @@ class Config:
     signal: str = param("distance", "How the closeness of two answers is measured.", choices=_SIGNALS)
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the score of each record of train and whether it was in the calibration set, ``(P, 2)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the score of each record of train and whether it was in the calibration set.
 
     Args:
         baseline: Evidence of the model before compression.
-        candidate: Evidence of the compressed model; takes the notes on which records were asked of.
+        candidate: Evidence of the compressed model.
         config: How closeness is measured.
         rng: Not used; the attack is deterministic.
 
@@ -85,11 +85,11 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     """
     del rng
     member = _calibrated(candidate)
-    count = len(member)
+    count, notes = len(member), []
     if bool(member.all()):
         count += min(count, len(candidate.split("test")))
         member = torch.arange(count) < len(member)
-        candidate.note("calibration is all of train: others are of test, so that train itself is asked of")
+        notes.append("calibration is all of train: others are of test, so that train itself is asked of")
     sizes = (int(member.sum()), int((~member).sum()))
     if min(sizes) < _FEW:
         raise NotMeasurableError(
@@ -102,31 +102,34 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     blocks = [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
     said = ((before[b].double() / hot[0], after[b].double() / hot[1], recorded[b]) for b in blocks)
     score = torch.cat([_closeness(*each, config.signal) for each in said])
-    candidate.note(f"{sizes[0]} records of the calibration set, {sizes[1]} others")
-    _records.check_coarse(candidate, member)
-    return _records.told(candidate, score, member)
+    notes.append(f"{sizes[0]} records of the calibration set, {sizes[1]} others")
+    return _records.answered(candidate, score, member, *notes)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve of every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return summaries.auc(values, counts)
+    del config
+    return _records.area(answer, weights)
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the shares found at few false alarms and the balanced accuracy of every resample, ``(draws, 3)``.
 
     NaN where there are too few non-members for a false alarm rate.
 
     Args:
-        values: What `compare` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return _records.points(values, counts)
+    del config
+    return _records.points(answer, weights)
 
 
 def _calibrated(evidence: Evidence) -> Tensor:

@@ -43,10 +43,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.behaviours.membership import _records
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.statistics import summaries
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     2,
@@ -73,11 +73,11 @@ class Config:
     )
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the score of each record and whether it is a member, ``(P, 2)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the score of each record and whether it is a member.
 
     Args:
-        evidence: Gives the class scores and those of the shadow models; takes the notes on how many there are.
+        evidence: Gives the class scores and those of the shadow models.
         config: Which shadow models, which variance.
         rng: Not used; the attack is deterministic.
 
@@ -99,33 +99,36 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     else:
         score = z
     member = _records.members(evidence, count)
-    evidence.note(f"{models} shadow models, {int(member.sum())} members, {int((~member).sum())} others")
+    notes = [f"{models} shadow models, {int(member.sum())} members, {int((~member).sum())} others"]
     if models < _ADVISED:
-        evidence.note(f"{models} shadow models are few for this attack: {_ADVISED} or more are advised")
-    _records.check_coarse(evidence, member)
-    return _records.told(evidence, score, member)
+        notes.append(f"{models} shadow models are few for this attack: {_ADVISED} or more are advised")
+    return _records.answered(evidence, score, member, *notes)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return summaries.auc(values, counts)
+    del config
+    return _records.area(answer, weights)
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the shares found at few false alarms and the balanced accuracy of every resample, ``(draws, 3)``.
 
     NaN where there are too few non-members for a false alarm rate.
 
     Args:
-        values: What `measure` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return _records.points(values, counts)
+    del config
+    return _records.points(answer, weights)
 
 
 def _fitted(mine: Tensor, theirs: Tensor, picked: Tensor, *, single: bool) -> tuple[Tensor, Tensor]:

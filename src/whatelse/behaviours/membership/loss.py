@@ -45,11 +45,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from whatelse.answer import Answer
 from whatelse.behaviours.membership import _records
 from whatelse.evidence.cache import Evidence
 from whatelse.models.subject import log_odds
 from whatelse.settings import param
-from whatelse.statistics import summaries
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = 3, "AUC", "lower", {"predicts"}, "record", "operating point"
 WORST, BLIND = 1.0, 0.5
@@ -64,11 +64,11 @@ class Config:
     signal: str = param("loss", "What the threshold is laid on.", choices=_SIGNALS)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the score of each record and whether it is a member, ``(P, 2)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the score of each record and whether it is a member.
 
     Args:
-        evidence: Gives the class scores; takes the note that this is a lower bound.
+        evidence: Gives the class scores.
         config: Which signal.
         rng: Not used; the attack is deterministic.
     """
@@ -77,31 +77,34 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     recorded = _records.labels(evidence, count)
     member = _records.members(evidence, count)
     score = _score(_records.logits(evidence, count), recorded, config.signal)
-    evidence.note(f"lower bound: a threshold on the {config.signal}, without references")
-    _records.check_coarse(evidence, member)
-    return _records.told(evidence, score, member)
+    told = f"lower bound: a threshold on the {config.signal}, without references"
+    return _records.answered(evidence, score, member, told)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return summaries.auc(values, counts)
+    del config
+    return _records.area(answer, weights)
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the shares found at few false alarms and the balanced accuracy of every resample, ``(draws, 3)``.
 
     NaN where there are too few non-members for a false alarm rate.
 
     Args:
-        values: What `measure` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return _records.points(values, counts)
+    del config
+    return _records.points(answer, weights)
 
 
 def _score(scores: Tensor, recorded: Tensor, signal: str) -> Tensor:

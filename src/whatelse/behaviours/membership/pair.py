@@ -38,11 +38,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from whatelse.answer import Answer
 from whatelse.behaviours.membership import _records
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.statistics import summaries
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     3,
@@ -63,12 +63,12 @@ class Config:
     a: float = param(0.3, "Slope from the mean outside to the mean of all models.", low=0.0, high=1.0)
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the joint score of each record and whether it is a member, ``(P, 2)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the joint score of each record and whether it is a member.
 
     Args:
         baseline: Evidence of the model before compression, with its shadow models.
-        candidate: Evidence of the compressed model, with its own; takes the notes on weights and intervals.
+        candidate: Evidence of the compressed model, with its own.
         config: Constant of the ratio.
         rng: Not used; the attack is deterministic.
 
@@ -95,31 +95,34 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     weights, scale = _learn(torch.stack(played, -1)[usable], inside[usable])
     score = torch.stack(mine, -1) / scale @ weights
     member = _records.members(candidate, count)
-    candidate.note(f"weight of the baseline {float(weights[0]):.2f}, of the compressed model {float(weights[1]):.2f}")
-    _records.check_coarse(candidate, member)
-    return _records.told(candidate, score, member)
+    told = f"weight of the baseline {float(weights[0]):.2f}, of the compressed model {float(weights[1]):.2f}"
+    return _records.answered(candidate, score, member, told)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve of every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return summaries.auc(values, counts)
+    del config
+    return _records.area(answer, weights)
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the shares found at few false alarms and the balanced accuracy of every resample, ``(draws, 3)``.
 
     NaN where there are too few non-members for a false alarm rate.
 
     Args:
-        values: What `compare` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return _records.points(values, counts)
+    del config
+    return _records.points(answer, weights)
 
 
 def _mean_of_others(values: Tensor, inside: Tensor) -> Tensor:

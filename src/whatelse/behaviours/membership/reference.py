@@ -43,12 +43,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.behaviours.membership import _records
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.statistics import summaries
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     3,
@@ -70,11 +69,11 @@ class Config:
     gamma: float = param(1.0, "Ratio at which a record dominates another.", low=1.0, high=100.0)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the score of each record and whether it is a member, ``(P, 2)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the score of each record and whether it is a member.
 
     Args:
-        evidence: Gives the class scores and those of the shadow models; takes the notes on how many there are.
+        evidence: Gives the class scores and those of the shadow models.
         config: Constants of the attack.
         rng: Not used; the attack is deterministic.
 
@@ -98,28 +97,31 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     # A non-member stands in the population too; it is not compared with itself.
     itself = (~member).long()
     score = (beaten - itself * (config.gamma <= 1)) / (itself.sum() - itself).clamp(min=1)
-    evidence.note(f"{len(shadows.inside)} shadow models, {int(member.sum())} members, {int((~member).sum())} others")
-    _records.check_coarse(evidence, member)
-    return _records.told(evidence, score, member)
+    told = f"{len(shadows.inside)} shadow models, {int(member.sum())} members, {int((~member).sum())} others"
+    return _records.answered(evidence, score, member, told)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return summaries.auc(values, counts)
+    del config
+    return _records.area(answer, weights)
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the shares found at few false alarms and the balanced accuracy of every resample, ``(draws, 3)``.
 
     NaN where there are too few non-members for a false alarm rate.
 
     Args:
-        values: What `measure` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return _records.points(values, counts)
+    del config
+    return _records.points(answer, weights)

@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.behaviours.membership import _learned, _records
 from whatelse.evidence.cache import Evidence
 from whatelse.statistics import summaries
@@ -54,11 +55,11 @@ class Config:
     """The threshold on sensitivity has no settings."""
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the score of each record and whether it is a member, ``(P, 2)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the score of each record and whether it is a member.
 
     Args:
-        evidence: Gives the sensitivities and those of the shadow models; takes the note that this is a lower bound.
+        evidence: Gives the sensitivities and those of the shadow models.
         config: Not used.
         rng: Not used; the attack is deterministic.
 
@@ -71,31 +72,34 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     member = _records.members(evidence, count)
     sign = _sign(_moves(shadows.sensitivity), shadows.inside)
     score = sign * _moves(_learned.sensitivity(evidence, count))
-    evidence.note(f"lower bound: one threshold; members are taken to move {'more' if sign > 0 else 'less'}")
-    _records.check_coarse(evidence, member)
-    return _records.told(evidence, score, member)
+    told = f"lower bound: one threshold; members are taken to move {'more' if sign > 0 else 'less'}"
+    return _records.answered(evidence, score, member, told)
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve of every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return summaries.auc(values, counts)
+    del config
+    return _records.area(answer, weights)
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the shares found at few false alarms and the balanced accuracy of every resample, ``(draws, 3)``.
 
     NaN where there are too few non-members for a false alarm rate.
 
     Args:
-        values: What `measure` returned, ``(P, 2)``.
-        counts: How often each record stands in each resample, ``(draws, P)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    return _records.points(values, counts)
+    del config
+    return _records.points(answer, weights)
 
 
 def effort(config: Config, task: Task) -> int:

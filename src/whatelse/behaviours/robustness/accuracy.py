@@ -73,10 +73,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.attacks import checks, norms, pool
 from whatelse.attacks import radius as _radius
+from whatelse.attacks.remarks import Remarks, noted
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
 from whatelse.statistics import summaries
@@ -93,6 +94,8 @@ VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
 WORST, BLIND = 0.0, None
 RANGE = (0.0, 1.0)
 _PARTS = ("unattacked", "own APGD", "own gradients", "own with Square", "pooled")
+# The candidate, then the baseline.
+_COLUMNS = ("right", "own APGD", "own gradients", "own with Square", "pooled", "baseline own", "baseline pooled")
 # Gradient steps and queries where none are given.
 _BUDGETS = {"quick": (20, 50), "standard": (100, 5000)}
 
@@ -109,15 +112,15 @@ class Config:
     strength: str = param("quick", "Which attacks are run.", choices=("quick", "standard"))
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return which examples stand which attacks, 1 or 0, ``(M, 7)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return which examples stand which attacks, 1 or 0.
 
     The columns: the candidate is right; it stands the first APGD; all its own gradients; these and Square; its own and
     the baseline's points. The baseline stands its own attacks; these and the candidate's points.
 
     Args:
         baseline: Evidence of the model before compression; its attacks are kept there.
-        candidate: Evidence of the model under attack; takes notes, failed checks and the names of the parts.
+        candidate: Evidence of the model under attack.
         config: Norm, radius and strength of the attacks.
         rng: Source of the checks; gradient attacks start at the same points for every model.
 
@@ -125,46 +128,56 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         NotMeasurableError: Test inputs are token ids, not floating-point, or not in finite bounds, or a model is in
             training mode.
     """
-    plan = _plan(config, _radius.chosen(baseline, candidate, config.norm) if config.radius is None else config.radius)
+    chosen = _radius.chosen(baseline, config.norm, config.radius)
+    plan, remarks = _plan(config, chosen.radius), Remarks(chosen.notes)
     theirs, mine = pool.own(baseline, plan), pool.own(candidate, plan)
     fell = pool.tried(candidate, theirs, mine.gradients)
     if candidate is not baseline and "differentiates" in candidate.subject.offers:
-        checks.check_missed(candidate, "the baseline", int(fell.sum()), int(mine.right.sum()))
-    checks.examine(candidate, mine, plan, rng)
-    checks.check_saturation(baseline, candidate, plan.radius, plan.norm, config.examples)
+        remarks += checks.check_missed("the baseline", int(fell.sum()), int(mine.right.sum()))
+    remarks += checks.examine(candidate, mine, plan, rng)
+    remarks += checks.check_saturation(baseline, candidate, plan.radius, plan.norm, config.examples)
     pooled, before = mine.stands & ~fell, theirs.stands & ~pool.tried(baseline, mine, theirs.stands)
     if "differentiates" in baseline.subject.offers - candidate.subject.offers:
-        checks.check_blind(candidate)
+        remarks += checks.BLIND
     columns = (mine.right, mine.first, mine.gradients, mine.stands, pooled, theirs.stands, before)
     shares = [float(c.float().mean()) for c in columns]
     told = "; ".join(f"{name} {share:.3f}" for name, share in zip(_PARTS, shares, strict=False))
-    candidate.note(f"{told}; of the baseline {shares[5]:.3f} own, {shares[6]:.3f} pooled")
-    candidate.name_parts(_PARTS)
-    if not bool((mine.right & ~pooled).any()):
-        candidate.ends["blind"] = shares[0]  # an attack that fells nobody
-    return torch.stack(columns, 1).float()
+    remarks += noted(f"{told}; of the baseline {shares[5]:.3f} own, {shares[6]:.3f} pooled")
+    fells = bool((mine.right & ~pooled).any())
+    return Answer(
+        {name: column.float() for name, column in zip(_COLUMNS, columns, strict=True)},
+        parts=Parts(_PARTS),
+        notes=remarks.notes,
+        doubts=remarks.doubts,
+        ends={} if fells else {"blind": shares[0]},  # an attack that fells nobody
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the baseline's accuracy under its own attacks plus the pooled change, in every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(M, 7)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    return summaries.mean(_value(values), counts)
+    del config
+    return summaries.mean(_value(answer), weights)
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the candidate's accuracy under more and more attacks in every resample, ``(draws, 5)``.
 
     The last is what `summarise` returns, so that it can be held against the baseline's as it stands.
 
     Args:
-        values: What `compare` returned, ``(M, 7)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    shares: np.ndarray = counts @ np.column_stack([values[:, :4], _value(values)]) / counts.sum(1, keepdims=True)
+    del config
+    values = np.column_stack([answer.table(*_COLUMNS[:4]), _value(answer)])
+    shares: np.ndarray = weights @ values / weights.sum(1, keepdims=True)
     return shares
 
 
@@ -195,6 +208,6 @@ def _plan(config: Config, radius: float) -> pool.Plan:
     )
 
 
-def _value(values: np.ndarray) -> np.ndarray:
-    value: np.ndarray = values[:, 4] + values[:, 5] - values[:, 6]
+def _value(answer: Answer) -> np.ndarray:
+    value: np.ndarray = answer["pooled"] + answer["baseline own"] - answer["baseline pooled"]
     return value

@@ -33,6 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer, Doubt, Parts
 from whatelse.attacks import attack as _attack
 from whatelse.attacks import norms
 from whatelse.attacks import radius as _radius
@@ -52,6 +53,7 @@ WORST, BLIND = 0.0, None
 _RADII, _STEPS, _SHARE = 6, 10, 0.25
 # Of the chosen radius, at which the baseline keeps about half: the curve begins at half of that.
 _WIDE = 3
+_DOUBT = "a curve of one plain attack, which overestimates: read robustness.accuracy for a verdict"
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,11 @@ class Config:
     examples: int = param(300, "Test examples attacked, from the first.", low=1)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return whether the model is right at each radius, 1 or 0, ``(M, 6)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return whether the model is right at each radius, 1 or 0: a column for each, from the smallest.
 
     Args:
-        evidence: The model under attack; takes the names of the parts and the doubt that bars a verdict.
+        evidence: The model under attack.
         config: Attack, loss and radii.
         rng: Not used; the attacks begin at the inputs.
 
@@ -78,42 +80,43 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     del rng
     evidence.subject.require("differentiates")
     inputs, labels = _attack.attacked(evidence, config.examples)
-    largest = config.largest
-    if largest is None:
-        largest = _WIDE * _radius.chosen(evidence.reference or evidence, evidence, "linf")
+    chosen = _radius.chosen(evidence.reference or evidence, "linf", config.largest)
+    largest = chosen.radius if config.largest is not None else _WIDE * chosen.radius
     radii = [largest * (i + 1) / _RADII for i in range(_RADII)]
-    evidence.name_parts([f"{r:.3g}" for r in radii])
     first = _attack.slopes(evidence, inputs, labels, config.loss).sign() if config.attack == "fgsm" else None
-    columns = []
+    columns: dict[str, Tensor] = {}
     for radius in radii:
         inside = norms.within(inputs, radius, "linf", evidence.bounds())
         at = inputs if first is None else inside(inputs + radius * first)
         for _ in range(_STEPS if first is None else 0):
             at = inside(at + _SHARE * radius * _attack.slopes(evidence, at, labels, config.loss).sign())
-        columns.append(~_attack.fooled(evidence, at, labels))
-    evidence.distrust("a curve of one plain attack, which overestimates: read robustness.accuracy for a verdict")
-    return torch.stack(columns, 1).float()
+        columns[f"radius {len(columns) + 1}"] = (~_attack.fooled(evidence, at, labels)).float()
+    parts = Parts(tuple(f"{radius:.3g}" for radius in radii))
+    return Answer(columns, parts=parts, notes=chosen.notes, doubts=(Doubt(_DOUBT),))
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the accuracy, averaged over the radii, in every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(M, 6)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    mean: np.ndarray = by_part(values, counts).mean(1)
+    mean: np.ndarray = by_part(answer, config, weights).mean(1)
     return mean
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the accuracy at each radius in every resample, ``(draws, 6)``.
 
     Args:
-        values: What `measure` returned, ``(M, 6)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    shares: np.ndarray = counts @ values / counts.sum(1, keepdims=True)
+    del config
+    shares: np.ndarray = weights @ answer.table() / weights.sum(1, keepdims=True)
     return shares
 
 

@@ -42,9 +42,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import special
-from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.attacks import attack, checks, minimum, norms
+from whatelse.attacks.remarks import Remarks, doubted, flattered, noted
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -61,7 +62,6 @@ VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
 )
 WORST, BLIND = 0.0, None
 _QUANTILES = (0.1, 0.5, 0.9)
-_COLUMNS = 3  # and one more where the baseline's mean is the unit
 _ZERO, _LEFT, _DRAWS = 0.05, 0.1, 10
 # Shares of examples that a sound search may miss, and the level at which more are no chance.
 _NOISE, _LENT, _LEVEL, _NEARER = 0.01, 0.05, 0.01, 0.9
@@ -80,14 +80,12 @@ class Config:
     examples: int = param(300, "Test examples attacked, from the first.", low=1)
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the candidate's pooled, the baseline's own and the baseline's pooled distances, ``(M, 3)``.
-
-    In units of the baseline's mean there is a fourth column, of ones, ``(M, 4)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the candidate's pooled, the baseline's own and the baseline's pooled distances, in units of the input.
 
     Args:
         baseline: Evidence of the model before compression; its own points are kept there.
-        candidate: Evidence of the compressed model; takes notes and failed checks.
+        candidate: Evidence of the compressed model.
         config: Norm and strength.
         rng: Source of the noise of a check; the search starts at the same points for all models.
 
@@ -99,52 +97,58 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     theirs, mine = (minimum.own(e, search) for e in (baseline, candidate))
     pooled = minimum.lent(candidate, mine, theirs, config.norm)
     before = minimum.lent(baseline, theirs, mine, config.norm)
-    candidate.name_parts([f"{q:.0%} quantile" for q in _QUANTILES])
-    _check_gradients(candidate, mine)
+    remarks = _check_gradients(candidate, mine)
     hits = minimum.noisy(candidate, mine, config.norm, _DRAWS, rng)[0]
     attacked = int((mine.distances > 0).sum())
-    _check(candidate, "random noise", int(hits.sum()), attacked, _NOISE)
-    _check(candidate, "the baseline's point", int((pooled < _NEARER * mine.distances).sum()), attacked, _LENT)
+    remarks += _check("random noise", int(hits.sum()), attacked, _NOISE)
+    remarks += _check("the baseline's point", int((pooled < _NEARER * mine.distances).sum()), attacked, _LENT)
     length = float(mine.distances[mine.distances > 0].quantile(0.5)) if attacked else 0.0
-    checks.check_saturation(baseline, candidate, length, config.norm, config.examples)
+    remarks += checks.check_saturation(baseline, candidate, length, config.norm, config.examples)
     own, all_ = (float(d.mean()) for d in (mine.distances, pooled))
-    candidate.note(f"mean distance {own:.4g} by its own gradients; {all_:.4g} with the baseline's points too")
-    columns = [pooled, theirs.distances, before]
-    if config.unit == "baseline":
-        if not bool((theirs.distances > 0).any()):
-            raise NotMeasurableError("needs a baseline that is right somewhere; all of its distances are 0")
-        columns.append(torch.ones_like(before))
-    return torch.stack(columns, 1).float()
+    remarks += noted(f"mean distance {own:.4g} by its own gradients; {all_:.4g} with the baseline's points too")
+    if config.unit == "baseline" and not bool((theirs.distances > 0).any()):
+        raise NotMeasurableError("needs a baseline that is right somewhere; all of its distances are 0")
+    columns = {"pooled": pooled, "baseline own": theirs.distances, "baseline pooled": before}
+    return Answer(
+        {name: column.float() for name, column in columns.items()},
+        parts=Parts(tuple(f"{q:.0%} quantile" for q in _QUANTILES)),
+        notes=remarks.notes,
+        doubts=remarks.doubts,
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean distance of every resample, what pooling takes from the baseline given back, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(M, 3)`` or ``(M, 4)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `compare` returned.
+        config: Unit of the lengths.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    found: np.ndarray = summaries.mean(values[:, 0] + values[:, 1] - values[:, 2], counts) / _unit(values, counts)
-    return found
+    combined = answer["pooled"] + answer["baseline own"] - answer["baseline pooled"]
+    lengths: np.ndarray = summaries.mean(combined, weights) / _unit(answer, config, weights)
+    return lengths
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the quantiles of the distance in every resample, combined as in the summary, ``(draws, 3)``.
 
     Args:
-        values: What `compare` returned, ``(M, 3)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `compare` returned.
+        config: Unit of the lengths.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
     pooled, own, before = (
-        np.stack([summaries.quantile(column, counts, q) for q in _QUANTILES], 1) for column in values.T[:3]
+        np.stack([summaries.quantile(answer[name], weights, q) for q in _QUANTILES], 1)
+        for name in ("pooled", "baseline own", "baseline pooled")
     )
-    combined: np.ndarray = (pooled + own - before) / _unit(values, counts)[:, None]
+    combined: np.ndarray = (pooled + own - before) / _unit(answer, config, weights)[:, None]
     return combined
 
 
-def _unit(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _unit(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return what lengths are told in: 1, or the baseline's mean of every resample, ``(draws,)``."""
-    return np.ones(len(counts)) if values.shape[1] == _COLUMNS else summaries.mean(values[:, 1], counts)
+    return summaries.mean(answer["baseline own"], weights) if config.unit == "baseline" else np.ones(len(weights))
 
 
 def effort(config: Config, task: Task) -> int:
@@ -160,29 +164,26 @@ def effort(config: Config, task: Task) -> int:
     return min(config.examples, len(task.test)) * (2 * each + _DRAWS + 3 + 2 * checks.SATURATION)
 
 
-def _check(evidence: Evidence, name: str, missed: int, attacked: int, share: float) -> None:
+def _check(name: str, missed: int, attacked: int, share: float) -> Remarks:
     # The chance of so many or more, were so small a share of the search's points that much too far off.
-    if missed and special.bdtrc(missed - 1, attacked, share) < _LEVEL:
-        evidence.distrust(
-            f"masked gradient: {name} fools it nearer by a tenth on {missed} of {attacked} examples", flatters=True
-        )
+    told = f"masked gradient: {name} fools it nearer by a tenth on {missed} of {attacked} examples"
+    return flattered(told) if missed and special.bdtrc(missed - 1, attacked, share) < _LEVEL else Remarks()
 
 
-def _check_gradients(evidence: Evidence, found: minimum.Found) -> None:
+def _check_gradients(evidence: Evidence, found: minimum.Found) -> Remarks:
     rows = (found.distances > 0).nonzero().flatten()
     slope = evidence.margin_gradient("test")[: len(found.points)]
-    zero = float((slope == 0).flatten(1).all(1).float().mean())
+    zero, remarks = float((slope == 0).flatten(1).all(1).float().mean()), Remarks()
     if zero > _ZERO:
-        evidence.distrust(f"masked gradient: {zero:.0%} of input gradients are exactly zero", flatters=True)
-    _check(evidence, "a line to another example", int(found.blind.sum()), len(rows), _LENT)
+        remarks += flattered(f"masked gradient: {zero:.0%} of input gradients are exactly zero")
+    remarks += _check("a line to another example", int(found.blind.sum()), len(rows), _LENT)
     left = int((~found.known).sum())
     if left:
-        evidence.note(f"{left} of {len(found.points)} examples that nothing fools count as the farthest corner")
+        remarks += noted(f"{left} of {len(found.points)} examples that nothing fools count as the farthest corner")
     if left > _LEFT * len(rows):
-        evidence.distrust(
-            f"masked gradient or constant output: nothing fools {left} of {len(rows)} examples", flatters=True
-        )
+        remarks += flattered(f"masked gradient or constant output: nothing fools {left} of {len(rows)} examples")
     rows = rows[found.known[rows]]
     changed = int((~attack.fooled(evidence, found.points[rows], evidence.split("test").targets[rows])).sum())
     if changed:
-        evidence.distrust(f"asked again, {changed} of {len(rows)} points that fooled it do not")
+        remarks += doubted(f"asked again, {changed} of {len(rows)} points that fooled it do not")
+    return remarks

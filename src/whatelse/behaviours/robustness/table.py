@@ -47,9 +47,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.attacks import beam, checks
 from whatelse.attacks import columns as _columns
 from whatelse.attacks import radius as _radius
+from whatelse.attacks.remarks import Remarks, noted
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -65,6 +67,8 @@ VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
 )
 WORST, BLIND = 0.0, None
 _ATTACKS = ("unattacked", "numbers alone", "categories alone", "own", "pooled")
+# The candidate under each attack, then the baseline.
+_COLUMNS = (*_ATTACKS, "baseline own", "baseline pooled")
 # Of the kept points; raised when the same settings would give others.
 _KEPT = 1
 # The random search draws the same for every model.
@@ -91,15 +95,15 @@ class Config:
     fixed: str = param("", "Columns that the adversary may not touch, joined by commas, such as sex,race.")
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return where either model is right under which attacks, 1 or 0, ``(M, 7)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return where either model is right under which attacks, 1 or 0.
 
     The columns: the candidate unattacked, under its numbers alone, under its categories alone, under all of its own
     points, under those of both models; the baseline under its own, and under those of both.
 
     Args:
         baseline: Evidence of the model before compression; its adversarial points are kept there.
-        candidate: Evidence of the model under attack; takes notes, names of parts and failed checks.
+        candidate: Evidence of the model under attack.
         config: Strength of the attacks.
         rng: Not used; the random search draws the same for all models.
 
@@ -108,49 +112,50 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     """
     del rng
     columns = _columns.read(candidate.task, config.fixed)
-    candidate.name_parts(_ATTACKS)
     if not (columns.count and config.swaps) and not bool((columns.far > 0).any()):
         raise NotMeasurableError("needs a column that the adversary may change; all are fixed or constant in train")
-    config = _resolved((baseline, candidate), columns, config)
+    chosen = _chosen(baseline, columns, config)
+    config = replace(config, radius=chosen.radius)
     (theirs, beaten), (mine, hits) = (_points(evidence, columns, config) for evidence in (baseline, candidate))
     labels = candidate.split("test").targets[: mine.shape[1]]
     right, sound = (e.predictions("test")[: len(labels)] == labels for e in (candidate, baseline))
     own, kept = right & ~hits.any(0), sound & ~beaten.any(0)
     pooled, shared = own & ~_tried(candidate, theirs, labels).any(0), kept & ~_tried(baseline, mine, labels).any(0)
-    if "differentiates" in candidate.subject.offers:
-        missed = right & ~hits[:3].any(0) & hits[3]
-        checks.check_missed(candidate, "random search", int(missed.sum()), int(right.sum()))
-        checks.check_gradients(candidate, len(labels))
-    else:
-        candidate.note(f"{candidate.subject.name} has no gradients: its numbers were searched at random")
-        if "differentiates" in baseline.subject.offers:
-            checks.check_blind(candidate)
-    checks.check_repeats(candidate, len(labels))
-    if not bool((right & ~pooled).any()):
-        candidate.ends["blind"] = float(right.float().mean())  # an attack that fells nobody
-    _note(candidate, columns, {"unattacked": right, "its own points": own, "those of both models": pooled})
-    return torch.stack([right, right & ~hits[0], right & ~hits[1], own, pooled, kept, shared], 1).float()
+    remarks = Remarks(chosen.notes) + _checked(baseline, candidate, right, hits)
+    remarks += _noted(columns, {"unattacked": right, "its own points": own, "those of both models": pooled})
+    values = (right, right & ~hits[0], right & ~hits[1], own, pooled, kept, shared)
+    fells = bool((right & ~pooled).any())
+    return Answer(
+        {name: rows.float() for name, rows in zip(_COLUMNS, values, strict=True)},
+        parts=Parts(_ATTACKS),
+        notes=remarks.notes,
+        doubts=remarks.doubts,
+        ends={} if fells else {"blind": float(right.float().mean())},  # an attack that fells nobody
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the share of rows that withstand every attack, the baseline's loss credited, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(M, 7)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    share: np.ndarray = by_part(values, counts)[:, -1]
+    share: np.ndarray = by_part(answer, config, weights)[:, -1]
     return share
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the share of rows on which the model is right under each attack, the last the summary, ``(draws, 5)``.
 
     Args:
-        values: What `compare` returned, ``(M, 7)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    means = counts @ values / counts.sum(1, keepdims=True)
+    del config
+    means = weights @ answer.table(*_COLUMNS) / weights.sum(1, keepdims=True)
     means[:, 4] += means[:, 5] - means[:, 6]
     parts: np.ndarray = means[:, :5]
     return parts
@@ -174,13 +179,26 @@ def effort(config: Config, task: Task) -> int:
     return 2 * min(config.examples, len(task.test)) * (climbed + tried) + checks.REPEATS + choice
 
 
-def _resolved(models: tuple[Evidence, Evidence], columns: _columns.Columns, config: Config) -> Config:
-    """Return the settings with a radius: the one given, or one at which the baseline keeps about half."""
+def _checked(baseline: Evidence, candidate: Evidence, right: Tensor, hits: Tensor) -> Remarks:
+    """Return whether the candidate's own attacks can be believed; by ``hits`` each fooled it, ``(4, M)``."""
+    remarks = Remarks()
+    if "differentiates" in candidate.subject.offers:
+        missed = right & ~hits[:3].any(0) & hits[3]
+        remarks += checks.check_missed("random search", int(missed.sum()), int(right.sum()))
+        remarks += checks.check_gradients(candidate, len(right))
+    else:
+        remarks += noted(f"{candidate.subject.name} has no gradients: its numbers were searched at random")
+        if "differentiates" in baseline.subject.offers:
+            remarks += checks.BLIND
+    return remarks + checks.check_repeats(candidate, len(right))
+
+
+def _chosen(baseline: Evidence, columns: _columns.Columns, config: Config) -> _radius.Chosen:
+    """Return the radius: the one given, or one at which the baseline keeps about half."""
     if config.radius is not None:
-        return config
+        return _radius.Chosen(config.radius)
     if not bool((columns.far > 0).any()):
-        return replace(config, radius=0.0)  # nothing but categories may change
-    baseline = models[0]
+        return _radius.Chosen(0.0)  # nothing but categories may change
     select = baseline.split("select")
 
     def withstands(radius: float, rows: Tensor) -> Tensor:
@@ -189,7 +207,7 @@ def _resolved(models: tuple[Evidence, Evidence], columns: _columns.Columns, conf
         return ~_tried(baseline, found, y).any(0)
 
     what = f"of a table swaps={config.swaps} steps={config.steps} fixed={config.fixed}"
-    return replace(config, radius=_radius.choose(models, ("radius", what), _LADDER, withstands))
+    return _radius.choose(baseline, ("radius", what), _LADDER, withstands)
 
 
 def _points(evidence: Evidence, columns: _columns.Columns, config: Config) -> tuple[Tensor, Tensor]:
@@ -249,7 +267,7 @@ def _tried(evidence: Evidence, found: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([beam.wrong(evidence, points, labels) for points in found])
 
 
-def _note(evidence: Evidence, columns: _columns.Columns, right: dict[str, Tensor]) -> None:
+def _noted(columns: _columns.Columns, right: dict[str, Tensor]) -> Remarks:
     shares = "; ".join(f"{name} {float(rows.float().mean()):.3f}" for name, rows in right.items())
     moving = int((columns.far > 0).sum())
-    evidence.note(f"{shares}; {moving} numbers and {len(columns.categories)} columns of categories may change")
+    return noted(f"{shares}; {moving} numbers and {len(columns.categories)} columns of categories may change")

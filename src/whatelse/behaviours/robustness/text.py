@@ -42,8 +42,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.attacks import beam, checks, radius
 from whatelse.attacks import words as _words
+from whatelse.attacks.remarks import Remarks, noted
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -60,6 +62,8 @@ VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
 WORST, BLIND = 0.0, None
 # Of the kept texts; raised when the same settings would give others.
 _KEPT = 1
+# The candidate on the texts found for both models; the baseline on its own, and on those of both.
+_COLUMNS = ("pooled", "baseline own", "baseline pooled")
 # Words changed that are tried where none are given: more are hardly a slip, and cost too much.
 _LADDER = radius.Ladder((1.0, 2.0, 3.0), ("1 word", "2 words", "3 words"), 0)
 
@@ -74,15 +78,15 @@ class Config:
     synonyms: str = param("", "Path of a UTF-8 text file, one group of synonyms a line, separated by commas.")
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return where either model is right after 0 to so many edits, 1 or 0, ``(M, 3 * (edits + 1))``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return where either model is right after 0 to so many edits, 1 or 0: a column for each of these numbers.
 
     First the candidate on the texts found for both models, then the baseline on its own, then the baseline on those
     of both.
 
     Args:
         baseline: Evidence of the model before compression; its adversarial texts are kept there.
-        candidate: Evidence of the model under attack; takes notes and names of parts.
+        candidate: Evidence of the model under attack.
         config: Kind and number of edits.
         rng: Not used; nothing is drawn.
 
@@ -91,40 +95,50 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     """
     del rng
     words = _words.read(candidate.task, config.examples, config.kind, config.synonyms)
-    edits = _chosen((baseline, candidate), config) if config.edits is None else config.edits
-    candidate.name_parts([f"{many} word" if many == 1 else f"{many} words" for many in range(edits + 1)])
+    chosen = _chosen(baseline, config)
+    edits = round(chosen.radius)
     (theirs, beaten), (mine, hits) = (_texts(evidence, words, config, edits) for evidence in (baseline, candidate))
     labels = candidate.split("test").targets[: mine.shape[1]]
     right, sound = (e.predictions("test")[: len(labels)] == labels for e in (candidate, baseline))
     pooled = _left(right, hits | _tried(candidate, theirs, labels))
     kept, shared = _left(sound, beaten), _left(sound, beaten | _tried(baseline, mine, labels))
-    checks.check_repeats(candidate, len(labels))
-    if bool((pooled[:, -1] == pooled[:, 0]).all()):
-        candidate.ends["blind"] = float(pooled[:, 0].mean())  # an attack that fells nobody
-    _note(candidate, words, _left(right, hits), pooled)
-    return torch.cat([pooled, kept, shared], 1)
+    remarks = Remarks(chosen.notes) + checks.check_repeats(candidate, len(labels))
+    remarks += _noted(candidate, words, _left(right, hits), pooled)
+    names = tuple(f"{many} word" if many == 1 else f"{many} words" for many in range(edits + 1))
+    fells = not bool((pooled[:, -1] == pooled[:, 0]).all())
+    values = torch.cat([pooled, kept, shared], 1).T.contiguous()
+    return Answer(
+        dict(zip((_column(of, name) for of in _COLUMNS for name in names), values, strict=True)),
+        parts=Parts(names),
+        notes=remarks.notes,
+        doubts=remarks.doubts,
+        ends={} if fells else {"blind": float(pooled[:, 0].mean())},  # an attack that fells nobody
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the share of texts that withstand every edit, the baseline's loss credited, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(M, 3 * (edits + 1))``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    share: np.ndarray = by_part(values, counts)[:, -1]
+    share: np.ndarray = by_part(answer, config, weights)[:, -1]
     return share
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return that share for 0, 1, ... edits in every resample, ``(draws, edits + 1)``.
 
     Args:
-        values: What `compare` returned, ``(M, 3 * (edits + 1))``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    pooled, kept, shared = np.split(values, 3, axis=1)
-    share: np.ndarray = counts @ (pooled + kept - shared) / counts.sum(1, keepdims=True)
+    del config
+    pooled, own, shared = (answer.table(*(_column(of, name) for name in answer.parts.names)) for of in _COLUMNS)
+    share: np.ndarray = weights @ (pooled + own - shared) / weights.sum(1, keepdims=True)
     return share
 
 
@@ -146,6 +160,10 @@ def effort(config: Config, task: Task) -> int:
     return 2 * (beam.tries(moves, edits) + 2 * edits * len(texts)) + checks.REPEATS + choice
 
 
+def _column(of: str, part: str) -> str:
+    return f"{of}, {part}"
+
+
 def _moves(words: _words.Words, texts: Tensor) -> int:
     return int((words.others >= 0).sum(1)[texts.long()].sum())
 
@@ -157,9 +175,10 @@ def _choice(task: Task, config: Config) -> int:
     return sum(beam.tries(moves, round(edits)) + 2 * len(texts) for edits in _LADDER.steps) + len(texts)
 
 
-def _chosen(models: tuple[Evidence, Evidence], config: Config) -> int:
-    """Return the number of words changed at which the baseline keeps about half of what it gets right."""
-    baseline = models[0]
+def _chosen(baseline: Evidence, config: Config) -> radius.Chosen:
+    """Return the number of words changed: that given, or one at which the baseline keeps half of what it gets right."""
+    if config.edits is not None:
+        return radius.Chosen(config.edits)
     words = _words.read(baseline.task, radius.EXAMPLES, config.kind, config.synonyms, "select")
     select = baseline.split("select")
 
@@ -172,7 +191,7 @@ def _chosen(models: tuple[Evidence, Evidence], config: Config) -> int:
         return torch.cat(stands)
 
     what = f"kind={config.kind} words={words.digest}"
-    return round(radius.choose(models, ("edits", what), _LADDER, withstands))
+    return radius.choose(baseline, ("edits", what), _LADDER, withstands)
 
 
 def _texts(evidence: Evidence, words: _words.Words, config: Config, edits: int) -> tuple[Tensor, Tensor]:
@@ -208,9 +227,9 @@ def _left(right: Tensor, fooled: Tensor) -> Tensor:
     return (right & ~torch.cat([~right[None], fooled]).cummax(0).values).T.float()
 
 
-def _note(evidence: Evidence, words: _words.Words, own: Tensor, pooled: Tensor) -> None:
+def _noted(evidence: Evidence, words: _words.Words, own: Tensor, pooled: Tensor) -> Remarks:
     test = evidence.split("test").inputs[: len(own)]
     may = int(((words.others >= 0).any(1)[test.long()]).sum())
     told = int((test != 0).sum())
     shares = f"unattacked {float(own[:, 0].mean()):.3f}; its own texts {float(own[:, -1].mean()):.3f}"
-    evidence.note(f"{shares}; those of both models {float(pooled[:, -1].mean()):.3f}; {may} of {told} words may change")
+    return noted(f"{shares}; those of both models {float(pooled[:, -1].mean()):.3f}; {may} of {told} words may change")

@@ -29,6 +29,7 @@ Source:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer, Parts
 from whatelse.attacks import attack
 from whatelse.attacks import radius as _radius
 from whatelse.errors import NotMeasurableError
@@ -71,14 +73,14 @@ class Config:
     least: int = param(20, "Examples counted below which there is no share.", low=1)
 
 
-def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return for each example whether it counts, and whether it counts and the target is fooled, ``(M, 10)``.
+def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return for each example whether it counts, and whether it counts and the target is fooled, 1 or 0.
 
-    The other eight columns are such pairs for the scenarios: both models are right, and the model tried is fooled.
+    The other columns are such pairs for the scenarios: both models are right, and the model tried is fooled.
 
     Args:
         baseline: Evidence of the model before compression.
-        candidate: Evidence of the compressed model; takes the note of how many examples count.
+        candidate: Evidence of the compressed model.
         config: Direction and strength.
         rng: Not used; the kept attack starts at the same points for all models.
 
@@ -90,8 +92,8 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     ways = {"to candidate": (baseline, candidate), "from candidate": (candidate, baseline)}
     source, target = ways[config.direction]
     source.subject.require("differentiates")
-    radius = _radius.chosen(baseline, candidate, "linf") if config.radius is None else config.radius
-    budget = attack.Budget(radius, config.steps)
+    chosen = _radius.chosen(baseline, "linf", config.radius)
+    budget = attack.Budget(chosen.radius, config.steps)
     found, fools = attack.points(source, budget, config.examples)
     labels = source.split("test").targets[: len(found)]
     right = [e.predictions("test")[: len(found)] == labels for e in (source, target)]
@@ -99,34 +101,43 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     many = int(counted.sum())
     if many < config.least:
         raise NotMeasurableError(f"needs {config.least} examples that both get right and the attack flips; has {many}")
-    candidate.note(f"{many} of {len(labels)} examples count: both models right, the attacked one fooled")
-    hits = counted & attack.fooled(target, found, labels)
-    candidate.name_parts(_SCENARIOS)
-    both = right[0] & right[1]
-    return torch.stack([counted, hits, *_matrix((baseline, candidate), both, budget, config.examples)], 1).float()
+    told = f"{many} of {len(labels)} examples count: both models right, the attacked one fooled"
+    columns = {"counted": counted, "fooled": counted & attack.fooled(target, found, labels)}
+    columns |= _matrix((baseline, candidate), right[0] & right[1], budget, config.examples)
+    return Answer(
+        {name: column.float() for name, column in columns.items()},
+        parts=Parts(_SCENARIOS),
+        notes=(*chosen.notes, told),
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the share of attacks that transfer in every resample, ``(draws,)``.
 
     Args:
-        values: What `compare` returned, ``(M, 10)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    totals = counts @ values.astype(np.float64)
+    del config
+    totals = weights @ answer.table("counted", "fooled").astype(np.float64)
     share: np.ndarray = totals[:, 1] / np.maximum(totals[:, 0], 1e-9)
     return share
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the share that falls in each scenario in every resample, ``(draws, 4)``; NaN where nothing was tried.
 
     Args:
-        values: What `compare` returned, ``(M, 10)``.
-        counts: How often each example stands in each resample, ``(draws, M)``.
+        answer: What `compare` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    totals = counts @ values.astype(np.float64)[:, 2:]
-    tried, fell = totals[:, ::2], totals[:, 1::2]
+    del config
+    tried, fell = (
+        weights @ answer.table(*(_column(of, name) for name in _SCENARIOS)).astype(np.float64)
+        for of in ("tried", "fell")
+    )
     return np.where(tried > 0, fell / np.maximum(tried, 1e-9), np.nan)
 
 
@@ -142,16 +153,18 @@ def effort(config: Config, task: Task) -> int:
     return min(config.examples, len(task.test)) * (2 * each + 3) + choice
 
 
-def _matrix(models: Sequence[Evidence], both: Tensor, budget: attack.Budget, examples: int) -> list[Tensor]:
+def _column(of: str, scenario: str) -> str:
+    return f"{of}, {scenario}"
+
+
+def _matrix(models: Sequence[Evidence], both: Tensor, budget: attack.Budget, examples: int) -> dict[str, Tensor]:
     """Return two columns for each scenario: tried, and fallen."""
-    columns: list[Tensor] = []
-    for source in models:
-        if "differentiates" not in source.subject.offers:
-            columns += [torch.zeros_like(both)] * 4
-            continue
-        found, fools = attack.points(source, budget, examples)
-        labels = source.split("test").targets[: len(found)]
-        for tried in models:
-            fell = fools if tried is source else attack.fooled(tried, found, labels)
-            columns += [both, both & fell]
+    columns: dict[str, Tensor] = {}
+    for name, (source, tried) in zip(_SCENARIOS, itertools.product(models, repeat=2), strict=True):
+        asked = fell = torch.zeros_like(both)
+        if "differentiates" in source.subject.offers:
+            found, fools = attack.points(source, budget, examples)
+            labels = source.split("test").targets[: len(found)]
+            asked, fell = both, fools if tried is source else attack.fooled(tried, found, labels)
+        columns |= {_column("tried", name): asked, _column("fell", name): asked & fell}
     return columns

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from whatelse.answer import Parts
 from whatelse.errors import MissingExtraError, NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.loudness import matched
@@ -94,6 +95,34 @@ def depths(depth: int) -> range:
     return range(min(2, depth), depth + 1)
 
 
+def column(depth: int) -> str:
+    """Return the name of the column of a depth.
+
+    Args:
+        depth: Splits of the tree.
+    """
+    return f"depth {depth}"
+
+
+def by_depth(values: Tensor, depth: int) -> dict[str, Tensor]:
+    """Return values by depth as named columns.
+
+    Args:
+        values: ``(N, depths)``.
+        depth: The largest.
+    """
+    return dict(zip(map(column, depths(depth)), values.unbind(1), strict=True))
+
+
+def parts(depth: int) -> Parts:
+    """Return the depths as the parts of an answer.
+
+    Args:
+        depth: The largest.
+    """
+    return Parts(tuple(map(str, depths(depth))))
+
+
 def trees(evidence: Evidence, depth: int, kind: str) -> dict[str, Tensor]:
     """Return what the tree distilled from a model says and what it consists of, cut back to every depth.
 
@@ -165,16 +194,16 @@ def _some(examples: int, features: int) -> Tensor:
     return torch.randperm(examples, generator=torch.Generator().manual_seed(_TIES))[:room].sort().values
 
 
-def remark(evidence: Evidence, fitted: int) -> None:
-    """Note on the evidence that not all of train was used, where that is so.
+def remarks(evidence: Evidence, fitted: int) -> tuple[str, ...]:
+    """Return a note that not all of train was used, where that is so.
 
     Args:
-        evidence: Where the note goes.
+        evidence: Has train.
         fitted: Number of examples that the trees were fitted to.
     """
     whole = len(evidence.split("train"))
-    if fitted < whole:
-        evidence.note(f"trees are fitted to {fitted:,} of {whole:,} train examples, the same for every model")
+    told = f"trees are fitted to {fitted:,} of {whole:,} train examples, the same for every model"
+    return (told,) if fitted < whole else ()
 
 
 def _counted(texts: Tensor, kept: Tensor, vocabulary: int) -> Tensor:

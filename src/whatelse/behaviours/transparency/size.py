@@ -3,8 +3,8 @@
 ``count`` *leaves* is the number of leaves of the tree of `tree`, which is the number of rules; *path length* the mean
 number of decisions that a training example takes to its leaf, ``sum_l n_l depth_l / sum_l n_l``; *weights* the number
 of input weights in all decisions: one a split of a hard tree, as many as there are inputs at every node of a soft one.
-``values[d, j]`` is what level ``d`` adds to the count of the tree cut back to the j-th depth, from 2 to ``depth``; the
-sum at ``depth`` is summarised, and every depth is a part. The number is exact.
+A row is a level of the tree, a column a depth that it is cut back to, from 2 to ``depth``, and the value what the level
+adds to the count; the sum at ``depth`` is summarised, and every depth is a part. The number is exact.
 
 Reading:
     At a fixed depth a tree of fewer leaves says the same with fewer rules, or says less: read it beside fidelity. A
@@ -29,8 +29,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from whatelse.answer import Answer
 from whatelse.behaviours import _scale
 from whatelse.behaviours.transparency import _distilled
 from whatelse.evidence.cache import Evidence
@@ -51,8 +51,8 @@ class Config:
     kind: str = param("regression", "What the tree is, and what it is fitted to.", choices=_distilled.KINDS)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return what each level, from 0, adds to the count at each depth, ``(depth + 1, depths)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return what each level, from 0, adds to the count at each depth: ``depth 2`` and so on.
 
     Args:
         evidence: Gives the logits on train, and holds the fitted trees.
@@ -64,31 +64,38 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         NotMeasurableError: A soft tree deeper than 12.
     """
     del rng
-    evidence.name_parts([str(depth) for depth in _distilled.depths(config.depth)])
     found = _distilled.trees(evidence, config.depth, config.kind)
-    _distilled.remark(evidence, int(found["fitted"]))
     values = found[_COLUMNS[config.count]].float()
-    _scale.note_constant(evidence, float(values[:, -1].sum()))
-    return values
+    flat = _scale.of_constant(evidence, float(values[:, -1].sum()))
+    return Answer(
+        _distilled.by_depth(values, config.depth),
+        parts=_distilled.parts(config.depth),
+        notes=_distilled.remarks(evidence, int(found["fitted"])) + flat.notes,
+        doubts=flat.doubts,
+        ends=flat.ends,
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the count at the largest depth, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(depth + 1, depths)``.
-        counts: How often each level counts, ``(draws, depth + 1)``.
+        answer: What `measure` returned.
+        config: Which depth.
+        weights: How often each level counts, ``(draws, depth + 1)``.
     """
-    total: np.ndarray = counts @ values[:, -1].astype(np.float64)
+    total: np.ndarray = weights @ answer[_distilled.column(config.depth)].astype(np.float64)
     return total
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the count at every depth, ``(draws, depths)``.
 
     Args:
-        values: What `measure` returned, ``(depth + 1, depths)``.
-        counts: How often each level counts, ``(draws, depth + 1)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each level counts, ``(draws, depth + 1)``.
     """
-    totals: np.ndarray = counts @ values.astype(np.float64)
+    del config
+    totals: np.ndarray = weights @ answer.table().astype(np.float64)
     return totals

@@ -1,10 +1,10 @@
 """How far the tree distilled from a model depends on the sample: agreement of trees distilled on bootstraps of train.
 
 ``B`` samples of train are drawn with replacement, the same for every model, and a tree is distilled on each as in
-`tree`. ``values[n, j]`` is the share of the ``B (B - 1) / 2`` pairs of trees that give test example ``n`` the same
-class, ``sum_k c_nk (c_nk - 1) / (B (B - 1))`` with ``c_nk`` the trees that say class ``k``, all cut back to the j-th
-depth, from 2 to ``depth``. The mean at ``depth`` is summarised, and every depth is a part. How far the trees use the
-same inputs is noted: the mean over pairs of the Jaccard index of the sets of inputs they split on.
+`tree`. The value of test example ``n`` is the share of the ``B (B - 1) / 2`` pairs of trees that give it the same
+class, ``sum_k c_nk (c_nk - 1) / (B (B - 1))`` with ``c_nk`` the trees that say class ``k``; a column is that of the
+trees cut back to a depth, from 2 to ``depth``. The mean at ``depth`` is summarised, and every depth is a part. How far
+the trees use the same inputs is noted: the mean over pairs of the Jaccard index of the sets of inputs they split on.
 
 Reading:
     1 means that every sample gives the same answers: what the tree says of the model can be relied on. A low value
@@ -31,9 +31,9 @@ from itertools import combinations
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
+from whatelse.answer import Answer
 from whatelse.behaviours import _scale
 from whatelse.behaviours.transparency import _distilled
 from whatelse.evidence.cache import Evidence
@@ -55,8 +55,8 @@ class Config:
     kind: str = param("regression", "What the trees are, and what they are fitted to.", choices=_distilled.KINDS[:2])
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the share of pairs of trees that agree on each test example at each depth, ``(N, depths)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the share of pairs of trees that agree on each test example at each depth: ``depth 2`` and so on.
 
     Args:
         evidence: Gives the logits on train.
@@ -79,36 +79,43 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
         tree = _distilled.grow(x[picks], fitted[picks], config.depth)
         votes += functional.one_hot(torch.from_numpy(tree.says(unseen, depths)), evidence.task.classes)
         used.append(set(tree.inner.feature[tree.inner.feature >= 0].tolist()))
-    _distilled.remark(evidence, len(x))
-    evidence.name_parts([str(depth) for depth in depths])
     # To ten per cent, so that the seeds of a study have one note and not each their own.
-    evidence.note(f"two trees share about {round(_shared(used), 1):.0%} of the inputs they split on (Jaccard index)")
-    _scale.note_constant(evidence, 1.0)
-    pairs = config.bootstraps * (config.bootstraps - 1)
-    return (votes * (votes - 1)).sum(2) / pairs
+    shared = f"two trees share about {round(_shared(used), 1):.0%} of the inputs they split on (Jaccard index)"
+    flat = _scale.of_constant(evidence, 1.0)
+    agreement = (votes * (votes - 1)).sum(2) / (config.bootstraps * (config.bootstraps - 1))
+    return Answer(
+        _distilled.by_depth(agreement, config.depth),
+        parts=_distilled.parts(config.depth),
+        notes=(*_distilled.remarks(evidence, len(x)), shared, *flat.notes),
+        doubts=flat.doubts,
+        ends=flat.ends,
+    )
 
 
 def _shared(used: list[set[int]]) -> float:
     return float(np.mean([len(a & b) / len(a | b) if a | b else 1.0 for a, b in combinations(used, 2)]))
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean agreement at the largest depth on every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N, depths)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Which depth.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = counts @ values[:, -1] / counts.sum(1)
+    mean: np.ndarray = weights @ answer[_distilled.column(config.depth)] / weights.sum(1)
     return mean
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean agreement at every depth on every resample, ``(draws, depths)``.
 
     Args:
-        values: What `measure` returned, ``(N, depths)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    means: np.ndarray = counts @ values / counts.sum(1)[:, None]
+    del config
+    means: np.ndarray = weights @ answer.table() / weights.sum(1)[:, None]
     return means

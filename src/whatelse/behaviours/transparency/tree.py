@@ -9,8 +9,8 @@ example: *accuracy*, whether the distilled tree is right; *fidelity*, whether it
 accuracy of the distilled tree minus that of a tree of the same depth fitted to the recorded labels (soft if the
 distilled one is), which is what distilling is worth.
 
-``values[n, j]`` is the score of example ``n`` by the tree cut back to the j-th depth, from 2 to ``depth``; the mean
-at ``depth`` is summarised, and every depth is a part. Trees grow greedily, so one fit holds the trees of all smaller
+A column is the score of every example by the tree cut back to a depth, from 2 to ``depth``; the mean at ``depth`` is
+summarised, and every depth is a part. Trees grow greedily, so one fit holds the trees of all smaller
 depths; an inner node answers with the mean of the examples that reach it. Of texts a tree asks how often a token
 occurs.
 
@@ -46,6 +46,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.answer import Answer, Shown
 from whatelse.behaviours import _scale
 from whatelse.behaviours.transparency import _distilled
 from whatelse.evidence.cache import Evidence
@@ -64,8 +65,8 @@ class Config:
     kind: str = param("regression", "What the tree is, and what it is fitted to.", choices=_distilled.KINDS)
 
 
-def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
-    """Return the score of each test example at each depth, 0 or 1 (*gain*: -1, 0 or 1), ``(N, depths)``.
+def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
+    """Return the score of each test example at each depth, 0 or 1 (*gain*: -1, 0 or 1): ``depth 2`` and so on.
 
     Args:
         evidence: Gives the logits on train, and holds the fitted trees.
@@ -78,36 +79,41 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Tensor:
     """
     del rng
     found = _distilled.trees(evidence, config.depth, config.kind)
-    _distilled.remark(evidence, int(found["fitted"]))
-    if config.kind != "soft":
-        evidence.draw({name: found[name] for name in _distilled.DRAWN})
-    evidence.name_parts([str(depth) for depth in _distilled.depths(config.depth)])
     values = _scored(evidence, config, found["said"])
-    _scale.note_constant(evidence, float(values[:, -1].mean()))
-    if config.score == "gain":
-        evidence.ends["worst"] = -1.0
-    return values
+    flat = _scale.of_constant(evidence, float(values[:, -1].mean()))
+    drawn = config.kind != "soft"
+    return Answer(
+        _distilled.by_depth(values, config.depth),
+        parts=_distilled.parts(config.depth),
+        notes=_distilled.remarks(evidence, int(found["fitted"])) + flat.notes,
+        doubts=flat.doubts,
+        shown=(Shown("tree", {name: found[name] for name in _distilled.DRAWN}),) if drawn else (),
+        ends={**flat.ends, "worst": -1.0} if config.score == "gain" else flat.ends,
+    )
 
 
-def summarise(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean score at the largest depth on every resample, ``(draws,)``.
 
     Args:
-        values: What `measure` returned, ``(N, depths)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Which depth.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    mean: np.ndarray = counts @ values[:, -1] / counts.sum(1)
+    mean: np.ndarray = weights @ answer[_distilled.column(config.depth)] / weights.sum(1)
     return mean
 
 
-def by_part(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     """Return the mean score at every depth on every resample, ``(draws, depths)``.
 
     Args:
-        values: What `measure` returned, ``(N, depths)``.
-        counts: How often each example stands in each resample, ``(draws, N)``.
+        answer: What `measure` returned.
+        config: Not used.
+        weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    means: np.ndarray = counts @ values / counts.sum(1)[:, None]
+    del config
+    means: np.ndarray = weights @ answer.table() / weights.sum(1)[:, None]
     return means
 
 

@@ -1,0 +1,1 @@
+"""Exhibits, one file a kind: a new file is a new one."""

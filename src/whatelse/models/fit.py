@@ -1,0 +1,51 @@
+"""Whether a module fits a task, tried on a few of its test examples."""
+
+from __future__ import annotations
+
+from math import prod
+
+from torch import nn
+
+from whatelse.errors import TaskError
+from whatelse.models.asked import asked
+from whatelse.modules.lent import check_filled, rest
+from whatelse.tasks.task import Task
+
+# Test examples that a model is asked, to see whether it fits, and values that they may have together.
+_LOOKED, _VALUES = 64, 400_000
+
+
+def at_rest(model: nn.Module, task: Task, name: str) -> nn.Module:
+    """Return a module frozen and in evaluation mode, after passing it a few examples of the task.
+
+    Args:
+        model: Any module; it is changed in place.
+        task: The task.
+        name: How messages call the model.
+
+    Raises:
+        NotMeasurableError: It has tensors without numbers: lazy layers, or the meta device.
+        TaskError: They do not fit each other.
+    """
+    check_filled(model, name)
+    rest(model)
+    check_fit(model, task, name)
+    return model
+
+
+def check_fit(model: nn.Module, task: Task, name: str) -> None:
+    """Refuse a model that cannot take a task's inputs or has another number of classes.
+
+    Args:
+        model: Any module.
+        task: The task.
+        name: How the message calls the model.
+
+    Raises:
+        TaskError: They do not fit; both sides are printed.
+    """
+    try:
+        few = max(2, min(_LOOKED, _VALUES // max(1, prod(task.shape))))
+        asked(model, name, task.test.inputs[:few], task.classes)
+    except TaskError as error:
+        raise TaskError(f"task {task.name} and model do not fit: {error}") from error

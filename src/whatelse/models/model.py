@@ -1,0 +1,168 @@
+"""A model under audit is what it offers: four protocols, each satisfied or not, and what messages call it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from whatelse.errors import NotMeasurableError
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """What answers any inputs."""
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        """Return class scores of inputs that it is handed, ``(N, classes)``.
+
+        Args:
+            inputs: ``(N, ...)``.
+        """
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """What has scores of known examples only: a file that another tool wrote, a log."""
+
+    @property
+    def splits(self) -> Collection[str]:
+        """Splits of whose examples it has scores."""
+
+    def recorded(self, split: str) -> Tensor:
+        """Return class scores of the examples of a split, in their order, ``(N, classes)``.
+
+        Args:
+            split: One of ``splits``.
+        """
+
+
+@runtime_checkable
+class Gradients(Protocol):
+    """What says how its scores move with its inputs."""
+
+    def gradient(self, inputs: Tensor, labels: Tensor, scale: float = 1.0) -> Tensor:
+        """Return the gradient of the log-odds ``log p_y - log (1 - p_y)``, ``(N, ...)``; of texts, of their embedding.
+
+        Args:
+            inputs: ``(N, ...)``.
+            labels: The class ``y`` of every example, ``(N,)``.
+            scale: What class scores are divided by before they become probabilities.
+        """
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """What shows weights and activations."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The module that answers."""
+
+
+# What a model that satisfies a protocol is said to do.
+PROTOCOLS: Mapping[str, type[Any]] = {
+    "predicts": Scores,
+    "differentiates": Gradients,
+    "opens": Opens,
+    "recorded": Recorded,
+}
+CAPABILITIES = ("predicts", "differentiates", "opens")
+_NEEDED = {"predicts": "predicts new inputs"}
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model under audit.
+
+    Attributes:
+        name: How messages call it.
+        model: What answers; what is offered falls out of the protocols that it satisfies.
+        key: What made it; results are found again by it.
+        remarks: How its answers were read where that is not plain; printed beside every verdict.
+        alone: True where an answer depends on what else is in the batch, so that examples are asked one at a time.
+        mixes: True where it does so no more than by rounding, as where a kernel of few bits takes its scale from the
+            batch: examples are asked many at once, as whoever runs such a model does.
+        channels_last: True where images may lie in memory with their channels last: it answers alike, and is faster.
+        without: Capabilities that it claims by its type and that were tried and do not hold, such as gradients that
+            disagree with finite differences.
+    """
+
+    name: str
+    model: object
+    key: str
+    remarks: tuple[str, ...] = field(default=(), kw_only=True)
+    alone: bool = field(default=False, kw_only=True)
+    mixes: bool = field(default=False, kw_only=True)
+    channels_last: bool = field(default=False, kw_only=True)
+    without: frozenset[str] = field(default=frozenset(), kw_only=True)
+
+    @property
+    def source(self) -> object:
+        """What is asked by way of the protocols."""
+        return self.model
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What it offers, out of `PROTOCOLS`."""
+        return frozenset(word for word, kind in PROTOCOLS.items() if isinstance(self.source, kind)) - self.without
+
+    @property
+    def least(self) -> int:
+        """Fewest examples that are asked at once."""
+        return 1
+
+    def require(self, *needs: str) -> None:
+        """Refuse a question that this model cannot answer.
+
+        Args:
+            needs: Capabilities, out of `PROTOCOLS`.
+
+        Raises:
+            NotMeasurableError: The model lacks one of them; the message names it.
+        """
+        for need in needs:
+            if need not in self.offers:
+                raise self.lacking(need)
+
+    def lacking(self, need: str) -> NotMeasurableError:
+        """Return the error that says what this model lacks.
+
+        Args:
+            need: A capability, out of `PROTOCOLS`.
+        """
+        words = [word for word in CAPABILITIES if word in self.offers]
+        if isinstance(self.source, Recorded):
+            words.append(f"has recorded scores of {', '.join(self.source.splits)}")
+        only = ", ".join(words) or "has a name"
+        return NotMeasurableError(f"needs a model that {_NEEDED.get(need, need)}; {self.name} only {only}")
+
+    def picked(self, rows: Tensor, split: str) -> Model:
+        """Return the model for a task whose test split is some examples of a split: recorded scores are those of them.
+
+        Args:
+            rows: Which examples, ``(M,)``.
+            split: Of which split.
+        """
+        known = self.source
+        if isinstance(known, Scores) or not isinstance(known, Recorded):
+            return self
+        return replace(self, model=_Picked(known, rows, split))
+
+
+@dataclass(frozen=True, eq=False)
+class _Picked:
+    """Recorded scores where test is some examples of a split."""
+
+    whole: Recorded
+    rows: Tensor
+    split: str
+
+    @property
+    def splits(self) -> Collection[str]:
+        return self.whole.splits
+
+    def recorded(self, split: str) -> Tensor:
+        return self.whole.recorded(self.split)[self.rows] if split == "test" else self.whole.recorded(split)

@@ -1,0 +1,44 @@
+"""A folder that this toolkit wrote; it may be anyone's, and is held to limits of memory and time."""
+
+from __future__ import annotations
+
+import os
+
+from torch import nn
+
+from whatelse.artifacts import folder
+from whatelse.errors import ArtifactError
+from whatelse.models import fit
+from whatelse.modules import foretell
+from whatelse.tasks.task import Task
+
+FORM = "a folder written by whatelse compress"
+
+
+def takes(text: str) -> bool:
+    """Return whether a text is a folder.
+
+    Args:
+        text: What a user types.
+    """
+    return os.path.isdir(text)  # False also of a name that no file may have
+
+
+def open_model(text: str, task: Task, weights: str) -> nn.Module:
+    """Return the model of a folder, frozen and in evaluation mode, after passing it examples of the task.
+
+    Args:
+        text: The folder.
+        task: Gives the shape of the inputs and the number of classes.
+        weights: Refused.
+
+    Raises:
+        ArtifactError: The folder holds no model, asks for more than it may, or weights are given too.
+        NotMeasurableError: It has tensors without numbers.
+        TaskError: The model and the task do not fit each other.
+    """
+    if weights:
+        raise ArtifactError(f"--weights {weights}: the folder {text} has its own weights; leave one of them out")
+    model = folder.load(text)
+    with foretell.foretold(text, folder.held(text), ArtifactError):
+        return fit.at_rest(model, task, text)

@@ -1,0 +1,93 @@
+"""A module, or a function that returns one, in Python of the user's own, which is run."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from whatelse.artifacts import checkpoint
+from whatelse.errors import ArtifactError
+from whatelse.models import fit
+from whatelse.tasks.task import Task
+
+FORM = "file.py:function or package.module:name (with --weights for a checkpoint)"
+
+
+def takes(text: str) -> bool:
+    """Return whether a text names something in Python.
+
+    Args:
+        text: What a user types.
+    """
+    return ":" in text and not os.path.isdir(text)
+
+
+def open_model(text: str, task: Task, weights: str) -> nn.Module:
+    """Return the module, frozen and in evaluation mode, after passing it examples of the task.
+
+    Args:
+        text: ``file.py:name`` or ``package.module:name``: a module, or a function without arguments that returns one.
+        task: Gives the shape of the inputs and the number of classes.
+        weights: A state dict for it, ``file`` or ``file:name``; empty for its own.
+
+    Raises:
+        ArtifactError: There is no such module, or its weights do not fit or would run code.
+        NotMeasurableError: It has tensors without numbers.
+        TaskError: The model and the task do not fit each other.
+    """
+    model = _made(text)
+    if weights:
+        checkpoint.fill(model, weights)
+    return fit.at_rest(model, task, text)
+
+
+def _made(text: str) -> nn.Module:
+    place, _, name = text.rpartition(":")
+    try:
+        with _beside(place):
+            found = getattr(_module(place), name, None)
+            made = found if isinstance(found, nn.Module) or found is None else found()
+    except ArtifactError:
+        raise
+    except Exception as error:  # whatever the user's own code raises
+        raise ArtifactError(f"{text}: {type(error).__name__}: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise ArtifactError(
+            f"{text}: got {type(made).__name__}; a torch.nn.Module, or a function returning one, is needed"
+        )
+    return made
+
+
+@contextmanager
+def _beside(place: str) -> Generator[None, None, None]:
+    """Let the user's Python import what stands beside it, as it does when run: a file's folder, or the current one."""
+    folder = str(Path(place).resolve().parent if place.endswith(".py") else Path.cwd())
+    sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _module(place: str) -> ModuleType:
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    path = Path(place)
+    if not path.is_file():
+        raise ArtifactError(f"{place}: no such file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses in the file look their module up
+    spec.loader.exec_module(module)
+    return module

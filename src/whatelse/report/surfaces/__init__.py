@@ -1,0 +1,1 @@
+"""What findings are written as and printed as: one file a surface."""
