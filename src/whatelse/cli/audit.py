@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -48,7 +49,6 @@ def command(
     Where no file is asked for it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
     run finds its work done.
     """
-    from whatelse import opening
     from whatelse.auditing import questions as asking
     from whatelse.cli.progress import bar
     from whatelse.study import audit, run, spec
@@ -63,22 +63,22 @@ def command(
         probe(name)
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
-    names = opening.short_names(models or [])
-    given = dict(zip(names, models or [], strict=True))
-    base = given.pop(names[0])
     controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
+    ask = partial(audit.audit, controls=_given(controls), seed=seed, remeasure=remeasure, stop=stop, force=force)
+    ask = partial(ask, results=results, on=on, workers=workers, max_memory=max_memory)
     with bar(quiet=quiet) as (show, _):
-        found = audit.audit(
-            *(base, given, data, questions),
-            controls={name: text for name, text in controls.items() if text},
-            seed=seed,
-            remeasure=remeasure,
-            stop=stop,
-            force=force,
-            results=results,
-            on=on,
-            workers=workers,
-            max_memory=max_memory,
-            show=show,
-        )
+        found = ask(*_named(models or []), data, questions, show=show)
     hand_out(found, out, quiet=quiet)
+
+
+def _named(models: list[str]) -> tuple[str, dict[str, str]]:
+    """Return what opens the baseline, and the candidates, by what a report calls them."""
+    from whatelse import opening
+
+    names = opening.short_names(models)
+    given = dict(zip(names, models, strict=True))
+    return given.pop(names[0]), given
+
+
+def _given(controls: dict[str, str]) -> dict[str, str]:
+    return {name: text for name, text in controls.items() if text}
