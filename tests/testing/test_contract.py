@@ -56,6 +56,7 @@ def test_what_is_not_broken_passes(broken, word):
 
 RETURN = 'return Answer({"wrong": (better >= config.top).float()})'
 WRONG = '{"wrong": (better >= config.top).float()'
+FORM, ALONE = "it answers in the form of an answer", "it repeats and leaves everything alone"
 BROKEN = [
     ("behaviour", "it says what it is and where it comes from", "Source:", "Sauce:", "no Source:"),
     ("behaviour", "its settings are declared", "dataclass(frozen=True)", "dataclass", "Config is not frozen"),
@@ -63,20 +64,27 @@ BROKEN = [
     ("behaviour", "its parts are in order", "def measure", "def helper():\n    '''Help.'''\n\ndef measure", "must be"),
     ("behaviour", "its parts are in order", "answer: Answer, config", "answer: Answer, settings", "it must take"),
     ("behaviour", "it says where its scale ends", "WORST, BLIND = 1.0, None", "WORST, BLIND = 0.0, 0.5", "is better"),
-    ("behaviour", "it answers with finite numbers", "share: np.ndarray = ", "raise KeyError(7)\n    ", "7"),
-    ("behaviour", "it answers with finite numbers", WRONG, '{"wrong": better / 0', "not finite"),
-    ("behaviour", "it answers with finite numbers", WRONG, '{"wrong": better >= 1', "float32 or float64"),
-    ("behaviour", "it answers with finite numbers", "/ weights.sum(1)", "* np.ones((1, 3))", "(3,) is needed"),
-    ("behaviour", "it answers with finite numbers", "    del rng", "    evidence.split('absent')", "no split 'absent'"),
-    ("behaviour", "it repeats and leaves everything alone", "    del rng", "    torch.rand(1)", "of the process"),
-    ("behaviour", "it repeats and leaves everything alone", RETURN, RETURN.replace(
+    ("behaviour", "its summaries can be resampled", "share: np.ndarray = ", "raise KeyError(7)\n    ", "7"),
+    ("behaviour", FORM, WRONG, '{"wrong": better / 0', "not finite"),
+    ("behaviour", FORM, WRONG, '{"wrong": better >= 1', "float32 or float64"),
+    ("behaviour", "its summaries can be resampled", "/ weights.sum(1)", "* np.ones((1, 3))", "(3,) is needed"),
+    ("behaviour", FORM, "    del rng", "    evidence.split('absent')", "no split 'absent'"),
+    ("behaviour", FORM, WRONG + "}", WRONG + "}, notes=['a list']", "are tuples"),
+    ("behaviour", FORM, WRONG + "}", WRONG + "}, notes=('two\\nlines',)", "one line each"),
+    ("behaviour", FORM, WRONG + "}", WRONG + "}, doubts=('text',)", "made by Doubt"),
+    ("behaviour", FORM, WRONG + "}", WRONG + "}, ends={'best': 1.0}", "worst and blind"),
+    ("behaviour", FORM, WRONG + "}", WRONG + "}, rows=better[:3]", "number of rows"),
+    ("behaviour", FORM, RETURN, "return better.float()", "an Answer is needed"),
+    ("behaviour", ALONE, "    del rng", "    evidence.again += 1", "say it in the answer"),
+    ("behaviour", ALONE, "    del rng", "    torch.rand(1)", "of the process"),
+    ("behaviour", ALONE, RETURN, RETURN.replace(
         ".float()", ".float() + torch.rand(90, generator=torch.Generator().manual_seed(id(evidence) % 9973))"
     ), "other values"),
-    ("behaviour", "it repeats and leaves everything alone", "    del rng",
+    ("behaviour", ALONE, "    del rng",
      "    next(evidence.model.parameters()).add_(1)", "changed the weights"),
-    ("behaviour", "it repeats and leaves everything alone", "    del rng",
+    ("behaviour", ALONE, "    del rng",
      "    evidence.split('test').inputs.mul_(0.5)", "wrote on the examples"),
-    ("behaviour", "it repeats and leaves everything alone", "    del rng",
+    ("behaviour", ALONE, "    del rng",
      "    evidence.model.register_forward_hook(print)", "left a hook"),
     ("behaviour", "it answers alike whatever the batch", RETURN,
      RETURN.replace(".float()", ".float() + evidence.batch"), "in batches of 32"),
@@ -125,6 +133,16 @@ def test_all_that_is_broken_is_said_at_once(broken):
     assert len(lines) == 2
     assert lines[0].startswith("it says what it is and where it comes from: grid.py: its docstring has no Source:")
     assert lines[1].startswith("it repeats and leaves the process alone: grid.py: it drew from the generator")
+
+
+def test_a_summary_by_the_order_of_columns_is_found(broken):
+    more = ('{"wrong": ', '{"label": labels.float(), "wrong": ')
+    check = one("behaviour", "its summaries can be resampled")
+    file = broken("behaviour", more)
+    check(file)
+    file.write_text(file.read_text("utf-8").replace('answer["wrong"]', "answer.matrix()[:, 1]"), "utf-8")
+    with pytest.raises(testing.ContractError, match="goes by the order of columns"):
+        check(file)
 
 
 def test_settings_are_those_that_are_given(broken):

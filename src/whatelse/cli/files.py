@@ -32,23 +32,6 @@ def probe(name: str) -> None:
         raise StoreError(f"cannot write {name}: {folder} is no folder that can be written to; nothing was done")
 
 
-def places(json_file: str, html: str, stem: str) -> tuple[str, str]:
-    """Return where findings go, as JSON and as a page: as asked, else STEM.json and STEM.html in the current folder.
-
-    Args:
-        json_file: What --json says.
-        html: What --html says.
-        stem: Of the names where neither is given.
-
-    Raises:
-        StoreError: One of them cannot be written.
-    """
-    out = (json_file, html) if json_file or html else (f"{stem}.json", f"{stem}.html")
-    for name in out:
-        probe(name)
-    return out
-
-
 def write(name: str, text: str) -> None:
     """Write a text to a file or to standard output.
 

@@ -67,8 +67,6 @@ def in_order(case: Case, entry: str, rest: Sequence[str] = (), *, more: bool = F
     case.demand(public == wanted, f"its public parts are {', '.join(public)}; they must be {', '.join(wanted)}")
     for name in wanted[1:]:
         takes = tuple(inspect.signature(getattr(module, name)).parameters)
-        if takes[:1] == ("values",):
-            continue  # until every behaviour returns an Answer
         case.demand(takes == parts.FUNCTIONS[name], f"{name} takes {takes}; it must take {parts.FUNCTIONS[name]}")
         case.demand((getattr(module, name).__doc__ or "").strip(), f"{name} has no docstring")
 
