@@ -22,19 +22,21 @@ class Room:
         folder: Of ours, below this package.
         said: What a message calls one.
         families: Whether a name has a family before its dot, as ``prune.magnitude``.
+        listed: Whether a listing of everything shows them: what users have no need to name is left out.
     """
 
     word: str
     folder: str
     said: str
     families: bool = False
+    listed: bool = True
 
 
 KINDS: dict[Kind, Room] = {
     "methods": Room("method", "methods", "method", families=True),
     "behaviours": Room("behaviour", "behaviours", "behaviour", families=True),
     "nets": Room("net", "nets", "net"),
-    "layers": Room("layers", "layers", "file of layers"),
+    "layers": Room("layers", "layers", "file of layers", listed=False),
     "datasets": Room("loader", "datasets", "data loader"),
     "strategies": Room("strategy", "search/strategies", "search strategy"),
     "controls": Room("control", "controls", "control"),

@@ -196,7 +196,8 @@ def add(place: str | Path, origin: str = "") -> tuple[Source, ...]:
     """
     path = Path(place)
     if path.is_dir():
-        files = [file for file in sorted(path.glob("*.py")) if _declared(_text(file), file.name)]
+        files = [file for file in sorted(path.glob("*.py")) if not file.name.startswith(("_", "test_"))]
+        files = [file for file in files if _declared(_text(file), file.name)]
         if not files:
             raise ItemError(f"{place}: no file in this folder says what it is; {_SAYS}")
         return tuple(source for file in files for source in add(file))

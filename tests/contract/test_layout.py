@@ -68,6 +68,7 @@ MAY = {
     "report": {"errors", "limits", "findings"},
     "gate": {"errors", "limits", "findings", "statistics", "toml_schema"},
     "cli": LOW
+    | {"kinds", "templates"}
     | {"artifacts", "auditing", "gate", "opening", "recipe", "findings", "report", "study", "search", "surfaces"},
     "__init__": {"artifacts", "errors", "evidence", "models", "opening", "study", "tasks"},
 }

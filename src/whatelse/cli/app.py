@@ -8,12 +8,15 @@ inside the function, so that no command waits for what another one needs.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import typer
 
+from whatelse import registry
 from whatelse.errors import WhatElseError
 
 UNUSABLE, INTERRUPTED = 3, 130
@@ -36,6 +39,20 @@ def commands() -> dict[str, ModuleType]:
     found = {p.stem: import_module(f"whatelse.cli.{p.stem}") for p in sorted(files)}
     return dict(sorted(found.items(), key=lambda one: getattr(one[1], "ORDER", len(found))))
 
+
+def _named(words: Sequence[str]) -> Iterator[str]:
+    """Yield the files that --items names."""
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        if word == "--items":
+            yield following
+        elif word.startswith("--items="):
+            yield word.removeprefix("--items=")
+
+
+# Before there are options: a surface of the user's own brings one. What is wrong with a file, --items says itself.
+for _place in _named(sys.argv[1:]):
+    with suppress(WhatElseError):
+        registry.add(_place)
 
 for _name, _file in commands().items():
     app.command(_name)(_file.command)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from whatelse.cli.files import hand_out, probe, write
-from whatelse.cli.options import KEPT, Files, Memory, On, Quiet, Results, Seed, Workers, with_files
+from whatelse.cli.options import KEPT, Files, Items, Memory, On, Quiet, Results, Seed, Workers, with_files
 from whatelse.errors import StudyError
 
 ORDER = 5
@@ -40,6 +40,7 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
     max_memory: Memory = "",
     quiet: Quiet = False,
+    items: Items = None,
     copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the questions.")] = "",
 ) -> None:
     """Hold models that someone made against their baseline: a verdict per behaviour.

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from whatelse.cli.files import probe, write
-from whatelse.cli.options import Memory, Quiet, Seed
+from whatelse.cli.options import Items, Memory, Quiet, Seed
 from whatelse.errors import ArtifactError
 
 ORDER = 4
@@ -32,6 +32,7 @@ def command(
     json_file: Annotated[str, typer.Option("--json", metavar="FILE", help="Write costs as JSON; - for stdout.")] = "",
     max_memory: Memory = "",
     quiet: Quiet = False,
+    items: Items = None,
 ) -> None:
     """Make a smaller model, write it, reload it in a fresh process and prove it equal, and say what it costs."""
     from whatelse import opening, recipe

@@ -11,30 +11,48 @@ from rich.console import Console
 from rich.table import Table
 
 from whatelse import registry
-from whatelse.errors import StudyError, nearest
+from whatelse.cli.options import Items
+from whatelse.errors import WhatElseError
+from whatelse.kinds import KINDS, Kind, kind_of
 
 ORDER = 1
 
 
 def command(
-    kind: Annotated[str, typer.Argument(metavar="[methods|behaviours]", help="Only one kind.")] = "",
+    kind: Annotated[str, typer.Argument(metavar="[KIND]", help="Only one kind, such as behaviours or methods.")] = "",
+    items: Items = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
 ) -> None:
-    """Name every method and behaviour, with one line each, its settings and its needs."""
-    kinds: tuple[registry.Kind, ...] = ("methods", "behaviours")
-    if kind and kind not in kinds:
-        raise StudyError(f"whatelse list {kind}: no such kind; {nearest(kind, kinds)}")
-    cards = {k: [registry.card(k, n) for n in registry.names(k)] for k in kinds if kind in {"", k}}
+    """Name every method, behaviour, loader ..., with one line each and what it takes; also those from elsewhere."""
+    del items  # taken up when they were read
+    kinds = [kind_of(kind)] if kind else [other for other, room in KINDS.items() if room.listed]
+    cards = {k: [_card(k, name) for name in registry.names(k)] for k in kinds}
     if as_json:
-        listing = {k: [{**vars(c), "constants": c.constants} for c in found] for k, found in cards.items()}
+        listing = {k: [vars(card) for card in found] for k, found in cards.items()}
         sys.stdout.write(json.dumps(listing, indent=1) + "\n")
         return
     console = Console()
     for k, found in cards.items():
-        table = Table(title=k, title_justify="left", box=None, padding=(0, 2, 0, 0))
-        table.add_column("name", style="bold", no_wrap=True)
-        table.add_column("what it is")
-        table.add_column("settings" if k == "methods" else "needs", style="dim")
-        for c in found:
-            table.add_row(c.name, c.summary, ", ".join(c.settings if k == "methods" else c.needs))
-        console.print(table)
+        console.print(_table(k, found))
+
+
+def _card(kind: Kind, name: str) -> registry.Card:
+    """Return the card of an item; of a file that cannot be read, one that says why, so that all others are listed."""
+    try:
+        return registry.card(kind, name)
+    except WhatElseError as error:
+        return registry.Card(name, f"cannot be read: {error}", "", "", "", "", "", (), (), {})
+
+
+def _table(kind: Kind, found: list[registry.Card]) -> Table:
+    table = Table(title=kind, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("what it is")
+    table.add_column("needs" if kind == "behaviours" else "settings", style="dim")
+    elsewhere = any(card.origin for card in found)
+    if elsewhere:
+        table.add_column("from", style="dim")
+    for card in found:
+        takes = ", ".join(card.needs if kind == "behaviours" else card.settings)
+        table.add_row(card.name, card.summary, takes, *([card.origin] if elsewhere else []))
+    return table

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from whatelse import limits, surfaces
+from whatelse import limits, registry, surfaces
 from whatelse.registry import Kind
 
 # Where each surface that was asked for writes to, by its name.
@@ -24,6 +24,22 @@ def _hold(context: typer.Context, given: str) -> str:
     return given
 
 
+def _take_up(given: list[str] | None) -> list[str]:
+    """Take up the items of files that the user names: they are his own, and nobody else's file is run."""
+    for place in given or ():
+        registry.add(place)
+    return given or []
+
+
+Items = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--items",
+        metavar="FILE",
+        help="Take up items of your own, as new writes them: a file, or a folder for all in it; may be repeated.",
+        callback=_take_up,
+    ),
+]
 Results = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where finished cells are kept and found again.")
 ]

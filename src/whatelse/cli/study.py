@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from whatelse.cli.files import write
-from whatelse.cli.options import KEPT, Copy, DryRun, Files, Full, On, Quiet, Results, Workers, with_files
+from whatelse.cli.options import KEPT, Copy, DryRun, Files, Full, Items, On, Quiet, Results, Workers, with_files
 from whatelse.cli.running import conduct, foretell
 
 ORDER = 3
@@ -27,6 +27,7 @@ def command(
     full: Full = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
+    items: Items = None,
     copy: Copy = "",
 ) -> None:
     """Measure a grid of recipes, behaviours and seeds. Safe to interrupt: a second run finds its work done.

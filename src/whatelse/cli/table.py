@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 
 from whatelse.cli.files import write
-from whatelse.cli.options import KEPT, Copy, DryRun, Files, Full, On, Quiet, Results, Workers, with_files
+from whatelse.cli.options import KEPT, Copy, DryRun, Files, Full, Items, On, Quiet, Results, Workers, with_files
 from whatelse.cli.running import conduct, foretell
 
 ORDER = 2
@@ -21,6 +21,7 @@ def command(
     full: Full = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
+    items: Items = None,
     copy: Copy = "",
 ) -> None:
     """Measure the survey's Table 1 on real handwritten digits; write it as a page and as JSON.

@@ -40,7 +40,7 @@ class Knob:
             value: float = min(int(self.high), int(self.low + share * (self.high - self.low + 1)))
         else:
             value = self.low + share * (self.high - self.low)
-        return Step(self.method, ((self.setting, value),))
+        return Step(self.method, items.method(self.method).changed({self.setting: value}))
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Space:
     Raises:
         SettingError: There is no method, or one has no knob with a range on both sides.
         UnknownItemError: There is no such method.
-        RecipeError: What follows cannot be read.
+        RecipeError: What follows cannot be read, or cannot follow one of the methods.
     """
 
     methods: Sequence[str]
@@ -65,7 +65,8 @@ class Space:
         if not self.methods:
             raise SettingError("search: methods is empty; at least one name is needed")
         object.__setattr__(self, "knobs", tuple(map(_knob, self.methods)))
-        recipe.parse(self.then)
+        for knob in self.knobs:
+            recipe.parse(recipe.write(self.recipe(knob.step(0.5))))
 
     def recipe(self, first: Step) -> Recipe:
         """Return the recipe that begins with a step.

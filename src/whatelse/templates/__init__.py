@@ -14,18 +14,16 @@ from whatelse.kinds import KINDS, Kind, check_name, kind_of
 # the suite holds against the contract.
 _ELSEWHERE = {
     "declared": 'ITEM = "$word $name"\n',
-    "imports": "from pathlib import Path\n\nimport pytest\n",
-    "begin": 'ITEM = Path(__file__).with_name("$last.py")\nregistry.add(ITEM)\n\n\n'
+    "path": "from pathlib import Path\n\n",
+    "begin": '\nFILE = Path(__file__).with_name("$last.py")\nregistry.add(FILE)\n\n\n'
     '@pytest.mark.parametrize("check", testing.checks("$word"), ids=str)\n'
-    "def test_it_keeps_the_contract(check):\n    check(ITEM)\n\n\n",
-    "known": "items, registry, testing",
+    "def test_it_keeps_the_contract(check):\n    check(FILE)\n\n\n",
     "mark": "",
 }
 _OURS = {
     "declared": "",
-    "imports": "import pytest\n",
-    "begin": "",
-    "known": "items",
+    "path": "",
+    "begin": "\n\n",
     "mark": "@pytest.mark.known_answer\n",
 }
 
@@ -58,7 +56,7 @@ def write(word: str, name: str, folder: Path) -> tuple[Path, Path]:
         if place.exists():
             raise StoreError(f"{place} is there already; nothing was written: choose another name or another folder")
     for place, text in zip(places, texts, strict=True):
-        _write(place, Template(text).substitute(words, **differs))
+        _write(place, Template(text).substitute(words, known=_known(text, inside=inside), **differs))
     if inside:
         _open_family(places[0].parent, kind)
     return places
@@ -75,10 +73,15 @@ def _templates(kind: Kind) -> tuple[str, str]:
     if not all(file.is_file() for file in found):
         known = [room.word for other, room in KINDS.items() if files.joinpath(f"{other}.txt").is_file()]
         raise ItemError(
-            f"there is no template for a {KINDS[kind].said}; there are those for: {', '.join(known)}; for another kind "
-            f"copy one of ours: {', '.join(registry.ours(kind))}, in whatelse/{KINDS[kind].folder}"
+            f"no template of the kind {KINDS[kind].word}; there are {', '.join(known)}; start from one of ours: "
+            f"{', '.join(registry.ours(kind))}, in whatelse/{KINDS[kind].folder}"
         )
     return found[0].read_text("utf-8"), found[1].read_text("utf-8")
+
+
+def _known(text: str, *, inside: bool) -> str:
+    """Return what a test imports of this package."""
+    return f"items{'' if inside else ', registry'}{', testing' if 'testing.' in text or not inside else ''}"
 
 
 def _inside(kind: Kind, name: str, folder: Path) -> tuple[Path, Path]:

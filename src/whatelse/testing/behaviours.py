@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import numpy as np
 import torch
 
 from whatelse import items, parts, registry
-from whatelse.answer import Answer
+from whatelse.answer import Answer, Doubt, Shown
 from whatelse.errors import NotMeasurableError
 from whatelse.tasks.task import Task
 from whatelse.testing import samples, written
 from whatelse.testing.contract import Case
 
-_ALIKE = {"rtol": 1e-9, "atol": 1e-12}  # but for rounding: a product of matrices may sum its rows in another order
-_BATCHED = {"rtol": 1e-3, "atol": 1e-4}  # of one batch and of several: single precision, and what it is amplified by
+_ALIKE = (1e-9, 1e-12)  # but for rounding: a product of matrices may sum its rows in another order
+_BATCHED = (1e-3, 1e-4)  # of one batch and of several: single precision, and what it is amplified by
 
 
 def its_parts_are_in_order(case: Case) -> None:
@@ -30,6 +30,7 @@ def its_parts_are_in_order(case: Case) -> None:
     written.in_order(case, entry, ("summarise", "by_part", "outcomes", "effort"))
     item = _item(case)
     case.demand((item.by_part is not None) == bool(item.part), "by_part and PARTS, which says what of, go together")
+    case.demand(item.outcomes is None or item.by_part is not None, "outcomes are those of parts, and need by_part")
 
 
 def it_says_where_its_scale_ends(case: Case) -> None:
@@ -50,33 +51,46 @@ def it_says_where_its_scale_ends(case: Case) -> None:
         case.demand(item.worst == end, f"WORST is {item.worst} and the bad end of RANGE {end}")
 
 
-def it_answers_with_finite_numbers(case: Case) -> None:
-    """Demand finite columns of floats, and summaries that resampling can use, on a task that has everything.
+def it_answers_in_the_form_of_an_answer(case: Case) -> None:
+    """Demand finite columns of floats, and everything that is said beside them of the right kind.
 
     Args:
         case: The behaviour.
     """
-    item, answer = _item(case), _first(case).answer
-    config = item.configure(case.given)
-    for name, column in answer.columns.items():
-        # Counts above 2**24 are exact in double precision alone.
-        float_ = column.dtype in {torch.float32, torch.float64}
-        case.demand(float_, f"column {name} is of {column.dtype}; float32 or float64 is needed")
-        case.demand(column.isfinite().all(), f"column {name} has numbers that are not finite")
-    rows = answer.rows
-    case.demand(rows is None or rows.shape == (len(answer),), "rows names another number of rows than there are")
-    answer, weights = _doubled(answer), np.ones((3, len(answer)))
-    summary = item.summarise(answer, config, weights)
+    answer = _first(case).answer
+    _demand_columns(case, answer)
+    names, ends = answer.parts.names, set(answer.ends)
+    case.demand(len(set(names)) == len(names), f"two parts have one name: {', '.join(names)}")
+    better = answer.parts.better
+    case.demand(
+        better in {"", "higher", "lower", "neither"}, f"of parts {better!r} is better; higher, lower or neither"
+    )
+    case.demand(isinstance(answer.notes, tuple) and isinstance(answer.doubts, tuple), "notes and doubts are tuples")
+    case.demand(all(isinstance(doubt, Doubt) for doubt in answer.doubts), "doubts are made by Doubt")
+    said = [*answer.notes, *(doubt.text for doubt in answer.doubts)]
+    case.demand(all(isinstance(text, str) and "\n" not in text for text in said), "notes and doubts have one line each")
+    case.demand(all(isinstance(shown, Shown) for shown in answer.shown), "what is shown is made by Shown")
+    case.demand(ends <= {"worst", "blind"}, f"ends has {', '.join(sorted(ends))}; it may have worst and blind")
+    parted = bool(names) == (_item(case).by_part is not None)
+    case.demand(parted, "an item with by_part names its parts in the answer, and no other does")
+
+
+def its_summaries_can_be_resampled(case: Case) -> None:
+    """Demand one number a resample, and one for every part, by the names of columns and not by their order.
+
+    Args:
+        case: The behaviour.
+    """
+    item, answer = _item(case), _doubled(_first(case).answer)
+    config, weights = item.configure(case.given), np.ones((3, len(answer)))
+    moved = replace(answer, columns=dict(reversed(answer.columns.items())))
+    summary, turned = (item.summarise(a, config, weights) for a in (answer, moved))
     case.demand(summary.shape == (3,), f"summarise answers {summary.shape} for 3 resamples; (3,) is needed")
-    case.demand(np.allclose(summary[0], summary[2], **_ALIKE), "summarise answers otherwise for the same weights")
+    case.demand(np.allclose(summary[0], summary[2], *_ALIKE), "summarise answers otherwise for the same weights")
     case.demand(np.isfinite(summary).all(), "summarise of the sample itself is not finite")
+    case.demand(np.allclose(summary, turned, *_ALIKE), "summarise goes by the order of columns; take them by name")
     if item.by_part is not None:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            of = item.by_part(answer, config, weights)
-        names = answer.parts.names
-        case.demand(of.shape == (3, len(names)), f"by_part answers {of.shape} for 3 resamples of {len(names)} parts")
-        case.demand(len(set(names)) == len(names), f"two parts have one name: {', '.join(names)}")
-        case.demand(np.allclose(of[0], of[2], equal_nan=True, **_ALIKE), "by_part answers otherwise for equal weights")
+        _demand_parts(case, answer, moved)
 
 
 def it_repeats_and_leaves_everything_alone(case: Case) -> None:
@@ -89,8 +103,9 @@ def it_repeats_and_leaves_everything_alone(case: Case) -> None:
     state = torch.get_rng_state()
     base, mine = samples.pair(item.needs)
     weights = [copy.deepcopy(e.model.state_dict()) for e in (base, mine)]
-    held = copy.deepcopy(mine.task)
+    held, public = copy.deepcopy(mine.task), [_public(e) for e in (base, mine)]
     two = _run(case, base, mine).answer
+    case.demand(public == [_public(e) for e in (base, mine)], "it wrote on the evidence, a cache; say it in the answer")
     for evidence, before in zip((base, mine), weights, strict=True):
         after = evidence.model.state_dict()
         case.demand(all(torch.equal(v, after[k]) for k, v in before.items()), "it changed the weights of a model")
@@ -100,6 +115,7 @@ def it_repeats_and_leaves_everything_alone(case: Case) -> None:
     case.demand(_same(held, mine.task), "it wrote on the examples of the task")
     written.alone(case, state)
     case.demand(list(one.columns) == list(two.columns), "other columns under the same seed")
+    case.demand(one.parts == two.parts, "other parts under the same seed")
     case.demand(len(one) == len(two), "another number of rows under the same seed")
     if item.unit_of_analysis != "turn":  # wall times do not repeat
         same = all(torch.equal(one.columns[name], two.columns[name]) for name in one.columns)
@@ -153,12 +169,44 @@ CHECKS = (
     written.its_settings_are_declared,
     its_parts_are_in_order,
     it_says_where_its_scale_ends,
-    it_answers_with_finite_numbers,
+    it_answers_in_the_form_of_an_answer,
+    its_summaries_can_be_resampled,
     it_repeats_and_leaves_everything_alone,
     it_answers_alike_whatever_the_batch,
     it_answers_alike_whatever_the_order,
     it_costs_no_more_than_it_says,
 )
+
+
+def _demand_columns(case: Case, answer: Answer) -> None:
+    for name, column in answer.columns.items():
+        # Counts above 2**24 are exact in double precision alone.
+        right = column.dtype in {torch.float32, torch.float64}
+        case.demand(right, f"column {name} is of {column.dtype}; float32 or float64 is needed")
+        case.demand(column.isfinite().all(), f"column {name} has numbers that are not finite")
+    rows = answer.rows
+    case.demand(rows is None or rows.shape == (len(answer),), "rows names another number of rows than there are")
+
+
+def _demand_parts(case: Case, answer: Answer, moved: Answer) -> None:
+    """Demand a number for every part, and outcomes that point at parts."""
+    item, names = _item(case), answer.parts.names
+    config, weights = item.configure(case.given), np.ones((3, len(answer)))
+    assert item.by_part is not None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        of, turned = (item.by_part(a, config, weights) for a in (answer, moved))
+    case.demand(of.shape == (3, len(names)), f"by_part answers {of.shape} for 3 resamples of {len(names)} parts")
+    alike = np.allclose(of[0], of[2], *_ALIKE, equal_nan=True)
+    case.demand(alike, "by_part answers otherwise for the same weights")
+    alike = np.allclose(of, turned, *_ALIKE, equal_nan=True)
+    case.demand(alike, "by_part goes by the order of columns; take them by name")
+    if item.outcomes is None:
+        return
+    told = item.outcomes(answer, config)
+    case.demand(len(told) == len(answer), "outcomes has another number of rows than the answer")
+    form = "the outcome, then of every grouping where its part is and whether it counts"
+    case.demand(told.ndim == 2 and told.shape[1] % 2 == 1, f"outcomes is of {told.shape}; it has {form}")  # noqa: PLR2004
+    case.demand(told[:, 1:].max() < len(names), "outcomes point at a part that has no name")
 
 
 def _item(case: Case) -> items.Behaviour:
@@ -206,10 +254,16 @@ def _doubled(answer: Answer) -> Answer:
 def _demand_alike(case: Case, one: Answer, two: Answer, how: str) -> None:
     item = _item(case)
     config = item.configure(case.given)
-    numbers = [item.summarise(_doubled(a), config, np.ones((1, len(a))))[0] for a in (one, two)]
-    case.demand(
-        np.isclose(*numbers, **_BATCHED), f"{how} it answers {numbers[1]:.6g}, and {numbers[0]:.6g} as they are"
-    )
+    here, there = (item.summarise(_doubled(a), config, np.ones((1, len(a))))[0] for a in (one, two))
+    case.demand(np.isclose(here, there, *_BATCHED), f"{how} it answers {there:.6g}, and {here:.6g} as they are")
+
+
+def _public(evidence: samples.Watched) -> dict[str, object]:
+    """Return what evidence holds besides observations, passes and the size of a batch."""
+    names = [f.name for f in fields(evidence) if not f.name.startswith("_") and f.name not in {"batch", "drawn"}]
+    held = {name: getattr(evidence, name) for name in names}
+    plain = (list, dict, tuple, int, torch.Tensor, type(None))
+    return {name: copy.copy(value) for name, value in held.items() if isinstance(value, plain)}
 
 
 def _same(one: Task, two: Task) -> bool:

@@ -126,7 +126,7 @@ def checks(kind: str) -> tuple[Check, ...]:
         known = ", ".join(
             registry.KINDS[k].word for k in registry.KINDS if (Path(__file__).parent / f"{k}.py").is_file()
         )
-        raise ItemError(f"there is no contract for {registry.KINDS[found].said}; there are those for: {known}")
+        raise ItemError(f"no contract of the kind {registry.KINDS[found].word}; there are {known}")
     runs: tuple[Callable[[Case], None], ...] = import_module(f"whatelse.testing.{found}").CHECKS
     return tuple(Check(found, run) for run in runs)
 

@@ -54,7 +54,7 @@ def it_returns_a_copy_that_answers(case: Case) -> None:
     """
     model = samples.models()[0]
     before, modes = copy.deepcopy(model.state_dict()), [m.training for m in model.modules()]
-    made = _made(case, samples.images())
+    made = _made(case, samples.images(), model=model)
     case.demand(made is not model, "it returned the model that it was given; return a copy")
     after = model.state_dict()
     case.demand(list(after) == list(before), "it gave the model that it was given other tensors")
@@ -145,10 +145,10 @@ def _given(case: Case, epochs: int) -> dict[str, Any]:
     return ({"epochs": epochs} if "epochs" in known else {}) | dict(case.given)
 
 
-def _made(case: Case, task: Task, epochs: int = 1) -> nn.Module:
-    item = _item(case)
+def _made(case: Case, task: Task, epochs: int = 1, model: nn.Module | None = None) -> nn.Module:
+    item, model = _item(case), model or samples.models()[0]
     try:
-        made = item.compress(samples.models()[0], item.configure(_given(case, epochs)), task, written.generator())
+        made = item.compress(model, item.configure(_given(case, epochs)), task, written.generator())
     except MissingHardwareError as error:
         case.skip(str(error))
     case.demand(isinstance(made, nn.Module), f"compress returned {type(made).__name__}; a module is needed")

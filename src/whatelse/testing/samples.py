@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -126,42 +127,23 @@ def predicting(
     return answering(torch.nn.functional.one_hot(said, count).float(), true, groups)
 
 
-@cache
 def images() -> Task:
     """Return images whose class is the brightest of three corners, by little: learned fast, and attacked easily.
 
-    They have everything that a behaviour may ask for: groups, masks, wrong labels, bounds.
+    They have everything that a behaviour may ask for: groups, masks, wrong labels, bounds. They are new each time, so
+    that an item that writes on them spoils nobody else's.
     """
-    rng = torch.Generator().manual_seed(5)
-    targets = torch.arange(_COUNT) % CLASSES
-    inputs = 0.5 + 0.05 * torch.randn(_COUNT, *SHAPE, generator=rng)
-    for i, (row, column) in enumerate(((0, 0), (0, 5), (5, 0))):
-        inputs[targets == i, 0, row : row + 3, column : column + 3] += 0.12
-    rows = torch.arange(_COUNT)
-    masks = torch.zeros(inputs.shape, dtype=torch.bool)
-    masks[:, :, :3] = True
-    observed = torch.where(rows % 7 == 0, (targets + 1) % CLASSES, targets)
-    test = split_of(inputs.clamp(0, 1), targets, observed=observed, groups={"style": rows % 2}, masks=masks)
-    return task_of(test, classes=CLASSES, bounds=(0.0, 1.0))
+    return deepcopy(_images())
 
 
-@cache
 def texts() -> Task:
-    """Return texts with one word of praise or of blame."""
-    words = ("", "(unknown)", "film", "trail", "trial", "plot", "great", "lovely", "awful", "dreary")
-    rng = torch.Generator().manual_seed(5)
-    targets = torch.arange(_COUNT) % 2
-    ids = torch.randint(1, 6, (_COUNT, _TOKENS), generator=rng)
-    ids[:, 2] = 8 - 2 * targets + torch.randint(2, (_COUNT,), generator=rng)
-    ids[::3, 5:] = 0
-    split = Split(ids.float(), targets, targets)
-    return Task("texts", 2, None, dict.fromkeys(SPLITS, split), vocabulary=len(words), words=words)
+    """Return texts with one word of praise or of blame; new each time."""
+    return deepcopy(_texts())
 
 
-@cache
 def models() -> tuple[nn.Module, nn.Module]:
-    """Return two small networks that learned the images, from different seeds; take copies of them to change one."""
-    return _learned(0), _learned(1)
+    """Return two small networks that learned the images, from different seeds; new each time."""
+    return deepcopy(_learned(0)), deepcopy(_learned(1))
 
 
 @dataclass(eq=False)
@@ -193,11 +175,12 @@ def pair(needs: frozenset[str], task: Task | None = None, batch: int = 0) -> tup
         batch: Examples a pass; 0 for the usual number.
     """
     if "texts" in needs:
-        task, of, shadows = task or texts(), _readers(), (None, None)
+        task, of = task or texts(), deepcopy(_readers())
+        shadows: list[Callable[[], References] | None] = [None, None]
     else:
         task, of = task or images(), models()
         one, two = _shadows()
-        shadows = (lambda: one), (lambda: two)
+        shadows = [lambda: one, lambda: two]
     first = Watched(_subject(of[0], "baseline", task), task, shadows=shadows[0], batch=batch)
     second = _subject(of[1], "candidate", task)
     return first, Watched(second, task, reference=first, shadows=shadows[1], batch=batch)
@@ -213,8 +196,36 @@ def with_test(task: Task, test: Split) -> Task:
     return replace(task, splits={**task.splits, "select": test, "test": test})
 
 
+@cache
+def _images() -> Task:
+    rng = torch.Generator().manual_seed(5)
+    targets = torch.arange(_COUNT) % CLASSES
+    inputs = 0.5 + 0.05 * torch.randn(_COUNT, *SHAPE, generator=rng)
+    for i, (row, column) in enumerate(((0, 0), (0, 5), (5, 0))):
+        inputs[targets == i, 0, row : row + 3, column : column + 3] += 0.12
+    rows = torch.arange(_COUNT)
+    masks = torch.zeros(inputs.shape, dtype=torch.bool)
+    masks[:, :, :3] = True
+    observed = torch.where(rows % 7 == 0, (targets + 1) % CLASSES, targets)
+    test = split_of(inputs.clamp(0, 1), targets, observed=observed, groups={"style": rows % 2}, masks=masks)
+    return task_of(test, classes=CLASSES, bounds=(0.0, 1.0))
+
+
+@cache
+def _texts() -> Task:
+    words = ("", "(unknown)", "film", "trail", "trial", "plot", "great", "lovely", "awful", "dreary")
+    rng = torch.Generator().manual_seed(5)
+    targets = torch.arange(_COUNT) % 2
+    ids = torch.randint(1, 6, (_COUNT, _TOKENS), generator=rng)
+    ids[:, 2] = 8 - 2 * targets + torch.randint(2, (_COUNT,), generator=rng)
+    ids[::3, 5:] = 0
+    split = Split(ids.float(), targets, targets)
+    return Task("texts", 2, None, dict.fromkeys(SPLITS, split), vocabulary=len(words), words=words)
+
+
+@cache
 def _learned(which: int) -> nn.Module:
-    task, rng = images(), torch.Generator().manual_seed(3 + which)
+    task, rng = _images(), torch.Generator().manual_seed(3 + which)
     model = cnn.build(cnn.Config(width=4, hidden=8), SHAPE, CLASSES, rng)
     train = task.train
     loop.fit(model, train.inputs, loop.hard_labels(train.targets), loop.Schedule(40, 0.01, 15), rng)
@@ -223,7 +234,7 @@ def _learned(which: int) -> nn.Module:
 
 @cache
 def _readers() -> tuple[nn.Module, nn.Module]:
-    task, found = texts(), []
+    task, found = _texts(), []
     train, rng = task.train, torch.Generator()
     for seed in (3, 4):
         config = transformer.Config(vocabulary=task.vocabulary, width=8, heads=2, depth=1, hidden=8)

@@ -29,18 +29,10 @@ def it_asks_for_recipes_of_its_space(case: Case) -> None:
     Args:
         case: The strategy.
     """
-    space = Space(_SPACE, "train.finetune(epochs=1)")
-    known = {knob.method: knob for knob in space.knobs}
-    found = _asked(case, space)
-    case.demand(found, "it asked for no recipe at all")
-    for one in found:
-        text = recipe.write(one)
-        case.demand(recipe.parse(text) == one, f"{text} is not read back as the recipe that it is")
-        case.demand(one[1:] == recipe.parse(space.then), f"{text} does not end with {space.then}")
-        case.demand(one[0].name in known, f"{text} begins with no method of the space")
-        knob = known[one[0].name]
-        value = dict(one[0].given).get(knob.setting)
-        case.demand(value is None or knob.low <= value <= knob.high, f"{text}: {knob.setting} is outside its range")
+    for space in (Space(_SPACE), Space(_SPACE[:1], "train.finetune(epochs=1)")):
+        found = _asked(case, space)
+        case.demand(found, "it asked for no recipe at all")
+        _demand_inside(case, space, found)
 
 
 def it_repeats_and_leaves_the_process_alone(case: Case) -> None:
@@ -93,3 +85,15 @@ def _asked(case: Case, space: Space) -> list[Recipe]:
         found.append(one)
         search.tell(one, Score(1.0 / (1 + at), {"accuracy": 0.05 - 0.01 * at}))
     return found
+
+
+def _demand_inside(case: Case, space: Space, found: list[Recipe]) -> None:
+    known = {knob.method: knob for knob in space.knobs}
+    for one in found:
+        text = recipe.write(one)
+        case.demand(recipe.parse(text) == one, f"{text} is not read back as the recipe that it is")
+        case.demand(one[1:] == recipe.parse(space.then), f"{text} does not end with {space.then}")
+        case.demand(one[0].name in known, f"{text} begins with no method of the space")
+        knob = known[one[0].name]
+        value = dict(one[0].given).get(knob.setting)
+        case.demand(value is None or knob.low <= value <= knob.high, f"{text}: {knob.setting} is outside its range")

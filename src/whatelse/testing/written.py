@@ -51,22 +51,22 @@ def its_settings_are_declared(case: Case) -> None:
         case.demand(inside, f"Config.{setting.name}: its default {setting.default!r} is outside its own range")
 
 
-def in_order(case: Case, entry: str, rest: Sequence[str] = ()) -> None:
+def in_order(case: Case, entry: str, rest: Sequence[str] = (), *, more: bool = False) -> None:
     """Demand that the public parts of a file stand in the order of all others, take what such parts take, and no more.
 
     Args:
         case: The item.
         entry: What does the work, such as ``compress``.
         rest: What may follow it, in this order.
+        more: Whether anything else may follow.
     """
     module = case.module
     public = [n for n, v in vars(module).items() if not n.startswith("_") and _of(v) == module.__name__]
     wanted = ["Config", entry, *(name for name in rest if name in public)]
+    public = public[: len(wanted)] if more else public
     case.demand(public == wanted, f"its public parts are {', '.join(public)}; they must be {', '.join(wanted)}")
     for name in wanted[1:]:
         takes = tuple(inspect.signature(getattr(module, name)).parameters)
-        if takes[:1] == ("values",):
-            continue  # until every behaviour returns an Answer
         case.demand(takes == parts.FUNCTIONS[name], f"{name} takes {takes}; it must take {parts.FUNCTIONS[name]}")
         case.demand((getattr(module, name).__doc__ or "").strip(), f"{name} has no docstring")
 

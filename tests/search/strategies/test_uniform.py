@@ -22,7 +22,7 @@ def test_strengths_fill_the_declared_ranges_evenly(rng):
     sparsity = torch.tensor([dict(r[0].given)["sparsity"] for r in found[0::2]])
     # Uniform on [0, 1]: mean 1/2 and variance 1/12, from 700 draws within 3 standard errors.
     assert float(sparsity.mean()) == pytest.approx(0.5, abs=3 * (1 / 12 / 700) ** 0.5)
-    bits = Counter(dict(r[0].given)["bits"] for r in found[1::2])
+    bits = Counter(dict(r[0].given).get("bits", 8) for r in found[1::2])
     assert set(bits) == set(range(2, 9))
     # 100 expected of each of seven: within 4 binomial standard deviations of 9.3.
     assert all(abs(n - 100) < 4 * 9.3 for n in bits.values())

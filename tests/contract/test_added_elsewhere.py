@@ -1,0 +1,71 @@
+"""Items of one's own, in files that the command line names, are listed and run like ours; no line of ours is edited."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from whatelse import templates
+
+CALL = [sys.executable, "-c", "from whatelse.cli import main; main()"]
+NAMES = {"behaviour": "mine.share", "method": "mine.clip", "loader": "clouds", "net": "small", "strategy": "grid"}
+QUESTIONS = """
+name = "audit"
+title = "Mine"
+description = "One question of one's own."
+
+[[rows]]
+name = "mine"
+title = "Mine"
+
+[[measurements]]
+row = "mine"
+item = "mine.share"
+label = "share"
+margin = 0.05
+primary = true
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for word, name in NAMES.items():
+        templates.write(word, name, tmp_path)
+    return tmp_path
+
+
+def call(folder, *args):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [*CALL, *args], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_items_of_every_kind_are_listed_like_ours(folder):
+    listed = json.loads(call(folder, "list", "--items", ".", "--json"))
+    mine = {card["name"] for cards in listed.values() for card in cards if card["origin"]}
+    assert mine == set(NAMES.values())
+
+
+@pytest.mark.slow
+def test_a_method_a_loader_and_a_net_of_ones_own_make_a_model_that_is_audited_with_a_question_of_ones_own(folder):
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.normal(size=(400, 4)).astype("float32"), np.arange(400) % 2
+    inputs[:, 0] += 3 * targets
+    np.savez(folder / "d.npz", inputs=inputs, targets=targets)
+    (folder / "questions.toml").write_text(QUESTIONS)
+    mine = ["--items", ".", "--quiet"]
+    for name, recipe in (
+        ("base", "train.finetune(epochs=4)"),
+        ("clipped", "train.finetune(epochs=4) > mine.clip(limit=0.8)"),
+    ):
+        call(folder, "compress", "small()", "--recipe", recipe, "--data", "d.npz", "--out", name, *mine)
+    audit = ["audit", "base", "clipped", "--data", "d.npz", "--questions", "questions.toml", "--on", "inline"]
+    call(folder, *audit, "--json", "out.json", *mine)
+    found = json.loads((folder / "out.json").read_text())
+    assert {finding["item"] for finding in found["findings"]} >= {"mine.share"}

@@ -1,0 +1,162 @@
+"""Every check fails where an item breaks what it demands, and passes the item that is not broken."""
+
+import re
+from pathlib import Path
+from unittest import SkipTest
+
+import pytest
+
+from whatelse import registry, templates, testing
+from whatelse.errors import ItemError, SettingError, UnknownItemError
+
+NAMES = {"behaviour": "mine.share", "method": "mine.clip", "loader": "clouds", "net": "small", "strategy": "grid"}
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch):
+    """Whatever a test adds is forgotten after it."""
+    monkeypatch.setattr(registry, "_ADDED", {})
+
+
+@pytest.fixture
+def broken(tmp_path):
+    def write(word, *changes):
+        """The file of the template, changed."""
+        file, _ = templates.write(word, NAMES[word], tmp_path)
+        text = file.read_text("utf-8")
+        for before, after in changes:
+            assert before in text
+            text = text.replace(before, after)
+        file.write_text(text, "utf-8")
+        return file
+
+    return write
+
+
+def one(word, name):
+    (found,) = [check for check in testing.checks(word) if check.name == name]
+    return found
+
+
+def test_every_kind_of_template_has_a_contract_with_a_name_for_each_check():
+    for word in NAMES:
+        names = [str(check) for check in testing.checks(word)]
+        assert len(set(names)) == len(names) > 4
+    with pytest.raises(ItemError, match="no contract of the kind engine; there are method, behaviour, net, loader"):
+        testing.checks("engine")
+    with pytest.raises(UnknownItemError, match="did you mean behaviour"):
+        testing.checks("behavior")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", NAMES)
+def test_what_is_not_broken_passes(broken, word):
+    testing.check(word, broken(word))
+
+
+RETURN = 'return Answer({"wrong": (better >= config.top).float()})'
+WRONG = '{"wrong": (better >= config.top).float()'
+FORM, ALONE = "it answers in the form of an answer", "it repeats and leaves everything alone"
+BROKEN = [
+    ("behaviour", "it says what it is and where it comes from", "Source:", "Sauce:", "no Source:"),
+    ("behaviour", "its settings are declared", "dataclass(frozen=True)", "dataclass", "Config is not frozen"),
+    ("behaviour", "its settings are declared", "low=1)", "low=2)", "its default 1 is outside its own range"),
+    ("behaviour", "its parts are in order", "def measure", "def helper():\n    '''Help.'''\n\ndef measure", "must be"),
+    ("behaviour", "its parts are in order", "answer: Answer, config", "answer: Answer, settings", "it must take"),
+    ("behaviour", "it says where its scale ends", "WORST, BLIND = 1.0, None", "WORST, BLIND = 0.0, 0.5", "is better"),
+    ("behaviour", "its summaries can be resampled", "share: np.ndarray = ", "raise KeyError(7)\n    ", "7"),
+    ("behaviour", FORM, WRONG, '{"wrong": better / 0', "not finite"),
+    ("behaviour", FORM, WRONG, '{"wrong": better >= 1', "float32 or float64"),
+    ("behaviour", "its summaries can be resampled", "/ weights.sum(1)", "* np.ones((1, 3))", "(3,) is needed"),
+    ("behaviour", FORM, "    del rng", "    evidence.split('absent')", "no split 'absent'"),
+    ("behaviour", FORM, WRONG + "}", WRONG + "}, notes=['a list']", "are tuples"),
+    ("behaviour", FORM, WRONG + "}", WRONG + "}, notes=('two\\nlines',)", "one line each"),
+    ("behaviour", FORM, WRONG + "}", WRONG + "}, doubts=('text',)", "made by Doubt"),
+    ("behaviour", FORM, WRONG + "}", WRONG + "}, ends={'best': 1.0}", "worst and blind"),
+    ("behaviour", FORM, WRONG + "}", WRONG + "}, rows=better[:3]", "number of rows"),
+    ("behaviour", FORM, RETURN, "return better.float()", "an Answer is needed"),
+    ("behaviour", ALONE, "    del rng", "    evidence.again += 1", "say it in the answer"),
+    ("behaviour", ALONE, "    del rng", "    torch.rand(1)", "of the process"),
+    ("behaviour", ALONE, RETURN, RETURN.replace(
+        ".float()", ".float() + torch.rand(90, generator=torch.Generator().manual_seed(id(evidence) % 9973))"
+    ), "other values"),
+    ("behaviour", ALONE, "    del rng",
+     "    next(evidence.model.parameters()).add_(1)", "changed the weights"),
+    ("behaviour", ALONE, "    del rng",
+     "    evidence.split('test').inputs.mul_(0.5)", "wrote on the examples"),
+    ("behaviour", ALONE, "    del rng",
+     "    evidence.model.register_forward_hook(print)", "left a hook"),
+    ("behaviour", "it answers alike whatever the batch", RETURN,
+     RETURN.replace(".float()", ".float() + evidence.batch"), "in batches of 32"),
+    ("behaviour", "it answers alike whatever the order", RETURN,
+     RETURN.replace(".float()", ".float() + labels * torch.arange(90)"), "in another order"),
+    ("behaviour", "it costs no more than it says", "def summarise",
+     "def effort(config, task):\n    '''Say.'''\n    return 10**9\n\ndef summarise", "effort says 1000000000"),
+    ("method", "it names its knob and its place in a recipe", '"limit", {', '"limits", {', "KNOB is 'limits'"),
+    ("method", "it names its knob and its place in a recipe", '"sparse"}', '"sparse", "thin"}', "TAKES is"),
+    ("method", "it returns a copy that answers", "copied(model)", "model", "return a copy"),
+    ("method", "it returns a copy that answers", "return clipped", "return clipped[:-1]", "is needed"),
+    ("method", "it repeats and leaves the process alone", "    del task, rng", "    torch.rand(1)", "of the process"),
+    ("method", "it never looks at test", "    del task, rng\n    clipped = copied(model)\n",
+     "    clipped = copied(model)\n    next(clipped.parameters()).mul_(1 + task.test.targets[0])\n", "of test"),
+    ("method", "its model can be kept", "return clipped",
+     "return nn.Sequential(clipped, type('Mine', (nn.Identity,), {})())", "cannot be written as data"),
+    ("method", "it trains about as long as is said", "    del task, rng",
+     "    for _ in range(30):\n        model(task.train.inputs)", "say so in effort"),
+    ("loader", "it loads the same task twice", "manual_seed(_SEED)", "manual_seed(id(config) % 9973)", "another task"),
+    ("loader", "its splits hold different examples", 'splits["calibration"]', 'splits["test"] = splits["train"]\n'
+     '    splits["calibration"]', "are in train too"),
+    ("loader", "its suffixes can be opened", "VERSION = 1", 'VERSION, SUFFIXES = 1, ("csv",)', "write .csv"),
+    ("net", "its first weights repeat", "initialize(model, rng)", "initialize(model, torch.Generator())", "draw them"),
+    ("net", "it takes one kind of inputs and refuses the others", "math.prod(shape)", "shape[0]", "does not take them"),
+    ("strategy", "it asks for recipes of its space", "knob.step(share)", "knob.step(2 * share)", "outside"),
+    ("strategy", "it asks for recipes of its space", "next(self.left, None)", "None", "no recipe at all"),
+    ("strategy", "it repeats and leaves the process alone", "    del rng", "    torch.rand(1)", "of the process"),
+    ("strategy", "it is told late and of failures", "del tried, score", "assert score.feasible, 'over it'", "over it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("word", "name", "before", "after", "message"), BROKEN, ids=lambda value: value[:30])
+def test_a_broken_item_is_found(broken, word, name, before, after, message):
+    file = broken(word, (before, after))
+    # Also what the item itself raises: a test framework shows where.
+    with pytest.raises(Exception, match=re.escape(message)) as error:
+        one(word, name)(file)
+    assert not isinstance(error.value, SkipTest)
+
+
+def test_all_that_is_broken_is_said_at_once(broken):
+    file = broken("strategy", ("Source:", "Sauce:"), ("    del rng", "    torch.rand(1)"))
+    with pytest.raises(testing.ContractError) as error:
+        testing.check("strategy", file)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("it says what it is and where it comes from: grid.py: its docstring has no Source:")
+    assert lines[1].startswith("it repeats and leaves the process alone: grid.py: it drew from the generator")
+
+
+def test_a_summary_by_the_order_of_columns_is_found(broken):
+    more = ('{"wrong": ', '{"label": labels.float(), "wrong": ')
+    check = one("behaviour", "its summaries can be resampled")
+    file = broken("behaviour", more)
+    check(file)
+    file.write_text(file.read_text("utf-8").replace('answer["wrong"]', "answer.matrix()[:, 1]"), "utf-8")
+    with pytest.raises(testing.ContractError, match="goes by the order of columns"):
+        check(file)
+
+
+def test_settings_are_those_that_are_given(broken):
+    file = broken("loader")
+    testing.check("loader", file, count=20)
+    with pytest.raises(SettingError, match="count=1 is outside"):
+        testing.check("loader", file, count=1)
+
+
+def test_a_file_of_another_kind_and_a_name_that_nothing_has_are_refused(broken):
+    file = broken("loader")
+    with pytest.raises(ItemError, match=r"clouds\.py: its ITEM is no method"):
+        testing.check("method", file)
+    with pytest.raises(UnknownItemError, match="no method named 'mine.clip'"):
+        testing.check("method", "mine.clip")
+    with pytest.raises(ItemError, match="No such file"):
+        testing.check("method", Path("nowhere.py"))
