@@ -42,8 +42,9 @@ bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
 fuzz: .venv/ready-dev  ## open files that were changed by chance or crafted; exits 1 on any fault
 	.venv/bin/python fuzz/run.py
 
-docs: .venv/ready-dev  ## write docs/behaviours, a page per behaviour, from the docstrings
+docs: .venv/ready-dev  ## write docs/behaviours and the schema of findings, from the code
 	.venv/bin/python docs/make_pages.py
+	.venv/bin/python docs/make_schema.py
 
 picture: .venv/ready-dev  ## draw docs/table.png, the picture in the README, from table.json
 	.venv/bin/python bench/picture.py

@@ -54,7 +54,7 @@ CONSTANTS = {
     "TAKES": Constant((set, frozenset), 'a set of states of a model, such as {"dense", "sparse"}'),
     "LEAVES": Constant((str,), "the state that it leaves; empty where it leaves the one it found"),
     "SCOPE": Constant((str,), '"row" or "study"', ("row", "study")),
-    "HELP": Constant((str,), "what its option does, such as \"Write the table as CSV.\""),
+    "HELP": Constant((str,), 'what its option does, such as "Write the table as CSV."'),
     "SUFFIXES": Constant((tuple,), 'a tuple of endings of files, such as (".csv",)'),
 }
 FUNCTIONS = {

@@ -48,6 +48,19 @@ class Surface:
             raise ItemError(f"surface {self.name}: it prints and has no render; it cannot be written to a file")
         return self.render(*what)
 
+    def print(self, *what: object) -> None:
+        """Print.
+
+        Args:
+            what: Findings, or a decision and findings; then a console.
+
+        Raises:
+            ItemError: It is written to a file, and does not print.
+        """
+        if self.show is None:
+            raise ItemError(f"surface {self.name}: it is written to a file and has no show; it cannot be printed")
+        self.show(*what)
+
     def holds(self, path: Path, *what: object) -> bool:
         """Return whether a file holds what rendering would give.
 

@@ -16,7 +16,6 @@ from whatelse.findings import phrasing
 from whatelse.findings import record as reader
 from whatelse.gate import budgets, decide
 from whatelse.statistics import resample, sides
-from whatelse.study import audit
 from whatelse.tasks.task import Split, Task
 
 
@@ -81,12 +80,12 @@ def asked(*questions, draws=400, costly=False):
         shown = ", ".join(f"{k} = {json.dumps(v)}" for k, v in given.items())
         told.append(f'[[measurements]]\nrow = "r"\nitem = "{item}"\nlabel = "{item} {i}"\nmargin = {margin}\n')
         told.append(f"settings = {{ {shown} }}\n" + "costly = true\n" * costly)
-    return audit.questions("".join(told))
+    return questions.read_questions("".join(told))
 
 
 def audited(base, candidate, task, *questions, **more):
     record = whatelse.audit(base, {"same": candidate}, task, asked(*questions), force=True, **more)
-    assert record["failed"] == []
+    assert record.failed == []
     return record
 
 
@@ -150,16 +149,16 @@ PLANTED = [
 @pytest.mark.parametrize(("item", "given", "margin", "name", "numbers"), PLANTED, ids=lambda v: str(v)[:40])
 def test_a_baseline_with_nothing_to_lose_or_to_see_is_never_unchanged(task, models, item, given, margin, name, numbers):
     record = audited(models[name], deepcopy(models[name]), task, (item, given, margin))
-    (found,) = record["findings"]
-    if found["verdict"] == "not trusted":  # no gradient is shared at all: its own check says that this protects nobody
+    (found,) = record.findings
+    if found.verdict == "not trusted":  # no gradient is shared at all: its own check says that this protects nobody
         assert item.startswith("leakage.")
-        assert any("gradient" in doubt for doubt in found["doubts"])
+        assert any("gradient" in doubt for doubt in found.doubts)
         return
-    assert found["verdict"] == "not measurable", (found["before"], found["after"], found["why"])
-    assert found["why"]
-    if numbers and found["before"] is not None:
-        assert found["before"] == found["after"]
-        assert "not measurable at this setting" in found["why"]
+    assert found.verdict == "not measurable", (found.before, found.after, found.why)
+    assert found.why
+    if numbers and found.before is not None:
+        assert found.before == found.after
+        assert "not measurable at this setting" in found.why
     reader.parse(json.loads(json.dumps(record, allow_nan=False)))
 
 
@@ -182,36 +181,36 @@ SEEN = [
 
 @pytest.mark.parametrize(("item", "given", "margin", "name"), SEEN, ids=lambda v: str(v)[:40])
 def test_what_has_something_to_lose_is_unchanged_against_itself(task, models, item, given, margin, name):
-    (found,) = audited(models[name], deepcopy(models[name]), task, (item, given, margin))["findings"]
-    assert found["verdict"] == "unchanged", (found["before"], found["after"], found["why"], found["doubts"])
-    assert found["why"] == ""
-    assert found["room"] > margin
+    (found,) = audited(models[name], deepcopy(models[name]), task, (item, given, margin)).findings
+    assert found.verdict == "unchanged", (found.before, found.after, found.why, found.doubts)
+    assert found.why == ""
+    assert found.room > margin
 
 
 def test_what_is_shown_stands_an_improvement_from_the_floor_and_a_harm_onto_it(task, models):
     question = ("robustness.accuracy", {"radius": 0.05, "examples": 100}, 0.02)
     up, down = (("wrong", "good"), ("good", "wrong"))
-    (found,) = audited(models[up[0]], models[up[1]], task, question)["findings"]
-    assert found["verdict"] == "improved"
-    assert found["room"] <= found["before"] <= 0.02
-    (found,) = audited(models[down[0]], models[down[1]], task, question)["findings"]
-    assert found["verdict"] == "worsened"
-    assert found["after"] <= 0.02
+    (found,) = audited(models[up[0]], models[up[1]], task, question).findings
+    assert found.verdict == "improved"
+    assert found.room <= found.before <= 0.02
+    (found,) = audited(models[down[0]], models[down[1]], task, question).findings
+    assert found.verdict == "worsened"
+    assert found.after <= 0.02
 
 
 def test_a_candidate_that_answers_one_class_is_no_fairer_and_no_more_transparent(task, models):
     questions = [("fairness.parity", {}, 0.02), ("transparency.tree", {"score": "fidelity"}, 0.001)]
     questions.append(("transparency.size", {}, 0.5))
-    found = audited(models["good"], models["constant"], task, *questions)["findings"]
-    assert {f["verdict"] for f in found} == {"not trusted"}
-    assert all("answers class 0 throughout, which its baseline does not" in f["doubts"][0] for f in found)
+    found = audited(models["good"], models["constant"], task, *questions).findings
+    assert {f.verdict for f in found} == {"not trusted"}
+    assert all("answers class 0 throughout, which its baseline does not" in f.doubts[0] for f in found)
 
 
 def test_a_baseline_at_chance_is_noted_and_one_that_is_better_is_not(task, models):
     told = {}
     for name in ("untrained", "constant", "good", "wrong"):
-        (found,) = audited(models[name], models[name], task, ("generalization.accuracy", {}, 0.01))["findings"]
-        told[name] = [n for n in found["validity"] if "better than chance" in n]
+        (found,) = audited(models[name], models[name], task, ("generalization.accuracy", {}, 0.01)).findings
+        told[name] = [n for n in found.validity if "better than chance" in n]
     assert [bool(told[name]) for name in ("untrained", "constant", "good", "wrong")] == [True, True, False, True]
 
 
@@ -224,22 +223,22 @@ def test_no_harmed_example_of_ten_is_not_unchanged(models, groups, verdict):
     split = Split(split.inputs, split.targets, split.observed, {"g": (torch.arange(600) >= groups).long()})
     task = Task("few", 3, (0.0, 1.0), dict.fromkeys(("train", "calibration", "select", "test"), split))
     question = ("fairness.flip_share", {"least": 5}, 0.05)
-    (found,) = audited(models["good"], deepcopy(models["good"]), task, question)["findings"]
-    assert found["verdict"] == verdict
-    assert found["high"] >= 3 / groups * 0.9
-    small = found["parts"]["items"][0]
-    assert small["n"] == groups
+    (found,) = audited(models["good"], deepcopy(models["good"]), task, question).findings
+    assert found.verdict == verdict
+    assert found.high >= 3 / groups * 0.9
+    small = found.parts.items[0]
+    assert small.n == groups
     # Clopper and Pearson of none in n at 97.5 %.
-    assert small["high"] >= 1 - 0.05 ** (1 / groups)
+    assert small.high >= 1 - 0.05 ** (1 / groups)
 
 
 def test_an_early_end_says_the_same_as_all_examples(task, models):
     questions = asked(("robustness.accuracy", {"radius": 0.3, "examples": 600}, 0.05), costly=True)
     for stop in (True, False):
         record = whatelse.audit(models["good"], {"same": models["good"]}, task, questions, stop=stop)
-        (found,) = record["findings"]
-        assert (found["verdict"], found["before"], found["room"]) == ("not measurable", 0.0, 0.0)
-        assert (found["n"] < 600) == stop
+        (found,) = record.findings
+        assert (found.verdict, found.before, found.room) == ("not measurable", 0.0, 0.0)
+        assert (found.n < 600) == stop
 
 
 def test_chunks_share_the_chosen_radius_and_go_on_until_there_is_room(models):
@@ -248,11 +247,11 @@ def test_chunks_share_the_chosen_radius_and_go_on_until_there_is_room(models):
     task = Task("spread", 3, (0.0, 1.0), {**parts, "calibration": parts["train"]})
     questions = asked(("robustness.accuracy", {"examples": 600}, 0.1), costly=True)
     record = whatelse.audit(models["good"], {"same": models["good"]}, task, questions, stop=True)
-    (found,) = record["findings"]
-    assert found["verdict"] == "unchanged"
-    assert 0.1 < found["room"] < found["before"]
-    assert found["n"] < 600
-    assert sum("chosen on select" in note for note in found["validity"]) == 1
+    (found,) = record.findings
+    assert found.verdict == "unchanged"
+    assert 0.1 < found.room < found.before
+    assert found.n < 600
+    assert sum("chosen on select" in note for note in found.validity) == 1
 
 
 def ruled(record, item, most):

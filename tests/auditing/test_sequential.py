@@ -6,11 +6,11 @@ import torch
 import whatelse
 from tests.study.test_audit import damaged, ridge
 from whatelse import opening, registry
+from whatelse.auditing import questions
 from whatelse.auditing import sequential as looks
 from whatelse.auditing.effects import SubjectValues
 from whatelse.findings import record as reader
 from whatelse.statistics import sequential
-from whatelse.study import audit
 
 QUESTIONS = """
 name = "looks"
@@ -45,29 +45,29 @@ def digits():
 def found(digits):
     good = ridge(digits)
     candidates = {"bad": damaged(good), "same": deepcopy(good), "near": damaged(good, 0.02)}
-    asked = audit.questions(QUESTIONS, "looks.toml")
+    asked = questions.read_questions(QUESTIONS, "looks.toml")
     made = [whatelse.audit(good, candidates, digits, asked, stop=stop) for stop in (True, False)]
-    return [{(f["candidate"], f["label"]): f for f in one["findings"] if f["leading"]} for one in made], made[0]
+    return [{(f.candidate, f.label): f for f in one.findings if f.leading} for one in made], made[0]
 
 
 def test_a_clear_verdict_ends_a_measurement_and_is_that_of_all_examples(found):
     (early, whole), _ = found
     for label in ("under attack", "agreement"):
         bad = early["bad", label]
-        assert bad["verdict"] == whole["bad", label]["verdict"] == "worsened"
-        assert bad["n"] < bad["of"] <= 800
-        assert f"of {bad['of']} examples {bad['n']} were measured" in " ".join(bad["validity"])
-    assert early["same", "agreement"]["verdict"] == "unchanged"
-    assert early["same", "agreement"]["n"] < 800
+        assert bad.verdict == whole["bad", label].verdict == "worsened"
+        assert bad.n < bad.of <= 800
+        assert f"of {bad['of']} examples {bad['n']} were measured" in " ".join(bad.validity)
+    assert early["same", "agreement"].verdict == "unchanged"
+    assert early["same", "agreement"].n < 800
 
 
 def test_what_is_not_clear_is_measured_to_the_end_and_never_turned(found):
     (early, whole), record = found
     for at, one in early.items():
-        assert one["verdict"] in {whole[at]["verdict"], "inconclusive"}
-        if one["verdict"] == "inconclusive":
-            assert one["n"] == one["of"]
-            assert one["low"] <= whole[at]["effect"] <= one["high"]
+        assert one.verdict in {whole[at].verdict, "inconclusive"}
+        if one.verdict == "inconclusive":
+            assert one.n == one.of
+            assert one.low <= whole[at].effect <= one.high
     reader.parse(record)
 
 
@@ -76,20 +76,20 @@ def test_the_interval_is_that_of_the_watch_over_the_same_differences(found, digi
     (early, _), _ = found
     same = early["same", "agreement"]
     watch = sequential.Watch(-2.0, 2.0)
-    for _ in range(same["n"] // 100):
+    for _ in range(same.n // 100):
         watch = watch.saw(torch.zeros(100).numpy())
     wanted = watch.effect(1.0)
-    assert (same["low"], same["high"]) == pytest.approx((wanted.low, wanted.high), abs=1e-3)
+    assert (same.low, same.high) == pytest.approx((wanted.low, wanted.high), abs=1e-3)
 
 
 def test_it_repeats(found, digits):
     (early, _), _ = found
     good = ridge(digits)
-    asked = audit.questions(QUESTIONS, "looks.toml")
+    asked = questions.read_questions(QUESTIONS, "looks.toml")
     again = whatelse.audit(good, {"bad": damaged(good)}, digits, asked, stop=True)
-    mine = {f["label"]: f for f in again["findings"] if f["candidate"] == "bad" and f["leading"]}
+    mine = {f.label: f for f in again.findings if f.candidate == "bad" and f.leading}
     for label, one in mine.items():
-        assert (one["n"], one["effect"]) == pytest.approx((early["bad", label]["n"], early["bad", label]["effect"]))
+        assert (one.n, one.effect) == pytest.approx((early["bad", label].n, early["bad", label].effect))
 
 
 def test_a_point_of_the_candidate_that_fells_the_baseline_is_within_bounds(digits):

@@ -57,11 +57,13 @@ MAY = {
     "store": MODELS,
     "engines": {"errors"},
     "auditing": OBSERVED | {"findings", "toml_schema"},
-    "exhibits": OBSERVED | {"auditing", "findings"},
-    "study": OBSERVED | {"recipe", "auditing", "exhibits", "engines", "store", "toml_schema"},
+    "exhibits": OBSERVED | {"answer", "parts", "auditing", "findings"},
+    "study": OBSERVED | {"answer", "findings", "recipe", "auditing", "exhibits", "engines", "store", "toml_schema"},
+    "surfaces": {"errors", "registry", "parts"},
     "report": {"errors", "limits", "findings"},
     "gate": {"errors", "limits", "findings", "statistics", "toml_schema"},
-    "cli": LOW | {"artifacts", "auditing", "gate", "opening", "recipe", "findings", "report", "study", "search"},
+    "cli": LOW
+    | {"artifacts", "auditing", "gate", "opening", "recipe", "findings", "report", "study", "search", "surfaces"},
     "__init__": {"artifacts", "errors", "evidence", "models", "opening", "study", "tasks"},
 }
 

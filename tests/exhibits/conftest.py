@@ -8,7 +8,6 @@ import pytest
 from tests.study.conftest import small
 from whatelse import items
 from whatelse.auditing.questions import Measurement
-from whatelse.exhibits import collect
 from whatelse.exhibits.asked import Asked, Candidate
 from whatelse.findings import codec
 from whatelse.findings.exhibits import Exhibit
@@ -37,10 +36,10 @@ def asked_of(
 
 
 def there_and_back(exhibit):
-    """An exhibit as JSON has it, after it was read again."""
-    text = json.dumps(collect.written(exhibit))
-    assert codec.record(Exhibit, json.loads(text), "exhibit: ") == exhibit
-    return json.loads(text)
+    """An exhibit as JSON has it, without what is missing, after it was read again."""
+    text = codec.dumps(exhibit)
+    assert codec.record(Exhibit, json.loads(text), "exhibit") == exhibit
+    return json.loads(text, object_hook=lambda found: {k: v for k, v in found.items() if v is not None})
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from rich.console import Console
 from tests.report.test_page import HOSTILE, Reader
 from whatelse.findings import checks
 from whatelse.findings.record import FindingsError, parse
-from whatelse.report import card, markdown, table
 from whatelse.report.page import render
+from whatelse.report.surfaces import card, markdown, terminal
 
 TWICE = "7 of 907 test examples stand in train too: what is said of test is said of members"
 CHECKED: dict[str, Any] = {
@@ -37,7 +37,7 @@ def checked(document: dict[str, Any]) -> dict[str, Any]:
 
 def shown(document: dict[str, Any], width: int = 200) -> str:
     told = io.StringIO()
-    table.print_table(parse(document), Console(file=told, width=width))
+    terminal.show(parse(document), Console(file=told, width=width))
     return " ".join(told.getvalue().split())
 
 

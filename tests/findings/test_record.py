@@ -12,7 +12,8 @@ import pytest
 
 from whatelse.errors import FindingsError
 from whatelse.findings.record import Findings, load, parse
-from whatelse.report import markdown, page
+from whatelse.report import page
+from whatelse.report.surfaces import markdown
 
 Document = dict[str, Any]
 
@@ -72,8 +73,10 @@ def test_keys_of_a_later_release_are_ignored(document: Document) -> None:
         ("\xff", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("[]", "allowed is one object with the key 'schema'"),
-        ("{}", "schema: got no schema; this release reads schema 1"),
-        ('{"schema": 2}', "schema: got 2; this release reads schema 1"),
+        ("{}", "schema: got no schema; this release reads schema 1 and 2"),
+        ('{"schema": 3}', "schema: got 3; this release reads schema 1 and 2"),
+        ('{"schema": [1]}', "schema: got [1]; this release reads schema 1 and 2"),
+        ('{"schema": 2, "whatelse": "0"}', "created: missing; got only schema, whatelse"),
         ('{"schema": true}', "schema: got True"),
         ('{"schema": 1, "whatelse": NaN}', "NaN is no JSON number"),
         ('{"schema": 1, "whatelse": "0"}', "created: missing; got only schema, whatelse"),

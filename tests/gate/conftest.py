@@ -34,7 +34,7 @@ def finding(effect=-0.002, se=0.001, candidate="small", label="accuracy", **give
         "row": "overfitting", "behaviour": "generalization.accuracy", "label": label, "task": "clean",
         "candidate": candidate, "control": "placebo", "leading": True, "primary": False, "verdict": "inconclusive",
         "unit": "accuracy", "better": "higher", "n": 1000, "seeds": 5, "needed": 1, "floor": None, "doubts": [],
-        "stands": "", "why": "", "per_seed": [],
+        "verdict_if_one_sided": "", "why": "", "per_seed": [],
     }  # fmt: skip
     return {**base, **bounds(effect, se), **given}
 
@@ -58,7 +58,7 @@ def document(*found, candidates=("small",)):
     names = [(name, "candidate") for name in candidates] + [("placebo", "control")]
     rows = [{"name": "overfitting", "title": "Overfitting", "status": "measured", "survey": "", "cited": ""}]
     return {
-        "schema": 1, "whatelse": "0", "created": "2026-01-01T00:00:00Z", "environment": {}, "timing": {}, "seeds": [0],
+        "schema": 2, "whatelse": "0", "created": "2026-01-01T00:00:00Z", "environment": {}, "timing": {}, "seeds": [0],
         "study": {"name": "s", "title": "S", "description": "", "file": ""},
         "tasks": [{"name": t, "title": t, "description": "", "splits": {"test": 1000}} for t in ("clean", "noisy")],
         "rows": rows, "claims": [],

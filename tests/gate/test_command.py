@@ -94,8 +94,9 @@ def test_findings_without_a_candidate_are_unusable(folder, world):
 
 def test_the_gate_needs_no_torch(folder):
     code = (
-        "import sys; from whatelse.gate import command, terminal;"
-        "command.rule('f.json', '', (), (), ('junit', 'markdown', 'json'));"
+        "import sys; from whatelse import surfaces; from whatelse.gate import command;"
+        "decided = command.rule('f.json', '', (), ());"
+        "[surfaces.surface('gate_surfaces', name).text(*decided) for name in surfaces.written('gate_surfaces')];"
         "print([m for m in ('torch', 'sklearn', 'matplotlib') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)

@@ -332,11 +332,11 @@ def test_what_is_not_trusted_is_undecided_with_the_doubt(world):
 
 
 def test_doubts_that_only_flatter_the_candidate_leave_a_loss_a_loss(world):
-    flattered = {"doubts": ["attack too weak"], "stands": "worsened", "primary": True}
+    flattered = {"doubts": ["attack too weak"], "verdict_if_one_sided": "worsened", "primary": True}
     assert world.one(world.finding(-0.5, verdict="worsened", **flattered), most=0.01)[1] == "NO-GO"
     (answer,), verdict = world.one(world.finding(-0.005, verdict="worsened", **flattered), most=0.01)
     assert (answer.decision, verdict) == ("undecided", "INCONCLUSIVE"), "it may be worse than it looks"
-    other = {"doubts": ["its control: attack too weak"], "stands": "improved", "primary": True}
+    other = {"doubts": ["its control: attack too weak"], "verdict_if_one_sided": "improved", "primary": True}
     assert world.one(world.finding(0.5, verdict="improved", **other), most=0.01)[1] == "GO"
     assert world.one(world.finding(-0.5, verdict="not trusted", **other), most=0.01)[1] == "INCONCLUSIVE"
 

@@ -83,9 +83,9 @@ def test_a_small_group_that_keeps_everything_is_named_and_cannot_be_told():
     verdict, answers, found = ruled(drawn(), {"style": style}, np.zeros(N, bool), more=told)
     assert verdict == "INCONCLUSIVE"
     assert answers["worst group accuracy: style 2"].settle == "about 149 examples (now 25)"
-    for f in found["findings"]:
-        if f["behaviour"].startswith("fairness."):
-            assert [p["n"] for p in f["parts"]["items"] if p["name"].endswith("style 2")] == [25], f["behaviour"]
+    for f in found.findings:
+        if f.behaviour.startswith("fairness."):
+            assert [p.n for p in f.parts.items if p.name.endswith("style 2")] == [25], f.behaviour
     waived = owners.default().replace('groups = ["*"]\ndemanded', 'groups = ["*"]\nleast = 30\ndemanded')
     assert ruled(drawn(), {"style": style}, np.zeros(N, bool), budgets=waived)[0] == "GO"
     assert ruled(drawn(), {"style": style}, style == 2, budgets=waived)[0] == "NO-GO"
@@ -129,8 +129,8 @@ def test_where_every_group_is_small_each_is_asked():
     )  # fmt: skip
     assert answers["worst group accuracy: person 7"].decision == "exceeded"
     assert verdict == "NO-GO"
-    mine = next(f for f in found["findings"] if f["behaviour"] == "fairness.worst_group")
-    assert (mine["verdict"], mine["before"], len(mine["parts"]["items"])) == ("not measurable", None, 150)
+    mine = next(f for f in found.findings if f.behaviour == "fairness.worst_group")
+    assert (mine.verdict, mine.before, len(mine.parts.items)) == ("not measurable", None, 150)
 
 
 def test_a_group_and_a_class_that_only_training_data_have_are_named():

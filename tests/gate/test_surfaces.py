@@ -10,7 +10,8 @@ from rich.console import Console
 
 from whatelse.findings.record import parse
 from whatelse.gate import _words as words
-from whatelse.gate import junit, markdown, record, terminal
+from whatelse.gate.surfaces import json as record
+from whatelse.gate.surfaces import junit, markdown, terminal
 
 HOSTILE = "<script>alert(1)</script> a|b & \"c\" 'd' [e](f) *g* \x00\x1b[31m"
 BUDGETS = """title = "ours"
@@ -68,7 +69,7 @@ def test_the_answers_are_what_they_are_meant_to_be(gate):
 
 
 def test_junit_parses_and_its_counts_agree(gate):
-    root = ET.fromstring(junit.render(gate))
+    root = ET.fromstring(junit.render(gate, None))
     assert root.tag == "testsuites"
     kinds = {"failures": "failure", "errors": "error", "skipped": "skipped"}
     for holder in (root, *root):
@@ -92,7 +93,7 @@ def test_junit_parses_and_its_counts_agree(gate):
 
 
 def test_markdown_leads_with_the_verdict_and_has_a_line_for_every_question(gate):
-    text = markdown.render(gate)
+    text = markdown.render(gate, None)
     assert text.startswith("## ▼ NO-GO: 1 of 2 candidates\n\nours\n")
     assert "| small | ▼ **NO-GO** | exceeded: worst: women (200) and attack |" in text
     assert "| critical | accuracy | +0.20 pp | ≤ +0.36 pp | 1.0 pp | ✓ within |" in text
@@ -111,9 +112,9 @@ def test_markdown_leads_with_the_verdict_and_has_a_line_for_every_question(gate)
 
 def test_one_candidate_is_the_headline_itself(world):
     text = '[[budgets]]\nlabel = "accuracy"\nmost = 0.01\n'
-    told = markdown.render(world.gate(text, world.finding()))
+    told = markdown.render(world.gate(text, world.finding()), None)
     assert told.startswith("## ✓ GO: small\n\nShown kept: accuracy; no group or class was looked at by itself.\n")
-    assert markdown.render(world.gate(text, world.finding(-0.01))).startswith("## ? INCONCLUSIVE: small\n")
+    assert markdown.render(world.gate(text, world.finding(-0.01)), None).startswith("## ? INCONCLUSIVE: small\n")
 
 
 def test_json_holds_numbers_and_nulls(gate, world):
@@ -135,7 +136,7 @@ def test_json_holds_numbers_and_nulls(gate, world):
 @pytest.mark.parametrize(("width", "encoding"), [(60, "utf-8"), (99, "utf-8"), (140, "utf-8"), (99, "ascii")])
 def test_the_terminal_shows_everything_at_every_width(gate, width, encoding):
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    terminal.print_gate(gate, Console(file=stream, width=width, force_terminal=False))
+    terminal.show(gate, None, Console(file=stream, width=width, force_terminal=False))
     stream.flush()
     text = stream.buffer.getvalue().decode(encoding)
     last = text.rstrip().splitlines()[-1]
@@ -165,7 +166,7 @@ def hostile(world):
 
 
 def test_hostile_names_stay_text_in_junit(world):
-    text = junit.render(hostile(world))
+    text = junit.render(hostile(world), None)
     root = ET.fromstring(text)
     assert root[0].get("name") == HOSTILE.replace("\x00", "\ufffd").replace("\x1b", "\ufffd")
     assert "<script>" not in text
@@ -175,7 +176,7 @@ def test_hostile_names_stay_text_in_junit(world):
 
 
 def test_hostile_names_stay_text_in_markdown(world):
-    text = markdown.render(hostile(world))
+    text = markdown.render(hostile(world), None)
     assert "<script>" not in text
     assert re.search(r"(?<!\\)\[e\]", text) is None
     rows = [line for line in text.splitlines() if line.startswith("| critical")]
@@ -187,7 +188,7 @@ def test_hostile_names_stay_text_in_markdown(world):
 
 def test_hostile_names_stay_text_on_the_terminal(world):
     stream = io.StringIO()
-    terminal.print_gate(hostile(world), Console(file=stream, width=120))
+    terminal.show(hostile(world), None, Console(file=stream, width=120))
     text = stream.getvalue()
     assert "\x1b" not in text
     assert "\x00" not in text
@@ -215,11 +216,11 @@ def test_many_classes_share_a_line_and_each_is_named_with_its_n(many):
     assert undecided.endswith(" and 5 more, all in the JSON")
     assert within.startswith("macro: 10 groups within (supporting): class 30 (5,000 ≤ +0.060 pp); ")
     stream = io.StringIO()
-    terminal.print_gate(many, Console(file=stream, width=110))
+    terminal.show(many, None, Console(file=stream, width=110))
     flat = " ".join(stream.getvalue().split())
-    for text in (flat, markdown.render(many)):
+    for text in (flat, markdown.render(many, None)):
         assert "class 17 (27 examples: none lost, none gained; about 149 examples (now 27))" in text
-    root = ET.fromstring(junit.render(many))
+    root = ET.fromstring(junit.render(many, None))
     assert len(root[0].findall("testcase")) == 41
     assert "exceeded: macro: class 3 (13)" in words.because(ruling)
 

@@ -12,6 +12,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from whatelse.findings.record import Findings, parse
+from whatelse.findings.roles import Role
 from whatelse.report.page import render
 
 FT = "train.finetune(epochs=2)"
@@ -141,8 +142,8 @@ def _finding(rng: np.random.Generator, at: int, row: tuple[Any, ...], model: tup
         "title": f"{label.capitalize()}, one value per example.",
         "task": "noisy" if row[0] == "overfitting" else "clean",
         "candidate": f"{model[0]} {model[1]}", "control": "placebo", "primary": primary, "n": 900,
-        "over": "record" if row[0] == "membership" else "test example", "seeds": 5, "unit": unit, "better": better,
-        "margin": margin, "validity": [], "why": "",
+        "unit_of_analysis": "record" if row[0] == "membership" else "test example", "seeds": 5,
+        "unit": unit, "better": better, "margin": margin, "validity": [], "why": "",
     }  # fmt: skip
     damage = model[7]
     if unit == "bytes":
@@ -324,7 +325,7 @@ def _candidates() -> list[dict[str, Any]]:
                 "knob": None,
                 "knob_name": "",
                 "recipe": recipe,
-                "role": "control",
+                "role": name if name in tuple(map(str, Role)) else "control",
                 "parameters": 38_000,
                 "bytes": 152_000,
                 "macs": 410_000,
@@ -356,13 +357,13 @@ def make(seed: int = 0) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     findings = _findings(rng)
     return {
-        "schema": 1, "whatelse": "0.1.0", "created": "2026-11-23T21:00:00Z",
+        "schema": 2, "whatelse": "0.1.0", "created": "2026-11-23T21:00:00Z",
         "study": {"name": "table", "title": "What else changed? The survey's Table 1, measured on handwritten digits",
                   "description": "A small network that reads handwritten digits was made smaller in ten ways.",
                   "file": STUDY_FILE},
         "environment": {"python": "3.11.7", "torch": "2.13.0+cpu", "numpy": "2.4.6", "platform": "Linux x86_64",
-                        "threads": 1, "workers": 2},
-        "timing": {"wall_s": 301.2, "training_s": 402.0, "compressing_s": 71.5, "measuring_s": 95.0, "other_s": 12.1},
+                        "threads": 1},
+        "timing": {"wall_s": 301.2, "training_s": 402.0, "compressing_s": 71.5, "measuring_s": 95.0},
         "seeds": [0, 1, 2, 3, 4],
         "tasks": [{"name": name, "title": title, "description": "1,797 real 8 × 8 images that ship with scikit-learn.",
                    "splits": {"train": 600, "calibration": 100, "select": 297, "test": 900}, "classes": 10,

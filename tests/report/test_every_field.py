@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import re
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
+from rich.console import Console
 
 import whatelse
 from tests.report.test_page import Reader
-from whatelse.engines import Engine
-from whatelse.findings.record import parse
+from whatelse.auditing import questions
+from whatelse.findings import codec
+from whatelse.findings.record import Findings, parse
+from whatelse.gate import budgets
+from whatelse.gate.decide import decide
+from whatelse.gate.surfaces import json as gate_record
+from whatelse.report import page
 from whatelse.report.page import render
-from whatelse.study import audit, run, run_study, spec
+from whatelse.report.surfaces import card, markdown, terminal
+from whatelse.study import run_study, spec
 from whatelse.tasks.task import Split, Task
 
 STUDY = """
@@ -45,7 +53,7 @@ family = "prune"
 kind = "by size"
 level = "strong"
 recipe = "prune.magnitude(sparsity=0.9) > train.finetune(epochs=1)"
-again = true
+own_controls = ["recompressed"]
 [[rows]]
 name = "overfitting"
 title = "Overfitting"
@@ -104,7 +112,6 @@ LEFT_OUT = {
     "study.name": "the title is its heading",
     "rows[].name": "an address: the title stands for it",
     "rows[].cited": "the claims name their sources",
-    "rows[].label": "the primary question's own, which its findings show",
     "rows[].behaviour": "the primary question's own, which its findings show",
     "rows[].task": "the primary question's own, which its findings show",
     "candidates[].knob": "in the recipe",
@@ -113,27 +120,17 @@ LEFT_OUT = {
     "exhibits[].row": "the section of that row",
     "exhibits[].items[].index": "the picture is shown; of examples without one the number comes first",
     "findings[].id": "an address, by which claims name findings",
-    "findings[].title": "the first line of the behaviour's page; the label asks the question",
-    "findings[].agreement": "decides which floor is shown",
     "findings[].leading": "decides which finding stands in the table",
-    "findings[].stands": "decides the verdict beside the doubts, which are both shown",
-    "findings[].against": "the control is shown by its kind",
-    "findings[].p": "shown as adjusted",
-    "findings[].se": "shown as intervals",
+    "findings[].verdict_if_one_sided": "decides the verdict beside the doubts, which are both shown",
     "findings[].tails": "read by the gate; the 95 % interval is that of the first",
     "findings[].per_seed": "drawn as dots",
-    "findings[].held": "their mean is the control's level",
     "findings[].primary": "the first question of its row",
     "findings[].doubts": "the first of validity",
-    "findings[].notes": "the others of validity",
     "findings[].parts.": "drawn; the largest change is told in words",
     "claims[].because[]": "an address of a finding in the same row",
     "exhibits[].kind": "decides how the items are drawn",
     "exhibits[].items[].image": "a picture",
     "exhibits[].items[].maps.": "a picture",
-    "potential[].behaviour": "the label asks the question",
-    "potential[].candidates[]": "one for each level, which is shown",
-    "potential[].harm[]": "shown as whether it is within what may be lost",
     "potential[].shown[]": "a tick beside the level",
 }
 # Names by which one part of the record finds another: looked up as they are.
@@ -148,7 +145,7 @@ LINKS = {
 WORDS = {
     *("rows[].status", "rows[].better", "candidates[].role", "candidates[].level", "findings[].better"),
     *("findings[].verdict", "claims[].outcome", "exhibits[].kind", "comparability.pairs.*[].outcome"),
-    *("findings[].parts.better", "findings[].over", "findings[].control"),
+    *("findings[].parts.better", "findings[].unit_of_analysis", "findings[].control"),
 }
 # Numbers that are missing unless something special was asked for, and must be shown where they are not.
 MISSING = {
@@ -164,26 +161,20 @@ MISSING = {
     "potential[].potential": 0.1,
     "potential[].unbroken": 0.1,
     "findings[].why": "why",
+    "environment.made_elsewhere": "elsewhere",
+    "timing.damaged_and_made_again": 1,
+    **{f"timing.{kind}_s": 1.5 for kind in ("training", "compressing", "measuring", "analyzing")},
     "comparability.splits[].remark": "remark",
 }
-OWN = {"settings", "splits", "environment", "timing", "pairs"}  # hold names of the user's own, not fields
-
-
-class Inline(Executor):
-    def submit(self, call: Any, /, *args: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(call(*args))
-        return future
+OWN = {"settings", "splits", "pairs"}  # hold names of the user's own, not fields
 
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "engine", lambda *_: Engine(Inline(), 1, lambda: None))
-        found = run_study.run_study(spec.parse(STUDY, "rich"), tmp_path_factory.mktemp("rich"))
-    assert found["exhibits"]
-    assert found["potential"]
-    return found
+    found = run_study.run_study(spec.parse(STUDY, "rich"), tmp_path_factory.mktemp("rich"), on="inline")
+    assert found.exhibits
+    assert found.potential
+    return codec.to_json(found)
 
 
 @pytest.fixture(scope="module")
@@ -195,9 +186,9 @@ def audited() -> dict[str, Any]:
     models = [torch.nn.Linear(3, 2) for _ in range(2)]
     for model in models:
         model.weight.data, model.bias.data = torch.eye(2, 3).flip(0) * 3, torch.zeros(2)
-    found = whatelse.audit(models[0], {"small": models[1]}, task, audit.questions(ASKED), remeasure=1)
-    assert found["comparability"]["remarks"]
-    return found
+    found = whatelse.audit(models[0], {"small": models[1]}, task, questions.read_questions(ASKED), remeasure=1)
+    assert found.comparability.remarks
+    return codec.to_json(found)
 
 
 def leaves(data: Any, path: str = "", name: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
@@ -245,8 +236,6 @@ def sentinel(path: str, value: Any, k: int) -> tuple[Any, list[str]]:
 def marked(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """The record with a value of its own for every field, and by field how the page may write it."""
     made = json.loads(json.dumps(record))
-    for finding in made["findings"]:
-        finding.setdefault("of", None)
     completed(made)
     codes: dict[str, int] = {}
     wanted: dict[str, list[str]] = {}
@@ -287,3 +276,59 @@ def test_nothing_is_left_out_that_no_record_has(studied: dict[str, Any], audited
 
 def left(path: str, name: str) -> bool:
     return path == name or path.startswith((f"{name}[", name if name.endswith(".") else f"{name}."))
+
+
+# What no surface reads, and who does.
+READ_ELSEWHERE = {
+    "Findings.schema": "the reader of files",
+    "Candidate.knob": "the prune potential, from which kinds of compression are told",
+    "Row.behaviour": "",
+    "Study.name": "the gate's JSON",
+}
+
+
+def records(kind: Any = Findings) -> Iterator[Any]:
+    """Every record that findings hold."""
+    seen: set[Any] = set()
+
+    def below(kind: Any) -> Iterator[Any]:
+        if dataclasses.is_dataclass(kind) and kind not in seen:
+            seen.add(kind)
+            yield kind
+            for hint in get_type_hints(kind).values():
+                yield from below(hint)
+        for inner in get_args(kind):
+            yield from below(inner)
+
+    return below(kind)
+
+
+def test_every_field_is_read_by_some_surface(
+    studied: dict[str, Any], audited: dict[str, Any], document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = [parse(marked(studied)[0]), parse(marked(audited)[0]), parse(document)]
+    asked = budgets.parse(budgets.default())
+    read: set[str] = set()
+
+    def spied(kind: Any) -> None:
+        names, plain = {f.name for f in dataclasses.fields(kind)}, kind.__getattribute__
+
+        def spy(self: Any, name: str) -> Any:
+            if name in names:
+                read.add(f"{kind.__name__}.{name}")
+            return plain(self, name)
+
+        monkeypatch.setattr(kind, "__getattribute__", spy)
+
+    kinds = list(records())
+    for kind in kinds:
+        spied(kind)
+    for findings in every:
+        page.render(findings)
+        markdown.render(findings)
+        card.render(findings)
+        terminal.show(findings, Console(file=io.StringIO()))
+    for findings in every[:2]:
+        gate_record.render(decide(asked, findings), findings)
+    unread = {f"{kind.__name__}.{f.name}" for kind in kinds for f in dataclasses.fields(kind)} - read
+    assert unread == set(READ_ELSEWHERE)

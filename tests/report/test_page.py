@@ -14,9 +14,9 @@ import pytest
 
 from whatelse.findings import phrasing as words
 from whatelse.findings.record import Findings, Verdict, parse
-from whatelse.report import markdown
 from whatelse.report._grid import arrange
 from whatelse.report.page import render
+from whatelse.report.surfaces import markdown
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}</style>"
 LOADING = {("img", "src"), ("script", "src"), ("link", "href"), ("image", "href"), ("iframe", "src"), ("use", "href")}

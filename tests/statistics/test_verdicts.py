@@ -77,7 +77,7 @@ def test_doubts_come_first():
 )
 def test_doubts_that_flatter_leave_one_verdict(low, high, stands, verdict):
     found = verdicts.decide(
-        made(low, high), margin=1.0, better="higher", adjusted_p=0.01, distrust=["masked"], stands=stands
+        made(low, high), margin=1.0, better="higher", adjusted_p=0.01, distrust=["masked"], verdict_if_one_sided=stands
     )
     assert found == verdict
 

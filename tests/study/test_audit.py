@@ -11,8 +11,11 @@ from torch import nn
 
 import whatelse
 from whatelse import opening, registry
+from whatelse.auditing.questions import default, read_questions
 from whatelse.errors import StudyError, TaskError
+from whatelse.findings import codec
 from whatelse.findings import record as reader
+from whatelse.findings.record import Failure
 from whatelse.study import audit
 
 ASKED = """
@@ -85,20 +88,20 @@ def damaged(model, share=0.5, seed=0):
 
 
 def asked(text=ASKED):
-    return audit.questions(text, "short.toml")
+    return read_questions(text, "short.toml")
 
 
 def audited(baseline, candidates, task, text=ASKED, **more):
     found = whatelse.audit(baseline, candidates, task, asked(text), **more)
-    reader.parse(json.loads(json.dumps(found, allow_nan=False)))
+    assert reader.parse(json.loads(codec.dumps(found))) == found
     return found
 
 
 def lead(found, candidate="small"):
     """The finding of each label that gives the verdict."""
-    mine = [f for f in found["findings"] if f["candidate"] == candidate and f["leading"]]
-    assert [f["label"] for f in mine] == LABELS
-    return {f["label"]: f for f in mine}
+    mine = [f for f in found.findings if f.candidate == candidate and f.leading]
+    assert [f.label for f in mine] == LABELS
+    return {f.label: f for f in mine}
 
 
 def known(found):
@@ -111,53 +114,53 @@ def harmed(good, digits):
 
 
 def test_the_default_questions_are_sound():
-    found = audit.questions(audit.default())
+    found = read_questions(default())
     assert {m.item for m in found.measurements} <= set(registry.names("behaviours"))
     for row in found.rows:
         assert len([m for m in found.measurements if m.row == row.name and m.primary]) == 1, row.name
-    assert found.text == audit.default()
+    assert found.text == default()
     assert {tuple(m.tasks) for m in found.measurements} == {("data",)}
 
 
 def test_a_model_is_unchanged_against_itself(good, digits):
     found = audited(good, {"small": deepcopy(good)}, digits)
-    assert {f["verdict"] for f in found["findings"]} == {"unchanged"}
-    assert [f["effect"] for f in lead(found).values()] == [0, 0, 0]
-    assert found["failed"] == []
-    assert {c["outcome"] for c in found["comparability"]["pairs"]["small"]} == {"same"}
-    assert [(c["name"], c["role"]) for c in found["candidates"]] == [("baseline", "control"), ("small", "candidate")]
+    assert {f.verdict for f in found.findings} == {"unchanged"}
+    assert [f.effect for f in lead(found).values()] == [0, 0, 0]
+    assert found.failed == ()
+    assert {c.outcome for c in found.comparability.pairs["small"]} == {"same"}
+    assert [(c.name, c.role) for c in found.candidates] == [("baseline", "baseline"), ("small", "candidate")]
 
 
 def test_a_damaged_copy_is_found_worsened(good, digits, harmed):
     accuracy = lead(harmed)["accuracy"]
-    assert {f["verdict"] for f in lead(harmed).values()} == {"worsened"}
+    assert {f.verdict for f in lead(harmed).values()} == {"worsened"}
     test = digits.test
     before, after = (float((m(test.inputs).argmax(1) == test.targets).float().mean()) for m in (good, damaged(good)))
-    assert accuracy["before"] == pytest.approx(before)
-    assert accuracy["after"] == pytest.approx(after)
-    assert accuracy["effect"] == pytest.approx(after - before)
-    assert accuracy["high"] < -0.02
-    assert (accuracy["against"], accuracy["n"], accuracy["primary"]) == ("baseline", 900, True)
+    assert accuracy.before == pytest.approx(before)
+    assert accuracy.after == pytest.approx(after)
+    assert accuracy.effect == pytest.approx(after - before)
+    assert accuracy.high < -0.02
+    assert (accuracy.control, accuracy.n, accuracy.primary) == ("baseline", 900, True)
 
 
 def test_a_placebo_is_what_candidates_are_held_against_and_a_twin_gives_a_floor(good, digits, harmed):
-    assert {f["floor"] for f in harmed["findings"]} == {None}
+    assert {f.floor for f in harmed.findings} == {None}
     bad = damaged(good)
     controls = {"placebo": deepcopy(bad), "twin": damaged(good, 0.1, 1)}
     found = audited(good, {"small": bad}, digits, controls=controls)
     mine = lead(found)
-    assert {f["against"] for f in mine.values()} == {"placebo"}
-    assert {f["verdict"] for f in mine.values()} == {"unchanged"}
-    assert all(f["primary"] for f in mine.values())
-    others = {f["against"] for f in found["findings"] if f["candidate"] == "small"} - {"placebo"}
+    assert {f.control for f in mine.values()} == {"placebo"}
+    assert {f.verdict for f in mine.values()} == {"unchanged"}
+    assert all(f.primary for f in mine.values())
+    others = {f.control for f in found.findings if f.candidate == "small"} - {"placebo"}
     assert others == {"baseline", "twin"}
-    twin = next(f for f in found["findings"] if (f["candidate"], f["label"]) == ("twin", "accuracy"))
+    twin = next(f for f in found.findings if (f.candidate, f.label) == ("twin", "accuracy"))
     # One twin shows a standard deviation with one degree of freedom: the quantile of t is tan(0.475 pi) there.
-    assert mine["accuracy"]["floor"] == pytest.approx(math.tan(0.475 * math.pi) * abs(twin["effect"]))
-    assert mine["accuracy"]["floor"] > 0
-    agreed = next(f for f in found["findings"] if (f["candidate"], f["label"]) == ("twin", "agreement"))
-    assert mine["agreement"]["floor"] == pytest.approx(1 - agreed["after"], abs=1e-6)
-    roles = {c["name"]: c["role"] for c in found["candidates"]}
+    assert mine["accuracy"].floor == pytest.approx(math.tan(0.475 * math.pi) * abs(twin.effect))
+    assert mine["accuracy"].floor > 0
+    agreed = next(f for f in found.findings if (f.candidate, f.label) == ("twin", "agreement"))
+    assert mine["agreement"].floor == pytest.approx(1 - agreed.after, abs=1e-6)
+    roles = {c.name: c.role for c in found.candidates}
     assert roles == {"baseline": "control", "placebo": "control", "twin": "control", "small": "candidate"}
 
 
@@ -185,19 +188,19 @@ primary = true
 @pytest.mark.known_answer
 def test_what_draws_has_a_floor_of_measuring_and_what_does_not_has_none(good, digits):
     small, other = damaged(good, 0.05, 2), damaged(good, 0.05, 3)
-    asked = audit.questions(ATTACKED, "floors.toml")
-    found = audit.audit(good, {"small": small}, digits, asked, controls={"again": other}, remeasure=4)
-    mine = {f["label"]: f for f in found["findings"] if f["candidate"] == "small"}
-    assert mine["accuracy"]["floors"]["measurement"] == 0
-    assert mine["infidelity"]["floors"]["measurement"] > 0
-    moves = next(f for f in found["findings"] if (f["candidate"], f["label"]) == ("remeasured", "infidelity"))
-    assert len(set(moves["per_seed"])) == 4
-    wanted = stats.t.ppf(0.975, 4) * np.sqrt(np.mean(np.square(moves["per_seed"])))
-    assert mine["infidelity"]["floors"]["measurement"] == pytest.approx(wanted)
-    again = next(f for f in found["findings"] if (f["candidate"], f["label"]) == ("small again", "accuracy"))
-    assert again["against"] == "small"
-    assert mine["accuracy"]["floors"]["compression"] == pytest.approx(stats.t.ppf(0.975, 1) * abs(again["effect"]))
-    assert {f["floors"]["compression"] for f in found["findings"] if f["candidate"] == "remeasured"} == {None}
+    asked = read_questions(ATTACKED, "floors.toml")
+    found = audit.audit(good, {"small": small}, digits, asked, controls={"recompressed": other}, remeasure=4)
+    mine = {f.label: f for f in found.findings if f.candidate == "small"}
+    assert mine["accuracy"].floors.measurement == 0
+    assert mine["infidelity"].floors.measurement > 0
+    moves = next(f for f in found.findings if (f.candidate, f.label) == ("retest", "infidelity"))
+    assert len(set(moves.per_seed)) == 4
+    wanted = stats.t.ppf(0.975, 4) * np.sqrt(np.mean(np.square(moves.per_seed)))
+    assert mine["infidelity"].floors.measurement == pytest.approx(wanted)
+    again = next(f for f in found.findings if (f.candidate, f.label) == ("small again", "accuracy"))
+    assert again.control == "small"
+    assert mine["accuracy"].floors.compression == pytest.approx(stats.t.ppf(0.975, 1) * abs(again.effect))
+    assert {f.floors.compression for f in found.findings if f.candidate == "retest"} == {None}
     reader.parse(found, "floors")
 
 
@@ -261,7 +264,7 @@ def test_a_measurement_against_a_control_that_was_not_handed_over_is_refused(goo
     with pytest.raises(StudyError, match="'accuracy' is held against 'twin', which was not handed over"):
         audited(good, {"small": good}, digits, text)
     found = audited(good, {"small": good}, digits, text, controls={"twin": damaged(good)})
-    assert [f["against"] for f in lead(found).values()] == ["twin", "baseline", "baseline"]
+    assert [f.control for f in lead(found).values()] == ["twin", "baseline", "baseline"]
 
 
 def test_a_behaviour_that_raises_is_failed_and_the_rest_goes_on(good, digits, harmed, monkeypatch):
@@ -273,12 +276,12 @@ def test_a_behaviour_that_raises_is_failed_and_the_rest_goes_on(good, digits, ha
     monkeypatch.setattr(item, "measure", breaks)
     found = audited(good, {"small": damaged(good)}, digits)
     mine = lead(found)
-    assert [f["verdict"] for f in mine.values()] == ["worsened", "failed", "worsened"]
-    assert mine["worst group"]["why"] == "failed: ZeroDivisionError: by hand"
-    assert found["failed"] == [
-        {"cell": f"{name} · worst group", "error": "ZeroDivisionError: by hand"} for name in ("baseline", "small")
-    ]
-    assert mine["accuracy"]["low"] == lead(harmed)["accuracy"]["low"]
+    assert [f.verdict for f in mine.values()] == ["worsened", "failed", "worsened"]
+    assert mine["worst group"].why == "ZeroDivisionError: by hand"
+    assert found.failed == tuple(
+        Failure(f"{name} · worst group", "ZeroDivisionError: by hand") for name in ("baseline", "small")
+    )
+    assert mine["accuracy"].low == lead(harmed)["accuracy"].low
 
 
 class Deaf(nn.Module):
@@ -296,9 +299,9 @@ class Deaf(nn.Module):
 def test_what_cannot_be_measured_says_why(good, digits):
     found = audited(good, {"small": Deaf(good).eval()}, digits)
     mine = lead(found)
-    assert [f["verdict"] for f in mine.values()] == ["unchanged", "unchanged", "not measurable"]
-    assert mine["agreement"]["why"] == "needs a model that differentiates; small only predicts, opens"
-    assert found["failed"] == []
+    assert [f.verdict for f in mine.values()] == ["unchanged", "unchanged", "not measurable"]
+    assert mine["agreement"].why == "needs a model that differentiates; small only predicts, opens"
+    assert found.failed == ()
 
 
 def test_the_modules_of_the_user_stay_as_they_are(good, digits):
@@ -313,14 +316,14 @@ def test_the_modules_of_the_user_stay_as_they_are(good, digits):
         assert [p.requires_grad for p in model.parameters()] == [True, name != "after"]
         assert all(p.grad is None for p in model.parameters())
         assert all(torch.equal(t, kept[name][n]) for n, t in model.state_dict().items())
-    told = {c["name"]: c for c in found["comparability"]["pairs"]["small"]}["evaluation mode"]
-    assert "handed over in training mode" in told["baseline"]
+    told = {c.name: c for c in found.comparability.pairs["small"]}["evaluation mode"]
+    assert "handed over in training mode" in told.baseline
 
 
 def test_training_mode_is_remarked_beside_the_model(good, digits):
     found = audited(good, {"small": deepcopy(good).train()}, digits)
-    remarks = {c["name"]: c["remarks"] for c in found["candidates"]}
-    assert remarks["baseline"] == []
+    remarks = {c.name: c.remarks for c in found.candidates}
+    assert remarks["baseline"] == ()
     assert len(remarks["small"]) == 1
     assert remarks["small"][0].startswith("evaluation mode: baseline was in evaluation mode; this model was handed")
 
@@ -329,22 +332,22 @@ def test_the_same_seed_gives_the_same_findings(good, digits, harmed):
     again = audited(good, {"small": damaged(good)}, digits)
     assert known(again) == known(harmed)
     other = audited(good, {"small": damaged(good)}, digits, seed=1)
-    assert other["seeds"] == [1]
-    assert lead(other)["worst group"]["low"] != lead(harmed)["worst group"]["low"]
-    assert [f["effect"] for f in lead(other).values()] == [f["effect"] for f in lead(harmed).values()]
+    assert other.seeds == (1,)
+    assert lead(other)["worst group"].low != lead(harmed)["worst group"].low
+    assert [f.effect for f in lead(other).values()] == [f.effect for f in lead(harmed).values()]
 
 
 def test_a_gain_too_large_to_believe_is_not_trusted(good, digits):
     found = audited(damaged(good), {"small": good}, digits)
     accuracy = lead(found)["accuracy"]
-    assert accuracy["low"] > 0.05
-    assert accuracy["verdict"] == "not trusted"
+    assert accuracy.low > 0.05
+    assert accuracy.verdict == "not trusted"
     doubt = "implausible gain: shown better by more than 0.05"
-    assert [d.partition(":")[0] for d in accuracy["doubts"]] == ["implausible gain"]
-    assert accuracy["validity"][0].startswith(doubt)
+    assert [d.partition(":")[0] for d in accuracy.doubts] == ["implausible gain"]
+    assert accuracy.validity[0].startswith(doubt)
     believed = audited(damaged(good), {"small": good}, digits, ASKED.replace("gain = 0.05", "gain = 0.9"))
-    assert lead(believed)["accuracy"]["verdict"] == "improved"
-    assert lead(believed)["worst group"]["verdict"] == "improved"
+    assert lead(believed)["accuracy"].verdict == "improved"
+    assert lead(believed)["worst group"].verdict == "improved"
 
 
 def test_clusters_are_drawn_whole(good, digits):
@@ -356,10 +359,10 @@ def test_clusters_are_drawn_whole(good, digits):
         lead(audited(good, {"small": bad}, replace(digits, splits={**digits.splits, "test": test})))["accuracy"]
         for test in (replace(digits.test, clusters=None), replace(digits.test, clusters=codes))
     )
-    assert (narrow["clusters"], wide["clusters"]) == (None, 30)
-    assert narrow["n"] == wide["n"] == 900
-    assert narrow["effect"] == pytest.approx(wide["effect"])
-    assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
+    assert (narrow.clusters, wide.clusters) == (None, 30)
+    assert narrow.n == wide.n == 900
+    assert narrow.effect == pytest.approx(wide.effect)
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
 
 
 def test_a_model_that_cannot_be_compared_is_refused_or_measured_by_force(good, digits):
@@ -370,13 +373,13 @@ def test_a_model_that_cannot_be_compared_is_refused_or_measured_by_force(good, d
     with pytest.raises(TaskError, match="small cannot be compared with baseline: class order"):
         audited(good, {"small": turned}, digits)
     found = audited(good, {"small": turned}, digits, force=True)
-    assert lead(found)["accuracy"]["verdict"] == "worsened"
-    remarks = {c["name"]: c["remarks"] for c in found["candidates"]}["small"]
+    assert lead(found)["accuracy"].verdict == "worsened"
+    remarks = {c.name: c.remarks for c in found.candidates}["small"]
     assert remarks[0].startswith("class order: baseline classes as in the data; this model is right on ")
 
 
 def test_test_examples_in_train_are_remarked(good, digits, harmed):
-    assert harmed["comparability"]["remarks"] == []
+    assert harmed.comparability.remarks == ()
     leaking = replace(digits, splits={**digits.splits, "test": digits.test.join(digits.train.take(torch.arange(7)))})
     found = audited(good, {"small": good}, leaking)
-    assert found["comparability"]["remarks"][0].startswith("7 of 907 test examples stand in train too")
+    assert found.comparability.remarks[0].startswith("7 of 907 test examples stand in train too")

@@ -11,13 +11,14 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
 import whatelse
+from whatelse.auditing import questions
 from whatelse.study import audit
 from whatelse.tasks.task import Split, Task
 
 COUNT, CLASSES = 120, 3
 # What attacks find is held elsewhere: here they only have to run.
 SHORT = (
-    audit.default()
+    questions.default()
     .replace("settings = { examples = 1000 }", "settings = { examples = 12, steps = 4 }")
     .replace('"leakage.inversion"', '"leakage.inversion"\nsettings = { images = 1, iterations = 3 }')
 )
@@ -183,18 +184,18 @@ def test_a_model_of_another_tool_is_measured_in_what_it_allows(kind, net, task):
     before = [getattr(part, "training", None) for part in model.modules()]
     with torch.no_grad():
         want = by_hand(model, x)
-    asked = audit.questions("draws = 100\n" + SHORT)
+    asked = questions.read_questions("draws = 100\n" + SHORT)
     asked = replace(asked, measurements=[m for m in asked.measurements if m.label not in OTHERS])
     with warnings.catch_warnings():  # of torch, on what is asked
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         found = whatelse.audit(net, {"c": model}, task, asked)
-    assert found["failed"] == []
-    told = {f["label"]: f for f in found["findings"] if f["leading"]}
-    unasked = {label: told[label]["why"] for label in (*GRADIENTS, *LAYERS) if told[label]["after"] is None}
+    assert found.failed == ()
+    told = {f.label: f for f in found.findings if f.leading}
+    unasked = {label: told[label].why for label in (*GRADIENTS, *LAYERS) if told[label].after is None}
     assert list(unasked) == lacks, unasked
-    assert all("\n" not in f["why"] for f in told.values())
-    assert told["accuracy"]["after"] == pytest.approx(float((want.argmax(1) == y).float().mean()))
-    assert told["negative log-likelihood"]["after"] == pytest.approx(float(functional.cross_entropy(want, y)), rel=1e-3)
+    assert all("\n" not in f.why for f in told.values())
+    assert told["accuracy"].after == pytest.approx(float((want.argmax(1) == y).float().mean()))
+    assert told["negative log-likelihood"].after == pytest.approx(float(functional.cross_entropy(want, y)), rel=1e-3)
     assert before == [getattr(part, "training", None) for part in model.modules()]
 
 

@@ -15,6 +15,8 @@ import torch
 
 from whatelse import registry
 from whatelse.errors import StoreError
+from whatelse.findings import codec
+from whatelse.findings.record import Timing
 from whatelse.store import folder as store
 from whatelse.store import seal
 from whatelse.study import run, run_study, spec
@@ -58,7 +60,7 @@ def conducted(tiny, tmp_path, inline, monkeypatch):
 
 
 def without_times(found):
-    return {n: v for n, v in found.items() if n not in {"created", "timing"}}
+    return replace(found, created="", timing=Timing())
 
 
 def files(results):
@@ -68,7 +70,7 @@ def files(results):
 def test_damage_of_every_kind_is_found_made_again_and_said(conducted, tmp_path):
     whole, said = conducted(tmp_path / "whole")
     assert said == []
-    assert run_study.DAMAGED not in whole["timing"]
+    assert whole.timing.damaged_and_made_again is None
     kept = files(tmp_path / "whole")
     assert {p.parent.name for p in kept} == set(store.KINDS)
     for way, damage in WAYS.items():
@@ -87,7 +89,7 @@ def test_damage_of_every_kind_is_found_made_again_and_said(conducted, tmp_path):
         assert said, way
         assert all("made again" in line and "\n" not in line for line in said)
         assert [p.relative_to(results) for p in files(results)] == [p.relative_to(tmp_path / "whole") for p in kept]
-        assert 0 < found["timing"][run_study.DAMAGED] <= hurt
+        assert 0 < found.timing.damaged_and_made_again <= hurt
     again, said = conducted(results)
     assert said == [], "all is whole again"
     assert without_times(again) == without_times(whole)
@@ -108,7 +110,7 @@ def test_one_damaged_file_is_named_and_costs_only_its_own_job(kind, conducted, t
             continue  # nothing was asked of it
         assert len(said) == 1
         assert f"{kind}/{path.name}" in said[0]
-        assert json.dumps(found["timing"]), "what is told is plain"
+        assert json.loads(codec.dumps(found.timing)), "what is told is plain"
         if kind != "effects":
             again = seal.unpacked(path.read_bytes())
             assert all(torch.equal(again[n], t) for n, t in seal.unpacked(raw).items()), "the same to the last bit"
@@ -143,7 +145,7 @@ def test_results_of_an_earlier_release_are_made_again_and_said_once(conducted, t
 
 def test_results_of_another_release_or_machine_are_told_apart(conducted, tmp_path, monkeypatch):
     whole, _ = conducted(tmp_path)
-    assert "made elsewhere" not in whole["environment"]
+    assert whole.environment.made_elsewhere == ""
     here = seal.here()
     there = replace(here, torch="1.0", machine="Plan9 mips, R4000, DEFAULT")
     for path in (tmp_path / "values").glob("generalization.accuracy-*"):
@@ -152,18 +154,18 @@ def test_results_of_another_release_or_machine_are_told_apart(conducted, tmp_pat
     mixed, _ = conducted(tmp_path)
     monkeypatch.setattr(seal, "here", lambda: here)
     found, said = conducted(tmp_path)
-    assert without_times(found)["findings"] == whole["findings"]
+    assert found.findings == whole.findings
     told = (
         f"torch 1.0 where here is {torch.__version__}, machine Plan9 mips, R4000, DEFAULT where here is {here.machine}"
     )
     # Three models did not fail; the effects that rest on them are made anew where a cell is tried again.
     kept = {p for p in files(tmp_path) if p.parent.name in {"models", "values"}}
-    assert found["environment"]["made elsewhere"] == f"3 of {len(kept) + 2} results ({told})"
+    assert found.environment.made_elsewhere == f"3 of {len(kept) + 2} results ({told})"
     assert said == [
         f"made elsewhere: 3 of {len(kept) + 2} results ({told}); another results folder has everything made here"
     ]
     monkeypatch.setattr(seal, "here", lambda: there)
-    assert "made elsewhere" in mixed["environment"], "the others were made here"
+    assert mixed.environment.made_elsewhere, "the others were made here"
 
 
 def test_damage_that_comes_while_a_study_runs_ends_it_in_one_line(conducted, tmp_path, monkeypatch):
@@ -191,6 +193,7 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from whatelse.study import run_study, run, spec
 from whatelse.engines import Engine
+from whatelse.findings import codec
 
 class Inline(Executor):
     def submit(self, call, /, *args):
@@ -204,7 +207,7 @@ study = spec.parse(file.read_text(), "tiny")
 move = Path.replace
 
 def conducted(name):
-    (folder / f"{name}.json").write_text(json.dumps(conduct.run_study(study, folder / name)))
+    (folder / f"{name}.json").write_text(codec.dumps(run_study.run_study(study, folder / name)))
 
 def life(moment):
     # A process that is killed at its third write, before or after the file is moved into place.

@@ -55,30 +55,30 @@ def found():
         descent.step()
     copies = {name: Changed(deepcopy(net), change).eval() for name, change in COPIES.items()}
     asked = whatelse.audit(net.eval(), copies, task)
-    return [f for f in asked["findings"] if f["unit"] not in {"parameters", "bytes", "multiply-accumulates"}]
+    return [f for f in asked.findings if f.unit not in {"parameters", "bytes", "multiply-accumulates"}]
 
 
 @pytest.mark.parametrize("copy", COPIES)
 def test_no_default_question_reads_a_change_that_can_be_undone_as_one(found, copy):
-    mine = [f for f in found if f["candidate"] == copy]
-    assert len({f["row"] for f in mine if f["effect"] is not None}) == 7
+    mine = [f for f in found if f.candidate == copy]
+    assert len({f.row for f in mine if f.effect is not None}) == 7
     for f in mine:
-        if f["label"] in SCALE or f["over"] == "layer":
+        if f.label in SCALE or f.unit_of_analysis == "layer":
             continue
-        assert f["verdict"] not in {"improved", "worsened", "failed"}, f["label"]
-        assert f["effect"] is not None, (f["label"], f["why"])
-        assert abs(f["effect"]) <= NEAR.get(f["label"], 2e-4), f["label"]
+        assert f.verdict not in {"improved", "worsened", "failed"}, f.label
+        assert f.effect is not None, (f.label, f.why)
+        assert abs(f.effect) <= NEAR.get(f.label, 2e-4), f.label
 
 
 def test_what_is_about_the_scale_does_change(found):
-    told = {f["candidate"]: f for f in found if f["label"] == "negative log-likelihood"}
-    assert told["times 1000"]["verdict"] == "worsened"
-    assert told["by 1000"]["effect"] != pytest.approx(0, abs=0.1)
-    assert told["shifted"]["verdict"] == told["log probabilities"]["verdict"] == "unchanged"
+    told = {f.candidate: f for f in found if f.label == "negative log-likelihood"}
+    assert told["times 1000"].verdict == "worsened"
+    assert told["by 1000"].effect != pytest.approx(0, abs=0.1)
+    assert told["shifted"].verdict == told["log probabilities"].verdict == "unchanged"
 
 
 def test_saturation_of_attacks_on_the_cross_entropy_is_named_and_nothing_else_is_doubted(found):
-    said = {(f["candidate"], d) for f in found for d in f["doubts"] if "biased by more than" not in d}
+    said = {(f.candidate, d) for f in found for d in f.doubts if "biased by more than" not in d}
     assert {name for name, _ in said} <= {"times 1000", "by 1000"}
     assert all(text.startswith("masked for cross-entropy attacks") for _, text in said)
     assert any(name == "times 1000" for name, _ in said)

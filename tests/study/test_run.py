@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from whatelse import registry
+from whatelse.auditing.ask import Failed
+from whatelse.auditing.effects import Moved, of_kept
 from whatelse.errors import StoreError, StudyError, TaskError
-from whatelse.findings import record
+from whatelse.findings import codec, record
 from whatelse.statistics import seeds
 from whatelse.store.folder import Store
 from whatelse.study import plan, run, run_study, spec, worker
@@ -86,12 +88,14 @@ def test_a_behaviour_that_raises_fails_alone(small, tmp_path, inline, monkeypatc
     failed = [name for r in progress.reports for name, _ in r.failed]
     assert failed == [f"clean · seed {s} · half · accuracy" for s in (0, 1)]
     (effects,) = effects_of(todo, store)
-    by_pair = {(e["candidate"], e["control"]): e["why"] for e in effects["effects"]}
-    assert by_pair["twin", "baseline"] == ""
-    assert by_pair["half", "placebo"] == "failed: RuntimeError: broken on purpose"
+    by_pair = {(e.candidate, e.control): e.outcome for e in of_kept(effects)}
+    assert isinstance(by_pair["twin", "baseline"], Moved)
+    assert by_pair["half", "placebo"] == Failed("RuntimeError: broken on purpose")
     monkeypatch.setattr(item, "measure", whole)
     run.run(todo, store, lambda: inline, quiet)
-    assert all(e["why"] == "" for e in effects_of(todo, store)[0]["effects"]), "a failed cell is tried again"
+    assert all(isinstance(e.outcome, Moved) for e in of_kept(effects_of(todo, store)[0])), (
+        "a failed cell is tried again"
+    )
 
 
 def test_a_method_that_raises_fails_its_candidate_alone(small, tmp_path, inline, monkeypatch):
@@ -142,21 +146,21 @@ def test_findings_are_json_and_complete(small, tmp_path, inline, monkeypatch):
     again = run_study.run_study(spec.parse(small, "small"), tmp_path)
     json.dumps(found, allow_nan=False)
     assert {**found, "created": ""} == {**again, "created": ""}
-    lead = [f for f in found["findings"] if f["primary"] and f["candidate"] == "half"]
-    assert [f["control"] for f in lead] == ["placebo"]
-    assert lead[0]["before"] + lead[0]["effect"] == pytest.approx(lead[0]["after"])
-    assert lead[0]["n"] == 900
-    assert len(lead[0]["per_seed"]) == 2
-    assert lead[0]["floor"] > 0
-    assert found["timing"]["training_s"] > 0
-    assert found["exhibits"][0]["candidate"] == "half"
-    item = found["exhibits"][0]["items"][0]
-    assert item["before"] == item["truth"] != item["after"]
+    lead = [f for f in found.findings if f.primary and f.candidate == "half"]
+    assert [f.control for f in lead] == ["placebo"]
+    assert lead[0].before + lead[0].effect == pytest.approx(lead[0].after)
+    assert lead[0].n == 900
+    assert len(lead[0].per_seed) == 2
+    assert lead[0].floor > 0
+    assert found.timing.training_s > 0
+    assert found.exhibits[0].candidate == "half"
+    item = found.exhibits[0].items[0]
+    assert item.before == item.truth != item.after
 
 
 def test_a_study_tells_the_floors_of_measuring_and_of_compressing(small, tmp_path, inline, monkeypatch):
     monkeypatch.setattr(run, "engine", lambda *_: inline)
-    text = small.replace('twin = ""', 'twin = ""\nremeasured = ""').replace(
+    text = small.replace('twin = ""', 'twin = ""\nretest = ""').replace(
         'level = "strong"', 'level = "strong"\nagain = true'
     )
     text += """
@@ -169,16 +173,16 @@ tasks = ["clean"]
 margin = 0.01
 """
     found = run_study.run_study(spec.parse(text, "small"), tmp_path)
-    mine = {f["label"]: f for f in found["findings"] if f["candidate"] == "half" and f["leading"]}
-    assert mine["accuracy"]["floors"]["measurement"] == 0
-    assert mine["infidelity"]["floors"]["measurement"] > 0
-    again = next(f for f in found["findings"] if f["candidate"] == "half again" and f["label"] == "accuracy")
-    assert again["against"] == "half"
-    assert mine["accuracy"]["floors"]["compression"] == pytest.approx(seeds.floor(again["per_seed"]))
-    assert any(again["per_seed"])
-    roles = {c["name"]: c["role"] for c in found["candidates"]}
-    assert roles["half again"] == roles["remeasured"] == "control"
-    record.parse(found, "small")
+    mine = {f.label: f for f in found.findings if f.candidate == "half" and f.leading}
+    assert mine["accuracy"].floors.measurement == 0
+    assert mine["infidelity"].floors.measurement > 0
+    again = next(f for f in found.findings if f.candidate == "half again" and f.label == "accuracy")
+    assert again.control == "half"
+    assert mine["accuracy"].floors.compression == pytest.approx(seeds.floor(again.per_seed))
+    assert any(again.per_seed)
+    roles = {c.name: c.role for c in found.candidates}
+    assert (roles["half again"], roles["retest"]) == ("recompressed", "retest")
+    assert record.parse(codec.to_json(found), "small") == found
 
 
 def test_shadows_see_each_record_in_half_of_the_pairs(small):

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from whatelse.auditing import questions
 from whatelse.auditing.questions import Measurement
 from whatelse.errors import StudyError, WhatElseError
+from whatelse.findings.record import Study, Timing
 from whatelse.store.folder import Store
 from whatelse.study import audit, plan, run, run_study, spec, worker
 from whatelse.study.spec import Net
@@ -29,18 +31,21 @@ def found(tmp_path, inline, monkeypatch):
 
     def conducted(study, results="results", **given):
         record = run_study.run_study(study, tmp_path / results, **given)
-        return {n: v for n, v in record.items() if n not in {"created", "timing"}}
+        return replace(record, created="", timing=Timing())
 
     return conducted
 
 
 def said_by(record):
     """The study that the findings say was run."""
-    return spec.parse(record["study"]["file"], "findings")
+    return spec.parse(record.study.file, "findings")
+
+
+NOTHING = Study("", "", "", "")
 
 
 def without_text(record):
-    return {n: v for n, v in record.items() if n != "study"}
+    return replace(record, study=NOTHING)
 
 
 def tasks_changed(study, **given):
@@ -100,8 +105,8 @@ def test_a_study_changed_in_memory_is_the_study_of_the_file_that_says_the_same(w
     of_file = found(spec.parse(text, "tiny"), "fresh")
     assert without_text(changed) == without_text(of_file)
     assert without_text(changed) != without_text(first)
-    assert first["study"]["file"] == tiny
-    assert changed["study"]["file"].startswith("# Written from what was asked in memory: no file says it.\n")
+    assert first.study.file == tiny
+    assert changed.study.file.startswith("# Written from what was asked in memory: no file says it.\n")
     assert replace(said_by(changed), text="") == replace(change(study), text="")
 
 
@@ -121,7 +126,7 @@ def test_values_of_numpy_are_as_good_as_those_of_a_file(tiny, found):
 def test_what_is_marked_full_is_said_without_the_mark(tiny, found):
     study = spec.parse(tiny.replace('level = "strong"', 'level = "strong"\nfull = true'), "tiny", tier="full")
     whole = found(study)
-    assert "full = true" in whole["study"]["file"], "not changed: its file"
+    assert "full = true" in whole.study.file, "not changed: its file"
     changed = found(replace(study, title="Other"))
     assert without_text(changed) == without_text(whole)
     assert [c.name for c in said_by(changed).candidates] == ["half"]
@@ -178,13 +183,13 @@ def test_names_of_groups_that_change_are_refused_too(tiny, tmp_path, inline):
 
 
 def test_questions_changed_in_memory_are_said_as_they_were_asked(linear, task):
-    asked = audit.questions(audit.default())
+    asked = questions.read_questions(questions.default())
     first = next(m for m in asked.measurements if m.item == "generalization.accuracy")
     few = replace(asked, measurements=[replace(first, margin=0.25)], draws=200)
     record = audit.audit(linear, {"same": linear}, task, few)
-    told = audit.questions(record["study"]["file"])
+    told = questions.read_questions(record.study.file)
     assert [(m.label, m.margin) for m in told.measurements] == [(first.label, 0.25)]
-    assert record["study"]["draws"] == told.draws == 200
-    assert audit.audit(linear, {"same": linear}, task, asked)["study"]["file"] == audit.default()
+    assert record.study.draws == told.draws == 200
+    assert audit.audit(linear, {"same": linear}, task, asked).study.file == questions.default()
     with pytest.raises(StudyError, match="changed in memory: draws=3"):
         audit.audit(linear, {"same": linear}, task, replace(asked, draws=3))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
+from whatelse.auditing.inquiry import Inquiry
 from whatelse.auditing.questions import Claim, Expectation
-from whatelse.study.spec import Study
+from whatelse.auditing.roles import Role
+from whatelse.auditing.verdicts import Decided
+from whatelse.findings import record
+from whatelse.findings.record import Candidate, Finding, Outcome
 
-Finding = dict[str, Any]
 _HOLDS = {
     "worse": {"worsened"},
     "better": {"improved"},
@@ -19,7 +21,7 @@ _HOLDS = {
 _DECIDED = {"improved", "unchanged", "worsened"}
 
 
-def judge(claim: Claim, study: Study, findings: Sequence[Finding]) -> dict[str, Any]:
+def judge(claim: Claim, inquiry: Inquiry, found: Decided, models: Sequence[Candidate]) -> record.Claim:
     """Return the outcome of a claim with the findings that it rests on.
 
     Every finding that the claim speaks of holds (it moved as said), fails (it moved otherwise, or was shown not to
@@ -30,54 +32,56 @@ def judge(claim: Claim, study: Study, findings: Sequence[Finding]) -> dict[str, 
 
     Args:
         claim: The sentence under test.
-        study: Its study.
-        findings: All findings of the study, in the form of the findings file.
+        inquiry: What was asked.
+        found: All findings.
+        models: Says of which family each candidate is.
     """
     votes: Counter[str] = Counter()
-    because: list[str] = []
+    because: list[Finding] = []
     for expectation in claim.expect:
-        chosen = _chosen(expectation, study, findings)
-        because += [f["id"] for f in chosen]
-        cast = [_vote(expectation, f) for f in chosen]
+        chosen = _chosen(expectation, inquiry, found, models)
+        because += chosen
+        cast = [_vote(expectation, f, agreement=f.id in found.agreement) for f in chosen]
         if expectation.some and "holds" in cast:
             cast = ["holds"]
         votes.update(cast)
-    return {
-        "row": claim.row,
-        "claim": claim.claim,
-        "source": claim.source,
-        "supports": claim.supports,
-        "outcome": _outcome(votes),
-        "reason": _reason(votes, because, findings),
-        "because": because,
-    }
+    return record.Claim(
+        row=claim.row,
+        claim=claim.claim,
+        source=claim.source,
+        supports=claim.supports,
+        outcome=_outcome(votes),
+        reason=_reason(votes, because, found),
+        because=tuple(f.id for f in because),
+    )
 
 
-def _chosen(expectation: Expectation, study: Study, findings: Sequence[Finding]) -> list[Finding]:
-    measurement = next(m for m in study.measurements if m.label == expectation.label)
+def _chosen(expectation: Expectation, inquiry: Inquiry, found: Decided, models: Sequence[Candidate]) -> list[Finding]:
+    measurement = next(m for m in inquiry.measurements if m.label == expectation.label)
     task = expectation.task or measurement.tasks[0]
-    names = {c.name for c in study.candidates if c.family in expectation.families} | set(expectation.candidates)
+    families = {c.name for c in models if c.role is Role.CANDIDATE and c.family in expectation.families}
+    names = families | set(expectation.candidates)
     return [
         f
-        for f in findings
-        if f["label"] == expectation.label and f["task"] == task and f["candidate"] in names and f["leading"]
+        for f in found.findings
+        if f.label == expectation.label and f.task == task and f.candidate in names and f.leading
     ]
 
 
-def _vote(expectation: Expectation, finding: Finding) -> str:
-    if finding["verdict"] not in _DECIDED:
+def _vote(expectation: Expectation, finding: Finding, *, agreement: bool) -> str:
+    if finding.verdict not in _DECIDED:
         return "open"
-    if finding["verdict"] != "unchanged" and not finding["agreement"] and _within(finding):
+    if finding.verdict != "unchanged" and not agreement and _within(finding):
         return "open"
-    return "holds" if finding["verdict"] in _HOLDS[expectation.direction] else "fails"
+    return "holds" if finding.verdict in _HOLDS[expectation.direction] else "fails"
 
 
 def _within(finding: Finding) -> bool:
     """Say whether an effect is smaller than what retraining alone does to one model."""
-    return finding["floor"] is not None and abs(finding["effect"]) < finding["floor"]
+    return finding.floor is not None and finding.effect is not None and abs(finding.effect) < finding.floor
 
 
-def _outcome(votes: Counter[str]) -> str:
+def _outcome(votes: Counter[str]) -> Outcome:
     decided = votes["holds"] + votes["fails"]
     if not votes:
         return "not measured"
@@ -88,13 +92,13 @@ def _outcome(votes: Counter[str]) -> str:
     return "level-dependent" if votes["holds"] else "contradicted"
 
 
-def _reason(votes: Counter[str], because: list[str], findings: Sequence[Finding]) -> str:
+def _reason(votes: Counter[str], because: Sequence[Finding], found: Decided) -> str:
     if not votes:
         return "nothing was measured"
-    named = set(because)
-    mine = [f for f in findings if f["id"] in named]
-    seen = ", ".join(f"{n} {verdict}" for verdict, n in Counter(f["verdict"] for f in mine).most_common())
-    closer = sum(f["agreement"] and f["verdict"] == "worsened" and _within(f) for f in mine)
+    named = {f.id for f in because}
+    mine = [f for f in found.findings if f.id in named]
+    seen = ", ".join(f"{n} {verdict}" for verdict, n in Counter(f.verdict for f in mine).most_common())
+    closer = sum(f.id in found.agreement and f.verdict == "worsened" and _within(f) for f in mine)
     aside = f"; {closer} of the worsened moved less than a network that is merely trained again" if closer else ""
     return (
         f"of {votes.total()} predictions {votes['holds']} hold, {votes['fails']} fail, {votes['open']} stay open or "

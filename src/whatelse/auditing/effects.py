@@ -2,21 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 
-from whatelse.answer import Answer, Parts
+from whatelse import answer, records
+from whatelse.answer import Answer
 from whatelse.auditing import ends
 from whatelse.auditing.ask import Failed, Measured, NotMeasurable, Outcome
-from whatelse.errors import StudyError
+from whatelse.auditing.roles import ZERO, Role
+from whatelse.errors import StoreError, StudyError
+from whatelse.findings.record import Part, Parts, Share, Side
 from whatelse.items import Behaviour
 from whatelse.statistics import multiplicity, resample, sides
 from whatelse.statistics.effect import Effect
 
 Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far a candidate's number lies from its control's.
+
+    Attributes:
+        effect: The numbers, with their intervals.
+        per_seed: The effect under each seed.
+        held: The control's number under each seed.
+        ends: What the scale leaves the pair.
+        share: Of agreement, how far the candidate is on the way from the random model to the placebo.
+        of: Where a measurement stopped once its verdict was clear: of how many examples.
+    """
+
+    effect: Effect
+    per_seed: tuple[float, ...]
+    held: tuple[float, ...]
+    ends: ends.Ends = ends.Ends()
+    share: Share | None = None
+    of: int | None = None
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One candidate against one control.
+
+    Attributes:
+        candidate: Name of the model.
+        control: Name of the model that it is held against; ``zero`` for its number as it stands.
+        n: How many rows were measured.
+        clusters: In how many clusters these are; None where examples stand alone.
+        notes: Remarks of the behaviour.
+        doubts: Failed validity checks of either model.
+        verdict_if_one_sided: The verdict that holds although there are doubts; empty where none does.
+        outcome: The effect, or why there is none.
+        parts: The effect on every part; also where there is no number for all of them.
+    """
+
+    candidate: str
+    control: str
+    n: int
+    clusters: int | None
+    notes: tuple[str, ...]
+    doubts: tuple[str, ...]
+    verdict_if_one_sided: str
+    outcome: Moved | NotMeasurable | Failed
+    parts: Parts | None = None
+
+
+_FORM = records.Form(StoreError, finite=False)  # of numbers that are not, NaN and infinity are told apart
+
+
+def to_kept(contrasts: Sequence[Contrast]) -> dict[str, Any]:
+    """Return effects as a store keeps them.
+
+    Args:
+        contrasts: As `Comparison.against` returns them.
+    """
+    return {"effects": [records.plain(contrast, _FORM) for contrast in contrasts]}
+
+
+def of_kept(record: Mapping[str, Any]) -> tuple[Contrast, ...]:
+    """Return the effects that a store kept.
+
+    Args:
+        record: What `to_kept` gave.
+    """
+    held = enumerate(record["effects"])
+    return tuple(records.read(Contrast, one, f"effects[{at}]", _FORM) for at, one in held)
 
 
 @dataclass(eq=False)
@@ -50,12 +123,12 @@ class SubjectValues:
         if not isinstance(outcome, Measured):
             self.missing = outcome
             return
-        answer = outcome.answer
-        self.answers.append(answer)
+        said = outcome.answer
+        self.answers.append(said)
         self.clusters = None if outcome.clusters is None else outcome.clusters.numpy()
-        self.notes += [n for n in answer.notes if n not in self.notes]
-        self.doubts += [d.text for d in answer.doubts if d.text not in self.doubts]
-        self.one_sided += [d.text for d in answer.doubts if d.one_sided]
+        self.notes += [n for n in said.notes if n not in self.notes]
+        self.doubts += [d.text for d in said.doubts if d.text not in self.doubts]
+        self.one_sided += [d.text for d in said.doubts if d.one_sided]
 
 
 def values_of(outcomes: Sequence[Outcome]) -> SubjectValues:
@@ -89,7 +162,7 @@ class Comparison:
         self._broken: dict[str, list[sides.Side]] = {}
         self._alone: dict[str, tuple[Effect, ends.Scale]] = {}
         self._told: dict[str, list[int]] = {}
-        self._named: dict[str, Parts] = {}
+        self._named: dict[str, answer.Parts] = {}
         self._scales: dict[str, ends.Scale] = {}
         self._drawn: resample.Resamples | None = None
         self._units = 0
@@ -145,39 +218,55 @@ class Comparison:
                 "its interval does not cover; read a debiased one"
             )
 
-    def against(self, pairs: Pairs) -> list[dict[str, Any]]:
-        """Return the effect of every model on its controls, JSON-ready.
+    def against(self, pairs: Pairs) -> list[Contrast]:
+        """Return the effect of every model on its controls.
 
         Args:
             pairs: Candidate and control; ``zero`` for the values themselves.
         """
         return [
-            self._record(name, control)
+            self._contrast(name, control)
             for name, control in pairs
-            if name in self._seen and (control == "zero" or control in self._seen)
+            if name in self._seen and (control == ZERO or control in self._seen)
         ]
 
-    def _record(self, name: str, against: str) -> dict[str, Any]:
+    def _contrast(self, name: str, against: str) -> Contrast:
         after, control = self._seen[name], self._seen.get(against)
         doubts = [*after.doubts, *(f"its control: {d}" for d in (control.doubts if control else ()))]
-        units = None if self._drawn is None or self._drawn.clusters is None else len(np.unique(self._drawn.clusters))
-        record = {"candidate": name, "control": against, "n": self._units, "clusters": units}
-        record |= {"notes": after.notes, "doubts": doubts, "stands": _stands(after, control)}
         missing = after.missing or (control.missing if control else None)
+        numberless = after.numberless or (control.numberless if control else "")
+        outcome: Moved | NotMeasurable | Failed
         if missing is not None:
-            return {**record, **missing_of(missing)}
-        if after.numberless or (control and control.numberless):
-            numberless = after.numberless or (control.numberless if control else "")
-            return {**record, "why": numberless, "parts": self._parts(name, against)}
+            outcome = missing
+        elif numberless:
+            outcome = NotMeasurable(numberless)
+        else:
+            outcome = self._moved(name, against, lone=control is None)
+        return Contrast(
+            name,
+            against,
+            n=self._units,
+            clusters=self._clusters(),
+            notes=tuple(after.notes),
+            doubts=tuple(doubts),
+            verdict_if_one_sided=_verdict_if_one_sided(after, control),
+            outcome=outcome,
+            parts=self._parts(name, against) if missing is None else None,
+        )
+
+    def _clusters(self) -> int | None:
+        return None if self._drawn is None or self._drawn.clusters is None else len(np.unique(self._drawn.clusters))
+
+    def _moved(self, name: str, against: str, *, lone: bool) -> Moved:
         made = self._made[name]
-        old = self._made[against] if control else sides.zero(made)
-        effect = sides.contrast(old, made, self.rng, draws=self.draws)
-        each = (made.points - old.points).tolist()
-        record |= {"why": "", "per_seed": each, "held": old.points.tolist(), **effect._asdict()}
-        record["share"] = self._share(name) if self.item.pair else None
-        record["parts"] = self._parts(name, against)
-        record["ends"] = ends.between(self.item.better, self._own(against) if control else None, self._own(name))
-        return record
+        old = sides.zero(made) if lone else self._made[against]
+        return Moved(
+            sides.contrast(old, made, self.rng, draws=self.draws),
+            per_seed=tuple((made.points - old.points).tolist()),
+            held=tuple(old.points.tolist()),
+            share=self._share(name) if self.item.pair else None,
+            ends=ends.between(self.item.better, None if lone else self._own(against), self._own(name)),
+        )
 
     def _own(self, name: str) -> tuple[Effect, ends.Scale]:
         """Return a model's own number, with its interval, and where the scale of it ends."""
@@ -185,16 +274,16 @@ class Comparison:
             self._alone[name] = ends.alone(self._made[name], self.draws), self._scales[name]
         return self._alone[name]
 
-    def _share(self, name: str) -> dict[str, float | None] | None:
+    def _share(self, name: str) -> Share | None:
         """Return where a model stands on the way from the random model (0) to the placebo (1), with its interval."""
-        made = self._made
-        if name in {"random", "placebo"} or "random" not in made or "placebo" not in made:
+        made, ends_of = self._made, (str(Role.RANDOM), str(Role.PLACEBO))  # a control is called by its role
+        if name in ends_of or not all(end in made for end in ends_of):
             return None
-        side = sides.share(made[name], made["random"], made["placebo"])
+        side = sides.share(made[name], *(made[end] for end in ends_of))
         found = sides.contrast(sides.zero(side), side, self.rng.spawn(1)[0], draws=self.draws)
-        return _finite({"value": found.after, "low": found.low, "high": found.high})
+        return Share(_finite(found.after), _finite(found.low), _finite(found.high))
 
-    def _parts(self, name: str, against: str) -> dict[str, Any] | None:
+    def _parts(self, name: str, against: str) -> Parts | None:
         """Return the paired effect of every part, its p adjusted over the parts (Benjamini-Hochberg).
 
         Raises:
@@ -203,7 +292,7 @@ class Comparison:
         after, named = self._broken.get(name, []), self._named[name]
         if not after:
             return None
-        before = [sides.zero(s) for s in after] if against == "zero" else self._broken[against]
+        before = [sides.zero(s) for s in after] if against == ZERO else self._broken[against]
         sizes = self._told.get(name)
         # Names beyond those that there are numbers for are of parts without an example.
         if len(before) != len(after) or len(named.names) < len(after) or (not sizes and len(named.names) > len(after)):
@@ -213,25 +302,23 @@ class Comparison:
         effects = [sides.contrast(b, a, own, draws=self.draws) for b, a in zip(before, after, strict=True)]
         ps = [e.p for e in effects if np.isfinite(e.p)]
         adjusted = iter(multiplicity.benjamini_hochberg(ps) if ps else ())
-        return {
-            "kind": self.item.part,
-            "unit": named.unit or self.item.unit,
-            "better": named.better or self.item.better,
-            "items": [
-                {
-                    "name": n,
-                    **({} if sizes is None else {"n": sizes[at]}),
-                    **_finite({k: getattr(e, k) for k in ("before", "after", "effect", "low", "high")}),
-                    "adjusted_p": float(next(adjusted)) if np.isfinite(e.p) else None,
-                    **({} if sizes is None else {"tails": e.tails, "rose": e.rose, "fell": e.fell}),
-                }
-                for at, (n, e) in enumerate(zip(named.names, effects, strict=False))
-            ]
-            + [{"name": n, "n": 0} for n in named.names[len(after) :]],
-        }
+        items = [
+            _part(n, e, float(next(adjusted)) if np.isfinite(e.p) else None, None if sizes is None else sizes[at])
+            for at, (n, e) in enumerate(zip(named.names, effects, strict=False))
+        ]
+        items += [Part(n, n=0) for n in named.names[len(after) :]]
+        better = cast(Side, named.better or self.item.better)
+        return Parts(self.item.part, tuple(items), unit=named.unit or self.item.unit, better=better)
 
 
-def _stands(after: SubjectValues, control: SubjectValues | None) -> str:
+def _part(name: str, e: Effect, adjusted_p: float | None, n: int | None) -> Part:
+    """Return the effect on a part; ``n`` is known where its examples are counted."""
+    before, after, effect, low, high = map(_finite, (e.before, e.after, e.effect, e.low, e.high))
+    part = Part(name, before, after, effect, low, high, adjusted_p)
+    return part if n is None else replace(part, n=n, tails=e.tails, rose=e.rose, fell=e.fell)
+
+
+def _verdict_if_one_sided(after: SubjectValues, control: SubjectValues | None) -> str:
     """Return the verdict that holds although there are doubts: what only flatters the candidate leaves *worsened*."""
     left = {"worsened", "improved"}
     for doubt in after.doubts:
@@ -241,14 +328,5 @@ def _stands(after: SubjectValues, control: SubjectValues | None) -> str:
     return left.pop() if len(left) == 1 else ""
 
 
-def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if np.isfinite(value) else None for name, value in numbers.items()}
-
-
-def missing_of(missing: NotMeasurable | Failed) -> dict[str, Any]:
-    """Return why there is no effect, JSON-ready.
-
-    Args:
-        missing: Why there are no values.
-    """
-    return {"why": missing.error, "failed": True} if isinstance(missing, Failed) else {"why": missing.why}
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

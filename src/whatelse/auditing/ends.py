@@ -11,11 +11,11 @@ An item declares both as ``WORST`` and ``BLIND``; where its settings or the data
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
+from whatelse.findings.record import Finding
 from whatelse.items import Behaviour
 from whatelse.statistics import sides
 from whatelse.statistics.effect import Effect
@@ -81,8 +81,8 @@ def alone(side: sides.Side, draws: int) -> Effect:
     return sides.contrast(sides.zero(side), side, np.random.default_rng(0), draws=draws)
 
 
-def between(better: str, control: tuple[Effect, Scale] | None, after: tuple[Effect, Scale]) -> dict[str, float | None]:
-    """Return what the scale leaves a pair, JSON-ready.
+def between(better: str, control: tuple[Effect, Scale] | None, after: tuple[Effect, Scale]) -> Ends:
+    """Return what the scale leaves a pair.
 
     Args:
         better: ``higher`` or ``lower``.
@@ -92,13 +92,13 @@ def between(better: str, control: tuple[Effect, Scale] | None, after: tuple[Effe
     if control is None:
         worst = after[1].worst
         room = None if worst is None else _left(0.0, worst, better)
-        return asdict(Ends(worst, room, room))
+        return Ends(worst, room, room)
     own, ends = control
     found = Ends(blind=ends.blind if _blind(*control) and _blind(*after) else None)
     if ends.worst is not None:
         least = own.low90 if better == "higher" else own.high90
         found = Ends(ends.worst, _left(own.after, ends.worst, better), _left(least, ends.worst, better), found.blind)
-    return asdict(found)
+    return found
 
 
 def _left(value: float, worst: float, better: str) -> float:
@@ -110,36 +110,36 @@ def _blind(own: Effect, ends: Scale) -> bool:
     return ends.blind is not None and not own.low90 > ends.blind
 
 
-def unmeasurable(finding: Mapping[str, Any], ends: Ends) -> str:
+def unmeasurable(finding: Finding, against: str, left: Ends) -> str:
     """Return why a verdict would only reassure, or nothing where it may stand.
 
     Args:
         finding: With its numbers and verdict.
-        ends: What the scale leaves.
+        against: Name of the model that the candidate is held against.
+        left: What the scale leaves.
     """
-    verdict, margin = finding["verdict"], finding["margin"]
+    verdict, margin = finding.verdict, finding.margin or 0.0
     # What more examples could still show stays open; equivalence must have been possible to miss.
-    room = ends.shown if verdict == "unchanged" else ends.room
+    room = left.shown if verdict == "unchanged" else left.room
     if verdict in _REASSURES and room is not None and room <= margin:
         return (
-            f"not measurable at this setting{_settings(finding)}: {finding['against']} has {_told(finding, 'before')}, "
-            f"where {ends.worst:.4g} is the end of the scale, so that no more than the margin of {margin:g} is left to "
-            "lose and any model would pass; ask at a milder setting, or on other data"
+            f"not measurable at this setting{_settings(finding)}: {against} has {_number(finding.before)} "
+            f"({finding.unit}), where {_number(left.worst)} is the end of the scale, so that no more than the margin "
+            f"of {margin:g} is left to lose and any model would pass; ask at a milder setting, or on other data"
         )
-    if verdict == "unchanged" and ends.blind is not None:
+    if verdict == "unchanged" and left.blind is not None:
         return (
-            f"not measurable at this setting{_settings(finding)}: neither {finding['against']} "
-            f"({finding['before']:.4g}) nor {finding['candidate']} ({finding['after']:.4g}) is shown above "
-            f"{ends.blind:.4g}, which is what is said of a model that this instrument sees nothing of; a stronger one "
-            "may see a change"
+            f"not measurable at this setting{_settings(finding)}: neither {against} ({_number(finding.before)}) nor "
+            f"{finding.candidate} ({_number(finding.after)}) is shown above {left.blind:.4g}, which is what is said of "
+            "a model that this instrument sees nothing of; a stronger one may see a change"
         )
     return ""
 
 
-def _told(finding: Mapping[str, Any], name: str) -> str:
-    return f"{finding[name]:.4g} ({finding['unit']})"
+def _number(value: float | None) -> str:
+    return "no number" if value is None else f"{value:.4g}"
 
 
-def _settings(finding: Mapping[str, Any]) -> str:
-    given = ", ".join(f"{name}={value}" for name, value in finding["settings"].items())
+def _settings(finding: Finding) -> str:
+    given = ", ".join(f"{name}={value}" for name, value in finding.settings.items())
     return f" ({given})" if given else ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from whatelse.findings.checks import Overlap
 from whatelse.tasks.task import Task
 
 # Which split is looked for in which other, and what it means where it is found there.
@@ -19,27 +19,6 @@ _LOOKED = {
     ("select", "train"): "what is chosen on select is chosen on members",
 }
 _ROWS = 4096  # examples that are looked at together
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """How many examples of one split stand in another too.
-
-    Attributes:
-        task: Name of the task.
-        split: Whose examples are looked for.
-        within: Where they are looked for.
-        twice: How many are found there.
-        of: How many there are.
-        remark: What that means; empty where none is found.
-    """
-
-    task: str
-    split: str
-    within: str
-    twice: int
-    of: int
-    remark: str
 
 
 def overlaps(task: Task, name: str) -> list[Overlap]:

@@ -8,13 +8,14 @@ printed; what may be meant is stated in the report. Only the split *select* is l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from whatelse.errors import TaskError
+from whatelse.findings.checks import Agreed, Check
 from whatelse.models.subject import Subject
 from whatelse.tasks.task import Task
 
@@ -22,23 +23,6 @@ from whatelse.tasks.task import Task
 _MOST, _FAR, _MANY = 512, 0.2, 0.5
 # Relative differences of outputs that are rounding.
 _ROUNDING = 1e-5
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the checklist: what was looked at, what was found of either model, and what follows.
-
-    Attributes:
-        name: Of the check.
-        baseline: What was found of the baseline.
-        candidate: What was found of the candidate.
-        outcome: ``same``, ``stated`` (they differ, and the report says so) or ``refused``.
-    """
-
-    name: str
-    baseline: str
-    candidate: str
-    outcome: str
 
 
 class _Reading(NamedTuple):
@@ -98,7 +82,7 @@ def _refusable(
 
 def _judged(name: str, baseline: Subject, candidate: Subject, told: Mapping[str, _Reading], plain: str) -> Check:
     before, after = told[baseline.name], told[candidate.name]
-    outcome = "refused" if before.must or after.must else "stated" if before.text or after.text else "same"
+    outcome: Agreed = "refused" if before.must or after.must else "stated" if before.text or after.text else "same"
     return Check(name, before.text or plain, after.text or plain, outcome)
 
 

@@ -13,105 +13,106 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+
+from whatelse.findings.record import Candidate, Finding, Potential
+from whatelse.findings.roles import Role
 
 DELTA = 0.005
 # Questions that a potential is told of: accuracy as it is, and under shift.
 ASKED = ("generalization.accuracy", "generalization.shift")
-# Tried in turn for what a knob costs; of the order that no cost tells, the recipe's own level decides.
-_COSTS = ("parameters", "bytes", "macs")
 _LEVELS = {"mild": 0, "": 1, "strong": 2}
 
-Record = dict[str, Any]
 
-
-def potentials(found: Mapping[str, Any], *, delta: float = DELTA, asked: Sequence[str] = ASKED) -> list[Record]:
-    """Return how far every kind of compression can go, by question, task and bound, in a form that JSON takes.
+def potentials(
+    models: Sequence[Candidate], findings: Sequence[Finding], *, delta: float = DELTA, asked: Sequence[str] = ASKED
+) -> list[Potential]:
+    """Return how far every kind of compression can go, by question, task and bound.
 
     A kind is the candidates of one family, kind and recipe that differ in the value of the knob alone. Its levels go
     from mild to strong: towards the side of the knob on which the model has fewer parameters, else fewer bytes or
     operations, else as the study's own levels say. Each question is told for ``delta`` and for its own margin.
 
-    ``levels`` are the knob's values from mild to strong, ``shown`` whether harm within the bound is shown at each,
-    ``harm`` the harmful end of the interval (null where there is none). ``potential`` is the strongest level shown, as
-    in the source; ``unbroken`` the strongest up to which every milder level is shown too: there the search over
-    levels adds no chance of a false promise. Both are null where there is none.
+    ``potential`` is the strongest level shown, as in the source; ``unbroken`` the strongest up to which every milder
+    level is shown too: there the search over levels adds no chance of a false promise. Both are missing where there
+    is none.
 
     Args:
-        found: The findings of a study, as `whatelse.auditing.verdicts.assemble` returns them.
+        models: The candidates and controls.
+        findings: On them.
         delta: The largest harm that counts as none, in the unit of the behaviour.
         asked: Behaviours that are told of.
     """
-    series = _series(found["candidates"])
-    told = [f for f in found["findings"] if f["behaviour"] in asked and f.get("leading", True)]
-    records = []
-    for label, task in dict.fromkeys((f["label"], f["task"]) for f in told):
-        mine = {f["candidate"]: f for f in told if (f["label"], f["task"]) == (label, task)}
+    series = _series(models)
+    told = [f for f in findings if f.behaviour in asked and f.leading]
+    made = []
+    for label, task in dict.fromkeys((f.label, f.task) for f in told):
+        mine = {f.candidate: f for f in told if (f.label, f.task) == (label, task)}
         for levels in series:
-            measured = [(c, mine[c["name"]]) for c in levels if c["name"] in mine and not mine[c["name"]].get("why")]
+            measured = [(c, mine[c.name]) for c in levels if c.name in mine and not mine[c.name].why]
             if measured:
-                margin = measured[0][1]["margin"]
-                bounds = dict.fromkeys((delta, delta if margin is None else float(margin)))
-                records += [_record(measured, bound) for bound in bounds]
-    return records
+                margin = measured[0][1].margin
+                bounds = dict.fromkeys((delta, delta if margin is None else margin))
+                made += [_potential(measured, bound) for bound in bounds]
+    return made
 
 
-def _record(measured: Sequence[tuple[Record, Record]], delta: float) -> Record:
+def _potential(measured: Sequence[tuple[Candidate, Finding]], delta: float) -> Potential:
     candidate, finding = measured[0]
-    knobs = [c["knob"] for c, _ in measured]
+    knobs = [_knob(c) for c, _ in measured]
     harms = [_harm(f) for _, f in measured]
     shown = [harm is not None and harm <= delta for harm in harms]
     steady = shown.index(False) if False in shown else len(shown)
-    return {
-        "family": candidate["family"],
-        "kind": candidate["kind"],
-        "recipe": _blank(candidate),
-        "knob_name": candidate["knob_name"],
-        "behaviour": finding["behaviour"],
-        "label": finding["label"],
-        "task": finding["task"],
-        "unit": finding["unit"],
-        "delta": delta,
-        "potential": next((knob for knob, ok in zip(reversed(knobs), reversed(shown), strict=True) if ok), None),
-        "unbroken": knobs[steady - 1] if steady else None,
-        "levels": knobs,
-        "candidates": [c["name"] for c, _ in measured],
-        "shown": shown,
-        "harm": harms,
-    }
+    return Potential(
+        family=candidate.family,
+        delta=delta,
+        potential=next((knob for knob, ok in zip(reversed(knobs), reversed(shown), strict=True) if ok), None),
+        kind=candidate.kind,
+        knob_name=candidate.knob_name,
+        label=finding.label,
+        task=finding.task,
+        unit=finding.unit,
+        recipe=_blank(candidate),
+        levels=tuple(knobs),
+        shown=tuple(shown),
+        unbroken=knobs[steady - 1] if steady else None,
+    )
 
 
-def _harm(finding: Record) -> float | None:
+def _harm(finding: Finding) -> float | None:
     """Return the most harm that the 95 % interval allows, negative where it is a gain; None where nothing is shown."""
-    low, high = finding.get("low"), finding.get("high")
-    if low is None or high is None or finding["verdict"] in {"not trusted", "failed", "not measurable"}:
+    low, high = finding.low, finding.high
+    if low is None or high is None or finding.verdict in {"not trusted", "failed", "not measurable"}:
         return None
-    harm = -float(low) if finding["better"] == "higher" else float(high)
-    return harm if math.isfinite(harm) else None
+    return -low if finding.better == "higher" else high
 
 
-def _series(candidates: Iterable[Record]) -> list[list[Record]]:
+def _series(models: Iterable[Candidate]) -> list[list[Candidate]]:
     """Return the candidates that differ in one knob alone, together, each from mild to strong."""
-    groups: dict[tuple[str, ...], list[Record]] = {}
-    for c in candidates:
-        if c["role"] == "candidate" and isinstance(c["knob"], (int, float)) and not isinstance(c["knob"], bool):
-            groups.setdefault((c["family"], c["kind"], c["knob_name"], _blank(c)), []).append(c)
+    groups: dict[tuple[str, ...], list[Candidate]] = {}
+    for c in models:
+        if c.role is Role.CANDIDATE and c.knob is not None:
+            groups.setdefault((c.family, c.kind, c.knob_name, _blank(c)), []).append(c)
     return [_ordered(group) for group in groups.values()]
 
 
-def _ordered(group: Sequence[Record]) -> list[Record]:
+def _ordered(group: Sequence[Candidate]) -> list[Candidate]:
     sign = _direction(group)
-    return sorted(group, key=lambda c: float(sign * c["knob"]))
+    return sorted(group, key=lambda c: sign * _knob(c))
 
 
-def _direction(group: Sequence[Record]) -> int:
+def _knob(candidate: Candidate) -> float:
+    return candidate.knob or 0.0
+
+
+def _direction(group: Sequence[Candidate]) -> int:
     """Return 1 where a larger knob compresses more, -1 where a smaller one does."""
-    for name in _COSTS:
-        known = all(c.get(name) is not None for c in group)
-        if known and (trend := _trend([(c["knob"], -c[name]) for c in group])):
+    # Tried in turn for what a knob costs; of the order that no cost tells, the recipe's own level decides.
+    for costs in ([c.parameters for c in group], [c.bytes for c in group], [c.macs for c in group]):
+        spent = [(_knob(c), -cost) for c, cost in zip(group, costs, strict=True) if cost is not None]
+        if len(spent) == len(group) and (trend := _trend(spent)):
             return trend
-    return _trend([(c["knob"], _LEVELS.get(c["level"], 1)) for c in group]) or 1
+    return _trend([(_knob(c), _LEVELS.get(c.level, 1)) for c in group]) or 1
 
 
 def _trend(pairs: Sequence[tuple[float, float]]) -> int:
@@ -125,7 +126,7 @@ def _trend(pairs: Sequence[tuple[float, float]]) -> int:
     return (agree > 0) - (agree < 0)
 
 
-def _blank(candidate: Record) -> str:
+def _blank(candidate: Candidate) -> str:
     """Return the recipe without its knob, so that recipes that differ in nothing else are the same text."""
-    knob = rf"(?<!\w){re.escape(candidate['knob_name'])}=[^,()]*"
-    return re.sub(rf", {knob}|{knob}, |{knob}", "", candidate["recipe"])
+    knob = rf"(?<!\w){re.escape(candidate.knob_name)}=[^,()]*"
+    return re.sub(rf", {knob}|{knob}, |{knob}", "", candidate.recipe)

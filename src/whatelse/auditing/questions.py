@@ -9,6 +9,7 @@ from typing import Any
 from whatelse import items, registry, toml_schema
 from whatelse.auditing.roles import ZERO, Role
 from whatelse.errors import StudyError, WhatElseError
+from whatelse.findings.record import Status
 
 DATA = "data"  # how the one task of an audit is called in its findings
 _DRAWS = 100  # resamples below which a tail of 2.5 % is a matter of one or two
@@ -24,7 +25,7 @@ class Row:
     question: str = ""
     survey: str = ""
     cited: str = ""
-    status: str = "measured"
+    status: Status = "measured"
 
 
 @dataclass(frozen=True)

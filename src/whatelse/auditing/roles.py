@@ -1,26 +1,12 @@
-"""What part a model plays when others are held against it: the one list of roles."""
+"""Who takes part in an audit: models by name, each with the part that it plays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
+from whatelse.findings.roles import ZERO, Role
 
-class Role(StrEnum):
-    """What a model is for. Its word stands in findings."""
-
-    BASELINE = "baseline"  # the model before
-    CANDIDATE = "candidate"  # a model after
-    PLACEBO = "placebo"  # the baseline given the same extra training
-    TWIN = "twin"  # the baseline's recipe under another seed: what retraining alone does
-    SCRATCH = "scratch"  # the candidate's architecture trained from random weights
-    RANDOM = "random"  # the architecture with random weights: the end of the way down
-    RETEST = "retest"  # the baseline measured again with other random numbers
-    RECOMPRESSED = "recompressed"  # the candidate compressed once more under another seed
-    CONTROL = "control"  # any other model to hold candidates against, such as one that is only regularized
-
-
-ZERO = "zero"  # no model: values themselves are tested against nothing
+__all__ = ["ZERO", "Actor", "Role"]
 
 
 @dataclass(frozen=True)

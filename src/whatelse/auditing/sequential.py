@@ -19,7 +19,7 @@ from whatelse import items
 from whatelse.answer import Answer
 from whatelse.auditing import ends
 from whatelse.auditing.ask import Failed, ask
-from whatelse.auditing.effects import SubjectValues, missing_of
+from whatelse.auditing.effects import Contrast, Moved, SubjectValues
 from whatelse.auditing.questions import Measurement
 from whatelse.errors import StudyError
 from whatelse.evidence.cache import Evidence
@@ -27,6 +27,7 @@ from whatelse.evidence.shadows import APART
 from whatelse.items import Behaviour
 from whatelse.statistics import resample, sequential
 from whatelse.statistics.contributions import contributions
+from whatelse.statistics.effect import Effect
 from whatelse.tasks.task import Task
 
 CHUNK = 100
@@ -81,7 +82,7 @@ def effects(
     pairs: Sequence[tuple[str, str]],
     family: int,
     rng: torch.Generator,
-) -> list[dict[str, Any]]:
+) -> list[Contrast]:
     """Return the effect of every candidate on its control, each from as many examples as its verdict took.
 
     Args:
@@ -114,7 +115,7 @@ def effects(
         for (name, control), one in left.items():
             _look(one, item, config, said[name], said[control])
             one.settled = one.seen.missing is None and _settled(one, item, m.margin, family)
-    return [_record(pair, one, total, item) for pair, one in watched.items()]
+    return [_contrast(pair, one, total, item) for pair, one in watched.items()]
 
 
 def _part(task: Task, rows: torch.Tensor) -> Task:
@@ -172,39 +173,38 @@ def _summary(item: Behaviour, config: object, like: Answer) -> Callable[[np.ndar
 
 def _settled(one: _Watched, item: Behaviour, margin: float, family: int) -> bool:
     """Say whether a verdict is clear, and also that there is, or is not, more to lose than the margin."""
-    left = ends.Ends(**_ends(one, item))
+    left = _ends(one, item)
     told = left.room is None or left.shown is None or left.room <= margin or left.shown > margin
     return told and sequential.settled(_effect(one), margin, family=family)
 
 
-def _ends(one: _Watched, item: Behaviour) -> dict[str, float | None]:
+def _ends(one: _Watched, item: Behaviour) -> ends.Ends:
     theirs = one.theirs.effect(0.0), ends.scale(item, one.ends)
     return ends.between(
         item.better, theirs, (one.own.effect(0.0), ends.scale(item, [answer.ends for answer in one.seen.answers]))
     )
 
 
-def _effect(one: _Watched) -> Any:  # noqa: ANN401 - an Effect
+def _effect(one: _Watched) -> Effect:
     return one.watch.effect(one.before / one.examples)
 
 
-def _record(pair: tuple[str, str], one: _Watched, total: int, item: Behaviour) -> dict[str, Any]:
+def _contrast(pair: tuple[str, str], one: _Watched, total: int, item: Behaviour) -> Contrast:
     seen = one.seen
     told = f"of {total} examples {one.examples} were measured" if one.settled else f"all {total} examples were measured"
     note = f"{told}: the interval holds at every look (betting), and is wider than one of a number fixed beforehand"
     left = all(d in seen.one_sided for d in seen.doubts) and bool(seen.doubts)
-    record: dict[str, Any] = {
-        "candidate": pair[0],
-        "control": pair[1],
-        "n": one.examples,
-        "clusters": None,
-        "notes": [*seen.notes, note],
-        "doubts": seen.doubts,
-        "stands": "worsened" if left else "",
-    }
-    if seen.missing is not None:
-        return {**record, **missing_of(seen.missing)}
+    return Contrast(
+        *pair,
+        n=one.examples,
+        clusters=None,
+        notes=(*seen.notes, note),
+        doubts=tuple(seen.doubts),
+        verdict_if_one_sided="worsened" if left else "",
+        outcome=seen.missing if seen.missing is not None else _moved(one, total, item),
+    )
+
+
+def _moved(one: _Watched, total: int, item: Behaviour) -> Moved:
     effect = _effect(one)
-    held = {"why": "", "per_seed": [effect.effect], "held": [effect.before], "share": None, "parts": None}
-    record["ends"] = _ends(one, item)
-    return {**record, **held, **effect._asdict(), "of": total}
+    return Moved(effect, (effect.effect,), (effect.before,), ends=_ends(one, item), of=total)

@@ -7,29 +7,31 @@ from typing import Annotated
 import typer
 
 from whatelse.cli.files import hand_out, probe, write
-from whatelse.cli.options import KEPT, Html, Json, Memory, On, Quiet, Results, Seed, Workers
+from whatelse.cli.options import KEPT, Files, Memory, On, Quiet, Results, Seed, Workers, with_files
 from whatelse.errors import StudyError
 
 ORDER = 5
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders written by compress, or file.py:function."),
+]
+Data = Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")]
+Recompressed = Annotated[
+    str, typer.Option("--recompressed", "--again", metavar="MODEL", help="The candidate, compressed once more.")
+]
 
 
+@with_files("surfaces")
 def command(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders written by compress, or file.py:function."),
-    ] = None,
-    data: Annotated[
-        str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")
-    ] = "",
+    models: Models = None,
+    data: Data = "",
     placebo: Annotated[str, typer.Option(metavar="MODEL", help="The baseline given the same extra training.")] = "",
     twin: Annotated[str, typer.Option(metavar="MODEL", help="The baseline's recipe under another seed.")] = "",
-    recompressed: Annotated[
-        str, typer.Option("--recompressed", "--again", metavar="MODEL", help="The candidate, compressed once more.")
-    ] = "",
+    recompressed: Recompressed = "",
     remeasure: Annotated[int, typer.Option(min=0, metavar="N", help="Measure the baseline N more times.")] = 0,
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
-    json_file: Json = "",
-    html: Html = "",
+    *,
+    files: Files,
     results: Results = KEPT,
     on: On = "processes",
     workers: Workers = 0,
@@ -42,10 +44,9 @@ def command(
 ) -> None:
     """Hold models that someone made against their baseline: a verdict per behaviour.
 
-    Without --json and --html it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
+    Where no file is asked for it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
     run finds its work done.
     """
-    from whatelse import opening
     from whatelse.auditing import questions as asking
     from whatelse.cli.progress import bar
     from whatelse.study import audit, run, spec
@@ -55,14 +56,11 @@ def command(
         return
     if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
         raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
-    out = (json_file, html) if json_file or html else ("audit.json", "audit.html")
-    for name in out:
-        probe(name)
+    out = files or {"html": "audit.html", "json": "audit.json"}
+    probe(*out.values())
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
-    names = opening.short_names(models or [])
-    given = dict(zip(names, models or [], strict=True))
-    base = given.pop(names[0])
+    base, given = _named(models or [])
     controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
     with bar(quiet=quiet) as (show, _):
         found = audit.audit(
@@ -78,4 +76,12 @@ def command(
             max_memory=max_memory,
             show=show,
         )
-    hand_out(found, out, "audit", quiet=quiet)
+    hand_out(found, out, quiet=quiet)
+
+
+def _named(models: list[str]) -> tuple[str, dict[str, str]]:
+    """Return what opens the baseline, and what opens each candidate, by the short names that findings call them."""
+    from whatelse import opening
+
+    given = dict(zip(opening.short_names(models), models, strict=True))
+    return given.pop(next(iter(given))), given

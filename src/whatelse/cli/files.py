@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from whatelse import surfaces
 from whatelse.errors import StoreError
+from whatelse.registry import Kind
 
 if TYPE_CHECKING:
     from whatelse.findings.record import Findings
 
 
-def probe(name: str) -> None:
+def probe(*names: str) -> None:
     """Refuse a place that nothing can be written to, before an hour's work rather than after it.
 
     Args:
-        name: A file, ``-`` for standard output, or nothing.
+        names: Each a file, ``-`` for standard output, or nothing.
 
     Raises:
-        StoreError: It cannot be written.
+        StoreError: One cannot be written.
     """
-    folder = Path(name).parent
-    if name not in {"", "-"} and (not os.access(folder, os.W_OK) or Path(name).is_dir()):
-        raise StoreError(f"cannot write {name}: {folder} is no folder that can be written to; nothing was done")
+    for name in names:
+        folder = Path(name).parent
+        if name not in {"", "-"} and (not os.access(folder, os.W_OK) or Path(name).is_dir()):
+            raise StoreError(f"cannot write {name}: {folder} is no folder that can be written to; nothing was done")
 
 
 def write(name: str, text: str) -> None:
@@ -49,56 +52,41 @@ def write(name: str, text: str) -> None:
         raise StoreError(f"cannot write {name}: {error.strerror}; finished cells are kept") from error
 
 
-def hand_out(found: dict[str, object], out: tuple[str, str], where: str, *, quiet: bool) -> None:
-    """Write findings as JSON and as a page, and print the table; where JSON goes to stdout, doubts go to stderr.
+def render(kind: Kind, files: Mapping[str, str], *what: object, quiet: bool) -> None:
+    """Write what was asked for; and print, unless standard output is taken. What holds it already is left as it is.
+
+    Args:
+        kind: Of the surfaces: ``surfaces`` for findings, ``gate_surfaces`` for a decision.
+        files: Where each surface writes to, by its name; ``-`` for standard output.
+        what: What surfaces of the kind take.
+        quiet: Print nothing.
+
+    Raises:
+        StoreError: A file cannot be written.
+    """
+    for name in sorted(files, key=lambda name: name != "json"):  # the record first, whatever becomes of the others
+        surface, file = surfaces.surface(kind, name), files[name]
+        if file == "-" or not surface.holds(Path(file), *what):
+            write(file, surface.text(*what))
+    for name in () if quiet or "-" in files.values() else surfaces.printed(kind):
+        surfaces.surface(kind, name).print(*what, Console())
+
+
+def hand_out(found: Findings, files: Mapping[str, str], *, quiet: bool) -> None:
+    """Write findings and print them; where a file goes to standard output, doubts go to standard error.
 
     Args:
         found: The findings.
-        out: Where to write JSON and the page; empty for nowhere.
-        where: How messages call them.
+        files: Where each surface writes to, by its name.
         quiet: Print nothing.
     """
     from whatelse.findings import checks
-    from whatelse.findings import record as reader
 
-    json_file, html = out
-    text_of = json.dumps(found, indent=1, allow_nan=False) + "\n"
-    if json_file:
-        write(json_file, text_of)
-    read = reader.parse(found, where)
-    if html:
-        write_page(read, html, text_of)
-    for line in checks.told(read.comparability) if json_file == "-" and not quiet else ():
-        sys.stderr.write(f"warning: {line}\n")
-    if not quiet and json_file != "-":
-        print_findings(read)
-        written = " and ".join(name for name in (html, json_file) if name)
-        Console(stderr=True).print(f"written: {written}", highlight=False)
-
-
-def print_findings(found: Findings) -> None:
-    """Print the table of findings to standard output.
-
-    Args:
-        found: The findings.
-    """
-    from whatelse.report import table as tables
-
-    tables.print_table(found, Console())
-
-
-def write_page(found: Findings, name: str, text: str) -> None:
-    """Write the page, unless it stands there already, whole, made of the same findings by the same release.
-
-    Args:
-        found: The findings.
-        name: A file, or ``-`` for standard output.
-        text: The same findings as JSON.
-    """
-    from whatelse.report import page_cache
-
-    mark = page_cache.mark(text)
-    if name == "-" or not page_cache.stands(Path(name), mark):
-        from whatelse.report import page
-
-        write(name, page_cache.closed(page.render(found, mark)))
+    render("surfaces", files, found, quiet=quiet)
+    if quiet:
+        return
+    if "-" in files.values():
+        for line in checks.told(found.comparability):
+            sys.stderr.write(f"warning: {line}\n")
+    else:
+        Console(stderr=True).print(f"written: {' and '.join(files.values())}", highlight=False)

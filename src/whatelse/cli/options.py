@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from whatelse import limits
+from whatelse import limits, surfaces
+from whatelse.registry import Kind
 
+# Where each surface that was asked for writes to, by its name.
+Files = Mapping[str, str]
 KEPT = Path("whatelse-results")
 
 
@@ -18,8 +24,6 @@ def _hold(context: typer.Context, given: str) -> str:
     return given
 
 
-Json = Annotated[str, typer.Option("--json", metavar="FILE", help="Write the findings as JSON; - for standard output.")]
-Html = Annotated[str, typer.Option("--html", metavar="FILE", help="Write one self-contained HTML page.")]
 Results = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where finished cells are kept and found again.")
 ]
@@ -35,3 +39,35 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides everything ran
 _ALLOWED = "What opening a file may take, such as 8G [2G, or 16 times the file]."
 Memory = Annotated[str, typer.Option("--max-memory", metavar="SIZE", help=_ALLOWED, callback=_hold)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
+
+
+def with_files(kind: Kind, **usual: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that gives a command an option for every surface, in place of its parameter ``files``.
+
+    Args:
+        kind: Of the surfaces: ``surfaces`` for findings, ``gate_surfaces`` for a decision.
+        usual: Where a surface writes to if nothing else is asked, by its name.
+    """
+    options = {f"{name}_file": (name, told) for name, told in surfaces.written(kind).items()}
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def called(**given: Any) -> None:  # noqa: ANN401 - of every option its own type
+            files = {name: given.pop(parameter) for parameter, (name, _) in options.items()}
+            command(**given, files={name: file for name, file in files.items() if file})
+
+        added = [
+            inspect.Parameter(
+                parameter,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=usual.get(name, ""),
+                annotation=Annotated[str, typer.Option(f"--{name.replace('_', '-')}", metavar="FILE", help=told)],
+            )
+            for parameter, (name, told) in options.items()
+        ]
+        signature = inspect.signature(command, eval_str=True)
+        parts = [(added if one.name == "files" else [one]) for one in signature.parameters.values()]
+        called.__signature__ = signature.replace(parameters=[one for some in parts for one in some])  # type: ignore[attr-defined]
+        return called
+
+    return decorated

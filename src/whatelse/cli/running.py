@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from whatelse.cli.files import hand_out, probe
+from whatelse.cli.options import Files
 
 
 def conduct(
-    asked: tuple[str, str], out: tuple[str, str], results: Path, place: tuple[str, int], *, full: bool, quiet: bool
+    asked: tuple[str, str], files: Files, results: Path, place: tuple[str, int], *, full: bool, quiet: bool
 ) -> None:
     """Run a study with a progress bar, and hand out what it found.
 
     Args:
         asked: Text of the study, and how messages call it.
-        out: Where to write JSON and the page; empty for nowhere.
+        files: Where each surface writes to, by its name.
         results: Folder of the results.
         place: Name of the engine, and how many jobs at once.
         full: Also what the study marks full.
@@ -26,11 +27,10 @@ def conduct(
 
     study = spec.parse(*asked, tier="full" if full else "quick")
     run.check_engine(place[0])
-    for name in out:
-        probe(name)
+    probe(*files.values())
     with bar(quiet=quiet) as (show, announce):
         found = run_study(study, results, on=place[0], workers=place[1], show=show, announce=announce)
-    hand_out(found, out, asked[1], quiet=quiet)
+    hand_out(found, files, quiet=quiet)
 
 
 def foretell(asked: tuple[str, str], results: Path, place: tuple[str, int], *, full: bool) -> None:

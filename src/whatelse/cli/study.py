@@ -8,18 +8,19 @@ from typing import Annotated
 import typer
 
 from whatelse.cli.files import write
-from whatelse.cli.options import KEPT, Copy, DryRun, Full, Html, Json, On, Quiet, Results, Workers
+from whatelse.cli.options import KEPT, Copy, DryRun, Files, Full, On, Quiet, Results, Workers, with_files
 from whatelse.cli.running import conduct, foretell
 
 ORDER = 3
 
 
+@with_files("surfaces")
 def command(
     file: Annotated[
         str, typer.Argument(metavar="STUDY", help="What to measure: a file, or the name of one that ships: adult, ...")
     ],
-    json_file: Json = "",
-    html: Html = "",
+    *,
+    files: Files,
     results: Results = KEPT,
     on: On = "processes",
     workers: Workers = 0,
@@ -30,7 +31,7 @@ def command(
 ) -> None:
     """Measure a grid of recipes, behaviours and seeds. Safe to interrupt: a second run finds its work done.
 
-    Without --json and --html it writes STUDY.json and STUDY.html into the current folder.
+    Where no file is asked for it writes STUDY.json and STUDY.html into the current folder.
     """
     from whatelse.study import spec
 
@@ -42,5 +43,5 @@ def command(
         foretell((text, file), results, (on, workers), full=full)
         return
     stem = Path(file).stem
-    out = (json_file, html) if json_file or html else (f"{stem}.json", f"{stem}.html")
-    conduct((text, file), out, results, (on, workers), full=full, quiet=quiet)
+    usual = {"html": f"{stem}.html", "json": f"{stem}.json"}
+    conduct((text, file), files or usual, results, (on, workers), full=full, quiet=quiet)

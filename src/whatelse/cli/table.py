@@ -5,15 +5,16 @@ from __future__ import annotations
 from importlib import resources
 
 from whatelse.cli.files import write
-from whatelse.cli.options import KEPT, Copy, DryRun, Full, Html, Json, On, Quiet, Results, Workers
+from whatelse.cli.options import KEPT, Copy, DryRun, Files, Full, On, Quiet, Results, Workers, with_files
 from whatelse.cli.running import conduct, foretell
 
 ORDER = 2
 
 
+@with_files("surfaces", json="table.json", html="table.html")
 def command(
-    json_file: Json = "table.json",
-    html: Html = "table.html",
+    *,
+    files: Files,
     results: Results = KEPT,
     on: On = "processes",
     workers: Workers = 0,
@@ -35,4 +36,4 @@ def command(
     if dry_run:
         foretell(asked, results, (on, workers), full=full)
     else:
-        conduct(asked, (json_file, html), results, (on, workers), full=full, quiet=quiet)
+        conduct(asked, files, results, (on, workers), full=full, quiet=quiet)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 from whatelse import registry
 from whatelse.exhibits.asked import Asked
@@ -78,22 +78,3 @@ def collect(leads: Sequence[Asked]) -> Iterator[Exhibit]:
     first = next((lead for lead in leads if lead.of_test), None)
     if first is not None:
         yield from (made for one in kinds() if one.scope == "study" for made in one.make(first))
-
-
-def written(exhibit: Exhibit) -> dict[str, Any]:
-    """Return an exhibit as JSON has it: what `whatelse.findings.codec.record` reads.
-
-    Args:
-        exhibit: Any.
-    """
-    found: dict[str, Any] = _plain(exhibit)
-    return found
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - as wide as JSON
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    if not is_dataclass(value):
-        return value
-    pairs = ((one.name.removesuffix("_"), getattr(value, one.name)) for one in fields(value))
-    return {name: _plain(one) for name, one in pairs if one is not None}

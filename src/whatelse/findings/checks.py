@@ -6,20 +6,38 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+Agreed = Literal["same", "stated", "refused"]
+
 
 @dataclass(frozen=True)
 class Check:
-    """What was found of the baseline and of one other model; ``stated`` where they differ."""
+    """One line of the checklist: what was looked at, what was found of either model, and what follows.
+
+    Attributes:
+        name: Of the check.
+        baseline: What was found of the baseline.
+        candidate: What was found of the other model.
+        outcome: ``same``, ``stated`` (they differ, and the report says so) or ``refused``.
+    """
 
     name: str
-    outcome: Literal["same", "stated", "refused"]
     baseline: str
     candidate: str
+    outcome: Agreed
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many examples of one split of a task stand in another too, and what that means."""
+    """How many examples of one split of a task stand in another too.
+
+    Attributes:
+        task: Name of the task.
+        split: Whose examples are looked for.
+        within: Where they are looked for.
+        twice: How many are found there.
+        of: How many there are.
+        remark: What that means; empty where none is found.
+    """
 
     task: str
     split: str

@@ -21,7 +21,7 @@ from whatelse.findings.numbers import (
     size,
     state,
 )
-from whatelse.findings.record import Finding, Floors, Part, Row
+from whatelse.findings.record import Environment, Finding, Floors, Part, Row
 
 __all__ = [
     "NOT_YET",
@@ -54,6 +54,7 @@ __all__ = [
     "signed",
     "size",
     "state",
+    "versions",
 ]
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$@])")
@@ -168,6 +169,8 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
     )
     pairs += [(name, form.format(size(v, unit))) for name, v, form in sizes if v is not None]
     pairs += [("Control", finding.control), ("Sample", sample(finding))]
+    if finding.p is not None:
+        pairs.append(("p", chance(finding.p)))
     if finding.adjusted_p is not None:
         pairs.append(("p, adjusted", chance(finding.adjusted_p)))
     passed = "all checks passed" if finding.effect is not None else ""
@@ -273,10 +276,27 @@ def sample(finding: Finding) -> str:
         held = (
             "" if finding.clusters is None else f" in {count(finding.clusters)} {plural(finding.clusters, 'cluster')}"
         )
-        parts.append(f"{count(finding.n)}{of} {plural(finding.of or finding.n, finding.over)}{held}")
+        parts.append(f"{count(finding.n)}{of} {plural(finding.of or finding.n, finding.unit_of_analysis)}{held}")
     if finding.seeds is not None:
         parts.append(f"{finding.seeds} {plural(finding.seeds, 'seed')}")
     return " × ".join(parts)
+
+
+def versions(environment: Environment) -> tuple[tuple[str, str], ...]:
+    """Return what the numbers were made with, as pairs of a name and what it was.
+
+    Args:
+        environment: As in the findings.
+    """
+    pairs = (
+        ("python", environment.python),
+        ("torch", environment.torch),
+        ("numpy", environment.numpy),
+        ("platform", environment.platform),
+        ("threads", "" if environment.threads is None else str(environment.threads)),
+        ("made elsewhere", environment.made_elsewhere),
+    )
+    return tuple((name, value) for name, value in pairs if value)
 
 
 def plural(n: int, noun: str) -> str:

@@ -1,7 +1,7 @@
-"""The one record that leaves the machine room, read, checked and typed.
+"""The one record that leaves the machine room: made, written, read and checked as these classes.
 
-Everything in this room takes `Findings` and nothing else. Keys that this release does not know are ignored;
-a key that is missing, of the wrong type or outside its allowed words is an error that names its place.
+Gate, report and Python callers take `Findings` and nothing else. Keys of a file that this release does not know are
+ignored; a key that is missing, of the wrong type or outside its allowed words is an error that names its place.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from typing import Any, Literal, NoReturn
 from whatelse import limits
 from whatelse.errors import FindingsError, cut
 from whatelse.findings.checks import Comparability
-from whatelse.findings.codec import record, short
+from whatelse.findings.codec import record
 from whatelse.findings.exhibits import DEEPEST, Exhibit, height
+from whatelse.findings.former import FORMER, modern
+from whatelse.findings.roles import CONTROLS, Role
+from whatelse.records import short
 
-SCHEMA = 1
-CONTROLS = ("baseline", "placebo", "twin", "scratch", "weight decay", "random", "remeasured", "zero")
+SCHEMA = 2  # raised where a key gets another name or meaning, or goes; not where one comes that may be missing
 Better = Literal["higher", "lower"]
+Status = Literal["measured", "not measured yet"]
+Side = Literal["higher", "lower", "neither"]
 Verdict = Literal["improved", "unchanged", "worsened", "inconclusive", "not measurable", "not trusted", "failed"]
 Outcome = Literal["contradicted", "supported", "level-dependent", "indistinguishable", "not measured"]
 Tails = tuple[tuple[float, float, float], ...]
@@ -56,7 +60,7 @@ class Row:
 
     name: str
     title: str
-    status: Literal["measured", "not measured yet"]
+    status: Status
     survey: str
     cited: str
     question: str = ""
@@ -73,7 +77,7 @@ class Candidate:
 
     name: str
     family: str
-    role: Literal["candidate", "control"]
+    role: Role
     recipe: str
     kind: str = ""
     level: str = ""
@@ -116,7 +120,7 @@ class Parts:
     kind: str
     items: tuple[Part, ...]
     unit: str | None = None
-    better: Literal["higher", "lower", "neither"] | None = None
+    better: Side | None = None
 
 
 @dataclass(frozen=True)
@@ -141,9 +145,10 @@ class Finding:
     """One effect of one candidate against one control, and its verdict; a number may be missing.
 
     ``tails`` holds (level, low, high), widest last: the truth lies below ``low`` with chance at most ``level``, and
-    above ``high`` likewise. ``leading`` tells whether the control is the candidate's own, ``stands`` which verdict the
-    ``doubts`` leave, ``floor`` what retraining alone does, ``room`` the least that the control has left to lose,
-    ``rose`` and ``fell`` how many examples moved up and down where that can be counted.
+    above ``high`` likewise. ``n`` of ``of`` are counted in the ``unit_of_analysis``. ``leading`` tells whether the
+    control is the candidate's own, ``verdict_if_one_sided`` which verdict the ``doubts`` leave, ``floor`` what
+    retraining alone does, ``room`` the least that the control has left to lose, ``rose`` and ``fell`` how many examples
+    moved up and down where that can be counted.
     """
 
     id: str
@@ -160,7 +165,7 @@ class Finding:
     title: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     n: int | None = None
-    over: str = "test example"
+    unit_of_analysis: str = "test example"
     of: int | None = None
     clusters: int | None = None
     seeds: int | None = None
@@ -186,7 +191,7 @@ class Finding:
     adjusted_p: float | None = None
     validity: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
-    stands: str = ""
+    verdict_if_one_sided: str = ""
     leading: bool = True
     why: str = ""
     per_seed: tuple[float | None, ...] = ()
@@ -238,14 +243,39 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """Everything that a report is made from."""
+class Environment:
+    """What the numbers were made with; ``made_elsewhere`` tells of results that another release or machine made."""
 
+    python: str = ""
+    torch: str = ""
+    numpy: str = ""
+    platform: str = ""
+    threads: int | None = None
+    made_elsewhere: str = ""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds from start to end, and over all processes by kind of work; how many kept files were damaged."""
+
+    wall_s: float | None = None
+    training_s: float | None = None
+    compressing_s: float | None = None
+    measuring_s: float | None = None
+    analyzing_s: float | None = None
+    damaged_and_made_again: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Everything that a report is made from; ``schema`` is the version of its form."""
+
+    schema: int = SCHEMA
     whatelse: str
     created: str
     study: Study
-    environment: Mapping[str, Any]
-    timing: Mapping[str, Any]
+    environment: Environment
+    timing: Timing
     seeds: tuple[int, ...]
     tasks: tuple[Task, ...]
     rows: tuple[Row, ...]
@@ -286,7 +316,7 @@ def parse(data: object, where: str = "findings") -> Findings:
     """Return findings from what a JSON reader gives.
 
     Args:
-        data: Objects, lists, words and numbers of schema 1.
+        data: Objects, lists, words and numbers of schema 2, or of schema 1 that the release before wrote.
         where: Name of the file, for messages.
 
     Raises:
@@ -294,19 +324,29 @@ def parse(data: object, where: str = "findings") -> Findings:
     """
     if not isinstance(data, Mapping):
         raise FindingsError(f"{where}: got {short(data)}; allowed is one object with the key 'schema'")
-    if data.get("schema") != SCHEMA or isinstance(data["schema"], bool):
-        got = short(data["schema"]) if "schema" in data else "no schema"
-        raise FindingsError(f"{where}: schema: got {got}; this release reads schema {SCHEMA}")
+    if data.get("schema") not in (FORMER, SCHEMA) or isinstance(data["schema"], bool):
+        raise FindingsError(f"{where}: schema: {_unknown(data)}; this release reads schema {FORMER} and {SCHEMA}")
     try:
-        findings = record(Findings, data, f"{where}: ")
+        findings = record(Findings, modern(data, SCHEMA) if data["schema"] == FORMER else data, f"{where}:")
     except RecursionError as error:
         raise FindingsError(f"{where}: exhibits: a tree is nested too deep; allowed are {DEEPEST} levels") from error
-    _joined(findings, where)
+    check(findings, where)
     return findings
 
 
-def _joined(findings: Findings, where: str) -> None:
+def _unknown(data: Mapping[str, Any]) -> str:
+    if "schema" not in data:
+        return "got no schema"
+    by = data.get("whatelse")
+    return f"got {short(data['schema'])}" + (f", written by whatelse {cut(by, 20)}" if isinstance(by, str) else "")
+
+
+def check(findings: Findings, where: str = "findings") -> None:
     """Check that what one part names, another part has: nothing may drop out of the page in silence.
+
+    Args:
+        findings: As made, or as read.
+        where: Name of the file, for messages.
 
     Raises:
         FindingsError: Something is named that is not there, or there twice.

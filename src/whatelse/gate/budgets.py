@@ -9,7 +9,7 @@ from pathlib import Path
 
 from whatelse import limits, toml_schema
 from whatelse.errors import BudgetError, nearest
-from whatelse.findings.record import CONTROLS
+from whatelse.findings.roles import CONTROLS
 
 TIERS = ("critical", "supporting", "advisory")
 EVERY = "*"

@@ -1,35 +1,25 @@
-"""What the command does: read findings and budgets, decide, and put the decision into files and onto the terminal."""
+"""What the command does: read findings and budgets, and decide."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from whatelse.errors import BudgetError
 from whatelse.findings import record as reader
 from whatelse.findings.record import Findings
 from whatelse.gate import budgets as owners
-from whatelse.gate import junit, markdown, record
 from whatelse.gate.decide import Gate, decide
 
-FORMS: Mapping[str, Callable[[Gate, Findings], str]] = {
-    "junit": lambda gate, _: junit.render(gate),
-    "markdown": lambda gate, _: markdown.render(gate),
-    "json": record.render,
-}
 
-
-def rule(
-    findings: str, budgets: str, candidates: Sequence[str], known: Collection[str], forms: Collection[str]
-) -> tuple[Gate, dict[str, str]]:
-    """Return the decision, and its text in every form that was asked for.
+def rule(findings: str, budgets: str, candidates: Sequence[str], known: Collection[str]) -> tuple[Gate, Findings]:
+    """Return the decision, and the findings that it was made on.
 
     Args:
         findings: Name of a file that ``--json`` wrote.
         budgets: Name of a budgets file; the default budgets where it is empty.
         candidates: Names of candidates; all where there are none.
         known: Names of all behaviours.
-        forms: Names of `FORMS`.
 
     Raises:
         BudgetError: There is no findings file, or the budgets cannot be used.
@@ -41,4 +31,4 @@ def rule(
     asked = owners.read(Path(budgets)) if budgets else owners.parse(owners.default(), where)
     found = reader.load(Path(findings))
     gate = decide(asked, found, candidates, known, where)
-    return gate, {form: FORMS[form](gate, found) for form in forms}
+    return gate, found

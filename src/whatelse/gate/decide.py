@@ -23,6 +23,7 @@ from whatelse.errors import FindingsError, nearest
 from whatelse.findings import checks
 from whatelse.findings import phrasing as words
 from whatelse.findings.record import Findings, Floors
+from whatelse.findings.roles import Role
 from whatelse.gate.budgets import Budget, Budgets, place
 from whatelse.gate.degradation import BELIEF, LEVEL, Harm
 from whatelse.gate.match import Place, Question, ask, check, examples, locate
@@ -125,7 +126,7 @@ def decide(
         FindingsError: There is no candidate, or none of that name.
     """
     models = _models(findings, candidates)
-    everyone = {c.name for c in findings.candidates if c.role == "candidate"}
+    everyone = {c.name for c in findings.candidates if c.role is Role.CANDIDATE}
     places = []
     for at, budget in enumerate(budgets.budgets):
         check(budget, findings, known, f"{where}: {place(at)}")
@@ -141,7 +142,7 @@ def _models(findings: Findings, asked: Sequence[str]) -> list[str]:
     Raises:
         FindingsError: There is no candidate, or none of that name.
     """
-    names = [c.name for c in findings.candidates if c.role == "candidate"]
+    names = [c.name for c in findings.candidates if c.role is Role.CANDIDATE]
     if not names:
         raise FindingsError(
             "findings: candidates: none of them has the role candidate; a gate needs a model to decide on"
@@ -237,7 +238,7 @@ def _decided(question: Question, moved: Harm, adjusted: float) -> tuple[Decision
         return "implausible gain", f"better by more than {told}: leakage or other data are likelier than a miracle"
     if adjusted <= LEVEL:
         return "exceeded", ""
-    flattered = finding is not None and finding.verdict == finding.stands == "improved"
+    flattered = finding is not None and finding.verdict == finding.verdict_if_one_sided == "improved"
     if (question.trusted or flattered) and moved.upper() <= most:
         spent = _spent(question)
         return ("undecided", spent) if spent else ("within", "")
@@ -319,7 +320,7 @@ def _units(question: Question) -> tuple[bool, int | None, str]:
         return False, finding.clusters if question.part is None else None, "clusters"
     if question.part is not None:
         return False, question.part.n, "examples"
-    return False, finding.n, words.plural(2, finding.over)
+    return False, finding.n, words.plural(2, finding.unit_of_analysis)
 
 
 def _notes(question: Question) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ class Question:
     @property
     def may_exceed(self) -> bool:
         """Whether harm that is shown is harm: also where doubts only make the candidate look better than it is."""
-        return self.trusted or (self.finding is not None and self.finding.stands == "worsened")
+        return self.trusted or (self.finding is not None and self.finding.verdict_if_one_sided == "worsened")
 
     @property
     def unit(self) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from whatelse.findings.record import CONTROLS, Candidate, Claim, Finding, Findings, Row
+from whatelse.findings.record import Candidate, Claim, Finding, Findings, Row
+from whatelse.findings.roles import CONTROLS, Role
 
 _STRENGTH = {"mild": 0, "": 1, "strong": 2}
 
@@ -70,7 +71,7 @@ def arrange(findings: Findings) -> Grid:
 
 
 def _families(findings: Findings) -> tuple[Family, ...]:
-    models = [candidate for candidate in findings.candidates if candidate.role == "candidate"]
+    models = [candidate for candidate in findings.candidates if candidate.role is Role.CANDIDATE]
     titles = dict.fromkeys(_title(candidate) for candidate in models)
     return tuple(
         Family(
@@ -101,7 +102,7 @@ def controls(findings: Findings) -> frozenset[str]:
     Args:
         findings: As loaded.
     """
-    return frozenset(CONTROLS) | {c.name for c in findings.candidates if c.role == "control"}
+    return frozenset(CONTROLS) | {c.name for c in findings.candidates if c.role is not Role.CANDIDATE}
 
 
 def anchors(findings: Findings, line: Line) -> dict[str, Finding]:

@@ -23,7 +23,8 @@ CONTROL_MEANING: Mapping[str, str] = {
     "scratch": "the small architecture trained from scratch, without the larger model's help",
     "random": "a network that was never trained: what a model that knows nothing does",
     "weight decay": "the baseline trained with weight decay, a plain remedy against overfitting",
-    "remeasured": "the baseline measured again with other random numbers",
+    "retest": "the baseline measured again with other random numbers",
+    "recompressed": "compressed once more under another seed",
     "zero": "no change at all",
 }
 _MOST = 24  # examples of one gallery

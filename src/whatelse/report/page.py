@@ -8,16 +8,15 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from whatelse.findings import checks
 from whatelse.findings import phrasing as words
-from whatelse.findings.record import Candidate, Findings
+from whatelse.findings.record import Candidate, Findings, Timing
+from whatelse.findings.roles import Role
 from whatelse.report._grid import arrange, short_name
 from whatelse.report._sections import CONTROL_MEANING, sections
 
@@ -73,9 +72,9 @@ def _outcomes(findings: Findings) -> str:
     return ", ".join(f"{counts[word]} {word}" for word in words.OUTCOMES if counts[word])
 
 
-def _models(findings: Findings) -> list[tuple[Candidate, list[tuple[str, str]]]]:
-    """Pair each model with its costs, each with its share of the baseline's."""
-    base = next((c for c in findings.candidates if c.name == "baseline"), None)
+def _models(findings: Findings) -> list[tuple[Candidate, list[tuple[str, str]], str]]:
+    """Return each model with its costs, each with its share of the baseline's, and of a control what it is."""
+    base = next((c for c in findings.candidates if c.role is Role.BASELINE), None)
     return [
         (
             candidate,
@@ -84,9 +83,14 @@ def _models(findings: Findings) -> list[tuple[Candidate, list[tuple[str, str]]]]
                 _cost(candidate.bytes, base.bytes if base else None, "bytes"),
                 _cost(candidate.macs, base.macs if base else None, ""),
             ],
+            "" if candidate.role is Role.CANDIDATE else _meaning(candidate),
         )
         for candidate in findings.candidates
     ]
+
+
+def _meaning(control: Candidate) -> str:
+    return CONTROL_MEANING.get(control.name, CONTROL_MEANING.get(control.role, ""))
 
 
 def _cost(value: int | None, base: int | None, unit: str) -> tuple[str, str]:
@@ -95,17 +99,20 @@ def _cost(value: int | None, base: int | None, unit: str) -> tuple[str, str]:
     return words.size(value, unit), f"{value / base:.0%}" if base and value != base else ""
 
 
-def _timing(timing: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(_spoken(name), _lasted(name, value)) for name, value in timing.items()]
+def _timing(timing: Timing) -> list[tuple[str, str]]:
+    spent = (
+        ("Start to end", timing.wall_s),
+        ("Training", timing.training_s),
+        ("Compressing", timing.compressing_s),
+        ("Measuring", timing.measuring_s),
+        ("Analyzing", timing.analyzing_s),
+    )
+    told = [(name, _lasted(seconds)) for name, seconds in spent if seconds is not None]
+    again = timing.damaged_and_made_again
+    return told if again is None else [*told, ("Damaged and made again", words.count(again))]
 
 
-def _spoken(name: str) -> str:
-    return words.capital(name.removesuffix("_s").replace("_", " ").replace("wall", "start to end"))
-
-
-def _lasted(name: str, value: object) -> str:
-    if not name.endswith("_s") or isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
+def _lasted(value: float) -> str:
     if value < 60:
         return f"{value:.1f} s"
     minutes, seconds = divmod(round(value), 60)

@@ -12,7 +12,13 @@ Verdict = Literal["improved", "unchanged", "worsened", "inconclusive", "not meas
 
 
 def decide(
-    effect: Effect, *, margin: float, better: str, adjusted_p: float, distrust: Sequence[str], stands: str = ""
+    effect: Effect,
+    *,
+    margin: float,
+    better: str,
+    adjusted_p: float,
+    distrust: Sequence[str],
+    verdict_if_one_sided: str = "",
 ) -> Verdict:
     """Return the verdict on one effect.
 
@@ -27,8 +33,8 @@ def decide(
         better: "higher" or "lower".
         adjusted_p: The p value, corrected for the family of questions.
         distrust: Validity flags that were raised; any of them suffices.
-        stands: The one verdict that they leave: "worsened" where they only make the candidate look better than it is,
-            "improved" where they do so with its control; none where it is empty.
+        verdict_if_one_sided: The one verdict that they leave: "worsened" where they only make the candidate look better
+            than it is, "improved" where they do so with its control; none where it is empty.
 
     Raises:
         ValueError: ``better`` is neither word, or the margin is negative or not a number.
@@ -40,7 +46,7 @@ def decide(
     if not all(map(math.isfinite, (*effect.numbers, adjusted_p))):
         return "not trusted"
     found = _decided(effect, margin, better, adjusted_p)
-    return "not trusted" if distrust and found != stands else found
+    return "not trusted" if distrust and found != verdict_if_one_sided else found
 
 
 def _decided(effect: Effect, margin: float, better: str, adjusted_p: float) -> Verdict:

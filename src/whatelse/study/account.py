@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from whatelse.findings.record import Findings, Timing
 from whatelse.store import seal
 from whatelse.store.folder import Store, key
 from whatelse.study import run
@@ -18,7 +19,7 @@ KINDS = ("training", "compressing", "measuring", "analyzing")
 DAMAGED = "damaged_and_made_again"
 
 
-def timing(todo: Plan, store: Store, progress: Progress, wall: float) -> dict[str, Any]:
+def timing(todo: Plan, store: Store, progress: Progress, wall: float) -> tuple[str, Timing]:
     """Return when the work ended and the seconds spent over all calls that did some of it.
 
     A call that found everything done adds nothing, and its findings are the same bytes. Where kept files were damaged
@@ -45,11 +46,11 @@ def timing(todo: Plan, store: Store, progress: Progress, wall: float) -> dict[st
         spent[DAMAGED] = spent.get(DAMAGED, 0) + len(store.damaged)
     if progress.reports or store.damaged or new:
         store.save_record("effects", name, spent)
-    return spent
+    return spent.pop("ended"), Timing(**spent)
 
 
-def conclude(found: dict[str, Any], todo: Plan, store: Store, progress: Progress, known: Collection[str] = ()) -> None:
-    """Say what was found damaged since the work was done, and what was made elsewhere.
+def conclude(found: Findings, todo: Plan, store: Store, progress: Progress, known: Collection[str] = ()) -> Findings:
+    """Return findings that say what was made elsewhere, and tell what was found damaged since the work was done.
 
     Args:
         found: The findings.
@@ -59,9 +60,11 @@ def conclude(found: dict[str, Any], todo: Plan, store: Store, progress: Progress
         known: Damage that was told before.
     """
     progress.remarks += run.told({name: why for name, why in store.damaged.items() if name not in known})
-    if others := _elsewhere(todo, store):
-        found["environment"]["made elsewhere"] = others
-        progress.remarks.append(f"made elsewhere: {others}; another results folder has everything made here")
+    others = _elsewhere(todo, store)
+    if not others:
+        return found
+    progress.remarks.append(f"made elsewhere: {others}; another results folder has everything made here")
+    return replace(found, environment=replace(found.environment, made_elsewhere=others))
 
 
 def _elsewhere(todo: Plan, store: Store) -> str:

@@ -8,16 +8,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from whatelse import items
 from whatelse.auditing import verdicts
-from whatelse.auditing.ask import clustered
+from whatelse.auditing.ask import Failed, clustered
+from whatelse.auditing.assemble import Circumstances, Costs, assemble, costs
+from whatelse.auditing.effects import Contrast
+from whatelse.auditing.inquiry import Inquiry
 from whatelse.auditing.questions import DATA, Measurement, Questions, default, handed, read_questions, settled
-from whatelse.auditing.roles import ZERO, Role
+from whatelse.auditing.roles import ZERO, Actor, Role
+from whatelse.auditing.verdicts import Compared
 from whatelse.errors import StudyError
+from whatelse.findings.record import Candidate, Failure, Findings, Timing
 from whatelse.store.folder import Store, key
 from whatelse.study import account, run
+from whatelse.study.assemble import effects_of, failed, inquiry_of
 from whatelse.study.cells import cell, effects
 from whatelse.study.jobs import Cell, Effects, Job, Plan, Watch
 from whatelse.study.meeting import Meeting, Model, meet
@@ -43,7 +48,7 @@ def audit(
     workers: int = 0,
     max_memory: str = "",
     show: Callable[[Progress], None] | None = None,
-) -> dict[str, Any]:
+) -> Findings:
     """Return the findings on models that were made elsewhere, each held against the baseline on the same examples.
 
     Models and data that are given as texts, as a user types them, are opened by whoever works on them: worker
@@ -91,9 +96,8 @@ def audit(
         asking = _Asking(asked, met, list(candidates), list(held), seed, remeasure, stop=stop)
         todo = asking.plan()
         progress = run.run(todo, store, lambda: run.engine(place, workers), show or _silent)
-        timing = account.timing(todo, store, progress, time.perf_counter() - started)
-        found = asking.findings(todo, store, timing)
-        account.conclude(found, todo, store, progress)
+        took = account.timing(todo, store, progress, time.perf_counter() - started)
+        found = account.conclude(asking.findings(todo, store, took), todo, store, progress)
         (show or _silent)(progress)
     return found
 
@@ -130,18 +134,21 @@ class _Asking:
                 whole[m.label].append(effects(m, DATA, held, pairs, self.asked.draws, drawn_by, "measured again"))
         return Plan(tuple(jobs), tuple(one for m in self.asked.measurements for one in whole[m.label]))
 
-    def findings(self, todo: Plan, store: Store, timing: dict[str, Any]) -> dict[str, Any]:
+    def findings(self, todo: Plan, store: Store, took: tuple[str, Timing]) -> Findings:
         """Return what was found."""
-        study = study_of(self.asked, self.candidates, [*map(self._former, self.controls)], [self.seed])
-        records: dict[str, list[dict[str, Any]]] = {m.label: [] for m in self.asked.measurements}
+        study = self._study()
+        inquiry = inquiry_of(study, *([Actor(Role.RETEST, Role.RETEST)] if self.remeasure else []))
+        contrasts: dict[str, list[Contrast]] = {m.label: [] for m in self.asked.measurements}
         for one in todo.effects:
-            records[one.label] += store.load_record("effects", one.key)["effects"]
-        found = verdicts.decided(study, [(label, DATA, each) for label, each in records.items()])
-        failed = [*verdicts.failed_cells(todo, store), *_failed_watches(todo, records)]
-        listed = list(self._listed(verdicts.costs(found)))
-        record = verdicts.written(study, {DATA: self.met.task}, found, listed, (), failed, timing)
-        record["comparability"]["pairs"] = {name: [asdict(c) for c in each] for name, each in self.met.checks.items()}
-        return record
+            contrasts[one.label] += effects_of(one, store)
+        compared = [Compared(m.label, DATA, self._pairs(m), contrasts[m.label]) for m in self.asked.measurements]
+        failures = (*failed(todo, store), *_failed_watches(todo, contrasts))
+        listed = self._listed(inquiry, costs(inquiry, compared))
+        around = Circumstances(*took, failures, self.met.checks)
+        return assemble(inquiry, {DATA: self.met.task}, verdicts.decided(inquiry, compared), listed, (), around)
+
+    def _study(self) -> Study:
+        return study_of(self.asked, self.candidates, [*map(self._former, self.controls)], [self.seed])
 
     def _jobs(self, m: Measurement) -> Iterator[tuple[Job, Cell]]:
         """Yield the job of every model with its cell, the baseline first: the others need what was seen of it."""
@@ -170,12 +177,12 @@ class _Asking:
         models, pairs = tuple(self.met.models.items()), self._pairs(m)
         family = sum(other.primary for other in self.asked.measurements) if m.primary else 1
         given = {"measurement": asdict(m), "pairs": pairs, "family": family, "models": [(n, o.key) for n, o in models]}
-        name = key("watch", 1, given, self.met.data.key, self.met.data.names, seed=self.seed)
+        name = key("watch", 2, given, self.met.data.key, self.met.data.names, seed=self.seed)
         label = _name("until it is clear", m.label)
         return Watch(label, name, m.label, DATA, m, self.met.data, models, pairs, family, self.seed)
 
     def _pairs(self, m: Measurement) -> tuple[tuple[str, str], ...]:
-        return pairs(study_of(self.asked, self.candidates, [*map(self._former, self.controls)], [self.seed]), m)
+        return pairs(self._study(), m)
 
     def _former(self, control: str) -> str:
         own = items.control("recompressed").named.format(candidate=self.candidates[0])
@@ -188,21 +195,18 @@ class _Asking:
         item = items.behaviour(m.item)
         return 0 if item.effort is None else item.effort(item.configure(m.settings), self.met.task)
 
-    def _listed(self, spent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        for name in self.met.models:
-            yield {
-                "name": name,
-                "family": "",
-                "kind": "",
-                "level": "",
-                "knob": None,
-                "knob_name": "",
-                "recipe": "",
-                "role": "candidate" if name in self.candidates else "control",
-                **dict.fromkeys(verdicts.COSTS) | spent.get(name, {}),
-                "left_alone": [],
-                "remarks": self.met.remarks[name],
-            }
+    def _listed(self, inquiry: Inquiry, spent: Mapping[str, Costs]) -> list[Candidate]:
+        return [
+            Candidate(
+                name=name,
+                family="",
+                role=inquiry.role(name),
+                recipe="",
+                **asdict(spent.get(name, Costs())),
+                remarks=tuple(self.met.remarks[name]),
+            )
+            for name in self.met.models
+        ]
 
 
 def study_of(asked: Questions, candidates: Collection[str], controls: Collection[str], seeds: Sequence[int]) -> Study:
@@ -252,11 +256,11 @@ def study_of(asked: Questions, candidates: Collection[str], controls: Collection
     )
 
 
-def _failed_watches(todo: Plan, records: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+def _failed_watches(todo: Plan, contrasts: Mapping[str, Sequence[Contrast]]) -> Iterator[Failure]:
     for one in todo.effects:
-        for record in records[one.label] if isinstance(one, Watch) else ():
-            if record.get("failed"):
-                yield {"cell": f"{record['candidate']} · {one.label}", "error": record["why"]}
+        for contrast in contrasts[one.label] if isinstance(one, Watch) else ():
+            if isinstance(contrast.outcome, Failed):
+                yield Failure(f"{contrast.candidate} · {one.label}", contrast.outcome.error)
 
 
 def _name(*parts: str) -> str:

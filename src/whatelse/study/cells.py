@@ -67,7 +67,7 @@ def effects(
     given = {"pairs": pairs, "draws": draws, "drawn by": drawn_by, "cells": list(cells.items())}
     return Effects(
         name=" · ".join(("effects", task, m.label, *told)),
-        key=key("effects", 6, given, m.item, seed=0),
+        key=key("effects", 7, given, m.item, seed=0),
         label=m.label,
         task=task,
         item=m.item,

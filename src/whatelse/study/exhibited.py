@@ -37,9 +37,9 @@ def exhibits(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task]) 
     name = key("exhibits", 7, asked, *held, *(e.key for e in plan.effects), seed=0)
     if not store.has("effects", name):
         leads = [_asked(m, study, plan, store, tasks[m.tasks[0]]) for m in study.measurements if m.primary]
-        store.save_record("effects", name, {"exhibits": [collect.written(one) for one in collect.collect(leads)]})
+        store.save_record("effects", name, {"exhibits": [codec.to_json(one) for one in collect.collect(leads)]})
     kept = store.load_record("effects", name)["exhibits"]
-    return tuple(codec.record(Exhibit, one, f"exhibits[{at}].") for at, one in enumerate(kept))
+    return tuple(codec.record(Exhibit, one, f"exhibits[{at}]") for at, one in enumerate(kept))
 
 
 def _asked(m: Measurement, study: Study, plan: Plan, store: Store, task: Task) -> Asked:

@@ -11,10 +11,10 @@ from torch import nn
 from whatelse import items, opening
 from whatelse.auditing import preflight
 from whatelse.auditing.ask import subject_of
-from whatelse.auditing.preflight import Check
 from whatelse.auditing.questions import DATA
 from whatelse.auditing.roles import Role
 from whatelse.errors import StudyError
+from whatelse.findings.checks import Check
 from whatelse.layers.compressed import remarks
 from whatelse.models.subject import Subject
 from whatelse.modules.lent import in_training, resting

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from whatelse import toml_schema
-from whatelse.auditing import verdicts
 from whatelse.engines import Engine, processes
-from whatelse.exhibits import collect
+from whatelse.findings.record import Findings
 from whatelse.store.folder import Store
-from whatelse.study import account, estimate, exhibited, run, spec, worker
+from whatelse.study import account, assemble, estimate, exhibited, run, spec, worker
 from whatelse.study.estimate import Estimate
 from whatelse.study.jobs import Plan
 from whatelse.study.plan import plan
@@ -31,7 +29,7 @@ def run_study(
     workers: int = 0,
     show: Callable[[Progress], None] | None = None,
     announce: Callable[[Estimate], None] | None = None,
-) -> dict[str, Any]:
+) -> Findings:
     """Return the findings of a study; work that a former call finished is found, not done again.
 
     Args:
@@ -60,10 +58,10 @@ def run_study(
 
     progress = run.run(todo, store, start, show or _silent)
     known = set(store.damaged)
-    shown = [collect.written(one) for one in exhibited.exhibits(study, todo, store, tasks)]
-    timing = account.timing(todo, store, progress, time.perf_counter() - started)
-    found = verdicts.assemble(study, todo, store, tasks, shown, timing)
-    account.conclude(found, todo, store, progress, known)
+    shown = exhibited.exhibits(study, todo, store, tasks)
+    took = account.timing(todo, store, progress, time.perf_counter() - started)
+    found = assemble.assemble(study, todo, store, tasks, shown, took)
+    found = account.conclude(found, todo, store, progress, known)
     (show or _silent)(progress)
     return found
 

@@ -17,6 +17,7 @@ from whatelse import items, limits, recipe
 from whatelse.auditing import sequential
 from whatelse.auditing.ask import Failed, Outcome, ask, asked_alike, generator, number, of_kept, subject_of, to_kept
 from whatelse.auditing.effects import Comparison, values_of
+from whatelse.auditing.effects import to_kept as keep_effects
 from whatelse.auditing.roles import Role
 from whatelse.errors import ChangedError, StoreError, StudyError
 from whatelse.evidence.cache import Evidence, References
@@ -322,7 +323,7 @@ def analyze(effects: Effects, store: Store) -> Report:
     held = Comparison(item, item.configure(dict(effects.given)), effects.draws, rng)
     for name, keys in effects.cells:  # one model at a time: the values of all may not fit into memory
         held.take(name, values_of([outcome_of(key, store) for key in keys]))
-    store.save_record("effects", effects.key, {"effects": held.against(effects.pairs)})
+    store.save_record("effects", effects.key, keep_effects(held.against(effects.pairs)))
     return Report(effects.name, analyzing=time.perf_counter() - started)
 
 
@@ -346,7 +347,7 @@ def watch(what: Watch, store: Store) -> Report:
         models[name] = handed.evidence(origin, name, task, reference=base, keep=keep)
     rng = generator("looks", what.label, task.key, str(what.seed))
     found = sequential.effects(what.measurement, models, what.pairs, what.family, rng)
-    store.save_record("effects", what.key, {"effects": found})
+    store.save_record("effects", what.key, keep_effects(found))
     return Report(what.name, measuring=time.perf_counter() - started)
 
 

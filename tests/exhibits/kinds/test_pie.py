@@ -4,6 +4,7 @@ import torch
 from scipy import stats
 
 from whatelse.exhibits.kinds import pie
+from whatelse.findings import codec
 from whatelse.findings.record import parse
 from whatelse.study import run_study, spec
 
@@ -112,14 +113,14 @@ def test_a_study_of_several_seeds_shows_its_populations_and_one_of_one_seed_none
         "epochs = 6", "epochs = 3"
     )
     found = run_study.run_study(spec.parse(text, "small"), tmp_path, on="inline")
-    (shown,) = [e for e in found["exhibits"] if e["kind"] == "population"]
-    assert (shown["row"], shown["task"], shown["candidate"]) == ("overfitting", "clean", "half")
-    assert "of 900 examples" in shown["title"]
-    assert "after retraining alone" in shown["title"]
-    assert all(item["before"] != item["after"] for item in shown["items"])
+    (shown,) = [e for e in found.exhibits if e.kind == "population"]
+    assert (shown.row, shown.task, shown.candidate) == ("overfitting", "clean", "half")
+    assert "of 900 examples" in shown.title
+    assert "after retraining alone" in shown.title
+    assert all(item.before != item.after for item in shown.items)
     # Two models: a modal label is one that both give.
-    assert {item["note"] for item in shown["items"]} == {"2 of 2 agree before, 2 of 2 after"}
-    assert len(shown["items"][0]["image"]) == 8
-    assert parse(found).exhibits[-1].kind == "population"
+    assert {item.note for item in shown.items} == {"2 of 2 agree before, 2 of 2 after"}
+    assert len(shown.items[0].image) == 8
+    assert parse(codec.to_json(found)).exhibits[-1].kind == "population"
     one = run_study.run_study(spec.parse(text.replace("seeds = [0, 1]", "seeds = [0]"), "small"), tmp_path, on="inline")
-    assert "population" not in {e["kind"] for e in one["exhibits"]}
+    assert "population" not in {e.kind for e in one.exhibits}

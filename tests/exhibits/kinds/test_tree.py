@@ -5,6 +5,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from whatelse.answer import Answer, Shown
 from whatelse.exhibits.kinds import tree as trees
+from whatelse.findings import codec
 from whatelse.findings.exhibits import Node
 from whatelse.findings.record import parse
 from whatelse.study import run_study, spec
@@ -99,10 +100,10 @@ primary = true
 def test_kept_trees_stand_in_their_row_for_the_baseline_and_the_strong(small, tmp_path):
     text = small.replace("[0, 1]", "[0]").replace("epochs = 6", "epochs = 3") + TREES
     found = run_study.run_study(spec.parse(text, "small"), tmp_path, on="inline")
-    trees = [e for e in found["exhibits"] if e["kind"] == "tree"]
-    assert [(e["row"], e["task"], e["candidate"]) for e in trees] == [
+    trees = [e for e in found.exhibits if e.kind == "tree"]
+    assert [(e.row, e.task, e.candidate) for e in trees] == [
         ("trees", "clean", "baseline"),
         ("trees", "clean", "half"),
     ]
-    assert trees[0]["tree"]["n"] == 600
-    assert parse(found).exhibits[-1].kind == "tree"
+    assert trees[0].tree.n == 600
+    assert parse(codec.to_json(found)).exhibits[-1].kind == "tree"

@@ -8,7 +8,7 @@ from typing import Any
 
 from whatelse.findings import phrasing as words
 from whatelse.findings.record import Findings, parse
-from whatelse.report.card import render
+from whatelse.report.surfaces.card import render
 
 
 def _metadata(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from whatelse.findings import phrasing as words
 from whatelse.findings.record import Findings, Verdict, parse
 from whatelse.report._grid import arrange
-from whatelse.report.markdown import plain, render
+from whatelse.report.surfaces.markdown import plain, render
 
 
 def test_the_table_has_a_line_a_row_and_a_cell_a_column(findings: Findings) -> None:

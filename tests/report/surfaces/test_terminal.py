@@ -11,14 +11,14 @@ from rich.console import Console
 from whatelse.findings import phrasing as words
 from whatelse.findings.record import Findings, Verdict, parse
 from whatelse.report._grid import arrange
-from whatelse.report.table import print_table
+from whatelse.report.surfaces.terminal import show
 
 
 def _printed(findings: Findings, width: int = 100, encoding: str = "utf-8", color: bool = False) -> str:
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding, newline="\n")
     console = Console(file=file, width=width, no_color=not color, force_terminal=color, _environ={})
-    print_table(findings, console)
+    show(findings, console)
     file.flush()
     return raw.getvalue().decode(encoding)
 

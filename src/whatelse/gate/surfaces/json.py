@@ -11,6 +11,8 @@ from whatelse.findings.record import Findings
 from whatelse.gate import _words as words
 from whatelse.gate.decide import Answer, Gate
 
+HELP = "Write it as JSON; - for stdout."
+
 SCHEMA = 1
 
 

@@ -10,20 +10,25 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from whatelse.findings.record import Findings
 from whatelse.gate import _words as words
 from whatelse.gate.decide import Answer, Gate, Ruling
 from whatelse.gate.degradation import LEVEL
+
+HELP = "Write the decision as JUnit XML."
 
 # XML 1.0 has no way to write these, escaped or not.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def render(gate: Gate) -> str:
+def render(gate: Gate, findings: Findings) -> str:
     """Return the XML document.
 
     Args:
         gate: As decided.
+        findings: On which; nothing else of them is told.
     """
+    del findings
     root = Element("testsuites", name="whatelse gate")
     for ruling in gate.rulings:
         _suite(root, ruling, gate.checked)

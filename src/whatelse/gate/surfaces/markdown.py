@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from whatelse.findings.phrasing import markdown as plain
+from whatelse.findings.record import Findings
 from whatelse.gate import _words as words
 from whatelse.gate.decide import Answer, Gate, Ruling
 
+HELP = "Write it as Markdown."
 
-def render(gate: Gate) -> str:
+
+def render(gate: Gate, findings: Findings) -> str:
     """Return Markdown with the verdict, and a table of what was asked for each candidate.
 
     Args:
         gate: As decided.
+        findings: On which; nothing else of them is told.
     """
+    del findings
     parts = [f"## {words.VERDICTS[gate.verdict].symbol} {plain(words.headline(gate))}"]
     parts.append(plain(gate.title))
     if len(gate.rulings) > 1:

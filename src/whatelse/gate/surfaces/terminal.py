@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from whatelse.findings.phrasing import Sign
+from whatelse.findings.record import Findings
 from whatelse.gate import _words as words
 from whatelse.gate.decide import Answer, Gate, Ruling
 
@@ -20,8 +21,10 @@ def show(gate: Gate, findings: Findings, console: Console) -> None:
 
     Args:
         gate: As decided.
+        findings: On which; nothing else of them is told.
         console: Where to; its width, colors and encoding are respected.
     """
+    del findings
     plain = _is_plain(console)
     for ruling in gate.rulings:
         console.print(_verdict(ruling, plain))

@@ -15,6 +15,8 @@ from whatelse.findings.phrasing import markdown as plain
 from whatelse.findings.record import Candidate, Finding, Findings
 from whatelse.report._grid import arrange
 
+HELP = "Write a model card in Markdown."
+
 
 def render(findings: Findings) -> str:
     """Return metadata and Markdown for the measured candidates.
@@ -125,7 +127,7 @@ def _repeat(findings: Findings) -> str:
         told = words.measured_in(row)
         if told:
             lines.append(f"- **{plain(row.title)}:** {plain(told)}")
-    versions = ", ".join(f"{name} {value}" for name, value in findings.environment.items())
+    versions = ", ".join(f"{name} {value}" for name, value in words.versions(findings.environment))
     seeds = ", ".join(map(str, findings.seeds)) or "none"
     lines.append(f"- whatelse {plain(findings.whatelse)}; {plain(versions)}; seeds {seeds}.")
     return "\n".join(lines)

@@ -8,6 +8,8 @@ from whatelse.findings.phrasing import markdown as plain
 from whatelse.findings.record import Finding, Findings
 from whatelse.report._grid import Line, arrange
 
+HELP = "Write the table in Markdown."
+
 
 def render(findings: Findings) -> str:
     """Return Markdown with the table, what became of each claim, and every failed cell.
