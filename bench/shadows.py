@@ -32,7 +32,7 @@ from torch.nn import functional
 from whatelse import recipe
 from whatelse.engines import Engine
 from whatelse.nets import cnn
-from whatelse.store.folder import Store
+from whatelse.store.folder import Folder
 from whatelse.study import plan, run, spec, worker
 from whatelse.study.plan import Job
 from whatelse.tasks.task import Task
@@ -98,7 +98,7 @@ def by_engine(count: int, epochs: int, place: Engine) -> float:
     todo = shadows(count, epochs)[1]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        done = run.run(todo, Store(Path(folder)), lambda: place, lambda _: None)
+        done = run.run(todo, Folder(Path(folder)), lambda: place, lambda _: None)
         seconds = time.perf_counter() - started
     if done.done != count or any(report.failed for report in done.reports):
         raise SystemExit("some shadow models failed")

@@ -25,7 +25,8 @@ import torch
 from torch.nn import functional
 
 from whatelse import recipe
-from whatelse.store.folder import Store
+from whatelse.store.folder import Folder
+from whatelse.store.protocol import Store
 from whatelse.study import plan, spec, worker
 from whatelse.study.plan import Job
 
@@ -152,7 +153,7 @@ def main() -> None:
         first, memory = timed_run(folder)
         second, _ = timed_run(folder)
         timing = json.loads((folder / "table1.json").read_text("utf-8"))["timing"]
-        training, passing = bare(text, Store(folder / "whatelse-results"))
+        training, passing = bare(text, Folder(folder / "whatelse-results"))
     cores = len(os.sched_getaffinity(0))
     whole = first * cores
     print(f"first run        {first:7.1f} s on {cores} cores, peak memory {memory / 2**30:.2f} GiB")

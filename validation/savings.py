@@ -19,7 +19,7 @@ from whatelse.errors import WhatElseError
 from whatelse.statistics import paired, resample, sequential, verdicts
 from whatelse.statistics.contributions import contributions
 from whatelse.statistics.effect import Effect
-from whatelse.store.folder import Store
+from whatelse.store.protocol import Store
 from whatelse.study import run, run_study, spec, worker
 from whatelse.study.plan import Plan
 

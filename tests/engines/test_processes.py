@@ -7,7 +7,7 @@ import pytest
 
 from whatelse.engines import Resources
 from whatelse.errors import MissingExtraError, StudyError
-from whatelse.store.folder import Store
+from whatelse.store.folder import Folder
 from whatelse.study import plan, run, spec, worker
 
 
@@ -62,7 +62,7 @@ def test_ray_gives_the_same_numbers(small, tmp_path, inline):
     todo = plan.plan(study, {n: worker.load_task(study, n).key for n in study.tasks})
     found = []
     for name, start in (("ray", lambda: run.engine("ray", 2)), ("inline", lambda: inline)):
-        store = Store(tmp_path / name)
+        store = Folder(tmp_path / name)
         run.run(todo, store, start, lambda _: None)
         found.append([store.load_record("effects", e.key)["effects"] for e in todo.effects])
     assert [e["candidate"] for e in found[0][0]] == [e["candidate"] for e in found[1][0]]

@@ -12,7 +12,7 @@ import torch
 from whatelse.errors import StoreError
 from whatelse.nets import cnn
 from whatelse.store import folder
-from whatelse.store.folder import KeptEvidence, Store
+from whatelse.store.folder import Folder, KeptEvidence
 
 
 def test_keys_do_not_move():
@@ -35,7 +35,7 @@ def test_everything_that_decides_a_result_is_in_its_key():
 
 
 def test_tensors_and_records_come_back(tmp_path):
-    s = Store(tmp_path / "results")
+    s = Folder(tmp_path / "results")
     s.save("values", "k", {"values": torch.tensor([[1.0, 2.0]])}, {"why": "", "notes": ["ä"]})
     tensors, meta = s.load("values", "k")
     assert tensors["values"].tolist() == [[1.0, 2.0]]
@@ -48,7 +48,7 @@ def test_tensors_and_records_come_back(tmp_path):
 
 
 def test_a_model_comes_back_without_running_code(tmp_path, rng):
-    s = Store(tmp_path)
+    s = Folder(tmp_path)
     model = cnn.build(cnn.Config(width=2), (1, 8, 8), 3, rng)
     s.save_model("m", model, {"seconds": 1.0})
     x = torch.rand(2, 1, 8, 8, generator=rng)
@@ -57,7 +57,7 @@ def test_a_model_comes_back_without_running_code(tmp_path, rng):
 
 
 def test_a_write_that_is_cut_leaves_nothing_that_counts(tmp_path, monkeypatch):
-    s = Store(tmp_path)
+    s = Folder(tmp_path)
 
     def cut(_):
         raise KeyboardInterrupt
@@ -69,7 +69,7 @@ def test_a_write_that_is_cut_leaves_nothing_that_counts(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
-    s = Store(tmp_path)
+    s = Folder(tmp_path)
     s.save_record("failed", "done", {"error": "x"})
 
     def full(_):
@@ -82,7 +82,7 @@ def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    s = Store(tmp_path)
+    s = Folder(tmp_path)
     for kind in ("values", "failed"):
         path = s.path(kind, "k")
         path.parent.mkdir()
@@ -106,14 +106,14 @@ def keep(s, kind, name="k"):
 
 @pytest.mark.parametrize("kind", folder.KINDS)
 def test_what_is_damaged_counts_as_absent_and_is_remembered_until_it_is_made_again(kind, tmp_path):
-    s = Store(tmp_path)
+    s = Folder(tmp_path)
     path, other = keep(s, kind), keep(s, kind, "other")
     assert s.has(kind, "k")
     raw = path.read_bytes()
     broken = [b"", raw[:-1], raw[: len(raw) // 2], bytes(len(raw)), raw[:-1] + bytes([raw[-1] ^ 1]), other.read_bytes()]
     for damaged in broken:
         path.write_bytes(damaged)
-        fresh = Store(tmp_path)
+        fresh = Folder(tmp_path)
         assert not fresh.has(kind, "k")
         assert not fresh.absent(kind, "k")
         assert list(fresh.damaged) == [f"{kind}/{path.name}"]
@@ -125,7 +125,7 @@ def test_what_is_damaged_counts_as_absent_and_is_remembered_until_it_is_made_aga
 
 
 def test_what_an_earlier_release_kept_is_not_believed(tmp_path):
-    s = Store(tmp_path)
+    s = Folder(tmp_path)
     (tmp_path / "values").mkdir()
     (tmp_path / "effects").mkdir()
     tensors = {"values": torch.ones(2)}
@@ -138,7 +138,7 @@ def test_what_an_earlier_release_kept_is_not_believed(tmp_path):
 
 @pytest.mark.parametrize("kind", folder.KINDS)
 def test_something_else_in_the_place_of_a_file_is_said_in_one_line(kind, tmp_path):
-    s = Store(tmp_path)
+    s = Folder(tmp_path)
     s.path(kind, "folder").mkdir(parents=True)
     os.mkfifo(s.path(kind, "pipe"))  # reading it would wait for ever
     s.path(kind, "loop").symlink_to(s.path(kind, "loop"))
@@ -159,7 +159,7 @@ def test_something_else_in_the_place_of_a_file_is_said_in_one_line(kind, tmp_pat
 
 
 def test_a_sector_that_cannot_be_read_is_damage_and_a_file_without_permission_is_not(tmp_path, monkeypatch):
-    s = Store(tmp_path)
+    s = Folder(tmp_path)
     keep(s, "values")
     for number, words in ((errno.EIO, ""), (errno.EACCES, "Permission denied")):
 
@@ -182,20 +182,20 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(number, tmp_
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(StoreError, match=f"cannot write .*: {os.strerror(number)}; finished cells are kept"):
-        Store(tmp_path / "results").prepare()
+        Folder(tmp_path / "results").prepare()
 
 
 @pytest.mark.parametrize("kind", folder.KINDS)
 def test_so_is_one_with_a_file_where_a_folder_should_be(kind, tmp_path):
     (tmp_path / kind).write_text("in the way")
-    s = Store(tmp_path)
+    s = Folder(tmp_path)
     assert not s.has(kind, "k")
     with pytest.raises(StoreError, match=f"cannot write .*{kind}.*: File exists; finished cells are kept"):
         s.prepare()
 
 
 def test_preparing_leaves_nothing_and_clears_only_what_is_old(tmp_path):
-    s = Store(tmp_path)
+    s = Folder(tmp_path)
     path = keep(s, "values")
     now, old = path.with_name(".a.safetensors.0f.part"), [path.with_name(n) for n in (".b.part", "c.part123")]
     long_ago = time.time() - 3 * 24 * 3600
@@ -210,7 +210,7 @@ def test_preparing_leaves_nothing_and_clears_only_what_is_old(tmp_path):
 
 def test_two_writers_of_one_process_number_lose_nothing(tmp_path):
     # As two containers that share a folder: their processes have the same number, and no thread has its own.
-    s, failed = Store(tmp_path), []
+    s, failed = Folder(tmp_path), []
 
     def write(name):
         try:
@@ -233,7 +233,7 @@ def test_two_writers_of_one_process_number_lose_nothing(tmp_path):
 
 
 def test_a_reader_beside_writers_sees_whole_files_only(tmp_path):
-    s, stop, seen = Store(tmp_path), threading.Event(), []
+    s, stop, seen = Folder(tmp_path), threading.Event(), []
     keep(s, "values")
 
     def write():
@@ -251,7 +251,7 @@ def test_a_reader_beside_writers_sees_whole_files_only(tmp_path):
 
 
 def test_where_a_result_was_made_is_known(tmp_path):
-    s = Store(tmp_path)
+    s = Folder(tmp_path)
     for kind in folder.KINDS:
         keep(s, kind)
         assert s.origin(kind, "k").torch == torch.__version__
@@ -259,15 +259,15 @@ def test_where_a_result_was_made_is_known(tmp_path):
 
 
 def test_kept_evidence_belongs_to_its_model_and_task(tmp_path):
-    kept = KeptEvidence(Store(tmp_path), "model", "task")
+    kept = KeptEvidence(Folder(tmp_path), "model", "task")
     kept.save("pass test", {"logits": torch.ones(2)})
     assert kept.load("pass test")["logits"].tolist() == [1, 1]
     assert kept.load("pass train") is None
-    assert KeptEvidence(Store(tmp_path), "model", "other").load("pass test") is None
+    assert KeptEvidence(Folder(tmp_path), "model", "other").load("pass test") is None
 
 
 def test_damaged_evidence_is_as_if_it_had_never_been_kept(tmp_path):
-    kept = KeptEvidence(Store(tmp_path), "model", "task")
+    kept = KeptEvidence(Folder(tmp_path), "model", "task")
     kept.save("pass test", {"logits": torch.ones(2)})
     (path,) = (tmp_path / "evidence").iterdir()
     path.write_bytes(path.read_bytes()[:-4] + bytes(4))

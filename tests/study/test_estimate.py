@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from whatelse import recipe
-from whatelse.store.folder import Store
+from whatelse.store.folder import Folder
 from whatelse.study import estimate, plan, run, run_study, spec, worker
 
 COSTLY = """
@@ -27,7 +27,7 @@ margin = 0.02
 def prepared(text, root):
     study = spec.parse(text, "small")
     tasks = {name: worker.load_task(study, name) for name in study.tasks}
-    return study, plan.plan(study, {n: t.key for n, t in tasks.items()}), Store(root), tasks
+    return study, plan.plan(study, {n: t.key for n, t in tasks.items()}), Folder(root), tasks
 
 
 def of(text, root, workers=2):

@@ -9,14 +9,14 @@ from whatelse.auditing.effects import Moved, of_kept
 from whatelse.errors import StoreError, StudyError, TaskError
 from whatelse.findings import codec, record
 from whatelse.statistics import seeds
-from whatelse.store.folder import Store
+from whatelse.store.folder import Folder
 from whatelse.study import plan, run, run_study, spec, worker
 
 
 def prepared(text, root):
     study = spec.parse(text, "small")
     tasks = {name: worker.load_task(study, name) for name in study.tasks}
-    return study, plan.plan(study, {n: t.key for n, t in tasks.items()}), Store(root)
+    return study, plan.plan(study, {n: t.key for n, t in tasks.items()}), Folder(root)
 
 
 def quiet(progress):
@@ -55,7 +55,7 @@ def test_a_run_that_was_cut_goes_on_and_ends_the_same(small, tmp_path, inline):
     jobs, _ = run.missing(todo, store)
     assert 0 < len(jobs) < len(todo.jobs)
     run.run(todo, store, lambda: inline, quiet)
-    whole = Store(tmp_path / "whole")
+    whole = Folder(tmp_path / "whole")
     run.run(todo, whole, lambda: inline, quiet)
     assert effects_of(todo, store) == effects_of(todo, whole)
 
@@ -63,7 +63,7 @@ def test_a_run_that_was_cut_goes_on_and_ends_the_same(small, tmp_path, inline):
 def test_worker_processes_give_the_same_numbers(small, tmp_path, inline):
     study, todo, here = prepared(small, tmp_path / "here")
     run.run(todo, here, lambda: run.engine("here", 2), quiet)
-    alone = Store(tmp_path / "alone")
+    alone = Folder(tmp_path / "alone")
     threads = torch.get_num_threads()
     assert threads >= 1
     run.run(todo, alone, lambda: inline, quiet)
@@ -132,7 +132,7 @@ def test_results_that_cannot_be_written_stop_the_run(small, tmp_path, inline):
     study, todo, _ = prepared(small, tmp_path)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="finished cells are kept"):
-        run.run(todo, Store(tmp_path / "file"), lambda: inline, quiet)
+        run.run(todo, Folder(tmp_path / "file"), lambda: inline, quiet)
 
 
 def test_an_unknown_engine_is_named():

@@ -10,7 +10,7 @@ from whatelse.auditing import questions
 from whatelse.auditing.questions import Measurement
 from whatelse.errors import StudyError, WhatElseError
 from whatelse.findings.record import Study, Timing
-from whatelse.store.folder import Store
+from whatelse.store.folder import Folder
 from whatelse.study import audit, plan, run, run_study, spec, worker
 from whatelse.study.spec import Net
 
@@ -164,7 +164,7 @@ def test_a_job_is_small_and_travels_by_itself(tiny):
 def test_data_that_change_after_the_work_was_planned_are_refused(tiny, arrays, tmp_path, inline):
     study = spec.parse(tiny, "tiny")
     task = worker.load_task(study, "own")
-    todo, store = plan.plan(study, {"own": task.key}, {"own": task.names}), Store(tmp_path / "results")
+    todo, store = plan.plan(study, {"own": task.key}, {"own": task.names}), Folder(tmp_path / "results")
     arrays(tmp_path / "own.npz", seed=1)
     with pytest.raises(StudyError, match=r"tasks\.own: its data changed on disk after the work was planned") as refused:
         run.run(todo, store, lambda: inline, lambda _: None)
@@ -179,7 +179,7 @@ def test_names_of_groups_that_change_are_refused_too(tiny, tmp_path, inline):
     task = worker.load_task(study, "own")
     todo = plan.plan(study, {"own": task.key}, {"own": "other names"})
     with pytest.raises(StudyError, match="its data changed on disk"):
-        run.run(todo, Store(tmp_path / "results"), lambda: inline, lambda _: None)
+        run.run(todo, Folder(tmp_path / "results"), lambda: inline, lambda _: None)
 
 
 def test_questions_changed_in_memory_are_said_as_they_were_asked(linear, task):

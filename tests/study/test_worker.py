@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from whatelse.evidence.cache import Evidence
-from whatelse.store.folder import Store
+from whatelse.store.folder import Folder
 from whatelse.study import plan, run, spec, worker
 
 
@@ -17,7 +17,7 @@ def asked(small, tmp_path, inline):
     def do(item):
         text = small.replace("values = { epochs = 6 }", "values = { epochs = 1 }\nreferences = 2")
         text = text.replace("seeds = [0, 1]", "seeds = [0]").replace("generalization.accuracy", item)
-        study, store = spec.parse(text, "small"), Store(tmp_path)
+        study, store = spec.parse(text, "small"), Folder(tmp_path)
         todo = plan.plan(study, {name: worker.load_task(study, name).key for name in study.tasks})
         done = run.run(todo, store, lambda: inline, lambda _: None)
         assert not [f for r in done.reports for f in r.failed]
@@ -56,7 +56,7 @@ def test_they_do_not_where_none_does_and_add_it_later_without_making_anything_el
 
 def test_of_token_ids_there_is_none_and_other_questions_go_on(asked, tmp_path):
     jobs, _, task = asked("membership.sensitivity")
-    job, store = next(j for j in jobs if j.shadow is not None), Store(tmp_path / "texts")
+    job, store = next(j for j in jobs if j.shadow is not None), Folder(tmp_path / "texts")
     texts = replace(task, vocabulary=50)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     seen = Evidence(worker.subject_of(model, "texts", "", task), texts)

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from whatelse.errors import StoreError
 from whatelse.modules import codec
 from whatelse.store import seal
+from whatelse.store.protocol import Store
 from whatelse.store.seal import DamagedError, Origin, Pieces
 
 KINDS = ("models", "values", "evidence", "effects", "failed")
 _RECORDS = {"effects", "failed"}
+_LAYOUT = "LAYOUT"  # a file that says how answers are laid out; folders of releases before 0.2 have none
 # Seconds after which a file that was never finished belongs to nobody: no write takes that long on any disk.
 _ABANDONED = 24 * 3600
 
@@ -46,7 +48,7 @@ def key(name: str, version: int, given: Mapping[str, Any], *inputs: str, seed: i
 
 
 @dataclass(frozen=True)
-class Store:
+class Folder:
     """A folder of results, each one file, written aside and moved into place in one step.
 
     A file is believed if its checksum fits and it says that it is the result that was asked for. One that is not
@@ -59,6 +61,14 @@ class Store:
 
     root: Path
     damaged: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def fresh(self) -> Folder:
+        """Return the same results, with nothing remembered of what was found damaged."""
+        return Folder(self.root)
+
+    def former(self) -> bool:
+        """Return whether the folder holds results that a release before 0.2 wrote, whose answers are read no more."""
+        return any((self.root / kind).is_dir() for kind in KINDS) and not (self.root / _LAYOUT).exists()
 
     def path(self, kind: str, name: str) -> Path:
         """Return where a result lies or would lie.
@@ -217,6 +227,7 @@ class Store:
         Raises:
             StoreError: One cannot be written.
         """
+        self._write(self.root / _LAYOUT, (b"2\n",))
         for kind in KINDS:
             self._write(self.path(kind, "probe"), (b"whatelse",), lasting=False)
             for left in (self.root / kind).glob("*.part*"):

@@ -10,7 +10,8 @@ from typing import Any
 
 from whatelse.findings.record import Findings, Timing
 from whatelse.store import seal
-from whatelse.store.folder import Store, key
+from whatelse.store.folder import key
+from whatelse.store.protocol import Store
 from whatelse.study import run
 from whatelse.study.jobs import Plan
 from whatelse.study.run import Progress

@@ -16,7 +16,7 @@ from whatelse.auditing.roles import Actor, Role
 from whatelse.findings.exhibits import Exhibit
 from whatelse.findings.record import Candidate, Failure, Findings, Timing
 from whatelse.recipe import Recipe, parse, write
-from whatelse.store.folder import Store
+from whatelse.store.protocol import Store
 from whatelse.study.jobs import Effects, Job, Plan, Watch
 from whatelse.study.plan import actors, pairs
 from whatelse.study.spec import Study, template

@@ -20,7 +20,8 @@ from whatelse.auditing.roles import ZERO, Actor, Role
 from whatelse.auditing.verdicts import Compared
 from whatelse.errors import StudyError
 from whatelse.findings.record import Candidate, Failure, Findings, Timing
-from whatelse.store.folder import Store, key
+from whatelse.store.folder import Folder, key
+from whatelse.store.protocol import Store
 from whatelse.study import account, run
 from whatelse.study.assemble import effects_of, failed, inquiry_of
 from whatelse.study.cells import cell, effects
@@ -91,7 +92,7 @@ def audit(
     place = on or ("processes" if all(isinstance(one, str) for one in (task, *models.values())) else "inline")
     run.check_engine(place)
     with ExitStack() as stack:
-        store = Store((results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
+        store = Folder((results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
         met = meet(models, task, max_memory, store, stack, force=force, inline=place == "inline")
         asking = _Asking(asked, met, list(candidates), list(held), seed, remeasure, stop=stop)
         todo = asking.plan()

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from whatelse import items, recipe, settings
 from whatelse.recipe import Step
-from whatelse.store.folder import Store
+from whatelse.store.protocol import Store
 from whatelse.study import worker
 from whatelse.study.jobs import Effects, Job, Plan, Watch
 from whatelse.study.plan import net_of

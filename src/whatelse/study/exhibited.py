@@ -15,7 +15,8 @@ from whatelse.exhibits import collect
 from whatelse.exhibits.asked import Asked, Candidate
 from whatelse.findings import codec
 from whatelse.findings.exhibits import Exhibit
-from whatelse.store.folder import KeptEvidence, Store, key
+from whatelse.store.folder import KeptEvidence, key
+from whatelse.store.protocol import Store
 from whatelse.study.jobs import Job, Plan
 from whatelse.study.plan import pairs
 from whatelse.study.spec import Study

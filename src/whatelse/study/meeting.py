@@ -16,7 +16,8 @@ from whatelse.findings.checks import Check
 from whatelse.models import take
 from whatelse.models.model import Model as Audited
 from whatelse.models.take import Given
-from whatelse.store.folder import Store, key
+from whatelse.store.folder import key
+from whatelse.store.protocol import Store
 from whatelse.study import handed
 from whatelse.study.jobs import Data, Handed
 from whatelse.tasks.task import Task

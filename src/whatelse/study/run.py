@@ -11,12 +11,13 @@ from functools import cache
 from whatelse import registry
 from whatelse.engines import Engine
 from whatelse.errors import StudyError, WhatElseError, nearest
-from whatelse.store.folder import Store
+from whatelse.store.protocol import Store
 from whatelse.study import worker
 from whatelse.study.jobs import Effects, Job, Plan, Watch, Work
 from whatelse.study.worker import Report
 
 _FORMER = {"here": "processes"}  # what engines were called
+_FORMER_RESULTS = "this folder has results of a release before 0.2: what they answer is read no more, and made again"
 _NAMED = 3  # damaged files that are named
 
 
@@ -126,7 +127,7 @@ def run(plan: Plan, store: Store, start: Callable[[], Engine], show: Callable[[P
         StudyError: A worker process died, or data changed on disk after the work was planned.
     """
     jobs, effects = missing(plan, store)
-    progress = Progress(size(plan), remarks=told(store.damaged))
+    progress = Progress(size(plan), remarks=[*told(store.damaged), *([_FORMER_RESULTS] if store.former() else [])])
     progress.done = progress.total - len(jobs) - len(effects)
     show(progress)
     if not jobs and not effects:

@@ -11,7 +11,8 @@ from pathlib import Path
 from whatelse import toml_schema
 from whatelse.engines import Engine, processes
 from whatelse.findings.record import Findings
-from whatelse.store.folder import Store
+from whatelse.store.folder import Folder
+from whatelse.store.protocol import Store
 from whatelse.study import account, assemble, estimate, exhibited, run, spec, worker
 from whatelse.study.estimate import Estimate
 from whatelse.study.jobs import Plan
@@ -116,7 +117,7 @@ def prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]
     for task in tasks.values():
         worker.check_net(study, task)
     keys = ({name: getattr(task, what) for name, task in tasks.items()} for what in ("key", "names"))
-    return Store(results.resolve()), tasks, plan(study, *keys)  # workers may stand in another folder
+    return Folder(results.resolve()), tasks, plan(study, *keys)  # workers may stand in another folder
 
 
 def _silent(progress: Progress) -> None:

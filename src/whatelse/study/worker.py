@@ -23,7 +23,8 @@ from whatelse.errors import ChangedError, StoreError, StudyError
 from whatelse.evidence.cache import Evidence, References
 from whatelse.layers.compressed import remarks
 from whatelse.registry import Added
-from whatelse.store.folder import KeptEvidence, Store
+from whatelse.store.folder import KeptEvidence
+from whatelse.store.protocol import Store
 from whatelse.study import handed
 from whatelse.study.jobs import Cell, Data, Effects, Handed, Job, Link, Made, Net, Watch, Work
 from whatelse.study.plan import net_of
@@ -94,7 +95,7 @@ def run_job(job: Job, store: Store) -> Report:
         StoreError: Results cannot be written.
         StudyError: The data are not those that the work was planned for.
     """
-    mine = Store(store.root)  # what is found damaged here is told by the report alone
+    mine = store.fresh()  # what is found damaged here is told by the report alone
     spent = {"training": 0.0, "compressing": 0.0}
     missing = [c for c in job.cells if not mine.has("values", c.key)]
     report = _done(job, missing, mine, spent)

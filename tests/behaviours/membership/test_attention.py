@@ -7,7 +7,7 @@ from scipy.stats import norm
 from whatelse.auditing.ask import of_kept
 from whatelse.behaviours.membership import _records, attention, loss, sensitivity
 from whatelse.errors import NotMeasurableError
-from whatelse.store.folder import Store
+from whatelse.store.folder import Folder
 from whatelse.study import plan, spec, worker
 
 SHADOWS, COUNT = 6, 600
@@ -203,7 +203,7 @@ def test_pruning_against_membership_under_an_attacker_who_knows_it(toy, tmp_path
     """
     asked = ("attention", "loss", "reference")
     text = STUDY + "".join(QUESTION.format(item) for item in asked).replace("0.02", "0.02\nprimary = true", 1)
-    study, store = spec.parse(text, "adaptive"), Store(tmp_path)
+    study, store = spec.parse(text, "adaptive"), Folder(tmp_path)
     task = worker.load_task(study, "noisy")
     found = {}
     for job in plan.plan(study, {"noisy": task.key}).jobs:
