@@ -18,7 +18,7 @@ def test_help_is_worth_reading(tmp_path, whatelse):
     ("args", "words"),
     [
         (("lst",), ("No such command", "list")),
-        (("list", "methds"), ("no such kind", "methods")),
+        (("list", "methds"), ("no kind of item is called", "methods")),
         (("study", "none.toml"), ("none.toml", "No such file")),
         (("study",), ("Missing argument",)),
         (("table", "--workers", "many"), ("--workers",)),
@@ -44,6 +44,12 @@ def test_a_file_with_a_command_is_a_command_and_no_other():
     assert list(found)[:7] == ["list", "table", "study", "compress", "audit", "gate", "report"]
     assert set(found) <= files - {"__init__", "app", "files", "options", "progress", "running"}
     assert all(file.command.__doc__ for file in found.values()), "the docstring is the help"
+
+
+def test_without_a_word_there_is_help(tmp_path, whatelse):
+    run = whatelse(cwd=tmp_path)
+    assert "What else changed?" in run.stdout + run.stderr
+    assert "Traceback" not in run.stderr
 
 
 @pytest.mark.parametrize("call", ["['--help']", "['list']", "['audit', '--help']"])

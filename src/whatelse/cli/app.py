@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -42,7 +43,7 @@ def commands() -> dict[str, ModuleType]:
 
 def _named(words: Sequence[str]) -> Iterator[str]:
     """Yield the files that --items names."""
-    for word, following in zip(words, (*words[1:], ""), strict=True):
+    for word, following in pairwise((*words, "")):
         if word == "--items":
             yield following
         elif word.startswith("--items="):
