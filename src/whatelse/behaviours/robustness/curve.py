@@ -51,6 +51,7 @@ VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
 )
 WORST, BLIND = 0.0, None
 _RADII, _STEPS, _SHARE = 6, 10, 0.25
+_COLUMNS = tuple(f"radius {i + 1}" for i in range(_RADII))
 # Of the chosen radius, at which the baseline keeps about half: the curve begins at half of that.
 _WIDE = 3
 _DOUBT = "a curve of one plain attack, which overestimates: read robustness.accuracy for a verdict"
@@ -85,12 +86,12 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
     radii = [largest * (i + 1) / _RADII for i in range(_RADII)]
     first = _attack.slopes(evidence, inputs, labels, config.loss).sign() if config.attack == "fgsm" else None
     columns: dict[str, Tensor] = {}
-    for radius in radii:
+    for name, radius in zip(_COLUMNS, radii, strict=True):
         inside = norms.within(inputs, radius, "linf", evidence.bounds())
         at = inputs if first is None else inside(inputs + radius * first)
         for _ in range(_STEPS if first is None else 0):
             at = inside(at + _SHARE * radius * _attack.slopes(evidence, at, labels, config.loss).sign())
-        columns[f"radius {len(columns) + 1}"] = (~_attack.fooled(evidence, at, labels)).float()
+        columns[name] = (~_attack.fooled(evidence, at, labels)).float()
     parts = Parts(tuple(f"{radius:.3g}" for radius in radii))
     return Answer(columns, parts=parts, notes=chosen.notes, doubts=(Doubt(_DOUBT),))
 
@@ -116,7 +117,7 @@ def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
         weights: How often each example stands in each resample, ``(draws, M)``.
     """
     del config
-    shares: np.ndarray = weights @ answer.table() / weights.sum(1, keepdims=True)
+    shares: np.ndarray = weights @ answer.table(*_COLUMNS) / weights.sum(1, keepdims=True)
     return shares
 
 
