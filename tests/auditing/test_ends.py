@@ -13,6 +13,7 @@ from torch.nn import functional
 
 import whatelse
 from whatelse.auditing import ends
+from whatelse.auditing.questions import read_questions
 from whatelse.findings import codec, phrasing
 from whatelse.findings import record as reader
 from whatelse.findings.record import Finding
@@ -82,7 +83,7 @@ def asked(*questions, draws=400, costly=False):
         shown = ", ".join(f"{k} = {json.dumps(v)}" for k, v in given.items())
         told.append(f'[[measurements]]\nrow = "r"\nitem = "{item}"\nlabel = "{item} {i}"\nmargin = {margin}\n')
         told.append(f"settings = {{ {shown} }}\n" + "costly = true\n" * costly)
-    return questions.read_questions("".join(told))
+    return read_questions("".join(told))
 
 
 def audited(base, candidate, task, *questions, **more):

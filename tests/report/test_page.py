@@ -127,8 +127,8 @@ def test_what_was_run_can_be_repeated(page: Reader, findings: Findings) -> None:
     assert "whatelse study study.toml" in text
     for candidate in findings.candidates:
         assert candidate.recipe in text
-    for value in findings.environment.values():
-        assert str(value) in text
+    for name, value in words.versions(findings.environment):
+        assert f"{name} {value}" in text
     assert "0, 1, 2, 3, 4" in text
     assert "38 k" in text
     assert "6 min 42 s" in text
