@@ -68,4 +68,4 @@ def test_a_method_a_loader_and_a_net_of_ones_own_make_a_model_that_is_audited_wi
     audit = ["audit", "base", "clipped", "--data", "d.npz", "--questions", "questions.toml", "--on", "inline"]
     call(folder, *audit, "--json", "out.json", *mine)
     found = json.loads((folder / "out.json").read_text())
-    assert {finding["item"] for finding in found["findings"]} >= {"mine.share"}
+    assert {finding["behaviour"] for finding in found["findings"]} >= {"mine.share"}

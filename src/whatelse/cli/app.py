@@ -42,7 +42,7 @@ def commands() -> dict[str, ModuleType]:
 
 def _named(words: Sequence[str]) -> Iterator[str]:
     """Yield the files that --items names."""
-    for word, following in zip(words, (*words[1:], ""), strict=True):
+    for word, following in zip(words, (*words[1:], ""), strict=False):
         if word == "--items":
             yield following
         elif word.startswith("--items="):
