@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from whatelse import items, opening, registry
+from whatelse import opening, registry
 from whatelse.artifacts import folder as artifact
 from whatelse.errors import ArtifactError, RecipeError, SettingError, TaskError, UnknownItemError, WhatElseError
 from whatelse.models import fit
@@ -192,8 +192,8 @@ def test_recorded_scores_are_a_model_that_can_only_be_audited(tmp_path, three, f
 
 
 def test_every_opener_says_what_it_takes_and_none_takes_what_another_does(tmp_path):
-    every = [items.opener(name) for name in registry.names("openers")]
+    every = [opening.opener(name) for name in registry.names("openers")]
     assert len(every) >= 4
     for text in (str(tmp_path), "a.py:f", "package.module:f", "cnn()", "s.npz", "s.csv", "folder:like(1)"):
-        assert [opener.takes(text) for opener in every].count(True) == 1, text
-    assert not any(opener.takes("nowhere") for opener in every)
+        assert [one.takes(text) for one in every].count(True) == 1, text
+    assert not any(one.takes("nowhere") for one in every)

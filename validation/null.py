@@ -207,9 +207,7 @@ def _evidence(seed: int, task: Task) -> dict[str, whatelse.Evidence]:
     return made
 
 
-def _against(
-    study: Any, m: Any, evidence: list[dict[str, whatelse.Evidence]], replicate: int
-) -> Iterator[dict[str, Any]]:
+def _against(study: Any, m: Any, evidence: list[dict[str, whatelse.Evidence]], again: int) -> Iterator[dict[str, Any]]:
     item = items.behaviour(m.item)
     rng = np.random.default_rng([replicate, ask.number((m.label,))])
     held = Comparison(item, item.configure(m.settings), study.draws, rng)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from whatelse.answer import Answer
     from whatelse.evidence.cache import Evidence
-    from whatelse.models.take import Given
     from whatelse.search.protocol import Search, Space
     from whatelse.tasks.task import Task
 
@@ -210,23 +209,6 @@ class Control:
     handed: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Opener:
-    """A form in which a user names a model.
-
-    Attributes:
-        name: Of its file.
-        form: What it takes, for messages.
-        takes: Whether a text is of this form.
-        open: From a text, a task and the name of weights, or nothing, to a model.
-    """
-
-    name: str
-    form: str
-    takes: Callable[[str], bool]
-    open: Callable[[str, Task, str], Given]
-
-
 def behaviour(name: str) -> Behaviour:
     """Return a behaviour.
 
@@ -327,20 +309,6 @@ def control(name: str) -> Control:
     return _control(registry.find("controls", name.replace(" ", "_")))
 
 
-def opener(name: str) -> Opener:
-    """Return a form in which a user names a model.
-
-    Args:
-        name: Of its file.
-
-    Raises:
-        UnknownItemError: There is none of that name.
-        MissingExtraError: It needs a package that is not installed.
-        ItemError: The file lacks a part.
-    """
-    return _opener(registry.find("openers", name))
-
-
 def _suffixes(card: registry.Card) -> tuple[str, ...]:
     found = card.constants.get("SUFFIXES", ())
     return found if isinstance(found, tuple) else ()
@@ -415,12 +383,6 @@ def _loader(source: registry.Source) -> Loader:
 def _strategy(source: registry.Source) -> Strategy:
     parts = Parts(source)
     return Strategy(**parts.common(), start=parts.need("start"))
-
-
-@cache
-def _opener(source: registry.Source) -> Opener:
-    parts = Parts(source)
-    return Opener(source.name, parts.need("FORM"), parts.need("takes"), parts.need("open_model"))
 
 
 @cache

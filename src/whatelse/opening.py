@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,45 @@ from torch import nn
 from whatelse import items, limits, recipe, registry
 from whatelse.errors import ArtifactError
 from whatelse.models.take import Given
+from whatelse.parts import Parts
 from whatelse.tasks.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Opener:
+    """A form in which a user names a model.
+
+    Attributes:
+        name: Of its file.
+        form: What it takes, for messages.
+        takes: Whether a text is of this form.
+        open: From a text, a task and the name of weights, or nothing, to a model.
+    """
+
+    name: str
+    form: str
+    takes: Callable[[str], bool]
+    open: Callable[[str, Task, str], Given]
+
+
+def opener(name: str) -> Opener:
+    """Return a form in which a user names a model.
+
+    Args:
+        name: Of its file.
+
+    Raises:
+        UnknownItemError: There is none of that name.
+        MissingExtraError: It needs a package that is not installed.
+        ItemError: The file lacks a part.
+    """
+    return _opener(registry.find("openers", name))
+
+
+@cache
+def _opener(source: registry.Source) -> Opener:
+    parts = Parts(source)
+    return Opener(source.name, parts.need("FORM"), parts.need("takes"), parts.need("open_model"))
 
 
 def load_task(text: str, *, max_memory: int | str | None = None) -> Task:
@@ -68,14 +108,14 @@ def open_model(text: str, task: Task, weights: str = "") -> Given:
         NotMeasurableError: It has tensors without numbers: lazy layers, or the meta device.
         TaskError: The model and the task do not fit each other.
     """
-    every = [items.opener(name) for name in registry.names("openers")]
-    fits = [opener for opener in every if opener.takes(text)]
+    every = [opener(name) for name in registry.names("openers")]
+    fits = [one for one in every if one.takes(text)]
     if len(fits) == 1:
         return fits[0].open(text, task, weights)
     if fits:
-        several = " or ".join(opener.form for opener in fits)
+        several = " or ".join(one.form for one in fits)
         raise ArtifactError(f"{text}: it could be {several}; name it another way")
-    raise ArtifactError(f"{text}: no such folder or file; a model is {'; or '.join(o.form for o in every)}")
+    raise ArtifactError(f"{text}: no such folder or file; a model is {'; or '.join(one.form for one in every)}")
 
 
 def open_module(text: str, task: Task, weights: str = "") -> nn.Module:

@@ -201,19 +201,6 @@ def test_the_batch_fits_the_size_of_an_input(toy, linear, task):
     assert type(toy.evidence_of(linear, task))(toy.evidence_of(linear, task).subject, wide).batch == 32
 
 
-def test_what_a_behaviour_offered_is_forgotten_and_observations_stay(toy, linear, task):
-    evidence = toy.evidence_of(linear, task)
-    logits = evidence.logits()
-    evidence.note("a")
-    evidence.distrust("b")
-    evidence.name_parts(["x", "y"])
-    evidence.draw({"feature": torch.zeros(1)})
-    evidence.show(torch.zeros(1, 2), torch.zeros(1, 2))
-    evidence.forget()
-    assert (evidence.notes, evidence.doubts, evidence.parts, evidence.tree, evidence.pictures) == ([], [], (), {}, {})
-    assert evidence.logits() is logits
-
-
 def test_answers_that_are_no_numbers_are_doubted(toy, task):
     class Broken(torch.nn.Linear):
         def forward(self, x):

@@ -21,6 +21,7 @@ class Broken(torch.nn.Linear):
 @pytest.fixture
 def mine(toy, task, linear):
     evidence = toy.evidence_of(linear, task, name="mine")
+    evidence.batch = 4
     model = Broken(2, 2, bias=False)
     model.weight.data = linear.weight.data
     object.__setattr__(evidence.subject, "model", model)

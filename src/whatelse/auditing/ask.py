@@ -111,14 +111,14 @@ def ask(
     """
     started = time.perf_counter()
     config = behaviour.configure(given)
-    mine.forget()
     before = asdict(mine.passes)
     with mine.heard() as said:
         try:
             answer = behaviour.answer(base, mine, config, rng)
         except NotMeasurableError as error:
-            return NotMeasurable(str(error), (*mine.subject.remarks, *mine.notes, *said.notes))
-    answer = replace(answer, notes=(*said.notes, *answer.notes), doubts=(*said.doubts, *answer.doubts))
+            return NotMeasurable(str(error), (*mine.subject.remarks, *said.notes))
+    notes = (*mine.subject.remarks, *said.notes, *answer.notes)
+    answer = replace(answer, notes=notes, doubts=(*said.doubts, *answer.doubts))
     spent = {kind: count - before[kind] for kind, count in asdict(mine.passes).items()}
     seconds = time.perf_counter() - started
     return Measured(answer, spent, seconds, _clusters_of(behaviour.unit_of_analysis, mine.task, answer))

@@ -8,28 +8,41 @@ from typing import Annotated
 import typer
 
 from whatelse.cli.files import hand_out, probe, write
+<<<<<<< HEAD
 from whatelse.cli.options import KEPT, Files, Items, Memory, On, Quiet, Results, Seed, Workers, with_files
+=======
+from whatelse.cli.options import KEPT, Files, Memory, On, Quiet, Results, Seed, Workers, with_files
+>>>>>>> surfaces
 from whatelse.errors import StudyError
 
 ORDER = 5
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders written by compress, or file.py:function."),
+]
+Data = Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")]
+Recompressed = Annotated[
+    str, typer.Option("--recompressed", "--again", metavar="MODEL", help="The candidate, compressed once more.")
+]
 
 
 @with_files("surfaces")
 def command(
+<<<<<<< HEAD
     models: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="BASELINE CANDIDATE...", help="Folders written by compress, file.py:function, or recorded scores."
-        ),
+        typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders of compress, file.py:function, or scores."),
     ] = None,
     data: Annotated[
         str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")
     ] = "",
+=======
+    models: Models = None,
+    data: Data = "",
+>>>>>>> surfaces
     placebo: Annotated[str, typer.Option(metavar="MODEL", help="The baseline given the same extra training.")] = "",
     twin: Annotated[str, typer.Option(metavar="MODEL", help="The baseline's recipe under another seed.")] = "",
-    recompressed: Annotated[
-        str, typer.Option("--recompressed", "--again", metavar="MODEL", help="The candidate, compressed once more.")
-    ] = "",
+    recompressed: Recompressed = "",
     remeasure: Annotated[int, typer.Option(min=0, metavar="N", help="Measure the baseline N more times.")] = 0,
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
     *,
@@ -60,10 +73,17 @@ def command(
     if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
         raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
     out = files or {"html": "audit.html", "json": "audit.json"}
+<<<<<<< HEAD
     for name in out.values():
         probe(name)
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
+=======
+    probe(*out.values())
+    questions = asking.read_questions(spec.find(asked), asked) if asked else None
+    run.check_engine(on)
+    base, given = _named(models or [])
+>>>>>>> surfaces
     controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
     ask = partial(audit.audit, controls=_given(controls), seed=seed, remeasure=remeasure, stop=stop, force=force)
     ask = partial(ask, results=results, on=on, workers=workers, max_memory=max_memory)
@@ -73,6 +93,7 @@ def command(
 
 
 def _named(models: list[str]) -> tuple[str, dict[str, str]]:
+<<<<<<< HEAD
     """Return what opens the baseline, and the candidates, by what a report calls them."""
     from whatelse import opening
 
@@ -83,3 +104,10 @@ def _named(models: list[str]) -> tuple[str, dict[str, str]]:
 
 def _given(controls: dict[str, str]) -> dict[str, str]:
     return {name: text for name, text in controls.items() if text}
+=======
+    """Return what opens the baseline, and what opens each candidate, by the short names that findings call them."""
+    from whatelse import opening
+
+    given = dict(zip(opening.short_names(models), models, strict=True))
+    return given.pop(next(iter(given))), given
+>>>>>>> surfaces

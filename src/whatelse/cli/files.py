@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     from whatelse.findings.record import Findings
 
 
-def probe(name: str) -> None:
+def probe(*names: str) -> None:
     """Refuse a place that nothing can be written to, before an hour's work rather than after it.
 
     Args:
-        name: A file, ``-`` for standard output, or nothing.
+        names: Each a file, ``-`` for standard output, or nothing.
 
     Raises:
-        StoreError: It cannot be written.
+        StoreError: One cannot be written.
     """
-    folder = Path(name).parent
-    if name not in {"", "-"} and (not os.access(folder, os.W_OK) or Path(name).is_dir()):
-        raise StoreError(f"cannot write {name}: {folder} is no folder that can be written to; nothing was done")
+    for name in names:
+        folder = Path(name).parent
+        if name not in {"", "-"} and (not os.access(folder, os.W_OK) or Path(name).is_dir()):
+            raise StoreError(f"cannot write {name}: {folder} is no folder that can be written to; nothing was done")
 
 
 def write(name: str, text: str) -> None:

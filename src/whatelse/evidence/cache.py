@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from whatelse.answer import Doubt
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import activations, gradients, scores, shared_pass
-from whatelse.evidence._former import Former
 from whatelse.evidence.batches import channels_last, collected
 from whatelse.evidence.loudness import moves, temperature
 from whatelse.evidence.said import Said
@@ -32,7 +31,7 @@ _NOISE = 2022  # seed of what inputs are moved by, for the sensitivity
 
 
 @dataclass(eq=False)
-class Evidence(Former):
+class Evidence:
     """Observations of one model on one task, computed on first use and then held.
 
     Attributes:
