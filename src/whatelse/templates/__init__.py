@@ -14,7 +14,8 @@ from whatelse.kinds import KINDS, Kind, check_name, kind_of
 # the suite holds against the contract.
 _ELSEWHERE = {
     "declared": 'ITEM = "$word $name"\n',
-    "path": "from pathlib import Path\n\n",
+    "path": "from pathlib import Path\n",
+    "gap": "\n",
     "begin": '\nFILE = Path(__file__).with_name("$last.py")\nregistry.add(FILE)\n\n\n'
     '@pytest.mark.parametrize("check", testing.checks("$word"), ids=str)\n'
     "def test_it_keeps_the_contract(check):\n    check(FILE)\n\n\n",
@@ -23,6 +24,7 @@ _ELSEWHERE = {
 _OURS = {
     "declared": "",
     "path": "",
+    "gap": "",
     "begin": "\n\n",
     "mark": "@pytest.mark.known_answer\n",
 }
@@ -80,8 +82,9 @@ def _templates(kind: Kind) -> tuple[str, str]:
 
 
 def _known(text: str, *, inside: bool) -> str:
-    """Return what a test imports of this package."""
-    return f"items{'' if inside else ', registry'}{', testing' if 'testing.' in text or not inside else ''}"
+    """Return what a test imports of this package: what its text uses, and beside a user's file what takes that up."""
+    used = [name for name in ("items", "registry", "surfaces", "testing") if f"{name}." in text]
+    return ", ".join(sorted({*used, *(() if inside else ("registry", "testing"))}))
 
 
 def _inside(kind: Kind, name: str, folder: Path) -> tuple[Path, Path]:
