@@ -209,12 +209,12 @@ def _evidence(seed: int, task: Task) -> dict[str, whatelse.Evidence]:
 
 def _against(study: Any, m: Any, evidence: list[dict[str, whatelse.Evidence]], again: int) -> Iterator[dict[str, Any]]:
     item = items.behaviour(m.item)
-    rng = np.random.default_rng([replicate, ask.number((m.label,))])
+    rng = np.random.default_rng([again, ask.number((m.label,))])
     held = Comparison(item, item.configure(m.settings), study.draws, rng)
     for name in ("baseline", "placebo", "candidate"):
         seen = SubjectValues()
         for s, each in enumerate(evidence):
-            own = ask.generator(m.label, str(replicate), str(s))
+            own = ask.generator(m.label, str(again), str(s))
             seen.add(ask.ask(item, m.settings, each[name], each["baseline"], own))
         held.take(name, seen)
     yield from held.against(pairs(replace(study), m))

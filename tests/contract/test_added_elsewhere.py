@@ -72,7 +72,7 @@ def test_a_method_a_loader_and_a_net_of_ones_own_make_a_model_that_is_audited_wi
         ("clipped", "train.finetune(epochs=4) > mine.clip(limit=0.8)"),
     ):
         call(folder, "compress", "small()", "--recipe", recipe, "--data", "d.npz", "--out", name, *mine)
-    audit = ["audit", "base", "clipped", "--data", "d.npz", "--questions", "questions.toml", "--on", "inline"]
+    audit = ["audit", "base", "clipped", "--data", "d.npz", "--questions", "questions.toml"]
     call(folder, *audit, "--json", "out.json", *mine)
     found = json.loads((folder / "out.json").read_text())
     assert {finding["behaviour"] for finding in found["findings"]} >= {"mine.share"}

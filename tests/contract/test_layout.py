@@ -58,26 +58,20 @@ MAY = {
     "findings": {"errors", "limits", "records"},
     "store": MODELS,
     "engines": {"errors"},
-<<<<<<< HEAD
     "auditing": OBSERVED | {"findings", "records", "toml_schema"},
     "exhibits": OBSERVED | {"answer", "parts", "auditing", "findings"},
-    "study": OBSERVED | {"recipe", "auditing", "exhibits", "engines", "findings", "opening", "store", "toml_schema"},
+    "study": OBSERVED
+    | {"recipe", "auditing", "exhibits", "engines", "findings", "models", "opening", "store", "toml_schema"},
     "controls": set(),
     "templates": {"errors", "kinds", "registry"},
-    "testing": OBSERVED | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study", "findings", "surfaces"},
-=======
-    "auditing": OBSERVED | {"findings", "toml_schema"},
-    "exhibits": OBSERVED | {"answer", "parts", "auditing", "findings"},
-    "study": OBSERVED | {"answer", "findings", "recipe", "auditing", "exhibits", "engines", "store", "toml_schema"},
->>>>>>> surfaces
+    "testing": OBSERVED
+    | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study", "findings", "surfaces"},
+    | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study", "findings", "surfaces"},
     "surfaces": {"errors", "registry", "parts"},
     "report": {"errors", "limits", "findings"},
     "gate": {"errors", "limits", "findings", "statistics", "toml_schema"},
     "cli": LOW
-<<<<<<< HEAD
     | {"kinds", "templates"}
-=======
->>>>>>> surfaces
     | {"artifacts", "auditing", "gate", "opening", "recipe", "findings", "report", "study", "search", "surfaces"},
     "__init__": {"artifacts", "errors", "evidence", "models", "opening", "study", "tasks"},
 }

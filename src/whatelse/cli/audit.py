@@ -8,17 +8,13 @@ from typing import Annotated
 import typer
 
 from whatelse.cli.files import hand_out, probe, write
-<<<<<<< HEAD
 from whatelse.cli.options import KEPT, Files, Items, Memory, On, Quiet, Results, Seed, Workers, with_files
-=======
-from whatelse.cli.options import KEPT, Files, Memory, On, Quiet, Results, Seed, Workers, with_files
->>>>>>> surfaces
 from whatelse.errors import StudyError
 
 ORDER = 5
 Models = Annotated[
     list[str] | None,
-    typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders written by compress, or file.py:function."),
+    typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders of compress, file.py:function, or scores."),
 ]
 Data = Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")]
 Recompressed = Annotated[
@@ -28,18 +24,8 @@ Recompressed = Annotated[
 
 @with_files("surfaces")
 def command(
-<<<<<<< HEAD
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders of compress, file.py:function, or scores."),
-    ] = None,
-    data: Annotated[
-        str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")
-    ] = "",
-=======
     models: Models = None,
     data: Data = "",
->>>>>>> surfaces
     placebo: Annotated[str, typer.Option(metavar="MODEL", help="The baseline given the same extra training.")] = "",
     twin: Annotated[str, typer.Option(metavar="MODEL", help="The baseline's recipe under another seed.")] = "",
     recompressed: Recompressed = "",
@@ -73,41 +59,22 @@ def command(
     if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
         raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
     out = files or {"html": "audit.html", "json": "audit.json"}
-<<<<<<< HEAD
-    for name in out.values():
-        probe(name)
-    questions = asking.read_questions(spec.find(asked), asked) if asked else None
-    run.check_engine(on)
-=======
     probe(*out.values())
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
     base, given = _named(models or [])
->>>>>>> surfaces
     controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
-    ask = partial(audit.audit, controls=_given(controls), seed=seed, remeasure=remeasure, stop=stop, force=force)
+    controls = {name: text for name, text in controls.items() if text}
+    ask = partial(audit.audit, controls=controls, seed=seed, remeasure=remeasure, stop=stop, force=force)
     ask = partial(ask, results=results, on=on, workers=workers, max_memory=max_memory)
     with bar(quiet=quiet) as (show, _):
-        found = ask(*_named(models or []), data, questions, show=show)
+        found = ask(base, given, data, questions, show=show)
     hand_out(found, out, quiet=quiet)
 
 
 def _named(models: list[str]) -> tuple[str, dict[str, str]]:
-<<<<<<< HEAD
-    """Return what opens the baseline, and the candidates, by what a report calls them."""
-    from whatelse import opening
-
-    names = opening.short_names(models)
-    given = dict(zip(names, models, strict=True))
-    return given.pop(names[0]), given
-
-
-def _given(controls: dict[str, str]) -> dict[str, str]:
-    return {name: text for name, text in controls.items() if text}
-=======
     """Return what opens the baseline, and what opens each candidate, by the short names that findings call them."""
     from whatelse import opening
 
     given = dict(zip(opening.short_names(models), models, strict=True))
     return given.pop(next(iter(given))), given
->>>>>>> surfaces

@@ -33,12 +33,7 @@ def command(
     if copy:
         write(copy, owners.default())
         return
-<<<<<<< HEAD
-    for name in files.values():
-        probe(name)
-=======
     probe(*files.values())
->>>>>>> surfaces
     decision, found = rule(findings, budgets, candidate or (), registry.names("behaviours"))
     render("gate_surfaces", files, decision, found, quiet=quiet)
     raise typer.Exit(decision.code)

@@ -10,11 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-<<<<<<< HEAD
 from whatelse import limits, registry, surfaces
-=======
-from whatelse import limits, surfaces
->>>>>>> surfaces
 from whatelse.registry import Kind
 
 # Where each surface that was asked for writes to, by its name.
@@ -28,7 +24,6 @@ def _hold(context: typer.Context, given: str) -> str:
     return given
 
 
-<<<<<<< HEAD
 def _take_up(given: list[str] | None) -> list[str]:
     """Take up the items of files that the user names: they are his own, and nobody else's file is run."""
     for place in given or ():
@@ -45,8 +40,6 @@ Items = Annotated[
         callback=_take_up,
     ),
 ]
-=======
->>>>>>> surfaces
 Results = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where finished cells are kept and found again.")
 ]

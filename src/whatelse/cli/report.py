@@ -24,10 +24,5 @@ def command(
     # Imported here, as in every command: `whatelse list` must not wait for torch or matplotlib.
     from whatelse.findings import record as reader
 
-<<<<<<< HEAD
-    for name in files.values():
-        probe(name)
-=======
     probe(*files.values())
->>>>>>> surfaces
     render("surfaces", files, reader.load(findings), quiet=quiet)

@@ -27,12 +27,7 @@ def conduct(
 
     study = spec.parse(*asked, tier="full" if full else "quick")
     run.check_engine(place[0])
-<<<<<<< HEAD
-    for name in files.values():
-        probe(name)
-=======
     probe(*files.values())
->>>>>>> surfaces
     with bar(quiet=quiet) as (show, announce):
         found = run_study(study, results, on=place[0], workers=place[1], show=show, announce=announce)
     hand_out(found, files, quiet=quiet)

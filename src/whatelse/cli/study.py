@@ -8,11 +8,7 @@ from typing import Annotated
 import typer
 
 from whatelse.cli.files import write
-<<<<<<< HEAD
 from whatelse.cli.options import KEPT, Copy, DryRun, Files, Full, Items, On, Quiet, Results, Workers, with_files
-=======
-from whatelse.cli.options import KEPT, Copy, DryRun, Files, Full, On, Quiet, Results, Workers, with_files
->>>>>>> surfaces
 from whatelse.cli.running import conduct, foretell
 
 ORDER = 3

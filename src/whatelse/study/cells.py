@@ -33,7 +33,14 @@ def cell(
     """
     item = items.behaviour(m.item)
     given = item.changed(m.settings)
-    inputs = [_LAYOUT, models[0].key, data.key, *([data.names] if data.names else [])]
+    # An item of a file that is not ours may change while its VERSION does not.
+    inputs = [
+        _LAYOUT,
+        *([item.origin] if item.origin else []),
+        models[0].key,
+        data.key,
+        *([data.names] if data.names else []),
+    ]
     # What a recipe made has the baseline in its key; of what was handed over the baseline may be any.
     if item.pair or isinstance(models[0], Handed):
         inputs.append(models[1].key)

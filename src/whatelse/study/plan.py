@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from whatelse import items, recipe, registry
 from whatelse.auditing.questions import Measurement
 from whatelse.auditing.roles import ZERO, Actor, Role
-from whatelse.items import Control
+from whatelse.items import Control, Item
 from whatelse.recipe import Recipe
 from whatelse.store.folder import key
 from whatelse.study.cells import cell, effects
@@ -181,13 +181,19 @@ def _subject(control: Control, name: str, own: Recipe, candidate: str = "") -> _
 
 def _made(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int, further: int = 0) -> Made:
     net = net_of(study)
-    version = items.net(net.item).version
-    links = [Link(None, key(f"nets.{net.item}", version, dict(net.given), task, seed=seed))]
+    item = items.net(net.item)
+    links = [Link(None, key(f"nets.{net.item}", item.version, dict(net.given), task, *_from(item), seed=seed))]
     first = recipe.parse(template(spec.baseline, spec))
     for step, own in (*((s, seed) for s in first), *((s, seed + further) for s in steps)):
-        version = items.method(step.name).version
-        links.append(Link(step, key(step.name, version, dict(step.given), links[-1].key, task, seed=own)))
+        method = items.method(step.name)
+        inputs = (links[-1].key, task, *_from(method))
+        links.append(Link(step, key(step.name, method.version, dict(step.given), *inputs, seed=own)))
     return Made(net, tuple(links))
+
+
+def _from(item: Item) -> tuple[str, ...]:
+    """Return what tells an item of another origin from ours: its file may change while its VERSION does not."""
+    return (item.origin,) if item.origin else ()
 
 
 def _shadow_jobs(study: Study, data: Data, subjects: list[_Subject]) -> Iterator[Job]:

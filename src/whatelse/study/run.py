@@ -165,7 +165,7 @@ def _drain(
         while ready and len(running) <= place.slots:
             name = ready.pop(0)
             left = waiting[name][0]
-            running[place.submit(worker.work_on, left, store, needs=left.resources)] = name
+            running[place.submit(worker.work_on, left, store, registry.added(), needs=left.resources)] = name
         progress.running = list(running.values())
         show(progress)
         ended, _ = wait(running, return_when=FIRST_COMPLETED)

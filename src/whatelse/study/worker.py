@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whatelse import items, limits, recipe
+from whatelse import items, limits, recipe, registry
 from whatelse.auditing import sequential
 from whatelse.auditing.ask import Failed, Outcome, ask, asked_alike, generator, number, of_kept, subject_of, to_kept
 from whatelse.auditing.effects import Comparison, values_of
@@ -22,6 +22,7 @@ from whatelse.auditing.roles import Role
 from whatelse.errors import ChangedError, StoreError, StudyError
 from whatelse.evidence.cache import Evidence, References
 from whatelse.layers.compressed import remarks
+from whatelse.registry import Added
 from whatelse.store.folder import KeptEvidence, Store
 from whatelse.study import handed
 from whatelse.study.jobs import Cell, Data, Effects, Handed, Job, Link, Made, Net, Watch, Work
@@ -43,17 +44,21 @@ class Report:
     damaged: tuple[tuple[str, str], ...] = ()
 
 
-def work_on(work: Work, store: Store) -> Report:
+def work_on(work: Work, store: Store, added: Sequence[Added] = ()) -> Report:
     """Do whatever a plan asks for.
 
     Args:
         work: What to do.
         store: Where results are kept.
+        added: Items of the user's own files, which another process does not know yet.
 
     Raises:
         StoreError: Results cannot be read or written.
+        ItemError: A file of the user's changed since the work was planned.
         StudyError: The data, or a model that was handed over, are not those that the work was planned for.
     """
+    for one in added:
+        registry.add(one.path, one.origin)
     if isinstance(work, Job):
         return run_job(work, store)
     return watch(work, store) if isinstance(work, Watch) else analyze(work, store)

@@ -83,7 +83,7 @@ def its_summaries_can_be_resampled(case: Case) -> None:
     """
     item, answer = _item(case), _doubled(_first(case).answer)
     config, weights = item.configure(case.given), np.ones((3, len(answer)))
-    moved = replace(answer, columns=dict(reversed(answer.columns.items())))
+    moved = replace(answer, columns=dict(reversed(list(answer.columns.items()))))
     summary, turned = (item.summarise(a, config, weights) for a in (answer, moved))
     case.demand(summary.shape == (3,), f"summarise answers {summary.shape} for 3 resamples; (3,) is needed")
     case.demand(np.allclose(summary[0], summary[2], *_ALIKE), "summarise answers otherwise for the same weights")
