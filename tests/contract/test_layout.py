@@ -66,7 +66,6 @@ MAY = {
     "templates": {"errors", "kinds", "registry"},
     "testing": OBSERVED
     | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study", "findings", "surfaces"},
-    | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study", "findings", "surfaces"},
     "surfaces": {"errors", "registry", "parts"},
     "report": {"errors", "limits", "findings"},
     "gate": {"errors", "limits", "findings", "statistics", "toml_schema"},
