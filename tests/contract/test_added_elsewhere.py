@@ -17,7 +17,7 @@ NAMES = {
     "loader": "clouds",
     "net": "small",
     "strategy": "grid",
-    "surface": "csv",
+    "surface": "lines",
 }
 QUESTIONS = """
 name = "audit"

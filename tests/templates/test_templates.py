@@ -15,7 +15,7 @@ NAMES = {
     "loader": "clouds",
     "net": "small",
     "strategy": "grid",
-    "surface": "csv",
+    "surface": "lines",
 }
 ROOT = Path(__file__).parents[2]
 
@@ -78,6 +78,7 @@ def test_what_is_written_passes_its_test_at_once(tmp_path):
     [
         ("behavior", "fairness.mine", UnknownItemError, "did you mean behaviour"),
         ("behaviour", "mine", ItemError, "whatelse new behaviour mine: the name 'mine' has no family"),
+        ("surface", "csv", ItemError, "would hide Python's own module; choose another name"),
         ("behaviour", "../mine", ItemError, "is not of lower-case words"),
         ("behaviour", "fairness.gap", ItemError, "there is a behaviour of that name; choose another one"),
         (

@@ -15,7 +15,7 @@ NAMES = {
     "loader": "clouds",
     "net": "small",
     "strategy": "grid",
-    "surface": "csv",
+    "surface": "lines",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -51,6 +52,10 @@ def write(word: str, name: str, folder: Path) -> tuple[Path, Path]:
     if name in registry.names(kind):
         raise ItemError(f"whatelse new {word} {name}: there is a {KINDS[kind].said} of that name; choose another one")
     inside = (folder / "src" / "whatelse" / "kinds.py").is_file()
+    if not inside and name.rpartition(".")[2] in sys.stdlib_module_names:
+        raise ItemError(
+            f"whatelse new {word} {name}: a file of that name would hide Python's own module; choose another name"
+        )
     places = _inside(kind, name, folder) if inside else _beside(name, folder)
     words = {"word": KINDS[kind].word, "name": name, "last": name.rpartition(".")[2]}
     differs = {key: Template(text).substitute(words) for key, text in (_OURS if inside else _ELSEWHERE).items()}

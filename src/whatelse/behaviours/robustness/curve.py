@@ -90,7 +90,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
         at = inputs if first is None else inside(inputs + radius * first)
         for _ in range(_STEPS if first is None else 0):
             at = inside(at + _SHARE * radius * _attack.slopes(evidence, at, labels, config.loss).sign())
-        columns[f"radius {len(columns) + 1}"] = (~_attack.fooled(evidence, at, labels)).float()
+        columns[_column(len(columns))] = (~_attack.fooled(evidence, at, labels)).float()
     parts = Parts(tuple(f"{radius:.3g}" for radius in radii))
     return Answer(columns, parts=parts, notes=chosen.notes, doubts=(Doubt(_DOUBT),))
 
@@ -116,7 +116,8 @@ def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
         weights: How often each example stands in each resample, ``(draws, M)``.
     """
     del config
-    shares: np.ndarray = weights @ answer.table() / weights.sum(1, keepdims=True)
+    columns = map(_column, range(len(answer.parts.names)))
+    shares: np.ndarray = weights @ answer.table(*columns) / weights.sum(1, keepdims=True)
     return shares
 
 
@@ -130,3 +131,8 @@ def effort(config: Config, task: Task) -> int:
     each = _RADII + 2 if config.attack == "fgsm" else _RADII * (2 * _STEPS + 1)
     choice = _radius.effort(task, "linf") if config.largest is None else 0
     return min(config.examples, len(task.test)) * each + choice
+
+
+def _column(at: int) -> str:
+    """Return the name of the column of a radius, by its place from the smallest."""
+    return f"radius {at + 1}"
