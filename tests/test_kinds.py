@@ -7,7 +7,7 @@ from whatelse.kinds import KINDS, check_name, kind_of
 def test_a_kind_goes_by_its_word_in_the_singular_and_the_plural():
     for kind, room in KINDS.items():
         assert kind_of(kind) == kind_of(room.word) == kind
-    with pytest.raises(UnknownItemError, match="no kind of item is called 'behavior'; did you mean behaviour"):
+    with pytest.raises(UnknownItemError, match="'behavior': no such kind of item; did you mean behaviour"):
         kind_of("behavior")
 
 

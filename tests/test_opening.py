@@ -6,9 +6,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from whatelse import opening, registry
+from whatelse import opening, registry, templates
 from whatelse.artifacts import folder as artifact
-from whatelse.errors import ArtifactError, RecipeError, SettingError, TaskError, UnknownItemError, WhatElseError
+from whatelse.errors import (
+    ArtifactError,
+    ItemError,
+    RecipeError,
+    SettingError,
+    TaskError,
+    UnknownItemError,
+    WhatElseError,
+)
 from whatelse.models import fit
 from whatelse.nets import cnn
 
@@ -197,3 +205,18 @@ def test_every_opener_says_what_it_takes_and_none_takes_what_another_does(tmp_pa
     for text in (str(tmp_path), "a.py:f", "package.module:f", "cnn()", "s.npz", "s.csv", "folder:like(1)"):
         assert [one.takes(text) for one in every].count(True) == 1, text
     assert not any(one.takes("nowhere") for one in every)
+
+
+def test_a_file_is_opened_by_the_one_loader_that_declares_its_ending(tmp_path, monkeypatch):
+    text = templates.write("loader", "clouds", tmp_path)[0].read_text("utf-8")
+    monkeypatch.setattr(registry, "_ADDED", {})
+    for name in ("one", "two"):
+        path = "    path: str = param('', 'The file.')\n    count: int"
+        mine = text.replace("clouds", name).replace("VERSION = 1", 'VERSION, SUFFIXES = 1, (".xyz",)')
+        (tmp_path / f"{name}.py").write_text(mine.replace("    count: int", path), "utf-8")
+    assert opening.data_call("points.npz") == ("arrays", {"path": "points.npz"})
+    registry.add(tmp_path / "one.py")
+    assert opening.data_call("points.xyz") == ("one", {"path": "points.xyz"})
+    registry.add(tmp_path / "two.py")
+    with pytest.raises(ItemError, match=r"one and two open \.xyz files; say one\(path='points.xyz'\) or two"):
+        opening.data_call("points.xyz")

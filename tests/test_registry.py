@@ -168,7 +168,7 @@ def test_what_stands_beside_a_file_is_found(file):
         ("", r"no ITEM; a file of your own says what it is by one constant, such as ITEM = "),
         ("ITEM = 3", r"ITEM is 3; a file of your own says"),
         ("ITEM = 'net'", r"ITEM = 'net': the name '' is not of lower-case words"),
-        ("ITEM = 'behavior fairness.mine'", r"no kind of item is called 'behavior'; did you mean behaviour"),
+        ("ITEM = 'behavior fairness.mine'", r"'behavior': no such kind of item; did you mean behaviour"),
         ("ITEM = 'method mine'", r"the name 'mine' has no family; one of decompose, distill, prune, quantize, train"),
         ("ITEM = 'net cnn'", r"mine.py: net cnn is taken, by whatelse itself; choose another name"),
         ("ITEM = = 1", r"line 1: invalid syntax"),

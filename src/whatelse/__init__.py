@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from whatelse.evidence.cache import Evidence
     from whatelse.models.subject import Subject
     from whatelse.opening import load_task
+    from whatelse.registry import add as add_items
     from whatelse.study.audit import audit
     from whatelse.study.run_study import run_study
     from whatelse.study.spec import read as read_study
@@ -27,6 +28,7 @@ __all__ = [
     "Subject",
     "Task",
     "WhatElseError",
+    "add_items",
     "audit",
     "compress",
     "load",
@@ -43,6 +45,7 @@ _HOMES = {
     "Subject": ("models.subject", "Subject"),
     "Task": ("tasks.task", "Task"),
     "WhatElseError": ("errors", "WhatElseError"),
+    "add_items": ("registry", "add"),
     "audit": ("study.audit", "audit"),
     "compress": ("artifacts.compress", "compress"),
     "load": ("artifacts.folder", "load"),

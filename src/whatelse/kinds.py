@@ -59,7 +59,7 @@ def kind_of(word: str) -> Kind:
     """
     known = {kind: kind for kind in KINDS} | {room.word: kind for kind, room in KINDS.items()}
     if word not in known:
-        raise UnknownItemError(f"no kind of item is called {shown(word)}; {nearest(word, known)}")
+        raise UnknownItemError(f"{shown(word)}: no such kind of item; {nearest(word, known)}")
     return known[word]
 
 

@@ -82,11 +82,11 @@ def data_call(text: str) -> tuple[str, dict[str, Any]]:
 
     Raises:
         RecipeError: It is no call.
+        ItemError: Several loaders open such a file.
     """
-    suffix = "" if "(" in text else Path(text).suffix
-    for name in registry.names("datasets") if suffix else ():
-        if suffix in items.loader(name).suffixes:
-            return name, {"path": text}
+    loader = None if "(" in text else items.loader_of(text)
+    if loader is not None:
+        return loader.name, {"path": text}
     return recipe.read_call(text if "(" in text else f"{text}()", "--data")
 
 

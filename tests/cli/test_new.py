@@ -12,7 +12,7 @@ def test_new_writes_an_item_that_items_takes_up(tmp_path, whatelse, refused):
     table = whatelse("list", "behaviours", "--items", ".", cwd=tmp_path).stdout
     assert "my_gap.py" in table
     assert refused(whatelse("new", "behaviour", "fairness.my_gap", cwd=tmp_path), "my_gap.py is there already")
-    assert refused(whatelse("new", "thing", "x", cwd=tmp_path), "no kind of item is called 'thing'")
+    assert refused(whatelse("new", "thing", "x", cwd=tmp_path), "'thing': no such kind of item")
 
 
 def test_a_file_that_is_no_item_is_one_line(tmp_path, whatelse, refused):

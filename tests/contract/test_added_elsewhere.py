@@ -11,7 +11,14 @@ import pytest
 from whatelse import templates
 
 CALL = [sys.executable, "-c", "from whatelse.cli import main; main()"]
-NAMES = {"behaviour": "mine.share", "method": "mine.clip", "loader": "clouds", "net": "small", "strategy": "grid"}
+NAMES = {
+    "behaviour": "mine.share",
+    "method": "mine.clip",
+    "loader": "clouds",
+    "net": "small",
+    "strategy": "grid",
+    "surface": "lines",
+}
 QUESTIONS = """
 name = "audit"
 title = "Mine"
@@ -65,7 +72,18 @@ def test_a_method_a_loader_and_a_net_of_ones_own_make_a_model_that_is_audited_wi
         ("clipped", "train.finetune(epochs=4) > mine.clip(limit=0.8)"),
     ):
         call(folder, "compress", "small()", "--recipe", recipe, "--data", "d.npz", "--out", name, *mine)
-    audit = ["audit", "base", "clipped", "--data", "d.npz", "--questions", "questions.toml", "--on", "inline"]
+    audit = ["audit", "base", "clipped", "--data", "d.npz", "--questions", "questions.toml"]
     call(folder, *audit, "--json", "out.json", *mine)
-    found = json.loads((folder / "out.json").read_text())
-    assert {finding["item"] for finding in found["findings"]} >= {"mine.share"}
+    (first,) = read(folder)
+    assert first["behaviour"] == "mine.share"
+    assert first["before"] < 0.5
+    # Its VERSION is the same and its text is not: nothing of the former is taken for its answer.
+    share = folder / "share.py"
+    share.write_text(share.read_text("utf-8").replace("better >= config.top", "better >= 0"), "utf-8")
+    call(folder, *audit, "--json", "out.json", *mine)
+    (second,) = read(folder)
+    assert second["before"] == second["after"] == 1.0
+
+
+def read(folder):
+    return json.loads((folder / "out.json").read_text("utf-8"))["findings"]

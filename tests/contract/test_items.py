@@ -16,7 +16,12 @@ from whatelse import registry, testing
 ROOT = Path(__file__).parents[2]
 ITEMS = [(kind, name) for kind in ("methods", "behaviours") for name in registry.ours(kind)]
 CASES = [(kind, name, check) for kind, name in ITEMS for check in testing.checks(kind)]
-CASES += [(k, n, c) for k in ("nets", "datasets", "strategies") for n in registry.ours(k) for c in testing.checks(k)]
+CASES += [
+    (k, n, c)
+    for k in ("nets", "datasets", "strategies", "surfaces")
+    for n in registry.ours(k)
+    for c in testing.checks(k)
+]
 every_item = pytest.mark.parametrize(("kind", "name"), ITEMS, ids=[":".join(i) for i in ITEMS])
 
 

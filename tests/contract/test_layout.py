@@ -64,14 +64,15 @@ MAY = {
     | {"recipe", "auditing", "exhibits", "engines", "findings", "models", "opening", "store", "toml_schema"},
     "controls": set(),
     "templates": {"errors", "kinds", "registry"},
-    "testing": OBSERVED | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study"},
+    "testing": OBSERVED
+    | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study", "findings", "surfaces"},
     "surfaces": {"errors", "registry", "parts"},
     "report": {"errors", "limits", "findings"},
     "gate": {"errors", "limits", "findings", "statistics", "toml_schema"},
     "cli": LOW
     | {"kinds", "templates"}
     | {"artifacts", "auditing", "gate", "opening", "recipe", "findings", "report", "study", "search", "surfaces"},
-    "__init__": {"artifacts", "errors", "evidence", "models", "opening", "study", "tasks"},
+    "__init__": {"artifacts", "errors", "evidence", "models", "opening", "registry", "study", "tasks"},
 }
 
 

@@ -9,7 +9,14 @@ from whatelse import registry, templates
 from whatelse.errors import ItemError, StoreError, UnknownItemError
 from whatelse.kinds import kind_of
 
-NAMES = {"behaviour": "fairness.mine", "method": "mine.clip", "loader": "clouds", "net": "small", "strategy": "grid"}
+NAMES = {
+    "behaviour": "fairness.mine",
+    "method": "mine.clip",
+    "loader": "clouds",
+    "net": "small",
+    "strategy": "grid",
+    "surface": "lines",
+}
 ROOT = Path(__file__).parents[2]
 
 
@@ -46,7 +53,7 @@ def test_in_a_checkout_both_lie_where_ours_do(tmp_path, word):
 @pytest.mark.skipif(find_spec("ruff") is None, reason="ruff is not installed")
 def test_what_is_written_in_a_checkout_is_in_style(tmp_path):
     files = [f for word in NAMES for f in templates.write(word, NAMES[word], checkout(tmp_path / word))]
-    assert len(files) == 10
+    assert len(files) == 12
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text("utf-8"))
     for command in (["check"], ["format", "--check"]):
         call = [sys.executable, "-m", "ruff", *command, "--no-cache", "--config", str(ROOT / "pyproject.toml")]
@@ -71,6 +78,7 @@ def test_what_is_written_passes_its_test_at_once(tmp_path):
     [
         ("behavior", "fairness.mine", UnknownItemError, "did you mean behaviour"),
         ("behaviour", "mine", ItemError, "whatelse new behaviour mine: the name 'mine' has no family"),
+        ("surface", "csv", ItemError, "would hide Python's own module; choose another name"),
         ("behaviour", "../mine", ItemError, "is not of lower-case words"),
         ("behaviour", "fairness.gap", ItemError, "there is a behaviour of that name; choose another one"),
         (

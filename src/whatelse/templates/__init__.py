@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -14,7 +15,8 @@ from whatelse.kinds import KINDS, Kind, check_name, kind_of
 # the suite holds against the contract.
 _ELSEWHERE = {
     "declared": 'ITEM = "$word $name"\n',
-    "path": "from pathlib import Path\n\n",
+    "path": "from pathlib import Path\n",
+    "gap": "\n",
     "begin": '\nFILE = Path(__file__).with_name("$last.py")\nregistry.add(FILE)\n\n\n'
     '@pytest.mark.parametrize("check", testing.checks("$word"), ids=str)\n'
     "def test_it_keeps_the_contract(check):\n    check(FILE)\n\n\n",
@@ -23,6 +25,7 @@ _ELSEWHERE = {
 _OURS = {
     "declared": "",
     "path": "",
+    "gap": "",
     "begin": "\n\n",
     "mark": "@pytest.mark.known_answer\n",
 }
@@ -49,6 +52,10 @@ def write(word: str, name: str, folder: Path) -> tuple[Path, Path]:
     if name in registry.names(kind):
         raise ItemError(f"whatelse new {word} {name}: there is a {KINDS[kind].said} of that name; choose another one")
     inside = (folder / "src" / "whatelse" / "kinds.py").is_file()
+    if not inside and name.rpartition(".")[2] in sys.stdlib_module_names:
+        raise ItemError(
+            f"whatelse new {word} {name}: a file of that name would hide Python's own module; choose another name"
+        )
     places = _inside(kind, name, folder) if inside else _beside(name, folder)
     words = {"word": KINDS[kind].word, "name": name, "last": name.rpartition(".")[2]}
     differs = {key: Template(text).substitute(words) for key, text in (_OURS if inside else _ELSEWHERE).items()}
@@ -80,8 +87,9 @@ def _templates(kind: Kind) -> tuple[str, str]:
 
 
 def _known(text: str, *, inside: bool) -> str:
-    """Return what a test imports of this package."""
-    return f"items{'' if inside else ', registry'}{', testing' if 'testing.' in text or not inside else ''}"
+    """Return what a test imports of this package: what its text uses, and beside a user's file what takes that up."""
+    used = [name for name in ("items", "registry", "surfaces", "testing") if f"{name}." in text]
+    return ", ".join(sorted({*used, *(() if inside else ("registry", "testing"))}))
 
 
 def _inside(kind: Kind, name: str, folder: Path) -> tuple[Path, Path]:

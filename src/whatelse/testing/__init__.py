@@ -26,6 +26,7 @@ from whatelse.testing.samples import (
     task_of,
     texts,
 )
+from whatelse.testing.surfaces import findings
 
 __all__ = [
     "Canned",
@@ -36,6 +37,7 @@ __all__ = [
     "check",
     "checks",
     "evidence_of",
+    "findings",
     "images",
     "models",
     "predicting",

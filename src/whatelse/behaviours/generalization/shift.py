@@ -81,7 +81,7 @@ def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray
         weights: How often each example stands in each resample, ``(draws, N)``.
     """
     del config
-    mean: np.ndarray = weights @ answer.table().mean(1) / weights.sum(1)
+    mean: np.ndarray = weights @ answer.table(*answer.parts.names).mean(1) / weights.sum(1)
     return mean
 
 
@@ -94,7 +94,7 @@ def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
         weights: How often each example stands in each resample, ``(draws, N)``.
     """
     del config
-    mean: np.ndarray = weights @ answer.table() / weights.sum(1, keepdims=True)
+    mean: np.ndarray = weights @ answer.table(*answer.parts.names) / weights.sum(1, keepdims=True)
     return mean
 
 

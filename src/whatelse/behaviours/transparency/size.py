@@ -97,5 +97,6 @@ def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
         weights: How often each level counts, ``(draws, depth + 1)``.
     """
     del config
-    totals: np.ndarray = weights @ answer.table().astype(np.float64)
+    depths = [_distilled.column(int(depth)) for depth in answer.parts.names]
+    totals: np.ndarray = weights @ answer.table(*depths).astype(np.float64)
     return totals

@@ -113,7 +113,8 @@ def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
         weights: How often each example stands in each resample, ``(draws, N)``.
     """
     del config
-    means: np.ndarray = weights @ answer.table() / weights.sum(1)[:, None]
+    depths = [_distilled.column(int(depth)) for depth in answer.parts.names]
+    means: np.ndarray = weights @ answer.table(*depths) / weights.sum(1)[:, None]
     return means
 
 
