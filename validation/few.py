@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 import whatelse
 from whatelse.auditing.questions import Questions, default, read_questions
-from whatelse.findings.record import parse
 from whatelse.gate import budgets as owners
 from whatelse.gate.decide import Answer, decide
 from whatelse.gate.match import Question
@@ -112,7 +111,7 @@ def harmless(number: int) -> dict[str, Any]:
 
 def _ruled(base: nn.Module, other: nn.Module, on: Task, seed: int) -> tuple[tuple[Answer, ...], str]:
     found = whatelse.audit(base, {"candidate": other}, on, questions(), seed=seed)
-    gate = decide(owners.parse(owners.default()), parse(json.loads(json.dumps(found))))
+    gate = decide(owners.parse(owners.default()), found)
     return gate.rulings[0].answers, gate.verdict
 
 

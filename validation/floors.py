@@ -17,7 +17,6 @@ from torch import nn
 
 import whatelse
 from whatelse.auditing.questions import read_questions
-from whatelse.findings import record as findings
 from whatelse.gate import budgets, decide
 
 N = 300
@@ -77,16 +76,16 @@ def case(number: int) -> dict[str, Any]:
         f'row = "row"\nitem = "{item}"\nlabel = "asked"\nmargin = {margin}\nprimary = true\nsettings = {{ {shown} }}\n'
     )
     record = whatelse.audit(base, {"itself": deepcopy(base)}, task, asked, force=True)
-    (found,) = record["findings"]
+    (found,) = record.findings
     one = budgets.parse(
         f'[[budgets]]\nbehaviour = "{item}"\nmost = {margin}\ntier = "critical"\nwhy = "it is all there is"\n'
     )
     return {
         "model": make.__name__.replace("_", " "),
         "behaviour": item,
-        "before": found["before"],
-        "verdict": found["verdict"],
-        "gate": decide.decide(one, findings.parse(record)).verdict,
+        "before": found.before,
+        "verdict": found.verdict,
+        "gate": decide.decide(one, record).verdict,
     }
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,13 @@ import whatelse
 from whatelse import items, recipe, registry, settings
 from whatelse.auditing import ask, verdicts
 from whatelse.auditing.effects import Comparison, SubjectValues
-from whatelse.auditing.questions import DATA
+from whatelse.auditing.questions import DATA, Measurement
+from whatelse.auditing.verdicts import Compared
+from whatelse.findings.record import Finding
+from whatelse.study.assemble import inquiry_of
 from whatelse.study.audit import study_of
 from whatelse.study.plan import pairs
+from whatelse.study.spec import Study
 from whatelse.tasks.task import Task
 
 with warnings.catch_warnings():  # of torch about its own scripts
@@ -152,21 +155,21 @@ def lossless(name: str) -> list[dict[str, Any]]:
     return [
         {
             "net": name,
-            "copy": f["candidate"],
-            "label": f["label"],
-            "verdict": f["verdict"],
-            "excused": f["candidate"] in RESCALED and _excused(f),
-            "off": float(said[f["candidate"]]),
+            "copy": f.candidate,
+            "label": f.label,
+            "verdict": f.verdict,
+            "excused": f.candidate in RESCALED and _excused(f),
+            "off": float(said[f.candidate]),
         }
-        for f in found["findings"]
+        for f in found.findings
     ]
 
 
-def _excused(finding: dict[str, Any]) -> bool:
+def _excused(finding: Finding) -> bool:
     """Say whether a copy of rescaled scores may be flagged here: never as improved in what is not their scale."""
-    if finding["label"] in SCALE:
+    if finding.label in SCALE:
         return True
-    return finding["verdict"] == "not trusted" and all(d.startswith(SATURATED) for d in finding["doubts"])
+    return finding.verdict == "not trusted" and all(d.startswith(SATURATED) for d in finding.doubts)
 
 
 def _network(seed: int) -> nn.Sequential:
@@ -179,18 +182,18 @@ def false_candidate(number: int) -> dict[str, Any]:
     study = study_of(asked, ["candidate"], ["placebo"], range(SEEDS))
     task = world.task(EXAMPLES, torch.Generator().manual_seed(50_000 + number))
     evidence = [_evidence(number * SEEDS + s, task) for s in range(SEEDS)]
-    effects = [(m.label, DATA, list(_against(study, m, evidence, number))) for m in asked.measurements]
-    found = verdicts.decided(study, effects)
-    primary = [f for f in found if f["candidate"] == "candidate" and f["primary"]]
-    flagged = [f["label"] for f in primary if f["verdict"] in {"improved", "worsened"}]
-    raw = [f["label"] for f in primary if f["p"] is not None and f["p"] < 0.05]
+    compared = [_compared(study, m, evidence, number) for m in asked.measurements]
+    found = verdicts.decided(inquiry_of(study), compared).findings
+    primary = [f for f in found if f.candidate == "candidate" and f.primary]
+    flagged = [f.label for f in primary if f.verdict in {"improved", "worsened"}]
+    raw = [f.label for f in primary if f.p is not None and f.p < 0.05]
     before, after = (_accuracy(evidence[0][name]) for name in ("placebo", "candidate"))
     return {
         "number": number,
         **planted.by_accuracy(before, after, EXAMPLES),
         "flagged": flagged,
         "uncorrected": raw,
-        "verdicts": {f["label"]: f["verdict"] for f in primary},
+        "verdicts": {f.label: f.verdict for f in primary},
     }
 
 
@@ -207,8 +210,8 @@ def _evidence(seed: int, task: Task) -> dict[str, whatelse.Evidence]:
     return made
 
 
-def _against(study: Any, m: Any, evidence: list[dict[str, whatelse.Evidence]], again: int) -> Iterator[dict[str, Any]]:
-    item = items.behaviour(m.item)
+def _compared(study: Study, m: Measurement, evidence: list[dict[str, whatelse.Evidence]], again: int) -> Compared:
+    item, held_against = items.behaviour(m.item), pairs(study, m)
     rng = np.random.default_rng([again, ask.number((m.label,))])
     held = Comparison(item, item.configure(m.settings), study.draws, rng)
     for name in ("baseline", "placebo", "candidate"):
@@ -217,7 +220,7 @@ def _against(study: Any, m: Any, evidence: list[dict[str, whatelse.Evidence]], a
             own = ask.generator(m.label, str(again), str(s))
             seen.add(ask.ask(item, m.settings, each[name], each["baseline"], own))
         held.take(name, seen)
-    yield from held.against(pairs(replace(study), m))
+    return Compared(m.label, DATA, held_against, held.against(held_against))
 
 
 def main() -> None:

@@ -316,21 +316,21 @@ def replicate(harm: Harm, size: float, seed: int) -> dict[str, Any]:
     base = baseline(seed)
     candidate = harm.make(base, size)
     try:
-        found = whatelse.audit(base, {"candidate": candidate}, task, questions(), seed=seed)["findings"]
+        found = whatelse.audit(base, {"candidate": candidate}, task, questions(), seed=seed).findings
     except TaskError as error:
         peers = dict.fromkeys(PEERS, True)
         return {"refused": str(error), "found": harm.flagged, "said": [], **peers}
-    told = {f["row"]: f for f in found}
+    told = {f.row: f for f in found}
     mine = told[harm.finder]
     verdicts = {"not trusted", "worsened"} if harm.flagged else {"worsened"}
     return {
         "refused": "",
-        "found": mine["verdict"] in verdicts,
-        "verdict": mine["verdict"],
-        "effect": mine["effect"],
-        "detectable": mine["detectable"],
-        "said": [row for row, f in told.items() if f["verdict"] in {"worsened", "improved", "not trusted"}],
-        **by_accuracy(told["performance"]["before"], told["performance"]["after"], N),
+        "found": mine.verdict in verdicts,
+        "verdict": mine.verdict,
+        "effect": mine.effect,
+        "detectable": mine.detectable,
+        "said": [row for row, f in told.items() if f.verdict in {"worsened", "improved", "not trusted"}],
+        **by_accuracy(told["performance"].before, told["performance"].after, N),
         "unpaired": _unpaired(base, candidate, task, harm.finder, seed) < 0.05,
     }
 
