@@ -11,9 +11,10 @@ from pathlib import Path
 from _child import Case
 from _mutate import plain, raw, text
 
+from whatelse.auditing import questions
 from whatelse.findings import record
 from whatelse.gate import budgets
-from whatelse.study import audit, spec
+from whatelse.study import spec
 
 _NUMBER = "9" * 5000
 
@@ -21,7 +22,7 @@ _NUMBER = "9" * 5000
 def readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
     """Return a whole text of every kind, and what reads such a file."""
     return {
-        "questions.toml": (audit.default(), lambda path: audit.questions(spec.find(str(path)), str(path))),
+        "questions.toml": (questions.default(), lambda path: questions.read_questions(spec.find(str(path)), str(path))),
         "study.toml": (spec.shipped()["adult"], spec.read),
         "budgets.toml": (budgets.default(), budgets.read),
         "findings.json": (_findings(), record.load),

@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from whatelse import registry
+from whatelse import items, registry
 from whatelse.evidence.cache import Evidence, References
 from whatelse.models import subject
 from whatelse.tasks.task import Split, Task
+
+
+@pytest.fixture(autouse=True)
+def _resolved_anew():
+    """Let a test that breaks an item's module break the item too: what is resolved once is resolved for each test."""
+    for resolved in (items._behaviour, items._method, items._loader, items._net):
+        resolved.cache_clear()
 
 
 @pytest.fixture

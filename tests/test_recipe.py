@@ -158,9 +158,9 @@ def test_what_a_model_raises_inside_a_step_is_one_line(toy, rng):
 
 def test_a_step_that_breaks_the_model_never_comes_out(toy, rng, monkeypatch):
     task = toy.task_of(torch.rand(60, 3, generator=rng), torch.arange(60) % 2)
-    (step,) = recipe.parse("prune.magnitude()")
     made = []
     monkeypatch.setattr("whatelse.methods.prune.magnitude.compress", lambda *_: made[-1])
+    (step,) = recipe.parse("prune.magnitude()")
     wider, other = torch.nn.Linear(3, 5), torch.nn.Linear(2, 2)
     for broken, said in ((wider, r"shapes \[\(4, 5\)\], not \[\(4, 2\)\]"), (other, "RuntimeError: mat1")):
         made.append(broken)

@@ -34,7 +34,7 @@ class StudyError(WhatElseError):
     """A study file has a wrong key, a missing part or a value that makes no sense."""
 
 
-class ChangedError(WhatElseError):
+class ChangedError(StudyError):
     """Data or models are not those that the work was planned for."""
 
 

@@ -154,7 +154,7 @@ def test_a_format_that_fails_leaves_the_rest(net, images, tmp_path, monkeypatch)
         path.write_text("half")
         raise ArtifactError("model.onnx: no")
 
-    monkeypatch.setattr(compress.formats, "write", fails)
+    monkeypatch.setattr(costs.formats, "write", fails)
     small = compress.compress(net, "", images)
     assert compress.write(small, tmp_path / "o", images, "", 0, ("onnx",)) == {"onnx": "model.onnx: no"}
     assert not (tmp_path / "o" / "model.onnx").exists()
@@ -213,11 +213,11 @@ def test_files_of_others_stand_beside_the_originals_and_say_when_they_hold_float
 def test_a_file_that_its_graph_fills_is_said_to_be_so(file, floats, numbers, said, net, images, tmp_path, monkeypatch):
     small = compress.compress(net, "quantize.uniform(bits=4, activation_bits=32)", images)
     (tmp_path / "model.pt2").write_bytes(bytes(file))
-    monkeypatch.setattr(compress.formats, "held", lambda kind, path: (floats, numbers))
-    monkeypatch.setattr(compress.formats, "size", lambda kind, model, inputs: 10_000)
+    monkeypatch.setattr(costs.formats, "held", lambda kind, path: (floats, numbers))
+    monkeypatch.setattr(costs.formats, "size", lambda kind, model, inputs: 10_000)
     (cost,), lines = costs.files(net, small.model, tmp_path, images, ("pt2",))
     assert (cost.before, cost.after) == (10_000, file)
-    share = compress._packed(small.model) / compress._packed(net)
+    share = costs._packed(small.model) / costs._packed(net)
     assert 1 / 8 < share < 1 / 4, "four bits of thirty-two, and scales"
     assert len(lines) == bool(said)
     assert all(line.startswith(said.format(f"{share:.2f} of theirs")) for line in lines)

@@ -5,9 +5,11 @@ import torch
 
 import whatelse
 from tests.study.test_audit import damaged, ridge
-from whatelse import opening, registry
+from whatelse import items, opening
+from whatelse.answer import Answer
 from whatelse.auditing import questions
 from whatelse.auditing import sequential as looks
+from whatelse.auditing.ask import Measured
 from whatelse.auditing.effects import SubjectValues
 from whatelse.findings import codec
 from whatelse.findings import record as reader
@@ -95,12 +97,13 @@ def test_it_repeats(found, digits):
 
 def test_a_point_of_the_candidate_that_fells_the_baseline_is_within_bounds(digits):
     """One example of pooled points is worth up to two: it withstands all that fells the baseline."""
-    withstands = torch.ones(100, 7)
-    withstands[0, 6] = 0
-    told = {"notes": [], "doubts": [], "why": "", "flatters": []}
+    names = ("right", "own APGD", "own gradients", "own with Square", "pooled", "baseline own", "baseline pooled")
+    item, whole = items.behaviour("robustness.accuracy"), dict.fromkeys(names, torch.ones(100))
+    fells = torch.ones(100)
+    fells[0] = 0
     one, (after, before) = looks.fresh(0.0, 1.0), (SubjectValues(), SubjectValues())
-    after.add(withstands.numpy(), told, None)
-    before.add(torch.ones(100, 7).numpy(), told, None)
-    looks._look(one, registry.load("behaviours", "robustness.accuracy"), after, before)
+    after.add(Measured(Answer({**whole, "baseline pooled": fells}), {}, 0.0))
+    before.add(Measured(Answer(whole), {}, 0.0))
+    looks._look(one, item, item.configure({}), after, before)
     assert one.before == 100
     assert one.theirs.low <= min(one.theirs.values)

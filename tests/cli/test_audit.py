@@ -71,7 +71,7 @@ def test_two_folders_are_audited_into_json_and_a_page(folder):
     args = ("base", "small", "--data", "digits", "--questions", "q.toml", "--json", "f.json", "--html", "f.html")
     run = whatelse(*args, cwd=folder)
     assert run.returncode == 0, run.stderr
-    assert {p.name for p in set(folder.iterdir()) - before} == {"f.json", "f.html"}
+    assert {p.name for p in set(folder.iterdir()) - before} == {"f.json", "f.html", "whatelse-results"}
     found = json.loads((folder / "f.json").read_text("utf-8"))
     reader.parse(found)
     assert verdicts(found) == [("small", "baseline", "worsened")]

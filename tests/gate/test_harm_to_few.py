@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from whatelse.auditing.questions import read_questions
+from whatelse.findings import codec
 from whatelse.findings.record import parse
 from whatelse.gate import _words as words
 from whatelse.gate import budgets as owners
@@ -56,7 +57,7 @@ def ruled(targets, groups, hit, *, classes=2, shape=(1,), clusters=None, train=N
     task = Task("few", classes, None, {"train": other, "calibration": other, "select": other, "test": test})
     wrong = torch.where(torch.as_tensor(hit), (targets + 1) % classes, targets)
     found = audits.audit(Lookup(targets, classes), {"small": Lookup(wrong, classes)}, task, asked or questions(*more))
-    read = parse(json.loads(json.dumps(found, allow_nan=False)))
+    read = parse(json.loads(codec.dumps(found)))
     gate = decide(owners.parse(budgets or owners.default()), read)
     return gate.verdict, {f"{a.question.place.label}: {a.question.group}": a for a in gate.rulings[0].answers}, found
 
@@ -198,5 +199,5 @@ def test_a_go_without_a_group_or_class_says_so():
     targets = drawn()
     verdict, _, found = ruled(targets, {}, np.zeros(N, bool), asked=rows_of())
     assert verdict == "GO"
-    (ruling,) = decide(owners.parse(owners.default()), parse(json.loads(json.dumps(found)))).rulings
+    (ruling,) = decide(owners.parse(owners.default()), found).rulings
     assert words.because(ruling).endswith("no group or class was looked at by itself")

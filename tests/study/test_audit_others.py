@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations, prune
 
 import whatelse
 from whatelse.auditing import questions
-from whatelse.study import audit
+from whatelse.models import take
 from whatelse.tasks.task import Split, Task
 
 COUNT, CLASSES = 120, 3
@@ -203,7 +203,7 @@ def test_the_key_of_a_model_follows_all_its_numbers(net, task):
     other = deepcopy(net)
     with torch.no_grad():
         other.head.weight[1, 70] += 1e-3  # in the middle, which a printed tensor leaves out
-    assert audit._key(other) != audit._key(net)
-    assert audit._key(deepcopy(net)) == audit._key(net)
+    assert take.key_of(other, task) != take.key_of(net, task)
+    assert take.key_of(deepcopy(net), task) == take.key_of(net, task)
     packed = [quietly(eager)(deepcopy(one), task.test.inputs) for one in (net, net, other)]
-    assert audit._key(packed[0]) == audit._key(packed[1])
+    assert take.key_of(packed[0], task) == take.key_of(packed[1], task)

@@ -64,7 +64,7 @@ def without_times(found):
 
 
 def files(results):
-    return sorted(p for p in results.rglob("*") if p.is_file())
+    return sorted(p for p in results.rglob("*") if p.is_file() and p.name != "LAYOUT")
 
 
 def test_damage_of_every_kind_is_found_made_again_and_said(conducted, tmp_path):
@@ -169,7 +169,7 @@ def test_results_of_another_release_or_machine_are_told_apart(conducted, tmp_pat
 
 
 def test_damage_that_comes_while_a_study_runs_ends_it_in_one_line(conducted, tmp_path, monkeypatch):
-    whole = store.Store.save
+    whole = store.Folder.save
 
     def rots(self, kind, name, tensors, meta):
         whole(self, kind, name, tensors, meta)
@@ -177,29 +177,21 @@ def test_damage_that_comes_while_a_study_runs_ends_it_in_one_line(conducted, tmp
             path = self.path(kind, name)
             path.write_bytes(path.read_bytes()[:-1])
 
-    monkeypatch.setattr(store.Store, "save", rots)
+    monkeypatch.setattr(store.Folder, "save", rots)
     with pytest.raises(
         StoreError, match="is damaged; delete it or run again to have it made again: the checksum does not fit"
     ):
         conducted(tmp_path)
-    monkeypatch.setattr(store.Store, "save", whole)
+    monkeypatch.setattr(store.Folder, "save", whole)
     found, _ = conducted(tmp_path)
     assert without_times(found) == without_times(conducted(tmp_path / "quiet")[0])
 
 
 KILLED = """
 import json, os, signal, sys
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from whatelse.study import run_study, run, spec
-from whatelse.engines import Engine
-from whatelse.findings import codec
-
-class Inline(Executor):
-    def submit(self, call, /, *args):
-        future = Future()
-        future.set_result(call(*args))
-        return future
+from whatelse.engines.inline import Inline
 
 run.engine = lambda *_: Engine(Inline(), 1, lambda: None)
 file, folder = map(Path, sys.argv[1:])

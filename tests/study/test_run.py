@@ -62,7 +62,7 @@ def test_a_run_that_was_cut_goes_on_and_ends_the_same(small, tmp_path, inline):
 
 def test_worker_processes_give_the_same_numbers(small, tmp_path, inline):
     study, todo, here = prepared(small, tmp_path / "here")
-    run.run(todo, here, lambda: run.engine("here", 2), quiet)
+    run.run(todo, here, lambda: run.engine("processes", 2), quiet)
     alone = Folder(tmp_path / "alone")
     threads = torch.get_num_threads()
     assert threads >= 1
@@ -144,7 +144,7 @@ def test_findings_are_json_and_complete(small, tmp_path, inline, monkeypatch):
     monkeypatch.setattr(run, "engine", lambda *_: inline)
     found = run_study.run_study(spec.parse(small, "small"), tmp_path)
     again = run_study.run_study(spec.parse(small, "small"), tmp_path)
-    json.dumps(found, allow_nan=False)
+    json.loads(codec.dumps(found))
     assert {**found, "created": ""} == {**again, "created": ""}
     lead = [f for f in found.findings if f.primary and f.candidate == "half"]
     assert [f.control for f in lead] == ["placebo"]
@@ -161,7 +161,7 @@ def test_findings_are_json_and_complete(small, tmp_path, inline, monkeypatch):
 def test_a_study_tells_the_floors_of_measuring_and_of_compressing(small, tmp_path, inline, monkeypatch):
     monkeypatch.setattr(run, "engine", lambda *_: inline)
     text = small.replace('twin = ""', 'twin = ""\nretest = ""').replace(
-        'level = "strong"', 'level = "strong"\nagain = true'
+        'level = "strong"', 'level = "strong"\nown_controls = ["recompressed"]'
     )
     text += """
 [[measurements]]

@@ -124,9 +124,9 @@ def test_values_of_numpy_are_as_good_as_those_of_a_file(tiny, found):
 
 
 def test_what_is_marked_full_is_said_without_the_mark(tiny, found):
-    study = spec.parse(tiny.replace('level = "strong"', 'level = "strong"\nfull = true'), "tiny", tier="full")
+    study = spec.parse(tiny.replace('level = "strong"', 'level = "strong"\ntier = "full"'), "tiny", tier="full")
     whole = found(study)
-    assert "full = true" in whole.study.file, "not changed: its file"
+    assert 'tier = "full"' in whole.study.file, "not changed: its file"
     changed = found(replace(study, title="Other"))
     assert without_text(changed) == without_text(whole)
     assert [c.name for c in said_by(changed).candidates] == ["half"]
@@ -136,7 +136,7 @@ def test_what_is_marked_full_is_said_without_the_mark(tiny, found):
     ("change", "words"),
     [
         (lambda s: replace(s, seeds=[]), r"study\.seeds=\[\]; at least one"),
-        (lambda s: replace(s, seeds=[0.5]), r"study\.seeds\[0\]=0\.5 is not of type int"),
+        (lambda s: replace(s, seeds=[0.5]), r"study\.seeds\[0\]: got 0\.5"),
         (lambda s: replace(s, net=Net("mpl")), "no net named 'mpl'; did you mean mlp"),
         (lambda s: replace(s, controls={"placbo": ""}), "no 'placbo'; did you mean placebo"),
         (lambda s: replace(s, draws=None), r"draws"),

@@ -18,9 +18,9 @@ def test_the_shipped_study_is_sound():
     ("old", "new", "message"),
     [
         ("title = ", "titel = ", "study: no key 'titel'; did you mean title"),
-        ('name = "small"', "", "the key 'name' is missing"),
+        ('name = "small"', "", "name: missing"),
         ("seeds = [0, 1]", "seeds = [0, 0]", "at least one seed is needed, none twice"),
-        ("seeds = [0, 1]", 'seeds = [0, "1"]', r"study.seeds\[1\]='1' is not of type int"),
+        ("seeds = [0, 1]", 'seeds = [0, "1"]', r"study.seeds\[1\]: got '1'"),
         ("seeds = [0, 1]", "seeds = [0, 1", "small.toml: "),
         ('item = "cnn"', 'item = "cn"', "no net named 'cn'; did you mean cnn"),
         ('data = "digits"', 'data = "digit"', "no data loader named 'digit'; did you mean digits"),
@@ -62,7 +62,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 
 def test_candidates_marked_full_are_checked_always_and_kept_on_demand(small):
-    text = small.replace('name = "half"', 'name = "half"\nfull = true', 1)
+    text = small.replace('name = "half"', 'name = "half"\ntier = "full"', 1)
     assert text != small
     assert [c.name for c in spec.parse(text, "small", tier="full").candidates] == [
         c.name for c in spec.parse(small, "small").candidates
@@ -109,7 +109,7 @@ item = "generalization.ece"
 label = "calibration"
 tasks = ["clean"]
 margin = 0.02
-full = true
+tier = "full"
 [[claims]]
 row = "overfitting"
 claim = "It is calibrated."
@@ -130,7 +130,7 @@ expect = [{ direction = "worse", label = "under noise", families = ["prune"] }]
 
 def test_the_whole_study_asks_more_and_more_carefully(small):
     text = small.replace("[controls]", "references = 2\nfull_references = 4\n[controls]") + MORE
-    quick, whole = (spec.parse(text, "small", full=full) for full in (False, True))
+    quick, whole = (spec.parse(text, "small", tier=tier) for tier in ("quick", "full"))
     assert [m.label for m in quick.measurements] == ["accuracy", "under noise"]
     assert [m.label for m in whole.measurements] == ["accuracy", "under noise", "calibration"]
     assert quick.measurements[1].settings == {"kind": "noise", "severity": 1}
@@ -140,12 +140,12 @@ def test_the_whole_study_asks_more_and_more_carefully(small):
 
 
 def test_a_claim_that_rests_on_a_full_measurement_is_not_judged_without_it(small):
-    quick, whole = (spec.parse(small + MORE, "small", full=full) for full in (False, True))
+    quick, whole = (spec.parse(small + MORE, "small", tier=tier) for tier in ("quick", "full"))
     assert [len(c.expect) for c in whole.claims] == [2, 1]
     assert [len(c.expect) for c in quick.claims] == [0, 1]
 
 
-@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("tier", ["quick", "full"])
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -157,7 +157,40 @@ def test_a_claim_that_rests_on_a_full_measurement_is_not_judged_without_it(small
         ("[controls]", "full_references = 3\n[controls]", r"tasks.clean.full_references=3; an even number"),
     ],
 )
-def test_what_is_full_or_careful_is_checked_always(small, old, new, message, full):
+def test_what_tiers_ask_is_checked_always(small, old, new, message, tier):
     assert old in small + MORE
     with pytest.raises(StudyError, match=message):
-        spec.parse((small + MORE).replace(old, new, 1), "small", full=full)
+        spec.parse((small + MORE).replace(old, new, 1), "small", tier=tier)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('twin = ""', 'twin = ""\nremeasured = ""', r"controls.remeasured: now retest \(since whatelse 0.2\)"),
+        (  # noqa: E501
+            'level = "strong"',  # noqa: E501
+            'level = "strong"\nscratch = true',  # noqa: E501
+            r"candidates.0.scratch: now own_controls = \[.scratch.\]",  # noqa: E501
+        ),
+        (
+            'level = "strong"',
+            'level = "strong"\nagain = true',
+            r"candidates.0.again: now own_controls = \[.recompressed",
+        ),
+        ("primary = true", "primary = true\ncareful = {}", r"measurements.0.careful: now full_settings"),
+        (
+            'title = "Digits"',
+            'title = "Digits"\ncareful_references = 4',
+            r"tasks.clean.careful_references: now full_refer",
+        ),
+    ],
+)
+def test_what_had_another_name_is_refused_with_the_new_one(small, old, new, message):
+    with pytest.raises(StudyError, match=message):
+        spec.parse(small.replace(old, new, 1), "small")
+
+
+def test_own_controls_are_those_that_serve_a_candidate_alone(small):
+    text = small.replace('level = "strong"', 'level = "strong"\nown_controls = ["twin"]')
+    with pytest.raises(StudyError, match=r"candidates\[0\].own_controls: no 'twin'; .*recompressed"):
+        spec.parse(text, "small")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from whatelse.auditing.ask import of_kept
 from whatelse.evidence.cache import Evidence
 from whatelse.store.folder import Folder
 from whatelse.study import plan, run, spec, worker
@@ -37,8 +38,7 @@ def test_shadow_models_keep_their_sensitivity_for_a_question_that_needs_it(asked
     own = Evidence(worker.subject_of(model, "half", "", task), task)
     assert torch.equal(found.sensitivity[1, :600], own.sensitivity(task.train.inputs))
     assert torch.equal(found.sensitivity[1, 600:], own.sensitivity(task.test.inputs[:600]))
-    values = store.load("values", half.cells[0].key)[0]["values"]
-    assert values.shape == (1200, 2)
+    assert of_kept(*store.load("values", half.cells[0].key)).answer.matrix().shape == (1200, 2)
 
 
 def test_they_do_not_where_none_does_and_add_it_later_without_making_anything_else_again(asked):

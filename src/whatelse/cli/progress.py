@@ -17,6 +17,20 @@ _SHOWN = 15
 
 
 @contextmanager
+def closing_progress(progress: Progress) -> Generator[None]:
+    """Stop a progress bar at the end, if it was started.
+
+    Args:
+        progress: Any.
+    """
+    try:
+        yield
+    finally:
+        if progress.live.is_started:
+            progress.stop()
+
+
+@contextmanager
 def bar(*, quiet: bool) -> Generator[tuple[Callable[[State], None], Callable[[Estimate], None]], None, None]:
     """Show a progress bar while the block runs.
 
@@ -34,11 +48,15 @@ def bar(*, quiet: bool) -> Generator[tuple[Callable[[State], None], Callable[[Es
         TextColumn("{task.description}", markup=False),
     )
     console = Console(stderr=True, quiet=quiet)
-    with Progress(*columns, console=console, disable=quiet) as progress:
+    progress = Progress(*columns, console=console, disable=quiet)
+    with closing_progress(progress):
         shown = progress.add_task("starting", total=None)
         said: list[str] = []
+        if console.is_terminal:  # elsewhere every start is a line, which an error alone must be
+            progress.start()
 
         def show(state: State) -> None:
+            progress.start()
             for remark in state.remarks[len(said) :]:
                 said.append(remark)
                 console.print(remark, highlight=False, markup=False, soft_wrap=True)

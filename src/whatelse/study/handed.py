@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
+
+from torch import nn
 
 from whatelse import opening
 from whatelse.auditing.ask import subject_of
@@ -16,7 +20,7 @@ from whatelse.errors import ArtifactError, ChangedError
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.shadows import Keep
 from whatelse.models import take
-from whatelse.models.model import Model
+from whatelse.models.model import Model, Opens
 from whatelse.models.take import Given
 from whatelse.study.jobs import Handed
 from whatelse.tasks.task import Task
@@ -117,6 +121,9 @@ def is_folder(text: str) -> bool:
 def key_of(text: str, task: Task, model: Given | None = None) -> str:
     """Return the key of a model: of a folder, the SHA-256 of its files; of anything else, of what the model holds.
 
+    Of Python that is the code of its classes too. What a module in memory does is not told by what it holds: each is
+    its own, and is measured anew at every call.
+
     Args:
         text: What opens it; empty for one that lives in this process.
         task: Gives the examples whose answers stand for a model that shows nothing that it holds.
@@ -128,7 +135,21 @@ def key_of(text: str, task: Task, model: Given | None = None) -> str:
     if is_folder(text):
         return _key_of_folder(Path(text))
     assert model is not None
-    return take.key_of(model, task)
+    content = take.key_of(model, task)
+    if not isinstance(model, (nn.Module, Opens)):
+        return content
+    return f"{content}-{_code_of(model)}" if text else f"{content}-{secrets.token_hex(8)}"
+
+
+def _code_of(model: nn.Module | Opens) -> str:
+    """Return the SHA-256 of the code of all classes that a module is made of, those of torch aside."""
+    whole = model if isinstance(model, nn.Module) else model.module
+    kinds = {type(part) for part in whole.modules() if not type(part).__module__.startswith("torch.")}
+    digest = hashlib.sha256()
+    for kind in sorted(kinds, key=lambda kind: f"{kind.__module__}.{kind.__qualname__}"):
+        with suppress(OSError, TypeError):  # one made where no file is
+            digest.update(inspect.getsource(kind).encode())
+    return digest.hexdigest()[:16]
 
 
 def _key_of_folder(folder: Path) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
+from torch import nn
+
 from whatelse import items, opening
 from whatelse.auditing import preflight
 from whatelse.auditing.ask import generator
@@ -16,6 +18,7 @@ from whatelse.findings.checks import Check
 from whatelse.models import take
 from whatelse.models.model import Model as Audited
 from whatelse.models.take import Given
+from whatelse.modules.lent import check_filled
 from whatelse.store.folder import key
 from whatelse.store.protocol import Store
 from whatelse.study import handed
@@ -104,6 +107,8 @@ class _Guests:
         if not isinstance(model, str):
             self._given[name] = model
         self._texts[name] = text
+        if isinstance(model, nn.Module):
+            check_filled(model, name)
         key = handed.key_of(text, self.task, None if handed.is_folder(text) else self._model(name))
         self._origins[name] = Handed(text, key)
         return self._origins[name]

@@ -93,7 +93,7 @@ def test_a_colored_example_is_shown_in_gray_with_what_all_its_channels_contribut
     expected = [sign * (-u + 0.5 * (u + 4) + 0.2 * (u + 8)) for u in range(4)]
     for field in (item.maps.baseline, item.maps.candidate):  # twice as loud, and brought to the baseline's loudness
         assert sum(field, ()) == pytest.approx(expected, abs=1e-3)
-    mute = dataclasses.replace(evidence["half", 0].subject, offers=frozenset({"predicts"}))
+    mute = dataclasses.replace(evidence["half", 0].subject, without=frozenset({"differentiates", "opens"}))
     evidence["half", 0] = dataclasses.replace(evidence["half", 0], subject=mute)
     assert harmed.shown_as(1, made.asked_of(colored, evidence=evidence), "half", 0).maps is None
     boundless = dataclasses.replace(colored, bounds=None)
