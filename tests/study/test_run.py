@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from whatelse import registry
+from whatelse import items, registry
 from whatelse.auditing.ask import Failed
 from whatelse.auditing.effects import Moved, of_kept
 from whatelse.errors import StoreError, StudyError, TaskError
@@ -83,6 +84,7 @@ def test_a_behaviour_that_raises_fails_alone(small, tmp_path, inline, monkeypatc
         return whole(evidence, config, rng)
 
     monkeypatch.setattr(item, "measure", raises)
+    items._behaviour.cache_clear()
     study, todo, store = prepared(small, tmp_path)
     progress = run.run(todo, store, lambda: inline, quiet)
     failed = [name for r in progress.reports for name, _ in r.failed]
@@ -92,6 +94,7 @@ def test_a_behaviour_that_raises_fails_alone(small, tmp_path, inline, monkeypatc
     assert isinstance(by_pair["twin", "baseline"], Moved)
     assert by_pair["half", "placebo"] == Failed("RuntimeError: broken on purpose")
     monkeypatch.setattr(item, "measure", whole)
+    items._behaviour.cache_clear()
     run.run(todo, store, lambda: inline, quiet)
     assert all(isinstance(e.outcome, Moved) for e in of_kept(effects_of(todo, store)[0])), (
         "a failed cell is tried again"
@@ -145,7 +148,7 @@ def test_findings_are_json_and_complete(small, tmp_path, inline, monkeypatch):
     found = run_study.run_study(spec.parse(small, "small"), tmp_path)
     again = run_study.run_study(spec.parse(small, "small"), tmp_path)
     json.loads(codec.dumps(found))
-    assert {**found, "created": ""} == {**again, "created": ""}
+    assert replace(found, created="") == replace(again, created="")
     lead = [f for f in found.findings if f.primary and f.candidate == "half"]
     assert [f.control for f in lead] == ["placebo"]
     assert lead[0].before + lead[0].effect == pytest.approx(lead[0].after)
@@ -176,12 +179,12 @@ margin = 0.01
     mine = {f.label: f for f in found.findings if f.candidate == "half" and f.leading}
     assert mine["accuracy"].floors.measurement == 0
     assert mine["infidelity"].floors.measurement > 0
-    again = next(f for f in found.findings if f.candidate == "half again" and f.label == "accuracy")
+    again = next(f for f in found.findings if f.candidate == "half recompressed" and f.label == "accuracy")
     assert again.control == "half"
     assert mine["accuracy"].floors.compression == pytest.approx(seeds.floor(again.per_seed))
     assert any(again.per_seed)
     roles = {c.name: c.role for c in found.candidates}
-    assert (roles["half again"], roles["retest"]) == ("recompressed", "retest")
+    assert (roles["half recompressed"], roles["retest"]) == ("recompressed", "retest")
     assert record.parse(codec.to_json(found), "small") == found
 
 

@@ -152,8 +152,8 @@ def test_a_claim_that_rests_on_a_full_measurement_is_not_judged_without_it(small
         ("generalization.ece", "generalization.eec", "did you mean generalization.ece"),
         ("full_settings = { severity = 0 }", "full_settings = { severity = 9 }", r"measurements\[1\].*severity=9"),
         ("full_settings = { severity = 0 }", "full_settings = { severty = 0 }", "did you mean severity"),
-        ("full = true", "full = true\nprimary = true", r"measurements\[2\]: full and primary"),
-        ("full = true", "full = 1", r"measurements\[2\]"),
+        ('tier = "full"', 'tier = "full"\nprimary = true', r"measurements\[2\]: tier full and primary"),
+        ('tier = "full"', "tier = 1", r"measurements\[2\].tier: got 1"),
         ("[controls]", "full_references = 3\n[controls]", r"tasks.clean.full_references=3; an even number"),
     ],
 )

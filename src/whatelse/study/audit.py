@@ -225,7 +225,7 @@ def study_of(asked: Questions, candidates: Collection[str], controls: Collection
     names = [Role.BASELINE, *controls, *candidates]
     for name in names:
         if names.count(name) > 1 or (name in candidates and name in {ZERO, *handed()}):
-            raise StudyError(f"a candidate named {name!r}: that name is taken; choose another")
+            raise StudyError(f"a candidate named {str(name)!r}: that name is taken; choose another")
     if Role.RECOMPRESSED in controls and len(candidates) > 1:
         many = len(candidates)
         raise StudyError(f"controls: 'recompressed' is one candidate compressed once more; there are {many} candidates")
