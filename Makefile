@@ -32,6 +32,7 @@ validate: .venv/ready-dev  ## measure whether verdicts can be trusted, in half a
 bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
 	.venv/bin/python bench/resampling.py
 	.venv/bin/python bench/table.py
+	.venv/bin/python bench/audit.py
 	.venv/bin/python bench/evidence.py
 	.venv/bin/python bench/memory.py
 	.venv/bin/python bench/known.py
