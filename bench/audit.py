@@ -3,8 +3,8 @@
     python bench/audit.py [SRC_OF_THE_OTHER_BUILD] [EXAMPLES]
 
 The pair is a small CNN and a pruned copy, on as many noisy digits as asked for (10,000 test examples where nothing is
-said). Each build audits the same two folders in processes of one thread; the other build is a checkout's ``src``. What is
-printed are wall seconds and their ratios; nothing is asserted.
+said). Each build audits the same two folders in processes of one thread; the other build is a checkout's ``src``. Wall
+seconds and their ratios are printed; nothing is asserted.
 """
 
 from __future__ import annotations
