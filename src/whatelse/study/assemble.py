@@ -144,5 +144,5 @@ def failed(plan: Plan, store: Store) -> tuple[Failure, ...]:
         for cell in job.cells:
             if not store.has("values", cell.key) and store.has("failed", cell.key):
                 record = store.load_record("failed", cell.key)
-                found.append(Failure(f"{job.name} · {cell.label}", record["error"]))
+                found.append(Failure(job.called(cell), record["error"]))
     return tuple(found)

@@ -143,6 +143,14 @@ class Job:
         """Key of the model that it is compared with."""
         return self.before.key
 
+    def called(self, cell: Cell) -> str:
+        """Return how messages call one of its cells; where it has just one, it goes by that already.
+
+        Args:
+            cell: One of its cells.
+        """
+        return self.name if self.name.endswith(f" · {cell.label}") else f"{self.name} · {cell.label}"
+
     def kept(self) -> list[tuple[str, str]]:
         """Return kind and key of everything that it leaves in a store."""
         models = [("models", link.key) for link in self.chain if link.step is not None]

@@ -374,4 +374,4 @@ def _fail(cell: Cell, job: Job, error: Exception, store: Store) -> tuple[str, st
     text = f"{type(error).__name__}: {error}"
     trace = "".join(traceback.format_exception(error))
     store.save_record("failed", cell.key, {"cell": job.name, "label": cell.label, "error": text, "trace": trace})
-    return (f"{job.name} · {cell.label}", text)
+    return (job.called(cell), text)
