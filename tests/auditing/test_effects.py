@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from whatelse import items
 from whatelse.answer import Answer, Doubt, Parts
 from whatelse.auditing import effects
 from whatelse.auditing.ask import Failed, Measured, NotMeasurable
-from whatelse.auditing.effects import Comparison, Contrast, Moved
+from whatelse.auditing.effects import Comparison, Contrast, Moved, values_of
 from whatelse.auditing.ends import Ends
 from whatelse.errors import StudyError
 from whatelse.findings.record import Part, Share
@@ -144,3 +145,16 @@ def test_a_store_keeps_effects_to_the_last_digit_and_which_outcome_they_are(anal
     made = [*analyzed(), Contrast("c", "zero", 5, 2, ("note",), ("doubt",), "worsened", moved)]
     made += [replace(made[0], outcome=Failed("ValueError: x")), replace(made[0], outcome=NotMeasurable("why", ("n",)))]
     assert effects.of_kept(effects.to_kept(made)) == tuple(made)
+
+
+def test_seeds_may_have_columns_of_their_own_number():
+    """Units are columns, and pruning leaves every seed its own number of them."""
+    item = items.behaviour("mechanism.dead")
+    seeds = [{f"unit {i}": torch.tensor([1.0, 0.0, 0.0]) for i in range(units)} for units in (3, 2)]
+    outcomes = [Measured(Answer(columns), {}, 0.0) for columns in seeds]
+    held = Comparison(item, item.configure({}), 100, np.random.default_rng(0))
+    for name in ("baseline", "small"):
+        held.take(name, values_of(outcomes))
+    (found,) = held.against([("small", "baseline")])
+    assert isinstance(found.outcome, Moved)
+    assert found.outcome.effect.effect == 0

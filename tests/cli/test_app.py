@@ -18,7 +18,7 @@ def test_help_is_worth_reading(tmp_path, whatelse):
     ("args", "words"),
     [
         (("lst",), ("No such command", "list")),
-        (("list", "methds"), ("no kind of item is called", "methods")),
+        (("list", "methds"), ("no such kind of item", "did you mean methods")),
         (("study", "none.toml"), ("none.toml", "No such file")),
         (("study",), ("Missing argument",)),
         (("table", "--workers", "many"), ("--workers",)),

@@ -190,14 +190,16 @@ class Comparison:
             seen.missing = Failed(f"{type(error).__name__}: {error}")
 
     def _summarize(self, name: str, answers: list[Answer]) -> None:
-        like, values, told = answers[0], [answer.matrix() for answer in answers], None
+        values, told = [answer.matrix() for answer in answers], None
+        # Columns may be units, of which every seed has its own number after pruning.
+        alike = {len(answer.columns): answer for answer in reversed(answers)}
 
         def summarise(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-            return self.item.summarise(like.over(rows), self.config, weights)
+            return self.item.summarise(alike[_width(rows)].over(rows), self.config, weights)
 
         def by_part(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
             assert self.item.by_part is not None
-            return self.item.by_part(like.over(rows), self.config, weights)
+            return self.item.by_part(alike[_width(rows)].over(rows), self.config, weights)
 
         if self.item.outcomes is not None:
             parts = by_part(values[0].astype(np.float64), np.ones((1, self._units))).shape[1]
@@ -330,3 +332,7 @@ def _verdict_if_one_sided(after: SubjectValues, control: SubjectValues | None) -
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
+
+
+def _width(rows: np.ndarray) -> int:
+    return 1 if rows.ndim == 1 else rows.shape[1]
