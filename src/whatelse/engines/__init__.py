@@ -36,7 +36,7 @@ class Engine(Protocol):
     def slots(self) -> int:
         """How many jobs run at once."""
 
-    def submit(self, call: Callable[..., T], /, *args: Any, needs: Resources) -> Future[T]:  # noqa: ANN401
+    def submit(self, call: Callable[..., T], /, *args: Any, needs: Resources) -> Future[T]:  # noqa: ANN401 - any call
         """Run a function somewhere, as soon as what it needs is free.
 
         Args:

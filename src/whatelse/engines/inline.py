@@ -30,7 +30,7 @@ class Inline:
 
     slots = 1
 
-    def submit(self, call: Callable[..., T], /, *args: Any, needs: Resources) -> Future[T]:  # noqa: ANN401
+    def submit(self, call: Callable[..., T], /, *args: Any, needs: Resources) -> Future[T]:  # noqa: ANN401 - any call
         """Run a function now.
 
         Args:

@@ -51,7 +51,7 @@ class Processes:
         self._executor = ProcessPoolExecutor(slots, mp_context=context, initializer=_settle, initargs=(alive,))
         self._end = finalize(self._executor, end.close)
 
-    def submit(self, call: Callable[..., T], /, *args: Any, needs: Resources) -> Future[T]:  # noqa: ANN401
+    def submit(self, call: Callable[..., T], /, *args: Any, needs: Resources) -> Future[T]:  # noqa: ANN401 - any call
         """Run a function in the next free process.
 
         Args:

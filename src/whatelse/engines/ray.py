@@ -44,7 +44,7 @@ class Cluster:
         self._has: dict[str, float] = ray.cluster_resources()
         self.slots = int(self._has.get("CPU", 1))
 
-    def submit(self, call: Callable[..., T], /, *args: Any, needs: Resources) -> Future[T]:  # noqa: ANN401
+    def submit(self, call: Callable[..., T], /, *args: Any, needs: Resources) -> Future[T]:  # noqa: ANN401 - any call
         """Run a function on a node that has what it needs, as soon as that is free.
 
         Args:
