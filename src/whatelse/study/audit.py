@@ -84,7 +84,7 @@ def audit(
     """
     started = time.perf_counter()
     asked = settled(asked) if asked is not None else read_questions(default())
-    study_of(asked, candidates, controls or {}, [seed])  # refuses names that do not fit
+    study = study_of(asked, candidates, controls or {}, [seed])
     if remeasure < 0 or (remeasure and stop):
         raise StudyError(f"remeasure={remeasure}, stop={stop}; at least 0 is needed, and 0 to stop early")
     held = {_own(name, candidates): model for name, model in (controls or {}).items()}
@@ -94,7 +94,7 @@ def audit(
     with ExitStack() as stack:
         store = Folder((results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
         met = meet(models, task, max_memory, store, stack, force=force, inline=place == "inline")
-        asking = _Asking(asked, met, list(candidates), list(held), seed, remeasure, stop=stop)
+        asking = _Asking(asked, met, study, seed, remeasure, stop=stop)
         todo = asking.plan()
         progress = run.run(todo, store, lambda: run.engine(place, workers), show or _silent)
         took = account.timing(todo, store, progress, time.perf_counter() - started)
@@ -109,8 +109,7 @@ class _Asking:
 
     asked: Questions
     met: Meeting
-    candidates: list[str]
-    controls: list[str]
+    study: Study  # that the findings are decided by
     seed: int
     remeasure: int
     stop: bool = field(kw_only=True)
@@ -137,8 +136,7 @@ class _Asking:
 
     def findings(self, todo: Plan, store: Store, took: tuple[str, Timing]) -> Findings:
         """Return what was found."""
-        study = self._study()
-        inquiry = inquiry_of(study, *([Actor(Role.RETEST, Role.RETEST)] if self.remeasure else []))
+        inquiry = inquiry_of(self.study, *([Actor(Role.RETEST, Role.RETEST)] if self.remeasure else []))
         contrasts: dict[str, list[Contrast]] = {m.label: [] for m in self.asked.measurements}
         for one in todo.effects:
             contrasts[one.label] += effects_of(one, store)
@@ -147,9 +145,6 @@ class _Asking:
         listed = self._listed(inquiry, costs(inquiry, compared))
         around = Circumstances(*took, failures, self.met.checks)
         return assemble(inquiry, {DATA: self.met.task}, verdicts.decided(inquiry, compared), listed, (), around)
-
-    def _study(self) -> Study:
-        return study_of(self.asked, self.candidates, [*map(self._former, self.controls)], [self.seed])
 
     def _jobs(self, m: Measurement) -> Iterator[tuple[Job, Cell]]:
         """Yield the job of every model with its cell, the baseline first: the others need what was seen of it."""
@@ -183,11 +178,7 @@ class _Asking:
         return Watch(label, name, m.label, DATA, m, self.met.data, models, pairs, family, self.seed)
 
     def _pairs(self, m: Measurement) -> tuple[tuple[str, str], ...]:
-        return pairs(self._study(), m)
-
-    def _former(self, control: str) -> str:
-        own = items.control("recompressed").named.format(candidate=self.candidates[0])
-        return str(Role.RECOMPRESSED) if control == own else control
+        return pairs(self.study, m)
 
     def _drawn_by(self, m: Measurement) -> tuple[str, str, str]:
         return m.label, self.met.data.key, str(self.seed)

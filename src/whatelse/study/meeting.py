@@ -83,8 +83,9 @@ def meet(
         )
     guests = _Guests(found, lent)
     met = Meeting(found, data)
-    for name, model in models.items():
+    for name, model in models.items():  # all of them first: where one is not there, nothing is written
         met.models[name] = guests.origin(name, model)
+    for name in models:
         _compare(met, name, guests, store, force=force)
     if inline:
         lent.enter_context(handed.lent(guests.subjects(models), [found]))
@@ -141,8 +142,8 @@ def _task(task: Task | str, memory: str) -> tuple[Task, Data]:
 
 def _compare(met: Meeting, name: str, guests: _Guests, store: Store, *, force: bool) -> None:
     base = met.models[Role.BASELINE]
-    alone = name == Role.BASELINE  # a candidate may hold the very same, and is compared all the same
-    kept = key("preflight", 2, {"force": force, "alone": alone}, base.key, met.models[name].key, met.data.key, seed=0)
+    # By name too: remarks call a model by it, and a candidate may hold the very same as the baseline.
+    kept = key("preflight", 3, {"force": force, "name": name}, base.key, met.models[name].key, met.data.key, seed=0)
     if not store.has("effects", kept):
         checks, told = _checked(name, guests, force=force)
         store.save_record("effects", kept, {"checks": [asdict(check) for check in checks], "remarks": told})
