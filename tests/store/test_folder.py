@@ -204,7 +204,7 @@ def test_preparing_leaves_nothing_and_clears_only_what_is_old(tmp_path):
     for aged in (path, *old):
         os.utime(aged, (long_ago, long_ago))
     s.prepare()
-    assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted([path, now])
+    assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted([path, now, tmp_path / "LAYOUT"])
     assert s.has("values", "k")
 
 

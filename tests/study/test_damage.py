@@ -15,7 +15,7 @@ import torch
 
 from whatelse import registry
 from whatelse.errors import StoreError
-from whatelse.findings import codec
+from whatelse.findings import codec, record
 from whatelse.findings.record import Timing
 from whatelse.store import folder as store
 from whatelse.store import seal
@@ -190,10 +190,11 @@ def test_damage_that_comes_while_a_study_runs_ends_it_in_one_line(conducted, tmp
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from whatelse.study import run_study, run, spec
 from whatelse.engines.inline import Inline
+from whatelse.findings import codec, record
+from whatelse.study import run, run_study, spec
 
-run.engine = lambda *_: Engine(Inline(), 1, lambda: None)
+run.engine = lambda *_: Inline()
 file, folder = map(Path, sys.argv[1:])
 study = spec.parse(file.read_text(), "tiny")
 move = Path.replace
@@ -243,7 +244,7 @@ def test_killed_again_and_again_a_study_ends_as_if_nothing_had_been(tiny, tmp_pa
     out, err = running.communicate(timeout=300)
     assert running.returncode == 0, err
     assert int(out) >= 10
-    cut, quiet = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("cut", "quiet"))
+    cut, quiet = (record.load(tmp_path / f"{name}.json") for name in ("cut", "quiet"))
     assert without_times(cut) == without_times(quiet)
     kept = [{p.relative_to(r) for p in files(r)} for r in (tmp_path / "cut", tmp_path / "quiet")]
     halves = {p for p in kept[0] if ".part" in p.name}
