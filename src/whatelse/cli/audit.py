@@ -37,6 +37,7 @@ def command(
     on: On = "processes",
     workers: Workers = 0,
     seed: Seed = 0,
+    batch: Annotated[int, typer.Option(min=0, metavar="N", help="Ask N examples at once, as it is served.")] = 0,
     stop: Annotated[bool, typer.Option("--stop", help="Stop costly measurements once their verdict is clear.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
     max_memory: Memory = "",
@@ -66,7 +67,7 @@ def command(
     controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
     controls = {name: text for name, text in controls.items() if text}
     ask = partial(audit.audit, controls=controls, seed=seed, remeasure=remeasure, stop=stop, force=force)
-    ask = partial(ask, results=results, on=on, workers=workers, max_memory=max_memory)
+    ask = partial(ask, results=results, on=on, workers=workers, max_memory=max_memory, batch=batch)
     with bar(quiet=quiet) as (show, _):
         found = ask(base, given, data, questions, show=show)
     hand_out(found, out, quiet=quiet)

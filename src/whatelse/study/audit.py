@@ -48,6 +48,7 @@ def audit(
     on: str = "",
     workers: int = 0,
     max_memory: str = "",
+    batch: int = 0,
     show: Callable[[Progress], None] | None = None,
 ) -> Findings:
     """Return the findings on models that were made elsewhere, each held against the baseline on the same examples.
@@ -73,6 +74,8 @@ def audit(
             ``inline`` for objects.
         workers: How many jobs at once; 0 for as many as cores.
         max_memory: What opening a file may take, such as ``8G``; empty for the usual.
+        batch: How many examples every model is asked at once, for models whose answers depend on their neighbours;
+            0 for as many as suit it, and for such models one.
         show: Called whenever a job starts or ends.
 
     Raises:
@@ -85,6 +88,8 @@ def audit(
     started = time.perf_counter()
     asked = settled(asked) if asked is not None else read_questions(default())
     study = study_of(asked, candidates, controls or {}, [seed])
+    if batch < 0:
+        raise StudyError(f"batch={batch}; at least 1 is needed, or 0 for as many examples at once as suit a model")
     if remeasure < 0 or (remeasure and stop):
         raise StudyError(f"remeasure={remeasure}, stop={stop}; at least 0 is needed, and 0 to stop early")
     held = {_own(name, candidates): model for name, model in (controls or {}).items()}
@@ -93,7 +98,7 @@ def audit(
     run.check_engine(place)
     with ExitStack() as stack:
         store = Folder((results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
-        met = meet(models, task, max_memory, store, stack, force=force, inline=place == "inline")
+        met = meet(models, task, max_memory, store, stack, force=force, inline=place == "inline", batch=batch)
         asking = _Asking(asked, met, study, seed, remeasure, stop=stop)
         todo = asking.plan()
         progress = run.run(todo, store, lambda: run.engine(place, workers), show or _silent)
