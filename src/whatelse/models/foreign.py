@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,6 +14,58 @@ from whatelse import limits
 from whatelse.errors import ArtifactError, TaskError
 
 _CHUNK = 2**20
+# What a text may be given as beside its ids; of a task the id 0 is padding.
+_IDS, _MASKS, _ZEROS = {"input_ids", "ids"}, {"attention_mask", "mask"}, {"token_type_ids", "segment_ids"}
+_NAMED = ("logits", "probabilities", "output_probability", "scores", "probs")
+_PAIR = 2
+
+
+@dataclass(frozen=True)
+class Output:
+    """One of several things that a model answers with.
+
+    Attributes:
+        name: What the model calls it.
+        rank: 0 for numbers; what is less apt to be scores has a higher one.
+        kind: Its type, for messages.
+        shape: Its shape, as far as it is declared.
+    """
+
+    name: str
+    rank: int
+    kind: str
+    shape: Sequence[object] | None
+
+
+def scores_of(given: Sequence[Output], classes: int, name: str) -> Output:
+    """Return the output that holds scores: by its type, then by its name, then by its shape.
+
+    Args:
+        given: All that might.
+        classes: How many classes the task has.
+        name: How the message calls the model.
+
+    Raises:
+        TaskError: None can be told from the others.
+    """
+    best = [o for o in given if o.rank == min(other.rank for other in given)]
+    named = [o for o in best if o.name.lower() in _NAMED]
+    fits = [o for o in best if len(o.shape or ()) == _PAIR and list(o.shape or ())[1] == classes]
+    for found in (best, named, fits):
+        if len(found) == 1:
+            return found[0]
+    every = ", ".join(f"{o.name} {o.kind} {list(o.shape or ())}" for o in given) or "none of numbers"
+    raise TaskError(f"{name} has the outputs {every}; one of scores is needed, of {classes} classes or named logits")
+
+
+def of_text(called: str) -> str:
+    """Return what an input of a text is, its ``inputs``, their ``mask`` or ``zeros``; empty where it is neither.
+
+    Args:
+        called: Its name.
+    """
+    kinds = {"inputs": _IDS, "mask": _MASKS, "zeros": _ZEROS}
+    return next((what for what, names in kinds.items() if called.lower() in names), "")
 
 
 def check(path: Path, held: int = 0) -> None:

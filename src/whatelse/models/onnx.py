@@ -29,11 +29,7 @@ _TYPES = {
 }
 _WHOLE = {np.int64, np.int32, np.uint8}
 _FLOATS, _LABELS = ("tensor(float)", "tensor(double)", "tensor(float16)"), ("tensor(int64)", "tensor(int32)")
-# What a text may be given as beside its ids; of a task the id 0 is padding.
-_IDS, _MASKS, _ZEROS = {"input_ids", "ids"}, {"attention_mask", "mask"}, {"token_type_ids", "segment_ids"}
-_NAMED = ("logits", "probabilities", "output_probability", "scores", "probs")
 _QUIET = 4  # of onnxruntime's five levels: what it raises is said, what it logs is not
-_PAIR = 2
 
 
 class OnnxScores:
@@ -136,7 +132,7 @@ def _inputs(wanted: Sequence[Any], task: Task, name: str) -> list[tuple[str, typ
     """
     found: list[tuple[str, type, str]] = []
     for one in wanted:
-        what = "inputs" if len(wanted) == 1 else _what(one.name) if task.vocabulary else ""
+        what = "inputs" if len(wanted) == 1 else foreign.of_text(one.name) if task.vocabulary else ""
         if one.type not in _TYPES or not what:
             every = ", ".join(f"{other.name} {other.type}" for other in wanted)
             allowed = "one of numbers is needed, or of texts input_ids with attention_mask and token_type_ids"
@@ -148,31 +144,20 @@ def _inputs(wanted: Sequence[Any], task: Task, name: str) -> list[tuple[str, typ
     return found
 
 
-def _what(name: str) -> str:
-    kinds = {"inputs": _IDS, "mask": _MASKS, "zeros": _ZEROS}
-    return next((what for what, names in kinds.items() if name.lower() in names), "")
-
-
 def _fixed(wanted: Sequence[Any]) -> int:
     sizes = {one.shape[0] for one in wanted if one.shape}
     return next((size for size in sizes if isinstance(size, int)), 0)
 
 
 def _output(given: Sequence[Any], classes: int, name: str) -> Any:  # noqa: ANN401 - of onnxruntime
-    """Return the output that holds scores: by its type, then by its name, then by its shape.
+    """Return the output that holds scores.
 
     Raises:
         TaskError: None can be told from the others.
     """
-    kinds = [[o for o in given if o.type in _FLOATS], [o for o in given if o.type.startswith("seq(map")]]
-    several = next((kind for kind in kinds if kind), [o for o in given if o.type in _LABELS])
-    named = [o for o in several if o.name.lower() in _NAMED]
-    fits = [o for o in several if len(o.shape or ()) == _PAIR and o.shape[1] == classes]
-    for found in (several, named, fits):
-        if len(found) == 1:
-            return found[0]
-    every = ", ".join(f"{o.name} {o.type} {o.shape}" for o in given)
-    raise TaskError(f"{name} has the outputs {every}; one of scores is needed, of {classes} classes or named logits")
+    ranks = {o.name: [o.type in _FLOATS, o.type.startswith("seq(map"), o.type in _LABELS] for o in given}
+    told = [foreign.Output(o.name, ranks[o.name].index(True), o.type, o.shape) for o in given if any(ranks[o.name])]
+    return given[[o.name for o in given].index(foreign.scores_of(told, classes, name).name)]
 
 
 def _handed(x: Tensor, kind: type, what: str, name: str) -> Any:  # noqa: ANN401 - an array
