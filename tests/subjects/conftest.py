@@ -58,6 +58,12 @@ def export(net, few, path, *, fixed=False, external=False):
 
 
 @pytest.fixture(scope="session")
+def exporting():
+    """Returns what writes a module as ONNX."""
+    return export
+
+
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory, digits, net):
     """Files of the network: ONNX of every kind, OpenVINO."""
     import numpy as np

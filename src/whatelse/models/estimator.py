@@ -8,6 +8,7 @@ their children and features point, so that is looked at here first.
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -44,14 +45,14 @@ class EstimatorScores:
     """An estimator, asked for the logarithms of its probabilities, else for its decision function, else for classes.
 
     Attributes:
-        key: SHA-256 of the file.
+        key: SHA-256 of the file, and of those of types that its user trusts.
         told: What a reader must know of it.
     """
 
     def __init__(self, path: Path, task: Task) -> None:
         self._name, self._path = path.name, path
-        self.key = foreign.key_of("skops", [path])
-        self._estimator = load(path)
+        self._estimator, code = load(path)
+        self.key = foreign.key_of("skops", [path, *code])
         self._classes, self._features = task.classes, task.features
         self._places, ordered = _places(self._estimator, task.classes, self._name)
         self._columns, named = _columns(self._estimator, task, self._name)
@@ -115,8 +116,8 @@ _SAID = {
 }
 
 
-def load(path: Path) -> Any:  # noqa: ANN401 - an estimator of an extra's
-    """Return the estimator in a file, its trees looked through.
+def load(path: Path) -> tuple[Any, list[Path]]:
+    """Return the estimator in a file, its trees looked through, and the files of what its user trusts.
 
     Args:
         path: Of skops.
@@ -147,12 +148,23 @@ def load(path: Path) -> Any:  # noqa: ANN401 - an estimator of an extra's
             found = skops.io.load(path, trusted=sorted(unknown))
     except Exception as error:  # likewise
         raise ArtifactError(f"{path}: cannot be read: {in_short(error)}") from error
+    try:
+        whole = all(_trees_fit(_held(part)) for part in _parts(found))
+    except Exception:  # noqa: BLE001 - what stands in the place of a tree may be anything
+        whole = False
+    if not whole:
+        raise ArtifactError(f"{path}: a tree in it has nodes that point to what is not there; it is damaged")
     if not is_classifier(found) or getattr(found, "classes_", None) is None:
         raise ArtifactError(f"{path}: it holds a {type(found).__name__}; a classifier that was fitted is needed")
-    for part in _parts(found):
-        _check_trees(part, path)
     alone = {name: 1 for name in found.get_params() if name.split("__")[-1] == "n_jobs"}
-    return found.set_params(**alone)
+    return found.set_params(**alone), _code(unknown - set(TRUSTED))
+
+
+def _code(names: set[str]) -> list[Path]:
+    """Return the files of types that are the user's own: what they do is not told by what the estimator holds."""
+    modules = {sys.modules.get(name.rpartition(".")[0]) for name in names}
+    files = {getattr(module, "__file__", None) for module in modules}
+    return [Path(file) for file in sorted(file for file in files if file)]
 
 
 def _arrays(path: Path) -> Iterator[int]:
@@ -185,27 +197,26 @@ def _parts(whole: Any) -> Iterator[Any]:  # noqa: ANN401 - of any kind
             ahead += part
         else:
             yield part
-            ahead += getattr(part, "__dict__", {}).values()
+            ahead += _held(part).values()
 
 
-def _check_trees(part: Any, path: Path) -> None:  # noqa: ANN401 - of any kind
-    """Refuse trees whose nodes point to what is not there: C follows them without a look.
+def _held(part: Any) -> dict[str, Any]:  # noqa: ANN401 - of any kind
+    """Return what a part was given, and nothing that it works out: that would follow the nodes of a damaged tree."""
+    held = getattr(part, "__dict__", {})
+    return held if isinstance(held, dict) else {}
 
-    Raises:
-        ArtifactError: They do.
-    """
-    held = vars(part) if "__dict__" in dir(part) else {}
+
+def _trees_fit(held: dict[str, Any]) -> bool:
+    """Return whether the nodes of trees point to what is there: C follows them without a look."""
     width, fits = held.get("n_features_in_", 0), True
     if "tree_" in held:
         fits = _nodes_fit(held["tree_"], width)
     stages = held.get("estimators_")
     if isinstance(stages, np.ndarray) and stages.ndim == 2:  # noqa: PLR2004 - gradient boosting: stages by classes
         fits = stages.shape[1] == held.get("n_trees_per_iteration_", 0)
-        fits = fits and all(getattr(tree, "n_features_in_", 0) == width for tree in stages.ravel())
-    for several in held.get("_predictors", ()):
-        fits = fits and all(_predictor_fits(one, width) for one in several)
-    if not fits:
-        raise ArtifactError(f"{path}: a tree in it has nodes that point to what is not there; it is damaged")
+        fits = fits and all(_held(tree).get("n_features_in_", 0) == width for tree in stages.ravel())
+    every = [one for several in held.get("_predictors", ()) for one in several]
+    return fits and all(_predictor_fits(one, width) for one in every)
 
 
 def _nodes_fit(tree: Any, width: int) -> bool:  # noqa: ANN401 - of scikit-learn
@@ -236,7 +247,7 @@ def _weights(part: Any, name: str) -> list[int]:  # noqa: ANN401 - of any kind
     """
     from sklearn.base import is_classifier, is_regressor  # noqa: PLC0415 - an extra
 
-    held = vars(part) if "__dict__" in dir(part) else {}
+    held = _held(part)
     if "tree_" in held:
         tree = held["tree_"]
         leaf = tree.children_left == -1
