@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -211,7 +212,7 @@ def _one_of(allowed: tuple[str, ...]) -> Callable[[str, str], str]:
     return chosen
 
 
-_READERS: Mapping[str, Callable[[str, str], object]] = {
+_READERS: Mapping[str, Callable[[str, str], Any]] = {
     "resize": _size,
     "pixels": _one_of(PIXELS),
     "mean": _numbers,
