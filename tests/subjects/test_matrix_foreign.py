@@ -13,11 +13,13 @@ import openvino
 import pytest
 import torch
 
-from whatelse import opening
+from whatelse import items, opening, recipe
+from whatelse.artifacts import formats
 from whatelse.errors import ArtifactError, NotMeasurableError, TaskError
 from whatelse.evidence.cache import Evidence
 from whatelse.models import take
 from whatelse.study import handed
+from whatelse.tasks.task import SPLITS, Split, Task
 
 FLOATS = ("float.onnx", "external.onnx", "fixed.onnx", "soft.onnx", "linear.onnx")
 QUANTIZED = ("dynamic.onnx", "qdq.onnx", "qoperator.onnx", "nbits.onnx")
@@ -216,8 +218,6 @@ def test_damaged_and_incomplete_openvino_is_one_line(folder, digits, tmp_path):
 
 
 def test_arithmetic_of_other_runtimes_is_not_measurable_and_never_zero(folder, digits):
-    from whatelse import items
-
     macs = items.behaviour("efficiency.macs")
     for name in ("float.onnx", "dynamic.onnx", "float.xml"):
         evidence = Evidence(taken(folder / name, digits), digits)
@@ -226,8 +226,6 @@ def test_arithmetic_of_other_runtimes_is_not_measurable_and_never_zero(folder, d
 
 
 def test_bytes_and_parameters_are_those_that_are_stored(folder, digits):
-    from whatelse import items
-
     for name, rate in (("efficiency.bytes", 4), ("efficiency.parameters", 1)):
         item, found = items.behaviour(name), {}
         for file in ("float.onnx", "qdq.onnx"):
@@ -237,7 +235,7 @@ def test_bytes_and_parameters_are_those_that_are_stored(folder, digits):
         assert math.isclose(found["float.onnx"] / found["qdq.onnx"], rate, rel_tol=0.3), found
 
 
-def test_zip_files_are_read_without_running_what_they_hold(digits, tmp_path):
+def test_what_is_pickled_is_refused_and_not_read(digits, tmp_path):
     (tmp_path / "m.pkl").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
     for name in ("m.pkl", "m.joblib", "m.pickle"):
         with pytest.raises(ArtifactError, match=r"would run whatever it says.*skops.io.dump"):
@@ -246,3 +244,78 @@ def test_zip_files_are_read_without_running_what_they_hold(digits, tmp_path):
         file.writestr("x", "y")
     with pytest.raises(ArtifactError, match="no file of skops that can be read"):
         opening.open_model(str(tmp_path / "m.skops"), digits)
+
+
+@pytest.mark.known_answer
+def test_texts_are_handed_over_as_ids_with_the_mask_of_what_is_no_padding(tmp_path):
+    import onnx.helper as make
+
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(20, 3)).astype(np.float32)
+    ints, floats = onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
+    nodes = [
+        make.make_node("Gather", ["table", "input_ids"], ["rows"]),
+        make.make_node("Cast", ["attention_mask"], ["mask"], to=floats),
+        make.make_node("Unsqueeze", ["mask", "last"], ["wide"]),
+        make.make_node("Mul", ["rows", "wide"], ["kept"]),
+        make.make_node("ReduceSum", ["kept", "middle"], ["logits"], keepdims=0),
+    ]
+    shape = ["N", "T"]
+    given = [make.make_tensor_value_info(n, ints, shape) for n in ("input_ids", "attention_mask")]
+    held = [
+        onnx.numpy_helper.from_array(a, n)
+        for n, a in (("table", table), ("last", np.array([2])), ("middle", np.array([1])))
+    ]
+    graph = make.make_graph(nodes, "bag", given, [make.make_tensor_value_info("logits", floats, ["N", 3])], held)
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 21)], ir_version=10), tmp_path / "bag.onnx")
+    ids = torch.from_numpy(rng.integers(2, 20, (40, 6)))
+    ids[::3, 4:] = 0
+    targets = torch.arange(40) % 3
+    split = Split(ids, targets, targets)
+    texts = Task("texts", 3, None, dict.fromkeys(SPLITS, split), vocabulary=20)
+    model = taken(tmp_path / "bag.onnx", texts)
+    wanted = (table[ids] * (ids != 0).numpy()[..., None]).sum(1)
+    np.testing.assert_allclose(Evidence(model, texts).logits().numpy(), wanted, rtol=1e-5, atol=1e-6)
+    assert sum(model.stores.stored_weights()) == 60
+    with pytest.raises(
+        TaskError, match=r"takes the inputs input_ids tensor\(int64\), attention_mask .*; one of numbers"
+    ):
+        taken(tmp_path / "bag.onnx", replace(texts, vocabulary=0))
+
+
+def test_what_this_package_writes_as_onnx_is_opened_again(digits, net, tmp_path):
+    steps = recipe.parse("quantize.uniform(bits=4)")
+    small = net
+    for step in steps:
+        small = recipe.apply(step, small, digits, torch.Generator().manual_seed(0))
+    formats.write("onnx", small, tmp_path / "m.onnx", digits.calibration.inputs[:8])
+    model = taken(tmp_path / "m.onnx", digits)
+    x = digits.test.inputs[:20]
+    with torch.no_grad():
+        torch.testing.assert_close(model.source.scores(x), small(x), rtol=1e-3, atol=1e-3)
+    counted = sum(model.stores.stored_weights())
+    live = take.take(small, "live", "live", digits, torch.Generator())
+    item = items.behaviour("efficiency.parameters")
+    evidence = Evidence(live, digits)
+    answer = item.answer(evidence, evidence, item.configure({}), torch.Generator())
+    assert counted == float(item.summarise(answer, item.configure({}), np.ones((1, len(answer))))[0])
+
+
+@pytest.mark.known_answer
+def test_one_probability_of_a_sigmoid_is_that_of_class_one(digits, net, tmp_path, exporting, serve):
+    halves = {n: replace(s, targets=s.targets // 5, observed=s.targets // 5) for n, s in digits.splits.items()}
+    two = replace(digits, classes=2, splits=halves)
+    last = torch.nn.Linear(10, 1)
+    last.weight.data, last.bias.data = torch.linspace(-1, 1, 10)[None], torch.zeros(1)
+    one = torch.nn.Sequential(net, last, torch.nn.Sigmoid()).eval()
+    exporting(one, digits.test.inputs[:8], tmp_path / "one.onnx")
+    openvino.save_model(openvino.convert_model(tmp_path / "one.onnx"), tmp_path / "one.xml", compress_to_fp16=False)
+    with torch.no_grad():
+        wanted = one(two.test.inputs)[:, 0]
+    server = serve(lambda x: x)
+    server.raw = lambda x: {"probabilities": one(x).detach().round(decimals=3).tolist()}
+    for name, tolerance in ((tmp_path / "one.onnx", 1e-5), (tmp_path / "one.xml", 1e-4), (server.plain, 1e-3)):
+        given = opening.open_model(str(name), two)
+        model = take.take(given, "one", given.key, two, torch.Generator().manual_seed(0))
+        found = Evidence(model, two).logits().softmax(1)[:, 1]
+        torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)

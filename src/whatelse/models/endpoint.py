@@ -26,6 +26,7 @@ _STEADY = 1e-3
 _FLOATS = {"FP32": torch.float32, "FP64": torch.float64}
 _WHOLE = {"INT64": torch.int64, "INT32": torch.int32, "INT16": torch.int16, "INT8": torch.int8, "UINT8": torch.uint8}
 _ANSWERS = ("scores", "logits", "probabilities", "labels")
+_MADE = {"probabilities": "Softmax"}
 _UNSTEADY = "unsteady"
 
 
@@ -112,7 +113,9 @@ class _Plain:
             got = ", ".join(answer) or "nothing"
             raise TaskError(f"{self._line.address} answers with {got}; one of {', '.join(_ANSWERS)} is needed")
         found = _numbers(answer[given[0]], self._line.address)
-        return foreign.one_each(found.flatten(), self._classes, self._line.address) if given == ["labels"] else found
+        if given == ["labels"]:
+            return foreign.one_each(found.flatten(), self._classes, self._line.address)
+        return foreign.read(_MADE.get(given[0], given[0]), found)
 
 
 class _Served:

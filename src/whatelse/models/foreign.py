@@ -12,6 +12,7 @@ from torch import Tensor
 
 from whatelse import limits
 from whatelse.errors import ArtifactError, TaskError
+from whatelse.models.readings import READINGS, column
 
 _CHUNK = 2**20
 # What a text may be given as beside its ids; of a task the id 0 is padding.
@@ -164,6 +165,28 @@ def one_each(labels: Tensor, classes: int, name: str) -> Tensor:
         got = int(labels[wrong][0])
         raise TaskError(f"{name} answers with class {got}; allowed are 0 to {classes - 1}, the classes of the task")
     return torch.nn.functional.one_hot(labels.long(), classes).float()
+
+
+def read(made: str, found: Tensor) -> Tensor:
+    """Return class scores of an answer of which it is known what it is; as it stands where it is not.
+
+    Args:
+        made: ``Softmax`` or ``Sigmoid``, by the operation that made it, ``logits``, or anything else.
+        found: The answer, ``(N, ...)``.
+    """
+    single = column(found, len(found))
+    if made == "Softmax":
+        return READINGS["one probability" if single else "probabilities"](found)
+    if made == "Sigmoid":
+        return READINGS["one probability" if single else "each"](found)
+    return READINGS["one score"](found) if made == "logits" and single else found
+
+
+# What is said of answers that are read so, by what made them.
+READ = {
+    "Softmax": "logarithms of its probabilities were taken as class scores",
+    "Sigmoid": "log-odds of its probabilities were taken as class scores",
+}
 
 
 def check_shape(name: str, wanted: Sequence[int | None], given: Sequence[int]) -> None:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from whatelse.errors import ArtifactError, MissingExtraError, TaskError, in_short
 from whatelse.models import foreign, onnx_stored
-from whatelse.models.readings import READINGS
 from whatelse.tasks.task import Task
 
 _TYPES = {
@@ -50,7 +49,7 @@ class OnnxScores:
         self._fixed = _fixed(self._session.get_inputs())
         self._output = _output(self._session.get_outputs(), task.classes, self._name)
         last = self._stored.last.get(self._output.name, "")
-        self._read = "probabilities" if last == "Softmax" and self._output.type in _FLOATS else ""
+        self._made = last if last in foreign.READ and self._output.type in _FLOATS else ""
         self.told = tuple(self._remarks(version))
 
     def scores(self, inputs: Tensor) -> Tensor:
@@ -80,8 +79,8 @@ class OnnxScores:
         told = [f"{self._name} is run by onnxruntime {version} on one thread, and only predicts"]
         if self._fixed:
             told.append(f"{self._name} takes {self._fixed} examples at once: a last batch is filled up by its last one")
-        if self._read:
-            told.append(f"{self._name} ends in a softmax: logarithms of its probabilities were taken as class scores")
+        if self._made:
+            told.append(f"{self._name} ends in a {self._made.lower()}: {foreign.READ[self._made]}")
         if self._output.type in _LABELS:
             told.append(f"{self._name} names a class and gives no scores: its confidences mean nothing")
         return told
@@ -98,8 +97,7 @@ class OnnxScores:
             found = _of_maps(found, self._classes, self._name)
         if self._output.type in _LABELS:
             return foreign.one_each(torch.from_numpy(found).flatten(), self._classes, self._name)
-        answer = torch.from_numpy(np.ascontiguousarray(found))
-        return READINGS[self._read](answer) if self._read else answer
+        return foreign.read(self._made, torch.from_numpy(np.ascontiguousarray(found)))
 
 
 def _session(path: Path) -> tuple[Any, str]:

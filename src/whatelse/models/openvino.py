@@ -16,7 +16,6 @@ from torch import Tensor
 
 from whatelse.errors import ArtifactError, NotMeasurableError, TaskError, in_short
 from whatelse.models import foreign
-from whatelse.models.readings import READINGS
 from whatelse.tasks.task import Task
 
 _FLOATS = {"f32": np.float32, "f64": np.float64, "f16": np.float16}
@@ -61,7 +60,7 @@ class OpenVinoScores:
         self._inputs, self._fixed = _inputs(self._model.inputs, task, self._name)
         self._at, self._rank = _output(self._model.outputs, task.classes, self._name)
         made = self._model.outputs[self._at].get_node().input_value(0).get_node()
-        self._read = "probabilities" if _last(made) == "Softmax" else ""
+        self._made = _last(made) if _last(made) in foreign.READ and not self._rank else ""
         version = openvino.get_version().split("-")[0]
         precision = self._run.get_property(_PRECISION).get_type_name()
         self.told = tuple(self._remarks(version, precision))
@@ -96,8 +95,8 @@ class OpenVinoScores:
         told = [f"{self._name} is run by OpenVINO {version} on one thread in {precision}, and only predicts"]
         if self._fixed:
             told.append(f"{self._name} takes {self._fixed} examples at once: a last batch is filled up by its last one")
-        if self._read:
-            told.append(f"{self._name} ends in a softmax: logarithms of its probabilities were taken as class scores")
+        if self._made:
+            told.append(f"{self._name} ends in a {self._made.lower()}: {foreign.READ[self._made]}")
         if self._rank:
             told.append(f"{self._name} names a class and gives no scores: its confidences mean nothing")
         return told
@@ -113,7 +112,7 @@ class OpenVinoScores:
         answer = torch.from_numpy(found)
         if self._rank:
             return foreign.one_each(answer.flatten(), self._classes, self._name)
-        return READINGS[self._read](answer) if self._read else answer
+        return foreign.read(self._made, answer)
 
 
 def _inputs(wanted: Sequence[Any], task: Task, name: str) -> tuple[list[tuple[str, str]], int]:
