@@ -110,6 +110,8 @@ def folder(tmp_path_factory, digits, net):
         )
         linear = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
         onnx.save(linear, made / "linear.onnx")
+        unsigned = {"weight_type": ort.QuantType.QUInt8, "per_channel": True}
+        ort.quantize_dynamic(made / "linear.onnx", made / "unsigned.onnx", **unsigned)
         packer = MatMulNBitsQuantizer(linear, bits=4, block_size=32, is_symmetric=True)
         packer.process()
         packer.model.save_model_to_file(str(made / "nbits.onnx"))

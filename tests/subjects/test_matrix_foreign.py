@@ -22,7 +22,7 @@ from whatelse.study import handed
 from whatelse.tasks.task import SPLITS, Split, Task
 
 FLOATS = ("float.onnx", "external.onnx", "fixed.onnx", "soft.onnx", "linear.onnx")
-QUANTIZED = ("dynamic.onnx", "qdq.onnx", "qoperator.onnx", "nbits.onnx")
+QUANTIZED = ("dynamic.onnx", "unsigned.onnx", "qdq.onnx", "qoperator.onnx", "nbits.onnx")
 
 
 def taken(path, task, batch=0):
@@ -49,7 +49,7 @@ def test_onnx_answers_as_onnxruntime_does(folder, digits, name):
     x = digits.test.inputs[:25]
     model = taken(folder / name, digits)
     assert model.offers == {"predicts"}
-    assert model.alone == (name == "dynamic.onnx")
+    assert model.alone == (name in {"dynamic.onnx", "unsigned.onnx"})
     theirs = by_onnxruntime(folder / name, x, 1 if model.alone else 5)
     theirs = np.log(theirs) if name == "soft.onnx" else theirs
     mine = Evidence(model, digits).answers(x)
@@ -75,8 +75,9 @@ def test_onnx_counts_the_weights_that_are_not_zero(folder, digits, net):
     assert count("linear.onnx") == 64 * 10 - 3 * 10 + 10
     # What multiplies is seen from outside: the answer to one pixel less that to none.
     ones = torch.cat([torch.zeros(1, 64), torch.eye(64)]).reshape(65, 1, 8, 8)
-    said = by_onnxruntime(folder / "nbits.onnx", ones, 65)
-    assert count("nbits.onnx") == np.count_nonzero((said[1:] - said[0]).round(6)) + np.count_nonzero(said[0])
+    for name in ("nbits.onnx", "unsigned.onnx"):
+        said = by_onnxruntime(folder / name, ones, 65)
+        assert count(name) == np.count_nonzero((said[1:] - said[0]).round(6)) + np.count_nonzero(said[0]), name
     for name in ("dynamic.onnx", "qdq.onnx", "qoperator.onnx"):
         held = arrays(folder / name)
         codes = [a for n, a in held.items() if a.dtype == np.int8 and a.size > 1]

@@ -87,6 +87,15 @@ class Told(Protocol):
 
 
 @runtime_checkable
+class Mixes(Protocol):
+    """What knows whether it computes with its whole batch, where a few examples may not show it."""
+
+    @property
+    def mixes(self) -> bool:
+        """True where it does."""
+
+
+@runtime_checkable
 class Elsewhere(Protocol):
     """What answers from another place, and may be another tomorrow: its results are never found again."""
 

@@ -35,16 +35,17 @@ def moved(model: Callable[[Tensor], Tensor], inputs: Tensor, batch: int) -> floa
     return float((together[:few] - apart).abs().nan_to_num(0, 0, 0).max() / largest)
 
 
-def alone(model: Callable[[Tensor], Tensor], name: str, probe: Tensor) -> tuple[bool, tuple[str, ...]]:
+def alone(model: Callable[[Tensor], Tensor], name: str, probe: Tensor, *, known: bool) -> tuple[bool, tuple[str, ...]]:
     """Say whether a model is asked one example at a time, as its answers depend on their neighbours; with a remark.
 
     Args:
         model: From inputs to class scores.
         name: How messages call it.
         probe: Some inputs, ``(N, ...)``.
+        known: True where the model says so itself, whether these inputs show it or not.
     """
     off = moved(model, probe, len(probe))
-    if not off > BATCHED:
+    if not (known or off > BATCHED):
         return False, ()
     told = f"answers of {name} depend on the rest of the batch, by up to {off:.1g} of the largest score"
     return True, (f"{told}: asked one example at a time; --batch N asks in batches of N, as it is served",)
@@ -63,7 +64,7 @@ def declared(model: Model, inputs: Tensor, batch: int) -> Model:
         return model
     kept = tuple(told for told in model.remarks if "depend on the rest of the batch" not in told)
     off = moved(source.scores, inputs, batch if batch > 1 else len(inputs))
-    if off > BATCHED:
+    if off > BATCHED or model.alone:
         asked = f"in batches of {batch}, in the order of the data," if batch > 1 else "one at a time,"
         told = f"answers of {model.name} depend on the rest of the batch, by up to {off:.1g} of the largest score"
         kept = (*kept, f"{told}: asked {asked} as --batch {batch} says")

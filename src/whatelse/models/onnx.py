@@ -63,6 +63,11 @@ class OnnxScores:
         """
         return foreign.in_batches(self._asked, inputs.detach(), self._fixed, fixed=True)
 
+    @property
+    def mixes(self) -> bool:
+        """Whether it takes the scale of its activations from the whole batch."""
+        return self._stored.dynamic
+
     def stored_bytes(self) -> Sequence[int]:
         """Return the bytes of every array in the file and its external data."""
         return self._stored.sizes

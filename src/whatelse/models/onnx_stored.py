@@ -76,6 +76,7 @@ class Stored:
         sizes: Bytes of every array.
         weights: Weights that are not zero, of every array of weights.
         unknown: Operations of which it is not known which of their numbers are weights.
+        dynamic: Whether activations are scaled as they come, by the largest of the batch.
         last: The operation that makes each output, what only passes numbers on aside.
     """
 
@@ -83,6 +84,7 @@ class Stored:
     sizes: list[int] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
+    dynamic: bool = False
     last: dict[str, str] = field(default_factory=dict)
 
     def counted(self, name: str) -> list[int]:
@@ -126,6 +128,7 @@ def read(path: Path) -> Stored:
     found.sizes = [_size(t) for t in held.values()] + [n for graph in graphs for n in _listed(graph)]
     for at, graph in enumerate(graphs):
         _weigh(found, graph, {n.partition(" ")[2]: t for n, t in held.items() if n.startswith(f"{at} ")}, path.parent)
+    found.dynamic = any(node.op_type.startswith("DynamicQuantize") for graph in graphs for node in graph.node)
     found.last = _last(whole.graph)
     return found
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from whatelse.errors import TaskError, WhatElseError, in_short
 from whatelse.layers.compressed import remarks
 from whatelse.models import neighbours, subject
-from whatelse.models.model import Gradients, Model, Opens, Recorded, Scores, Stores, Told
+from whatelse.models.model import Gradients, Mixes, Model, Opens, Recorded, Scores, Stores, Told
 from whatelse.models.readings import READINGS, reading
 from whatelse.models.recorded import RecordedScores
 from whatelse.models.slopes import stated_agreement
@@ -179,7 +179,7 @@ class _ReadWithGradients(_Read):
 
 
 def _scorer(given: Scores, name: str, key: str, probe: Tensor, classes: int, rng: torch.Generator) -> Model:
-    stores = given if isinstance(given, Stores) else None
+    own = given
     try:
         with quietly():
             found = given.scores(probe)
@@ -193,7 +193,8 @@ def _scorer(given: Scores, name: str, key: str, probe: Tensor, classes: int, rng
     if read or found.dtype != torch.float32:
         given = (_ReadWithGradients if isinstance(given, Gradients) else _Read)(given, read)
     _check(given.scores(probe), (len(probe), classes), name)
-    alone, why = neighbours.alone(given.scores, name, probe)
+    alone, why = neighbours.alone(given.scores, name, probe, known=isinstance(own, Mixes) and own.mixes)
+    stores = own if isinstance(own, Stores) else None
     without: frozenset[str] = frozenset()
     if isinstance(given, Gradients):
         few = probe[:_FEW]
