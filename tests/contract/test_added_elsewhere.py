@@ -18,6 +18,11 @@ NAMES = {
     "net": "small",
     "strategy": "grid",
     "surface": "lines",
+    "control": "trained_longer",
+    "engine": "commands",
+    "opener": "centers",
+    "exhibit": "otherwise",
+    "gate_surface": "verdicts",
 }
 QUESTIONS = """
 name = "audit"

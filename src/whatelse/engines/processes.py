@@ -12,8 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 from weakref import finalize
 
-from whatelse.engines import Resources
-from whatelse.errors import StudyError
+from whatelse.engines import Resources, check, cores, memory
 
 T = TypeVar("T")
 
@@ -25,14 +24,6 @@ def start(workers: int) -> Processes:
         workers: How many; 0 takes as many as this process may use cores.
     """
     return Processes(workers or cores())
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux says which cores this process may use
-        return os.cpu_count() or 1
 
 
 class Processes:
@@ -60,10 +51,9 @@ class Processes:
             needs: What it needs while it runs.
 
         Raises:
-            StudyError: It needs more cores than one.
+            StudyError: It needs more cores than one, an accelerator, or more memory than there is.
         """
-        if needs.cpus > 1:
-            raise StudyError(f"a job needs {needs.cpus:g} cores; --on processes has one for each job; use --on ray")
+        check(needs, Resources(1, 0, memory()), "--on processes")
         return self._executor.submit(call, *args)
 
     def close(self) -> None:

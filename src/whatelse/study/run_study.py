@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from whatelse import toml_schema
-from whatelse.engines import Engine, processes
+from whatelse.engines import Engine, cores
 from whatelse.findings.record import Findings
 from whatelse.store.folder import Folder
 from whatelse.store.protocol import Store
@@ -100,7 +100,7 @@ def dry_run(study: Study, results: Path, workers: int = 0) -> Estimate:
     """
     study = settled(study)
     store, tasks, todo = prepared(study, results)
-    return estimate.estimate(study, todo, store, tasks, workers or processes.cores())
+    return estimate.estimate(study, todo, store, tasks, workers or cores())
 
 
 def prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]:
