@@ -6,10 +6,13 @@ import inspect
 import multiprocessing
 import os
 import platform
+import signal
+import tempfile
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from whatelse.engines import Engine, Resources
@@ -74,44 +77,44 @@ def it_refuses_what_nothing_here_has(case: Case) -> None:
                 case.fail(f"it took a job with {needs}, which no machine here has; refuse it with a StudyError")
 
 
-def it_ends_with_close(case: Case) -> None:
-    """Demand that what was handed over before ``close`` is done after it, and that no process of the engine is left.
+def it_leaves_no_process_after_close(case: Case) -> None:
+    """Demand that ``close`` ends the processes in which jobs ran.
 
     Args:
         case: The engine.
     """
     with _started(case) as engine:
-        node, process = _place(case, engine)
-        last = _handed(case, engine, abs, -5)
-        wait([last], _PATIENCE)
+        node, process = (_told(case, _handed(case, engine, call)) for call in (platform.node, os.getpid))
         engine.close()
-        case.demand(last.done() and last.result() == 5, "a job handed over before close was not done")  # noqa: PLR2004
-        _demand_gone(case, node, process, "close")
+        if node == platform.node():
+            _demand_gone(case, process, "close")
 
 
 def it_ends_at_once_with_stop(case: Case) -> None:
-    """Demand that ``stop`` ends a job in its middle, and that no process of the engine is left.
+    """Demand that ``stop`` ends a job in its middle, with the process in which it runs.
 
     Args:
         case: The engine.
     """
-    with _started(case) as engine:
-        node, process = _place(case, engine)
-        if process == os.getpid():
+    with _started(case) as engine, tempfile.TemporaryDirectory() as folder:
+        if _told(case, _handed(case, engine, os.getpid)) == os.getpid():
             engine.stop()  # a job of this very process has ended when its future is there
             return
-        long = _handed(case, engine, time.sleep, 100 * _PATIENCE)
-        time.sleep(0.2)  # until it runs
+        note = Path(folder, "note")
+        long = _handed(case, engine, _linger, str(note))
+        case.demand(_until(lambda: note.is_file() or long.done()), "a job did not begin")
+        case.demand(not long.done(), f"a job that waits came back before its time, with {_end(long)}")
+        process = int(note.read_text("utf-8"))
         engine.stop()
-        _demand_gone(case, node, process, "stop")
-        case.demand(not long.done() or long.cancelled() or long.exception(), "a job that was stopped has a result")
+        _demand_gone(case, process, "stop")
+        case.demand(_end(long) != "a result", "a job that was stopped in its middle has a result")
 
 
 CHECKS = (
     its_parts_are_in_order,
     it_gives_back_what_jobs_return_and_raise,
     it_refuses_what_nothing_here_has,
-    it_ends_with_close,
+    it_leaves_no_process_after_close,
     it_ends_at_once_with_stop,
 )
 
@@ -146,20 +149,32 @@ def _told(case: Case, job: Future[Any], *, raises: bool = False) -> Any:  # noqa
     return None if error else job.result()
 
 
-def _place(case: Case, engine: Engine) -> tuple[str, int]:
-    """Return on which machine a job runs, and in which process."""
-    node, process = (_told(case, _handed(case, engine, call)) for call in (platform.node, os.getpid))
-    return node, process
+def _end(job: Future[Any]) -> str:
+    if not job.done() or job.cancelled():
+        return "nothing"
+    return repr(job.exception()) if job.exception() else "a result"
 
 
-def _demand_gone(case: Case, node: str, process: int, how: str) -> None:
-    if os.name != "posix" or node != platform.node() or process == os.getpid():
+def _linger(note: str) -> None:
+    """Say in a file which process this is, once it is whole, and wait."""
+    Path(f"{note} begun").write_text(str(os.getpid()), "utf-8")
+    Path(f"{note} begun").rename(note)
+    time.sleep(100 * _PATIENCE)
+
+
+def _demand_gone(case: Case, process: int, how: str) -> None:
+    if os.name != "posix" or process == os.getpid() or _until(lambda: not _lives(process)):
         return
+    os.kill(process, signal.SIGKILL)
+    case.fail(f"after {how} a process in which a job ran is left")
+
+
+def _until(holds: Callable[[], bool]) -> bool:
     late = time.monotonic() + _PATIENCE
-    while _lives(process) and time.monotonic() < late:
-        time.sleep(0.05)
+    while not holds() and time.monotonic() < late:
+        time.sleep(0.02)
         multiprocessing.active_children()  # which lets go those that have ended
-    case.demand(not _lives(process), f"after {how} a process in which jobs ran is left")
+    return holds()
 
 
 def _lives(process: int) -> bool:

@@ -6,7 +6,7 @@ import inspect
 import tempfile
 from pathlib import Path
 
-from torch import get_rng_state, nn
+from torch import nn
 
 from whatelse import opening, registry
 from whatelse.errors import MissingExtraError, WhatElseError
@@ -108,7 +108,7 @@ def it_opens_a_model(case: Case) -> None:
     Args:
         case: The opener, with a ``text`` that it opens; with the ``task`` where that is not of the sample images.
     """
-    opener, task, state = _opener(case), _task(case), get_rng_state()
+    opener, task = _opener(case), _task(case)
     try:
         one, two = (opener.open(_given(case), task, "") for _ in range(2))
     except MissingExtraError as error:
@@ -125,7 +125,6 @@ def it_opens_a_model(case: Case) -> None:
         take.take(one, "its model", key, task, written.generator())
     except WhatElseError as error:
         case.fail(str(error))
-    written.alone(case, state)
 
 
 def it_refuses_in_one_line(case: Case) -> None:
