@@ -132,6 +132,7 @@ def _started(case: Case) -> Generator[Engine, None, None]:
         engine.stop()
         for child in set(multiprocessing.active_children()) - before:
             child.kill()
+            child.join(_PATIENCE)
 
 
 def _handed(case: Case, engine: Engine, call: Callable[..., Any], *args: object) -> Future[Any]:

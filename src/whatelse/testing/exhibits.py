@@ -80,8 +80,8 @@ def it_repeats_and_leaves_everything_alone(case: Case) -> None:
     question, state = _asked(case), torch.get_rng_state()
     before = _held(question)
     one, two = (list(collect.kind(case.source.name).make(question)) for _ in range(2))
-    case.demand(one == two, "the same answers gave other exhibits")
     case.demand(all(map(torch.equal, before, _held(question))), "it wrote on models, answers or examples")
+    case.demand(one == two, "the same answers gave other exhibits")
     written.alone(case, state)
 
 
@@ -116,19 +116,26 @@ def asked(behaviour: str = _ACCURACY, *, texts: bool = False, **settings: object
 
     Args:
         behaviour: The question, about images.
-        texts: About texts instead, with one model for all seeds.
+        texts: About texts instead, with the same models under both seeds.
         settings: Of the behaviour; the others stand at their default.
     """
     item, task = items.behaviour(behaviour), samples.texts() if texts else samples.images()
     config = item.configure(settings)
-    made = _models_of_texts if texts else _model
+
+    @cache
+    def model(name: str, seed: int) -> nn.Module:
+        which = 2 * seed + (name == _TWIN)
+        base = samples.readers()[which % 2] if texts else samples.learned(which)
+        prune, rng = items.method("prune.magnitude"), written.generator()
+        lost = {"sparsity": 0.9}
+        return prune.compress(base, prune.configure(lost), task, rng) if name == _CANDIDATE else base
 
     @cache
     def evidence_of(name: str, seed: int) -> Evidence | None:
         if name not in {BASELINE, _CANDIDATE, _TWIN} or seed not in _SEEDS:
             return None
         reference = None if name == BASELINE else evidence_of(BASELINE, seed)
-        return samples.watched(made(name, seed), task, name=name, reference=reference)
+        return samples.watched(model(name, seed), task, name=name, reference=reference)
 
     @cache
     def answer_of(name: str, seed: int) -> Answer | None:
@@ -158,20 +165,6 @@ def _some(case: Case, question: Asked) -> list[Exhibit]:
         name = question.measurement.item
         case.skip(f"of {name} it shows nothing; name a behaviour of which it does: check(item, behaviour=...)")
     return made
-
-
-def _model(name: str, seed: int) -> nn.Module:
-    """Return a model of the images; the candidate has lost most of its weights."""
-    base = samples.learned(2 * seed + (name == _TWIN))
-    if name != _CANDIDATE:
-        return base
-    prune, rng = items.method("prune.magnitude"), written.generator()
-    return prune.compress(base, prune.configure({"sparsity": 0.9}), samples.images(), rng)
-
-
-def _models_of_texts(name: str, seed: int) -> nn.Module:
-    del seed
-    return samples.readers()[name == _CANDIDATE]
 
 
 def _held(question: Asked) -> list[torch.Tensor]:

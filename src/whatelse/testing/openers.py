@@ -48,7 +48,6 @@ _ANY = (
     *("cnn(width=8)", "cnn(", "net.py:f", "package.module:name", "C:\\a.npz", "ü☃ 模型", "\udc80", "-", "--json"),
     *("hf:nobody/nothing", "http://nowhere.invalid/x", "s3://nowhere/x.npz", "{}", "%s", "name(a:b)", "x.npz:y"),
 )
-_FOLDERS = ("plain", "scores.npz", "cnn()", "a:b", "model.onnx")
 
 
 def its_parts_are_in_order(case: Case) -> None:
@@ -186,18 +185,16 @@ def _task(case: Case) -> Task:
 
 def _texts(case: Case, folder: str) -> list[str]:
     """Return whatever users may type: names of files that there are, in a folder, and are not; and anything else."""
-    made = []
-    for name in _FOLDERS:
-        place = Path(folder, name)
-        place.mkdir(exist_ok=True)
-        made.append(str(place))
-    for ending in _ENDINGS:
-        place = Path(folder, f"file{ending}")
-        place.write_bytes(b"nothing")
-        made.append(str(place))
-    gone = [f"{folder}/nowhere{ending}" for ending in _ENDINGS]
     given = [case.given["text"]] if "text" in case.given else []
-    return [*_ANY, *made, *gone, *(f"nowhere{ending}" for ending in _ENDINGS), *given]
+    endings = [*_ENDINGS, *(Path(text).suffix for text in given)]
+    folders = [Path(folder, name) for name in ("plain", "cnn()", "a:b", *(f"folder{ending}" for ending in endings))]
+    files = [Path(folder, f"file{ending}") for ending in endings]
+    for place in folders:
+        place.mkdir(exist_ok=True)
+    for place in files:
+        place.write_bytes(b"nothing")
+    gone = [f"nowhere{ending}" for ending in endings]
+    return [*_ANY, *map(str, (*folders, *files)), *gone, *(f"{folder}/{name}" for name in gone), *given]
 
 
 def _short(text: str) -> str:
