@@ -134,7 +134,7 @@ def it_refuses_in_one_line(case: Case) -> None:
     """
     opener, task = _opener(case), _task(case)
     with tempfile.TemporaryDirectory() as folder:
-        gone = [f"{folder}/nowhere{ending}" for ending in (*_ENDINGS, ".py:f")]
+        gone = [f"{folder}/nowhere{ending}" for ending in (*_ENDINGS, ".py:f", ":f")]
         given = case.given.get("text")
         gone += [f"{folder}/{Path(given).name}"] if given and Path(given).exists() else []
         asked = [(text, "") for text in gone if opener.takes(text)]
