@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from whatelse.engines import Resources, check, cores, memory
+from whatelse.engines import Resources, check, memory
+from whatelse.engines.processes import cores
 
 T = TypeVar("T")
 

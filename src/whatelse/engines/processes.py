@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 from weakref import finalize
 
-from whatelse.engines import Resources, check, cores, memory
+from whatelse.engines import Resources, check, memory
 
 T = TypeVar("T")
 
@@ -24,6 +24,14 @@ def start(workers: int) -> Processes:
         workers: How many; 0 takes as many as this process may use cores.
     """
     return Processes(workers or cores())
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux says which cores this process may use
+        return os.cpu_count() or 1
 
 
 class Processes:
