@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from whatelse.errors import TaskError, in_short
+from whatelse.errors import NotMeasurableError, TaskError, in_short
 from whatelse.layers.compressed import remarks
 from whatelse.models import subject
 from whatelse.models.model import Gradients, Model, Opens, Recorded, Scores
 from whatelse.models.readings import READINGS, reading
 from whatelse.models.recorded import RecordedScores
 from whatelse.models.slopes import stated_agreement
-from whatelse.modules.lent import in_training, quietly, resting
+from whatelse.modules.lent import copied, in_training, quietly, resting
 from whatelse.tasks.task import Task
 
 Given = nn.Module | Scores | Recorded | Opens
@@ -137,7 +137,11 @@ def key_of(given: Given, task: Task) -> str:
 def _content(model: nn.Module) -> str:
     """Return the SHA-256 of everything that a module holds: of tensors that have no bytes, what they print."""
     digest = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}\n{model}".encode())
-    for name, held in model.state_dict().items():
+    try:
+        own = copied(model)  # some layers pack their weights anew where they are asked for them
+    except NotMeasurableError:
+        own = model
+    for name, held in own.state_dict().items():
         for part in tree_leaves(held):  # packed parameters are pairs of tensors, and types stand beside them
             if type(part) in {Tensor, nn.Parameter} and part.layout == torch.strided and not part.is_quantized:
                 digest.update(f"{name} {tuple(part.shape)} {part.dtype}".encode())
