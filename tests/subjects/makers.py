@@ -1,6 +1,5 @@
 """What other tools make of a small network on digits, each by the real library."""
 
-import importlib
 import io
 import warnings
 from copy import deepcopy
@@ -227,5 +226,7 @@ KINDS = {
 
 
 def make(kind, net, x):
-    with warnings.catch_warnings(action="ignore"):  # of deprecations, and of kernels that are not built for this processor
+    with warnings.catch_warnings(
+        action="ignore"
+    ):  # of deprecations, and of kernels that are not built for this processor
         return KINDS[kind](deepcopy(net), x)

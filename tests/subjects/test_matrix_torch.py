@@ -2,7 +2,6 @@
 
 import importlib.util
 import warnings
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,7 +137,7 @@ def state(model):
         "modes": [getattr(part, "training", None) for part in parts],
         "gradients": [(p.requires_grad, p.grad is None) for p in model.parameters()],
         "hooks": [len(getattr(part, name)) for part in parts if not scripted(part) for name in hooks],
-        "numbers": [repr(deepcopy_free(t)) for t in (*model.parameters(), *model.buffers())],
+        "numbers": [repr(numbers(t)) for t in (*model.parameters(), *model.buffers())],
     }
 
 
@@ -146,7 +145,7 @@ def scripted(part):
     return isinstance(part, torch.jit.ScriptModule)
 
 
-def deepcopy_free(tensor):
+def numbers(tensor):
     dense = tensor.detach()
     dense = dense.dequantize() if type(tensor) not in {torch.Tensor, torch.nn.Parameter} else dense
     return dense.double().flatten().tolist() if dense.dim() else float(dense)

@@ -26,6 +26,9 @@ def command(
     data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
     weights: Annotated[str, typer.Option("--weights", metavar="FILE[:NAME]", help="For file.py:function.")] = "",
+    weights_key: Annotated[
+        str, typer.Option("--weights-key", metavar="NAME", help="Which of several weights in that file.")
+    ] = "",
     seed: Seed = 0,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx too, checked in onnxruntime.")] = False,
     pt2: Annotated[bool, typer.Option("--pt2", help="Write model.pt2 too, an exported PyTorch program.")] = False,
@@ -44,7 +47,9 @@ def command(
         probe(json_file)
     also = tuple(kind for kind, wanted in (("onnx", onnx), ("pt2", pt2)) if wanted)
     task = opening.load_task(data)
-    whole = opening.open_module(model, task, weights)
+    if weights_key and not weights:
+        raise ArtifactError(f"--weights-key {weights_key}: it names weights in a file; give --weights FILE too")
+    whole = opening.open_module(model, task, f"{weights}:{weights_key}" if weights_key else weights)
     compress.check_before(whole, steps, task, also)
     terminal = Console(stderr=True, quiet=quiet)
     with terminal.status("starting") as status:

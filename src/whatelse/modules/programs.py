@@ -1,4 +1,4 @@
-"""Models that are programs, scripts and graphs of torch's own operations: they run without calling modules one by one."""
+"""Models that are programs, scripts and graphs of torch's own operations: no module of theirs is called by itself."""
 
 from __future__ import annotations
 
