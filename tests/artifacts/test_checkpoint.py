@@ -17,7 +17,6 @@ from whatelse import limits
 from whatelse.artifacts import checkpoint
 from whatelse.errors import ArtifactError, Told
 
-
 # What is told of names and types is held by tests of its own; everything else that warns fails.
 pytestmark = pytest.mark.filterwarnings("ignore:.*(are matched without|are computed with as):whatelse.errors.Told")
 

@@ -231,7 +231,8 @@ def _chosen(fits: list[_Fit], path: str, further: Sequence[_Fit] = ()) -> _Fit |
         several = " and ".join(fit.state.called for fit in plain)
         one = plain[-1].state.name
         raise ArtifactError(
-            f"--weights {path}: {several} fit the model and differ; choose one: --weights {path}:{one}, or --weights-key {one}"
+            f"--weights {path}: {several} fit the model and differ; choose one: --weights {path}:{one}, or "
+            f"--weights-key {one}"
         )
     if not plain:
         return None

@@ -47,9 +47,7 @@ def command(
         probe(json_file)
     also = tuple(kind for kind, wanted in (("onnx", onnx), ("pt2", pt2)) if wanted)
     task = opening.load_task(data)
-    if weights_key and not weights:
-        raise ArtifactError(f"--weights-key {weights_key}: it names weights in a file; give --weights FILE too")
-    whole = opening.open_module(model, task, f"{weights}:{weights_key}" if weights_key else weights)
+    whole = opening.open_module(model, task, _chosen(weights, weights_key))
     compress.check_before(whole, steps, task, also)
     terminal = Console(stderr=True, quiet=quiet)
     with terminal.status("starting") as status:
@@ -72,3 +70,10 @@ def command(
         sys.stderr.write(f"warning: {line}\n")
     for reason in failed.values():
         raise ArtifactError(f"{out} is written and proven; {reason}")
+
+
+def _chosen(weights: str, key: str) -> str:
+    """Return weights by the name that checkpoints take: the file, and behind a colon which of several in it."""
+    if key and not weights:
+        raise ArtifactError(f"--weights-key {key}: it names weights in a file; give --weights FILE too")
+    return f"{weights}:{key}" if key else weights
