@@ -62,7 +62,9 @@ def vit(place, seed=0, labels=None, channels=1, **processing):
     size = {"image_size": 8, "patch_size": 4, "num_channels": channels, "num_labels": 10}
     small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     with seeded(seed):
-        names = {"id2label": dict(enumerate(labels)), "label2id": {n: i for i, n in enumerate(labels)}} if labels else {}
+        names = (
+            {"id2label": dict(enumerate(labels)), "label2id": {n: i for i, n in enumerate(labels)}} if labels else {}
+        )
         model = transformers.ViTForImageClassification(transformers.ViTConfig(**size, **small, **names))
         with torch.no_grad():  # as drawn, all answers are alike
             for parameter in model.parameters():
@@ -100,7 +102,9 @@ def by_hand(place, x, brightest=1):
 @pytest.mark.known_answer
 def test_two_folders_are_audited_as_their_own_processor_has_them(digits, tmp_path):
     x = (digits.test.inputs * 255).round() / 255
-    task = replace(digits, splits={n: replace(s, inputs=(s.inputs * 255).round() / 255) for n, s in digits.splits.items()})
+    task = replace(
+        digits, splits={n: replace(s, inputs=(s.inputs * 255).round() / 255) for n, s in digits.splits.items()}
+    )
     base, small = vit(tmp_path / "base", labels=NAMES), vit(tmp_path / "small", seed=1, labels=NAMES)
     found = whatelse.audit(opened(base, task), {"c": opened(small, task)}, task, questions.read_questions(SHORT))
     assert found.failed == ()
@@ -114,7 +118,9 @@ def test_two_folders_are_audited_as_their_own_processor_has_them(digits, tmp_pat
 @pytest.mark.known_answer
 def test_a_processor_that_resizes_is_used_itself_and_gradients_are_not_claimed(digits, tmp_path):
     place = vit(tmp_path / "m", do_resize=True, size={"height": 8, "width": 8}, channels=3)
-    task = replace(digits, splits={n: replace(s, inputs=s.inputs.repeat_interleave(2, 2)) for n, s in digits.splits.items()})
+    task = replace(
+        digits, splits={n: replace(s, inputs=s.inputs.repeat_interleave(2, 2)) for n, s in digits.splits.items()}
+    )
     with pytest.warns(Told) as told:
         model = opening.open_model(place, task)
     lines = " ".join(str(one.message) for one in told)
@@ -205,7 +211,8 @@ def texts(words=WORDS, vocabulary=30):
     ids = torch.randint(2, 30, (60, 6), generator=rng)
     ids[:, 4:] *= torch.rand(60, 1, generator=rng) > 0.5
     y = (ids[:, 0] > 15).long()
-    return Task("t", 2, None, dict.fromkeys(("train", "calibration", "select", "test"), Split(ids.float(), y, y)), vocabulary=vocabulary, words=words)  # fmt: skip
+    splits = dict.fromkeys(("train", "calibration", "select", "test"), Split(ids.float(), y, y))
+    return Task("t", 2, None, splits, vocabulary=vocabulary, words=words)
 
 
 def bert(place, padding=0, words=WORDS):
@@ -249,7 +256,9 @@ def test_ids_of_another_vocabulary_are_refused(tmp_path):
     place = bert(tmp_path / "m")
     with pytest.raises(TaskError, match="knows 30 token ids, the data have 40; give ids of its own tokenizer"):
         opening.open_model(place, texts((), 40))
-    with pytest.raises(TaskError, match="2 token ids stand for other words, such as 5 for 'w3' in .* for 'w4' in the data"):
+    with pytest.raises(
+        TaskError, match="2 token ids stand for other words, such as 5 for 'w3' in .* for 'w4' in the data"
+    ):
         opening.open_model(place, texts((*WORDS[:5], WORDS[6], WORDS[5], *WORDS[7:])))
     with pytest.raises(TaskError, match="pads with the id 3, and data here with 0"):
         opening.open_model(bert(tmp_path / "p", padding=3), texts())

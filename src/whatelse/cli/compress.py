@@ -16,6 +16,7 @@ from whatelse.cli.options import Items, Memory, Quiet, Seed
 from whatelse.errors import ArtifactError
 
 ORDER = 4
+Key = Annotated[str, typer.Option("--weights-key", metavar="NAME", help="Which of several weights in that file.")]
 
 
 def command(
@@ -26,9 +27,7 @@ def command(
     data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
     weights: Annotated[str, typer.Option("--weights", metavar="FILE[:NAME]", help="For file.py:function.")] = "",
-    weights_key: Annotated[
-        str, typer.Option("--weights-key", metavar="NAME", help="Which of several weights in that file.")
-    ] = "",
+    weights_key: Key = "",
     seed: Seed = 0,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx too, checked in onnxruntime.")] = False,
     pt2: Annotated[bool, typer.Option("--pt2", help="Write model.pt2 too, an exported PyTorch program.")] = False,
