@@ -274,3 +274,28 @@ def test_images_that_are_no_pixels_and_data_of_another_kind_are_refused(digits, 
         opening.open_model(place, texts())
     with pytest.raises(ArtifactError, match="has its own weights; leave one of them out"):
         opening.open_model(place, digits, "w.safetensors")
+
+
+@pytest.mark.known_answer
+def test_texts_that_the_data_hold_are_read_by_the_models_own_tokenizer(tmp_path):
+    """Ids of the data are those of another vocabulary: only what was written is the same for both."""
+    known = texts()
+    lines = tuple(" ".join(WORDS[int(i)] for i in row if i > 0) for row in known.test.inputs)
+    lines = (" ".join(["w3"] * 40), *lines[1:])
+    split = replace(known.test, inputs=known.test.inputs.clamp(max=7), texts=lines)
+    task = Task("t", 2, None, dict.fromkeys(known.splits, split), vocabulary=8)
+    base, small = bert(tmp_path / "base"), bert(tmp_path / "small")
+    rolled = load_file(tmp_path / "small" / "model.safetensors")
+    rolled["classifier.weight"] = rolled["classifier.weight"].roll(1, 1)
+    save_file(rolled, tmp_path / "small" / "model.safetensors", metadata={"format": "pt"})
+    own = transformers.AutoModelForSequenceClassification.from_pretrained(small)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(small)
+    with torch.no_grad():
+        read = [tokenizer(line, return_tensors="pt", truncation=True, max_length=16) for line in lines]
+        want = torch.cat([own(**one).logits for one in read])
+    found = whatelse.audit(opened(base, task), {"c": opened(small, task)}, task, questions.read_questions(SHORT))
+    told = {f.label: f for f in found.findings if f.leading}
+    assert told["accuracy"].after == pytest.approx(float((want.argmax(1) == task.test.targets).float().mean()))
+    assert told["likelihood"].after == pytest.approx(float(functional.cross_entropy(want, task.test.targets)), abs=1e-4)
+    assert "has recorded scores" in told["cka"].why
+    assert "1 of test were cut at 16 tokens" in " ".join(told["accuracy"].validity)

@@ -1,15 +1,16 @@
 """A classifier in a folder of Hugging Face's, or on its hub, with its own processor or tokenizer; no code of it is run.
 
 Images are handed to the model's own image processor; where it does no more than scale and normalize, in torch, so that
-gradients pass. Texts are token ids of the model's own tokenizer, 0 for padding. Weights are safetensors, or a ``.bin``
-that transformers opens by ``weights_only``. ``trust_remote_code`` is never given.
+gradients pass. Texts are token ids of the model's own tokenizer, 0 for padding; or, where a task holds what was
+written, each is read once and the answers are recorded. Weights are safetensors, or a ``.bin`` that transformers opens
+by ``weights_only``. ``trust_remote_code`` is never given.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from whatelse import limits
 from whatelse.artifacts import folder
 from whatelse.errors import ArtifactError, MissingExtraError, TaskError, Told, in_short
 from whatelse.models import fit
+from whatelse.models.recorded import RecordedScores
 from whatelse.modules.lent import alike, quietly
 from whatelse.tasks.task import Task
 
@@ -33,6 +35,7 @@ _HEADS = {
 _WHOLE = 255  # the brightest pixel, as image processors take it
 _EXACT = 1e-6  # of what goes into the model, relative to the largest: other formulas round otherwise
 _FEW = 4
+_BATCH, _LONG = 32, 1_000_000  # texts that are read at once; tokens of one, where the model names no limit
 
 
 def takes(text: str) -> bool:
@@ -45,8 +48,11 @@ def takes(text: str) -> bool:
     return text.startswith(_HUB) or here == {"config.json"}
 
 
-def open_model(text: str, task: Task, weights: str) -> nn.Module:
+def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScores:
     """Return the classifier, frozen and in evaluation mode, after passing it examples of the task.
+
+    Where the data hold texts, and no ids of the model's own tokenizer, every text is answered once through that
+    tokenizer, and the scores are returned: what is asked on changed texts is then not measurable.
 
     Args:
         text: The folder, or ``hf:owner/name``.
@@ -71,7 +77,8 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module:
     options = {"trust_remote_code": False, "local_files_only": local}
     config = _loaded(text, transformers.AutoConfig, place, options)
     auto, asked = _head(text, config)
-    if task.modality != asked:
+    texts = asked == "tokens" and task.test.texts is not None and config.vocab_size != task.vocabulary
+    if task.modality != asked and not texts:
         raise TaskError(f"task {task.name} and model do not fit: {text} takes {asked}, the data are {task.modality}")
     _check_size(text, getattr(transformers, auto), config, place)
     model, info = _loaded(text, getattr(transformers, auto), place, {**options, "output_loading_info": True})
@@ -83,6 +90,8 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module:
             "the folder of the model as it was trained, head included"
         )
     order = _order(text, config.id2label, task)
+    if texts:
+        return _read(text, _Texts(model, order), _loaded(text, transformers.AutoTokenizer, place, options), task)
     if asked == "tokens":
         _check_vocabulary(text, config, task, lambda: _loaded(text, transformers.AutoTokenizer, place, options))
         return fit.at_rest(_Texts(model, order), task, text)
@@ -202,6 +211,33 @@ def _check_vocabulary(text: str, config: Any, task: Task, tokenizer: Any) -> Non
         )
 
 
+def _read(text: str, model: _Texts, tokenizer: Any, task: Task) -> RecordedScores:  # noqa: ANN401 - as above
+    """Return what a model answers to the texts of the data, each read by its own tokenizer.
+
+    Raises:
+        ArtifactError: It cannot read them.
+    """
+    longest = min(tokenizer.model_max_length, getattr(model.model.config, "max_position_embeddings", _LONG))
+    held: dict[str, Tensor] = {}
+    cut = 0
+    model.eval()
+    for name, split in task.splits.items():
+        found: list[Tensor] = []
+        for start in range(0, len(split), _BATCH):
+            lines = list((split.texts or ())[start : start + _BATCH])
+            try:
+                with torch.no_grad(), quietly():
+                    read = tokenizer(lines, padding=True, truncation=True, max_length=longest, return_tensors="pt")
+                    cut += sum(len(ids) > longest for ids in tokenizer(lines)["input_ids"]) if name == "test" else 0
+                    found.append(model.scored(read))
+            except Exception as error:  # a tokenizer without padding, ids that the model has no vector for
+                raise ArtifactError(f"{text}: it cannot read the texts of the data: {in_short(error)}") from error
+        if found:
+            held[name] = torch.cat(found).float()
+    told = f"{text} read the texts of the data once, by its own tokenizer"
+    return RecordedScores(held, (f"{told}; {cut} of test were cut at {longest} tokens" if cut else told,))
+
+
 def _say(text: str, model: _Images, task: Task) -> None:
     """Find out whether the processor can be followed in torch, and say what is done to images."""
     step = model.brightest / _WHOLE
@@ -292,5 +328,13 @@ class _Texts(nn.Module):
             x: Token ids as numbers, 0 for padding, ``(N, tokens)``.
         """
         ids = x.long()
-        found: Tensor = self.model(input_ids=ids, attention_mask=(ids != 0).long()).logits
+        return self.scored({"input_ids": ids, "attention_mask": (ids != 0).long()})
+
+    def scored(self, read: Mapping[str, Tensor]) -> Tensor:
+        """Return class scores, ``(N, classes)``.
+
+        Args:
+            read: What its tokenizer makes of texts.
+        """
+        found: Tensor = self.model(**read).logits
         return found[:, self.order] if self.order else found

@@ -39,7 +39,7 @@ from whatelse.layers.compressed import CompressedLayer
 from whatelse.modules import plain, programs
 from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 2, "parameters", "lower", {"opens"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 3, "parameters", "lower", {"opens"}, "layer"
 WORST, BLIND = None, None
 
 
