@@ -48,6 +48,14 @@ item = "mechanism.cka"
 label = "cka"
 margin = 0.02
 """
+REBUILT = """
+[[measurements]]
+row = "all"
+item = "leakage.inversion"
+label = "rebuilt"
+settings = { images = 1, iterations = 3 }
+margin = 1.0
+"""
 
 
 @contextmanager
@@ -106,7 +114,8 @@ def test_two_folders_are_audited_as_their_own_processor_has_them(digits, tmp_pat
         digits, splits={n: replace(s, inputs=(s.inputs * 255).round() / 255) for n, s in digits.splits.items()}
     )
     base, small = vit(tmp_path / "base", labels=NAMES), vit(tmp_path / "small", seed=1, labels=NAMES)
-    found = whatelse.audit(opened(base, task), {"c": opened(small, task)}, task, questions.read_questions(SHORT))
+    asked = questions.read_questions(SHORT + REBUILT)  # its attention is differentiated twice
+    found = whatelse.audit(opened(base, task), {"c": opened(small, task)}, task, asked)
     assert found.failed == ()
     told = {f.label: f for f in found.findings if f.leading}
     want = by_hand(small, x)
@@ -299,3 +308,33 @@ def test_texts_that_the_data_hold_are_read_by_the_models_own_tokenizer(tmp_path)
     assert told["likelihood"].after == pytest.approx(float(functional.cross_entropy(want, task.test.targets)), abs=1e-4)
     assert "has recorded scores" in told["cka"].why
     assert "1 of test were cut at 16 tokens" in " ".join(told["accuracy"].validity)
+
+
+def quantized(kind):
+    """What transformers writes with the settings of a quantized model into its folder."""
+    if kind == "bitsandbytes":
+        pytest.importorskip("bitsandbytes")
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    pytest.importorskip("accelerate", reason="transformers places quantized models by it")
+    quantization = pytest.importorskip("torchao.quantization")
+    return transformers.TorchAoConfig(quantization.Int8WeightOnlyConfig())
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("kind", ["torchao", "bitsandbytes"])
+def test_a_quantized_folder_answers_as_the_model_that_was_saved(kind, digits, tmp_path):
+    place = vit(tmp_path / "base")
+    with warnings.catch_warnings(action="ignore"):
+        auto = transformers.AutoModelForImageClassification
+        small = auto.from_pretrained(place, quantization_config=quantized(kind), device_map="cpu")
+        small.save_pretrained(tmp_path / "small")
+        (tmp_path / "small" / "preprocessor_config.json").write_bytes(
+            (tmp_path / "base/preprocessor_config.json").read_bytes()
+        )
+        model = opening.open_model(str(tmp_path / "small"), digits)
+        x = digits.test.inputs[:20]
+        with torch.no_grad():
+            want = small(pixel_values=(x - 0.4) / 0.3).logits
+    assert torch.allclose(model(x), want, atol=1e-5)
+    held = {type(p).__name__ for p in model.parameters()}
+    assert held & {"Int8Tensor", "Int8Params"}
