@@ -156,7 +156,7 @@ def _asked(job: Job, task: Task, store: Store) -> Iterator[tuple[str, int]]:
         yield "shared by all measurements of a model", 2 * len(task.test) + len(task.train)
     for cell in missing:
         if job.shadow is not None:
-            records = 2 * len(task.train) if "sensitivity" in cell.key else 0
+            records = 2 * len(task.train) if cell in job.cells[1:] else 0  # the first is what they answer
             yield f"what shadow models say{' of noise' * (records > 0)}", _MOVED * records
             continue
         item = items.behaviour(cell.item)
