@@ -149,10 +149,12 @@ class Loader(Item):
     Attributes:
         suffixes: Endings of files that it opens by themselves, by its setting ``path``; empty where there are none.
         load: From settings to a task.
+        takes: Whether a text that a user types is its ``path``, though no ending says so.
     """
 
     suffixes: tuple[str, ...]
     load: Callable[[Any], Task]
+    takes: Callable[[str], bool]
 
     @property
     def where(self) -> str:
@@ -376,7 +378,8 @@ def _net(source: registry.Source) -> Net:
 @cache
 def _loader(source: registry.Source) -> Loader:
     parts = Parts(source)
-    return Loader(**parts.common(), suffixes=parts.get("SUFFIXES", ()), load=parts.need("load"))
+    takes = parts.get("takes", lambda text: False)
+    return Loader(**parts.common(), suffixes=parts.get("SUFFIXES", ()), load=parts.need("load"), takes=takes)
 
 
 @cache

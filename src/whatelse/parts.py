@@ -67,6 +67,7 @@ FUNCTIONS = {
     "compress": ("model", "config", "task", "rng"),
     "build": ("config", "shape", "classes", "rng"),
     "load": ("config",),
+    "takes": ("text",),
     "start": ("space", "config", "rng"),
     "exhibits": ("asked",),
 }

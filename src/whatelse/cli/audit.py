@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from whatelse.cli.files import hand_out, probe, write
-from whatelse.cli.options import KEPT, Files, Items, Memory, On, Quiet, Results, Seed, Workers, with_files
+from whatelse.cli.options import (
+    KEPT,
+    Files,
+    Items,
+    Memory,
+    On,
+    Quiet,
+    Results,
+    Seed,
+    Told,
+    Workers,
+    with_data,
+    with_files,
+)
 from whatelse.errors import StudyError
 
 ORDER = 5
@@ -16,13 +29,19 @@ Models = Annotated[
     list[str] | None,
     typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders of compress, file.py:function, or scores."),
 ]
-Data = Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data", metavar="D", help="A file, a folder of images, hf:owner/name, file.py:function or a loader."
+    ),
+]
 Recompressed = Annotated[
     str, typer.Option("--recompressed", "--again", metavar="MODEL", help="The candidate, compressed once more.")
 ]
 
 
 @with_files("surfaces")
+@with_data
 def command(
     models: Models = None,
     data: Data = "",
@@ -32,6 +51,7 @@ def command(
     remeasure: Annotated[int, typer.Option(min=0, metavar="N", help="Measure the baseline N more times.")] = 0,
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
     *,
+    told: Told,
     files: Files,
     results: Results = KEPT,
     on: On = "processes",
@@ -49,6 +69,7 @@ def command(
     Where no file is asked for it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
     run finds its work done.
     """
+    from whatelse import opening
     from whatelse.auditing import questions as asking
     from whatelse.cli.progress import bar
     from whatelse.study import audit, run, spec
@@ -63,12 +84,13 @@ def command(
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
     base, given = _named(models or [])
+    source = opening.data_text(data, told)
     controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
     controls = {name: text for name, text in controls.items() if text}
     ask = partial(audit.audit, controls=controls, seed=seed, remeasure=remeasure, stop=stop, force=force)
     ask = partial(ask, results=results, on=on, workers=workers, max_memory=max_memory)
     with bar(quiet=quiet) as (show, _):
-        found = ask(base, given, data, questions, show=show)
+        found = ask(base, given, source, questions, show=show)
     hand_out(found, out, quiet=quiet)
 
 
