@@ -68,6 +68,7 @@ FUNCTIONS = {
     "build": ("config", "shape", "classes", "rng"),
     "load": ("config",),
     "takes": ("text",),
+    "describe": ("config",),
     "start": ("space", "config", "rng"),
     "exhibits": ("asked",),
 }

@@ -28,10 +28,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from whatelse.datasets import _bounds, _groups, _read, _tabular
+from whatelse.datasets import _bounds, _groups, _read, _seen, _tabular
 from whatelse.datasets._column import Column
 from whatelse.errors import TaskError
 from whatelse.settings import param
+from whatelse.tasks.columns import ColumnSeen
 from whatelse.tasks.task import Task
 
 VERSION = 2
@@ -75,6 +76,20 @@ def load(config: Config) -> Task:
     """
     plan, files, called = _read_all(config)
     return _tabular.task(Path(config.path).stem, files, called, plan)
+
+
+def describe(config: Config) -> tuple[ColumnSeen, ...]:
+    """Return what the columns hold, over all files.
+
+    Args:
+        config: Which files, and what their columns are.
+
+    Raises:
+        TaskError: As `load`.
+        MissingExtraError: Likewise.
+    """
+    plan, files, called = _read_all(config)
+    return _seen.columns(files, called, plan)
 
 
 def _read_all(config: Config) -> tuple[_tabular.Plan, dict[str, dict[str, Column]], dict[str, str]]:
