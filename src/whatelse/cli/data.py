@@ -19,7 +19,7 @@ from whatelse.errors import StudyError, nearest
 if TYPE_CHECKING:
     from whatelse.auditing.data_check import DataSeen, Gate
 
-ORDER = 3
+ORDER = 8
 _ACTIONS = ("check",)
 _MOST = 40  # Lines of one table.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,22 +45,32 @@ class Plan:
 
     label: str
     groups: str
-    leave_out: str
-    categories: str
     cluster: str
     classes: str
     bounds: str
-    scale: str
     split: str
     test: float
     select: float
     calibration: int
     limit: int
+    leave_out: str = ""
+    categories: str = ""
+    scale: str = STANDARD
 
     @property
     def hidden(self) -> list[str]:
         """Columns that are no inputs."""
         return [self.label, *listed(self.leave_out), *listed(self.cluster)]
+
+    @classmethod
+    def of(cls, config: Any) -> Plan:  # noqa: ANN401 - settings of any loader of such data
+        """Return the settings of a loader that are meant here.
+
+        Args:
+            config: Has all that have no default here.
+        """
+        mine, theirs = fields(cls), {f.name for f in fields(config)}
+        return cls(**{f.name: getattr(config, f.name) for f in mine if f.name in theirs})
 
     def texts(self) -> set[str]:
         """Return columns that are texts although their values read as numbers."""
@@ -89,13 +100,13 @@ def task(name: str, files: Mapping[str, File], called: Mapping[str, str], plan: 
     """
     check(files, called, plan)
     where = called[WHOLE]
-    places = _clusters(files, plan, called)
-    rows = _rows(plan, files, places.get(WHOLE), where)
-    train = _train(files, rows, plan)
+    places = clusters(files, plan, called)
+    picked = rows(plan, files, places.get(WHOLE), where)
+    train = _train(files, picked, plan)
     how = _learnt(files, train, plan, called)
     _foresee(files, how.coding, where)
     coded = {each: _coded(file, how, plan, called[each], places.get(each)) for each, file in files.items()}
-    splits = {split: coded[source].take(picks) for split, (source, picks) in rows.items()}
+    splits = {split: coded[source].take(picks) for split, (source, picks) in picked.items()}
     splits["calibration"] = splits["train"].take(torch.arange(min(plan.calibration, len(splits["train"]))))
     bounds = _bounds.read(plan.bounds, where)
     _bounds.check(bounds, splits, where)
@@ -157,18 +168,31 @@ def _learnt(files: Mapping[str, File], train: File, plan: Plan, called: Mapping[
         raise TaskError(f"data {where}: no column is left for the model to see")
     first = MEMBERS if MEMBERS in files else WHOLE
     known = tuple(listed(plan.classes)) or _table.classes(files[first][plan.label], plan.label, called[first])
-    if len(known) < 2 or len(set(known)) < len(known):  # noqa: PLR2004 - two classes
-        raise TaskError(f"data {where}: classes={plan.classes!r}; two names or more are needed, each once")
-    for each, file in files.items() if plan.classes else ():
-        if len(given := file[plan.label].given()) == 1 and each == WHOLE:
-            raise TaskError(
-                f"data {where}, column {plan.label!r}: every row is {given[0]!r}; a task needs two classes or more"
-            )
+    check_classes(known, plan, where)
+    given = whole[plan.label].given()
+    if len(given) == 1:
+        raise TaskError(f"data {where}, column {plan.label!r}: every row is {given[0]!r}; a task needs two classes")
     for each in (WHOLE, *([MEMBERS] if MEMBERS in files else [])):
         _table.check_numbers(files[each], [column for column in seen if column not in categories], called[each])
     coding = _table.learn(train, seen, categories)
     asked = _groups.parse(plan.groups, list(whole), where)
     return _How(coding, asked, _groups.learn(asked, train, list(files.values()), categories, where), known)
+
+
+def check_classes(known: Sequence[str], plan: Plan, where: str) -> None:
+    """Refuse classes that are none.
+
+    Args:
+        known: Their names.
+        plan: Says what was asked for.
+        where: How messages call the data.
+
+    Raises:
+        TaskError: There are fewer than two, or one stands twice.
+    """
+    if len(known) < 2 or len(set(known)) < len(known):  # noqa: PLR2004 - two classes
+        got = plan.classes or ", ".join(known)
+        raise TaskError(f"data {where}: classes={got!r}; two names or more are needed, each once (--classes)")
 
 
 def _train(files: Mapping[str, File], rows: Mapping[str, tuple[str, Tensor]], plan: Plan) -> File:
@@ -198,8 +222,13 @@ def _coded(file: File, how: _How, plan: Plan, where: str, places: Tensor | None)
     return Split(inputs, targets, targets, groups, clusters=places)
 
 
-def _clusters(files: Mapping[str, File], plan: Plan, called: Mapping[str, str]) -> dict[str, Tensor]:
+def clusters(files: Mapping[str, File], plan: Plan, called: Mapping[str, str]) -> dict[str, Tensor]:
     """Return to whom the rows of every file belong, the same number for the same name in all of them.
+
+    Args:
+        files: As `task` takes them.
+        plan: Names the column.
+        called: How messages call each file.
 
     Raises:
         TaskError: Several columns are named, or a row belongs to nobody.
@@ -217,8 +246,14 @@ def _clusters(files: Mapping[str, File], plan: Plan, called: Mapping[str, str]) 
     return found
 
 
-def _rows(plan: Plan, files: Mapping[str, File], places: Tensor | None, where: str) -> dict[str, tuple[str, Tensor]]:
+def rows(plan: Plan, files: Mapping[str, File], places: Tensor | None, where: str) -> dict[str, tuple[str, Tensor]]:
     """Return of every split the file that it is in, and its rows.
+
+    Args:
+        plan: Which shares.
+        files: As `task` takes them, and ``select`` where it is given.
+        places: To whom the rows of the first belong, or None.
+        where: How messages call the data.
 
     Raises:
         TaskError: There are too few.
@@ -228,7 +263,7 @@ def _rows(plan: Plan, files: Mapping[str, File], places: Tensor | None, where: s
     if "test" not in files and alone:
         held, order = _held(order, plan.test, places)
         found["test"] = (WHOLE, _cut.first(held, plan.limit))
-    select, rest = _held(order, plan.select, places)
+    select, rest = (_NONE, order) if "select" in files else _held(order, plan.select, places)
     found["select"] = (WHOLE, _cut.first(select, plan.limit))
     if alone:
         found["train"] = (WHOLE, _cut.first(rest, plan.limit))
@@ -238,7 +273,7 @@ def _rows(plan: Plan, files: Mapping[str, File], places: Tensor | None, where: s
     if not len(rest):
         parts = "train, select and test" if alone else "select and test"
         raise TaskError(f"data {where}: {len(files[WHOLE][plan.label])} rows are too few for {parts}")
-    for each, split in ((MEMBERS, "train"), ("test", "test"), ("shifted", "shifted")):
+    for each, split in ((MEMBERS, "train"), ("select", "select"), ("test", "test"), ("shifted", "shifted")):
         if each in files:
             every = _cut.shuffled(len(files[each][plan.label]))
             found[split] = (each, _cut.first(every, plan.limit))

@@ -25,7 +25,7 @@ Source:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from whatelse.datasets import _bounds, _groups, _read, _seen, _tabular
@@ -97,7 +97,7 @@ def _read_all(config: Config) -> tuple[_tabular.Plan, dict[str, dict[str, Column
         raise TaskError(f"data {_where(config.path)}: test_path and members or split; the first file is train or test")
     if len(config.delimiter) > 1:
         raise TaskError(f"data {_where(config.path)}: delimiter={config.delimiter!r}; one character is needed")
-    plan = _tabular.Plan(**{f.name: getattr(config, f.name) for f in fields(_tabular.Plan)})
+    plan = _tabular.Plan.of(config)
     paths = {
         _tabular.WHOLE: config.path,
         _tabular.MEMBERS: config.members,
