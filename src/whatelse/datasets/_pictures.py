@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,13 @@ def of(image: Any, color: str, size: int) -> Tensor:  # noqa: ANN401 - an image 
     scaled = shown.resize((size, size), 2) if size else shown  # 2 is BILINEAR, in every release
     values = torch.from_numpy(np.array(scaled, dtype=np.float32) / 255)
     return values[None] if values.dim() == 2 else values.permute(2, 0, 1).contiguous()  # noqa: PLR2004
+
+
+def is_one(value: object) -> bool:
+    """Say whether a value is a picture of Pillow, which is not imported for it.
+
+    Args:
+        value: Anything.
+    """
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(value, pillow.Image)

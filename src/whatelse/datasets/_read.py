@@ -33,7 +33,7 @@ def read(
         path: UTF-8 text with the names of columns on the first line, JSON lines, or Parquet.
         where: How messages call it.
         texts: Columns that are texts although their values read as numbers.
-        skip: Columns that are not kept: they have no rows.
+        skip: Columns that are not kept: every value is missing.
         delimiter: Between values of text; empty for tabs in a .tsv and commas in any other.
 
     Raises:
@@ -81,7 +81,7 @@ def _separated(
             count += len(part)
     if not count:
         raise TaskError(f"data {where}: a line with the names of the columns and rows below it are needed")
-    return {name: builder.finish() for name, builder in builders.items()}
+    return {name: nothing(count) if name in skip else builder.finish() for name, builder in builders.items()}
 
 
 def _lines(path: Path, where: str, texts: Collection[str], skip: Collection[str]) -> dict[str, Column]:
@@ -102,7 +102,7 @@ def _lines(path: Path, where: str, texts: Collection[str], skip: Collection[str]
             count += len(part)
     if not count:
         raise TaskError(f"data {where}: it has no rows; a JSON object a line is needed")
-    return {name: builder.finish() for name, builder in builders.items()}
+    return {name: nothing(count) if name in skip else builder.finish() for name, builder in builders.items()}
 
 
 def _objects(lines: Iterator[str], where: str) -> Iterator[dict[str, Any]]:
@@ -183,7 +183,16 @@ def parquet(
         ) from error
     if not count:
         raise TaskError(f"data {where}: it has no rows")
-    return {name: found.get(name, Column(np.empty(0, np.int32))) for name in names}
+    return {name: found.get(name, nothing(count)) for name in names}
+
+
+def nothing(count: int) -> Column:
+    """Return a column that was not read.
+
+    Args:
+        count: Its rows.
+    """
+    return Column(np.zeros(count, np.int32), ("",))
 
 
 def arrow(batches: Iterator[Any], names: Sequence[str], where: str, texts: Collection[str]) -> dict[str, Column]:

@@ -34,6 +34,9 @@ def columns(
     target = whole[plan.label].listed()
     found = []
     for name, column in whole.items():
+        if name in plan.skipped():
+            found.append(ColumnSeen(name, "not read", "left out", 0, 0))
+            continue
         parts = [file[name] for file in files.values()]
         distinct = len({value for part in parts for value in part.given()})
         missing = sum(int(part.absent().sum()) for part in parts)

@@ -19,6 +19,7 @@ from whatelse.tasks.task import Split, Task
 
 WHOLE, MEMBERS = "", "members"  # names of files beside ``test`` and ``shifted``
 SCALES = STANDARD, RAW = ("standard", "none")
+_MANY = 100  # Categories that few rows may have.
 _NONE = torch.empty(0, dtype=torch.int64)
 File = Mapping[str, Column]
 
@@ -72,6 +73,10 @@ class Plan:
         mine, theirs = fields(cls), {f.name for f in fields(config)}
         return cls(**{f.name: getattr(config, f.name) for f in mine if f.name in theirs})
 
+    def skipped(self) -> set[str]:
+        """Return columns that nothing asks for: they need not be read, and may hold anything."""
+        return {name for name in listed(self.leave_out) if name not in f"{self.groups},{self.cluster},{self.label}"}
+
     def texts(self) -> set[str]:
         """Return columns that are texts although their values read as numbers."""
         return {self.label, *listed(self.categories), *listed(self.cluster)}
@@ -105,6 +110,7 @@ def task(name: str, files: Mapping[str, File], called: Mapping[str, str], plan: 
     train = _train(files, picked, plan)
     how = _learnt(files, train, plan, called)
     _foresee(files, how.coding, where)
+    _check_texts(how.coding, train, where)
     coded = {each: _coded(file, how, plan, called[each], places.get(each)) for each, file in files.items()}
     splits = {split: coded[source].take(picks) for split, (source, picks) in picked.items()}
     splits["calibration"] = splits["train"].take(torch.arange(min(plan.calibration, len(splits["train"]))))
@@ -209,6 +215,20 @@ def _foresee(files: Mapping[str, File], coding: _table.Coding, where: str) -> No
     many = len(_table.features({widest: coding[widest]}))
     most = f", column {widest!r} with {many} categories" if many > 1 else ""
     limits.check(2 * 4 * rows * width, 0, f"data {where}{most}: {rows} rows of {width} inputs", TaskError)
+
+
+def _check_texts(coding: _table.Coding, train: File, where: str) -> None:
+    """Refuse a column of names or sentences: a column for each of them says nothing of other rows.
+
+    Raises:
+        TaskError: There is one.
+    """
+    for name, code in coding.items():
+        if isinstance(code, _table.Words) and len(code.known) > max(_MANY, len(train[name]) // 2):
+            raise TaskError(
+                f"data {where}, column {name!r}: {len(code.known)} different texts in {len(train[name])} rows are no "
+                f"categories; numbers or categories are needed; leave it out (leave_out={name!r})"
+            )
 
 
 def _coded(file: File, how: _How, plan: Plan, where: str, places: Tensor | None) -> Split:

@@ -107,7 +107,9 @@ def _read_all(config: Config) -> tuple[_tabular.Plan, dict[str, dict[str, Column
     files, texts = {}, plan.texts()
     for name, path in paths.items():
         if path or name == _tabular.WHOLE:
-            files[name] = _read.read(Path(path), _where(path), texts=texts, delimiter=config.delimiter)
+            files[name] = _read.read(
+                Path(path), _where(path), texts=texts, skip=plan.skipped(), delimiter=config.delimiter
+            )
     return plan, files, {name: _where(path) for name, path in paths.items()}
 
 
