@@ -274,3 +274,9 @@ def test_a_million_rows_take_less_than_two_gigabytes(kind, tmp_path):
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     assert int(run.stdout) < 2 * 10**9
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+def test_whole_numbers_are_named_without_a_point(kind, frame, tmp_path):
+    put(frame.assign(level=[1.0, 2.0, None] * 100), tmp_path)
+    assert load(tmp_path / f"p.{kind}", groups="level").group_names["level"] == ("1", "2")

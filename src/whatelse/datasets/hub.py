@@ -55,15 +55,6 @@ class Config:
     limit: int = param(0, "Largest number of rows of each split; 0 for all.", low=0)
 
 
-def takes(text: str) -> bool:
-    """Return whether a text names a data set of the hub.
-
-    Args:
-        text: What a user types.
-    """
-    return text.startswith(_START)
-
-
 def load(config: Config) -> Task:
     """Return a data set of the hub as a task.
 
@@ -75,6 +66,8 @@ def load(config: Config) -> Task:
         MissingExtraError: Their library is not installed.
     """
     where = f"hub, {config.path}"
+    if not config.path.removeprefix(_START).strip():
+        raise TaskError(f"data hub: path={config.path!r}; hf:owner/name is needed")
     plan, parts = _arranged(_fetched(config.path, where), config, where)
     first = parts[_tabular.WHOLE]
     if config.label not in first.features:
@@ -90,6 +83,15 @@ def load(config: Config) -> Task:
         return _examples.task(name, sources, where, plan, bounds=(0.0, 1.0), by_class=not config.groups)
     files = {each: _columns(part, names, plan, where) for each, part in parts.items()}
     return _tabular.task(name, files, dict.fromkeys(files, where), plan)
+
+
+def takes(text: str) -> bool:
+    """Return whether a text names a data set of the hub.
+
+    Args:
+        text: What a user types.
+    """
+    return text.startswith(_START)
 
 
 def _fetched(path: str, where: str) -> dict[str, Any]:

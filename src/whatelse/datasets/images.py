@@ -55,15 +55,6 @@ class Config:
     limit: int = param(0, "Largest number of images of each split; 0 for all.", low=0)
 
 
-def takes(text: str) -> bool:
-    """Return whether a text names a folder.
-
-    Args:
-        text: What a user types.
-    """
-    return Path(text).is_dir()
-
-
 def load(config: Config) -> Task:
     """Return a folder of images as a task.
 
@@ -88,14 +79,23 @@ def load(config: Config) -> Task:
     return _examples.task(name, sources, "images", plan, known=known, bounds=(0.0, 1.0), by_class=by_folder)
 
 
+def takes(text: str) -> bool:
+    """Return whether a text names a folder.
+
+    Args:
+        text: What a user types.
+    """
+    return Path(text).is_dir()
+
+
 def _folders(place: Path, config: Config) -> tuple[_tabular.Plan, dict[str, Path]]:
     """Return what is done with the images, and the folder of each part of the data.
 
     Raises:
         TaskError: There is no such folder, or it has not the split that is asked for.
     """
-    if not place.is_dir():
-        raise TaskError(f"data images: {place}: no such folder")
+    if not config.path or not place.is_dir():
+        raise TaskError(f"data images: path={config.path!r}: no such folder")
     plan = _tabular.Plan.of(config)
     given = {_SPLITS[p.name]: p for p in sorted(place.iterdir()) if p.name in _SPLITS and p.is_dir()}
     named = place / config.split

@@ -60,15 +60,6 @@ class Config:
     limit: int = param(0, "Largest number of examples of each split; 0 for all.", low=0)
 
 
-def takes(text: str) -> bool:
-    """Return whether a text names a function.
-
-    Args:
-        text: What a user types.
-    """
-    return bool(_CALLED.fullmatch(text)) and not text.startswith("hf:")
-
-
 def load(config: Config) -> Task:
     """Return a dataset of the user's own as a task.
 
@@ -79,6 +70,8 @@ def load(config: Config) -> Task:
         TaskError: There is no such function, it fails, or its examples are none.
     """
     where = f"python, {config.path}"
+    if not takes(config.path):
+        raise TaskError(f"data python: path={config.path!r}; file.py:function or package.module:function is needed")
     made = _user.called(config.path, where)
     if isinstance(made, Task):
         return _limited(made, config, where)
@@ -89,6 +82,15 @@ def load(config: Config) -> Task:
     known = _known([source.beside[_PAIR[1]] for source in sources.values()])
     plan = replace(plan, label=_PAIR[1])
     return _examples.task(config.path.rpartition(":")[2], sources, where, plan, known=known)
+
+
+def takes(text: str) -> bool:
+    """Return whether a text names a function.
+
+    Args:
+        text: What a user types.
+    """
+    return bool(_CALLED.fullmatch(text)) and not text.startswith("hf:")
 
 
 def _limited(task: Task, config: Config, where: str) -> Task:

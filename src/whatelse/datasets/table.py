@@ -95,6 +95,8 @@ def describe(config: Config) -> tuple[ColumnSeen, ...]:
 def _read_all(config: Config) -> tuple[_tabular.Plan, dict[str, dict[str, Column]], dict[str, str]]:
     if config.test_path and (config.members or config.split):
         raise TaskError(f"data {_where(config.path)}: test_path and members or split; the first file is train or test")
+    if not config.path:
+        raise TaskError("data table: path=''; a file is needed")
     if len(config.delimiter) > 1:
         raise TaskError(f"data {_where(config.path)}: delimiter={config.delimiter!r}; one character is needed")
     plan = _tabular.Plan.of(config)
