@@ -16,9 +16,6 @@ from whatelse.models.take import Given
 from whatelse.parts import Parts
 from whatelse.tasks.task import Task
 
-# What commands offer for whichever loader has a setting of the name.
-OPTIONS = ("target", "groups", "members", "cluster", "split", "limit", "bounds", "classes")
-
 
 @dataclass(frozen=True, eq=False)
 class Opener:
@@ -124,8 +121,8 @@ def data_text(text: str, options: Mapping[str, str | int]) -> str:
     called = {f.metadata.get("option") or f.name: f.name for f in fields(items.loader(name).config)}
     for option, value in options.items():
         if option not in called:
-            known = ", ".join(f"--{one}" for one in OPTIONS if one in called) or "none of these options"
-            raise SettingError(f"--{option}: data {name} has no such setting; it takes {known}; leave it out")
+            known = ", ".join(called) or "none"
+            raise SettingError(f"--{option}: data {name} has no such setting; it has {known}; leave it out")
         if given.get(called[option], value) != value:
             said = f"{called[option]}={given[called[option]]!r}"
             raise SettingError(f"--{option}={value!r}, and the call says {said}; leave one of them out")

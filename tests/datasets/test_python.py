@@ -123,7 +123,7 @@ def test_what_is_none_is_named_in_one_line(name, options, message, file):
 
 
 def test_options_that_a_loader_has_not_and_values_that_the_call_says_otherwise(file, tmp_path):
-    with pytest.raises(SettingError, match=r"--target: data digits has no such setting; it takes none"):
+    with pytest.raises(SettingError, match=r"--target: data digits has no such setting; it has noise, "):
         opening.data_text("digits", {"target": "y"})
     with pytest.raises(SettingError, match=r"--split='test', and the call says split='train'; leave one of them out"):
         opening.data_text("python(path='x.py:f', split='train')", {"split": "test"})

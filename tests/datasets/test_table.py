@@ -244,12 +244,16 @@ WORD = st.text(alphabet='ab01.,;"\n\t é?-', max_size=6)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.lists(st.lists(WORD, min_size=1, max_size=4), max_size=12), quoted=st.booleans())
-def test_any_text_gives_a_task_or_one_line(rows, quoted, tmp_path):
+@given(
+    rows=st.lists(st.lists(WORD, min_size=1, max_size=4), max_size=12),
+    quoted=st.booleans(),
+    cluster=st.sampled_from(["", "b"]),
+)
+def test_any_text_gives_a_task_or_one_line(rows, quoted, cluster, tmp_path):
     lines = [",".join(json.dumps(v) if quoted else v for v in row) for row in rows]
     (tmp_path / "t.csv").write_text("\n".join(["a,b,y", *lines]), "utf-8")
     try:
-        task = load(tmp_path / "t.csv", label="y", groups="a,b:q2", select=0.3)
+        task = load(tmp_path / "t.csv", label="y", groups="a,b:q2", select=0.3, cluster=cluster)
     except TaskError as error:
         assert "\n" not in str(error)  # noqa: PT017 - either is right
     else:

@@ -313,7 +313,7 @@ def _ordered(count: int, places: Tensor | None) -> Tensor:
 def _held(order: Tensor, share: float, places: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return a share of an order, and the rest; nobody's rows are on both sides."""
     held, _ = _cut.held_back(order, share, 0)
-    if places is None:
+    if places is None or not len(held):
         return held, order[len(held) :]
     owners = places[order]
     count = int((owners[: len(held)] != owners[len(held) - 1]).sum()) + int((owners == owners[len(held) - 1]).sum())
