@@ -62,7 +62,7 @@ def replay(study: spec.Study, plan: Plan, store: Store) -> Iterator[dict[str, An
 
 
 def _each(item: items.Behaviour, config: object, key: str, store: Store) -> np.ndarray | None:
-    outcome = worker.outcome_of(key, store)
+    outcome = analysis.outcome_of(key, store)
     if not isinstance(outcome, Measured):
         return None
     like = outcome.answer
