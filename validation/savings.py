@@ -20,7 +20,7 @@ from whatelse.statistics import paired, resample, sequential, verdicts
 from whatelse.statistics.contributions import contributions
 from whatelse.statistics.effect import Effect
 from whatelse.store.protocol import Store
-from whatelse.study import run, run_study, spec, worker
+from whatelse.study import analysis, run, run_study, spec
 from whatelse.study.plan import Plan
 
 CHUNK = 100

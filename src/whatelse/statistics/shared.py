@@ -9,6 +9,7 @@ columns than `_HELD` bytes, gets blocks of counts, as does one that is no functi
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,8 +26,10 @@ Answer = Callable[[np.ndarray], np.ndarray]
 _WIDE, _HELD = 2_000, 200_000_000
 # Examples whose counts in a block are multiplied at once: with 256 resamples a megabyte, what a core has to itself.
 _STEP = 512
-# Resamples that a summary is asked of at once: it may make arrays of resamples, groups and classes.
-_REPLAYED = 1_000
+# Columns of a product are a multiple of these.
+_PANEL = 16
+# Sums that a summary is given at once: it may make arrays of resamples, groups and classes.
+_REPLAYED = 4_000_000
 _NUMBERS = itertools.count()
 
 
@@ -147,14 +150,14 @@ class Later:
             self.group.shared.draw()
         return replayed(self.answer, self.asked.whole, self.group.known[self.time])
 
-    def of(self, counts: Iterable[np.ndarray], draws: int) -> np.ndarray:
-        """Return the summary of other counts, ``(draws, parts)``, and let go of what they are multiplied with.
+    def without(self, out: np.ndarray, unit: np.ndarray) -> np.ndarray:
+        """Return the summary of the sample with one unit left out, ``(M, parts)``, and let go of what is summed.
 
         Args:
-            counts: In blocks, ``(some, N)``.
-            draws: How many.
+            out: Units that are left out in turn, ``(M,)``.
+            unit: Unit of each example, ``(N,)``.
         """
-        found = replayed(self.answer, self.asked.whole, collect([self.asked], counts, draws)[0])
+        found = replayed(self.answer, self.asked.whole, _without(self.asked, out, unit))
         self.asked = Asked(self.asked.n, whole=self.asked.whole)
         return found
 
@@ -195,7 +198,8 @@ def replayed(answer: Answer, whole: bytes | None, known: Known) -> np.ndarray:
     """
     if whole is not None:
         return known.of_blocks(whole)
-    some = (slice(start, start + _REPLAYED) for start in range(0, known.draws, _REPLAYED))
+    step = max(100, _REPLAYED // (len(known.columns[1]) + sum(sums.shape[1] for sums in known.tables.values()) + 1))
+    some = (slice(start, start + step) for start in range(0, known.draws, step))
     return np.concatenate([answer(as_counts(known.some(rows))) for rows in some])
 
 
@@ -203,63 +207,76 @@ def collect(askeds: Sequence[Asked], counts: Iterable[np.ndarray], draws: int) -
     """Return what was asked for, of all counts in one pass.
 
     Args:
-        askeds: What was asked for; the sums of each are one product.
+        askeds: What was asked for; the sums of all are one product.
         counts: In blocks, ``(some, N)``.
         draws: How many.
     """
-    sums = [_Sums(asked, draws) for asked in askeds]
-    start = 0
+    every = Asked(askeds[0].n)
+    for asked in askeds:
+        every.add(asked)
+    sums, start = _Sums(every, draws), 0
     for rows in counts:
-        block, mine = Block(rows), slice(start, start + len(rows))
-        _multiply(sums, block, mine)
-        for one in sums:
-            one.ask(block)
+        block = Block(rows)
+        sums.multiply(block, slice(start, start + len(rows)))
+        sums.ask(block)
         start += len(rows)
-    return [one.known() for one in sums]
+    return [sums.known(asked) for asked in askeds]
 
 
-def _multiply(sums: Sequence[_Sums], block: Block, mine: slice) -> None:
-    powers = sorted({power for one in sums for power in one.powers})
-    turned = any(one.asked.tables for one in sums)
-    for start in range(0, block.rows.shape[1], _STEP) if powers else ():
-        some = slice(start, start + _STEP)
-        cached = block.rows[:, some].astype(np.float64)
-        for power in powers:
-            weights = cached if power == 1 else cached**power
-            across = np.ascontiguousarray(weights.T) if turned else None
-            for one in sums:
-                one.add(weights, across, power, some, mine)
+def _without(asked: Asked, out: np.ndarray, unit: np.ndarray) -> Known:
+    """Return what was asked for of the sample with one unit left out: of sums the whole less what the unit adds."""
+    places = {name: at for at, name in enumerate(asked.columns)}
+    totals = np.zeros((len(out), len(places)))
+    for name, column in asked.columns.items():
+        totals[:, places[name]] = column.sum() - np.bincount(unit, column)[out]
+    tables = {name: np.zeros((len(out), cells.shape[1])) for name, cells in asked.tables.items()}
+    answers: dict[bytes, list[np.ndarray]] = {name: [] for name in asked.blocks}
+    for some in resample.blocks(len(out), asked.n) if tables or answers else ():
+        block = Block((unit != out[some, None]).astype(np.uint8))
+        for name, cells in asked.tables.items():
+            tables[name][some] = block.rows.astype(np.float64) @ cells
+        for known_as, ask in asked.blocks.items():
+            answers[known_as].append(ask(block))
+    blocks: dict[bytes, np.ndarray | Exception] = {name: np.concatenate(each) for name, each in answers.items()}
+    return Known(asked.n, len(out), (totals, places), tables, blocks)
 
 
 class _Sums:
-    """The sums that one group asked for, as far as they are known."""
+    """All sums that were asked for, as far as they are known."""
 
     def __init__(self, asked: Asked, draws: int) -> None:
         self.asked, self.draws = asked, draws
-        names = sorted(asked.columns)  # by power: those of one are one product
+        names = sorted(asked.columns, key=lambda name: name[0])
         self.places = {name: at for at, name in enumerate(names)}
         self.totals = np.zeros((draws, len(names)))
         self.tables = {name: np.zeros((draws, cells.shape[1])) for name, cells in asked.tables.items()}
-        self.blocks: dict[bytes, list[np.ndarray]] = {name: [] for name in asked.blocks}
+        self.answers: dict[bytes, list[np.ndarray]] = {name: [] for name in asked.blocks}
         self.failed: dict[bytes, Exception] = {}
-        self.powers = sorted({power for power, _ in (*asked.columns, *asked.tables)})
-        self.columns: dict[int, tuple[slice, np.ndarray]] = {}
-        for power in {power for power, _ in names}:
-            of = [name for name in names if name[0] == power]
-            first = self.places[of[0]]
-            self.columns[power] = slice(first, first + len(of)), np.stack([asked.columns[name] for name in of], 1)
+        self.counts = Counter(power for power, _ in names)
+        self.columns = {power: _beside([asked.columns[n] for n in names if n[0] == power]) for power in self.counts}
         self.pieces = {name: _pieces(cells) for name, cells in asked.tables.items()}
+        self.powers = sorted({power for power, _ in (*asked.columns, *asked.tables)})
 
-    def add(self, weights: np.ndarray, across: np.ndarray | None, power: int, some: slice, mine: slice) -> None:
-        if power in self.columns:
-            places, columns = self.columns[power]
-            self.totals[mine, places] += weights @ columns[some]
-        for name, pieces in self.pieces.items():
-            if name[0] == power:
-                self.tables[name][mine] += (pieces[some.start // _STEP] @ across).T
+    def multiply(self, block: Block, mine: slice) -> None:
+        """Add up a block's sums, a few examples at a time: their counts are read from memory once."""
+        found = {power: np.zeros((len(block.rows), columns.shape[1])) for power, columns in self.columns.items()}
+        for start in range(0, block.rows.shape[1], _STEP) if self.powers else ():
+            cached = block.rows[:, start : start + _STEP].astype(np.float64)
+            for power in self.powers:
+                weights = cached if power == 1 else cached**power
+                if power in found:
+                    found[power] += weights @ self.columns[power][start : start + _STEP]
+                for name, pieces in self.pieces.items():
+                    if name[0] == power:
+                        self.tables[name][mine] += (pieces[start // _STEP] @ weights.T).T
+        first = 0
+        for power, count in self.counts.items():
+            self.totals[mine, first : first + count] = found[power][:, :count]
+            first += count
 
     def ask(self, block: Block) -> None:
-        for name, answers in self.blocks.items():
+        """Ask of a block what is no sum."""
+        for name, answers in self.answers.items():
             if name in self.failed:
                 continue
             try:
@@ -267,9 +284,22 @@ class _Sums:
             except Exception as error:  # noqa: BLE001 - the others go on; who asked is told
                 self.failed[name] = error
 
-    def known(self) -> Known:
-        blocks = {name: self.failed.get(name) or np.concatenate(answers) for name, answers in self.blocks.items()}
-        return Known(self.asked.n, self.draws, (self.totals, self.places), self.tables, blocks)
+    def known(self, asked: Asked) -> Known:
+        """Return what one of those who asked wants to know."""
+        blocks = {name: self.failed.get(name) or np.concatenate(self.answers[name]) for name in asked.blocks}
+        places = {name: self.places[name] for name in asked.columns}
+        return Known(asked.n, self.draws, (self.totals, places), {n: self.tables[n] for n in asked.tables}, blocks)
+
+
+def _beside(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Return columns side by side, with zeros up to a multiple of `_PANEL`, ``(N, k)``.
+
+    A product takes so many columns alike, so that what a sum comes to does not depend on who else asked.
+    """
+    whole = np.zeros((len(columns[0]), -(-len(columns) // _PANEL) * _PANEL))
+    for at, column in enumerate(columns):
+        whole[:, at] = column
+    return whole
 
 
 def _pieces(cells: Any) -> list[Any]:  # noqa: ANN401 - scipy's sparse arrays have no types

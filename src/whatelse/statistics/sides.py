@@ -7,7 +7,7 @@ anew for every pair; here it is done once, and a pair costs a subtraction. The n
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -223,7 +223,7 @@ def _asked(values: Sequence[np.ndarray], answer: paired.Summarise, group: Group 
     size, unit = resample.units(n, clusters)
     out = _telling(values) if clusters is None else np.linspace(0, size - 1, min(size, _EVEN)).astype(int)
     # Of enough of them to see how far one unit moves them, should nothing vary.
-    left = np.stack([one.of(_without(out, n, unit, clusters), len(out)) for one in later], 1)
+    left = np.stack([one.without(out, unit) for one in later], 1)
     extremes = np.stack([left.min(0), left.max(0)])
 
     def made() -> list[Side]:
@@ -231,17 +231,6 @@ def _asked(values: Sequence[np.ndarray], answer: paired.Summarise, group: Group 
         return [Side(points[:, j], drawn[:, :, j], extremes[:, :, j], size) for j in range(points.shape[1])]
 
     return made
-
-
-def _without(out: np.ndarray, n: int, unit: np.ndarray, clusters: np.ndarray | None) -> Iterator[np.ndarray]:
-    """Yield counts of the sample with one unit left out, in blocks of rows, ``(some, n)``."""
-    for some in resample.blocks(len(out), n):
-        left = np.ones((some.stop - some.start, n), np.uint8)
-        if clusters is None:
-            left[np.arange(len(left)), out[some]] = 0
-        else:
-            left -= out[some, None] == unit
-        yield left
 
 
 def _telling(values: Sequence[np.ndarray]) -> np.ndarray:
