@@ -75,7 +75,7 @@ def test_products_of_a_worker_have_one_thread_and_the_environment_stays_the_user
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
     engine = run.engine("processes", 1)
     told = [
-        engine.submit(os.environ.get, name, needs=Resources()) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        engine.submit(os.getenv, name, needs=Resources()) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     ]
     assert [one.result() for one in told] == ["1", "3"]
     assert "OMP_NUM_THREADS" not in os.environ
