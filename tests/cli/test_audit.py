@@ -150,3 +150,18 @@ def test_a_model_against_itself_needs_a_second_name(folder):
     assert run.returncode == 0, run.stderr
     (found,) = json.loads((folder / "same.json").read_text())["findings"]
     assert (found["candidate"], found["effect"]) == ("./base", 0.0)
+
+
+def test_what_it_will_cost_is_said_before_and_nothing_is_measured(folder, tmp_path):
+    models = (str(folder / "base"), str(folder / "small"))
+    args = (*models, "--data", "digits", "--questions", str(folder / "q.toml"))
+    said = whatelse(*args, "--dry-run", cwd=tmp_path)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert said.stdout.startswith("to do: 3 of 3 jobs, 4.8 thousand forward-equivalents (0 training, at most")
+    assert "GiB" in said.stdout.splitlines()[0] + said.stdout.splitlines()[1]
+    assert [p.name for p in tmp_path.iterdir()] == ["whatelse-results"], "no page, no document"
+    assert not (tmp_path / "whatelse-results" / "values").exists()
+    run = whatelse(*args, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.startswith("to do: 3 of 3 jobs"), "and nothing of results of a release before"
+    assert whatelse(*args, "--dry-run", cwd=tmp_path).stdout == "nothing to do: all 3 jobs are done\n"

@@ -65,7 +65,8 @@ MAY = {
     "controls": set(),
     "templates": {"errors", "kinds", "registry"},
     "testing": OBSERVED
-    | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study", "findings", "surfaces"},
+    | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study", "findings", "surfaces", "records"}
+    | {"opening", "engines", "exhibits", "auditing", "gate"},
     "surfaces": {"errors", "registry", "parts"},
     "report": {"errors", "limits", "findings"},
     "gate": {"errors", "limits", "findings", "statistics", "toml_schema"},
@@ -157,3 +158,12 @@ def test_no_public_name_is_also_the_name_of_a_module():
     import whatelse
 
     assert not set(whatelse.__all__) & {room_of(p) for p in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
+def test_no_private_name_is_imported_from_another_room(path):
+    for module in imported(path):
+        parts = module.split(".")
+        if parts[0] == "whatelse" and len(parts) > 1 and parts[1] != room_of(path):
+            private = [n for n in parts if n.startswith("_") and n != "__version__"]
+            assert not private, f"{module} belongs to its room alone"

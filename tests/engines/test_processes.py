@@ -26,7 +26,7 @@ def test_as_many_workers_as_asked_for():
 
 def test_a_job_that_needs_more_than_a_process_has_is_refused():
     engine = run.engine("processes", 1)
-    with pytest.raises(StudyError, match="a job needs 4 cores; --on processes has one for each job"):
+    with pytest.raises(StudyError, match="a job needs 4 cores; --on processes has 1 for each job"):
         engine.submit(abs, -3, needs=Resources(cpus=4))
     engine.close()
 
@@ -74,9 +74,7 @@ def test_products_of_a_worker_have_one_thread_and_the_environment_stays_the_user
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
     engine = run.engine("processes", 1)
-    told = [
-        engine.submit(os.getenv, name, needs=Resources()) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    ]
+    told = [engine.submit(os.getenv, name, needs=Resources()) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")]
     assert [one.result() for one in told] == ["1", "3"]
     assert "OMP_NUM_THREADS" not in os.environ
     engine.close()

@@ -273,3 +273,21 @@ def test_damaged_evidence_is_as_if_it_had_never_been_kept(tmp_path):
     path.write_bytes(path.read_bytes()[:-4] + bytes(4))
     assert kept.load("pass test") is None
     assert list(kept.store.damaged) == [f"evidence/{path.name}"]
+
+
+@pytest.mark.parametrize("kind", folder.KINDS)
+def test_a_folder_that_was_first_written_today_is_not_taken_for_a_former_one(kind, tmp_path):
+    # Whatever comes first: a checklist is kept before the folder is prepared.
+    s = Folder(tmp_path / "new")
+    assert not s.former()
+    keep(s, kind)
+    assert not s.former()
+
+
+def test_a_folder_of_a_release_before_stays_one_until_it_is_prepared(tmp_path):
+    (tmp_path / "values").mkdir()
+    s = Folder(tmp_path)
+    keep(s, "effects")
+    assert s.former()
+    s.prepare()
+    assert not s.former()

@@ -4,7 +4,7 @@ import pytest
 
 from whatelse import recipe
 from whatelse.store.folder import Folder
-from whatelse.study import estimate, plan, run, run_study, spec, worker
+from whatelse.study import estimate, plan, run, run_study, spec, speed, worker
 
 COSTLY = """
 [[measurements]]
@@ -31,7 +31,11 @@ def prepared(text, root):
 
 
 def of(text, root, workers=2):
-    return estimate.estimate(*prepared(text, root), workers)
+    return left(*prepared(text, root), workers)
+
+
+def left(study, todo, store, tasks, workers=2):
+    return estimate.estimate(todo, store, tasks, workers, lambda name: speed.of_study(study, tasks[name]))
 
 
 def test_every_pass_of_a_study_that_was_never_run_is_counted(small, tmp_path):
@@ -77,12 +81,12 @@ def test_what_was_done_is_not_counted_again(small, tmp_path, inline):
 
     with pytest.raises(KeyboardInterrupt):
         run.run(todo, store, lambda: inline, cut)
-    whole, half = of(small, tmp_path / "none"), estimate.estimate(study, todo, store, tasks, 2)
+    whole, half = of(small, tmp_path / "none"), left(study, todo, store, tasks)
     assert 0 < half.left < whole.left == half.total
     assert 0 < half.training < whole.training
     assert 0 < half.measuring < whole.measuring
     run.run(todo, store, lambda: inline, lambda progress: None)
-    done = estimate.estimate(study, todo, store, tasks, 2)
+    done = left(study, todo, store, tasks)
     assert (done.left, done.training, done.measuring, done.seconds, done.costs) == (0, 0, 0, 0.0, ())
 
 
@@ -127,6 +131,7 @@ def test_the_line_says_how_much_and_how_long():
     short = str(replace(found, training=950, measuring=12_345, seconds=7.4, workers=1))
     assert "13.3 thousand forward-equivalents (950 training, at most 12.3 thousand measuring)" in short
     assert short.endswith("about 7 s on 1 worker")
+    assert str(replace(found, memory=3 * 2**29)).endswith("about 4 min on 2 workers of 1.5 GiB each")
     assert "about 2.5 h" in str(replace(found, seconds=9000.0))
 
 

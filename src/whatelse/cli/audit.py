@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from whatelse.cli.files import hand_out, probe, write
-from whatelse.cli.options import KEPT, Files, Items, Memory, On, Quiet, Results, Seed, Workers, with_files
+from whatelse.cli.options import KEPT, DryRun, Files, Items, Memory, On, Quiet, Results, Seed, Workers, with_files
 from whatelse.errors import StudyError
 
 ORDER = 5
@@ -40,6 +39,7 @@ def command(
     stop: Annotated[bool, typer.Option("--stop", help="Stop costly measurements once their verdict is clear.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
     max_memory: Memory = "",
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     items: Items = None,
     copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the questions.")] = "",
@@ -50,7 +50,7 @@ def command(
     run finds its work done.
     """
     from whatelse.auditing import questions as asking
-    from whatelse.cli.progress import bar
+    from whatelse.cli.progress import bar, foretell
     from whatelse.study import audit, run, spec
 
     if copy:
@@ -59,16 +59,19 @@ def command(
     if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
         raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
     out = files or {"html": "audit.html", "json": "audit.json"}
-    probe(*out.values())
+    probe(*(() if dry_run else out.values()))
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
     base, given = _named(models or [])
     controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
     controls = {name: text for name, text in controls.items() if text}
-    ask = partial(audit.audit, controls=controls, seed=seed, remeasure=remeasure, stop=stop, force=force)
-    ask = partial(ask, results=results, on=on, workers=workers, max_memory=max_memory)
-    with bar(quiet=quiet) as (show, _):
-        found = ask(base, given, data, questions, show=show)
+    how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
+    how |= {"results": results, "on": on, "workers": workers, "max_memory": max_memory}
+    if dry_run:
+        foretell(audit.dry_run(base, given, data, questions, **how))
+        return
+    with bar(quiet=quiet) as (show, announce):
+        found = audit.audit(base, given, data, questions, show=show, announce=announce, **how)
     hand_out(found, out, quiet=quiet)
 
 

@@ -26,6 +26,7 @@ from whatelse.store.seal import DamagedError, Origin, Pieces
 KINDS = ("models", "values", "evidence", "effects", "failed")
 _RECORDS = {"effects", "failed"}
 _LAYOUT = "LAYOUT"  # a file that says how answers are laid out; folders of releases before 0.2 have none
+_WRITTEN = (b"2\n",)
 # Seconds after which a file that was never finished belongs to nobody: no write takes that long on any disk.
 _ABANDONED = 24 * 3600
 
@@ -227,7 +228,7 @@ class Folder:
         Raises:
             StoreError: One cannot be written.
         """
-        self._write(self.root / _LAYOUT, (b"2\n",))
+        self._write(self.root / _LAYOUT, _WRITTEN)
         for kind in KINDS:
             self._write(self.path(kind, "probe"), (b"whatelse",), lasting=False)
             for left in (self.root / kind).glob("*.part*"):
@@ -260,6 +261,8 @@ class Folder:
         return raw, dict(seal.check(raw, kind, name, packed=kind not in _RECORDS))
 
     def _write(self, path: Path, pieces: Pieces, *, lasting: bool = True) -> None:
+        if not any((self.root / name).exists() for name in (_LAYOUT, *KINDS)) and path.name != _LAYOUT:
+            self._write(self.root / _LAYOUT, _WRITTEN)  # nobody wrote here before
         # No other process has the name: process numbers repeat, on other machines and in containers.
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         try:

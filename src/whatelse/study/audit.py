@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,13 +18,16 @@ from whatelse.auditing.inquiry import Inquiry
 from whatelse.auditing.questions import DATA, Measurement, Questions, default, handed, read_questions, settled
 from whatelse.auditing.roles import ZERO, Actor, Role
 from whatelse.auditing.verdicts import Compared
+from whatelse.engines import Engine, processes
 from whatelse.errors import StudyError
 from whatelse.findings.record import Candidate, Failure, Findings, Timing
 from whatelse.store.folder import Folder, key
 from whatelse.store.protocol import Store
-from whatelse.study import account, run
+from whatelse.study import account, estimate, run, speed
 from whatelse.study.assemble import effects_of, failed, inquiry_of
 from whatelse.study.cells import cell, effects
+from whatelse.study.estimate import Estimate
+from whatelse.study.handed import HELD
 from whatelse.study.jobs import Cell, Effects, Job, Plan, Watch
 from whatelse.study.meeting import Meeting, Model, meet
 from whatelse.study.plan import pairs
@@ -49,6 +52,7 @@ def audit(
     workers: int = 0,
     max_memory: str = "",
     show: Callable[[Progress], None] | None = None,
+    announce: Callable[[Estimate], None] | None = None,
 ) -> Findings:
     """Return the findings on models that were made elsewhere, each held against the baseline on the same examples.
 
@@ -74,6 +78,7 @@ def audit(
         workers: How many jobs at once; 0 for as many as cores.
         max_memory: What opening a file may take, such as ``8G``; empty for the usual.
         show: Called whenever a job starts or ends.
+        announce: Called once with what the work will cost, before it starts; not where everything is done.
 
     Raises:
         StudyError: A name is taken, there is no candidate, a measurement needs a control that is not there, what stops
@@ -83,24 +88,127 @@ def audit(
         StoreError: Results cannot be written; what is finished is kept.
     """
     started = time.perf_counter()
-    asked = settled(asked) if asked is not None else read_questions(default())
-    study = study_of(asked, candidates, controls or {}, [seed])
-    if remeasure < 0 or (remeasure and stop):
-        raise StudyError(f"remeasure={remeasure}, stop={stop}; at least 0 is needed, and 0 to stop early")
-    held = {_own(name, candidates): model for name, model in (controls or {}).items()}
-    models: dict[str, Model] = {Role.BASELINE: baseline, **held, **candidates}
-    place = on or ("processes" if all(isinstance(one, str) for one in (task, *models.values())) else "inline")
-    run.check_engine(place)
-    with ExitStack() as stack:
-        store = Folder((results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
-        met = meet(models, task, max_memory, store, stack, force=force, inline=place == "inline")
-        asking = _Asking(asked, met, study, seed, remeasure, stop=stop)
-        todo = asking.plan()
-        progress = run.run(todo, store, lambda: run.engine(place, workers), show or _silent)
+    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory)
+    with held.planned(asked, seed, remeasure, stop=stop, force=force) as (asking, todo, store):
+
+        def start() -> Engine:
+            place = run.engine(held.place, workers)
+            if announce is not None:
+                announce(_estimate(asking, todo, store, place.slots))
+            return place
+
+        progress = run.run(todo, store, start, show or _silent)
         took = account.timing(todo, store, progress, time.perf_counter() - started)
         found = account.conclude(asking.findings(todo, store, took), todo, store, progress)
         (show or _silent)(progress)
     return found
+
+
+def dry_run(
+    baseline: Model,
+    candidates: Mapping[str, Model],
+    task: Task | str,
+    asked: Questions | None = None,
+    *,
+    controls: Mapping[str, Model] | None = None,
+    seed: int = 0,
+    remeasure: int = 0,
+    stop: bool = False,
+    force: bool = False,
+    results: Path | None = None,
+    on: str = "",
+    workers: int = 0,
+    max_memory: str = "",
+) -> Estimate:
+    """Return what an audit that is left will cost; the models are held against each other, and nothing is measured.
+
+    Args:
+        baseline: As `audit` takes it, as all that follow.
+        candidates: Likewise.
+        task: Likewise.
+        asked: Likewise.
+        controls: Likewise.
+        seed: Likewise.
+        remeasure: Likewise.
+        stop: Likewise; a measurement that may end early is counted whole.
+        force: Likewise.
+        results: Likewise.
+        on: Likewise.
+        workers: Likewise.
+        max_memory: Likewise.
+
+    Raises:
+        StudyError: As `audit`.
+        TaskError: Likewise.
+        ArtifactError: Likewise.
+        StoreError: Results cannot be read.
+    """
+    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory)
+    with held.planned(asked, seed, remeasure, stop=stop, force=force) as (asking, todo, store):
+        return _estimate(asking, todo, store, workers or processes.cores())
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What somebody hands over, and where it is to be measured."""
+
+    baseline: Model
+    candidates: Mapping[str, Model]
+    task: Task | str
+    controls: Mapping[str, Model]
+    results: Path | None
+    on: str
+    max_memory: str
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """All of them by the names that findings call them, the baseline first."""
+        own = {_own(name, self.candidates): model for name, model in self.controls.items()}
+        return {Role.BASELINE: self.baseline, **own, **self.candidates}
+
+    @property
+    def place(self) -> str:
+        """Name of the engine: objects stay in this process."""
+        texts = all(isinstance(one, str) for one in (self.task, *self.models.values()))
+        return self.on or ("processes" if texts else "inline")
+
+    @contextmanager
+    def planned(
+        self, asked: Questions | None, seed: int, remeasure: int, *, stop: bool, force: bool
+    ) -> Generator[tuple[_Asking, Plan, Store]]:
+        """Hold the models against the checklist and plan; what was lent is given back at the end.
+
+        Args:
+            asked: What is asked.
+            seed: Decides everything random.
+            remeasure: How many more times the baseline is measured.
+            stop: Whether costly measurements end early.
+            force: Whether models pass that should not be compared.
+
+        Yields:
+            The questions to models that met, all work, and where it is kept.
+
+        Raises:
+            StudyError: As `audit`.
+        """
+        asked = settled(asked) if asked is not None else read_questions(default())
+        study = study_of(asked, self.candidates, self.controls, [seed])
+        if remeasure < 0 or (remeasure and stop):
+            raise StudyError(f"remeasure={remeasure}, stop={stop}; at least 0 is needed, and 0 to stop early")
+        run.check_engine(self.place)
+        with ExitStack() as stack:
+            store = Folder((self.results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
+            inline = self.place == "inline"
+            met = meet(self.models, self.task, self.max_memory, store, stack, force=force, inline=inline)
+            asking = _Asking(asked, met, study, seed, remeasure, stop=stop)
+            yield asking, asking.plan(), store
+
+
+def _estimate(asking: _Asking, todo: Plan, store: Store, workers: int) -> Estimate:
+    met, at_once = asking.met, min(HELD, len(asking.met.models))
+    return estimate.estimate(
+        todo, store, {DATA: met.task}, workers, lambda _: speed.of_model(met.baseline(), met.task, at_once)
+    )
 
 
 @dataclass(frozen=True)

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-
-import torch
-from torch import nn
-from torch.nn import functional
+from typing import Any
 
 from whatelse import items, recipe, settings
 from whatelse.recipe import Step
 from whatelse.store.protocol import Store
 from whatelse.study import worker
 from whatelse.study.jobs import Effects, Job, Plan, Watch
-from whatelse.study.plan import net_of
 from whatelse.study.run import missing, size
-from whatelse.study.spec import Study
+from whatelse.study.speed import TRAINED, Speed
 from whatelse.tasks.task import Task
 
-# A pass forward, one back through the inputs, one back through the weights.
-_TRAINED = 3
 # Passes forward of the sensitivity to noise that shadow models keep: the answer, and ten draws.
 _MOVED = 11
 # Seconds beside the passes, of one thread: a worker that starts, a cell, a step without training such as pruning.
 _START, _CELL, _STEP = 4.0, 0.01, 0.05
-# A step of training beside its three passes, of small networks: the optimizer and the schedule.
-_OPTIMIZED = 1.3
 # Of the passes that measurements may take, the share that they do take: attacks stop where they succeeded, and the
 # baseline's part is kept. Of the digits' table it was two fifths.
 _TAKEN = 0.5
 # Seconds of the analysis for each value in each resample of each model.
 _DRAWN = 1e-9
+_SHARED = "shared by all measurements of a model"
 
 
 @dataclass(frozen=True)
@@ -64,6 +56,7 @@ class Estimate:
         seconds: About how long it will take, from the speed of the untrained network on this machine just now.
         workers: How many jobs run at once.
         costs: What the passes are for, the largest first.
+        memory: About how many bytes each worker will take; 0 where that is not known.
     """
 
     left: int
@@ -73,33 +66,40 @@ class Estimate:
     seconds: float
     workers: int
     costs: tuple[Cost, ...]
+    memory: int = 0
 
     def __str__(self) -> str:
         """Return one line."""
         passes = f"{_count(self.training + self.measuring)} forward-equivalents"
         parts = f"{_count(self.training)} training, at most {_count(self.measuring)} measuring"
         workers = f"{self.workers} worker{'s' * (self.workers != 1)}"
+        memory = f" of {self.memory / 2**30:.1f} GiB{' each' * (self.workers != 1)}" if self.memory else ""
         return (
-            f"to do: {self.left} of {self.total} jobs, {passes} ({parts}), about {_duration(self.seconds)} on {workers}"
+            f"to do: {self.left} of {self.total} jobs, {passes} ({parts}), about {_duration(self.seconds)} on "
+            f"{workers}{memory}"
         )
 
 
-def estimate(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task], workers: int) -> Estimate:
+def estimate(
+    plan: Plan, store: Store, tasks: Mapping[str, Task], workers: int, speed: Callable[[str], Speed]
+) -> Estimate:
     """Return what the missing work of a plan will cost.
 
     Args:
-        study: The study.
-        plan: Its work.
+        plan: The work.
         store: Where finished work is found.
         tasks: By name.
         workers: How many jobs run at once.
+        speed: Of a task's models, on this machine just now; asked where work on it is missing.
     """
     jobs, effects = missing(plan, store)
     members = {name: worker.shadow_task(tasks[name], 0) for name in {j.task for j in jobs if j.shadow is not None}}
-    speeds = {name: _speeds(study, tasks[name]) for name in {j.task for j in jobs}}
+    watched = [e for e in effects if isinstance(e, Watch)]
+    speeds = {name: speed(name) for name in sorted({j.task for j in jobs} | {w.task for w in watched})}
     costs: Counter[tuple[str, str]] = Counter()
     spent: dict[str, float] = {}
     seen: set[str] = set()
+    looked_at: set[tuple[str, ...]] = set()
     for job in jobs:
         shadow = job.shadow is not None
         task = members[job.task] if shadow else tasks[job.task]
@@ -108,17 +108,27 @@ def estimate(study: Study, plan: Plan, store: Store, tasks: Mapping[str, Task], 
         trained = sum(training(step, task) for _, step in steps)
         costs["training", f"{'shadow models' if shadow else 'models'}, {job.task}"] += trained
         asked = Counter(dict(_asked(job, task, store)))
+        if asked and not shadow:  # an audit has a job for every question, and what one saw is kept for the next
+            model = (job.task, job.origin.key, str(job.seed), str(job.again))
+            asked |= {} if model in looked_at else {_SHARED: 2 * len(task.test) + len(task.train)}
+            looked_at.add(model)
         costs.update({("measuring", name): passes for name, passes in asked.items()})
-        forward, step = speeds[job.task]
-        spent[job.name] = trained * step + len(steps) * _STEP + _TAKEN * asked.total() * forward + len(asked) * _CELL
+        now = speeds[job.task]
+        spent[job.name] = trained * now.trained + len(steps) * _STEP + len(asked) * _CELL
+        spent[job.name] += _TAKEN * asked.total() * now.measured
+    for watch in watched:
+        passes = len(watch.models) * _effort(watch.measurement.item, watch.measurement.settings, tasks[watch.task])
+        costs["measuring", watch.label] += passes
+        spent[watch.name] = _TAKEN * passes * speeds[watch.task].measured
     listed = [Cost(kind, name, passes) for (kind, name), passes in costs.most_common() if passes]
     total = {kind: sum(c.passes for c in listed if c.kind == kind) for kind in ("training", "measuring")}
     return Estimate(
         left=len(jobs) + len(effects),
         total=size(plan),
-        seconds=_wall(jobs, spent, _analysis(effects, tasks), workers) if jobs or effects else 0.0,
+        seconds=_wall([*jobs, *watched], spent, _analysis(effects, tasks), workers) if jobs or effects else 0.0,
         workers=workers,
         costs=tuple(listed),
+        memory=max((one.memory for one in speeds.values()), default=0),
         **total,
     )
 
@@ -139,7 +149,7 @@ def training(step: Step, task: Task) -> int:
     if method.effort is not None:
         return inner + int(method.effort(config, task))
     given = {f.name: getattr(config, f.name) for f in fields(config)}
-    return inner + _TRAINED * int(given.get("epochs", 0)) * int(given.get("rounds", 1)) * len(task.train)
+    return inner + TRAINED * int(given.get("epochs", 0)) * int(given.get("rounds", 1)) * len(task.train)
 
 
 def _unmade(job: Job, store: Store) -> Iterator[tuple[str, Step]]:
@@ -150,45 +160,21 @@ def _unmade(job: Job, store: Store) -> Iterator[tuple[str, Step]]:
 
 
 def _asked(job: Job, task: Task, store: Store) -> Iterator[tuple[str, int]]:
-    """Yield the passes of every cell that is missing, by its label, and those that all of a job's cells share."""
+    """Yield the passes of every cell that is missing, by its label; those of a shadow with what its cells share."""
     missing = [cell for cell in job.cells if not store.has("values", cell.key)]
-    if missing:
-        yield "shared by all measurements of a model", 2 * len(task.test) + len(task.train)
+    if missing and job.shadow is not None:
+        yield _SHARED, 2 * len(task.test) + len(task.train)
     for cell in missing:
         if job.shadow is not None:
-            records = 2 * len(task.train) if "sensitivity" in cell.key else 0
+            records = 2 * len(task.train) if cell in job.cells[1:] else 0  # the first is what they answer
             yield f"what shadow models say{' of noise' * (records > 0)}", _MOVED * records
             continue
-        item = items.behaviour(cell.item)
-        config = item.configure(dict(cell.given))
-        yield cell.label, int(item.effort(config, task)) if item.effort is not None else 0
+        yield cell.label, _effort(cell.item, dict(cell.given), task)
 
 
-def _speeds(study: Study, task: Task) -> tuple[float, float]:
-    """Return the seconds of a pass in measurements and in training, of the untrained network on one batch of each."""
-    model = worker.untrained(net_of(study), task, "speed")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as a worker has it
-    try:
-        model.eval().requires_grad_(requires_grad=False)
-        measured = _timed(model, task.test.inputs[:64], tokens=task.vocabulary > 0) / 2
-        model.train().requires_grad_(requires_grad=True)
-        trained = _timed(model, task.train.inputs[:50], tokens=True) / _TRAINED
-    finally:
-        torch.set_num_threads(threads)
-    return measured, _OPTIMIZED * trained
-
-
-def _timed(model: nn.Module, inputs: torch.Tensor, *, tokens: bool) -> float:
-    """Return the seconds an example of a pass forward and back; inputs that are tokens have no gradient."""
-    best = float("inf")
-    for _ in range(4):  # the first warms up
-        started = time.perf_counter()
-        said = model(inputs.detach().clone().requires_grad_(not tokens))
-        if said.requires_grad:
-            functional.cross_entropy(said, said.detach().argmax(1)).backward()  # type: ignore[no-untyped-call] # torch's own
-        best = min(best, time.perf_counter() - started)
-    return best / len(inputs)
+def _effort(name: str, given: Mapping[str, Any], task: Task) -> int:
+    item = items.behaviour(name)
+    return int(item.effort(item.configure(given), task)) if item.effort is not None else 0
 
 
 def _analysis(effects: Sequence[Effects | Watch], tasks: Mapping[str, Task]) -> float:
@@ -199,7 +185,7 @@ def _analysis(effects: Sequence[Effects | Watch], tasks: Mapping[str, Task]) -> 
     )
 
 
-def _wall(jobs: Sequence[Job], spent: Mapping[str, float], analysis: float, workers: int) -> float:
+def _wall(jobs: Sequence[Job | Watch], spent: Mapping[str, float], analysis: float, workers: int) -> float:
     """Return how long it takes: all of it shared by the workers, but no less than the longest line of jobs in turn."""
     ends: dict[str, float] = {}
     for job in jobs:

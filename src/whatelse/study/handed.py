@@ -27,7 +27,7 @@ from whatelse.tasks.task import Task
 
 K = TypeVar("K")
 T = TypeVar("T")
-_HELD = 4  # models, and what was seen of them, that a process holds: a baseline and a few candidates
+HELD = 4  # models, and what was seen of them, that a process holds: a baseline and a few candidates
 _CHUNK = 2**20
 # What lives in this process alone: subjects and tasks that were handed over as objects, by key.
 _lent: dict[tuple[str, str], Model] = {}
@@ -169,6 +169,6 @@ def _once(table: OrderedDict[K, T], key: K, make: Callable[[], T]) -> T:
     if key not in table:
         table[key] = make()
     table.move_to_end(key)
-    while len(table) > _HELD:
+    while len(table) > HELD:
         table.popitem(last=False)
     return table[key]

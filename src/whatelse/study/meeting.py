@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
@@ -38,10 +38,12 @@ class Meeting:
         models: Where each model is found.
         checks: Of each model what was compared with the baseline.
         remarks: Of each model how it is measured where a reader might think otherwise.
+        baseline: Gives the baseline as it is asked, opened where it was not yet.
     """
 
     task: Task
     data: Data
+    baseline: Callable[[], Audited]
     models: dict[str, Handed] = field(default_factory=dict)
     checks: dict[str, list[Check]] = field(default_factory=dict)
     remarks: dict[str, list[str]] = field(default_factory=dict)
@@ -82,7 +84,7 @@ def meet(
             "or a data loader as text"
         )
     guests = _Guests(found, lent)
-    met = Meeting(found, data)
+    met = Meeting(found, data, lambda: guests.subject(Role.BASELINE)[0])
     for name, model in models.items():  # all of them first: where one is not there, nothing is written
         met.models[name] = guests.origin(name, model)
     for name in models:

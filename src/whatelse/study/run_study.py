@@ -13,7 +13,7 @@ from whatelse.engines import Engine, processes
 from whatelse.findings.record import Findings
 from whatelse.store.folder import Folder
 from whatelse.store.protocol import Store
-from whatelse.study import account, assemble, estimate, exhibited, run, spec, worker
+from whatelse.study import account, assemble, estimate, exhibited, run, spec, speed, worker
 from whatelse.study.estimate import Estimate
 from whatelse.study.jobs import Plan
 from whatelse.study.plan import plan
@@ -54,7 +54,9 @@ def run_study(
     def start() -> Engine:
         place = run.engine(on, workers)
         if announce is not None:
-            announce(estimate.estimate(study, todo, store, tasks, place.slots))
+            announce(
+                estimate.estimate(todo, store, tasks, place.slots, lambda name: speed.of_study(study, tasks[name]))
+            )
         return place
 
     progress = run.run(todo, store, start, show or _silent)
@@ -100,7 +102,8 @@ def dry_run(study: Study, results: Path, workers: int = 0) -> Estimate:
     """
     study = settled(study)
     store, tasks, todo = prepared(study, results)
-    return estimate.estimate(study, todo, store, tasks, workers or processes.cores())
+    slots = workers or processes.cores()
+    return estimate.estimate(todo, store, tasks, slots, lambda name: speed.of_study(study, tasks[name]))
 
 
 def prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]:

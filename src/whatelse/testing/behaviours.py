@@ -186,6 +186,8 @@ def _demand_columns(case: Case, answer: Answer) -> None:
         case.demand(column.isfinite().all(), f"column {name} has numbers that are not finite")
     rows = answer.rows
     case.demand(rows is None or rows.shape == (len(answer),), "rows names another number of rows than there are")
+    fewer = _item(case).unit_of_analysis == "test example" and len(answer) < len(_task(case).test)
+    case.demand(rows is not None or not fewer, "it answers for some test examples; say in rows which, as clusters need")
 
 
 def _demand_parts(case: Case, answer: Answer, moved: Answer) -> None:

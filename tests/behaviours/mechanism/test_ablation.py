@@ -51,9 +51,11 @@ def test_effects_are_the_closed_form(two, rng):
 @pytest.mark.known_answer
 def test_a_subset_of_units_and_examples_lies_evenly(two, rng):
     labels = two[0].predictions("test")
-    values = answer_of(*two, rng, examples=5, units=3).matrix()
+    answer = answer_of(*two, rng, examples=5, units=3)
+    values = answer.matrix()
     assert values.shape == (5, 6)
     rows, units = np.array([0, 20, 40, 59, 79]), np.array([0, 4, 8])
+    assert answer.rows.tolist() == rows.tolist()
     assert values[:, 3:] == pytest.approx(by_hand(two[1], labels)[np.ix_(rows, units)], abs=1e-4)
 
 

@@ -141,3 +141,8 @@ def test_a_layer_that_does_nothing_has_no_circuit(toy, stack, gaussian, rng):
     assert score(toy.evidence_of(deaf, gaussian()), rng) == 1
     with pytest.raises(NotMeasurableError, match="needs a hidden layer"):
         score(toy.evidence_of(stack(6, 3), gaussian()), rng)
+
+
+def test_rows_say_which_examples_were_read(two, rng):
+    # Evenly apart, not the first five: whoever counts people must know whose rows they are.
+    assert answer_of(two, rng, examples=5).rows.tolist() == [0, 25, 50, 74, 99]

@@ -118,7 +118,7 @@ def test_classes_are_resampled_by_themselves_and_kept_within_bounds(toy, knowing
 def test_circuits_are_kept_and_a_class_without_example_takes_the_common_order(toy, knowing, task, rng):
     baseline = toy.evidence_of(knowing(), task)
     answer_of(baseline, baseline, rng)
-    key = "circuit 3 keep=0.8 layers=hidden examples=128 steps=32"
+    key = f"circuit {circuit_faithfulness.VERSION} keep=0.8 layers=hidden examples=128 steps=32"
     held = baseline.once(key, lambda: pytest.fail("it is kept with the baseline"))
     assert held["orders"][:, 0].tolist() == [-1, 0, 1]
     assert all(sorted(row[1:]) == list(range(9)) for row in held["orders"].tolist())
@@ -154,3 +154,8 @@ def test_another_width_is_refused(toy, stack, task, rng):
     baseline, student = toy.evidence_of(stack(6, 9, 2), task), toy.evidence_of(stack(6, 4, 2), task, name="student")
     with pytest.raises(NotMeasurableError, match="needs the baseline's basis; student has 4 units in layer 1, not 9"):
         answer_of(baseline, student, rng)
+
+
+def test_rows_say_which_examples_were_read(task, knowing, toy, rng):
+    one, two = (toy.evidence_of(knowing(seed), task) for seed in (0, 1))
+    assert answer_of(one, two, rng, examples=5).rows.tolist() == [0, 25, 50, 74, 99]

@@ -118,6 +118,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
     named = f"; labels found {found['named'].mean():.2f}" if config.labels == "joint" else ""
     return Answer(
         {name: score.float() for name, score in zip(_COLUMNS, scores, strict=True)},
+        rows=torch.arange(len(images)),
         parts=Parts(_PARTS, unit="index"),
         notes=(f"{config.state} model in evaluation mode: {size}; {told}{named}",),
         doubts=_gradients.check_silent(found["norms"]),

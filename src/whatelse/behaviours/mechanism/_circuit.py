@@ -17,10 +17,12 @@ class Examples:
     """Examples on which circuits are found or read, a few of a split, evenly apart.
 
     Attributes:
+        rows: Which examples of the split, ``(M,)``.
         inputs: ``(M, ...)``.
         labels: The true class of each, ``(M,)``.
     """
 
+    rows: Tensor
     inputs: Tensor
     labels: Tensor
 
@@ -35,7 +37,7 @@ def examples(evidence: Evidence, split: str, most: int) -> Examples:
     """
     whole = evidence.split(split)
     rows = _layers.spread(len(whole), most)
-    return Examples(whole.inputs[rows], whole.targets[rows])
+    return Examples(rows, whole.inputs[rows], whole.targets[rows])
 
 
 def classes(read_on: Examples) -> tuple[str, ...]:

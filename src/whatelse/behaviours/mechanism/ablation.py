@@ -45,7 +45,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
-    3,
+    4,
     "Spearman",
     "higher",
     {"predicts", "opens", "same units"},
@@ -96,7 +96,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     count = len(columns) // 2
     spent = f"{count} units of {len(before)} layers held in turn on {len(rows)} examples"
     told = f"{spent}: {(count + len(before)) * len(rows):,} forward passes a model"
-    return Answer(columns, parts=Parts(parts), notes=(told,))
+    return Answer(columns, rows=rows, parts=Parts(parts), notes=(told,))
 
 
 def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
-    3,
+    4,
     "share of units",
     "lower",
     {"predicts", "opens"},
@@ -87,6 +87,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
     columns["units"] = torch.full((len(surplus),), float(len(units)))
     return Answer(
         columns,
+        rows=read_on.rows,
         parts=Parts(_circuit.classes(read_on)),
         notes=(f"{len(units)} units, {len(sizes) - 1} sizes: {passes:,} forward passes",),
     )

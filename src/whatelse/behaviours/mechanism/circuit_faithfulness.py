@@ -44,7 +44,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
-    3,
+    4,
     "faithfulness",
     "higher",
     {"predicts", "opens", "same units"},
@@ -100,6 +100,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     kept, whole = (circuit - nothing).float(), (everything - nothing).float()
     return Answer(
         {"class": read_on.labels.float(), "kept": kept, "whole": whole},
+        rows=read_on.rows,
         parts=Parts(_circuit.classes(read_on)),
         notes=(f"{told} and keep {own:.0%} of its own margin",),
         doubts=(doubt,) if own < _SOUND * config.keep else (),
