@@ -13,7 +13,7 @@ from whatelse.errors import StudyError
 ORDER = 5
 Models = Annotated[
     list[str] | None,
-    typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders of compress, file.py:function, or scores."),
+    typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders, file.py:function[@weights], or scores."),
 ]
 Data = Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")]
 Recompressed = Annotated[
