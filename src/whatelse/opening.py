@@ -157,6 +157,15 @@ def open_module(text: str, task: Task, weights: str = "") -> nn.Module:
     return found
 
 
+def _short(text: str) -> str:
+    if "://" in text:
+        return text.rstrip("/").rpartition("/")[2]
+    model, _, weights = text.rpartition("@")
+    if model and weights and not os.path.exists(text):
+        return Path(weights).name
+    return text.rpartition(":")[2] if ":" in text else Path(text).resolve().name
+
+
 def short_names(texts: Sequence[str]) -> list[str]:
     """Return what models are called by in a report: the last part of what was typed, whole where that is not unique.
 
@@ -176,10 +185,3 @@ def short_names(texts: Sequence[str]) -> list[str]:
     return [
         name if short.count(name) == 1 and name != "baseline" else text for name, text in zip(short, texts, strict=True)
     ]
-
-
-def _short(text: str) -> str:
-    model, _, weights = text.rpartition("@")
-    if model and weights and not os.path.exists(text):
-        return Path(weights).name
-    return Path(text).resolve().name if ":" not in text else text.rpartition(":")[2]

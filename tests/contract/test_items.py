@@ -11,11 +11,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import openvino
 import pytest
+import skops.io
 import torch
+from sklearn.tree import DecisionTreeClassifier
 
 from whatelse import registry, testing
-from whatelse.artifacts import folder
+from whatelse.artifacts import folder, formats
 from whatelse.kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +40,11 @@ GIVEN = {
     ("openers", "folder"): {"text": "model"},
     ("openers", "hugging_face"): {"text": "vit"},
     ("openers", "net"): {"text": "cnn(width=4)"},
+    ("openers", "onnx"): {"text": "m.onnx"},
+    ("openers", "openvino"): {"text": "m.xml"},
     ("openers", "python"): {"text": "mine.py:net"},
     ("openers", "scores"): {"text": "scores.npz"},
+    ("openers", "skops"): {"text": "m.skops"},
 }
 NET = """import torch
 
@@ -56,7 +62,12 @@ def models(tmp_path_factory):
     with warnings.catch_warnings(action="ignore"):  # of torch, at the import of transformers
         _vit(place / "vit")
     (place / "mine.py").write_text(NET, "utf-8")
-    np.savez(place / "scores.npz", logits=np.eye(3, dtype="float32")[testing.images().test.targets])
+    examples = testing.images().test
+    np.savez(place / "scores.npz", logits=np.eye(3, dtype="float32")[examples.targets])
+    formats.write("onnx", testing.models()[0].eval(), place / "m.onnx", examples.inputs[:4])
+    openvino.save_model(openvino.convert_model(place / "m.onnx"), place / "m.xml")
+    rows = examples.inputs.flatten(1).numpy()
+    skops.io.dump(DecisionTreeClassifier(max_depth=3).fit(rows, examples.targets.numpy()), place / "m.skops")
     return place
 
 
