@@ -31,7 +31,7 @@ Models = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="BASELINE CANDIDATE...",
-        help="Folders of compress, file.py:function, .onnx, .skops, .xml, http://, or scores.",
+        help="Folders, file.py:function[@weights], .onnx, .skops, .xml, http://, hf:, or scores.",
     ),
 ]
 Data = Annotated[
