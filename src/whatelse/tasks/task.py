@@ -29,6 +29,7 @@ class Split:
         groups: Named group codes, each ``(N,)`` int64; -1 where the value is missing.
         masks: Where the evidence for the label lies, ``(N, ...)`` bool of the shape of ``inputs``, or None.
         clusters: Which examples belong together (one user, one document), ``(N,)``, or None.
+        texts: What was written, of every example, for models that bring a tokenizer of their own; or None.
     """
 
     inputs: Tensor
@@ -37,6 +38,7 @@ class Split:
     groups: Mapping[str, Tensor] = field(default_factory=dict)
     masks: Tensor | None = None
     clusters: Tensor | None = None
+    texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -55,6 +57,7 @@ class Split:
             {name: codes[picks] for name, codes in self.groups.items()},
             None if self.masks is None else self.masks[picks],
             None if self.clusters is None else self.clusters[picks],
+            None if self.texts is None else tuple(self.texts[i] for i in picks.tolist()),
         )
 
     def join(self, other: Split) -> Split:
@@ -71,6 +74,7 @@ class Split:
             groups,
             None if self.masks is None or other.masks is None else torch.cat([self.masks, other.masks]),
             None if self.clusters is None or other.clusters is None else torch.cat([self.clusters, other.clusters]),
+            None if self.texts is None or other.texts is None else self.texts + other.texts,
         )
 
 
@@ -210,6 +214,8 @@ class Task:
                 if part is not None:
                     digest.update(str(tuple(part.shape)).encode())
                     digest.update(part.contiguous().numpy().tobytes())
+            if split.texts is not None:
+                digest.update(repr(split.texts).encode())
         return digest.hexdigest()[:16]
 
     @cached_property
@@ -281,6 +287,8 @@ def _check_beside(where: str, split: Split) -> None:
     if split.masks is not None and split.masks.shape != split.inputs.shape:
         shapes = f"{tuple(split.masks.shape)} for inputs of {tuple(split.inputs.shape)}"
         raise TaskError(f"{where}: masks are of shape {shapes}; they must agree")
+    if split.texts is not None and len(split.texts) != len(split):
+        raise TaskError(f"{where}: {len(split.texts)} texts for {len(split)} examples; one each is needed")
     if split.clusters is not None and (split.clusters.shape != (len(split),) or split.clusters.is_floating_point()):
         kind = f"shape {tuple(split.clusters.shape)} and type {str(split.clusters.dtype).removeprefix('torch.')}"
         raise TaskError(
