@@ -32,7 +32,7 @@ def called(text: str, where: str) -> object:
             return found()
     except TaskError:
         raise
-    except Exception as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises; a script ends the process
         raise TaskError(f"data {where}: {type(error).__name__}: {in_short(error)}") from error
 
 

@@ -46,6 +46,7 @@ _PARTS = ("", *(f"{name}_" for name in ("train", "select", "test", *_FURTHER)))
 _WANTED = re.compile(rf"({'|'.join(_PARTS)})({'|'.join(n for known in _ALIASES.values() for n in known)}|group_.+)")
 _IMAGES, _CHANNELS = 4, (1, 3, 4)
 _CLASSES = 1_000_000  # More are a slip: numbers that are no classes.
+_PART = 4096  # examples that are looked at together
 _COPIES = 8  # Bytes of a number as float32, shuffled and in order, beside what was read.
 
 Array = _codes.Array
@@ -118,6 +119,9 @@ def _counted(told: tuple[str, ...], found: int, where: str) -> int:
     Raises:
         TaskError: Fewer are named than occur.
     """
+    if len(set(told)) < len(told):
+        twice = next(name for name in told if told.count(name) > 1)
+        raise TaskError(f"{where}: classes name {twice!r} twice; name each once (--classes)")
     if told and len(told) < found:
         raise TaskError(f"{where}: targets hold {found - 1}; classes name {len(told)}: name all of them (--classes)")
     return max(found, len(told))
@@ -355,7 +359,25 @@ def _split(arrays: dict[str, Array], prefix: str, names: list[str], config: Conf
     if owners is not None and len(owners) != len(labels):
         raise TaskError(f"{where}: cluster: {len(owners)} values for {len(labels)} examples; one each is needed")
     clusters = None if owners is None else torch.from_numpy(owners)
-    return Split(_scaled(_turned(inputs, config, where), prefix, where), labels, labels, groups, clusters=clusters)
+    scaled = _scaled(_turned(inputs, config, where), prefix, where)
+    _check_rows(scaled, labels, prefix, where)
+    return Split(scaled, labels, labels, groups, clusters=clusters)
+
+
+def _check_rows(inputs: Tensor, labels: Tensor, prefix: str, where: str) -> None:
+    """Refuse rows that nothing can be asked about, by the numbers that they have before they are shuffled.
+
+    Raises:
+        TaskError: There is one.
+    """
+    for row in (labels < 0).nonzero().flatten().tolist()[:1]:
+        told = f"{where}: {prefix}targets of row {row}, from 0, are {int(labels[row])}"
+        raise TaskError(f"{told}; whole numbers from 0 are needed, in the order of the model's outputs")
+    for start in range(0, len(inputs), _PART):  # a mask of all inputs at once would be a quarter of them
+        bad = ~inputs[start : start + _PART].flatten(1).isfinite().all(1)
+        if bool(bad.any()):
+            row = start + int(bad.nonzero()[0])
+            raise TaskError(f"{where}: {prefix}inputs of row {row}, from 0, hold NaN or infinity; fill or drop them")
 
 
 def _turned(inputs: Array, config: Config, where: str) -> Array:

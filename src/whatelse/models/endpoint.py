@@ -183,15 +183,17 @@ def _listed(answer: Mapping[str, Any], part: str, address: str) -> list[Mapping[
         TaskError: It has none that have names and types.
     """
     found = answer.get(part)
-    if (
-        not isinstance(found, list)
-        or not found
-        or not all(isinstance(o, dict) and {"name", "datatype"} <= set(o) for o in found)
-    ):
+    if not isinstance(found, list) or not found or not all(isinstance(o, dict) and _described(o) for o in found):
         raise TaskError(
             f"{address} answers without {part} by name and datatype, as KServe v2 does: {shown(answer, 120)}"
         )
     return found
+
+
+def _described(one: Mapping[str, Any]) -> bool:
+    named = all(isinstance(one.get(part), str) for part in ("name", "datatype"))
+    shape = one.get("shape") or []
+    return named and isinstance(shape, list) and all(type(size) is int for size in shape)
 
 
 def _numbers(found: object, address: str) -> Tensor:
@@ -201,7 +203,8 @@ def _numbers(found: object, address: str) -> Tensor:
         TaskError: They are none.
     """
     try:
-        return torch.tensor(found, dtype=torch.float64).float()
+        # One number alone is as wrong as a text.
+        return torch.tensor(found if isinstance(found, list) else None, dtype=torch.float64).float()
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TaskError(
             f"{address} answers with {shown(found, 80)}; lists of numbers are needed, all as long"

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from math import prod
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whatelse import limits
 from whatelse.errors import TaskError, nearest
 from whatelse.models.model import Opens, Scores
 from whatelse.tasks.task import Split, Task
@@ -81,19 +83,24 @@ class Preparation:
             x = x.permute(0, 2, 3, 1).contiguous()
         return x.round().clamp(0, _MOST).to(torch.uint8) if self.pixels == "uint8" else x
 
-    def check(self, task: Task, name: str) -> None:
+    def check(self, task: Task, name: str, own: str = "") -> None:
         """Refuse what does not fit a task.
 
         Args:
             task: Its inputs are to be prepared.
             name: How messages call the model.
+            own: Why nothing may be done to the inputs of the model; empty where it may.
 
         Raises:
             TaskError: Its inputs are none that this could be done to; the message names the setting.
         """
+        if own and self != NOTHING:
+            raise TaskError(f"{name}: {_first(self)}: it {own}; leave it out, or say MODEL=VALUE for the others")
         if task.vocabulary:
             raise TaskError(f"{name}: {_first(self)}: inputs are token ids, which nothing is done to; leave it out")
         image = len(task.shape) == _IMAGES
+        large = 4 * _TRIED * task.shape[0] * prod(self.resize or (0,))
+        limits.check(large, 0, f"{name}: --resize: {_TRIED} images of {'x'.join(map(str, self.resize))}", TaskError)
         for setting, given, plain in (
             ("--resize", self.resize, ()),
             ("--layout", self.layout, "NCHW"),

@@ -16,7 +16,7 @@ from whatelse.errors import NotMeasurableError, TaskError, WhatElseError, in_sho
 from whatelse.layers.compressed import remarks
 from whatelse.models import neighbours, subject
 from whatelse.models.model import Gradients, Mixes, Model, Opens, Recorded, Remarked, Scores, Stores
-from whatelse.models.readings import READINGS, reading
+from whatelse.models.readings import READINGS, other_classes, reading
 from whatelse.models.recorded import RecordedScores
 from whatelse.models.slopes import stated_agreement
 from whatelse.modules.lent import copied, in_training, quietly, resting
@@ -215,6 +215,9 @@ def _check(found: object, shape: tuple[int, int], name: str) -> None:
     Raises:
         TaskError: It is none.
     """
+    matrix = isinstance(found, Tensor) and found.dim() == len(shape) and len(found) == shape[0]
+    if isinstance(found, Tensor) and matrix and 1 < found.shape[1] != shape[1]:
+        raise TaskError(f"{name} answers with {other_classes(found.shape[1], shape[1])}")
     if not isinstance(found, Tensor) or not found.is_floating_point() or tuple(found.shape) != shape:
         kind = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
         raise TaskError(f"{name} answers with {kind}; scores of shape {shape} are needed, one for each class")

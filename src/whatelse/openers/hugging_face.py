@@ -26,6 +26,7 @@ from whatelse.modules.lent import alike, quietly
 from whatelse.tasks.task import Task
 
 FORM = "a Hugging Face folder, or hf:owner/name"
+OWN = "has a processor or tokenizer of its own"
 _HUB = "hf:"
 # What an architecture ends in, the class that loads it, and what is asked of it.
 _HEADS = {

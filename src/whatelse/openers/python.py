@@ -14,7 +14,7 @@ from types import ModuleType
 from torch import nn
 
 from whatelse.artifacts import checkpoint
-from whatelse.errors import ArtifactError
+from whatelse.errors import ArtifactError, nearest
 from whatelse.models import fit
 from whatelse.tasks.task import Task
 
@@ -54,12 +54,16 @@ def _made(text: str) -> nn.Module:
     place, _, name = text.rpartition(":")
     try:
         with _beside(place):
-            found = getattr(_module(place), name, None)
-            made = found if isinstance(found, nn.Module) or found is None else found()
+            module = _module(place)
+            found = getattr(module, name, None)
+            made = found() if callable(found) and not isinstance(found, nn.Module) else found
     except ArtifactError:
         raise
-    except Exception as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises; a script ends the process
         raise ArtifactError(f"{text}: {type(error).__name__}: {error}") from error
+    if name not in vars(module) and found is None:
+        known = [other for other, one in vars(module).items() if callable(one) and not other.startswith("_")]
+        raise ArtifactError(f"{text}: no {name!r} in {place}; {nearest(name, known)}")
     if not isinstance(made, nn.Module):
         raise ArtifactError(
             f"{text}: got {type(made).__name__}; a torch.nn.Module, or a function returning one, is needed"

@@ -128,7 +128,7 @@ def opened(text: str, name: str, task: Task, way: Way) -> Given:
         ArtifactError: It cannot be opened.
         TaskError: It and the task, or its preparation, do not fit each other.
     """
-    way.prepare.check(task, name)
+    way.prepare.check(task, name, opening.own(text))
     return behind(opening.open_model(text, before(way.prepare, task)), way.prepare, name)
 
 
