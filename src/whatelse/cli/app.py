@@ -81,7 +81,7 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _warn(message: Warning | str, category: type[Warning], *where: object) -> None:
+def _warn(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Say what is warned of in one line, without the lines of code around it."""
     kind = "" if issubclass(category, UserWarning) else f"{category.__name__}: "
     sys.stderr.write(f"warning: {kind}{' '.join(str(message).split())}\n")

@@ -111,6 +111,12 @@ def command(
 def _named(models: list[str]) -> tuple[str, dict[str, str]]:
     """Return what opens the baseline, and what opens each candidate, by the short names that findings call them."""
     from whatelse import opening
+    from whatelse.auditing.questions import handed
+    from whatelse.auditing.roles import ZERO
 
-    given = dict(zip(opening.short_names(models), models, strict=True))
+    names = [
+        text if name in {ZERO, *handed()} else name
+        for name, text in zip(opening.short_names(models), models, strict=True)
+    ]
+    given = dict(zip(names, models, strict=True))
     return given.pop(next(iter(given))), given

@@ -66,7 +66,8 @@ class Endpoint:
             TaskError: It does not answer, or not with scores of them.
         """
         fixed = self._protocol.fixed
-        return foreign.in_batches(self._protocol.ask, inputs.detach(), fixed or self._line.most, fixed=bool(fixed))
+        most = fixed or self._line.most
+        return foreign.in_batches(self._protocol.ask, inputs.detach(), most, self._name, fixed=bool(fixed))
 
     def is_still(self, key: str) -> bool:
         """Return whether it answers as it did when it was given a key.
@@ -113,6 +114,9 @@ class _Plain:
             got = ", ".join(answer) or "nothing"
             raise TaskError(f"{self._line.address} answers with {got}; one of {', '.join(_ANSWERS)} is needed")
         found = _numbers(answer[given[0]], self._line.address)
+        if given == ["probabilities"] and not bool(((found >= 0) & (found <= 1)).all()):
+            got = f"from {float(found.min()):g} to {float(found.max()):g}"
+            raise TaskError(f"{self._line.address} answers with probabilities {got}; 0 to 1 is allowed, or name scores")
         if given == ["labels"]:
             return foreign.one_each(found.flatten(), self._classes, self._line.address)
         return foreign.read(_MADE.get(given[0], given[0]), found)
@@ -202,10 +206,12 @@ def _numbers(found: object, address: str) -> Tensor:
     Raises:
         TaskError: They are none.
     """
+    told = f"{address} answers with {shown(found, 80)}; lists of numbers are needed, all as long"
     try:
         # One number alone is as wrong as a text.
-        return torch.tensor(found if isinstance(found, list) else None, dtype=torch.float64).float()
+        made = torch.tensor(found if isinstance(found, list) else None, dtype=torch.float64).float()
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise TaskError(
-            f"{address} answers with {shown(found, 80)}; lists of numbers are needed, all as long"
-        ) from error
+        raise TaskError(told) from error
+    if not made.numel():  # of lists that are empty torch makes what it can
+        raise TaskError(told)
+    return made

@@ -71,7 +71,7 @@ class EstimatorScores:
         Raises:
             TaskError: The estimator cannot take them.
         """
-        return foreign.in_batches(self._asked, inputs.detach(), _BATCH, fixed=False)
+        return foreign.in_batches(self._asked, inputs.detach(), _BATCH, self._name, fixed=False)
 
     def stored_bytes(self) -> Sequence[int]:
         """Return the bytes of every array in the file."""
