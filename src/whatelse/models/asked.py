@@ -167,7 +167,20 @@ def _taken(model: nn.Module, name: str, batch: Tensor) -> tuple[Manner, Tensor, 
             return Manner(kind, copies, most=size % len(batch)), part, answer, remarks
     assert first is not None
     shape = tuple(batch.shape[1:])
-    raise TaskError(f"{name} cannot take inputs of shape {shape}: {in_short(first)}") from first
+    hint = "; it takes channels last: say --layout NHWC" if _takes_last(model, batch) else ""
+    raise TaskError(f"{name} cannot take inputs of shape {shape}: {in_short(first)}{hint}") from first
+
+
+def _takes_last(model: nn.Module, batch: Tensor) -> bool:
+    """Return whether a model answers images whose channels come last."""
+    if batch.dim() != 4:
+        return False
+    try:
+        with quietly():
+            model(batch.permute(0, 2, 3, 1).contiguous())
+    except Exception:  # whatever a stranger's forward raises
+        return False
+    return True
 
 
 def _kinds(model: nn.Module, batch: Tensor) -> Iterator[tuple[str, str]]:

@@ -131,10 +131,10 @@ class _Served:
         self._inputs = [self._input(one, task, about["inputs"]) for one in _listed(about, "inputs", line.address)]
         given = [one for one in _listed(about, "outputs", line.address) if one["datatype"] in {*_FLOATS, *_WHOLE}]
         told = [
-            foreign.Output(o["name"], int(o["datatype"] in _WHOLE), o["datatype"], o.get("shape", ())) for o in given
+            foreign.Output(o["name"], int(o["datatype"] in _WHOLE), o["datatype"], o.get("shape") or ()) for o in given
         ]
         self._output = foreign.scores_of(told, task.classes, line.address)
-        first = _listed(about, "inputs", line.address)[0].get("shape", [-1])
+        first = _listed(about, "inputs", line.address)[0].get("shape") or [-1]
         self.fixed = first[0] if len(first) == 1 + len(task.shape) and first[0] > 0 else 0
 
     def _input(self, one: Mapping[str, Any], task: Task, every: Sequence[Any]) -> tuple[str, str, str]:
@@ -148,7 +148,7 @@ class _Served:
             named = ", ".join(f"{other['name']} {other['datatype']}" for other in every)
             allowed = "one of FP32, FP64 or whole numbers is needed, or of texts input_ids with attention_mask"
             raise TaskError(f"{self._line.address} takes the inputs {named}; {allowed}")
-        sizes = [size if size > 0 else None for size in one.get("shape", ())]
+        sizes = [size if size > 0 else None for size in one.get("shape") or ()]
         if sizes:
             foreign.check_shape(self._line.address, sizes[-len(task.shape) :], task.shape)
         return one["name"], one["datatype"], what

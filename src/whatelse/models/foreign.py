@@ -207,5 +207,6 @@ def check_shape(name: str, wanted: Sequence[int | None], given: Sequence[int]) -
         return
     takes = ", ".join("any" if size is None else f"{size}" for size in wanted)
     turned = sorted(map(str, wanted)) == sorted(map(str, given))
-    why = "; its channels lie elsewhere: export it for inputs as the data have them" if turned else ""
+    why = "; its channels lie elsewhere: declare it (--layout), or export it for inputs as the data have them"
+    why = why if turned else ""
     raise TaskError(f"{name} takes inputs of shape ({takes}); the data have {tuple(given)}{why}")
