@@ -281,7 +281,6 @@ def left(path: str, name: str) -> bool:
 # What no surface reads, and who does.
 READ_ELSEWHERE = {
     "Findings.schema": "the reader of files",
-    "Candidate.knob": "the prune potential, from which kinds of compression are told",
     "Claim.because": "the reader of files, which refuses a claim on what is not there, and callers from Python",
 }
 

@@ -7,7 +7,20 @@ from typing import Annotated, Any
 import typer
 
 from whatelse.cli.files import hand_out, probe, write
-from whatelse.cli.options import KEPT, DryRun, Files, Items, Memory, On, Quiet, Results, Seed, Workers, with_files
+from whatelse.cli.options import (
+    KEPT,
+    DryRun,
+    Files,
+    Items,
+    Memory,
+    On,
+    Quiet,
+    Results,
+    Seed,
+    ShowExamples,
+    Workers,
+    with_files,
+)
 from whatelse.errors import StudyError
 
 ORDER = 5
@@ -40,6 +53,7 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
     max_memory: Memory = "",
     dry_run: DryRun = False,
+    show_examples: ShowExamples = False,
     quiet: Quiet = False,
     items: Items = None,
     copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the questions.")] = "",
@@ -50,8 +64,9 @@ def command(
     run finds its work done.
     """
     from whatelse.auditing import questions as asking
-    from whatelse.cli.progress import bar, foretell
+    from whatelse.cli.progress import foretell
     from whatelse.study import audit, run, spec
+    from whatelse.study.bar import bar
 
     if copy:
         write(copy, asking.default())
@@ -71,7 +86,9 @@ def command(
         foretell(audit.dry_run(base, given, data, questions, **how))
         return
     with bar(quiet=quiet) as (show, announce):
-        found = audit.audit(base, given, data, questions, show=show, announce=announce, **how)
+        found = audit.audit(
+            base, given, data, questions, show=show, announce=announce, show_examples=show_examples, **how
+        )
     hand_out(found, out, quiet=quiet)
 
 

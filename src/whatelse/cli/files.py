@@ -85,6 +85,8 @@ def hand_out(found: Findings, files: Mapping[str, str], *, quiet: bool) -> None:
     render("surfaces", files, found, quiet=quiet)
     if quiet:
         return
+    if left := sum(exhibit.left_out for exhibit in found.exhibits):
+        sys.stderr.write(f"left out: {left} examples, which are rows of people; --show-examples shows them\n")
     if "-" in files.values():
         for line in checks.told(found.comparability):
             sys.stderr.write(f"warning: {line}\n")

@@ -54,6 +54,8 @@ Copy = Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write th
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")]
 _ALLOWED = "What opening a file may take, such as 8G [2G, or 16 times the file]."
 Memory = Annotated[str, typer.Option("--max-memory", metavar="SIZE", help=_ALLOWED, callback=_hold)]
+_EXAMPLES = "Also show single examples, such as those harmed or exposed most: rows of people."
+ShowExamples = Annotated[bool, typer.Option("--show-examples", help=_EXAMPLES)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
 
 

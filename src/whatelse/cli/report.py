@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from whatelse.cli.files import probe, render
-from whatelse.cli.options import Files, Quiet, with_files
+from whatelse.cli.options import Files, Quiet, ShowExamples, with_files
 
 ORDER = 7
 
@@ -18,11 +18,14 @@ def command(
     findings: Annotated[Path, typer.Argument(metavar="FINDINGS.json", help="What a study or a table wrote.")],
     *,
     files: Files,
+    show_examples: ShowExamples = False,
     quiet: Quiet = False,
 ) -> None:
     """Show findings: in the terminal, as a page, as a model card, as Markdown for a pull request."""
     # Imported here, as in every command: `whatelse list` must not wait for torch or matplotlib.
     from whatelse.findings import record as reader
+    from whatelse.findings import views
 
     probe(*files.values())
-    render("surfaces", files, reader.load(findings), quiet=quiet)
+    found = reader.load(findings)
+    render("surfaces", files, found if show_examples else views.without_examples(found), quiet=quiet)

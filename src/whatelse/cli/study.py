@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from whatelse.cli.files import write
-from whatelse.cli.options import KEPT, Copy, DryRun, Files, Full, Items, On, Quiet, Results, Workers, with_files
+from whatelse.cli.options import (
+    KEPT,
+    Copy,
+    DryRun,
+    Files,
+    Full,
+    Items,
+    On,
+    Quiet,
+    Results,
+    ShowExamples,
+    Workers,
+    with_files,
+)
 from whatelse.cli.running import conduct, foretell
 
 ORDER = 3
@@ -26,6 +39,7 @@ def command(
     workers: Workers = 0,
     full: Full = False,
     dry_run: DryRun = False,
+    show_examples: ShowExamples = False,
     quiet: Quiet = False,
     items: Items = None,
     copy: Copy = "",
@@ -45,4 +59,4 @@ def command(
         return
     stem = Path(file).stem
     usual = {"html": f"{stem}.html", "json": f"{stem}.json"}
-    conduct((text, file), files or usual, results, (on, workers), full=full, quiet=quiet)
+    conduct((text, file), files or usual, results, (on, workers), full=full, quiet=quiet, show_examples=show_examples)

@@ -141,11 +141,8 @@ def _beside(findings: Findings, candidate: str) -> str:
     """Return how many of the questions that only explore are shown worse, those of exact costs aside."""
     mine = [f for f in findings.findings if f.candidate == candidate and f.leading and not f.primary and f.margin]
     worse = sum(_shown(f) == "worsened" for f in mine)
-    return (
-        f"Of {len(mine)} questions that only explore, {worse} {'is' if worse == 1 else 'are'} shown worse."
-        if mine
-        else ""
-    )
+    asked = f"Of {len(mine)} {words.plural(len(mine), 'question')} that only explore"
+    return f"{asked}, {worse} {'is' if worse == 1 else 'are'} shown worse." if mine else ""
 
 
 def _are(some: Sequence[object]) -> str:

@@ -307,13 +307,21 @@ class Findings:
         """
         return views.table(self)
 
-    def to_html(self) -> str:
-        """Return the page, as ``--html`` writes it."""
-        return views.rendered(self, "html")
+    def to_html(self, *, show_examples: bool = False) -> str:
+        """Return the page, as ``--html`` writes it.
 
-    def to_json(self) -> str:
-        """Return the record, as ``--json`` writes it."""
-        return views.rendered(self, "json")
+        Args:
+            show_examples: Also examples that are there, which are rows of people.
+        """
+        return views.rendered(self, "html", show_examples=show_examples)
+
+    def to_json(self, *, show_examples: bool = False) -> str:
+        """Return the record, as ``--json`` writes it.
+
+        Args:
+            show_examples: Also examples that are there, which are rows of people.
+        """
+        return views.rendered(self, "json", show_examples=show_examples)
 
     def __str__(self) -> str:
         return views.told(self)

@@ -7,9 +7,11 @@ name of its module.
 from __future__ import annotations
 
 import html
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from whatelse.errors import MissingExtraError
+from whatelse.findings.exhibits import without_items
 
 if TYPE_CHECKING:
     import pandas
@@ -49,19 +51,29 @@ def table(found: Findings) -> pandas.DataFrame:
     return pandas.DataFrame(flat.lines(found), columns=list(flat.COLUMNS))
 
 
-def rendered(found: Findings, surface: str) -> str:
+def without_examples(found: Findings) -> Findings:
+    """Return the record without examples, which are rows of people; how many there were stays.
+
+    Args:
+        found: The record.
+    """
+    return replace(found, exhibits=tuple(without_items(exhibit) for exhibit in found.exhibits))
+
+
+def rendered(found: Findings, surface: str, *, show_examples: bool) -> str:
     """Return what a surface writes.
 
     Args:
         found: The record.
         surface: Its name, one of ``whatelse list surfaces``.
+        show_examples: Also examples.
 
     Raises:
         UnknownItemError: There is none of that name.
     """
     from whatelse import surfaces
 
-    return surfaces.surface("surfaces", surface).text(found)
+    return surfaces.surface("surfaces", surface).text(found if show_examples else without_examples(found))
 
 
 def told(found: Findings) -> str:

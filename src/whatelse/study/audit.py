@@ -20,10 +20,11 @@ from whatelse.auditing.roles import ZERO, Actor, Role
 from whatelse.auditing.verdicts import Compared
 from whatelse.engines import Engine, processes
 from whatelse.errors import StudyError
+from whatelse.findings.exhibits import Exhibit
 from whatelse.findings.record import Candidate, Failure, Findings, Timing
 from whatelse.store.folder import Folder, key
 from whatelse.store.protocol import Store
-from whatelse.study import account, estimate, run, speed
+from whatelse.study import account, bar, estimate, exhibited, run, speed
 from whatelse.study.assemble import effects_of, failed, inquiry_of
 from whatelse.study.cells import cell, effects
 from whatelse.study.estimate import Estimate
@@ -53,6 +54,8 @@ def audit(
     max_memory: str = "",
     show: Callable[[Progress], None] | None = None,
     announce: Callable[[Estimate], None] | None = None,
+    progress: bool = False,
+    show_examples: bool = False,
 ) -> Findings:
     """Return the findings on models that were made elsewhere, each held against the baseline on the same examples.
 
@@ -79,6 +82,8 @@ def audit(
         max_memory: What opening a file may take, such as ``8G``; empty for the usual.
         show: Called whenever a job starts or ends.
         announce: Called once with what the work will cost, before it starts; not where everything is done.
+        progress: True shows a bar, in a terminal or in a notebook, unless ``show`` is given.
+        show_examples: Also which examples were harmed or exposed most: rows of people, shown only on request.
 
     Raises:
         StudyError: A name is taken, there is no candidate, a measurement needs a control that is not there, what stops
@@ -89,7 +94,10 @@ def audit(
     """
     started = time.perf_counter()
     held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory)
-    with held.planned(asked, seed, remeasure, stop=stop, force=force) as (asking, todo, store):
+    with ExitStack() as stack:
+        asking, todo, store = stack.enter_context(held.planned(asked, seed, remeasure, stop=stop, force=force))
+        if progress and show is None:
+            show, announce = stack.enter_context(bar.bar(quiet=False))
 
         def start() -> Engine:
             place = run.engine(held.place, workers)
@@ -97,10 +105,11 @@ def audit(
                 announce(_estimate(asking, todo, store, place.slots))
             return place
 
-        progress = run.run(todo, store, start, show or _silent)
-        took = account.timing(todo, store, progress, time.perf_counter() - started)
-        found = account.conclude(asking.findings(todo, store, took), todo, store, progress)
-        (show or _silent)(progress)
+        went = run.run(todo, store, start, show or _silent)
+        took = account.timing(todo, store, went, time.perf_counter() - started)
+        shown = asking.exhibits(todo, store) if show_examples else ()
+        found = account.conclude(asking.findings(todo, store, took, shown), todo, store, went)
+        (show or _silent)(went)
     return found
 
 
@@ -242,7 +251,13 @@ class _Asking:
                 whole[m.label].append(effects(m, DATA, held, pairs, self.asked.draws, drawn_by, "measured again"))
         return Plan(tuple(jobs), tuple(one for m in self.asked.measurements for one in whole[m.label]))
 
-    def findings(self, todo: Plan, store: Store, took: tuple[str, Timing]) -> Findings:
+    def exhibits(self, todo: Plan, store: Store) -> tuple[Exhibit, ...]:
+        """Return what there is to look at of every candidate, examples included."""
+        names = {c.name for c in self.study.candidates}
+        held = {m.label: [pair for pair in self._pairs(m) if pair[0] in names] for m in self.asked.measurements}
+        return exhibited.of_audit(self.asked.measurements, todo.jobs, store, self.met.task, held)
+
+    def findings(self, todo: Plan, store: Store, took: tuple[str, Timing], shown: Sequence[Exhibit]) -> Findings:
         """Return what was found."""
         inquiry = inquiry_of(self.study, *([Actor(Role.RETEST, Role.RETEST)] if self.remeasure else []))
         contrasts: dict[str, list[Contrast]] = {m.label: [] for m in self.asked.measurements}
@@ -252,7 +267,7 @@ class _Asking:
         failures = (*failed(todo, store), *_failed_watches(todo, contrasts))
         listed = self._listed(inquiry, costs(inquiry, compared))
         around = Circumstances(*took, failures, self.met.checks)
-        return assemble(inquiry, {DATA: self.met.task}, verdicts.decided(inquiry, compared), listed, (), around)
+        return assemble(inquiry, {DATA: self.met.task}, verdicts.decided(inquiry, compared), listed, shown, around)
 
     def _jobs(self, m: Measurement) -> Iterator[tuple[Job, Cell]]:
         """Yield the job of every model with its cell, the baseline first: the others need what was seen of it."""
