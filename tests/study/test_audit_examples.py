@@ -1,4 +1,4 @@
-"""Rows of people stand in the findings of an audit only where somebody asked for them; a bar only where one is wanted."""
+"""Rows of people stand in the findings of an audit only where somebody asked for them, and a bar is shown likewise."""
 
 import json
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import whatelse
-from tests.study.test_audit import asked, damaged, digits, good, harmed
+from tests.study.test_audit import asked, damaged, digits, good
 from whatelse.findings.record import parse
 
-__all__ = ["digits", "good", "harmed"]
+__all__ = ["digits", "good"]
 
 MEMBERS = """
 name = "short"
@@ -37,7 +37,8 @@ primary = true
 
 
 @pytest.mark.known_answer
-def test_examples_are_those_that_a_plain_loop_finds_harmed(good, digits, harmed):
+def test_examples_are_those_that_a_plain_loop_finds_harmed(good, digits):
+    harmed = damaged(good)
     found = whatelse.audit(good, {"small": harmed}, digits, asked(MEMBERS), show_examples=True)
     lost = next(e for e in found.exhibits if e.kind == "harmed")
     with torch.no_grad():
@@ -52,8 +53,8 @@ def test_examples_are_those_that_a_plain_loop_finds_harmed(good, digits, harmed)
     assert parse(json.loads(found.to_json(show_examples=True))) == found
 
 
-def test_without_being_asked_for_there_are_none(good, digits, harmed):
-    found = whatelse.audit(good, {"small": harmed}, digits, asked(MEMBERS))
+def test_without_being_asked_for_there_are_none(good, digits):
+    found = whatelse.audit(good, {"small": damaged(good)}, digits, asked(MEMBERS))
     assert found.exhibits == ()
 
 
