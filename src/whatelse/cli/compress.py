@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from whatelse.cli import complete
 from whatelse.cli.files import probe, write
 from whatelse.cli.options import Items, Memory, Quiet, Seed
 from whatelse.errors import ArtifactError
@@ -22,7 +23,15 @@ def command(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A folder written by compress, file.py:function, or 'cnn()'.")
     ],
-    steps: Annotated[str, typer.Option("--recipe", metavar="RECIPE", help="What to do: method(setting=...) > ...")],
+    steps: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            metavar="RECIPE",
+            help="What to do: method(setting=...) > ...",
+            autocompletion=complete.steps,
+        ),
+    ],
     data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
     weights: Annotated[str, typer.Option("--weights", metavar="FILE[:NAME]", help="For file.py:function.")] = "",

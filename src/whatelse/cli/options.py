@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from whatelse import limits, registry, surfaces
+from whatelse.cli import complete
 from whatelse.registry import Kind
 
 # Where each surface that was asked for writes to, by its name.
@@ -43,7 +44,15 @@ Items = Annotated[
 Results = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where finished cells are kept and found again.")
 ]
-On = Annotated[str, typer.Option("--on", metavar="ENGINE", help="Where jobs run: processes (here) or ray.")]
+On = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        metavar="ENGINE",
+        help="Where jobs run: processes (here) or ray.",
+        autocompletion=complete.names("engines"),
+    ),
+]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Jobs at once; 0 for as many as cores.")]
 Full = Annotated[
     bool,

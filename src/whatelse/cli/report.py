@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from whatelse.cli.files import probe, render
-from whatelse.cli.options import Files, Quiet, ShowExamples, with_files
+from whatelse.cli.files import probe, render, told_left_out
+from whatelse.cli.options import Files, Items, Quiet, ShowExamples, with_files
 
 ORDER = 7
 
@@ -19,13 +19,18 @@ def command(
     *,
     files: Files,
     show_examples: ShowExamples = False,
+    items: Items = None,
     quiet: Quiet = False,
 ) -> None:
     """Show findings: in the terminal, as a page, as a model card, as Markdown for a pull request."""
+    del items  # taken up when they were read
     # Imported here, as in every command: `whatelse list` must not wait for torch or matplotlib.
     from whatelse.findings import record as reader
     from whatelse.findings import views
 
     probe(*files.values())
     found = reader.load(findings)
-    render("surfaces", files, found if show_examples else views.without_examples(found), quiet=quiet)
+    found = found if show_examples else views.without_examples(found)
+    render("surfaces", files, found, quiet=quiet)
+    if not quiet:
+        told_left_out(found)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from whatelse.cli import complete
 from whatelse.cli.files import write
 from whatelse.cli.options import (
     KEPT,
@@ -30,7 +31,12 @@ ORDER = 3
 @with_files("surfaces")
 def command(
     file: Annotated[
-        str, typer.Argument(metavar="STUDY", help="What to measure: a file, or the name of one that ships: adult, ...")
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="What to measure: a file, or the name of one that ships: adult, ...",
+            autocompletion=complete.studies,
+        ),
     ],
     *,
     files: Files,
