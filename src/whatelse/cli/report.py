@@ -18,6 +18,7 @@ def command(
     findings: Annotated[Path, typer.Argument(metavar="FINDINGS.json", help="What a study or a table wrote.")],
     *,
     files: Files,
+    mlflow: Annotated[str, typer.Option("--mlflow", metavar="URI", help="Log a run a candidate to MLflow.")] = "",
     show_examples: ShowExamples = False,
     items: Items = None,
     quiet: Quiet = False,
@@ -32,5 +33,9 @@ def command(
     found = reader.load(findings)
     found = found if show_examples else views.without_examples(found)
     render("surfaces", files, found, quiet=quiet)
+    if mlflow:
+        from whatelse.report import tracking
+
+        tracking.log(found, mlflow)
     if not quiet:
         told_left_out(found)
