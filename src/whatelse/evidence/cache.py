@@ -23,6 +23,7 @@ from whatelse.evidence.shadows import References as References
 from whatelse.models.activations import editing
 from whatelse.models.model import Model, Scores
 from whatelse.models.subject import Subject
+from whatelse.modules import programs
 from whatelse.tasks.task import Split, Task
 
 _VALUES = 400_000  # of one batch: with gradients, it holds every layer of a ResNet-20 in about 300 MB
@@ -65,7 +66,11 @@ class Evidence:
             raise ValueError(f"evidence on {self.on} with a reference on {self.reference.on}; both need the same split")
         self.task = self.task.on(self.on)
         fit = max(16, _VALUES // prod(self.task.shape))
-        self.batch = self.batch or (1 if self.subject.alone else fit if self.subject.mixes else min(512, fit))
+        self.batch = (
+            self.subject.batch
+            or self.batch
+            or (1 if self.subject.alone else fit if self.subject.mixes else min(512, fit))
+        )
 
     @property
     def opened(self) -> Subject:
@@ -247,7 +252,9 @@ class Evidence:
         """
         layers = self.activations(split)
         if not layers:
-            raise NotMeasurableError(f"needs a hidden layer; none is called in {self.subject.name}")
+            kind = programs.called(self.inside)
+            why = f"{self.subject.name} is {kind}, whose layers are not called one by one" if kind else ""
+            raise NotMeasurableError(f"needs a hidden layer; {why or f'none is called in {self.subject.name}'}")
         return list(layers.values())[-1]
 
     def answers(self, inputs: Tensor, edits: Mapping[str, Callable[[Tensor], Tensor]] | None = None) -> Tensor:

@@ -183,7 +183,7 @@ def _whom(findings: Findings, candidate: str) -> list[tuple[str, tuple[Lost, ...
         if first is not None:
             f, parts = first
             heading = f"{words.plural(2, kind)}, {f.label}"
-            found.append((heading, tuple(_part(part, words.parts_unit(f)) for part in parts[:_PARTS])))
+            found.append((heading, tuple(_part(part, kind, words.parts_unit(f)) for part in parts[:_PARTS])))
     return found
 
 
@@ -202,10 +202,12 @@ def _least(part: Part, sign: int) -> float:
     return sign * (end if end is not None else part.effect or 0)
 
 
-def _part(part: Part, unit: str) -> Lost:
+def _part(part: Part, kind: str, unit: str) -> Lost:
     ends = "" if part.low is None or part.high is None else f"({words.interval(part.low, part.high, unit)})"
     n = "" if part.n is None else f"n = {words.count(part.n)}"
-    return Lost(part.name, words.signed(part.effect or 0, unit), ends, n=n)
+    return Lost(
+        f"{kind} {part.name}" if part.name.isdigit() else part.name, words.signed(part.effect or 0, unit), ends, n=n
+    )
 
 
 def _nearness(finding: Finding) -> tuple[bool, int]:
