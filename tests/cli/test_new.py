@@ -26,7 +26,7 @@ def test_listing_imports_nothing_heavy_also_of_files(tmp_path, whatelse):
 
     assert whatelse("new", "method", "mine.clip", cwd=tmp_path).returncode == 0
     code = (
-        "import sys; sys.argv = ['whatelse', 'list', '--items', '.', '--json'];"
+        "import sys; sys.argv = ['whatelse', 'list', '--items', '.', '--json', '-'];"
         "from whatelse.cli import app; app.app(standalone_mode=False);"
         "print([m for m in ('torch', 'numpy', 'scipy', 'sklearn') if m in sys.modules], file=sys.stderr)"
     )

@@ -82,17 +82,16 @@ def command(
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
     base, given = _named(models or [])
-    controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
-    controls = {name: text for name, text in controls.items() if text}
+    handed = (("placebo", placebo), ("twin", twin), ("recompressed", recompressed))
+    controls = {name: text for name, text in handed if text}
     how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
     how |= {"results": results, "on": on, "workers": workers, "max_memory": max_memory, "batch": batch}
     if dry_run:
         foretell(audit.dry_run(base, given, data, questions, **how))
         return
     with bar(quiet=quiet) as (show, announce):
-        found = audit.audit(
-            base, given, data, questions, show=show, announce=announce, show_examples=show_examples, **how
-        )
+        how |= {"show": show, "announce": announce, "show_examples": show_examples}
+        found = audit.audit(base, given, data, questions, **how)
     hand_out(found, out, quiet=quiet)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from whatelse import items
 from whatelse.auditing import verdicts
-from whatelse.auditing.ask import Failed, clustered
+from whatelse.auditing.ask import clustered
 from whatelse.auditing.assemble import Circumstances, Costs, assemble, costs
 from whatelse.auditing.effects import Contrast
 from whatelse.auditing.inquiry import Inquiry
@@ -22,11 +22,11 @@ from whatelse.auditing.verdicts import Compared
 from whatelse.engines import Engine, processes
 from whatelse.errors import StudyError
 from whatelse.findings.exhibits import Exhibit
-from whatelse.findings.record import Candidate, Failure, Findings, Timing
+from whatelse.findings.record import Candidate, Findings, Timing
 from whatelse.store.folder import Folder, key
 from whatelse.store.protocol import Store
 from whatelse.study import account, bar, estimate, exhibited, run, speed
-from whatelse.study.assemble import effects_of, failed, inquiry_of
+from whatelse.study.assemble import effects_of, failed, failed_watches, inquiry_of
 from whatelse.study.cells import cell, effects
 from whatelse.study.estimate import Estimate
 from whatelse.study.handed import HELD
@@ -273,7 +273,7 @@ class _Asking:
         for one in todo.effects:
             contrasts[one.label] += effects_of(one, store)
         compared = [Compared(m.label, DATA, self._pairs(m), contrasts[m.label]) for m in self.asked.measurements]
-        failures = (*failed(todo, store), *_failed_watches(todo, contrasts))
+        failures = (*failed(todo, store), *failed_watches(todo, contrasts))
         listed = self._listed(inquiry, costs(inquiry, compared))
         around = Circumstances(*took, failures, self.met.checks)
         return assemble(inquiry, {DATA: self.met.task}, verdicts.decided(inquiry, compared), listed, shown, around)
@@ -378,13 +378,6 @@ def study_of(asked: Questions, candidates: Collection[str], controls: Collection
         draws=asked.draws,
         text=asked.text,
     )
-
-
-def _failed_watches(todo: Plan, contrasts: Mapping[str, Sequence[Contrast]]) -> Iterator[Failure]:
-    for one in todo.effects:
-        for contrast in contrasts[one.label] if isinstance(one, Watch) else ():
-            if isinstance(contrast.outcome, Failed):
-                yield Failure(f"{contrast.candidate} · {one.label}", contrast.outcome.error)
 
 
 def _name(*parts: str) -> str:
