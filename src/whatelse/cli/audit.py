@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,10 +18,15 @@ from whatelse.cli.options import (
     Results,
     Seed,
     ShowExamples,
+    Told,
     Workers,
+    with_data,
     with_files,
 )
 from whatelse.errors import StudyError
+
+if TYPE_CHECKING:
+    from whatelse.findings.record import Findings
 
 ORDER = 5
 Models = Annotated[
@@ -31,13 +36,19 @@ Models = Annotated[
         help="Folders of compress, file.py:function, .onnx, .skops, .xml, http://, or scores.",
     ),
 ]
-Data = Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data", metavar="D", help="A file, a folder of images, hf:owner/name, file.py:function or a loader."
+    ),
+]
 Recompressed = Annotated[
     str, typer.Option("--recompressed", "--again", metavar="MODEL", help="The candidate, compressed once more.")
 ]
 
 
 @with_files("surfaces")
+@with_data
 def command(
     models: Models = None,
     data: Data = "",
@@ -47,6 +58,7 @@ def command(
     remeasure: Annotated[int, typer.Option(min=0, metavar="N", help="Measure the baseline N more times.")] = 0,
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
     *,
+    told: Told,
     files: Files,
     results: Results = KEPT,
     on: On = "processes",
@@ -67,10 +79,10 @@ def command(
     Where no file is asked for it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
     run finds its work done.
     """
+    from whatelse import opening
     from whatelse.auditing import questions as asking
     from whatelse.cli.progress import foretell
     from whatelse.study import audit, run, spec
-    from whatelse.study.bar import bar
 
     if copy:
         write(copy, asking.default())
@@ -82,17 +94,25 @@ def command(
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
     base, given = _named(models or [])
+    source = opening.data_text(data, told)
     handed = (("placebo", placebo), ("twin", twin), ("recompressed", recompressed))
     controls = {name: text for name, text in handed if text}
     how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
     how |= {"results": results, "on": on, "workers": workers, "max_memory": max_memory, "batch": batch}
     if dry_run:
-        foretell(audit.dry_run(base, given, data, questions, **how))
+        foretell(audit.dry_run(base, given, source, questions, **how))
         return
-    with bar(quiet=quiet) as (show, announce):
-        how |= {"show": show, "announce": announce, "show_examples": show_examples}
-        found = audit.audit(base, given, data, questions, **how)
+    found = _shown((base, given, source, questions), how | {"show_examples": show_examples}, quiet=quiet)
     hand_out(found, out, quiet=quiet)
+
+
+def _shown(what: tuple[Any, ...], how: dict[str, Any], *, quiet: bool) -> Findings:
+    """Audit, and show how far it is."""
+    from whatelse.study import audit
+    from whatelse.study.bar import bar
+
+    with bar(quiet=quiet) as (show, announce):
+        return audit.audit(*what, show=show, announce=announce, **how)
 
 
 def _named(models: list[str]) -> tuple[str, dict[str, str]]:
