@@ -192,7 +192,7 @@ def _section(findings: Findings, grid: Grid, line: Line, at: int) -> Section:
         plots=plots,
         notes=notes,
         numbers=questions(findings, line),
-        galleries=tuple(_gallery(e) for e in exhibits if e.tree is None and not e.left_out),
+        galleries=tuple(_gallery(e) for e in exhibits if e.tree is None and (e.items or not e.left_out)),
         left_out=tuple(_left_out(e) for e in exhibits if e.left_out),
         groves=tuple(_grove(e, e.tree) for e in exhibits if e.tree is not None),
         spreads=_spreads(findings, grid, line, f"parts-{at}"),
