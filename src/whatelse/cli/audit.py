@@ -9,6 +9,7 @@ import typer
 from whatelse.cli.files import hand_out, probe, write
 from whatelse.cli.options import (
     KEPT,
+    Asked,
     DryRun,
     Files,
     Items,
@@ -22,6 +23,7 @@ from whatelse.cli.options import (
     Workers,
     with_data,
     with_files,
+    with_preparation,
 )
 from whatelse.errors import StudyError
 
@@ -33,7 +35,7 @@ Models = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="BASELINE CANDIDATE...",
-        help="Folders of compress, file.py:function, .onnx, .skops, .xml, http://, or scores.",
+        help="Folders, file.py:function[@weights], .onnx, .skops, .xml, http://, hf:, or scores.",
     ),
 ]
 Data = Annotated[
@@ -49,6 +51,7 @@ Recompressed = Annotated[
 
 @with_files("surfaces")
 @with_data
+@with_preparation
 def command(
     models: Models = None,
     data: Data = "",
@@ -59,6 +62,7 @@ def command(
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
     *,
     told: Told,
+    prepared: Asked,
     files: Files,
     results: Results = KEPT,
     on: On = "processes",
@@ -82,23 +86,22 @@ def command(
     from whatelse import opening
     from whatelse.auditing import questions as asking
     from whatelse.cli.progress import foretell
+    from whatelse.models import preparation
     from whatelse.study import audit, run, spec
 
     if copy:
         write(copy, asking.default())
         return
-    if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
-        raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
+    base, given = _named(models or [], data)
     out = files or {"html": "audit.html", "json": "audit.json"}
     probe(*(() if dry_run else out.values()))
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
-    base, given = _named(models or [])
     source = opening.data_text(data, told)
-    handed = (("placebo", placebo), ("twin", twin), ("recompressed", recompressed))
-    controls = {name: text for name, text in handed if text}
+    controls = _given(placebo=placebo, twin=twin, recompressed=recompressed)
     how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
     how |= {"results": results, "on": on, "workers": workers, "max_memory": max_memory, "batch": batch}
+    how["prepare"] = preparation.read(prepared, ["baseline", *given, *controls])
     if dry_run:
         foretell(audit.dry_run(base, given, source, questions, **how))
         return
@@ -115,9 +118,16 @@ def _shown(what: tuple[Any, ...], how: dict[str, Any], *, quiet: bool) -> Findin
         return audit.audit(*what, show=show, announce=announce, **how)
 
 
-def _named(models: list[str]) -> tuple[str, dict[str, str]]:
+def _given(**controls: str) -> dict[str, str]:
+    """Return the controls that were handed over."""
+    return {name: text for name, text in controls.items() if text}
+
+
+def _named(models: list[str], data: str) -> tuple[str, dict[str, str]]:
     """Return what opens the baseline, and what opens each candidate, by the short names that findings call them."""
     from whatelse import opening
 
+    if not data or len(models) < 2:  # noqa: PLR2004 - a baseline and a candidate
+        raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
     given = dict(zip(opening.short_names(models), models, strict=True))
     return given.pop(next(iter(given))), given

@@ -16,16 +16,18 @@ from whatelse.auditing.ask import clustered
 from whatelse.auditing.assemble import Circumstances, Costs, assemble, costs
 from whatelse.auditing.effects import Contrast
 from whatelse.auditing.inquiry import Inquiry
-from whatelse.auditing.questions import DATA, Measurement, Questions, default, handed, read_questions, settled
-from whatelse.auditing.roles import ZERO, Actor, Role
+from whatelse.auditing.questions import DATA, Measurement, Questions, default, read_questions, settled
+from whatelse.auditing.roles import Actor, Role
 from whatelse.auditing.verdicts import Compared
 from whatelse.engines import Engine, processes
 from whatelse.errors import StudyError
 from whatelse.findings.exhibits import Exhibit
 from whatelse.findings.record import Candidate, Findings, Timing
+from whatelse.models.preparation import NOTHING, Preparation, Way
 from whatelse.store.folder import Folder, key
 from whatelse.store.protocol import Store
 from whatelse.study import account, bar, estimate, exhibited, run, speed
+from whatelse.study.as_study import study_of
 from whatelse.study.assemble import effects_of, failed, failed_watches, inquiry_of
 from whatelse.study.cells import cell, effects
 from whatelse.study.estimate import Estimate
@@ -34,7 +36,7 @@ from whatelse.study.jobs import Cell, Effects, Job, Plan, Watch
 from whatelse.study.meeting import Meeting, Model, meet
 from whatelse.study.plan import pairs
 from whatelse.study.run import Progress
-from whatelse.study.spec import CandidateSpec, Net, Study, TaskSpec
+from whatelse.study.spec import Study
 from whatelse.tasks.task import Task
 
 
@@ -54,6 +56,7 @@ def audit(
     workers: int = 0,
     max_memory: str = "",
     batch: int = 0,
+    prepare: Mapping[str, Preparation] | None = None,
     show: Callable[[Progress], None] | None = None,
     announce: Callable[[Estimate], None] | None = None,
     progress: bool = False,
@@ -84,6 +87,8 @@ def audit(
         max_memory: What opening a file may take, such as ``8G``; empty for the usual.
         batch: How many examples every model is asked at once, for models whose answers depend on their neighbours;
             0 for as many as suit it, and for such models one.
+        prepare: What is done to the inputs of a model before it sees them, by its name, ``baseline`` among them; others
+            see inputs as the data has them.
         show: Called whenever a job starts or ends.
         announce: Called once with what the work will cost, before it starts; not where everything is done.
         progress: True shows a bar, in a terminal or in a notebook, unless ``show`` is given.
@@ -97,7 +102,7 @@ def audit(
         StoreError: Results cannot be written; what is finished is kept.
     """
     started = time.perf_counter()
-    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory, batch)
+    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory, batch, prepare or {})
     with ExitStack() as stack:
         asking, todo, store = stack.enter_context(held.planned(asked, seed, remeasure, stop=stop, force=force))
         if progress and show is None:
@@ -133,6 +138,7 @@ def dry_run(
     workers: int = 0,
     max_memory: str = "",
     batch: int = 0,
+    prepare: Mapping[str, Preparation] | None = None,
 ) -> Estimate:
     """Return what an audit that is left will cost; the models are held against each other, and nothing is measured.
 
@@ -151,6 +157,7 @@ def dry_run(
         workers: Likewise.
         max_memory: Likewise.
         batch: Likewise.
+        prepare: Likewise.
 
     Raises:
         StudyError: As `audit`.
@@ -158,7 +165,7 @@ def dry_run(
         ArtifactError: Likewise.
         StoreError: Results cannot be read.
     """
-    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory, batch)
+    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory, batch, prepare or {})
     with held.planned(asked, seed, remeasure, stop=stop, force=force) as (asking, todo, store):
         return _estimate(asking, todo, store, workers or processes.cores())
 
@@ -175,6 +182,7 @@ class _Held:
     on: str
     max_memory: str
     batch: int
+    prepare: Mapping[str, Preparation]
 
     @property
     def models(self) -> dict[str, Model]:
@@ -213,11 +221,16 @@ class _Held:
             raise StudyError(f"batch={self.batch}; at least 1 is needed, or 0 for as many at once as suit a model")
         if remeasure < 0 or (remeasure and stop):
             raise StudyError(f"remeasure={remeasure}, stop={stop}; at least 0 is needed, and 0 to stop early")
+        names = dict(zip(self.models, (Role.BASELINE, *self.controls, *self.candidates), strict=True))
+        unknown = set(self.prepare) - set(names.values())
+        if unknown:
+            raise StudyError(f"prepare: no model {sorted(unknown)[0]!r}; there are: {', '.join(names.values())}")
+        ways = {called: Way(self.batch, self.prepare.get(name, NOTHING)) for called, name in names.items()}
         run.check_engine(self.place)
         with ExitStack() as stack:
             store = Folder((self.results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
             inline = self.place == "inline"
-            meeting = partial(meet, self.models, self.task, self.max_memory, store, stack, batch=self.batch)
+            meeting = partial(meet, self.models, self.task, self.max_memory, store, stack, ways=ways)
             asking = _Asking(asked, meeting(force=force, inline=inline), study, seed, remeasure, stop=stop)
             yield asking, asking.plan(), store
 
@@ -331,53 +344,6 @@ class _Asking:
             )
             for name in self.met.models
         ]
-
-
-def study_of(asked: Questions, candidates: Collection[str], controls: Collection[str], seeds: Sequence[int]) -> Study:
-    """Return the study that an audit's findings are decided by.
-
-    Args:
-        asked: What is asked.
-        candidates: Names of the models after.
-        controls: Names of the controls, as an audit is given them.
-        seeds: One, unless several models of a kind stand under each name.
-
-    Raises:
-        StudyError: A name is taken, there is no candidate, or a measurement needs a control that is not there.
-    """
-    names = [Role.BASELINE, *controls, *candidates]
-    for name in names:
-        if names.count(name) > 1 or (name in candidates and name in {ZERO, *handed()}):
-            raise StudyError(f"a candidate named {str(name)!r}: that name is taken; choose another")
-    if Role.RECOMPRESSED in controls and len(candidates) > 1:
-        many = len(candidates)
-        raise StudyError(f"controls: 'recompressed' is one candidate compressed once more; there are {many} candidates")
-    unknown = set(controls) - set(handed())
-    if unknown:
-        raise StudyError(f"controls: no {sorted(unknown)[0]!r}; there are: {', '.join(handed())}")
-    if not candidates:
-        raise StudyError("there is no candidate; at least one model to hold against the baseline is needed")
-    for m in asked.measurements:
-        if m.control in set(handed()) - set(controls):
-            raise StudyError(f"measurement {m.label!r} is held against {m.control!r}, which was not handed over")
-    against = "placebo" if "placebo" in controls else Role.BASELINE
-    own = [str(Role.RECOMPRESSED)] if Role.RECOMPRESSED in controls else []
-    return Study(
-        name=asked.name,
-        title=asked.title,
-        description=asked.description,
-        seeds=list(seeds),
-        net=Net("handed over"),
-        tasks={DATA: TaskSpec(data=DATA, title="The data", baseline="")},
-        controls=dict.fromkeys((name for name in controls if name != Role.RECOMPRESSED), ""),
-        candidates=[
-            CandidateSpec(name, family="", recipe="", control=against, own_controls=own) for name in candidates
-        ],
-        rows=asked.rows,
-        measurements=asked.measurements,
-        draws=asked.draws,
-        text=asked.text,
-    )
 
 
 def _name(*parts: str) -> str:
