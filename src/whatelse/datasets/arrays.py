@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from whatelse import limits
-from whatelse.datasets import _bounds, _codes, _tabular
+from whatelse.datasets import _bounds, _codes, _rows, _tabular
 from whatelse.errors import TaskError, nearest
 from whatelse.settings import param
 from whatelse.tasks.task import SPLITS, Split, Task
@@ -46,7 +46,6 @@ _PARTS = ("", *(f"{name}_" for name in ("train", "select", "test", *_FURTHER)))
 _WANTED = re.compile(rf"({'|'.join(_PARTS)})({'|'.join(n for known in _ALIASES.values() for n in known)}|group_.+)")
 _IMAGES, _CHANNELS = 4, (1, 3, 4)
 _CLASSES = 1_000_000  # More are a slip: numbers that are no classes.
-_PART = 4096  # examples that are looked at together
 _COPIES = 8  # Bytes of a number as float32, shuffled and in order, beside what was read.
 
 Array = _codes.Array
@@ -360,24 +359,8 @@ def _split(arrays: dict[str, Array], prefix: str, names: list[str], config: Conf
         raise TaskError(f"{where}: cluster: {len(owners)} values for {len(labels)} examples; one each is needed")
     clusters = None if owners is None else torch.from_numpy(owners)
     scaled = _scaled(_turned(inputs, config, where), prefix, where)
-    _check_rows(scaled, labels, prefix, where)
+    _rows.check(scaled, labels, prefix, where)
     return Split(scaled, labels, labels, groups, clusters=clusters)
-
-
-def _check_rows(inputs: Tensor, labels: Tensor, prefix: str, where: str) -> None:
-    """Refuse rows that nothing can be asked about, by the numbers that they have before they are shuffled.
-
-    Raises:
-        TaskError: There is one.
-    """
-    for row in (labels < 0).nonzero().flatten().tolist()[:1]:
-        told = f"{where}: {prefix}targets of row {row}, from 0, are {int(labels[row])}"
-        raise TaskError(f"{told}; whole numbers from 0 are needed, in the order of the model's outputs")
-    for start in range(0, len(inputs), _PART):  # a mask of all inputs at once would be a quarter of them
-        bad = ~inputs[start : start + _PART].flatten(1).isfinite().all(1)
-        if bool(bad.any()):
-            row = start + int(bad.nonzero()[0])
-            raise TaskError(f"{where}: {prefix}inputs of row {row}, from 0, hold NaN or infinity; fill or drop them")
 
 
 def _turned(inputs: Array, config: Config, where: str) -> Array:

@@ -96,7 +96,7 @@ class Preparation:
         """
         if own and self != NOTHING:
             raise TaskError(f"{name}: {_first(self)}: it {own}; leave it out, or say MODEL=VALUE for the others")
-        if task.vocabulary:
+        if task.vocabulary and self != NOTHING:
             raise TaskError(f"{name}: {_first(self)}: inputs are token ids, which nothing is done to; leave it out")
         image = len(task.shape) == _IMAGES
         large = 4 * _TRIED * task.shape[0] * prod(self.resize or (0,))
