@@ -291,7 +291,7 @@ def _better(other: Tensor, plain: Tensor, targets: Tensor) -> bool:
 
     won = int(((other == targets) & (plain != targets)).sum())
     lost = int(((other != targets) & (plain == targets)).sum())
-    many = won - lost > _GAIN * len(targets)
+    many = _recall(other, targets) > max(_recall(plain, targets) + _GAIN, _MANY)
     return many and float(binom.sf(won - 1, won + lost, 0.5)) < _CHANCE
 
 

@@ -9,8 +9,8 @@ from whatelse.errors import TaskError
 _PART = 4096  # examples that are looked at together
 
 
-def check(inputs: Tensor, labels: Tensor, prefix: str, where: str) -> None:
-    """Refuse rows that nothing can be asked about, by the numbers that they have before they are shuffled.
+def checked(inputs: Tensor, labels: Tensor, prefix: str, where: str) -> Tensor:
+    """Return inputs; rows that nothing can be asked about are refused by the numbers that they have in the file.
 
     Args:
         inputs: ``(N, ...)``.
@@ -29,3 +29,4 @@ def check(inputs: Tensor, labels: Tensor, prefix: str, where: str) -> None:
         if bool(bad.any()):
             row = start + int(bad.nonzero()[0])
             raise TaskError(f"{where}: {prefix}inputs of row {row}, from 0, hold NaN or infinity; fill or drop them")
+    return inputs

@@ -119,8 +119,7 @@ def _counted(told: tuple[str, ...], found: int, where: str) -> int:
         TaskError: Fewer are named than occur.
     """
     if len(set(told)) < len(told):
-        twice = next(name for name in told if told.count(name) > 1)
-        raise TaskError(f"{where}: classes name {twice!r} twice; name each once (--classes)")
+        raise TaskError(f"{where}: classes={','.join(told)!r} name one twice; name each once (--classes)")
     if told and len(told) < found:
         raise TaskError(f"{where}: targets hold {found - 1}; classes name {len(told)}: name all of them (--classes)")
     return max(found, len(told))
@@ -358,9 +357,8 @@ def _split(arrays: dict[str, Array], prefix: str, names: list[str], config: Conf
     if owners is not None and len(owners) != len(labels):
         raise TaskError(f"{where}: cluster: {len(owners)} values for {len(labels)} examples; one each is needed")
     clusters = None if owners is None else torch.from_numpy(owners)
-    scaled = _scaled(_turned(inputs, config, where), prefix, where)
-    _rows.check(scaled, labels, prefix, where)
-    return Split(scaled, labels, labels, groups, clusters=clusters)
+    whole = _rows.checked(_scaled(_turned(inputs, config, where), prefix, where), labels, prefix, where)
+    return Split(whole, labels, labels, groups, clusters=clusters)
 
 
 def _turned(inputs: Array, config: Config, where: str) -> Array:
