@@ -32,7 +32,10 @@ def called(text: str, where: str) -> object:
             return found()
     except TaskError:
         raise
-    except (Exception, SystemExit) as error:  # whatever the user's own code raises; a script ends the process
+    except SystemExit as error:
+        told = f'ends the process (exit {error.code}); what a script runs belongs below if __name__ == "__main__"'
+        raise TaskError(f"data {where}: {told}") from error
+    except Exception as error:  # whatever the user's own code raises
         raise TaskError(f"data {where}: {type(error).__name__}: {in_short(error)}") from error
 
 

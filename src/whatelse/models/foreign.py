@@ -166,7 +166,7 @@ def one_each(labels: Tensor, classes: int, name: str) -> Tensor:
     wrong = ~((labels >= 0) & (labels < classes) & (labels == labels.floor() if labels.is_floating_point() else True))
     if bool(wrong.any()):
         got = labels[wrong][0].item()
-        raise TaskError(f"{name} answers with class {got}; allowed are 0 to {classes - 1}, the classes of the task")
+        raise TaskError(f"{name} answers with class {got:g}; allowed are 0 to {classes - 1}, the classes of the task")
     return torch.nn.functional.one_hot(labels.long(), classes).float()
 
 

@@ -59,7 +59,10 @@ def _made(text: str) -> nn.Module:
             made = found() if callable(found) and not isinstance(found, nn.Module) else found
     except ArtifactError:
         raise
-    except (Exception, SystemExit) as error:  # whatever the user's own code raises; a script ends the process
+    except SystemExit as error:
+        told = f'ends the process (exit {error.code}); what a script runs belongs below if __name__ == "__main__"'
+        raise ArtifactError(f"{text}: {told}") from error
+    except Exception as error:  # whatever the user's own code raises
         raise ArtifactError(f"{text}: {type(error).__name__}: {error}") from error
     if name not in vars(module) and found is None:
         known = [other for other, one in vars(module).items() if callable(one) and not other.startswith("_")]
