@@ -40,8 +40,11 @@ bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
 	.venv/bin/python bench/attacks.py
 	.venv/bin/python bench/shadows.py
 
-fuzz: .venv/ready-dev  ## open files that were changed by chance or crafted; exits 1 on any fault
+fuzz: MINUTES = 10
+fuzz: .venv/ready-dev  ## open what was changed by chance or crafted, 30 minutes; also by atheris where it is installed
 	.venv/bin/python fuzz/run.py
+	.venv/bin/python fuzz/draw.py --minutes $(MINUTES)
+	if .venv/bin/python -c 'import atheris' 2>/dev/null; then .venv/bin/python fuzz/guided.py --minutes $(MINUTES); fi
 
 docs: .venv/ready-dev  ## write docs/behaviours and the schema of findings, from the code
 	.venv/bin/python docs/make_pages.py

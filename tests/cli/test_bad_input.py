@@ -341,6 +341,11 @@ def test_options_of_an_audit_that_do_not_fit_are_one_line(refused, options, why)
     assert why in refused("audit", "./net.py:base", "net.py:base", "--data", "ok.npz", *options)
 
 
+def test_nothing_is_declared_for_a_model_with_a_processor_of_its_own(refused):
+    said = refused("audit", "net.py:base", "hf", "--data", "ok.npz", "--mean", "hf=0.5")
+    assert "hf: --mean: it has a processor or tokenizer of its own; leave it out, or say MODEL=VALUE" in said
+
+
 def test_a_name_that_the_audit_uses_itself_is_no_name_of_a_model(bad, tmp_path, monkeypatch):
     from whatelse.cli import audit
 

@@ -247,3 +247,9 @@ def test_an_estimator_of_other_classes_is_refused_with_both_lists(people):
     text = f"table(path={str(place / 'people.csv')!r}, label='sex', leave_out='earns')"
     with pytest.raises(TaskError, match="forest.skops knows the classes little, much; the task has f, m"):
         opening.open_model(str(place / "forest.skops"), opening.load_task(text))
+
+
+def test_what_is_no_estimator_is_refused_by_its_kind(table, tmp_path):
+    skops.io.dump({"a": 1}, tmp_path / "m.skops")
+    with pytest.raises(ArtifactError, match="it holds a dict; a classifier that was fitted is needed"):
+        opening.open_model(str(tmp_path / "m.skops"), table)

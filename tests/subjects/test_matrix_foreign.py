@@ -332,3 +332,39 @@ def test_a_large_model_is_refused_by_what_its_files_hold_together(folder, digits
         pytest.raises(ArtifactError, match=r"would take .* of memory; allowed are .*--max-memory"),
     ):
         opening.open_model(str(folder / "external.onnx"), digits)
+
+
+def graph(nodes, weights, shape=("N", 2)):
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 4])
+    s = onnx.helper.make_tensor_value_info("s", onnx.TensorProto.FLOAT, list(shape))
+    made = onnx.helper.make_graph([onnx.helper.make_node(*node) for node in nodes], "g", [x], [s], weights)
+    return onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+
+
+def test_a_graph_that_hands_on_in_circles_is_read_to_an_end(tmp_path):
+    from whatelse.models import onnx_stored
+
+    held = [onnx.numpy_helper.from_array(np.ones((4, 2), "float32"), "w")]
+    nodes = [("Identity", ["w"], ["a"]), ("Identity", ["a"], ["b"]), ("Identity", ["b"], ["a"])]
+    (tmp_path / "m.onnx").write_bytes(graph([*nodes, ("Identity", ["s"], ["s"])], held).SerializeToString())
+    assert onnx_stored.read(tmp_path / "m.onnx").last["s"] == "Identity"
+
+
+@pytest.mark.parametrize("what", ["operation", "size", "name", "block"])
+def test_an_onnx_file_with_damage_inside_is_one_line(tmp_path, what):
+    weights = onnx.numpy_helper.from_array(np.ones((4, 2), "float32"), "w")
+    whole = graph([("MatMul", ["x", "w"], ["s"])], [weights]).SerializeToString()
+    if what == "block":
+        node = onnx.helper.make_node("MatMulNBits", ["x", "w"], ["s"], N=4, K=10**9, block_size=32, bits=4)
+        made = graph([], [onnx.numpy_helper.from_array(np.ones((4, 2), "uint8"), "w")])
+        made.graph.node.append(node)
+        whole = made.SerializeToString()
+    swaps = {"operation": (b"MatMul", b"MatM\xff\xff"), "size": (b"\x08\x04\x08\x02\x10", b"\x08\x04\x08\x06\x10")}
+    swaps["name"] = (b"\x12\x01N", b"\x12\x01\xff")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(whole.replace(*swaps.get(what, (b"", b""))))
+    split = Split(torch.rand(8, 4), torch.arange(8) % 2, torch.arange(8) % 2)
+    task = Task("few", 2, (0.0, 1.0), dict.fromkeys(SPLITS, split))
+    with pytest.raises(ArtifactError, match="damaged|cannot run it") as error:
+        opening.open_model(str(path), task)
+    assert "\n" not in str(error.value)

@@ -33,6 +33,10 @@ _HEADS = {
     "ForImageClassification": ("AutoModelForImageClassification", "images"),
     "ForSequenceClassification": ("AutoModelForSequenceClassification", "tokens"),
 }
+_BESIDE = {
+    "ImageProcessor": "save the one it was trained with beside it: processor.save_pretrained(folder)",
+    "Tokenizer": "save the one it was trained with beside it: tokenizer.save_pretrained(folder)",
+}
 _WHOLE = 255  # the brightest pixel, as image processors take it
 _EXACT = 1e-6  # of what goes into the model, relative to the largest: other formulas round otherwise
 _FEW = 4
@@ -108,7 +112,8 @@ def _loaded(text: str, kind: Any, place: str, options: dict[str, Any]) -> Any:  
             return kind.from_pretrained(place, **options)
     except Exception as error:  # whatever a file of a stranger, or the way to the hub, raises
         what = kind.__name__.removeprefix("Auto")
-        raise ArtifactError(f"{text}: its {what} cannot be loaded: {in_short(error)}") from error
+        mend = f"; {_BESIDE[what]}" if what in _BESIDE else ""
+        raise ArtifactError(f"{text}: its {what} cannot be loaded: {in_short(error, 120)}{mend}") from error
 
 
 def _head(text: str, config: Any) -> tuple[str, str]:  # noqa: ANN401 - a configuration of transformers
