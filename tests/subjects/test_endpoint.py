@@ -8,7 +8,7 @@ import torch
 
 from whatelse import opening
 from whatelse.errors import ArtifactError, SettingError, TaskError
-from whatelse.models import line
+from whatelse.models import endpoint, line
 
 
 @pytest.fixture(autouse=True)
@@ -120,11 +120,10 @@ def test_one_that_trickles_is_one_line(digits, monkeypatch, begin, drop):
 
 
 @pytest.mark.parametrize("shape", [[None], ["N", 64], "x", {"a": 1}, [True]])
-def test_a_served_model_that_tells_no_shape_is_one_line(serve, net, digits, shape):
-    server = serve(answers(net))
-    server.raw = {"outputs": [{"name": "scores", "datatype": "FP32", "shape": shape, "data": [0.0]}]}
-    with pytest.raises(TaskError, match="answers without outputs by name and datatype"):
-        opening.open_model(server.served, digits)
+def test_a_served_model_that_tells_no_shape_is_one_line(shape):
+    said = {"inputs": [{"name": "x", "datatype": "FP32", "shape": shape}]}
+    with pytest.raises(TaskError, match="answers without inputs by name and datatype"):
+        endpoint._listed(said, "inputs", "http://host/v2/models/m")
 
 
 def test_answers_that_change_are_refused_and_those_that_tremble_are_told(serve, net, digits):
