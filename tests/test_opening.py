@@ -128,7 +128,10 @@ def test_a_checkpoint_that_would_run_code_is_refused(file, tmp_path, capsys, thr
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere", "no such folder or file; a model is a folder written by whatelse compress; or a small network"),
+        (
+            "nowhere",
+            "no such folder or file; a model is .* a folder written by whatelse compress; or a small network",
+        ),
         ("nowhere.py:make", "no such file"),
         ("cnn(width=0)", "width=0 is outside"),
         ("rnn()", "did you mean|there are"),

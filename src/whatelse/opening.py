@@ -137,6 +137,12 @@ def open_module(text: str, task: Task, weights: str = "") -> nn.Module:
     return found
 
 
+def _short(text: str) -> str:
+    if "://" in text:
+        return text.rstrip("/").rpartition("/")[2]
+    return text.rpartition(":")[2] if ":" in text else Path(text).resolve().name
+
+
 def short_names(texts: Sequence[str]) -> list[str]:
     """Return what models are called by in a report: the last part of what was typed, whole where that is not unique.
 
@@ -152,7 +158,7 @@ def short_names(texts: Sequence[str]) -> list[str]:
                 f"{text} is given twice, and findings go by names; to hold a model against itself write one of them "
                 "another way, such as ./net.py:f beside net.py:f"
             )
-    short = [Path(text).resolve().name if ":" not in text else text.rpartition(":")[2] for text in texts]
+    short = [_short(text) for text in texts]
     return [
         name if short.count(name) == 1 and name != "baseline" else text for name, text in zip(short, texts, strict=True)
     ]

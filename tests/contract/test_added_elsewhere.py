@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from whatelse import templates
+from whatelse import templates, testing
+from whatelse.findings import codec
 
 CALL = [sys.executable, "-c", "from whatelse.cli import main; main()"]
 NAMES = {
@@ -18,6 +19,11 @@ NAMES = {
     "net": "small",
     "strategy": "grid",
     "surface": "lines",
+    "control": "trained_longer",
+    "engine": "commands",
+    "opener": "centers",
+    "exhibit": "otherwise",
+    "gate_surface": "verdicts",
 }
 QUESTIONS = """
 name = "audit"
@@ -57,6 +63,14 @@ def test_items_of_every_kind_are_listed_like_ours(folder):
     listed = json.loads(call(folder, "list", "--items", ".", "--json"))
     mine = {card["name"] for cards in listed.values() for card in cards if card["origin"]}
     assert mine == set(NAMES.values())
+
+
+def test_surfaces_of_ones_own_are_options_of_report_and_gate(folder):
+    (folder / "found.json").write_text(codec.dumps(testing.gate("GO")[1]), "utf-8")
+    (folder / "budgets.toml").write_text('[[budgets]]\nlabel = "accuracy"\nmost = 0.5\n', "utf-8")
+    mine = ["--items", ".", "--quiet"]
+    assert call(folder, "report", "found.json", "--lines", "-", *mine).startswith("candidate,control,behaviour")
+    assert call(folder, "gate", "found.json", "--budgets", "budgets.toml", "--verdicts", "-", *mine) == "GO\thalf\t\n"
 
 
 @pytest.mark.slow

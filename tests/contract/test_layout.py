@@ -65,7 +65,8 @@ MAY = {
     "controls": set(),
     "templates": {"errors", "kinds", "registry"},
     "testing": OBSERVED
-    | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study", "findings", "surfaces"},
+    | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study", "findings", "surfaces", "records"}
+    | {"opening", "engines", "exhibits", "auditing", "gate"},
     "surfaces": {"errors", "registry", "parts"},
     "report": {"errors", "limits", "findings"},
     "gate": {"errors", "limits", "findings", "statistics", "toml_schema"},

@@ -25,7 +25,7 @@ def test_as_many_workers_as_asked_for():
 
 def test_a_job_that_needs_more_than_a_process_has_is_refused():
     engine = run.engine("processes", 1)
-    with pytest.raises(StudyError, match="a job needs 4 cores; --on processes has one for each job"):
+    with pytest.raises(StudyError, match="a job needs 4 cores; --on processes has 1 for each job"):
         engine.submit(abs, -3, needs=Resources(cpus=4))
     engine.close()
 

@@ -16,6 +16,11 @@ NAMES = {
     "net": "small",
     "strategy": "grid",
     "surface": "lines",
+    "control": "trained_longer",
+    "engine": "commands",
+    "opener": "centers",
+    "exhibit": "otherwise",
+    "gate_surface": "verdicts",
 }
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +58,7 @@ def test_in_a_checkout_both_lie_where_ours_do(tmp_path, word):
 @pytest.mark.skipif(find_spec("ruff") is None, reason="ruff is not installed")
 def test_what_is_written_in_a_checkout_is_in_style(tmp_path):
     files = [f for word in NAMES for f in templates.write(word, NAMES[word], checkout(tmp_path / word))]
-    assert len(files) == 12
+    assert len(files) == 2 * len(NAMES)
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text("utf-8"))
     for command in (["check"], ["format", "--check"]):
         call = [sys.executable, "-m", "ruff", *command, "--no-cache", "--config", str(ROOT / "pyproject.toml")]
@@ -82,10 +87,10 @@ def test_what_is_written_passes_its_test_at_once(tmp_path):
         ("behaviour", "../mine", ItemError, "is not of lower-case words"),
         ("behaviour", "fairness.gap", ItemError, "there is a behaviour of that name; choose another one"),
         (
-            "engine",
+            "layers",
             "mine",
             ItemError,
-            r"no template of the kind engine; there are method, .*; start from one",
+            r"no template of the kind layers; there are method, .*; start from one",
         ),
     ],
 )

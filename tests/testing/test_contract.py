@@ -1,13 +1,16 @@
 """Every check fails where an item breaks what it demands, and passes the item that is not broken."""
 
+import multiprocessing
 import re
 from pathlib import Path
 from unittest import SkipTest
 
 import pytest
+import torch
 
 from whatelse import registry, templates, testing
 from whatelse.errors import ItemError, SettingError, UnknownItemError
+from whatelse.testing import engines
 
 NAMES = {
     "behaviour": "mine.share",
@@ -16,6 +19,11 @@ NAMES = {
     "net": "small",
     "strategy": "grid",
     "surface": "lines",
+    "control": "trained_longer",
+    "engine": "commands",
+    "opener": "centers",
+    "exhibit": "otherwise",
+    "gate_surface": "verdicts",
 }
 
 
@@ -40,6 +48,34 @@ def broken(tmp_path):
     return write
 
 
+STAYING = '''"""Workers that stay."""
+
+from whatelse.engines.processes import Processes
+
+ITEM = "engine staying"
+
+
+class Staying(Processes):
+    def close(self):
+        pass
+
+
+def start(workers):
+    """Start one."""
+    return Staying(workers)
+'''
+
+
+def given_to(word, folder):
+    """What an item of a template needs to be tried with: an opener a file of its form, of the sample images."""
+    if word != "opener":
+        return {}
+    file = folder / "three.centers"
+    rng = torch.Generator().manual_seed(0)
+    file.write_text("\n".join(" ".join(map(str, row)) for row in torch.rand(3, 64, generator=rng).tolist()))
+    return {"text": str(file)}
+
+
 def one(word, name):
     (found,) = [check for check in testing.checks(word) if check.name == name]
     return found
@@ -49,21 +85,29 @@ def test_every_kind_of_template_has_a_contract_with_a_name_for_each_check():
     for word in NAMES:
         names = [str(check) for check in testing.checks(word)]
         assert len(set(names)) == len(names) > 2
-    with pytest.raises(ItemError, match="no contract of the kind engine; there are method, behaviour, net, loader"):
-        testing.checks("engine")
+    with pytest.raises(ItemError, match="no contract of the kind layers; there are method, behaviour, net, loader"):
+        testing.checks("layers")
     with pytest.raises(UnknownItemError, match="did you mean behaviour"):
         testing.checks("behavior")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("word", NAMES)
-def test_what_is_not_broken_passes(broken, word):
-    testing.check(word, broken(word))
+def test_what_is_not_broken_passes(broken, word, tmp_path):
+    testing.check(word, broken(word), **given_to(word, tmp_path))
 
 
 RETURN = 'return Answer({"wrong": (better >= config.top).float()})'
 WRONG = '{"wrong": (better >= config.top).float()'
 ITSELF = "it repeats and writes nothing itself"
+DECIDED = "it shows every decision"
+CONSTANTS, FIT = "it has constants and no code", "its constants fit each other"
+RETURNS, REFUSES = "it gives back what jobs return and raise", "it refuses what nothing here has"
+CHECKED = 'check(needs, Resources(1, 0, memory()), "--on commands")'
+ANY, OPENS = "it says of any text whether it is its own", "it opens a model"
+ONE_LINE = "it refuses in one line"
+DRAWN, REPEATS = "it yields what a page can draw", "it repeats and leaves everything alone"
+BEARS = "it bears what is not there"
 FORM, ALONE = "it answers in the form of an answer", "it repeats and leaves everything alone"
 BROKEN = [
     ("behaviour", "it says what it is and where it comes from", "Source:", "Sauce:", "no Source:"),
@@ -126,17 +170,85 @@ BROKEN = [
     ("surface", "it shows findings", "    stream =", "    findings.findings[0]\n    stream =", "out of range"),
     ("surface", ITSELF, "getvalue()", "getvalue() + str(NOW)", "another text"),
     ("surface", ITSELF, "    stream =", "    open('x', 'w').close()\n    stream =", "wrote x"),
+    ("gate_surface", "its parts are in order", 'HELP = "Write', '"Write', "no HELP"),
+    ("gate_surface", DECIDED, 'return "".join(lines)', 'return " "', "of NO-GO it gives nothing to read"),
+    ("gate_surface", DECIDED, "{ruling.verdict}", "", "it shows one decision as it shows another"),
+    ("gate_surface", ITSELF, "{ruling.verdict}", "{ruling.verdict} {NOW}", "another text"),
+    ("gate_surface", ITSELF, "    del findings", "    open('x', 'w').close()", "wrote x"),
+    ("control", "it says what it is and where it comes from", "Source:", "Sauce:", "no Source:"),
+    ("control", CONSTANTS, "VERSION, ROLE", "HALF = 2\nVERSION, ROLE", "it has HALF; a control is its constants alone"),
+    ("control", CONSTANTS, "VERSION, ROLE", "def helper():\n    pass\n\nVERSION, ROLE", "it has helper"),
+    ("control", CONSTANTS, '"baseline", 0, 0, 0', '"baseline", 0, 5 * 2, 0', "OWN_SEED is computed"),
+    ("control", CONSTANTS, 'RECIPE, NAMED, SHADOWS = "study"', 'RECIPE, NAMED, SHADOWS = "studies"', "recipe: got"),
+    ("control", CONSTANTS, '"baseline", True, False', '"baseline", 1, False', "also: got 1"),
+    ("control", CONSTANTS, '1, "control"', '1, "baseline"', "ROLE is 'baseline'; it may be placebo, twin"),
+    ("control", FIT, '"trained longer"', '"longer"', "a study names it 'trained longer'"),
+    ("control", FIT, '"baseline", 0, 0, 0', '"candidate", 0, 0, 0', "one of a candidate has {candidate} in it"),
+    ("control", FIT, '"own"', '"candidate"', "SHADOWS is candidate, and AFTER is baseline"),
+    ("control", FIT, '"baseline", True', '"candidate", True', "HELD is candidate, and AFTER is baseline"),
+    ("control", FIT, '"baseline", 0, 0, 0', '"baseline", -1, 0, 0', "are 0 or more"),
+    ("control", "a study can be planned with it", '1, "control"', '1, "retest"', "nothing tells them apart"),
+    ("engine", "its parts are in order", "start(workers: int)", "start(count: int)", "start takes ('count',)"),
+    ("engine", RETURNS, "        return result", "        return len(args)", "came back as [1, 1, 1]"),
+    ("engine", RETURNS, "told = False, error", "told = True, error", "ValueError is needed"),
+    ("engine", RETURNS, "self.slots = slots", "self.slots = 0", "slots is 0"),
+    ("engine", RETURNS, "return self._threads.submit(self._run, call, args)", "return self._run(call, args)",
+     "submit returned int; a concurrent.futures.Future is needed"),
+    ("engine", REFUSES, CHECKED, "pass", "it took a job with Resources(cpus=1000000.0"),
+    ("engine", REFUSES, CHECKED, "raise ValueError(needs)", "a StudyError is needed"),
+    ("engine", REFUSES, "Resources(1, 0, memory())", "Resources(1, 1e9, memory())", "took a job with Resources(cpus=1"),
+    ("engine", "it ends at once with stop", "process.kill()", "pass", "after stop a process in which a job ran"),
+    ("opener", "its parts are in order", 'FORM = "', 'FORM = " ', "say what it takes, in words"),
+    ("opener", "its parts are in order", "def takes(text:", "def takes(name, text:", "takes takes"),
+    ("opener", ANY, 'text.endswith(".centers") and', '"" or text and text.endswith(".centers") and', "is ''; True or"),
+    ("opener", ANY, "not os.path.isdir(text)", "not os.stat(text)", "raised FileNotFoundError"),
+    ("opener", "it takes no text of another opener", 'text.endswith(".centers")', "True", "which is a small network"),
+    ("opener", "it takes no text of another opener", '".centers") and', '".center") and', "which it was given to open"),
+    ("opener", OPENS, "    return Centers(rows", "    return (rows", "it gave tuple; a torch.nn.Module, or"),
+    ("opener", OPENS, "f\"centers-{", "f\"{NOW}{", "opened twice it is another model"),
+    ("opener", OPENS, ".sum(2)", ".sum(2)[:, :2]", "scores of shape (64, 3) are needed"),
+    ("opener", OPENS, "    return Centers(rows", "    return torch.nn.Flatten()\n    (rows", "is in training mode"),
+    ("opener", ONE_LINE, "except (OSError, ValueError)", "except ValueError", "it raised FileNotFoundError"),
+    ("opener", ONE_LINE, "    if weights:", "    if False:", "it opened 'three.centers' with weights, which"),
+    ("opener", ONE_LINE, 'f"{text}: {error};', 'f"{error.errno}:', "name what was typed"),
+    ("opener", ONE_LINE, 'f"{text}: {error};', 'f"{text}:\\n{error};', "says more than one line"),
+    ("exhibit", "its parts are in order", "VERSION, SCOPE = 1", "VERSION, SCOPE = int(1)", "VERSION is computed"),
+    ("exhibit", "its parts are in order", '"row"', '"page"', "SCOPE has 'page'"),
+    ("exhibit", DRAWN, "row=asked.measurement.row", "row='mine'", "row is 'mine'; that of the measurement"),
+    ("exhibit", DRAWN, "candidate=candidate.name", "candidate='twin'", "candidate is 'twin'"),
+    ("exhibit", DRAWN, "for row in rows[:SHOWN]", "for row in rows[:0]", "has nothing to see"),
+    ("exhibit", DRAWN, "index=row", "index=asked.task.test.targets[row]", "JSON c"),
+    ("exhibit", DRAWN, "picture(test.inputs[row], asked.task)", "((0.0, 2.0),)", "outside 0 to 1"),
+    ("exhibit", DRAWN, "picture(test.inputs[row], asked.task)", "((0.0, 1.0), (1.0,))", "lines of several lengths"),
+    ("exhibit", REPEATS, "    test = asked", "    new = NOW\n    test = asked", "gave other exhibits"),
+    ("exhibit", REPEATS, "    test = asked", "    import torch\n    torch.rand(1)\n    test = asked", "of the process"),
+    ("exhibit", REPEATS, "    test = asked", "    asked.task.test.inputs.mul_(0.5)\n    test = asked", "it wrote on"),
+    ("exhibit", BEARS, "if before is None or after is None", "if False", "models and answers that are gone it raised"),
+    ("exhibit", BEARS, "picture(test.inputs[row], asked.task)", "picture(test.inputs[row][0:1], asked.task) if "
+     "test.inputs[row].dim() == 3 else 1 / 0", "of texts it raised ZeroDivisionError"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("word", "name", "before", "after", "message"), BROKEN, ids=lambda value: value[:30])
-def test_a_broken_item_is_found(broken, word, name, before, after, message):
+def test_a_broken_item_is_found(broken, word, name, before, after, message, tmp_path, monkeypatch):
+    if word == "engine":
+        monkeypatch.setattr(engines, "_PATIENCE", 5.0)
     # Twice the same clock is not read.
     file = broken(word, (before, after.replace("NOW", "__import__('time').perf_counter_ns()")))
     # Also what the item itself raises: a test framework shows where.
     with pytest.raises(Exception, match=re.escape(message)) as error:
-        one(word, name)(file)
+        one(word, name)(file, **given_to(word, tmp_path))
     assert not isinstance(error.value, SkipTest)
+
+
+def test_a_process_that_stays_after_close_is_found_and_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "_PATIENCE", 5.0)
+    file = tmp_path / "staying.py"
+    file.write_text(STAYING, "utf-8")
+    before = multiprocessing.active_children()
+    with pytest.raises(testing.ContractError, match="after close a process in which a job ran is left"):
+        one("engine", "it leaves no process after close")(file)
+    assert multiprocessing.active_children() == before
 
 
 def test_all_that_is_broken_is_said_at_once(broken):

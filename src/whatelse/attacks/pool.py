@@ -206,7 +206,7 @@ def _made(evidence: Evidence, plan: Plan) -> dict[str, Tensor]:
         budget = _attack.Budget(plan.radius, plan.blind_queries(evidence.task.classes), plan.norm)
         points = square.search(evidence, inputs, labels, budget, rng, stop=True)
         left.stands &= ~_attack.fooled(evidence, points, labels)
-        first = gradients = left.stands.clone()
+        first, gradients = left.stands.clone(), left.stands.clone()  # a file keeps no tensor twice
     found = (right, first, gradients, left.stands, points, *left.joined())
     return dict(zip(Pool._fields, found, strict=True))
 

@@ -82,7 +82,7 @@ def number(parts: Sequence[str]) -> int:
     return int.from_bytes(hashlib.sha256("\n".join(parts).encode()).digest()[:6], "big")
 
 
-def subject_of(model: Given, name: str, made: str, task: Task) -> Model:
+def subject_of(model: Given, name: str, made: str, task: Task, batch: int = 0) -> Model:
     """Return the model under audit, its gradient checked on the first test examples.
 
     Args:
@@ -90,8 +90,9 @@ def subject_of(model: Given, name: str, made: str, task: Task) -> Model:
         name: How messages call it.
         made: Its key.
         task: Gives the examples.
+        batch: How many examples are asked at once; 0 for as many as suit it.
     """
-    return take(model, name, made, task, generator("probe", task.key))
+    return take(model, name, made, task, generator("probe", task.key), batch)
 
 
 def ask(

@@ -200,6 +200,8 @@ def _mode(one: Model, *, training: bool) -> str:
 def _by_batch(one: Model) -> str:
     if not isinstance(one.source, Scores):
         return "was recorded"
+    if one.batch:
+        return f"asked in batches of {one.batch}"
     if one.alone:
         return "answers by the batch: asked one at a time"
     return "rounds by the batch: asked in large ones" if one.mixes else "answers alike in any batch"
@@ -230,7 +232,7 @@ def _varies(logits: Tensor) -> str:
 def _answers(one: Model, inputs: Tensor) -> Tensor:
     if not isinstance(one.source, Scores):
         raise one.lacking("predicts")
-    step = 1 if one.alone else len(inputs) if one.mixes else 128
+    step = one.batch or (1 if one.alone else len(inputs) if one.mixes else 128)
     return torch.cat([one.source.scores(part) for part in torch.split(inputs, step)]).float()
 
 

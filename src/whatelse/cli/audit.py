@@ -13,7 +13,10 @@ from whatelse.errors import StudyError
 ORDER = 5
 Models = Annotated[
     list[str] | None,
-    typer.Argument(metavar="BASELINE CANDIDATE...", help="Folders of compress, file.py:function, or scores."),
+    typer.Argument(
+        metavar="BASELINE CANDIDATE...",
+        help="Folders of compress, file.py:function, .onnx, .skops, .xml, http://, or scores.",
+    ),
 ]
 Data = Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")]
 Recompressed = Annotated[
@@ -36,6 +39,7 @@ def command(
     on: On = "processes",
     workers: Workers = 0,
     seed: Seed = 0,
+    batch: Annotated[int, typer.Option(min=0, metavar="N", help="Ask N examples at once, as it is served.")] = 0,
     stop: Annotated[bool, typer.Option("--stop", help="Stop costly measurements once their verdict is clear.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
     max_memory: Memory = "",
@@ -66,7 +70,7 @@ def command(
     controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
     controls = {name: text for name, text in controls.items() if text}
     how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
-    how |= {"results": results, "on": on, "workers": workers, "max_memory": max_memory}
+    how |= {"results": results, "on": on, "workers": workers, "max_memory": max_memory, "batch": batch}
     if dry_run:
         foretell(audit.dry_run(base, given, data, questions, **how))
         return

@@ -8,7 +8,7 @@ import typer
 
 from whatelse import registry
 from whatelse.cli.files import probe, render, write
-from whatelse.cli.options import Files, Quiet, with_files
+from whatelse.cli.options import Files, Items, Quiet, with_files
 
 ORDER = 6
 
@@ -21,12 +21,14 @@ def command(
     *,
     files: Files,
     copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the default budgets.")] = "",
+    items: Items = None,
     quiet: Quiet = False,
 ) -> None:
     """Hold findings against budgets: exit code 0 GO, 1 NO-GO, 2 INCONCLUSIVE, 3 unusable input.
 
     Without --budgets the default ones decide; --copy gives them to you as a start for your own.
     """
+    del items  # taken up when they were read
     from whatelse.gate import budgets as owners
     from whatelse.gate.command import rule
 

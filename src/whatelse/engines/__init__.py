@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+
+from whatelse.errors import StudyError
 
 T = TypeVar("T")
 
@@ -53,3 +57,28 @@ class Engine(Protocol):
 
     def stop(self) -> None:
         """End at once, in the middle of what runs."""
+
+
+def check(needs: Resources, has: Resources, where: str) -> None:
+    """Refuse a job that would wait for ever, or run without what it needs.
+
+    Args:
+        needs: What it needs.
+        has: The most that a job can have here.
+        where: How a message calls the engine.
+
+    Raises:
+        StudyError: It needs more.
+    """
+    kinds = ("cores", needs.cpus, has.cpus), ("accelerators", needs.gpus, has.gpus), ("bytes", needs.memory, has.memory)
+    for what, asked, there in kinds:
+        if asked > there:
+            raise StudyError(f"a job needs {asked:g} {what}; {where} has {there:g} for each job; use another engine")
+
+
+def memory() -> int:
+    """Return how many bytes of memory this machine has; where it does not say, more than any has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return sys.maxsize

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from whatelse.engines import Resources
+import torch
+
+from whatelse.engines import Resources, check, memory
+from whatelse.engines.processes import cores
 
 T = TypeVar("T")
 
@@ -36,9 +39,12 @@ class Inline:
         Args:
             call: Any function.
             args: What it is called with.
-            needs: Not used: whatever this process has.
+            needs: What it needs while it runs.
+
+        Raises:
+            StudyError: This machine has not as much.
         """
-        del needs
+        check(needs, Resources(cores(), torch.accelerator.device_count(), memory()), "--on inline")
         future: Future[T] = Future()
         try:
             future.set_result(call(*args))

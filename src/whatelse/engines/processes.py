@@ -12,8 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 from weakref import finalize
 
-from whatelse.engines import Resources
-from whatelse.errors import StudyError
+from whatelse.engines import Resources, check, memory
 
 T = TypeVar("T")
 
@@ -60,10 +59,9 @@ class Processes:
             needs: What it needs while it runs.
 
         Raises:
-            StudyError: It needs more cores than one.
+            StudyError: It needs more cores than one, an accelerator, or more memory than there is.
         """
-        if needs.cpus > 1:
-            raise StudyError(f"a job needs {needs.cpus:g} cores; --on processes has one for each job; use --on ray")
+        check(needs, Resources(1, 0, memory()), "--on processes")
         return self._executor.submit(call, *args)
 
     def close(self) -> None:

@@ -65,7 +65,11 @@ class Evidence:
             raise ValueError(f"evidence on {self.on} with a reference on {self.reference.on}; both need the same split")
         self.task = self.task.on(self.on)
         fit = max(16, _VALUES // prod(self.task.shape))
-        self.batch = self.batch or (1 if self.subject.alone else fit if self.subject.mixes else min(512, fit))
+        self.batch = (
+            self.subject.batch
+            or self.batch
+            or (1 if self.subject.alone else fit if self.subject.mixes else min(512, fit))
+        )
 
     @property
     def opened(self) -> Subject:

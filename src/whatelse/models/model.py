@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -62,6 +62,51 @@ class Opens(Protocol):
         """The module that answers."""
 
 
+@runtime_checkable
+class Stores(Protocol):
+    """What says how much it stores, without showing it as tensors of torch."""
+
+    def stored_bytes(self) -> Sequence[int]:
+        """Return the bytes of every array that it stores."""
+
+    def stored_weights(self) -> Sequence[int]:
+        """Return how many weights that are not zero it stores in each of its arrays of weights.
+
+        Raises:
+            NotMeasurableError: It cannot be told what its weights are.
+        """
+
+
+@runtime_checkable
+class Told(Protocol):
+    """What has something to say of itself that a reader must know, once."""
+
+    @property
+    def told(self) -> Sequence[str]:
+        """One line each."""
+
+
+@runtime_checkable
+class Mixes(Protocol):
+    """What knows whether it computes with its whole batch, where a few examples may not show it."""
+
+    @property
+    def mixes(self) -> bool:
+        """True where it does."""
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """What answers from another place, and may be another tomorrow: its results are never found again."""
+
+    def is_still(self, key: str) -> bool:
+        """Return whether it answers as it did when it was given a key, which begins with its own.
+
+        Args:
+            key: That the work was planned for.
+        """
+
+
 # What a model that satisfies a protocol is said to do.
 PROTOCOLS: Mapping[str, type[Any]] = {
     "predicts": Scores,
@@ -85,6 +130,8 @@ class Model:
         alone: True where an answer depends on what else is in the batch, so that examples are asked one at a time.
         mixes: True where it does so no more than by rounding, as where a kernel of few bits takes its scale from the
             batch: examples are asked many at once, as whoever runs such a model does.
+        batch: How many examples are asked at once, where that was declared; 0 where it was not.
+        stores: What says how much the model stores, where it says so itself.
         channels_last: True where images may lie in memory with their channels last: it answers alike, and is faster.
         without: Capabilities that it claims by its type and that were tried and do not hold, such as gradients that
             disagree with finite differences.
@@ -96,6 +143,8 @@ class Model:
     remarks: tuple[str, ...] = field(default=(), kw_only=True)
     alone: bool = field(default=False, kw_only=True)
     mixes: bool = field(default=False, kw_only=True)
+    batch: int = field(default=0, kw_only=True)
+    stores: Stores | None = field(default=None, kw_only=True)
     channels_last: bool = field(default=False, kw_only=True)
     without: frozenset[str] = field(default=frozenset(), kw_only=True)
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from whatelse.errors import TaskError, in_short
+from whatelse.errors import TaskError, WhatElseError, in_short
 from whatelse.layers.compressed import remarks
-from whatelse.models import subject
-from whatelse.models.model import Gradients, Model, Opens, Recorded, Scores
+from whatelse.models import neighbours, subject
+from whatelse.models.model import Gradients, Mixes, Model, Opens, Recorded, Scores, Stores, Told
 from whatelse.models.readings import READINGS, reading
 from whatelse.models.recorded import RecordedScores
 from whatelse.models.slopes import stated_agreement
@@ -51,7 +51,7 @@ class Taken:
     training: bool = False
 
 
-def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator) -> Model:
+def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator, batch: int = 0) -> Model:
     """Return the model under audit, with what it really offers.
 
     Args:
@@ -61,10 +61,16 @@ def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator) ->
         key: What made it.
         task: The examples; the first of test are asked, recorded scores are held against all.
         rng: Source of the directions in which gradients are held against differences.
+        batch: How many examples are asked at once; 0 for as many as suit it.
 
     Raises:
         TaskError: It does not answer such inputs with scores of so many classes.
     """
+    made = _taken(given, name, key, task, rng)
+    return neighbours.declared(made, task.test.inputs[: max(PROBED, batch)], batch) if batch else made
+
+
+def _taken(given: Given, name: str, key: str, task: Task, rng: torch.Generator) -> Model:
     module = given if isinstance(given, nn.Module) else given.module if isinstance(given, Opens) else None
     probe = task.test.inputs[:PROBED]
     if module is not None:
@@ -80,7 +86,7 @@ def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator) ->
 
 
 @contextmanager
-def lent(given: Given, name: str, key: str, task: Task, rng: torch.Generator) -> Generator[Taken]:
+def lent(given: Given, name: str, key: str, task: Task, rng: torch.Generator, batch: int = 0) -> Generator[Taken]:
     """Lend a model under audit, and set a module that no copy stands for back at the end as it was.
 
     Args:
@@ -89,6 +95,7 @@ def lent(given: Given, name: str, key: str, task: Task, rng: torch.Generator) ->
         key: What made it.
         task: The examples.
         rng: As for `take`.
+        batch: Likewise.
 
     Yields:
         The model.
@@ -99,11 +106,11 @@ def lent(given: Given, name: str, key: str, task: Task, rng: torch.Generator) ->
     """
     module = given if isinstance(given, nn.Module) else given.module if isinstance(given, Opens) else None
     if module is None:
-        yield Taken(take(given, name, key, task, rng))
+        yield Taken(take(given, name, key, task, rng, batch), tuple(given.told) if isinstance(given, Told) else ())
         return
     training = in_training(module)
     with resting(module, name, task.test.inputs[:1]) as guest:
-        made = take(guest.model, name, key, task, rng)
+        made = take(guest.model, name, key, task, rng, batch)
         told = (*guest.remarks, *dict.fromkeys(remarks(guest.model).values()))
         yield Taken(made, told, training and not guest.fixed)
 
@@ -172,9 +179,12 @@ class _ReadWithGradients(_Read):
 
 
 def _scorer(given: Scores, name: str, key: str, probe: Tensor, classes: int, rng: torch.Generator) -> Model:
+    own = given
     try:
         with quietly():
             found = given.scores(probe)
+    except WhatElseError:
+        raise
     except Exception as error:  # whatever a stranger's code raises
         raise TaskError(f"{name} cannot take inputs of shape {tuple(probe.shape[1:])}: {in_short(error)}") from error
     if not isinstance(found, Tensor) or not found.is_floating_point():
@@ -183,7 +193,8 @@ def _scorer(given: Scores, name: str, key: str, probe: Tensor, classes: int, rng
     if read or found.dtype != torch.float32:
         given = (_ReadWithGradients if isinstance(given, Gradients) else _Read)(given, read)
     _check(given.scores(probe), (len(probe), classes), name)
-    alone, mixes, why = subject.by_batch(given.scores, name, probe)
+    alone, why = neighbours.alone(given.scores, name, probe, known=isinstance(own, Mixes) and own.mixes)
+    stores = own if isinstance(own, Stores) else None
     without: frozenset[str] = frozenset()
     if isinstance(given, Gradients):
         few = probe[:_FEW]
@@ -191,7 +202,7 @@ def _scorer(given: Scores, name: str, key: str, probe: Tensor, classes: int, rng
         if not stated_agreement(given.scores, few, labels, given.gradient(few, labels), rng) > subject.SOUND:
             without = frozenset({"differentiates"})
             why = (*why, f"gradients of {name} are not those of its scores, and are not used")
-    return Model(name, given, key, remarks=(*told, *why), alone=alone, mixes=mixes, without=without)
+    return Model(name, given, key, remarks=(*told, *why), alone=alone, without=without, stores=stores)
 
 
 def _check(found: object, shape: tuple[int, int], name: str) -> None:

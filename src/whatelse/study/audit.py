@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from whatelse import items
@@ -51,6 +52,7 @@ def audit(
     on: str = "",
     workers: int = 0,
     max_memory: str = "",
+    batch: int = 0,
     show: Callable[[Progress], None] | None = None,
     announce: Callable[[Estimate], None] | None = None,
 ) -> Findings:
@@ -77,6 +79,8 @@ def audit(
             ``inline`` for objects.
         workers: How many jobs at once; 0 for as many as cores.
         max_memory: What opening a file may take, such as ``8G``; empty for the usual.
+        batch: How many examples every model is asked at once, for models whose answers depend on their neighbours;
+            0 for as many as suit it, and for such models one.
         show: Called whenever a job starts or ends.
         announce: Called once with what the work will cost, before it starts; not where everything is done.
 
@@ -88,7 +92,7 @@ def audit(
         StoreError: Results cannot be written; what is finished is kept.
     """
     started = time.perf_counter()
-    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory)
+    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory, batch)
     with held.planned(asked, seed, remeasure, stop=stop, force=force) as (asking, todo, store):
 
         def start() -> Engine:
@@ -119,6 +123,7 @@ def dry_run(
     on: str = "",
     workers: int = 0,
     max_memory: str = "",
+    batch: int = 0,
 ) -> Estimate:
     """Return what an audit that is left will cost; the models are held against each other, and nothing is measured.
 
@@ -136,6 +141,7 @@ def dry_run(
         on: Likewise.
         workers: Likewise.
         max_memory: Likewise.
+        batch: Likewise.
 
     Raises:
         StudyError: As `audit`.
@@ -143,7 +149,7 @@ def dry_run(
         ArtifactError: Likewise.
         StoreError: Results cannot be read.
     """
-    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory)
+    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory, batch)
     with held.planned(asked, seed, remeasure, stop=stop, force=force) as (asking, todo, store):
         return _estimate(asking, todo, store, workers or processes.cores())
 
@@ -159,6 +165,7 @@ class _Held:
     results: Path | None
     on: str
     max_memory: str
+    batch: int
 
     @property
     def models(self) -> dict[str, Model]:
@@ -193,14 +200,16 @@ class _Held:
         """
         asked = settled(asked) if asked is not None else read_questions(default())
         study = study_of(asked, self.candidates, self.controls, [seed])
+        if self.batch < 0:
+            raise StudyError(f"batch={self.batch}; at least 1 is needed, or 0 for as many at once as suit a model")
         if remeasure < 0 or (remeasure and stop):
             raise StudyError(f"remeasure={remeasure}, stop={stop}; at least 0 is needed, and 0 to stop early")
         run.check_engine(self.place)
         with ExitStack() as stack:
             store = Folder((self.results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
             inline = self.place == "inline"
-            met = meet(self.models, self.task, self.max_memory, store, stack, force=force, inline=inline)
-            asking = _Asking(asked, met, study, seed, remeasure, stop=stop)
+            meeting = partial(meet, self.models, self.task, self.max_memory, store, stack, batch=self.batch)
+            asking = _Asking(asked, meeting(force=force, inline=inline), study, seed, remeasure, stop=stop)
             yield asking, asking.plan(), store
 
 

@@ -20,7 +20,7 @@ from whatelse.errors import ArtifactError, ChangedError
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.shadows import Keep
 from whatelse.models import take
-from whatelse.models.model import Model, Opens
+from whatelse.models.model import Elsewhere, Model, Opens
 from whatelse.models.take import Given
 from whatelse.study.jobs import Handed
 from whatelse.tasks.task import Task
@@ -99,12 +99,14 @@ def _subject(of: Handed, name: str, task: Task) -> Model:
             return subject
     if not of.text:
         raise ChangedError(f"{name} lives in the process that was handed it; jobs on it run there: --on inline")
-    return _once(_subjects, (of.key, name, task.key), lambda: subject_of(_opened(of, task), name, of.key, task))
+    made = lambda: subject_of(_opened(of, task), name, of.key, task, of.batch)  # noqa: E731 - once
+    return _once(_subjects, (of.key, name, task.key), made)
 
 
 def _opened(of: Handed, task: Task) -> Given:
     model = opening.open_model(of.text, task)
-    if key_of(of.text, task, model) != of.key:
+    same = model.is_still(of.key) if isinstance(model, Elsewhere) else key_of(of.text, task, model, of.batch) == of.key
+    if not same:
         raise ChangedError(f"{of.text} changed after the work was planned; run again to measure it as it is now")
     return model
 
@@ -118,24 +120,31 @@ def is_folder(text: str) -> bool:
     return bool(text) and os.path.isdir(text)  # False also of a name that no file may have
 
 
-def key_of(text: str, task: Task, model: Given | None = None) -> str:
+def key_of(text: str, task: Task, model: Given | None = None, batch: int = 0) -> str:
     """Return the key of a model: of a folder, the SHA-256 of its files; of anything else, of what the model holds.
 
     Of Python that is the code of its classes too. What a module in memory does is not told by what it holds: each is
-    its own, and is measured anew at every call.
+    its own, and is measured anew at every call. So is what answers from elsewhere, which may change unseen.
 
     Args:
         text: What opens it; empty for one that lives in this process.
         task: Gives the examples whose answers stand for a model that shows nothing that it holds.
         model: What was opened; not needed of a folder.
+        batch: How many examples are asked at once, where that was declared.
 
     Raises:
         ArtifactError: The folder cannot be read.
     """
+    return f"{_content_of(text, task, model)}-by-{batch}" if batch else _content_of(text, task, model)
+
+
+def _content_of(text: str, task: Task, model: Given | None) -> str:
     if is_folder(text):
         return _key_of_folder(Path(text))
     assert model is not None
     content = take.key_of(model, task)
+    if isinstance(model, Elsewhere):
+        return f"{content}-{secrets.token_hex(8)}"
     if not isinstance(model, (nn.Module, Opens)):
         return content
     return f"{content}-{_code_of(model)}" if text else f"{content}-{secrets.token_hex(8)}"

@@ -65,11 +65,13 @@ class Handed:
 
     Attributes:
         text: What opens it, as a user types it; empty for one that lives in this process.
-        key: Of its content.
+        key: Of its content, and of the batch.
+        batch: How many examples it is asked at once; 0 for as many as suit it.
     """
 
     text: str
     key: str
+    batch: int = 0
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ def meet(
     *,
     force: bool,
     inline: bool,
+    batch: int = 0,
 ) -> Meeting:
     """Return the models after the checklist of every pair; what a former call found of the same is found again.
 
@@ -69,6 +70,7 @@ def meet(
         lent: Ends what is lent to jobs of this process.
         force: True lets models pass that should not be compared, and states why they should not.
         inline: True where jobs run in this process.
+        batch: How many examples every model is asked at once; 0 for as many as suit it.
 
     Raises:
         StudyError: An object would have to leave this process.
@@ -83,7 +85,7 @@ def meet(
             f"{which} in this process, and jobs would run in others; leave on out, or give a folder, file.py:function "
             "or a data loader as text"
         )
-    guests = _Guests(found, lent)
+    guests = _Guests(found, lent, batch)
     met = Meeting(found, data, lambda: guests.subject(Role.BASELINE)[0])
     for name, model in models.items():  # all of them first: where one is not there, nothing is written
         met.models[name] = guests.origin(name, model)
@@ -97,8 +99,8 @@ def meet(
 class _Guests:
     """Models that are opened where they are needed, and given back at the end."""
 
-    def __init__(self, task: Task, lent: ExitStack) -> None:
-        self.task, self._lent = task, lent
+    def __init__(self, task: Task, lent: ExitStack, batch: int) -> None:
+        self.task, self._lent, self._batch = task, lent, batch
         self._given: dict[str, Given] = {}
         self._texts: dict[str, str] = {}
         self._origins: dict[str, Handed] = {}
@@ -112,15 +114,15 @@ class _Guests:
         self._texts[name] = text
         if isinstance(model, nn.Module):
             check_filled(model, name)
-        key = handed.key_of(text, self.task, None if handed.is_folder(text) else self._model(name))
-        self._origins[name] = Handed(text, key)
+        key = handed.key_of(text, self.task, None if handed.is_folder(text) else self._model(name), self._batch)
+        self._origins[name] = Handed(text, key, self._batch)
         return self._origins[name]
 
     def subject(self, name: str) -> tuple[Audited, list[str], bool]:
         """Return a model as it is asked, remarks on it, and whether it was handed over in training mode for ever."""
         if name not in self._subjects:
             key, rng = self._origins[name].key, generator("probe", self.task.key)
-            guest = self._lent.enter_context(take.lent(self._model(name), name, key, self.task, rng))
+            guest = self._lent.enter_context(take.lent(self._model(name), name, key, self.task, rng, self._batch))
             self._subjects[name] = guest.model, [*guest.remarks], guest.training
         return self._subjects[name]
 

@@ -58,6 +58,7 @@ def write(word: str, name: str, folder: Path) -> tuple[Path, Path]:
         )
     places = _inside(kind, name, folder) if inside else _beside(name, folder)
     words = {"word": KINDS[kind].word, "name": name, "last": name.rpartition(".")[2]}
+    words["called"] = name.replace("_", " ")  # of a control, in studies and findings
     differs = {key: Template(text).substitute(words) for key, text in (_OURS if inside else _ELSEWHERE).items()}
     for place in places:
         if place.exists():
@@ -88,7 +89,7 @@ def _templates(kind: Kind) -> tuple[str, str]:
 
 def _known(text: str, *, inside: bool) -> str:
     """Return what a test imports of this package: what its text uses, and beside a user's file what takes that up."""
-    used = [name for name in ("items", "registry", "surfaces", "testing") if f"{name}." in text]
+    used = [name for name in ("items", "opening", "registry", "surfaces", "testing") if f"{name}." in text]
     return ", ".join(sorted({*used, *(() if inside else ("registry", "testing"))}))
 
 

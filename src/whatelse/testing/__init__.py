@@ -15,6 +15,8 @@ whose every answer is given, so that a test can say by hand what a behaviour mus
 from __future__ import annotations
 
 from whatelse.testing.contract import Case, Check, ContractError, check, checks
+from whatelse.testing.exhibits import asked
+from whatelse.testing.gate_surfaces import gate
 from whatelse.testing.samples import (
     Canned,
     answering,
@@ -34,10 +36,12 @@ __all__ = [
     "Check",
     "ContractError",
     "answering",
+    "asked",
     "check",
     "checks",
     "evidence_of",
     "findings",
+    "gate",
     "images",
     "models",
     "predicting",

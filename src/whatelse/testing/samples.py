@@ -143,7 +143,21 @@ def texts() -> Task:
 
 def models() -> tuple[nn.Module, nn.Module]:
     """Return two small networks that learned the images, from different seeds; new each time."""
-    return deepcopy(_learned(0)), deepcopy(_learned(1))
+    return learned(0), learned(1)
+
+
+def learned(seed: int) -> nn.Module:
+    """Return a small network that learned the images; new each time.
+
+    Args:
+        seed: Which.
+    """
+    return deepcopy(_learned(seed))
+
+
+def readers() -> tuple[nn.Module, nn.Module]:
+    """Return two small networks that learned the texts, from different seeds; new each time."""
+    return deepcopy(_readers())
 
 
 @dataclass(eq=False)
@@ -175,7 +189,7 @@ def pair(needs: frozenset[str], task: Task | None = None, batch: int = 0) -> tup
         batch: Examples a pass; 0 for the usual number.
     """
     if "texts" in needs:
-        task, of = task or texts(), deepcopy(_readers())
+        task, of = task or texts(), readers()
         shadows: list[Callable[[], References] | None] = [None, None]
     else:
         task, of = task or images(), models()
@@ -184,6 +198,19 @@ def pair(needs: frozenset[str], task: Task | None = None, batch: int = 0) -> tup
     first = Watched(_subject(of[0], "baseline", task), task, shadows=shadows[0], batch=batch)
     second = _subject(of[1], "candidate", task)
     return first, Watched(second, task, reference=first, shadows=shadows[1], batch=batch)
+
+
+def watched(model: nn.Module, task: Task, *, name: str, reference: Evidence | None = None) -> Watched:
+    """Return evidence of a model of the images or of the texts, with shadow models for the images.
+
+    Args:
+        model: As `models` or `readers` gives them; it is frozen.
+        task: The images or the texts.
+        name: How messages call the model.
+        reference: Evidence of the baseline, where this is a candidate.
+    """
+    shadows = None if task.vocabulary else lambda: _shadows()[reference is not None]
+    return Watched(_subject(model, name, task), task, reference=reference, shadows=shadows)
 
 
 def with_test(task: Task, test: Split) -> Task:

@@ -49,8 +49,8 @@ def it_shows_findings(case: Case) -> None:
         case: The surface.
     """
     for found in (findings(), nothing()):
-        text = _text(case, found)
-        case.demand(isinstance(text, str) and text.strip(), "it gives nothing to read")
+        told = text(case, found)
+        case.demand(isinstance(told, str) and told.strip(), "it gives nothing to read")
 
 
 def it_repeats_and_writes_nothing_itself(case: Case) -> None:
@@ -59,16 +59,7 @@ def it_repeats_and_writes_nothing_itself(case: Case) -> None:
     Args:
         case: The surface.
     """
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory() as empty:
-        os.chdir(empty)
-        try:
-            one, two = (_text(case, findings()) for _ in range(2))
-            left = [file.name for file in Path(empty).iterdir()]
-        finally:
-            os.chdir(before)
-    case.demand(one == two, "the same findings gave another text; let nothing in it be of now or of chance")
-    case.demand(not left, f"it wrote {', '.join(left)} itself")
+    repeats(case, findings())
 
 
 CHECKS = (its_parts_are_in_order, it_shows_findings, it_repeats_and_writes_nothing_itself)
@@ -136,14 +127,39 @@ def nothing() -> Findings:
     )
 
 
-def _surface(case: Case) -> surfaces.Surface:
-    return surfaces.surface(case.source.kind, case.source.name)
+def text(case: Case, *what: object) -> str:
+    """Return what a surface writes, or prints on a wide terminal.
 
-
-def _text(case: Case, found: Findings) -> str:
+    Args:
+        case: The surface.
+        what: Findings; of the gate, a decision and the findings that it was made on.
+    """
     surface = _surface(case)
     if surface.render is not None:
-        return surface.text(found)
+        return surface.text(*what)
     stream = io.StringIO()
-    surface.print(found, Console(file=stream, width=120))
+    surface.print(*what, Console(file=stream, width=120))
     return stream.getvalue()
+
+
+def repeats(case: Case, *what: object) -> None:
+    """Demand the same text twice, of a surface that leaves no file behind.
+
+    Args:
+        case: The surface.
+        what: As `text` takes it.
+    """
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as empty:
+        os.chdir(empty)
+        try:
+            one, two = (text(case, *what) for _ in range(2))
+            left = [file.name for file in Path(empty).iterdir()]
+        finally:
+            os.chdir(before)
+    case.demand(one == two, "the same findings gave another text; let nothing in it be of now or of chance")
+    case.demand(not left, f"it wrote {', '.join(left)} itself")
+
+
+def _surface(case: Case) -> surfaces.Surface:
+    return surfaces.surface(case.source.kind, case.source.name)

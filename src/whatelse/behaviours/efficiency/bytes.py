@@ -15,6 +15,7 @@ Limits:
     It is the size in this package's own format; other formats store zeros and codes otherwise. Of a model that cannot
     be saved in it, such as an exported program, a script or one of another package's layers, it is that of the tensors
     that it holds, each as it lies, such as codes and scales, zeros as a mask where that is smaller; a note says so.
+    Of a model in a file of another format it is that of the arrays in the file, as they are stored there.
     Entropy coding, which would save more, is not applied.
 
 Source:
@@ -58,6 +59,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
         NotMeasurableError: The subject does not open, or it holds tensors that cannot be found and read.
     """
     del config, rng
+    if (stores := evidence.subject.stores) is not None:
+        return Answer({"bytes": torch.tensor(list(stores.stored_bytes()), dtype=torch.float64)})
     evidence.subject.require("opens")
     notes: tuple[str, ...] = ()
     try:

@@ -3,7 +3,8 @@
 One value a tensor, convolutions, linear layers, norms and biases alike; the weight of a quantized layer counts by its
 nonzero codes, its scales do not count. Tensors that layers share count once. So do weights that no layer lists as
 parameters: packed ones, constants of a script, buffers that are multiplied by. A weight that is made of others counts
-as made where a mask leaves fewer. The number is exact.
+as made where a mask leaves fewer. Of a model in a file of another format they are those that the file stores. The
+number is exact.
 
 Reading:
     Compare it with the baseline's: their ratio is the compression in weights. Zeros save neither bytes nor time by
@@ -59,6 +60,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
         NotMeasurableError: The subject does not open, or it holds no weights that can be found and read.
     """
     del config, rng
+    if (stores := evidence.subject.stores) is not None:
+        return Answer({"weights": torch.tensor(list(stores.stored_weights()), dtype=torch.float64)})
     seen = _pass.weights_of(evidence)
     tensors = {key: t for part in evidence.model.modules() for key, t in _weights(part).items()}
     found = [plain.nonzero(t) for t in (*tensors.values(), *seen.packed, *seen.unlisted.values())]
