@@ -103,6 +103,7 @@ def test_python_of_the_users_imports_what_stands_beside_it(dotted, tmp_path, thr
     assert sys.path == before
 
 
+@pytest.mark.filterwarnings("ignore:.*are matched without:whatelse.errors.Told")
 def test_weights_are_filled_in_whatever_wrote_them(file, tmp_path, three):
     state = {"head.weight": torch.ones(3, 2), "head.bias": torch.zeros(3)}
     save_file(state, tmp_path / "a.safetensors")
@@ -130,7 +131,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(file, tmp_path, capsys, thr
     [
         (
             "nowhere",
-            "no such folder or file; a model is .* a folder written by whatelse compress; or a small network",
+            "no such folder or file; a model is .* a folder written by whatelse compress; or a Hugging Face",
         ),
         ("nowhere.py:make", "no such file"),
         ("cnn(width=0)", "width=0 is outside"),
@@ -223,3 +224,40 @@ def test_a_file_is_opened_by_the_one_loader_that_declares_its_ending(tmp_path, m
     registry.add(tmp_path / "two.py")
     with pytest.raises(ItemError, match=r"one and two open \.xyz files; say one\(path='points.xyz'\) or two"):
         opening.data_call("points.xyz")
+
+
+def test_weights_stand_behind_the_model(file, three, tmp_path):
+    weights = {"weight": torch.arange(6.0).reshape(3, 2), "bias": torch.ones(3)}
+    state = {f"head.{n}": t for n, t in weights.items()}
+    torch.save({"model": state, "critic": {n: t + 1 for n, t in state.items()}}, tmp_path / "run.pth")
+    found = opening.open_model(f"{file}:make@{tmp_path / 'run.pth'}:critic", three)
+    assert torch.equal(found.head.weight, weights["weight"] + 1)
+    with pytest.raises(ArtifactError, match="no such file lost.pth; behind @ stand weights for .*mine.py:make"):
+        opening.open_model(f"{file}:make@lost.pth", three)
+    with pytest.raises(ArtifactError, match="has weights already"):
+        opening.open_model(f"{file}:make@{tmp_path / 'run.pth'}", three, "other.pth")
+    with pytest.raises(ArtifactError, match=r"model and critic fit the model and differ.*--weights-key critic"):
+        opening.open_model(f"{file}:make@{tmp_path / 'run.pth'}", three)
+    assert opening.short_names(["net.py:make@a/one.pth", "net.py:make@a/two.pth:ema"]) == ["one.pth", "two.pth:ema"]
+
+
+def test_what_was_understood_of_weights_stands_beside_the_model(tmp_path, monkeypatch):
+    import whatelse
+    from whatelse.auditing import questions
+
+    task = opening.load_task("digits")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "n.py").write_text(
+        "from torch import nn\n\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    save_file(net.state_dict(), "a.safetensors")
+    torch.save({f"module.{n}": t.bfloat16() for n, t in net.state_dict().items()}, "b.pt")
+    asked = questions.read_questions(
+        'name = "s"\ntitle = "S"\ndraws = 100\nrows = [{ name = "p", title = "P" }]\n[[measurements]]\nrow = "p"\n'
+        'item = "generalization.accuracy"\nlabel = "a"\nmargin = 0.02\nprimary = true\n'
+    )
+    found = whatelse.audit("n.py:make@a.safetensors", {"c": "n.py:make@b.pt"}, task, asked)
+    told = "; ".join(next(c.remarks for c in found.candidates if c.name == "c"))
+    assert "matched without what wrappers put into them" in told
+    assert "weights stored as bfloat16 are computed with as float32" in told

@@ -58,6 +58,10 @@ class NotMeasurableError(WhatElseError):
     """A behaviour needs what this subject or task does not offer; the message is the reason."""
 
 
+class Told(UserWarning):
+    """What was understood of somebody's file where he might think otherwise; findings keep it beside the model."""
+
+
 class MissingExtraError(WhatElseError):
     """An optional package is absent; the message says which extra brings it."""
 

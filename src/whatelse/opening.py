@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -98,6 +99,7 @@ def open_model(text: str, task: Task, weights: str = "") -> Given:
             function without arguments that returns one (that Python is the user's own and is run); or a small
             network of this toolkit, untrained, such as ``cnn(width=8)``; or a file of recorded scores. Every file in
             ``openers`` opens one form.
+            Behind an ``@`` may stand weights for it: ``net.py:make@run.pth``.
         task: The examples: models are tried on a few, scores are held against all.
         weights: A state dict for it, .safetensors or a PyTorch checkpoint that holds no code; ``file:name`` where
             several in it fit, such as ``run.pth:ema``.
@@ -108,6 +110,10 @@ def open_model(text: str, task: Task, weights: str = "") -> Given:
         NotMeasurableError: It has tensors without numbers: lazy layers, or the meta device.
         TaskError: The model and the task do not fit each other.
     """
+    text, beside = _parted(text)
+    if beside and weights:
+        raise ArtifactError(f"--weights {weights}: {text} has weights already, {beside}; leave one of them out")
+    weights = weights or beside
     every = [opener(name) for name in registry.names("openers")]
     fits = [one for one in every if one.takes(text)]
     if len(fits) == 1:
@@ -116,6 +122,20 @@ def open_model(text: str, task: Task, weights: str = "") -> Given:
         several = " or ".join(one.form for one in fits)
         raise ArtifactError(f"{text}: it could be {several}; name it another way")
     raise ArtifactError(f"{text}: no such folder or file; a model is {'; or '.join(one.form for one in every)}")
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """Return what names a model, and weights for it where they stand behind an ``@``: a file, or one with a name in it.
+
+    Raises:
+        ArtifactError: There is no such file.
+    """
+    model, _, weights = text.rpartition("@")
+    if not model or os.path.exists(text) or "://" in text or (":" not in model and not model.endswith(")")):
+        return text, ""
+    if not (os.path.exists(weights) or os.path.exists(weights.rpartition(":")[0])):
+        raise ArtifactError(f"{text}: no such file {weights}; behind @ stand weights for {model}")
+    return model, weights
 
 
 def open_module(text: str, task: Task, weights: str = "") -> nn.Module:
@@ -162,3 +182,10 @@ def short_names(texts: Sequence[str]) -> list[str]:
     return [
         name if short.count(name) == 1 and name != "baseline" else text for name, text in zip(short, texts, strict=True)
     ]
+
+
+def _short(text: str) -> str:
+    model, _, weights = text.rpartition("@")
+    if model and weights and not os.path.exists(text):
+        return Path(weights).name
+    return Path(text).resolve().name if ":" not in text else text.rpartition(":")[2]

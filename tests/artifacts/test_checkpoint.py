@@ -15,7 +15,10 @@ from torch.nn.utils import parametrizations
 
 from whatelse import limits
 from whatelse.artifacts import checkpoint
-from whatelse.errors import ArtifactError
+from whatelse.errors import ArtifactError, Told
+
+# What is told of names and types is held by tests of its own; everything else that warns fails.
+pytestmark = pytest.mark.filterwarnings("ignore:.*(are matched without|are computed with as):whatelse.errors.Told")
 
 
 class Wrapped(nn.Module):
@@ -285,9 +288,31 @@ def test_weights_that_hold_nan_are_told_in_one_line(dtype, file, tmp_path):
         state[name] = state[name].float().index_fill(0, torch.tensor([1]), float("nan")).to(dtype)
     with pytest.warns(UserWarning, match=r"NaN stands in 0.bias, 2.weight \(2 names\)") as told:
         filled(net(), state, tmp_path, file=file)
-    assert [str(one.message).count("\n") for one in told] == [0]
+    lines = [str(one.message) for one in told]
+    assert len([line for line in lines if "NaN" in line]) == 1
+    assert not any("\n" in line for line in lines)
 
 
 def test_infinities_are_no_nan(tmp_path):
     state = STATE | {"0.bias": torch.full((4,), -torch.inf)}
     assert same(filled(net(), state, tmp_path), state)
+
+
+@pytest.mark.parametrize("front", ["module.", "_orig_mod.", "model.", "net.", "ema."])
+def test_a_prefix_that_a_wrapper_left_is_told(front, tmp_path):
+    with pytest.warns(Told, match="names are matched without what wrappers put into them"):
+        assert same(filled(net(), prefixed(STATE, front), tmp_path), STATE)
+
+
+def test_weights_of_another_type_are_told(tmp_path):
+    with pytest.warns(Told, match="weights stored as bfloat16 are computed with as float32") as told:
+        filled(net(), CONTAINERS["bfloat16"], tmp_path)
+    assert len(told) == 1
+
+
+def test_of_names_that_do_not_fit_the_nearest_is_told(tmp_path):
+    state = OrderedDict((n.replace("2.weight", "3.weight"), t) for n, t in STATE.items())
+    with pytest.raises(
+        ArtifactError, match=r"they lack 2\.weight .* no 3\.weight .*; nearest to 2\.weight is 3\.weight"
+    ):
+        filled(net(), state, tmp_path)

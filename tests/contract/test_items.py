@@ -6,6 +6,7 @@ is broken.
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ import numpy as np
 import openvino
 import pytest
 import skops.io
+import torch
 from sklearn.tree import DecisionTreeClassifier
 
 from whatelse import registry, testing
@@ -36,6 +38,7 @@ GIVEN = {
     ("exhibits", "tree"): {"behaviour": "transparency.tree"},
     ("exhibits", "vulnerable_records"): {"behaviour": "membership.loss"},
     ("openers", "folder"): {"text": "model"},
+    ("openers", "hugging_face"): {"text": "vit"},
     ("openers", "net"): {"text": "cnn(width=4)"},
     ("openers", "onnx"): {"text": "m.onnx"},
     ("openers", "openvino"): {"text": "m.xml"},
@@ -56,6 +59,8 @@ def models(tmp_path_factory):
     """A folder with a model of the sample images in every form that is a file."""
     place = tmp_path_factory.mktemp("models")
     folder.save(testing.models()[0].eval(), place / "model")
+    with warnings.catch_warnings(action="ignore"):  # of torch, at the import of transformers
+        _vit(place / "vit")
     (place / "mine.py").write_text(NET, "utf-8")
     examples = testing.images().test
     np.savez(place / "scores.npz", logits=np.eye(3, dtype="float32")[examples.targets])
@@ -64,6 +69,24 @@ def models(tmp_path_factory):
     rows = examples.inputs.flatten(1).numpy()
     skops.io.dump(DecisionTreeClassifier(max_depth=3).fit(rows, examples.targets.numpy()), place / "m.skops")
     return place
+
+
+def _vit(place):
+    """Write what transformers writes; without it the opener says so and is skipped."""
+    try:
+        import transformers
+    except ImportError:
+        place.mkdir()
+        (place / "config.json").write_text("{}")
+        return
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    size = {"image_size": 8, "patch_size": 4, "num_channels": 1, "num_labels": 3}
+    model = transformers.ViTForImageClassification(transformers.ViTConfig(**small, **size))
+    with torch.no_grad():
+        for number, weights in enumerate(model.parameters()):
+            weights.copy_(torch.sin(torch.arange(weights.numel()) + number).view(weights.shape))
+    model.save_pretrained(place)
+    transformers.ViTImageProcessor(do_resize=False, image_mean=[0.5], image_std=[0.5]).save_pretrained(place)
 
 
 @pytest.mark.parametrize(("kind", "name", "check"), CASES, ids=[f"{k}:{n}: {c}" for k, n, c in CASES])

@@ -152,3 +152,16 @@ def test_what_stands_beside_the_examples_must_fit_them(toy, beside, message):
     split = dataclasses.replace(toy.split_of(torch.zeros(2, 2), [0, 1]), **beside)
     with pytest.raises(TaskError, match=message):
         Task("t", 2, None, dict.fromkeys(("train", "calibration", "select", "test"), split))
+
+
+def test_texts_go_with_their_examples_and_into_the_key(toy):
+    split = dataclasses.replace(toy.split_of(torch.zeros(2, 2), [0, 1]), texts=("a", "b"))
+    assert split.take(torch.tensor([1, 1, 0])).texts == ("b", "b", "a")
+    assert split.join(split).texts == ("a", "b", "a", "b")
+    assert split.join(toy.split_of(torch.zeros(2, 2), [0, 1])).texts is None
+    names = ("train", "calibration", "select", "test")
+    task = Task("t", 2, None, dict.fromkeys(names, split))
+    other = dataclasses.replace(split, texts=("a", "c"))
+    assert Task("t", 2, None, dict.fromkeys(names, other)).key != task.key
+    with pytest.raises(TaskError, match="1 texts for 2 examples; one each is needed"):
+        Task("t", 2, None, dict.fromkeys(names, dataclasses.replace(split, texts=("a",))))

@@ -7,6 +7,7 @@ is held against the names of the model; nothing is taken that does not fit all o
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import warnings
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from whatelse import limits
-from whatelse.errors import ArtifactError, WhatElseError
+from whatelse.errors import ArtifactError, Told, WhatElseError
 
 # What torch's own wrappers put into names, anywhere; what scripts and Lightning put in front of all of them.
 _WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
@@ -65,6 +66,8 @@ class _Fit:
     def problems(self) -> list[str]:
         told = [f"they lack {', '.join(self.lacking[:3])} ({_names(self.lacking)})"] if self.lacking else []
         told += [f"the model has no {', '.join(self.extra[:3])} ({_names(self.extra)})"] if self.extra else []
+        near = difflib.get_close_matches(self.lacking[0], self.extra, n=1) if self.lacking and self.extra else []
+        told += [f"nearest to {self.lacking[0]} is {near[0]}"] if near else []
         return told + self.wrong[:2]
 
     @property
@@ -99,18 +102,38 @@ def fill(model: nn.Module, asked: str) -> None:
     tried = [_fit(own, state, [_bare(n) for n in own]) for state in bare]
     chosen = _chosen([_fit(own, state, list(own)) for state in states], str(path), tried) or _chosen(tried, str(path))
     if chosen:
+        told = _told(own, chosen, bare=any(chosen is one for one in tried), named=bool(name))
         _load(model, chosen, where)
-        if chosen.state.aside and not name:
-            beside = f"{', '.join(chosen.state.aside[:3])} ({_names(chosen.state.aside)})"
-            warnings.warn(f"{where}: taken is {chosen.state.called}; left aside are {beside}", stacklevel=2)
+        for line in told:
+            warnings.warn(f"{where}: {line}", Told, stacklevel=2)
     else:
         _refuse_or_load(model, [_fit(own, state, list(own)) for state in states], tried, where)
     lost = [name for name, held in model.state_dict().items() if _lost(held)]
     if lost:
         some = f"{', '.join(lost[:3])} ({_names(lost)})"
         warnings.warn(
-            f"{where}: NaN stands in {some}; the training may have diverged before they were saved", stacklevel=2
+            f"{where}: NaN stands in {some}; the training may have diverged before they were saved",
+            stacklevel=2,
+            category=Told,
         )
+
+
+def _told(own: Mapping[str, Any], fit: _Fit, *, bare: bool, named: bool) -> list[str]:
+    """Return what is worth saying of weights that were taken: what stands beside them, their names, their type."""
+    lines = []
+    if fit.state.aside and not named:
+        beside = f"{', '.join(fit.state.aside[:3])} ({_names(fit.state.aside)})"
+        lines.append(f"taken is {fit.state.called}; left aside are {beside}")
+    elif bare:
+        lines.append(f"taken is {fit.state.called}; names are matched without what wrappers put into them")
+    pairs = ((fit.state.entries[there], own[name]) for name, there in fit.names.items())
+    kinds = {
+        tuple(str(t.dtype).removeprefix("torch.") for t in (given, mine))
+        for given, mine in pairs
+        if isinstance(given, Tensor) and isinstance(mine, Tensor) and given.is_floating_point()
+    }
+    lines += [f"weights stored as {a} are computed with as {b}, as the model has them" for a, b in kinds if a != b]
+    return lines
 
 
 def _lost(held: Any) -> bool:  # noqa: ANN401 - tensors, or what a module says besides
@@ -207,7 +230,10 @@ def _chosen(fits: list[_Fit], path: str, further: Sequence[_Fit] = ()) -> _Fit |
     if len(plain) > 1:
         several = " and ".join(fit.state.called for fit in plain)
         one = plain[-1].state.name
-        raise ArtifactError(f"--weights {path}: {several} fit the model and differ; choose one: --weights {path}:{one}")
+        raise ArtifactError(
+            f"--weights {path}: {several} fit the model and differ; choose one: --weights {path}:{one}, or "
+            f"--weights-key {one}"
+        )
     if not plain:
         return None
     for fit in further:
@@ -217,7 +243,7 @@ def _chosen(fits: list[_Fit], path: str, further: Sequence[_Fit] = ()) -> _Fit |
     if others:
         choose = "".join(f", --weights {path}:{state.name} takes the other" for state in others[:1] if state.name)
         several = ", ".join(dict.fromkeys(state.called for state in others[:3]))
-        warnings.warn(f"{path}: taken is {plain[0].state.called}; {several} would fit too{choose}", stacklevel=2)
+        warnings.warn(f"{path}: taken is {plain[0].state.called}; {several} would fit too{choose}", Told, stacklevel=2)
     return plain[0]
 
 

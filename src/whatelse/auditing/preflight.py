@@ -210,7 +210,7 @@ def _by_batch(one: Model) -> str:
 def _dtypes(one: Model, logits: Tensor) -> str:
     parameters = one.model.parameters() if isinstance(one, Subject) else ()
     kinds = sorted({str(p.dtype).removeprefix("torch.") for p in parameters})
-    return f"weights {', '.join(kinds) or 'none'}, scores {str(logits.dtype).removeprefix('torch.')}"
+    return f"weights {', '.join(kinds) or 'in no parameters'}, scores {str(logits.dtype).removeprefix('torch.')}"
 
 
 def _repeats(one: Model, inputs: Tensor, logits: Tensor) -> str:

@@ -16,6 +16,7 @@ from whatelse.cli.options import Items, Memory, Quiet, Seed
 from whatelse.errors import ArtifactError
 
 ORDER = 4
+Key = Annotated[str, typer.Option("--weights-key", metavar="NAME", help="Which of several weights in that file.")]
 
 
 def command(
@@ -26,6 +27,7 @@ def command(
     data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
     weights: Annotated[str, typer.Option("--weights", metavar="FILE[:NAME]", help="For file.py:function.")] = "",
+    weights_key: Key = "",
     seed: Seed = 0,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx too, checked in onnxruntime.")] = False,
     pt2: Annotated[bool, typer.Option("--pt2", help="Write model.pt2 too, an exported PyTorch program.")] = False,
@@ -44,7 +46,7 @@ def command(
         probe(json_file)
     also = tuple(kind for kind, wanted in (("onnx", onnx), ("pt2", pt2)) if wanted)
     task = opening.load_task(data)
-    whole = opening.open_module(model, task, weights)
+    whole = opening.open_module(model, task, _chosen(weights, weights_key))
     compress.check_before(whole, steps, task, also)
     terminal = Console(stderr=True, quiet=quiet)
     with terminal.status("starting") as status:
@@ -67,3 +69,10 @@ def command(
         sys.stderr.write(f"warning: {line}\n")
     for reason in failed.values():
         raise ArtifactError(f"{out} is written and proven; {reason}")
+
+
+def _chosen(weights: str, key: str) -> str:
+    """Return weights by the name that checkpoints take: the file, and behind a colon which of several in it."""
+    if key and not weights:
+        raise ArtifactError(f"--weights-key {key}: it names weights in a file; give --weights FILE too")
+    return f"{weights}:{key}" if key else weights

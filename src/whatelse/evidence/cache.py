@@ -23,6 +23,7 @@ from whatelse.evidence.shadows import References as References
 from whatelse.models.activations import editing
 from whatelse.models.model import Model, Scores
 from whatelse.models.subject import Subject
+from whatelse.modules import programs
 from whatelse.tasks.task import Split, Task
 
 _VALUES = 400_000  # of one batch: with gradients, it holds every layer of a ResNet-20 in about 300 MB
@@ -251,7 +252,9 @@ class Evidence:
         """
         layers = self.activations(split)
         if not layers:
-            raise NotMeasurableError(f"needs a hidden layer; none is called in {self.subject.name}")
+            kind = programs.called(self.inside)
+            why = f"{self.subject.name} is {kind}, whose layers are not called one by one" if kind else ""
+            raise NotMeasurableError(f"needs a hidden layer; {why or f'none is called in {self.subject.name}'}")
         return list(layers.values())[-1]
 
     def answers(self, inputs: Tensor, edits: Mapping[str, Callable[[Tensor], Tensor]] | None = None) -> Tensor:

@@ -78,7 +78,7 @@ class Stores(Protocol):
 
 
 @runtime_checkable
-class Told(Protocol):
+class Remarked(Protocol):
     """What has something to say of itself that a reader must know, once."""
 
     @property

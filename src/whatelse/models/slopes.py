@@ -72,7 +72,8 @@ def precise(model: nn.Module, inputs: Tensor) -> nn.Module | None:
     """
 
     def ask(asked: nn.Module) -> Tensor:
-        found: Tensor = unrounded(asked)(inputs.to(floating(asked) or inputs.dtype))
+        # Where nothing can be converted it is asked in double at once: the constants of a frozen script refuse that.
+        found: Tensor = unrounded(asked)(inputs.to(floating(asked) or torch.float64))
         return found
 
     return tried(model, nn.Module.double, ask, _ROUNDED)

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from whatelse.errors import TaskError, WhatElseError, in_short
+from whatelse.errors import NotMeasurableError, TaskError, WhatElseError, in_short
 from whatelse.layers.compressed import remarks
 from whatelse.models import neighbours, subject
-from whatelse.models.model import Gradients, Mixes, Model, Opens, Recorded, Scores, Stores, Told
+from whatelse.models.model import Gradients, Mixes, Model, Opens, Recorded, Remarked, Scores, Stores
 from whatelse.models.readings import READINGS, reading
 from whatelse.models.recorded import RecordedScores
 from whatelse.models.slopes import stated_agreement
-from whatelse.modules.lent import in_training, quietly, resting
+from whatelse.modules.lent import copied, in_training, quietly, resting
 from whatelse.tasks.task import Task
 
 Given = nn.Module | Scores | Recorded | Opens
@@ -106,7 +106,7 @@ def lent(given: Given, name: str, key: str, task: Task, rng: torch.Generator, ba
     """
     module = given if isinstance(given, nn.Module) else given.module if isinstance(given, Opens) else None
     if module is None:
-        yield Taken(take(given, name, key, task, rng, batch), tuple(given.told) if isinstance(given, Told) else ())
+        yield Taken(take(given, name, key, task, rng, batch), tuple(given.told) if isinstance(given, Remarked) else ())
         return
     training = in_training(module)
     with resting(module, name, task.test.inputs[:1]) as guest:
@@ -144,7 +144,11 @@ def key_of(given: Given, task: Task) -> str:
 def _content(model: nn.Module) -> str:
     """Return the SHA-256 of everything that a module holds: of tensors that have no bytes, what they print."""
     digest = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}\n{model}".encode())
-    for name, held in model.state_dict().items():
+    try:
+        own = copied(model)  # some layers pack their weights anew where they are asked for them
+    except NotMeasurableError:
+        own = model
+    for name, held in own.state_dict().items():
         for part in tree_leaves(held):  # packed parameters are pairs of tensors, and types stand beside them
             if type(part) in {Tensor, nn.Parameter} and part.layout == torch.strided and not part.is_quantized:
                 digest.update(f"{name} {tuple(part.shape)} {part.dtype}".encode())

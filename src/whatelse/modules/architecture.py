@@ -79,6 +79,8 @@ def describe(model: nn.Module) -> Spec:
     Raises:
         ArtifactError: The tree holds a layer, or calls something, that cannot be described; the message names it.
     """
+    if "forward" in vars(model):  # of the object alone, as other packages wrap it: no description would hold it
+        raise ArtifactError(f"cannot save a {type(model).__name__}: its forward was replaced on the object itself")
     if type(model) is nn.Sequential:
         return {"kind": "Sequential", "parts": {name: describe(part) for name, part in walk.children(model)}}
     if isinstance(model, CompressedLayer):

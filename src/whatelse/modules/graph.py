@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from whatelse.errors import ArtifactError
 from whatelse.modules import arithmetic
+from whatelse.modules.lent import skeleton
 
 Spec = dict[str, Any]
 
@@ -128,9 +129,8 @@ def describe(model: nn.Module, is_part: Callable[[nn.Module], bool]) -> Spec:
     Raises:
         ArtifactError: The forward cannot be traced, or calls something that is not allowed.
     """
-    trained = model.training
     try:
-        graph = _Tracer(is_part).trace(model.eval())
+        graph = _Tracer(is_part).trace(skeleton(model).eval())
     except ArtifactError:
         raise
     except Exception as error:  # whatever a module's own forward raises under tracing
@@ -138,8 +138,6 @@ def describe(model: nn.Module, is_part: Callable[[nn.Module], bool]) -> Spec:
         raise ArtifactError(
             f"cannot save a {type(model).__name__}: torch.fx cannot trace its forward: {reason}"
         ) from error
-    finally:
-        model.train(trained)
     calls = [_call(node) for node in graph.nodes]
     loose = {n.target: _tensor(model, str(n.target)) for n in graph.nodes if n.op == "get_attr"}
     return {"calls": calls, "tensors": loose}

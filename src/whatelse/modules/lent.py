@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 
 from whatelse.errors import NotMeasurableError, in_short
+from whatelse.modules.programs import exported
 
 
 class Guest(NamedTuple):
@@ -52,6 +53,27 @@ def copied(model: nn.Module) -> nn.Module:
         raise NotMeasurableError(f"needs a copy of the model, which cannot be made: {in_short(error)}") from error
 
 
+def skeleton(model: nn.Module) -> nn.Module:
+    """Return a copy of the modules that shares all tensors, to be traced: some forwards keep what they are handed.
+
+    Args:
+        model: Any module.
+
+    Raises:
+        NotMeasurableError: It holds what cannot be copied.
+    """
+    held = [tensor for part in model.modules() for tensor in _tensors(part)]
+    try:
+        return deepcopy(model, {id(t): t for t in held})
+    except Exception as error:  # whatever an attribute of a stranger's module raises
+        raise NotMeasurableError(f"needs a copy of the model, which cannot be made: {in_short(error)}") from error
+
+
+def _tensors(part: nn.Module) -> list[Tensor]:
+    own = chain(part._parameters.values(), part._buffers.values(), vars(part).values())  # noqa: SLF001 - shared ones too
+    return [t for t in own if isinstance(t, Tensor)]
+
+
 def check_filled(model: nn.Module, name: str) -> None:
     """Refuse a model that has tensors without numbers: lazy layers before their first pass, or the meta device.
 
@@ -83,6 +105,8 @@ def rest(model: nn.Module) -> str:
         model.eval()
     except Exception as error:  # whatever a stranger's module raises
         why = in_short(error)
+    if exported(model):  # a copy of it lets eval() pass, which changes marks and no answer
+        why = "it was written out when it was exported"
     if in_training(model):
         why = why or "eval() does not change it"
         if isinstance(model, fx.GraphModule):  # exported: its marks say nothing of what its graph does

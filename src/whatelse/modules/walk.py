@@ -10,6 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from whatelse.errors import RecipeError
 from whatelse.modules.lent import copied as copied
+from whatelse.modules.lent import skeleton
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -124,7 +125,7 @@ def branches(model: nn.Module) -> bool:
         model: Any module.
     """
     try:
-        fx.Tracer().trace(model)
+        fx.Tracer().trace(skeleton(model))
     except Exception:  # noqa: BLE001 - whatever a forward raises under tracing
         return True
     return False

@@ -21,7 +21,10 @@ def takes(text: str) -> bool:
     Args:
         text: What a user types.
     """
-    return os.path.isdir(text)  # False also of a name that no file may have
+    # False also of a name that no file may have. One that only Hugging Face's configuration is in is another opener's.
+    return os.path.isdir(text) and (
+        os.path.isfile(os.path.join(text, folder.ARCHITECTURE)) or not os.path.isfile(os.path.join(text, "config.json"))
+    )
 
 
 def open_model(text: str, task: Task, weights: str) -> nn.Module:

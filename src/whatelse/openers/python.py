@@ -27,7 +27,8 @@ def takes(text: str) -> bool:
     Args:
         text: What a user types.
     """
-    return ":" in text and "://" not in text and not os.path.isdir(text)
+    elsewhere = "://" in text or text.startswith("hf:")
+    return ":" in text and not elsewhere and not os.path.isdir(text)
 
 
 def open_model(text: str, task: Task, weights: str) -> nn.Module:

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import os
 import secrets
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from torch import nn
 
 from whatelse import opening
 from whatelse.auditing.ask import subject_of
-from whatelse.errors import ArtifactError, ChangedError
+from whatelse.errors import ArtifactError, ChangedError, Told
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.shadows import Keep
 from whatelse.models import take
@@ -104,7 +105,9 @@ def _subject(of: Handed, name: str, task: Task) -> Model:
 
 
 def _opened(of: Handed, task: Task) -> Given:
-    model = opening.open_model(of.text, task)
+    with warnings.catch_warnings():  # it was told where the models met
+        warnings.simplefilter("ignore", Told)
+        model = opening.open_model(of.text, task)
     same = model.is_still(of.key) if isinstance(model, Elsewhere) else key_of(of.text, task, model, of.batch) == of.key
     if not same:
         raise ChangedError(f"{of.text} changed after the work was planned; run again to measure it as it is now")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,7 @@ from whatelse.auditing import preflight
 from whatelse.auditing.ask import generator
 from whatelse.auditing.questions import DATA
 from whatelse.auditing.roles import Role
-from whatelse.errors import StudyError
+from whatelse.errors import StudyError, Told
 from whatelse.findings.checks import Check
 from whatelse.models import take
 from whatelse.models.model import Model as Audited
@@ -103,6 +104,7 @@ class _Guests:
         self.task, self._lent, self._batch = task, lent, batch
         self._given: dict[str, Given] = {}
         self._texts: dict[str, str] = {}
+        self._told: dict[str, list[str]] = {}
         self._origins: dict[str, Handed] = {}
         self._subjects: dict[str, tuple[Audited, list[str], bool]] = {}
 
@@ -123,7 +125,7 @@ class _Guests:
         if name not in self._subjects:
             key, rng = self._origins[name].key, generator("probe", self.task.key)
             guest = self._lent.enter_context(take.lent(self._model(name), name, key, self.task, rng, self._batch))
-            self._subjects[name] = guest.model, [*guest.remarks], guest.training
+            self._subjects[name] = guest.model, [*self._told.get(name, []), *guest.remarks], guest.training
         return self._subjects[name]
 
     def subjects(self, names: Iterable[str]) -> list[Audited]:
@@ -132,7 +134,13 @@ class _Guests:
 
     def _model(self, name: str) -> Given:
         if name not in self._given:
-            self._given[name] = opening.open_model(self._texts[name], self.task)
+            with warnings.catch_warnings(record=True) as heard:
+                warnings.simplefilter("always", Told)
+                self._given[name] = opening.open_model(self._texts[name], self.task)
+            self._told[name] = [str(one.message) for one in heard if issubclass(one.category, Told)]
+            for one in heard:  # what others warn of is theirs
+                if not issubclass(one.category, Told):
+                    warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         return self._given[name]
 
 

@@ -29,6 +29,7 @@ class Split:
         groups: Named group codes, each ``(N,)`` int64; -1 where the value is missing.
         masks: Where the evidence for the label lies, ``(N, ...)`` bool of the shape of ``inputs``, or None.
         clusters: Which examples belong together (one user, one document), ``(N,)``, or None.
+        texts: What was written, of every example, for models that bring a tokenizer of their own; or None.
     """
 
     inputs: Tensor
@@ -37,6 +38,7 @@ class Split:
     groups: Mapping[str, Tensor] = field(default_factory=dict)
     masks: Tensor | None = None
     clusters: Tensor | None = None
+    texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -55,6 +57,7 @@ class Split:
             {name: codes[picks] for name, codes in self.groups.items()},
             None if self.masks is None else self.masks[picks],
             None if self.clusters is None else self.clusters[picks],
+            None if self.texts is None else tuple(self.texts[i] for i in picks.tolist()),
         )
 
     def join(self, other: Split) -> Split:
@@ -71,6 +74,7 @@ class Split:
             groups,
             None if self.masks is None or other.masks is None else torch.cat([self.masks, other.masks]),
             None if self.clusters is None or other.clusters is None else torch.cat([self.clusters, other.clusters]),
+            None if self.texts is None or other.texts is None else self.texts + other.texts,
         )
 
 
@@ -89,6 +93,7 @@ class Task:
         vocabulary: Number of token ids where inputs are texts, ``(N, tokens)`` of ids with 0 as padding; else 0.
         words: What each token id stands for, ``vocabulary`` of them; empty where it is not known. The first two are
             not words: padding, and what stands for every unknown word.
+        class_names: Name of each class, in the order of the model's outputs; empty where they have none.
 
     Raises:
         TaskError: A split is missing or has no examples, labels are out of range, those of test are constant, or shapes
@@ -103,6 +108,7 @@ class Task:
     features: tuple[str, ...] = ()
     vocabulary: int = 0
     words: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in SPLITS:
@@ -110,6 +116,9 @@ class Task:
                 raise TaskError(f"task {self.name}: split {name!r} is missing; a task has {', '.join(SPLITS)}")
         if self.words and len(self.words) != self.vocabulary:
             raise TaskError(f"task {self.name}: {len(self.words)} words for {self.vocabulary} token ids; one each")
+        if self.class_names and len(self.class_names) != self.classes:
+            counts = f"{len(self.class_names)} class_names for {self.classes} classes"
+            raise TaskError(f"task {self.name}: {counts}; one each")
         for name, split in self.splits.items():
             where = f"task {self.name}, split {name}"
             _check_inputs(where, split, empty=name in {"train", "calibration"})
@@ -205,6 +214,8 @@ class Task:
                 if part is not None:
                     digest.update(str(tuple(part.shape)).encode())
                     digest.update(part.contiguous().numpy().tobytes())
+            if split.texts is not None:
+                digest.update(repr(split.texts).encode())
         return digest.hexdigest()[:16]
 
     @cached_property
@@ -212,7 +223,7 @@ class Task:
         """SHA-256 of what the data are called: groupings in their order, groups, columns, further splits."""
         groups = [(split, list(self.splits[split].groups)) for split in self.splits]
         named = {name: list(known) for name, known in self.group_names.items()}
-        called = (groups, named, self.features, *((self.words,) if self.words else ()))
+        called = (groups, named, self.features, *((known,) for known in (self.words, self.class_names) if known))
         return hashlib.sha256(repr(called).encode()).hexdigest()[:16]
 
     def with_train(self, train: Split, calibration: Split) -> Task:
@@ -276,6 +287,8 @@ def _check_beside(where: str, split: Split) -> None:
     if split.masks is not None and split.masks.shape != split.inputs.shape:
         shapes = f"{tuple(split.masks.shape)} for inputs of {tuple(split.inputs.shape)}"
         raise TaskError(f"{where}: masks are of shape {shapes}; they must agree")
+    if split.texts is not None and len(split.texts) != len(split):
+        raise TaskError(f"{where}: {len(split.texts)} texts for {len(split)} examples; one each is needed")
     if split.clusters is not None and (split.clusters.shape != (len(split),) or split.clusters.is_floating_point()):
         kind = f"shape {tuple(split.clusters.shape)} and type {str(split.clusters.dtype).removeprefix('torch.')}"
         raise TaskError(

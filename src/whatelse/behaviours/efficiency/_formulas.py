@@ -128,6 +128,10 @@ def _batches(base: Tensor, a: Tensor, b: Tensor, *rest: object, **_: object) -> 
     return a.numel() * int(b.shape[-1])
 
 
+def _nothing(*_: object, **__: object) -> int:
+    return 0
+
+
 def _linear(x: Tensor, *rest: object, out_val: object, **_: object) -> int:
     """Every output sums over the last axis of the input."""
     del rest
@@ -258,6 +262,12 @@ _FORMULAS: dict[str, Callable[..., int]] = {
             "aten::_weight_int4pack_mm_for_cpu",
             "aten::_dyn_quant_matmul_4bit",
             "aten::_mixed_dtypes_linear",
+            "quanto::qbytes_mm",
+            "bitsandbytes::gemm_4bit",
+            "bitsandbytes::gemv_4bit",
+            "bitsandbytes::int8_linear_matmul",
+            "bitsandbytes::int8_scaled_mm",
+            "bitsandbytes::int8_mixed_scaled_mm",
             *(f"quantized::linear{kind}" for kind in ("", "_relu", "_leaky_relu", "_tanh", "_dynamic")),
             *(f"quantized::linear{kind}" for kind in ("_relu_dynamic", "_dynamic_fp16", "_relu_dynamic_fp16")),
             "quantized::linear_with_input_q_dq_qweight_dq_output_fp32",
@@ -275,6 +285,17 @@ _FORMULAS: dict[str, Callable[..., int]] = {
             *(f"quantized::conv2d{kind}" for kind in ("_add", "_add_relu")),
         ),
         _convolution,
+    ),
+    # These round, or take roundings back, number by number.
+    **dict.fromkeys(
+        (
+            *(f"quanto::{kind}" for kind in ("quantize_symmetric", "quantize_affine", "unpack")),
+            *(f"bitsandbytes::{kind}_4bit" for kind in ("quantize", "dequantize")),
+            *(f"bitsandbytes::{kind}_blockwise" for kind in ("quantize", "dequantize")),
+            *(f"bitsandbytes::int8_{kind}" for kind in ("vectorwise_quant", "vectorwise_dequant", "mm_dequant")),
+            "bitsandbytes::int8_double_quant",
+        ),
+        _nothing,
     ),
     **dict.fromkeys(
         (f"quantized::conv_transpose{n}d{kind}" for n in (1, 2, 3) for kind in ("", "_dynamic")), _transposed

@@ -38,7 +38,7 @@ from whatelse.layers.compressed import CompressedLayer
 from whatelse.modules import codec, plain
 from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 2, "bytes", "lower", {"opens"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 3, "bytes", "lower", {"opens"}, "layer"
 WORST, BLIND = None, None
 
 

@@ -40,7 +40,7 @@ from whatelse.evidence.cache import Evidence
 from whatelse.layers.compressed import CompressedLayer
 from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 3, "multiply-accumulates", "lower", {"opens"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 4, "multiply-accumulates", "lower", {"opens"}, "layer"
 WORST, BLIND = None, None
 _Layer = nn.Conv2d | nn.Linear | CompressedLayer
 

@@ -3,8 +3,9 @@
 One value a tensor, convolutions, linear layers, norms and biases alike; the weight of a quantized layer counts by its
 nonzero codes, its scales do not count. Tensors that layers share count once. So do weights that no layer lists as
 parameters: packed ones, constants of a script, buffers that are multiplied by. A weight that is made of others counts
-as made where a mask leaves fewer. Of a model in a file of another format they are those that the file stores. The
-number is exact.
+as made where a mask leaves fewer. What an exported program keeps and its graph never reads, such as the floats that
+quantization left behind, does not count. Of a model in a file of another format they are those that the file stores.
+The number is exact.
 
 Reading:
     Compare it with the baseline's: their ratio is the compression in weights. Zeros save neither bytes nor time by
@@ -36,10 +37,10 @@ from whatelse.behaviours.efficiency import _pass
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.layers.compressed import CompressedLayer
-from whatelse.modules import plain
+from whatelse.modules import plain, programs
 from whatelse.tasks.task import Task
 
-VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 2, "parameters", "lower", {"opens"}, "layer"
+VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 3, "parameters", "lower", {"opens"}, "layer"
 WORST, BLIND = None, None
 
 
@@ -63,7 +64,8 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
     if (stores := evidence.subject.stores) is not None:
         return Answer({"weights": torch.tensor(list(stores.stored_weights()), dtype=torch.float64)})
     seen = _pass.weights_of(evidence)
-    tensors = {key: t for part in evidence.model.modules() for key, t in _weights(part).items()}
+    left = programs.unread(evidence.model)
+    tensors = {key: t for part in evidence.model.modules() for key, t in _weights(part).items() if key not in left}
     found = [plain.nonzero(t) for t in (*tensors.values(), *seen.packed, *seen.unlisted.values())]
     if not found:
         raise NotMeasurableError(f"needs weights that can be found; {evidence.subject.name} shows none")

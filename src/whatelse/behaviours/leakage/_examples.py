@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.hooks import RemovableHandle
 
 from whatelse.behaviours.leakage import _gradients
@@ -71,7 +72,7 @@ def _by_layer(
     left: list[Tensor] = []
     hooks = [hook for name, part in layers.items() for hook in _watch(name, part, entered, left)]
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             logits = shared.model(inputs if inputs.requires_grad else inputs.detach().requires_grad_())
     finally:
         for hook in hooks:

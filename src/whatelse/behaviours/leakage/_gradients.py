@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from whatelse.answer import Doubt
 from whatelse.errors import NotMeasurableError
@@ -56,7 +57,8 @@ class Shared:
         chosen = {name: self.tensors[name] for name in names or self.tensors}
 
         def loss(tensors: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
-            logits = torch.func.functional_call(self.model, tensors, (inputs,))
+            with sdpa_kernel(SDPBackend.MATH):  # other kernels of attention cannot be differentiated twice
+                logits = torch.func.functional_call(self.model, tensors, (inputs,))
             return functional.cross_entropy(logits / self.louder, labels)
 
         def gradient(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -81,7 +83,7 @@ class Shared:
         own = dict(self.model.named_parameters())
         chosen = {name: own.get(name, self.tensors[name]).requires_grad_() for name in names or self.tensors}
         others = {name: t for name, t in chosen.items() if name not in own}
-        with torch.enable_grad():
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             logits = torch.func.functional_call(self.model, others, (inputs,)) if others else self.model(inputs)
             loss = functional.cross_entropy(logits, labels)
             slopes = torch.autograd.grad(
