@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from whatelse.auditing.ask import Failed, clustered
 from whatelse.auditing.assemble import Circumstances, Costs, assemble, costs
 from whatelse.auditing.effects import Contrast
 from whatelse.auditing.inquiry import Inquiry
-from whatelse.auditing.questions import DATA, Measurement, Questions, default, handed, read_questions, settled
+from whatelse.auditing.questions import DATA, Measurement, Questions, default, fitting, handed, read_questions, settled
 from whatelse.auditing.roles import ZERO, Actor, Role
 from whatelse.auditing.verdicts import Compared
 from whatelse.engines import Engine, processes
@@ -209,7 +209,11 @@ class _Held:
             store = Folder((self.results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
             inline = self.place == "inline"
             meeting = partial(meet, self.models, self.task, self.max_memory, store, stack, batch=self.batch)
-            asking = _Asking(asked, meeting(force=force, inline=inline), study, seed, remeasure, stop=stop)
+            met = meeting(force=force, inline=inline)
+            asked, said = fitting(asked, met.offers)
+            met.remarks[Role.BASELINE] += [said] if said else []
+            study = replace(study, measurements=asked.measurements)
+            asking = _Asking(asked, met, study, seed, remeasure, stop=stop)
             yield asking, asking.plan(), store
 
 
