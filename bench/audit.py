@@ -4,12 +4,14 @@
 
 The pair is a small CNN and a pruned copy, on as many noisy digits as asked for (10,000 test examples where nothing is
 said). Each build audits the same two folders in processes of one thread; the other build is a checkout's ``src``. Wall
-seconds and their ratios are printed; nothing is asserted.
+seconds, CPU seconds of all processes (user and system) and their ratios are printed; nothing is asserted. What the
+analysis alone costs as rows grow is in ``bench/questions.py``.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -40,8 +42,8 @@ def arrays(path: Path, examples: int) -> None:
     np.savez(path, **train, test_inputs=inputs[TRAINED:], test_targets=targets[TRAINED:], test_group_half=half)
 
 
-def run(place: Path, source: Path, *args: str) -> float:
-    """Run a command of a build and return its wall seconds.
+def run(place: Path, source: Path, *args: str) -> tuple[float, float]:
+    """Run a command of a build and return its wall seconds, and the CPU seconds of all its processes.
 
     Args:
         place: Where.
@@ -49,9 +51,11 @@ def run(place: Path, source: Path, *args: str) -> float:
         args: The command.
     """
     environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    started = time.perf_counter()
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", MAIN, *args, "-q"], cwd=place, env=environment, check=True)
-    return time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - started, spent
 
 
 def main() -> None:
@@ -67,11 +71,13 @@ def main() -> None:
         steps = "prune.magnitude(sparsity=0.9) > train.finetune(epochs=2)"
         run(place, here, "compress", "base", *data, "--recipe", steps, "--out", "small")
         audit = ("audit", "base", "small", *data)
-        before = run(place, other, *audit) if other else float("nan")
+        before = run(place, other, *audit) if other else (float("nan"), float("nan"))
         shutil.rmtree(place / "whatelse-results", ignore_errors=True)
         cold, again = run(place, here, *audit), run(place, here, *audit)
-        print(f"{examples:,} examples: cold {cold:.1f} s, the second time {again:.1f} s")
-        print(f"the other build {before:.1f} s: cold {cold / before:.2f} of it, the second time {again / before:.3f}")
+    for at, kind in enumerate(("wall", "CPU")):
+        print(f"{examples:,} examples, {kind}: cold {cold[at]:.1f} s, the second time {again[at]:.1f} s")
+        times = f"cold {before[at] / cold[at]:.2f} times, the second time {before[at] / again[at]:.1f} times"
+        print(f"the other build {before[at]:.1f} s: {times} this one's")
 
 
 if __name__ == "__main__":

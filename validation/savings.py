@@ -20,7 +20,7 @@ from whatelse.statistics import paired, resample, sequential, verdicts
 from whatelse.statistics.contributions import contributions
 from whatelse.statistics.effect import Effect
 from whatelse.store.protocol import Store
-from whatelse.study import run, run_study, spec, worker
+from whatelse.study import analysis, run, run_study, spec
 from whatelse.study.plan import Plan
 
 CHUNK = 100
@@ -62,7 +62,7 @@ def replay(study: spec.Study, plan: Plan, store: Store) -> Iterator[dict[str, An
 
 
 def _each(item: items.Behaviour, config: object, key: str, store: Store) -> np.ndarray | None:
-    outcome = worker.outcome_of(key, store)
+    outcome = analysis.outcome_of(key, store)
     if not isinstance(outcome, Measured):
         return None
     like = outcome.answer

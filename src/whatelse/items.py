@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from whatelse.answer import Answer
     from whatelse.evidence.cache import Evidence
     from whatelse.search.protocol import Search, Space
+    from whatelse.tasks.columns import ColumnSeen
     from whatelse.tasks.task import Task
 
 
@@ -149,10 +150,14 @@ class Loader(Item):
     Attributes:
         suffixes: Endings of files that it opens by themselves, by its setting ``path``; empty where there are none.
         load: From settings to a task.
+        takes: Whether a text that a user types is its ``path``, though no ending says so.
+        describe: From settings to what its columns hold; None where it has none.
     """
 
     suffixes: tuple[str, ...]
     load: Callable[[Any], Task]
+    takes: Callable[[str], bool]
+    describe: Callable[[Any], tuple[ColumnSeen, ...]] | None
 
     @property
     def where(self) -> str:
@@ -376,7 +381,8 @@ def _net(source: registry.Source) -> Net:
 @cache
 def _loader(source: registry.Source) -> Loader:
     parts = Parts(source)
-    return Loader(**parts.common(), suffixes=parts.get("SUFFIXES", ()), load=parts.need("load"))
+    told = {"suffixes": parts.get("SUFFIXES", ()), "takes": parts.get("takes", lambda text: False)}
+    return Loader(**parts.common(), **told, load=parts.need("load"), describe=parts.get("describe"))
 
 
 @cache

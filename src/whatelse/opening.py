@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from whatelse import items, limits, recipe, registry
-from whatelse.errors import ArtifactError
+from whatelse.errors import ArtifactError, SettingError, TaskError
 from whatelse.models.take import Given
 from whatelse.parts import Parts
 from whatelse.tasks.task import Task
@@ -59,8 +59,9 @@ def load_task(text: str, *, max_memory: int | str | None = None) -> Task:
     """Return the task that a text names.
 
     Args:
-        text: A data loader with its settings, such as ``digits`` or ``digits(noise=0.3)``, or the path of a file of
-            arrays (.npz or .safetensors).
+        text: A data loader with its settings, such as ``digits`` or ``digits(noise=0.3)``; or what a loader opens by
+            itself: a file (.csv, .parquet, .jsonl, .npz, ...), a folder of images, ``hf:owner/name``, or
+            ``file.py:function``.
         max_memory: Bytes that a file's data may take, or a text such as ``8G``; by default 2 GiB, or 16 times what
             the file holds where that is more.
 
@@ -84,11 +85,50 @@ def data_call(text: str) -> tuple[str, dict[str, Any]]:
     Raises:
         RecipeError: It is no call.
         ItemError: Several loaders open such a file.
+        TaskError: It is a file that no loader opens.
     """
-    loader = None if "(" in text else items.loader_of(text)
+    if "(" in text and not Path(text).exists():
+        return recipe.read_call(text, "--data")
+    if text in registry.names("datasets"):
+        return text, {}
+    loader = items.loader_of(text) or next(
+        (one for one in map(items.loader, registry.names("datasets")) if one.takes(text)), None
+    )
     if loader is not None:
         return loader.name, {"path": text}
-    return recipe.read_call(text if "(" in text else f"{text}()", "--data")
+    if Path(text).is_file():
+        known = sorted({suffix for name in registry.names("datasets") for suffix in items.loader(name).suffixes})
+        raise TaskError(
+            f"data {text}: no loader opens {Path(text).suffix or 'such'} files; there are {', '.join(known)}"
+        )
+    return recipe.read_call(f"{text}()", "--data")
+
+
+def data_text(text: str, options: Mapping[str, str | int]) -> str:
+    """Return the call that a text for data and options beside it stand for: settings of whichever loader it is.
+
+    Args:
+        text: As `load_task` takes it.
+        options: By the names that command lines use, without those that are not given.
+
+    Raises:
+        SettingError: The loader has no such setting, or the text says another value.
+        RecipeError: The text is no call.
+        TaskError: No loader opens it.
+    """
+    if not options:
+        return text
+    name, given = data_call(text)
+    called = {f.metadata.get("option") or f.name: f.name for f in fields(items.loader(name).config)}
+    for option, value in options.items():
+        if option not in called:
+            known = ", ".join(called) or "none"
+            raise SettingError(f"--{option}: data {name} has no such setting; it has {known}; leave it out")
+        if given.get(called[option], value) != value:
+            said = f"{called[option]}={given[called[option]]!r}"
+            raise SettingError(f"--{option}={value!r}, and the call says {said}; leave one of them out")
+        given[called[option]] = value
+    return f"{name}({', '.join(f'{setting}={value!r}' for setting, value in given.items())})"
 
 
 def open_model(text: str, task: Task, weights: str = "") -> Given:
@@ -157,12 +197,6 @@ def open_module(text: str, task: Task, weights: str = "") -> nn.Module:
     return found
 
 
-def _short(text: str) -> str:
-    if "://" in text:
-        return text.rstrip("/").rpartition("/")[2]
-    return text.rpartition(":")[2] if ":" in text else Path(text).resolve().name
-
-
 def short_names(texts: Sequence[str]) -> list[str]:
     """Return what models are called by in a report: the last part of what was typed, whole where that is not unique.
 
@@ -185,6 +219,8 @@ def short_names(texts: Sequence[str]) -> list[str]:
 
 
 def _short(text: str) -> str:
+    if "://" in text:
+        return text.rstrip("/").rpartition("/")[2]
     model, _, weights = text.rpartition("@")
     if model and weights and not os.path.exists(text):
         return Path(weights).name

@@ -67,6 +67,8 @@ FUNCTIONS = {
     "compress": ("model", "config", "task", "rng"),
     "build": ("config", "shape", "classes", "rng"),
     "load": ("config",),
+    "takes": ("text",),
+    "describe": ("config",),
     "start": ("space", "config", "rng"),
     "exhibits": ("asked",),
 }

@@ -20,6 +20,7 @@ def param(
     choices: tuple[str, ...] | None = None,
     recipe: str = "",
     kind: type | None = None,
+    option: str = "",
 ) -> Any:  # noqa: ANN401 - dataclasses.field is typed so
     """Declare one field of an item's ``Config``.
 
@@ -36,9 +37,11 @@ def param(
         recipe: For a setting that is itself a recipe: ``result`` where the model that it makes is the one that is
             returned, ``inner`` where it is not; empty for every other setting.
         kind: Type of the setting where its default is None.
+        option: What command lines call it, where that is another word.
     """
     known = type(default) if kind is None else kind
     rules = {"help": help, "low": low, "high": high, "choices": choices, "recipe": recipe, "kind": known}
+    rules |= {"option": option} if option else {}
     return field(default=default, metadata=rules)
 
 

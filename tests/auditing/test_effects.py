@@ -14,6 +14,7 @@ from whatelse.auditing.ends import Ends
 from whatelse.errors import StudyError
 from whatelse.findings.record import Part, Share
 from whatelse.statistics.effect import Effect
+from whatelse.statistics.shared import Pool
 
 GROUPS = torch.arange(300) % 3
 
@@ -53,7 +54,7 @@ def analyzed():
     models = {"placebo": right, "random": torch.zeros(300), "small": right * (GROUPS != 1), "half": half}
 
     def run(names=("a", "b", "c", "nobody"), other=None, item=ITEM, **read):
-        held = Comparison(item, None, 400, np.random.default_rng(0))
+        held = Comparison(item, None, Pool(400, np.random.default_rng(1)), np.random.default_rng(0))
         for name, values in models.items():
             parts = Parts(tuple(names if name != "half" or other is None else other), **read)
             held.take(name, effects.values_of([measured(values, parts)]))
@@ -109,7 +110,7 @@ def test_a_summary_that_raises_for_one_model_leaves_the_others_theirs(analyzed):
 
 
 def test_what_cannot_be_measured_of_one_model_is_so_of_its_contrasts():
-    held = Comparison(ITEM, None, 400, np.random.default_rng(0))
+    held = Comparison(ITEM, None, Pool(400, np.random.default_rng(1)), np.random.default_rng(0))
     held.take("placebo", effects.values_of([NotMeasurable("needs groups")]))
     held.take("small", effects.values_of([measured(torch.ones(300))]))
     (one,) = held.against((("small", "placebo"),))
@@ -130,7 +131,7 @@ def test_what_cannot_be_measured_of_one_model_is_so_of_its_contrasts():
 )
 def test_what_one_sided_doubts_leave(mine, theirs, verdict):
     names = tuple("abcd")
-    held = Comparison(ITEM, None, 200, np.random.default_rng(0))
+    held = Comparison(ITEM, None, Pool(200, np.random.default_rng(1)), np.random.default_rng(0))
     for name, doubts in (("small", mine), ("placebo", theirs)):
         told = tuple(Doubt(text, one_sided) for text, one_sided in doubts)
         held.take(name, effects.values_of([measured(torch.ones(300), Parts(names), told)]))
@@ -152,7 +153,7 @@ def test_seeds_may_have_columns_of_their_own_number():
     item = items.behaviour("mechanism.dead")
     seeds = [{f"unit {i}": torch.tensor([1.0, 0.0, 0.0]) for i in range(units)} for units in (3, 2)]
     outcomes = [Measured(Answer(columns), {}, 0.0) for columns in seeds]
-    held = Comparison(item, item.configure({}), 100, np.random.default_rng(0))
+    held = Comparison(item, item.configure({}), Pool(100, np.random.default_rng(1)), np.random.default_rng(0))
     for name in ("baseline", "small"):
         held.take(name, values_of(outcomes))
     (found,) = held.against([("small", "baseline")])

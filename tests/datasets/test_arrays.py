@@ -92,3 +92,64 @@ def test_codes_of_groups_name_themselves_and_may_be_missing(tmp_path):
     task = arrays.load(arrays.Config(path=str(tmp_path / "d.npz")))
     assert task.group_names["sex"] == ("0", "1", "2"), "the name of a code is at its place"
     assert -1 in task.train.groups["sex"]
+
+
+def load(tmp_path, parts, **given):
+    np.savez(tmp_path / "d.npz", **parts)
+    return arrays.load(arrays.Config(path=str(tmp_path / "d.npz"), **given))
+
+
+@pytest.mark.known_answer
+def test_members_and_a_test_file_are_kept_apart(tmp_path):
+    np.savez(tmp_path / "m.npz", **{n: a[:20] for n, a in whole().items()})
+    task = load(tmp_path, whole(), members=str(tmp_path / "m.npz"))
+    assert [len(task.splits[n]) for n in ("train", "select", "test")] == [20, 5, 45]
+    alone = load(tmp_path, whole(), split="test")
+    assert [len(alone.splits[n]) for n in ("train", "calibration", "select", "test")] == [0, 0, 5, 45]
+    assert torch.equal(alone.test.inputs, task.test.inputs)
+    only = load(tmp_path, {f"test_{n}": a for n, a in whole().items()})
+    assert only.key == alone.key, "a file that has no train will do"
+
+
+def test_persons_groups_and_classes_of_arrays(tmp_path):
+    people = np.array([f"p{i // 5}" for i in range(50)])
+    given = {"cluster": "who", "classes": "a,b,c,d", "groups": "sex", "bounds": "-1,2"}
+    task = load(tmp_path, {**whole(), "who": people, "group_age": np.arange(50) % 4}, **given)
+    assert (task.classes, task.class_names, task.bounds) == (4, ("a", "b", "c", "d"), (-1.0, 2.0))
+    assert set(task.group_names) == {"sex"}
+    assert len(torch.unique(torch.cat([task.splits[n].clusters for n in ("train", "select", "test")]))) == 10
+
+
+def test_split_names_what_verdicts_are_given_on(tmp_path):
+    parts = {f"{s}_{n}": a + i for i, s in enumerate(("train", "test", "shifted")) for n, a in whole().items()}
+    parts = {n: a % 3 if n.endswith("targets") else a for n, a in parts.items()}
+    task = load(tmp_path, parts, split="shifted")
+    known = (torch.from_numpy(parts["shifted_inputs"]).float() / 255).flatten(1)
+    assert all((known == row).all(1).any() for row in task.test.inputs.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("changed", "given", "message"),
+    [
+        ({"inputs": np.zeros((50, 8, 8, 3), np.float32)}, {}, r"look like images with channels last \(NHWC\)"),
+        ({"inputs": np.arange(50.0)[:, None]}, {"bounds": "0,1"}, "they look like pixels from 0 to 255: divide"),
+        ({}, {"classes": "a,b"}, r"targets hold 2; classes name 2: name all of them \(--classes\)"),
+        ({}, {"cluster": "who"}, "cluster: no array 'who'"),
+        ({}, {"groups": "age:25,40"}, "groups: no array group_age:25.*leave cuts and"),
+        ({}, {"split": "shifted"}, "split='shifted'; test is allowed"),
+    ],
+)
+def test_what_is_asked_for_and_not_there(changed, given, message, tmp_path):
+    with pytest.raises(TaskError, match=message) as error:
+        load(tmp_path, {**whole(), **changed}, **given)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.known_answer
+def test_channels_that_come_last_are_turned_where_that_is_said(tmp_path):
+    pixels = np.random.default_rng(0).random((50, 8, 9, 3), dtype=np.float32)
+    task = load(tmp_path, {**whole(), "inputs": pixels}, layout="NHWC", split="test", select=0.0 + 0.1)
+    assert task.shape == (3, 8, 9)
+    known = torch.from_numpy(pixels).permute(0, 3, 1, 2).flatten(1)
+    assert all((known == row).all(1).any() for row in task.test.inputs.flatten(1))
+    assert load(tmp_path, {**whole(), "inputs": pixels}, layout="NCHW").shape == (8, 9, 3)

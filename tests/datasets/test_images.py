@@ -68,3 +68,58 @@ def test_what_is_no_image_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
     with pytest.raises(MissingExtraError, match=r"whatelse\[images\]"):
         load(tmp_path)
+
+
+def pictures(place, count=12, size=(5, 7)):
+    """Images of noise, and what a table says of them."""
+    rng = np.random.default_rng(len(str(place)))
+    place.mkdir(parents=True)
+    rows = ["file_name,label,site,patient"]
+    for i in range(count):
+        image.fromarray(rng.integers(0, 255, (*size, 3)).astype(np.uint8)).save(place / f"{i}.png")
+        rows.append(f"{i}.png,{('sick', 'well')[i % 2]},{'xyz'[i % 3]},p{i // 2}")
+    (place / "metadata.csv").write_text("\n".join(rows))
+    return place
+
+
+@pytest.mark.known_answer
+def test_metadata_says_classes_groups_and_persons(tmp_path):
+    place = pictures(tmp_path / "scans")
+    task = load(place, size=0, groups="site", cluster="patient", split="test")
+    assert task.class_names == ("sick", "well")
+    rows = []
+    for name in ("select", "test"):
+        split = task.split(name)
+        for i in range(len(split)):
+            wanted = [
+                n
+                for n in range(12)
+                if np.array_equal(
+                    (split.inputs[i].permute(1, 2, 0) * 255).round().numpy(), np.asarray(image.open(place / f"{n}.png"))
+                )
+            ]
+            rows += wanted
+            assert int(split.targets[i]) == wanted[0] % 2
+            assert int(split.groups["site"][i]) == wanted[0] % 3
+    assert sorted(rows) == list(range(12)), "each is what Pillow reads"
+    assert not set(task.test.clusters.tolist()) & set(task.split("select").clusters.tolist())
+    assert len(task.train) == 0
+    assert load(place, size=0, groups="site", members=str(pictures(tmp_path / "more", 8))).train.inputs.shape[0] == 8
+
+
+def test_what_metadata_and_sizes_may_not_be(tmp_path):
+    place = pictures(tmp_path / "scans")
+    with pytest.raises(TaskError, match=r"label: no column 'diagnosis'; .*\(--target\)"):
+        load(place, label="diagnosis")
+    image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(place / "3.png")
+    with pytest.raises(TaskError, match=r"\d+\.png is of shape \(3, .*, others are \(3, .*; one shape is needed"):
+        load(place, size=0)
+    assert load(place, size=4).shape == (3, 4, 4)
+    (place / "metadata.csv").write_text("file_name,label\n../scans/1.png,a\n../../x.png,b\n")
+    with pytest.raises(TaskError, match=r"row 2 is '../../x.png'; no such file in"):
+        load(place)
+    (place / "metadata.csv").write_text("file,label\n1.png,a\n")
+    with pytest.raises(TaskError, match="no column 'file_name'"):
+        load(place)
+    with pytest.raises(TaskError, match="split: no folder 'tset'"):
+        load(tmp_path, split="tset")

@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -67,3 +68,13 @@ def test_ray_gives_the_same_numbers(small, tmp_path, inline):
         found.append([store.load_record("effects", e.key)["effects"] for e in todo.effects])
     assert [e["candidate"] for e in found[0][0]] == [e["candidate"] for e in found[1][0]]
     assert found[0][0][0]["effect"] == pytest.approx(found[1][0][0]["effect"], abs=0.02)
+
+
+def test_products_of_a_worker_have_one_thread_and_the_environment_stays_the_users(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    engine = run.engine("processes", 1)
+    told = [engine.submit(os.getenv, name, needs=Resources()) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")]
+    assert [one.result() for one in told] == ["1", "3"]
+    assert "OMP_NUM_THREADS" not in os.environ
+    engine.close()

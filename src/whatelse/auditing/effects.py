@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -16,8 +16,9 @@ from whatelse.auditing.roles import ZERO, Role
 from whatelse.errors import StoreError, StudyError
 from whatelse.findings.record import Part, Parts, Share, Side
 from whatelse.items import Behaviour
-from whatelse.statistics import multiplicity, resample, sides
+from whatelse.statistics import multiplicity, sides
 from whatelse.statistics.effect import Effect
+from whatelse.statistics.shared import Group, Pool
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -151,12 +152,12 @@ class Comparison:
     Attributes:
         item: The behaviour.
         config: Its settings.
-        draws: Resamples an interval.
-        rng: Where the random numbers come from.
+        pool: The resamples, which other measurements share.
+        rng: Where other random numbers come from.
     """
 
-    def __init__(self, item: Behaviour, config: object, draws: int, rng: np.random.Generator) -> None:
-        self.item, self.config, self.draws, self.rng = item, config, draws, rng
+    def __init__(self, item: Behaviour, config: object, pool: Pool, rng: np.random.Generator) -> None:
+        self.item, self.config, self.pool, self.draws, self.rng = item, config, pool, pool.draws, rng
         self._seen: dict[str, SubjectValues] = {}
         self._made: dict[str, sides.Side] = {}
         self._broken: dict[str, list[sides.Side]] = {}
@@ -164,11 +165,12 @@ class Comparison:
         self._told: dict[str, list[int]] = {}
         self._named: dict[str, answer.Parts] = {}
         self._scales: dict[str, ends.Scale] = {}
-        self._drawn: resample.Resamples | None = None
+        self._group: Group | None = None
+        self._later: list[tuple[str, Callable[[], None]]] = []
         self._units = 0
 
     def take(self, name: str, seen: SubjectValues) -> None:
-        """Summarize one model and let its values go.
+        """Ask for the sums that one model's summary needs, and let its values go where they are known.
 
         Args:
             name: Of the model.
@@ -182,14 +184,18 @@ class Comparison:
         self._scales[name] = ends.scale(self.item, [answer.ends for answer in answers])
         self._units = max(self._units, len(answers[0]))
         # Parameters and bytes are no sample: only seeds vary.
-        if self._drawn is None and self.item.unit_of_analysis != "layer":
-            self._drawn = resample.resamples(self._units, self.draws, self.rng, seen.clusters)
-        try:
-            self._summarize(name, answers)
-        except Exception as error:  # whatever a summary raises, the other models keep theirs
-            seen.missing = Failed(f"{type(error).__name__}: {error}")
+        if self._group is None and self.item.unit_of_analysis != "layer":
+            self._group = self.pool.of(self._units, seen.clusters).group()
+        self._guarded(name, lambda: self._later.append((name, self._asked(name, answers))))
 
-    def _summarize(self, name: str, answers: list[Answer]) -> None:
+    def _guarded(self, name: str, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # whatever a summary raises, the other models keep theirs
+            self._seen[name].missing = Failed(f"{type(error).__name__}: {error}")
+
+    def _asked(self, name: str, answers: list[Answer]) -> Callable[[], None]:
+        """Ask for the sums of a model's summary; what comes back summarizes it once they are known."""
         values, told = [answer.matrix() for answer in answers], None
         # Columns may be units, of which every seed has its own number after pruning.
         alike = {len(answer.columns): answer for answer in reversed(answers)}
@@ -206,16 +212,27 @@ class Comparison:
             outcomes = [self.item.outcomes(answer, self.config) for answer in answers]
             told = sides.outcomes(outcomes, parts, averaged=self.item.mean_of_parts)
             self._told[name] = told.sizes()
-        self._made[name] = made = sides.side(values, summarise, self._drawn, told)
-        if self.item.by_part is not None:
-            self._broken[name] = sides.parts(values, by_part, self._drawn, told)
-        if told is not None and np.isfinite(values).all() and not np.isfinite(made.points).all():
-            large, kind = int(told.counted.sum()), self.item.part
-            self._seen[name].numberless = f"{large} of {parts} {kind}s are large enough for the number: read the parts"
+        side = sides.side_later(values, summarise, self._group, told)
+        broken = None if self.item.by_part is None else sides.parts_later(values, by_part, self._group, told)
+        finite = all(bool(np.isfinite(v).all()) for v in values)
+
+        def summarized() -> None:
+            self._made[name] = side()
+            if broken is not None:
+                self._broken[name] = broken()
+            self._remark(name, told if finite else None)
+
+        return summarized
+
+    def _remark(self, name: str, told: sides.Outcomes | None) -> None:
+        made = self._made[name]
+        if told is not None and not np.isfinite(made.points).all():
+            large, parts = int(told.counted.sum()), len(told.counted)
+            which = f"{large} of {parts} {self.item.part}s"
+            self._seen[name].numberless = f"{which} are large enough for the number: read the parts"
         moved = sides.bias(made)
         if moved > 1:
-            seen = self._seen[name]
-            seen.doubts.append(
+            self._seen[name].doubts.append(
                 f"of {self._units} examples this summary is biased by more than its standard error, {moved:.1f} times: "
                 "its interval does not cover; read a debiased one"
             )
@@ -226,6 +243,9 @@ class Comparison:
         Args:
             pairs: Candidate and control; ``zero`` for the values themselves.
         """
+        waiting, self._later = self._later, []
+        for name, summarize in waiting:
+            self._guarded(name, summarize)
         return [
             self._contrast(name, control)
             for name, control in pairs
@@ -257,7 +277,8 @@ class Comparison:
         )
 
     def _clusters(self) -> int | None:
-        return None if self._drawn is None or self._drawn.clusters is None else len(np.unique(self._drawn.clusters))
+        clusters = None if self._group is None else self._group.shared.resamples.clusters
+        return None if clusters is None else len(np.unique(clusters))
 
     def _moved(self, name: str, against: str, *, lone: bool) -> Moved:
         made = self._made[name]

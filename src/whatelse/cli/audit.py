@@ -7,7 +7,21 @@ from typing import Annotated, Any
 import typer
 
 from whatelse.cli.files import hand_out, probe, write
-from whatelse.cli.options import KEPT, DryRun, Files, Items, Memory, On, Quiet, Results, Seed, Workers, with_files
+from whatelse.cli.options import (
+    KEPT,
+    DryRun,
+    Files,
+    Items,
+    Memory,
+    On,
+    Quiet,
+    Results,
+    Seed,
+    Told,
+    Workers,
+    with_data,
+    with_files,
+)
 from whatelse.errors import StudyError
 
 ORDER = 5
@@ -18,13 +32,19 @@ Models = Annotated[
         help="Folders of compress, file.py:function, .onnx, .skops, .xml, http://, or scores.",
     ),
 ]
-Data = Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data", metavar="D", help="A file, a folder of images, hf:owner/name, file.py:function or a loader."
+    ),
+]
 Recompressed = Annotated[
     str, typer.Option("--recompressed", "--again", metavar="MODEL", help="The candidate, compressed once more.")
 ]
 
 
 @with_files("surfaces")
+@with_data
 def command(
     models: Models = None,
     data: Data = "",
@@ -34,6 +54,7 @@ def command(
     remeasure: Annotated[int, typer.Option(min=0, metavar="N", help="Measure the baseline N more times.")] = 0,
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
     *,
+    told: Told,
     files: Files,
     results: Results = KEPT,
     on: On = "processes",
@@ -53,6 +74,7 @@ def command(
     Where no file is asked for it writes audit.json and audit.html into the current folder. Safe to interrupt: a second
     run finds its work done.
     """
+    from whatelse import opening
     from whatelse.auditing import questions as asking
     from whatelse.cli.progress import bar, foretell
     from whatelse.study import audit, run, spec
@@ -67,15 +89,16 @@ def command(
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
     base, given = _named(models or [])
+    source = opening.data_text(data, told)
     controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
     controls = {name: text for name, text in controls.items() if text}
     how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
     how |= {"results": results, "on": on, "workers": workers, "max_memory": max_memory, "batch": batch}
     if dry_run:
-        foretell(audit.dry_run(base, given, data, questions, **how))
+        foretell(audit.dry_run(base, given, source, questions, **how))
         return
     with bar(quiet=quiet) as (show, announce):
-        found = audit.audit(base, given, data, questions, show=show, announce=announce, **how)
+        found = audit.audit(base, given, source, questions, show=show, announce=announce, **how)
     hand_out(found, out, quiet=quiet)
 
 

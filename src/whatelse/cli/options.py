@@ -13,6 +13,8 @@ import typer
 from whatelse import limits, registry, surfaces
 from whatelse.registry import Kind
 
+# What the user says of the data, by the name of the option.
+Told = Mapping[str, str | int]
 # Where each surface that was asked for writes to, by its name.
 Files = Mapping[str, str]
 KEPT = Path("whatelse-results")
@@ -54,7 +56,52 @@ Copy = Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write th
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")]
 _ALLOWED = "What opening a file may take, such as 8G [2G, or 16 times the file]."
 Memory = Annotated[str, typer.Option("--max-memory", metavar="SIZE", help=_ALLOWED, callback=_hold)]
+_OF_DATA: Mapping[str, tuple[str, str]] = {
+    "target": ("COLUMN", "The column of classes."),
+    "groups": ("LIST", "Columns that make groups, such as sex,race,age:25,40,60,age:q4,sex*race."),
+    "members": ("DATA", "What the models were trained on, for questions that need it."),
+    "cluster": ("COLUMN", "Whose rows these are, such as patient_id: intervals draw whole persons."),
+    "split": ("NAME", "The part that verdicts are given on; test: the models were trained on none of the rows."),
+    "limit": ("N", "Largest number of examples of each split."),
+    "bounds": ("LOW,HIGH", "Smallest and largest value that an input may take."),
+    "classes": ("LIST", "Names of the classes, in the order of the models' outputs."),
+}
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
+
+
+def with_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say what data hold, in place of its parameter ``told``.
+
+    They are settings of whichever loader opens the data (`whatelse.opening.data_text`).
+
+    Args:
+        command: Takes ``told``: the options that were given, by their names.
+    """
+
+    @wraps(command)
+    def called(**given: Any) -> None:  # noqa: ANN401 - of every option its own type
+        told = {name: given.pop(name) for name in _OF_DATA}
+        command(**given, told={name: value for name, value in told.items() if value})
+
+    added = []
+    for name, (metavar, help_) in _OF_DATA.items():
+        kind: Any = int if metavar == "N" else str
+        option = typer.Option(f"--{name}", metavar=metavar, help=help_, rich_help_panel="What the data hold")
+        default = kind()
+        added.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+        )
+    return _with(command, called, "told", added)
+
+
+def _with(
+    command: Callable[..., None], called: Callable[..., None], name: str, added: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """Return a command whose signature has others in place of one parameter."""
+    signature = inspect.signature(command, eval_str=True)
+    parts = [(added if one.name == name else [one]) for one in signature.parameters.values()]
+    called.__signature__ = signature.replace(parameters=[one for some in parts for one in some])  # type: ignore[attr-defined]
+    return called
 
 
 def with_files(kind: Kind, **usual: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -81,9 +128,6 @@ def with_files(kind: Kind, **usual: str) -> Callable[[Callable[..., None]], Call
             )
             for parameter, (name, told) in options.items()
         ]
-        signature = inspect.signature(command, eval_str=True)
-        parts = [(added if one.name == "files" else [one]) for one in signature.parameters.values()]
-        called.__signature__ = signature.replace(parameters=[one for some in parts for one in some])  # type: ignore[attr-defined]
-        return called
+        return _with(command, called, "files", added)
 
     return decorated

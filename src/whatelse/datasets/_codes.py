@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from whatelse.datasets import _table
+from whatelse.datasets import _column, _table
 from whatelse.errors import TaskError
 
 _FEW = 8  # Groups that a handful of examples may have.
@@ -128,7 +128,7 @@ def _plain(array: Array, name: str) -> Array:
 
 def _words(values: Array, name: str) -> tuple[Column, NDArray[np.int64]]:
     known, index = np.unique(np.char.strip(values), return_inverse=True)
-    kept = [i for i, word in enumerate(known.tolist()) if not _table.missing(word)]
+    kept = [i for i, word in enumerate(known.tolist()) if not _column.missing(word)]
     place = np.full(len(known), -1, dtype=np.int64)
     place[kept] = np.arange(len(kept))
     return Column(name, tuple(known[kept].tolist()), None, measured=False), place[index]

@@ -9,25 +9,23 @@ zero in all columns where there is none: a column that training has never seen a
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from whatelse import limits
+from whatelse.datasets import _column
+from whatelse.datasets._column import Column, missing, number
 from whatelse.errors import TaskError
 
-MISSING = frozenset({"", "?", "na", "n/a", "nan", "null"})
 _BANDS, _UNSEEN = 4, -2
-_TEXT = 12  # Bytes of memory for one of text: every value is an object of Python's.
+_MOSTLY = 0.9  # Numbers among values from which on the others are slips.
 
-Columns = Mapping[str, Sequence[str]]
+Values = Sequence[str] | Column
+Columns = Mapping[str, Values]
 
 
 @dataclass(frozen=True)
@@ -51,38 +49,6 @@ Coding = Mapping[str, Numbers | Words]
 Grouping = tuple[str, ...] | tuple[float, ...]  # names of groups, or the cuts between bands
 
 
-def missing(value: str) -> bool:
-    """Say whether a value stands for none: empty, ``?``, ``NA``, ``N/A``, ``NaN`` or ``null``, in any case of letters.
-
-    Args:
-        value: As it stands in the file.
-    """
-    return value.lower() in MISSING
-
-
-def read(path: Path, where: str) -> dict[str, list[str]]:
-    """Return the columns of a file with a header, tabs between values in a .tsv and commas in any other.
-
-    Args:
-        path: UTF-8 text.
-        where: How messages call it.
-
-    Raises:
-        TaskError: The file cannot be read, has no rows, two columns of one name, or a row of another length.
-    """
-    try:
-        held = limits.regular(path)
-        limits.check(_TEXT * held, held, f"data {where}", TaskError)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",", skipinitialspace=True))
-    except (OSError, ValueError, csv.Error) as error:  # no UTF-8; bytes that no text has
-        raise TaskError(f"data {where}: {getattr(error, 'strerror', None) or error}") from error
-    rows = [row for row in rows if row]
-    if len(rows) < 2:
-        raise TaskError(f"data {where}: a line with the names of the columns and rows below it are needed")
-    return columns([name.strip() for name in rows[0]], rows[1:], where)
-
-
 def columns(names: Sequence[str], rows: Iterable[Sequence[str]], where: str) -> dict[str, list[str]]:
     """Return rows as columns, without spaces around values.
 
@@ -94,29 +60,26 @@ def columns(names: Sequence[str], rows: Iterable[Sequence[str]], where: str) -> 
     Raises:
         TaskError: Two columns have one name, or a row has another length.
     """
-    if len(set(names)) < len(names):
-        twice = next(n for n in names if list(names).count(n) > 1)
-        raise TaskError(f"data {where}: the column {twice!r} stands twice")
+    _column.check_names(names, where)
     found: list[list[str]] = [[] for _ in names]
     kept: dict[str, str] = {}  # a value that stands often is kept once
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(names):
-            raise TaskError(f"data {where}: row {number} has {len(row)} values; the header has {len(names)}")
+    for count, row in enumerate(rows, 1):
+        _column.check_width(row, names, count, where)
         for column, value in zip(found, row, strict=True):
             text = value.strip()
             column.append(kept.setdefault(text, text))
     return dict(zip(names, found, strict=True))
 
 
-def take(table: Columns, rows: Tensor) -> dict[str, list[str]]:
+def take(table: Columns, rows: Tensor) -> dict[str, Column]:
     """Return some rows of a table.
 
     Args:
         table: Columns by name.
         rows: Which, ``(M,)``.
     """
-    picks = rows.tolist()
-    return {name: [column[i] for i in picks] for name, column in table.items()}
+    picks = rows.numpy()
+    return {name: _column.of(column).take(picks) for name, column in table.items()}
 
 
 def check_numbers(table: Columns, names: Iterable[str], where: str) -> None:
@@ -131,14 +94,16 @@ def check_numbers(table: Columns, names: Iterable[str], where: str) -> None:
         TaskError: Nine in ten values of a column are numbers, and one is none; the first such row is named.
     """
     for name in names:
-        number = {v: _number(v) is not None for v in set(table[name]) if not missing(v)}
-        told = [number[value] for value in table[name] if value in number]
-        if told and 0.9 <= sum(told) / len(told) < 1:
-            row = next(i for i, value in enumerate(table[name], 1) if not number.get(value, True))
-            raise TaskError(
-                f"data {where}, column {name!r}: row {row} is no number, as most are; mend it, leave the column out "
-                "or name it in categories"
-            )
+        column = _column.of(table[name])
+        if column.measured is not None:
+            continue
+        told = {value: number(value) is not None for value in column.given()}
+        if all(told.values()) or not any(told.values()):
+            continue
+        right = float(column.each(lambda v, told=told: told.get(v, True), np.bool_)[~column.absent()].mean())  # type: ignore[misc]
+        if right >= _MOSTLY:
+            row = column.first(lambda v, told=told: not told.get(v, True))  # type: ignore[misc]
+            raise TaskError(f"data {where}, column {name!r}: row {row} is no number, as most are; {_column.MEND}")
 
 
 def learn(train: Columns, names: Sequence[str], categories: Iterable[str] = ()) -> dict[str, Numbers | Words]:
@@ -151,14 +116,16 @@ def learn(train: Columns, names: Sequence[str], categories: Iterable[str] = ()) 
     """
     found: dict[str, Numbers | Words] = {}
     for name in names:
-        given = [value for value in train[name] if not missing(value)]
-        unknown = len(given) < len(train[name])
-        values = None if name in categories else _numbers(given)
-        if values is not None:
+        column = _column.of(train[name])
+        absent = column.absent()
+        values = None if name in categories else column.numbers()
+        if values is not None and not absent.all():
+            told = values[~absent]
             # A column of one value has no scale; it becomes zero.
-            found[name] = Numbers(float(values.mean()), float(values.std()) if len(set(given)) > 1 else 1.0, unknown)
+            scale = float(told.std()) if bool((told != told[0]).any()) else 1.0
+            found[name] = Numbers(float(told.mean()), scale, bool(absent.any()))
         else:
-            found[name] = Words(tuple(sorted(set(given))), unknown)
+            found[name] = Words(tuple(sorted(column.given())), bool(absent.any()))
     return found
 
 
@@ -175,13 +142,14 @@ def features(coding: Coding) -> tuple[str, ...]:
     return tuple(found)
 
 
-def encode(table: Columns, coding: Coding, where: str) -> tuple[Tensor, dict[str, int]]:
+def encode(table: Columns, coding: Coding, where: str, *, raw: bool = False) -> tuple[Tensor, dict[str, int]]:
     """Return rows as inputs, ``(N, features)`` float32, and how many values of each column train never has.
 
     Args:
         table: Columns by name.
         coding: From `learn`.
         where: How messages call the table.
+        raw: True leaves numbers as they stand in the file, a missing one as the mean of train.
 
     Raises:
         TaskError: A value of a column of numbers is none.
@@ -191,11 +159,12 @@ def encode(table: Columns, coding: Coding, where: str) -> tuple[Tensor, dict[str
     unseen: dict[str, int] = {}
     at = 0
     for name, code in coding.items():
+        column = _column.of(table[name])
         if isinstance(code, Numbers):
-            inputs[:, at], absent = _standard(table[name], code, f"{where}, column {name!r}")
+            inputs[:, at], absent = _scaled(column, code, f"{where}, column {name!r}", raw=raw)
             at += 1
         else:
-            index = _index(table[name], code)
+            index = _index(column, code)
             rows = np.flatnonzero(index >= 0)
             inputs[rows, at + index[rows]] = 1
             absent = index < 0
@@ -208,29 +177,35 @@ def encode(table: Columns, coding: Coding, where: str) -> tuple[Tensor, dict[str
     return torch.from_numpy(inputs), unseen
 
 
-def labels(table: Columns, name: str, known: Sequence[str], where: str) -> Tensor:
+def labels(table: Columns, name: str, known: Sequence[str], where: str, *, given: bool = False) -> Tensor:
     """Return the class of every row, ``(N,)``.
 
     Args:
         table: Columns by name.
         name: The column of labels.
-        known: Names of the classes, from train.
+        known: Names of the classes.
         where: How messages call the table.
+        given: Whether the user named the classes, rather than train.
 
     Raises:
         TaskError: A label is missing or none of the classes; the first such row is named.
     """
     index = {word: i for i, word in enumerate(known)}
-    for number, value in enumerate(table[name], 1):
-        if missing(value):
-            raise TaskError(f"data {where}, column {name!r}: row {number} has no label; leave such rows out")
-        if value not in index:
-            classes = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
-            raise TaskError(f"data {where}, column {name!r}: row {number} is {value!r}; train has {classes}")
-    return torch.tensor([index[value] for value in table[name]])
+    column = _column.of(table[name])
+    _check_labelled(column, name, where)
+    if row := column.first(lambda value: value not in index):
+        classes = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+        said = f"classes are {classes}; name all of them (--classes)" if given else f"train has {classes}"
+        raise TaskError(f"data {where}, column {name!r}: row {row} is {column.at(row - 1)!r}; {said}")
+    return torch.from_numpy(column.each(lambda value: index.get(value, 0), np.int64))
 
 
-def classes(train: Sequence[str], name: str, where: str) -> tuple[str, ...]:
+def _check_labelled(column: Column, name: str, where: str) -> None:
+    if row := column.first(missing):
+        raise TaskError(f"data {where}, column {name!r}: row {row} has no label; leave such rows out")
+
+
+def classes(train: Values, name: str, where: str) -> tuple[str, ...]:
     """Return the names of the classes: the labels of train, numbers in order of size, others of the alphabet.
 
     Args:
@@ -241,34 +216,36 @@ def classes(train: Sequence[str], name: str, where: str) -> tuple[str, ...]:
     Raises:
         TaskError: A label is missing, all are the same, or they are no classes but measured numbers.
     """
-    for number, value in enumerate(train, 1):
-        if missing(value):
-            raise TaskError(f"data {where}, column {name!r}: row {number} has no label; leave such rows out")
-        if _fraction(value):
-            raise TaskError(f"data {where}, column {name!r}: row {number} is {value!r}; a class is needed, no measure")
-    found = sorted(set(train), key=_sorting)
+    column = _column.of(train)
+    _check_labelled(column, name, where)
+    if row := column.first(_fraction):
+        value = column.at(row - 1)
+        raise TaskError(f"data {where}, column {name!r}: row {row} is {value!r}; a class is needed, no measure")
+    found = sorted(column.given(), key=sorting)
     if len(found) < 2:
         raise TaskError(f"data {where}, column {name!r}: every row is {found[0]!r}; a task needs two classes or more")
-    if len(found) > max(2, len(train) // 2):
-        raise TaskError(f"data {where}, column {name!r}: {len(found)} labels in {len(train)} rows; are they classes?")
+    if len(found) > max(2, len(column) // 2):
+        raise TaskError(f"data {where}, column {name!r}: {len(found)} labels in {len(column)} rows; are they classes?")
     return tuple(found)
 
 
-def grouping(train: Sequence[str], *, category: bool = False) -> Grouping:
+def grouping(train: Values, *, category: bool = False, bands: int = 0) -> Grouping:
     """Return how a column makes groups: by its values, or where it has many numbers by the quartiles of train.
 
     Args:
         train: The column.
         category: True where it is one although its values read as numbers.
+        bands: How many bands of equal size numbers are cut into, however few there are; 0 for quarters of many.
     """
-    given = [value for value in train if not missing(value)]
-    numbers = None if category else _numbers(given)
-    if numbers is None or len(set(given)) <= 2 * _BANDS:
-        return tuple(sorted(set(given), key=_sorting))
-    return tuple(float(cut) for cut in np.unique(np.quantile(numbers, np.arange(1, _BANDS) / _BANDS)))
+    column = _column.of(train)
+    numbers = None if category else column.numbers()
+    if numbers is None or (not bands and len(column.given()) <= 2 * _BANDS):
+        return tuple(sorted(column.given(), key=sorting))
+    told, parts = numbers[~np.isnan(numbers)], bands or _BANDS
+    return tuple(float(cut) for cut in np.unique(np.quantile(told, np.arange(1, parts) / parts)))
 
 
-def groups(column: Sequence[str], how: Grouping) -> tuple[Tensor, tuple[str, ...]]:
+def groups(column: Values, how: Grouping) -> tuple[Tensor, tuple[str, ...]]:
     """Return the group of every row, ``(N,)``, -1 where the value is missing or train never has it, and their names.
 
     Args:
@@ -278,66 +255,50 @@ def groups(column: Sequence[str], how: Grouping) -> tuple[Tensor, tuple[str, ...
     if how and isinstance(how[0], float):
         return banded(column, [float(cut) for cut in how])
     index = {word: i for i, word in enumerate(how)}
-    return torch.tensor([index.get(value, -1) for value in column]), tuple(str(word) for word in how)
+    codes = _column.of(column).each(lambda value: index.get(value, -1), np.int64)
+    return torch.from_numpy(codes), tuple(str(word) for word in how)
 
 
-def banded(column: Sequence[str], cuts: Sequence[float]) -> tuple[Tensor, tuple[str, ...]]:
+def banded(column: Values, cuts: Sequence[float]) -> tuple[Tensor, tuple[str, ...]]:
     """Return the band of every number, ``(N,)``, -1 where it is missing, and the names of the bands.
 
     Args:
         column: Values.
         cuts: Largest value of every band but the last, rising.
     """
-    edges = np.asarray(cuts)
-    number = {value: _number(value) for value in set(column)}
-    band = {v: -1 if n is None else int(np.searchsorted(edges, n, side="left")) for v, n in number.items()}
+    found = _column.of(column)
+    values = found.measured if found.measured is not None else found.each(number, np.float64)  # NaN where it is none
+    codes = np.where(np.isnan(values), -1, np.searchsorted(np.asarray(cuts), values, side="left"))
     ends = [f"{cut:g}" for cut in cuts]
     middle = [f"over {low} to {high}" for low, high in zip(ends[:-1], ends[1:], strict=True)]
-    return torch.tensor([band[value] for value in column]), (f"to {ends[0]}", *middle, f"over {ends[-1]}")
-
-
-def _numbers(values: Sequence[str]) -> NDArray[np.float64] | None:
-    """Return values as numbers; None where one of them is none, or there are none at all."""
-    parsed: dict[str, float] = {}
-    for value in set(values):
-        number = _number(value)
-        if number is None:
-            return None
-        parsed[value] = number
-    return np.array([parsed[value] for value in values]) if values else None
-
-
-def _number(value: str) -> float | None:
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    return torch.from_numpy(codes), (f"to {ends[0]}", *middle, f"over {ends[-1]}")
 
 
 def _fraction(value: str) -> bool:
-    number = _number(value)
-    return number is not None and not number.is_integer()
+    found = number(value)
+    return found is not None and not found.is_integer()
 
 
-def _sorting(value: str) -> tuple[bool, float, str]:
-    number = _number(value)
-    return (number is None, number or 0.0, value)
+def sorting(value: str) -> tuple[bool, float, str]:
+    """Return what values are sorted by: numbers in order of size, then others of the alphabet.
+
+    Args:
+        value: A text.
+    """
+    found = number(value)
+    return (found is None, found or 0.0, value)
 
 
-def _index(column: Sequence[str], code: Words) -> NDArray[np.int64]:
+def _index(column: Column, code: Words) -> NDArray[np.int64]:
     """Return the place of every category: -1 where the value is missing, -2 where train never has it."""
     place = {word: i for i, word in enumerate(code.known)}
-    place |= {value: -1 if missing(value) else _UNSEEN for value in set(column) - set(place)}
-    return np.array([place[value] for value in column], dtype=np.int64)
+    return column.each(lambda value: place.get(value, -1 if missing(value) else _UNSEEN), np.int64)
 
 
-def _standard(column: Sequence[str], code: Numbers, where: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    parsed = {value: math.nan if missing(value) else _number(value) for value in set(column)}
-    bad = {value for value, number in parsed.items() if number is None}
-    if bad:
-        row = next(i for i, value in enumerate(column, 1) if value in bad)
+def _scaled(column: Column, code: Numbers, where: str, *, raw: bool) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    absent, values = column.absent(), column.numbers()
+    if values is None and not absent.all():
+        row = column.first(lambda value: not missing(value) and number(value) is None)
         raise TaskError(f"data {where}: row {row} is no number, as every value of train is")
-    values = np.array([parsed[value] for value in column], dtype=np.float64)
-    absent = np.isnan(values)
-    return np.where(absent, 0.0, (values - code.mean) / code.deviation), absent
+    told = np.zeros(len(column)) if values is None else values
+    return np.where(absent, code.mean if raw else 0.0, told if raw else (told - code.mean) / code.deviation), absent

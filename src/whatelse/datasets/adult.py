@@ -94,7 +94,7 @@ def _split(table: _table.Columns, coding: _table.Coding, names: dict[str, _table
     return Split(inputs, targets, targets, groups)
 
 
-def _files() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+def _files() -> tuple[_table.Columns, _table.Columns]:
     place = _place.folder("adult", FILES)
     if place is None:
         return _fetched()
@@ -102,7 +102,7 @@ def _files() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     return train, test
 
 
-def _read(path: Path) -> dict[str, list[str]]:
+def _read(path: Path) -> _table.Columns:
     # UCI's own files have no header, and one of them a remark on top.
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -116,7 +116,7 @@ def _read(path: Path) -> dict[str, list[str]]:
     return {**found, "income": [value.rstrip(".") for value in found["income"]]}
 
 
-def _fetched() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+def _fetched() -> tuple[_table.Columns, _table.Columns]:
     frame = _place.openml("adult", "adult", 2, as_frame=True).frame
     names = [*COLUMNS[:-1], "class"]
     if set(frame.columns) != set(names):

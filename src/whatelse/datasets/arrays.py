@@ -10,6 +10,8 @@ taken as it is. Examples are shuffled, the same way for every seed.
 ``group_<name>`` (``train_group_<name>``, ...) says of every example in which group it is: by a name, a flag or a whole
 number from 0, -1, NaN or an empty name where that is missing; measured numbers, such as ages with fractions, make
 groups by the quartiles of train where there are more than eight of them. Other arrays of the file are left alone.
+That is for models that this toolkit trains. For others a file that has test and no train will do: ``split='test'`` says
+so of one without splits, and ``members`` is a file of what the model was trained on.
 Nothing in it is run: object arrays are refused. What its arrays will take is summed before any of them is read.
 
 Source:
@@ -30,8 +32,8 @@ import torch
 from torch import Tensor
 
 from whatelse import limits
-from whatelse.datasets import _codes
-from whatelse.errors import TaskError
+from whatelse.datasets import _bounds, _codes, _tabular
+from whatelse.errors import TaskError, nearest
 from whatelse.settings import param
 from whatelse.tasks.task import SPLITS, Split, Task
 
@@ -42,6 +44,7 @@ _FURTHER = ("shifted",)
 _ALIASES = {"inputs": ("inputs", "x", "X"), "targets": ("targets", "y", "labels")}
 _PARTS = ("", *(f"{name}_" for name in ("train", "select", "test", *_FURTHER)))
 _WANTED = re.compile(rf"({'|'.join(_PARTS)})({'|'.join(n for known in _ALIASES.values() for n in known)}|group_.+)")
+_IMAGES, _CHANNELS = 4, (1, 3, 4)
 _CLASSES = 1_000_000  # More are a slip: numbers that are no classes.
 _COPIES = 8  # Bytes of a number as float32, shuffled and in order, beside what was read.
 
@@ -59,6 +62,13 @@ class Config:
     select: float = param(0.1, "Share held back for choices; of test where the file is split.", low=0.0, high=0.9)
     calibration: int = param(256, "Examples of train that set the scales of quantization.", low=2)
     limit: int = param(0, "Largest number of examples of each split; 0 for all.", low=0)
+    groups: str = param("", "Names of the group_... arrays that are taken, joined by commas; empty for all.")
+    members: str = param("", "A file of arrays that the model was trained on; the first file then has none of them.")
+    cluster: str = param("", "Name of the array that says whose each example is, such as patient_id.")
+    split: str = param("", "What verdicts are given on: select, shifted, or test where no example is train.")
+    classes: str = param("", "Names of the classes in the order of the model's outputs, joined by commas.")
+    bounds: str = param("", f"{_bounds.HELP}; empty for 0,1 where they fit, else those of the inputs.")
+    layout: str = param("", "Of images: NCHW, or NHWC to have channels put first.", choices=("", "NCHW", "NHWC"))
 
 
 def load(config: Config) -> Task:
@@ -73,25 +83,120 @@ def load(config: Config) -> Task:
     path = Path(config.path)
     where = f"data {path.name}"
     try:
-        arrays, names = _read(path, where)
+        arrays, names = _arranged(config, where)
         columns = _group(arrays, where)
         splits = _splits(arrays, names, config, where)
     except MemoryError as error:
         raise TaskError(f"{where}: more than the memory of this machine; {limits.RAISE}") from error
     if "test" not in splits:
         raise TaskError(f"{where}: it has train_... and no test_...; give both, or neither")
+    nobody = "train" not in splits
+    if nobody:
+        splits["train"] = splits["test"].take(torch.arange(0))
     if config.limit:
         splits = {n: s.take(torch.arange(min(config.limit, len(s)))) for n, s in splits.items()}
     train = splits["train"]
     splits["calibration"] = train.take(torch.arange(min(config.calibration, len(train))))
     for name, split in splits.items():
-        if not len(split):
+        if not len(split) and not (nobody and name in {"train", "calibration"}):
             raise TaskError(f"{where}: split {name} is empty; change the shares test and select")
-    classes = 1 + max(int(s.targets.max()) for s in splits.values())
-    low, high = (float(getattr(train.inputs, end)()) for end in ("min", "max"))
-    bounds = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+    told = tuple(_tabular.listed(config.classes))
+    classes = _counted(told, 1 + max(int(s.targets.max()) for s in splits.values() if len(s)), where)
     kept = {name: splits[name] for name in (*SPLITS, *_FURTHER) if name in splits}
-    return Task(path.stem, classes, bounds, *_named_groups(kept, columns))
+    return Task(
+        path.stem,
+        classes,
+        _reach(config, splits, where),
+        *_named_groups(kept, columns),
+        class_names=told,
+    )
+
+
+def _counted(told: tuple[str, ...], found: int, where: str) -> int:
+    """Return the number of classes.
+
+    Raises:
+        TaskError: Fewer are named than occur.
+    """
+    if told and len(told) < found:
+        raise TaskError(f"{where}: targets hold {found - 1}; classes name {len(told)}: name all of them (--classes)")
+    return max(found, len(told))
+
+
+def _reach(config: Config, splits: Mapping[str, Split], where: str) -> tuple[float, float]:
+    """Return the bounds of inputs: as declared, or as train has them, or test where there is no train."""
+    declared = _bounds.read(config.bounds, where.removeprefix("data "))
+    _bounds.check(declared, splits, where.removeprefix("data "))
+    if declared is not None:
+        return declared
+    known = splits["train"] if len(splits["train"]) else splits["test"]
+    low, high = (float(getattr(known.inputs, end)()) for end in ("min", "max"))
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+
+
+def _arranged(config: Config, where: str) -> tuple[dict[str, Array], list[str]]:
+    """Return the arrays under the names of their splits, and the names of all that the file has.
+
+    Raises:
+        TaskError: A file cannot be read, or lacks what is asked for.
+    """
+    also = config.cluster.strip()
+    arrays, names = _read(Path(config.path), where, also)
+    parted = any(_has(arrays, split) for split in ("train", "test"))
+    if config.split and config.split not in ({"train", "select", "test", *_FURTHER} if parted else {"test"}):
+        raise TaskError(f"{where}: split={config.split!r}; {'a prefix of its arrays' if parted else 'test'} is allowed")
+    if not parted and (config.split or config.members):
+        moved = {n: f"test_{n}" for n in arrays if _parted(n, also) == ("", n)}
+        arrays = {moved.get(name, name): array for name, array in arrays.items()}
+    elif config.split not in {"", "test"}:
+        chosen = {n: a for n, a in arrays.items() if n.startswith(f"{config.split}_")}
+        if not chosen:
+            raise TaskError(f"{where}: split: no arrays {config.split}_...; it has {', '.join(sorted(names))}")
+        arrays = {n: a for n, a in arrays.items() if n not in chosen and not n.startswith("test_")}
+        arrays |= {n.replace(config.split, "test", 1): a for n, a in chosen.items()}
+    if config.members:
+        theirs, _ = _read(Path(config.members), f"data {Path(config.members).name}", also)
+        own = {n: a for n, a in theirs.items() if n.startswith("train_")}
+        own = own or {f"train_{n}": a for n, a in theirs.items() if _parted(n, also)[0] == ""}
+        arrays = {n: a for n, a in arrays.items() if not n.startswith("train_")} | own
+    if also:
+        _number(arrays, also, where)
+    return _chosen(arrays, config, where), names
+
+
+def _number(arrays: dict[str, Array], name: str, where: str) -> None:
+    """Put whole numbers in place of the names of persons, the same in all parts.
+
+    Raises:
+        TaskError: There is no such array, or it is not one value an example.
+    """
+    found = {n: a for n, a in arrays.items() if _parted(n, name)[1] == name}
+    if not found:
+        raise TaskError(f"{where}: cluster: no array {name!r}")
+    for called, array in found.items():
+        if array.ndim != 1 or array.dtype.kind not in "biufUS":
+            raise TaskError(f"{where}: cluster: {called} is of shape {array.shape} and type {array.dtype}; one each")
+    _, index = np.unique(np.concatenate([a.astype(np.str_) for a in found.values()]), return_inverse=True)
+    ends = np.cumsum([len(a) for a in found.values()])[:-1]
+    arrays |= dict(zip(found, np.split(index.astype(np.int64), ends), strict=True))
+
+
+def _chosen(arrays: dict[str, Array], config: Config, where: str) -> dict[str, Array]:
+    """Return the arrays without groups that nobody asks for.
+
+    Raises:
+        TaskError: A group is asked for that there is none of.
+    """
+    asked = _tabular.listed(config.groups)
+    known = sorted({_parted(n)[1].removeprefix("group_") for n in arrays if _parted(n)[1].startswith("group_")})
+    for name in asked:
+        if name not in known:
+            cut = "; arrays hold codes of groups: leave cuts and * out" if set(name) & set(":*") else ""
+            raise TaskError(f"{where}: groups: no array group_{name}; {nearest(name, known)}{cut}")
+    if not asked:
+        return arrays
+    left = {f"group_{name}" for name in known if name not in asked}
+    return {n: a for n, a in arrays.items() if _parted(n)[1] not in left}
 
 
 def _named_groups(
@@ -129,13 +234,15 @@ def _group(arrays: dict[str, Array], where: str) -> dict[str, _codes.Column]:
     return columns
 
 
-def _parted(name: str) -> tuple[str, str]:
-    """Return the prefix of a split and the rest of a name."""
-    told = _WANTED.fullmatch(name)
-    return (told[1], told[2]) if told else ("", "")
+def _parted(name: str, also: str = "") -> tuple[str, str]:
+    """Return the prefix of a split and the rest of a name; both are empty where it is not wanted."""
+    if told := _WANTED.fullmatch(name):
+        return told[1], told[2]
+    start = next((part for part in _PARTS if also and name == part + also), None)
+    return ("", "") if start is None else (start, also)
 
 
-def _read(path: Path, where: str) -> tuple[dict[str, Array], list[str]]:
+def _read(path: Path, where: str, also: str) -> tuple[dict[str, Array], list[str]]:
     """Return the arrays that a task is made of, and the names of all that the file has.
 
     Raises:
@@ -143,7 +250,7 @@ def _read(path: Path, where: str) -> tuple[dict[str, Array], list[str]]:
     """
     try:
         held = limits.regular(path)
-        return (_tensors if path.suffix == ".safetensors" else _zipped)(path, held, where)
+        return (_tensors if path.suffix == ".safetensors" else _zipped)(path, held, where, also)
     except FileNotFoundError as error:
         raise TaskError(f"data {path}: no such file") from error
     except TaskError:
@@ -153,24 +260,24 @@ def _read(path: Path, where: str) -> tuple[dict[str, Array], list[str]]:
         raise TaskError(f"data {path}: {reason}") from error
 
 
-def _tensors(path: Path, held: int, where: str) -> tuple[dict[str, Array], list[str]]:
+def _tensors(path: Path, held: int, where: str, also: str) -> tuple[dict[str, Array], list[str]]:
     from safetensors import safe_open  # noqa: PLC0415 - only for such files
 
     with safe_open(path, "pt") as file:
         names = list(file.keys())
-        wanted = [name for name in names if _WANTED.fullmatch(name)]
+        wanted = [name for name in names if _parted(name, also)[1]]
         count = sum(math.prod(file.get_slice(name).get_shape()) for name in wanted)
         limits.check(held + _COPIES * count, held, where, TaskError)
         tensors = {name: file.get_tensor(name) for name in wanted}
     return {n: (t.float() if t.is_floating_point() else t).numpy() for n, t in tensors.items()}, names
 
 
-def _zipped(path: Path, held: int, where: str) -> tuple[dict[str, Array], list[str]]:
+def _zipped(path: Path, held: int, where: str, also: str) -> tuple[dict[str, Array], list[str]]:
     if not zipfile.is_zipfile(path):
         raise TaskError(f"{where}: no .npz file, as numpy.savez writes it")
     with zipfile.ZipFile(path) as file:
         members = {m.filename.removesuffix(".npy"): m for m in file.infolist()}
-        wanted = [name for name in members if _WANTED.fullmatch(name)]
+        wanted = [name for name in members if _parted(name, also)[1]]
         asked = sum(_asked(file, members[name], f"{where}: {name}") for name in wanted)
     limits.check(asked, held, where, TaskError)
     with np.load(path, allow_pickle=False) as arrays:
@@ -197,17 +304,17 @@ def _asked(file: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> int:
 
 
 def _splits(arrays: dict[str, Array], names: list[str], config: Config, where: str) -> dict[str, Split]:
-    further = {n: _shuffled(_split(arrays, f"{n}_", names, where)) for n in _FURTHER if _has(arrays, n)}
+    further = {n: _shuffled(_split(arrays, f"{n}_", names, config, where)) for n in _FURTHER if _has(arrays, n)}
     return _official(arrays, names, config, where) | further
 
 
 def _official(arrays: dict[str, Array], names: list[str], config: Config, where: str) -> dict[str, Split]:
-    if not _has(arrays, "train"):
-        whole = _shuffled(_split(arrays, "", names, where))
+    if not _has(arrays, "train") and not _has(arrays, "test"):
+        whole = _shuffled(_split(arrays, "", names, config, where))
         test, select = round(config.test * len(whole)), round(config.select * len(whole))
         return _cut(whole, {"test": test, "select": select, "train": len(whole) - test - select})
     given = [n for n in ("train", "select", "test") if _has(arrays, n)]
-    found = {name: _shuffled(_split(arrays, f"{name}_", names, where)) for name in given}
+    found = {name: _shuffled(_split(arrays, f"{name}_", names, config, where)) for name in given}
     if "select" in found or "test" not in found:
         return found
     held = round(config.select * len(found["test"]))
@@ -228,7 +335,7 @@ def _cut(split: Split, sizes: dict[str, int]) -> dict[str, Split]:
     return {name: split.take(part) for name, part in zip(sizes, rows, strict=True)}
 
 
-def _split(arrays: dict[str, Array], prefix: str, names: list[str], where: str) -> Split:
+def _split(arrays: dict[str, Array], prefix: str, names: list[str], config: Config, where: str) -> Split:
     inputs, targets = (_named(arrays, prefix, kind, names, where) for kind in _ALIASES)
     if targets.ndim != 1 or targets.dtype.kind not in "biu" or len(inputs) != len(targets):
         kind = targets.dtype if targets.dtype.kind not in "bifu" else f"torch.{targets.dtype}"
@@ -244,7 +351,32 @@ def _split(arrays: dict[str, Array], prefix: str, names: list[str], where: str) 
     start = f"{prefix}group_"
     groups = {n.removeprefix(start): torch.from_numpy(c) for n, c in arrays.items() if n.startswith(start)}
     labels = torch.from_numpy(targets.astype(np.int64))
-    return Split(_scaled(inputs, prefix, where), labels, labels, groups)
+    owners = arrays.get(prefix + config.cluster.strip()) if config.cluster else None
+    if owners is not None and len(owners) != len(labels):
+        raise TaskError(f"{where}: cluster: {len(owners)} values for {len(labels)} examples; one each is needed")
+    clusters = None if owners is None else torch.from_numpy(owners)
+    return Split(_scaled(_turned(inputs, config, where), prefix, where), labels, labels, groups, clusters=clusters)
+
+
+def _turned(inputs: Array, config: Config, where: str) -> Array:
+    """Return images with channels first.
+
+    Raises:
+        TaskError: They look as if channels came last, and nobody said so.
+    """
+    if inputs.ndim != _IMAGES:
+        return inputs
+    if config.layout == "NHWC":
+        return np.ascontiguousarray(np.moveaxis(inputs, -1, 1))
+    last = (
+        inputs.shape[-1] in _CHANNELS and inputs.shape[1] not in _CHANNELS and min(inputs.shape[1:3]) > max(_CHANNELS)
+    )
+    if last and not config.layout:
+        raise TaskError(
+            f"{where}: inputs of shape {inputs.shape} look like images with channels last (NHWC); channels come first, "
+            "(N, channels, height, width): say layout='NHWC' to have them turned, or layout='NCHW' where that is meant"
+        )
+    return inputs
 
 
 def _scaled(inputs: Array, prefix: str, where: str) -> Tensor:

@@ -1,34 +1,38 @@
-"""A folder of images of one's own: one folder inside it for every class, with PNG or JPEG files.
+"""A folder of images of one's own: one folder inside it for every class, with PNG, JPEG, WebP or BMP files.
 
-``path/cat/1.png`` is of class ``cat``; classes are in order of the alphabet. The images are shuffled once and for all
-and cut into the shares ``test`` and ``select`` and the rest, train. Or ``path`` holds the folders ``train`` and
-``test``, and ``select`` if there is one, with the folders of the classes inside each; a folder ``shifted`` is the split
-``shifted``. Every image becomes ``size`` by ``size`` pixels in [0, 1]: gray or red, green and blue, scaled without
-regard to its proportions. Groupings: ``class``.
+``path/cat/1.png`` is of class ``cat``; classes are in order of the alphabet. Or a file ``metadata.csv``
+(``metadata.jsonl``, ``metadata.parquet``) beside the images says of each ``file_name`` what there is to know: its
+``label``, and columns that make ``groups`` or name the ``cluster`` of whose image it is. The images are shuffled once
+and for all and cut into the shares ``test`` and ``select`` and the rest, train; ``split='test'`` says that none of them
+is train, and ``members`` is a folder of images that the model was trained on. Or ``path`` holds the folders ``test``
+and, if there are such, ``train``, ``validation`` (or ``select``) and ``shifted``, each laid out so. ``split`` then
+names the one that verdicts are given on.
+
+Every image becomes ``size`` by ``size`` pixels in [0, 1], scaled without regard to its proportions, or stays as large
+as it is (``size=0``); gray or red, green and blue. All are held in memory, four bytes a number. Groupings: ``class``.
 
 Source:
-    The layout of torchvision's ImageFolder; scaling: Pillow, bilinear with antialiasing.
+    The layouts of torchvision's ImageFolder and of imagefolder in Hugging Face's datasets; scaling: Pillow, bilinear
+    with antialiasing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from whatelse import limits
-from whatelse.datasets import _cut
-from whatelse.errors import MissingExtraError, TaskError
+from whatelse.datasets import _bounds, _column, _examples, _groups, _pictures, _read, _tabular
+from whatelse.datasets._column import Column
+from whatelse.errors import TaskError, nearest
 from whatelse.settings import param
-from whatelse.tasks.task import Split, Task
+from whatelse.tasks.task import Task
 
-VERSION = 1
-_KINDS = {".png", ".jpg", ".jpeg"}
-_SPLITS = ("train", "select", "test", "shifted")
-_MODES = {"gray": "L", "rgb": "RGB"}  # as Pillow calls them, a letter a channel
+VERSION = 2
+_KINDS = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+_SPLITS = {"train": "train", "select": "select", "validation": "select", "val": "select", "valid": "select"}
+_SPLITS |= {"dev": "select", "test": "test", "shifted": "shifted"}
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_FILE, _LABEL, _CLASS = "file_name", "label", "class"
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,15 @@ class Config:
     """Settings of a folder of images."""
 
     path: str = param("", "The folder.")
-    size: int = param(32, "Height and width in pixels; nets.cnn takes multiples of 4.", low=1, high=1024)
-    color: str = param("rgb", "What a pixel is.", choices=tuple(_MODES))
+    size: int = param(32, "Height and width in pixels, 0 as they are; nets.cnn takes multiples of 4.", low=0, high=4096)
+    color: str = param("rgb", "What a pixel is.", choices=tuple(_pictures.MODES))
+    label: str = param("", "Column of metadata with the class; empty for label, or the folders.", option="target")
+    groups: str = param("", f"Columns of metadata that make groups, {_groups.HELP}.")
+    members: str = param("", "A folder of images that the model was trained on.")
+    cluster: str = param("", "Column of metadata that says whose image it is, such as patient_id.")
+    split: str = param("", "The folder that verdicts are given on; test where no image of path is train.")
+    classes: str = param("", "Names of the classes in the order of the model's outputs, joined by commas.")
+    bounds: str = param("", f"{_bounds.HELP}; empty for 0,1.")
     test: float = param(0.3, "Share of images held back for verdicts, without a folder test.", low=0.01, high=0.9)
     select: float = param(0.1, "Share of the others held back for choices, without a folder.", low=0.01, high=0.9)
     calibration: int = param(256, "Images of train that set the scales of quantization.", low=2)
@@ -55,31 +66,70 @@ def load(config: Config) -> Task:
         MissingExtraError: Pillow is not installed.
     """
     place = Path(config.path)
-    given = [name for name in _SPLITS if (place / name).is_dir()]
-    official = {"train", "test"} <= set(given)
-    names = _classes(place / "train" if official else place)
-    found = {name: _files(place / name, names) for name in given} if official else {"": _files(place, names)}
-    files = found if official else _parted(found[""], config)
-    if "select" not in files:
-        rows = files["train"]
-        held = max(1, round(config.select * len(rows)))
-        files |= {"select": rows[:held], "train": rows[held:]}
-    kept = {name: rows[: config.limit] if config.limit else rows for name, rows in files.items()}
-    for name, rows in kept.items():
-        if not rows:
-            raise TaskError(f"data images: {place}: no images are left for {name}")
-    _foresee([path for rows in kept.values() for path, _ in rows], config)
-    splits = {name: _split(rows, config) for name, rows in kept.items()}
-    splits["calibration"] = splits["train"].take(torch.arange(min(config.calibration, len(splits["train"]))))
-    return Task(place.name or "images", len(names), (0.0, 1.0), splits, {"class": names})
+    plan, folders = _folders(place, config)
+    if config.members:
+        folders[_tabular.MEMBERS] = Path(config.members)
+    labels = {each: _labelled(folder, config) for each, folder in folders.items()}
+    label = labels[_tabular.WHOLE]
+    by_folder = label == _CLASS
+    known = _classes(folders.get(_tabular.MEMBERS, folders[_tabular.WHOLE])) if by_folder else ()
+    plan = replace(plan, label=label)
+    sources = {each: _source(folder, known, plan.texts(), config) for each, folder in folders.items()}
+    name = place.name or "images"
+    return _examples.task(name, sources, "images", plan, known=known, bounds=(0.0, 1.0), by_class=by_folder)
 
 
-def _foresee(paths: list[Path], config: Config) -> None:
-    """Refuse, before any is read, images of more memory than is allowed: a file of a few bytes may be of any size."""
-    one = 4 * config.size**2 * len(_MODES[config.color])
-    held = sum(path.stat().st_size for path in paths)
-    what = f"data images: {config.path}: {len(paths)} images of {config.size} by {config.size}"
-    limits.check(2 * len(paths) * one, held, what, TaskError)
+def takes(text: str) -> bool:
+    """Return whether a text names a folder.
+
+    Args:
+        text: What a user types.
+    """
+    return Path(text).is_dir()
+
+
+def _folders(place: Path, config: Config) -> tuple[_tabular.Plan, dict[str, Path]]:
+    """Return what is done with the images, and the folder of each part of the data.
+
+    Raises:
+        TaskError: There is no such folder, or it has not the split that is asked for.
+    """
+    if not config.path or not place.is_dir():
+        raise TaskError(f"data images: path={config.path!r}: no such folder")
+    plan = _tabular.Plan.of(config)
+    given = {_SPLITS[p.name]: p for p in sorted(place.iterdir()) if p.name in _SPLITS and p.is_dir()}
+    named = place / config.split
+    if "test" not in given and not (config.split and named.is_dir()):
+        if config.split not in {"", "test"}:
+            known = [p.name for p in place.iterdir() if p.is_dir()]
+            raise TaskError(
+                f"data images: split: no folder {config.split!r} in {place}; {nearest(config.split, known)}"
+            )
+        return plan, {_tabular.WHOLE: place}
+    test = named if config.split else given["test"]
+    rest = {name: folder for name, folder in given.items() if folder != test and name != "test"}
+    if config.members:
+        rest.pop("train", None)
+    if "train" not in rest:
+        return replace(plan, split="test"), {_tabular.WHOLE: test, **rest}
+    return replace(plan, split=""), {_tabular.WHOLE: rest.pop("train"), "test": test, **rest}
+
+
+def _labelled(folder: Path, config: Config) -> str:
+    """Return the column that has the class; folders make one of their own where there is no metadata.
+
+    Raises:
+        TaskError: A column is asked for, and there is no metadata.
+    """
+    if _metadata(folder) is not None:
+        return config.label or _LABEL
+    if config.label not in {"", _CLASS}:
+        raise TaskError(f"data images: label={config.label!r} (--target), and {folder} has no {_METADATA[0]}")
+    return _CLASS
+
+
+def _metadata(folder: Path) -> Path | None:
+    return next((folder / name for name in _METADATA if (folder / name).is_file()), None)
 
 
 def _classes(place: Path) -> tuple[str, ...]:
@@ -92,36 +142,49 @@ def _classes(place: Path) -> tuple[str, ...]:
     return names
 
 
-def _files(place: Path, names: tuple[str, ...]) -> list[tuple[Path, int]]:
-    """Return every image and its class, in the fixed order."""
+def _source(folder: Path, known: tuple[str, ...], texts: set[str], config: Config) -> _examples.Source:
+    """Return the images of a folder, and what stands beside them.
+
+    Raises:
+        TaskError: There are none, or metadata names a file that is not there.
+    """
+    listed = _metadata(folder)
+    if listed is not None:
+        where = f"images, {listed.name}"
+        columns = dict(_read.read(listed, where, texts={*texts, _FILE}))
+        if _FILE not in columns:
+            raise TaskError(f"data {where}: no column {_FILE!r}; {nearest(_FILE, columns)}")
+        paths = _inside(folder, columns.pop(_FILE), where)
+    else:
+        found = [(p, name) for name in known for p in sorted((folder / name).rglob("*")) if _is_image(p)]
+        paths = [path for path, _ in found]
+        columns = {_CLASS: _column.of([name for _, name in found])}
+    if not paths:
+        raise TaskError(f"data images: {folder}: no images are left for it")
+    return _examples.Source(
+        lambda i: _pictures.pixels(paths[i], str(paths[i]), config.color, config.size),
+        lambda i: str(paths[i]),
+        columns,
+        sum(path.stat().st_size for path in paths),
+    )
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _KINDS and path.is_file()
+
+
+def _inside(folder: Path, names: Column, where: str) -> list[Path]:
+    """Return the files that metadata names, which lie in its folder.
+
+    Raises:
+        TaskError: One is not there, or lies elsewhere.
+    """
+    root = folder.resolve()
     found = []
-    for label, name in enumerate(names):
-        images = sorted(p for p in (place / name).rglob("*") if p.suffix.lower() in _KINDS and p.is_file())
-        found += [(image, label) for image in images]
-    return [found[i] for i in _cut.shuffled(len(found)).tolist()]
-
-
-def _parted(rows: list[tuple[Path, int]], config: Config) -> dict[str, list[tuple[Path, int]]]:
-    held = max(1, round(config.test * len(rows)))
-    return {"test": rows[:held], "train": rows[held:]}
-
-
-def _split(rows: list[tuple[Path, int]], config: Config) -> Split:
-    pixels = torch.stack([_pixels(path, config) for path, _ in rows])
-    targets = torch.tensor([label for _, label in rows])
-    return Split(pixels, targets, targets, {"class": targets})
-
-
-def _pixels(path: Path, config: Config) -> Tensor:
-    try:
-        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - an extra, imported where it is needed
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("data images needs Pillow: pip install 'whatelse[images]'") from error
-    try:
-        with Image.open(path) as image:
-            shown = image.convert(_MODES[config.color])
-            scaled = shown.resize((config.size, config.size), Image.Resampling.BILINEAR)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise TaskError(f"data images: {path}: no image that can be read") from error
-    values = torch.from_numpy(np.array(scaled, dtype=np.float32) / 255)
-    return values[None] if values.dim() == 2 else values.permute(2, 0, 1).contiguous()
+    for row in range(len(names)):
+        path = folder / names.at(row)
+        if not path.resolve().is_relative_to(root) or not path.is_file():
+            got = f"row {row + 1} is {names.at(row)!r}"
+            raise TaskError(f"data {where}, column {_FILE!r}: {got}; no such file in {folder}")
+        found.append(path)
+    return found

@@ -36,8 +36,8 @@ def sums(cell: np.ndarray, cells: int, counts: np.ndarray, *weights: np.ndarray)
     column = cell[row].astype(np.int64)
     entries = np.concatenate([w[row] for w in weights])
     places = np.concatenate([column + i * cells for i in range(len(weights))])
-    held = csr_array((entries, (places, np.tile(row, len(weights)))), shape=(cells * len(weights), len(cell)))
-    return np.split((held @ counts.T).T, len(weights), axis=1)
+    held = csr_array((entries, (np.tile(row, len(weights)), places)), shape=(len(cell), cells * len(weights)))
+    return np.split(counts @ held, len(weights), axis=1)
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

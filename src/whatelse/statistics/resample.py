@@ -12,6 +12,8 @@ import numpy as np
 BLOCK = 1_500_000
 # Draws of a block however many examples there are: 50 MB for 200,000.
 _DRAWS = 32
+# Bytes of a block of counts as whole numbers, and the most draws in one.
+SHEET, _MOST = 16_000_000, 256
 # Counts up to so many are held (in 4 bytes); more are drawn anew, the same, for every summary.
 HELD = 40_000_000
 
@@ -40,9 +42,20 @@ class Resamples:
             for some in blocks(self.draws, self.n):
                 yield self.held[some].astype(np.float64, copy=False)
             return
-        rng = deepcopy(self.start)
-        for some in blocks(self.draws, self.n):
-            yield counts(self.n, some.stop - some.start, rng, self.clusters).astype(np.float64, copy=False)
+        for sheet in self.sheets():
+            yield from (sheet[some].astype(np.float64) for some in blocks(len(sheet), self.n))
+
+    def sheets(self) -> Iterator[np.ndarray]:
+        """Yield counts in blocks of rows as whole numbers, ``(some, n)``: the same ones every time."""
+        step = min(_MOST, max(_DRAWS, SHEET // self.n))
+        drawing = None if self.held is not None else _Drawing(self.n, deepcopy(self.start), self.clusters)
+        for start in range(0, self.draws, step):
+            some = slice(start, min(start + step, self.draws))
+            if drawing is None:
+                assert self.held is not None
+                yield self.held[some]
+            else:
+                yield drawing.rows(some.stop - some.start)
 
 
 def resamples(n: int, draws: int, rng: np.random.Generator, clusters: np.ndarray | None = None) -> Resamples:
@@ -74,12 +87,10 @@ def counts(n: int, draws: int, rng: np.random.Generator, clusters: np.ndarray | 
     """
     if draws < 1:
         raise ValueError(f"draws={draws}; at least 1 is needed")
-    _, unit = units(n, clusters)
-    size = int(unit[-1]) + 1 if clusters is None else int(unit.max()) + 1
+    drawing = _Drawing(n, rng, clusters)
     out = np.empty((draws, n), np.float32)
-    for some in blocks(draws, max(n, size)):
-        drawn = _drawn(size, some.stop - some.start, rng)
-        out[some] = drawn if clusters is None else drawn[:, unit]
+    for some in blocks(draws, n):
+        out[some] = drawing.rows(some.stop - some.start)
     return out
 
 
@@ -131,8 +142,18 @@ def blocks(rows: int, columns: int) -> Iterator[slice]:
         yield slice(start, min(start + step, rows))
 
 
-def _drawn(size: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    # Far faster than Generator.multinomial, which draws one binomial for every entry.
-    flat = rng.integers(0, size, (draws, size))
-    flat += np.arange(draws)[:, None] * size
-    return np.bincount(flat.ravel(), minlength=draws * size).reshape(draws, size)
+class _Drawing:
+    """Counts that are drawn on and on: how many at once makes no difference."""
+
+    def __init__(self, n: int, rng: np.random.Generator, clusters: np.ndarray | None) -> None:
+        self.size, unit = units(n, clusters)
+        self.unit, self.rng = None if clusters is None else unit, rng
+
+    def rows(self, draws: int) -> np.ndarray:
+        """Return the counts of so many more resamples, ``(draws, n)``."""
+        # A count above 255 of so many draws has no chance: 255 of 300 draws are the same once in 10^500.
+        out = np.empty((draws, self.size), np.uint8)
+        for row in out:
+            # Far faster than Generator.multinomial, which draws one binomial for every entry; one row stays in a cache.
+            row[:] = np.bincount(self.rng.integers(0, self.size, self.size, np.uint32), minlength=self.size)
+        return out if self.unit is None else out[:, self.unit]

@@ -18,6 +18,7 @@ from whatelse.statistics import paired, resample
 from whatelse.statistics.contributions import contributions
 from whatelse.statistics.effect import Effect
 from whatelse.statistics.resample import Resamples
+from whatelse.statistics.shared import Group, Shared
 
 # How many examples are left out in turn: evenly apart, and of different kinds; and which columns tell kinds.
 _EVEN, _KINDS, _COLUMNS, _FEW = 64, 256, 8, 64
@@ -112,19 +113,41 @@ def side(
         told: Where the summary is of parts, such as a minimum over groups, what each is of: what the smallest of them
             did not show is not excluded.
     """
-    found = _sides(values, lambda v, counts: summarise(v, counts)[:, None], resamples)[0]
-    if resamples is None or found.drawn is None:
-        return found
-    if told is not None:
-        sizes = np.array(told.sizes(resamples.clusters))[told.counted]
-        found = found._replace(units=min([found.units, *sizes.tolist()]))
-    if len(values) > 1 or resamples.clusters is not None:
-        return found
-    if told is not None:
-        return found._replace(strata=told.strata())
-    tried = next(resamples.blocks())[:2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return found._replace(each=contributions(np.asarray(values[0], np.float64), summarise, tried))
+    return side_later(values, summarise, _alone(resamples), told)()
+
+
+def side_later(
+    values: Sequence[np.ndarray], summarise: paired.Summarise, group: Group | None, told: Outcomes | None = None
+) -> Callable[[], Side]:
+    """Return what gives one model's side of its effects once the resamples are drawn.
+
+    Args:
+        values: As in `side`.
+        summarise: As in `side`.
+        group: What it waits for resamples with; None where the values are all there is.
+        told: As in `side`.
+    """
+    asked = _asked(values, lambda v, counts: summarise(v, counts)[:, None], group)
+    exactly = told is None and len(values) == 1 and group is not None and group.shared.resamples.clusters is None
+    each = None
+    if exactly and not np.isnan(values[0]).any():
+        tried = resample.counts(len(values[0]), 2, np.random.default_rng(0)).astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            each = contributions(np.asarray(values[0], np.float64), summarise, tried)
+
+    def made() -> Side:
+        found = asked()[0]
+        if group is None or found.drawn is None:
+            return found
+        clusters = group.shared.resamples.clusters
+        if told is not None:
+            sizes = np.array(told.sizes(clusters))[told.counted]
+            found = found._replace(units=min([found.units, *sizes.tolist()]))
+        if len(values) > 1 or clusters is not None:
+            return found
+        return found._replace(each=each) if told is None else found._replace(strata=told.strata())
+
+    return made
 
 
 def parts(
@@ -141,53 +164,73 @@ def parts(
         resamples: As in `side`.
         told: Where a part's number is the mean outcome of the examples in it, which those are.
     """
-    found = _sides(values, by_part, resamples)
-    if told is None or resamples is None:
-        return found
-    exact = len(values) == 1 and resamples.clusters is None and bool(np.isfinite(told.each).all())
-    whole = bool(np.isin(told.each, (0, 1)).all())
-    return [
-        part._replace(
-            units=units, whole=whole, each=told.each[0, mine] if exact and part.drawn is not None and units else None
-        )
-        for part, mine, units in zip(found, told.inside, told.sizes(resamples.clusters), strict=True)
-    ]
+    return parts_later(values, by_part, _alone(resamples), told)()
 
 
-def _sides(values: Sequence[np.ndarray], answer: paired.Summarise, resamples: Resamples | None) -> list[Side]:
+def parts_later(
+    values: Sequence[np.ndarray], by_part: paired.Summarise, group: Group | None, told: Outcomes | None = None
+) -> Callable[[], list[Side]]:
+    """Return what gives one model's sides of its effects on each part once the resamples are drawn.
+
+    Args:
+        values: As in `parts`.
+        by_part: As in `parts`.
+        group: As in `side_later`.
+        told: As in `parts`.
+    """
+    asked = _asked(values, by_part, group)
+
+    def made() -> list[Side]:
+        found = asked()
+        if told is None or group is None:
+            return found
+        clusters = group.shared.resamples.clusters
+        exact = len(values) == 1 and clusters is None and bool(np.isfinite(told.each).all())
+        whole = bool(np.isin(told.each, (0, 1)).all())
+        return [
+            part._replace(
+                units=units, whole=whole, each=told.each[0, at] if exact and part.drawn is not None and units else None
+            )
+            for part, at, units in zip(found, told.inside, told.sizes(clusters), strict=True)
+        ]
+
+    return made
+
+
+def _alone(resamples: Resamples | None) -> Group | None:
+    return None if resamples is None else Shared(resamples).group()
+
+
+def _asked(values: Sequence[np.ndarray], answer: paired.Summarise, group: Group | None) -> Callable[[], list[Side]]:
     if any(np.isnan(v).any() for v in values):
         # A number for each part all the same, of values that are numbers: only how many there are is asked.
         count = answer(np.nan_to_num(np.asarray(values[0], np.float64)), np.ones((1, len(values[0])))).shape[1]
-        return [Side(np.full(len(values), np.nan), None, None, 0) for _ in range(count)]
+        return lambda: [Side(np.full(len(values), np.nan), None, None, 0) for _ in range(count)]
 
-    def answers(counts: np.ndarray) -> np.ndarray:
-        # In double precision one seed at a time: all of them would be twice what was loaded.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.stack([answer(np.asarray(v, np.float64), counts) for v in values], 1)
+    def of(v: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        def answers(counts: np.ndarray) -> np.ndarray:
+            # In double precision one seed at a time: all of them would be twice what was loaded.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return answer(np.asarray(v, np.float64), counts)
 
-    if resamples is None:
-        alone = [answer(np.asarray(v, np.float64), np.ones((1, len(v))))[0] for v in values]
-        return [Side(column, None, None, 0) for column in np.stack(alone, 1)]
-    n = len(values[0])
-    points = answers(np.ones((1, n)))[0]
-    drawn = np.concatenate([answers(block) for block in resamples.blocks()])
-    extremes = _extremes(values, answers, resamples.clusters)
-    units = resample.units(n, resamples.clusters)[0]
-    return [Side(points[:, j], drawn[:, :, j], extremes[:, :, j], units) for j in range(points.shape[1])]
+        return answers
 
-
-def _extremes(
-    values: Sequence[np.ndarray], answers: Callable[[np.ndarray], np.ndarray], clusters: np.ndarray | None
-) -> np.ndarray:
-    """Return the least and the largest summaries with one unit left out, ``(2, S, parts)``.
-
-    Of enough of them to see how far one unit moves them, should nothing vary.
-    """
-    n = len(values[0])
+    points = np.stack([of(v)(np.ones((1, len(v))))[0] for v in values])
+    if group is None:
+        return lambda: [Side(column, None, None, 0) for column in points.T]
+    later = [group.ask(of(v), v.nbytes) for v in values]
+    clusters, n = group.shared.resamples.clusters, len(values[0])
     size, unit = resample.units(n, clusters)
     out = _telling(values) if clusters is None else np.linspace(0, size - 1, min(size, _EVEN)).astype(int)
-    left = np.concatenate([answers(1.0 - (out[some, None] == unit)) for some in resample.blocks(len(out), n)])
-    return np.stack([left.min(0), left.max(0)])
+    # Of enough of them to see how far one unit moves them, should nothing vary.
+    left = np.stack([one.without(out, unit) for one in later], 1)
+    extremes = np.stack([left.min(0), left.max(0)])
+
+    def made() -> list[Side]:
+        drawn = np.stack([one.drawn() for one in later], 1)
+        return [Side(points[:, j], drawn[:, :, j], extremes[:, :, j], size) for j in range(points.shape[1])]
+
+    return made
 
 
 def _telling(values: Sequence[np.ndarray]) -> np.ndarray:

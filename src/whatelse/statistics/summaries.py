@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from whatelse.statistics.asking import Counts
+from whatelse.statistics.ranks import Ranked
+
 # Counts are whole numbers, shares of their sum are not exact: what lies closer is the same.
 _NEAR = 1e-6
 
@@ -33,6 +36,8 @@ def quantile(values: np.ndarray, counts: np.ndarray, q: float) -> np.ndarray:
     """
     if not 0 <= q <= 1:
         raise ValueError(f"q={q} is outside [0, 1]")
+    if isinstance(counts, Counts):
+        return counts.each("quantile", lambda block: quantile(values, block.rows, q), values, q)
     order = np.argsort(values)
     upto = counts[:, order].cumsum(1, dtype=np.float64)
     target = q * upto[:, -1:]
@@ -64,6 +69,8 @@ def auc(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         values: Score, and 1 for a member or 0 for a non-member, ``(N, 2)``.
         counts: How often each example stands in each resample, ``(draws, N)``.
     """
+    if isinstance(counts, Counts):
+        return counts.each("area and balance", Ranked(values).area_and_balance, values)[:, 0]
     (inside, mine), (outside, theirs) = _sides(values, counts)
     upto = _from_zero(theirs)
     below, up_to_equal = (np.searchsorted(outside, inside, side=s) for s in ("left", "right"))
@@ -87,6 +94,8 @@ def true_positive_rate(values: np.ndarray, counts: np.ndarray, at: float = 0.01)
     """
     if not 0 <= at < 1:
         raise ValueError(f"at={at} is outside [0, 1)")
+    if isinstance(counts, Counts):
+        return counts.each("found at", Ranked(values).found_at(at), values, at)
     (inside, mine), (outside, theirs) = _sides(values, counts)
     if not len(outside):
         return np.full(len(counts), np.nan)
@@ -98,6 +107,31 @@ def true_positive_rate(values: np.ndarray, counts: np.ndarray, at: float = 0.01)
     place = above[np.minimum(spared, len(outside) - 1)]
     found = upto[:, -1] - np.take_along_axis(upto, place[:, None], 1)[:, 0]
     return _over(found, np.where(alarms[:, -1] > 0, upto[:, -1], 0))
+
+
+def balanced_accuracy(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the mean of the shares of members and of non-members told right, at the best threshold, ``(draws,)``.
+
+    The threshold is chosen on the same records, so that 0.5 is the least and chance lies a little above it. NaN where
+    a side is empty.
+
+    Args:
+        values: Score, and 1 for a member or 0 for a non-member, ``(N, 2)``.
+        counts: How often each record stands in each resample, ``(draws, N)``.
+    """
+    if isinstance(counts, Counts):
+        return counts.each("area and balance", Ranked(values).area_and_balance, values)[:, 1]
+    order = np.argsort(-values[:, 0], kind="stable")
+    score, member = values[order, 0], values[order, 1] > 0.5
+    # A threshold lies between different scores only.
+    ends = np.append(score[1:] != score[:-1], True)
+    gain = counts[:, order].astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gain[:, member] /= gain[:, member].sum(1, keepdims=True)
+        gain[:, ~member] /= -gain[:, ~member].sum(1, keepdims=True)
+        np.cumsum(gain, axis=1, out=gain)
+    best: np.ndarray = 0.5 + gain[:, ends].max(1).clip(0, 1) / 2
+    return best
 
 
 def _sides(values: np.ndarray, counts: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:

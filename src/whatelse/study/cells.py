@@ -65,7 +65,7 @@ def effects(
         made: Its cells, of every subject one a seed, with the jobs that make them.
         pairs: Which subject is held against which other.
         draws: Resamples an interval.
-        drawn_by: What decides which resamples are drawn.
+        drawn_by: The label, and what decides which resamples are drawn.
         told: What tells it apart from others of the same measurement, in its name.
     """
     cells: dict[str, list[str]] = {}
@@ -74,7 +74,7 @@ def effects(
     given = {"pairs": pairs, "draws": draws, "drawn by": drawn_by, "cells": list(cells.items())}
     return Effects(
         name=" · ".join(("effects", task, m.label, *told)),
-        key=key("effects", 7, given, m.item, seed=0),
+        key=key("effects", 8, given, m.item, seed=0),
         label=m.label,
         task=task,
         item=m.item,
@@ -82,6 +82,7 @@ def effects(
         cells=tuple((subject, tuple(keys)) for subject, keys in cells.items()),
         pairs=pairs,
         draws=draws,
+        resampled_by=drawn_by[1:],
         drawn_by=drawn_by,
         needs=tuple(job.name for job, _ in made),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,7 +174,8 @@ class Effects:
         cells: Keys by subject, one a seed.
         pairs: Which subject is held against which other; ``zero`` for the values themselves.
         draws: Resamples an interval.
-        drawn_by: What decides which resamples are drawn.
+        resampled_by: What decides which resamples are drawn: the same for all measurements of a task.
+        drawn_by: What decides what else is drawn.
         needs: Names of the jobs that must have ended before.
         resources: What it needs while it runs.
     """
@@ -187,6 +189,7 @@ class Effects:
     cells: tuple[tuple[str, tuple[str, ...]], ...]
     pairs: tuple[tuple[str, str], ...]
     draws: int
+    resampled_by: tuple[str, ...]
     drawn_by: tuple[str, ...]
     needs: tuple[str, ...]
     resources: Resources = Resources()
@@ -233,7 +236,36 @@ class Watch:
         return [("effects", self.key)]
 
 
-Work = Job | Effects | Watch
+@dataclass(frozen=True)
+class Analysis:
+    """Effects of several measurements that share their resamples.
+
+    Attributes:
+        name: How progress and messages call it.
+        effects: All resampled alike.
+        needs: Names of the jobs that must have ended before.
+        resources: What it needs while it runs.
+    """
+
+    name: str
+    effects: tuple[Effects, ...]
+    needs: tuple[str, ...]
+    resources: Resources = Resources()
+
+
+Work = Job | Effects | Watch | Analysis
+
+
+def together(effects: Sequence[Effects]) -> Analysis:
+    """Return effects as one work.
+
+    Args:
+        effects: All resampled alike.
+    """
+    first = effects[0]
+    more = f" and {len(effects) - 1} more" if len(effects) > 1 else ""
+    needs = tuple(dict.fromkeys(need for one in effects for need in one.needs))
+    return Analysis(first.name + more, tuple(effects), needs)
 
 
 @dataclass(frozen=True)

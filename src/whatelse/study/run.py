@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,7 +13,7 @@ from whatelse.engines import Engine
 from whatelse.errors import StudyError, WhatElseError, nearest
 from whatelse.store.protocol import Store
 from whatelse.study import worker
-from whatelse.study.jobs import Effects, Job, Plan, Watch, Work
+from whatelse.study.jobs import Analysis, Effects, Job, Plan, Watch, Work, together
 from whatelse.study.worker import Report
 
 _FORMER = {"here": "processes"}  # what engines were called
@@ -135,7 +135,7 @@ def run(plan: Plan, store: Store, start: Callable[[], Engine], show: Callable[[P
     place = start()
     try:
         store.prepare()
-        _drain(place, _waiting([*jobs, *effects]), store, progress, show)
+        _drain(place, _waiting([*jobs, *_shared(effects)]), store, progress, show)
     except BrokenExecutor as error:
         raise StudyError(
             "a worker process died, perhaps for want of memory; finished cells are kept: run again with fewer --workers"
@@ -145,6 +145,15 @@ def run(plan: Plan, store: Store, start: Callable[[], Engine], show: Callable[[P
         raise
     place.close()
     return progress
+
+
+def _shared(effects: Sequence[Effects | Watch]) -> list[Watch | Analysis]:
+    """Return effects with those that have their resamples in common put together: these are drawn once."""
+    alike: dict[object, list[Effects]] = defaultdict(list)
+    for one in effects:
+        if isinstance(one, Effects):
+            alike[one.draws, one.task, one.resampled_by].append(one)
+    return [*(one for one in effects if isinstance(one, Watch)), *(together(some) for some in alike.values())]
 
 
 def _waiting(work_left: Iterable[Work]) -> dict[str, tuple[Work, set[str]]]:
@@ -173,7 +182,8 @@ def _drain(
         for future in ended:
             name = running.pop(future)
             _note(progress, _result(future, name), store)
-            progress.done += 1
+            work = waiting[name][0]
+            progress.done += len(work.effects) if isinstance(work, Analysis) else 1
             freed = _free(waiting, name)
             ready = sorted([*ready, *freed], key=list(waiting).index)
     progress.running = []

@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from whatelse import items, limits, recipe, registry
 from whatelse.auditing import sequential
-from whatelse.auditing.ask import Failed, Outcome, ask, asked_alike, generator, number, of_kept, subject_of, to_kept
-from whatelse.auditing.effects import Comparison, values_of
+from whatelse.auditing.ask import ask, asked_alike, generator, subject_of, to_kept
 from whatelse.auditing.effects import to_kept as keep_effects
 from whatelse.auditing.roles import Role
 from whatelse.errors import ChangedError, StoreError, StudyError
@@ -26,7 +24,8 @@ from whatelse.registry import Added
 from whatelse.store.folder import KeptEvidence
 from whatelse.store.protocol import Store
 from whatelse.study import handed
-from whatelse.study.jobs import Cell, Data, Effects, Handed, Job, Link, Made, Net, Watch, Work
+from whatelse.study.analysis import analyze
+from whatelse.study.jobs import Cell, Data, Effects, Handed, Job, Link, Made, Net, Watch, Work, together
 from whatelse.study.plan import net_of
 from whatelse.study.spec import Study
 from whatelse.tasks.task import Task
@@ -62,7 +61,11 @@ def work_on(work: Work, store: Store, added: Sequence[Added] = ()) -> Report:
         registry.add(one.path, one.origin)
     if isinstance(work, Job):
         return run_job(work, store)
-    return watch(work, store) if isinstance(work, Watch) else analyze(work, store)
+    if isinstance(work, Watch):
+        return watch(work, store)
+    started = time.perf_counter()
+    failed = analyze(together([work]) if isinstance(work, Effects) else work, store)
+    return Report(work.name, analyzing=time.perf_counter() - started, failed=failed)
 
 
 def load_task(study: Study, name: str) -> Task:
@@ -313,26 +316,6 @@ def _measure(cell: Cell, job: Job, mine: Evidence, base: Evidence, store: Store)
     store.forget("failed", cell.key)
 
 
-def analyze(effects: Effects, store: Store) -> Report:
-    """Compute all effects of one measurement from its finished cells, and keep them.
-
-    Args:
-        effects: Which.
-        store: Where cells and effects are kept.
-
-    Raises:
-        StoreError: Results cannot be read or written.
-    """
-    started = time.perf_counter()
-    item = items.behaviour(effects.item)
-    rng = np.random.default_rng(number(effects.drawn_by))
-    held = Comparison(item, item.configure(dict(effects.given)), effects.draws, rng)
-    for name, keys in effects.cells:  # one model at a time: the values of all may not fit into memory
-        held.take(name, values_of([outcome_of(key, store) for key in keys]))
-    store.save_record("effects", effects.key, keep_effects(held.against(effects.pairs)))
-    return Report(effects.name, analyzing=time.perf_counter() - started)
-
-
 def watch(what: Watch, store: Store) -> Report:
     """Measure models that were handed over, each only until its verdict is clear, and keep the effects.
 
@@ -355,19 +338,6 @@ def watch(what: Watch, store: Store) -> Report:
     found = sequential.effects(what.measurement, models, what.pairs, what.family, rng)
     store.save_record("effects", what.key, keep_effects(found))
     return Report(what.name, measuring=time.perf_counter() - started)
-
-
-def outcome_of(cell: str, store: Store) -> Outcome:
-    """Return what came of a cell.
-
-    Args:
-        cell: Its key.
-        store: Where cells are kept.
-    """
-    if not store.absent("values", cell):
-        return of_kept(*store.load("values", cell))
-    error = store.load_record("failed", cell)["error"] if store.has("failed", cell) else "not measured"
-    return Failed(error)
 
 
 def _fail(cell: Cell, job: Job, error: Exception, store: Store) -> tuple[str, str]:

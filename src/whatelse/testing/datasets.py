@@ -21,7 +21,7 @@ def its_parts_are_in_order(case: Case) -> None:
     Args:
         case: The loader.
     """
-    written.in_order(case, "load", more=True)
+    written.in_order(case, "load", ("takes", "describe"), more=True)
 
 
 def its_suffixes_can_be_opened(case: Case) -> None:

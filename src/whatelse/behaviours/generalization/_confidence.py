@@ -45,16 +45,14 @@ def debiased(sure: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.nda
         right: Whether what was claimed is so, 1 or 0, ``(N, claims)``.
         weights: How often each example stands in each resample, ``(draws, N)``.
     """
-    drawn = np.ascontiguousarray(weights.T, dtype=np.float64)
-    squares = drawn * drawn
     blocks = range(0, sure.shape[1], _CLAIMS)
-    each = [_debiased(sure[:, k : k + _CLAIMS], right[:, k : k + _CLAIMS], drawn, squares) for k in blocks]
-    errors: np.ndarray = np.concatenate(each).T / weights.sum(1, keepdims=True)
+    each = [_debiased(sure[:, k : k + _CLAIMS], right[:, k : k + _CLAIMS], weights) for k in blocks]
+    errors: np.ndarray = np.concatenate(each, 1) / weights.sum(1, keepdims=True)
     return errors
 
 
-def _debiased(sure: np.ndarray, right: np.ndarray, drawn: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """Return the debiased error times the number of examples, ``(claims, draws)``."""
+def _debiased(sure: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the debiased error times the number of examples, ``(draws, claims)``."""
     examples, claims = sure.shape
     bins = np.minimum((sure * BINS).astype(np.int64), BINS - 1) + BINS * np.arange(claims)
 
@@ -62,15 +60,15 @@ def _debiased(sure: np.ndarray, right: np.ndarray, drawn: np.ndarray, squares: n
         # Each example is in one bin a claim: a sparse product, where a dense one would be 15 times the work.
         starts = np.arange(0, bins.size + 1, claims)
         table = sparse.csr_array((each.ravel(), bins.ravel(), starts), shape=(examples, claims * BINS))
-        found: np.ndarray = (table.T @ what).reshape(claims, BINS, -1)
+        found: np.ndarray = (what @ table).reshape(len(what), claims, BINS)
         return found
 
     whole = np.ones(sure.shape)
-    size, rights, sures = (summed(weights, drawn) for weights in (whole, right, sure))
-    repeats = summed(whole, squares)
+    size, rights, sures = (summed(each, weights) for each in (whole, right, sure))
+    repeats = summed(whole, weights * weights)
     accuracy, claimed = rights / np.maximum(size, 1), sures / np.maximum(size, 1)
     pairs = size * size - repeats
     noise = accuracy * (1 - accuracy) * repeats / np.maximum(pairs, 1)
     error = np.where(pairs > 0, (claimed - accuracy) ** 2 - noise, 0)
-    total: np.ndarray = (size * error).sum(1)
+    total: np.ndarray = (size * error).sum(2)
     return total

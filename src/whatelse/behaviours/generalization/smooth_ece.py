@@ -73,7 +73,7 @@ def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray
     del config
     confidence = answer["confidence"].astype(np.float64)
     gaps = _spread(confidence, answer["correct"] - confidence)
-    summed = (gaps.T @ weights.T).T / weights.sum(1, keepdims=True)
+    summed = (weights @ gaps) / weights.sum(1, keepdims=True)
     waves = np.arange(_TERMS)
     series = summed @ np.cos(np.pi * np.linspace(0, 1, _CELLS + 1)[:, None] * waves)
     series[:, 1:] *= 2

@@ -292,17 +292,7 @@ def balanced_accuracy(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         values: Score, and 1 for a member or 0 for a non-member, ``(P, 2)``.
         weights: How often each record stands in each resample, ``(draws, P)``.
     """
-    order = np.argsort(-values[:, 0], kind="stable")
-    score, member = values[order, 0], values[order, 1] > 0.5
-    # A threshold lies between different scores only.
-    ends = np.append(score[1:] != score[:-1], True)
-    gain = weights[:, order].astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        gain[:, member] /= gain[:, member].sum(1, keepdims=True)
-        gain[:, ~member] /= -gain[:, ~member].sum(1, keepdims=True)
-        np.cumsum(gain, axis=1, out=gain)
-    best: np.ndarray = 0.5 + gain[:, ends].max(1).clip(0, 1) / 2
-    return best
+    return summaries.balanced_accuracy(values, weights)
 
 
 def clopper_pearson(found: int, asked: int) -> tuple[float, float]:
