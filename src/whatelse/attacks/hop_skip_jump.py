@@ -5,10 +5,10 @@ halved until it fools the model, and a bisection leads back to the border, neare
 
 Source:
     Chen, Jordan & Wainwright, HopSkipJumpAttack: a query-efficient decision-based attack, IEEE S&P 2020,
-    arXiv:1904.02144, algorithm 2. Departures: it begins at the nearest test example of which the model says another
-    class, on the line to it, and only where there is none at noise; random moves are a tenth of the distance long, as
-    shorter ones are lost where a model rounds what it is given; there are as many rounds as the queries allow; of all
-    points on the border the nearest is kept, and shortened by bisection.
+    arXiv:1904.02144, algorithm 2. Departures: it begins on the lines to the nearest test examples of the four other
+    classes that are nearest, at the one whose border is, and only where the model says no other class at noise; random
+    moves are a tenth of the distance long, as shorter ones are lost where a model rounds what it is given; there are as
+    many rounds as the queries allow; of all points on the border the nearest is kept, and shortened by bisection.
 """
 
 from __future__ import annotations
