@@ -78,4 +78,4 @@ def test_where_no_example_is_of_another_class_it_begins_at_noise(toy, rng):
     found = hop_skip_jump.own(mine, hop_skip_jump.Search("l2", 1000, 10))
     assert bool(found.known.all())
     exact = (1.2 - inputs.sum(1)) / 3**0.5
-    assert torch.allclose(found.distances[1:], exact[1:], rtol=0.06)
+    assert torch.allclose(found.distances[1:], exact[1:], rtol=0.08)

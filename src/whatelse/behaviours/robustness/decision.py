@@ -25,10 +25,10 @@ Cost:
 
 Limits:
     It is an upper bound, and a loose one: of a linear model at 1,000 queries up to 3 % too long with 6 features, 7 to
-    13 % with 50, 33 to 69 % with 300. It falls with the queries; compare numbers of equal ``queries`` only. Of two models
-    that are equally robust the one whose border is rougher is found farther off. Lengths are in units of the input and
-    grow with the number of features: tasks are not comparable. It falls where accuracy falls, as an error is a distance
-    of 0: read it beside `generalization.accuracy`.
+    13 % with 50, 33 to 69 % with 300. It falls with the queries; compare numbers of equal ``queries`` only. Of two
+    models that are equally robust the one whose border is rougher is found farther off. Lengths are in units of the
+    input and grow with the number of features: tasks are not comparable. It falls where accuracy falls, as an error is
+    a distance of 0: read it beside `generalization.accuracy`.
 
 Source:
     Chen, Jordan & Wainwright, HopSkipJumpAttack: a query-efficient decision-based attack, IEEE S&P 2020,
