@@ -24,6 +24,8 @@ def changed(**given):
         (changed(data="none.npz"), ("none.npz", "no such file")),
         (changed(out=str(Path(__file__).parent)), ("is there already",)),
         (changed(model="torch.nn:Flatten"), ("answers with a tensor of shape (64, 64)", "one of (N, 10) is needed")),
+        ((*COMPRESS, "--weights-key", "ema"), ("--weights-key ema", "give --weights FILE too")),
+        ((*COMPRESS, "--weights", "no.pth", "--weights-key", "ema"), ("--weights no.pth:ema", "No such file")),
         ((*COMPRESS, "--json", "no/where.json"), ("cannot write no/where.json",)),
     ],
 )

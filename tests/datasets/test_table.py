@@ -284,3 +284,13 @@ def test_a_million_rows_take_less_than_two_gigabytes(kind, tmp_path):
 def test_whole_numbers_are_named_without_a_point(kind, frame, tmp_path):
     put(frame.assign(level=[1.0, 2.0, None] * 100), tmp_path)
     assert load(tmp_path / f"p.{kind}", groups="level").group_names["level"] == ("1", "2")
+
+
+def test_a_limit_moves_no_column_of_members(frame, tmp_path):
+    put(frame, tmp_path)
+    frame.assign(town=[f"t{i % 40}" for i in range(300)]).to_csv(tmp_path / "members.csv", index=False)
+    asked = {"members": str(tmp_path / "members.csv"), "split": "test"}
+    with pytest.warns(UserWarning, match="that train has not"):
+        whole, few = (load(tmp_path / "p.csv", limit=limit, **asked) for limit in (0, 20))
+    assert whole.features == few.features
+    assert torch.equal(whole.test.inputs[:20], few.test.inputs)

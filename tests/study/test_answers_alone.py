@@ -134,7 +134,7 @@ def test_recorded_scores_are_asked_the_usual_form_and_lack_it(task, net):
     offers = {"baseline": {"predicts", "differentiates", "opens"}, "log": {"recorded"}}
     kept, said = fitting(read_questions(ASKED), offers)
     assert {m.label for m in kept.measurements} == SIGHTED
-    assert said == ""
+    assert said == []
 
 
 def test_of_the_default_questions_either_form_keeps_all_that_both_can_answer():

@@ -172,6 +172,7 @@ class Server:
         self.hangs = self.raw = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads, self._server.owner = True, self
+        self._server.handle_error = lambda *_: None  # whoever asked may have gone
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
         self.plain = f"http://127.0.0.1:{self._server.server_port}/predict"

@@ -13,7 +13,7 @@ import openvino
 import pytest
 import torch
 
-from whatelse import items, opening, recipe
+from whatelse import items, limits, opening, recipe
 from whatelse.artifacts import formats
 from whatelse.errors import ArtifactError, NotMeasurableError, TaskError
 from whatelse.evidence.cache import Evidence
@@ -320,3 +320,14 @@ def test_one_probability_of_a_sigmoid_is_that_of_class_one(digits, net, tmp_path
         model = take.take(given, "one", given.key, two, torch.Generator().manual_seed(0))
         found = Evidence(model, two).logits().softmax(1)[:, 1]
         torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)
+
+
+def test_a_large_model_is_refused_by_what_its_files_hold_together(folder, digits):
+    held = sum((folder / f"external.onnx{ending}").stat().st_size for ending in ("", ".data"))
+    with limits.within(held):
+        opening.open_model(str(folder / "external.onnx"), digits)
+    with (
+        limits.within(4000),
+        pytest.raises(ArtifactError, match=r"would take .* of memory; allowed are .*--max-memory"),
+    ):
+        opening.open_model(str(folder / "external.onnx"), digits)

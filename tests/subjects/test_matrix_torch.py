@@ -89,6 +89,9 @@ ALL = {
     "nncf int8": ({*GRADIENTS, PARAMETERS}, FLOATS, 0.05, ""),
     "hqq 4 bits": ({REBUILT, PARAMETERS}, stored(4, beside=8 * 266), 0.01, ""),
 }
+BY_BATCH = {
+    "eager dynamic int8"
+}  # its scale is that of a whole batch, and batches are others where only scores are known
 SLOW = {"nncf int8"}  # compiles kernels of its own where it runs first
 
 
@@ -175,7 +178,7 @@ def test_a_model_of_another_tool_is_audited_in_what_it_allows(kind, net, task, a
     assert told["negative log-likelihood"].after == pytest.approx(float(functional.cross_entropy(want, y)), abs=3e-4)
     harmed = told["harmed (right before, wrong after)"]
     assert harmed.after == pytest.approx(float(((own.argmax(1) == y) & ~right).float().mean()))
-    assert_same_from_outside(model, net, task, asked, told)
+    assert_same_from_outside(model, net, task, asked, told, close=3e-3 if kind in BY_BATCH else 3e-4)
 
     assert told[MACS].before == told[MACS].after == PRODUCTS
     assert told[BYTES].before == FLOATS
@@ -200,7 +203,7 @@ class Own:
         return by_hand(self.model, inputs.clone())
 
 
-def assert_same_from_outside(model, net, task, asked, told):
+def assert_same_from_outside(model, net, task, asked, told, close):
     """Every number that needs predictions alone is that of the library's own predictions."""
     few = replace(asked, measurements=[m for m in asked.measurements if m.label in BLACK])
     with warnings.catch_warnings():
@@ -208,7 +211,7 @@ def assert_same_from_outside(model, net, task, asked, told):
         found = whatelse.audit(net, {"own": Own(model)}, task, few)
     assert {f.label for f in found.findings if f.leading} == BLACK
     for finding in (f for f in found.findings if f.leading):
-        assert finding.after == pytest.approx(told[finding.label].after, rel=1e-3, abs=3e-4), finding.label
+        assert finding.after == pytest.approx(told[finding.label].after, rel=1e-3, abs=close), finding.label
 
 
 def weights_left(kind, net, model):

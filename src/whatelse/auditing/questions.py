@@ -168,8 +168,8 @@ def _check_whole(asked: Questions) -> None:
                 raise StudyError(f"row {row!r} has {rows.count(row)} primary measurements; one gives its verdict")
 
 
-def fitting(asked: Questions, offers: Mapping[str, Collection[str]]) -> tuple[Questions, str]:
-    """Return the questions that are for these models, and a line that says so where some of them only predict.
+def fitting(asked: Questions, offers: Mapping[str, Collection[str]]) -> tuple[Questions, list[str]]:
+    """Return the questions that are for these models, and remarks that say so where some of them only predict.
 
     A question has one form for all models of an audit, whoever is held against whom: noise floors and controls would
     else be of another measurement than what they are held to.
@@ -190,9 +190,9 @@ def fitting(asked: Questions, offers: Mapping[str, Collection[str]]) -> tuple[Qu
     fit = replace(asked, measurements=kept)
     forms = [m.label for m in kept if m.where]
     if where == "gradients" or not forms:
-        return fit, ""
+        return fit, []
     said = f"{', '.join(map(str, blind))} {'gives' if len(blind) == 1 else 'give'} answers and no gradients"
-    return fit, f"{said}: all models of this audit alike are asked for {'; '.join(forms)}"
+    return fit, [f"{said}: all models of this audit alike are asked for {'; '.join(forms)}"]
 
 
 def settled(asked: Questions) -> Questions:

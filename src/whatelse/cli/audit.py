@@ -9,6 +9,7 @@ import typer
 from whatelse.cli.files import hand_out, probe, write
 from whatelse.cli.options import (
     KEPT,
+    Asked,
     DryRun,
     Files,
     Items,
@@ -21,6 +22,7 @@ from whatelse.cli.options import (
     Workers,
     with_data,
     with_files,
+    with_preparation,
 )
 from whatelse.errors import StudyError
 
@@ -29,7 +31,7 @@ Models = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="BASELINE CANDIDATE...",
-        help="Folders of compress, file.py:function, .onnx, .skops, .xml, http://, or scores.",
+        help="Folders, file.py:function[@weights], .onnx, .skops, .xml, http://, hf:, or scores.",
     ),
 ]
 Data = Annotated[
@@ -45,6 +47,7 @@ Recompressed = Annotated[
 
 @with_files("surfaces")
 @with_data
+@with_preparation
 def command(
     models: Models = None,
     data: Data = "",
@@ -55,6 +58,7 @@ def command(
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What to ask, as --copy writes it.")] = "",
     *,
     told: Told,
+    prepared: Asked,
     files: Files,
     results: Results = KEPT,
     on: On = "processes",
@@ -77,6 +81,7 @@ def command(
     from whatelse import opening
     from whatelse.auditing import questions as asking
     from whatelse.cli.progress import bar, foretell
+    from whatelse.models import preparation
     from whatelse.study import audit, run, spec
 
     if copy:
@@ -94,6 +99,7 @@ def command(
     controls = {name: text for name, text in controls.items() if text}
     how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
     how |= {"results": results, "on": on, "workers": workers, "max_memory": max_memory, "batch": batch}
+    how["prepare"] = preparation.read(prepared, ["baseline", *given, *controls])
     if dry_run:
         foretell(audit.dry_run(base, given, source, questions, **how))
         return

@@ -15,6 +15,8 @@ from whatelse.registry import Kind
 
 # What the user says of the data, by the name of the option.
 Told = Mapping[str, str | int]
+# What was given for every option of `with_preparation`, by its name.
+Asked = Mapping[str, list[str]]
 # Where each surface that was asked for writes to, by its name.
 Files = Mapping[str, str]
 KEPT = Path("whatelse-results")
@@ -66,6 +68,14 @@ _OF_DATA: Mapping[str, tuple[str, str]] = {
     "bounds": ("LOW,HIGH", "Smallest and largest value that an input may take."),
     "classes": ("LIST", "Names of the classes, in the order of the models' outputs."),
 }
+_OF_MODELS: Mapping[str, tuple[str, str]] = {
+    "resize": ("HxW", "Images are interpolated to this size."),
+    "pixels": ("KIND", "unit, or bytes for 0 to 255, or uint8."),
+    "mean": ("LIST", "Subtracted, for each channel or column."),
+    "std": ("LIST", "Divided by, likewise."),
+    "channels": ("ORDER", "RGB or BGR."),
+    "layout": ("ORDER", "NCHW or NHWC."),
+}
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.")]
 
 
@@ -92,6 +102,32 @@ def with_data(command: Callable[..., None]) -> Callable[..., None]:
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
         )
     return _with(command, called, "told", added)
+
+
+def with_preparation(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say what models want done to inputs, in place of its parameter ``prepared``.
+
+    Args:
+        command: Takes ``prepared``: of every option the values that were given (`whatelse.models.preparation.read`).
+    """
+
+    @wraps(command)
+    def called(**given: Any) -> None:  # noqa: ANN401 - of every option its own type
+        command(prepared={name: given.pop(name) or [] for name in _OF_MODELS}, **given)
+
+    panel = "What models want done to their inputs: VALUE for all, MODEL=VALUE for one"
+    added = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                list[str] | None, typer.Option(f"--{name}", metavar=metavar, help=help_, rich_help_panel=panel)
+            ],
+        )
+        for name, (metavar, help_) in _OF_MODELS.items()
+    ]
+    return _with(command, called, "prepared", added)
 
 
 def _with(

@@ -70,7 +70,7 @@ def task(
     )
     _tabular.check_classes(classes, plan, where)
     asked = _groups.parse(plan.groups, list(files[_tabular.WHOLE]), where)
-    learned = train if plan.split else _table.take(train, rows["train"][1])
+    learned = train if plan.split or _tabular.MEMBERS in files else _table.take(train, rows["train"][1])
     how = _groups.learn(asked, learned, list(files.values()), (), where)
     shape = _shape(sources, rows, where)
     splits: dict[str, Split] = {}

@@ -202,9 +202,12 @@ def check_classes(known: Sequence[str], plan: Plan, where: str) -> None:
 
 
 def _train(files: Mapping[str, File], rows: Mapping[str, tuple[str, Tensor]], plan: Plan) -> File:
-    """Return the rows that decide scales and categories: train, or all rows where there are none of it."""
+    """Return the rows that decide scales and categories: train, or all rows where there are none of it.
+
+    Of members it is all of them, however few are asked: a model was trained on columns that no limit moves.
+    """
     source, picks = rows["train"]
-    return files[source] if plan.split else _table.take(files[source], picks)
+    return files[source] if plan.split or source == MEMBERS else _table.take(files[source], picks)
 
 
 def _foresee(files: Mapping[str, File], coding: _table.Coding, where: str) -> None:

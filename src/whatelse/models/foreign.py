@@ -69,12 +69,13 @@ def of_text(called: str) -> str:
     return next((what for what, names in kinds.items() if called.lower() in names), "")
 
 
-def check(path: Path, held: int = 0) -> None:
+def check(path: Path, takes: int = 0, beside: Sequence[Path] = ()) -> None:
     """Refuse what is no file, or would take more memory than is allowed.
 
     Args:
         path: Where it is.
-        held: Bytes that it makes of itself; 0 where that is what it holds.
+        takes: Bytes that it makes of itself; 0 where that is what it holds.
+        beside: Files that hold a part of it.
 
     Raises:
         ArtifactError: It is none.
@@ -85,7 +86,8 @@ def check(path: Path, held: int = 0) -> None:
         raise ArtifactError(f"{path}: no such file") from error
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}") from error
-    limits.check(held or size, size, path.name, ArtifactError)
+    held = size + sum(file.stat().st_size for file in beside)
+    limits.check(takes or held, held, path.name, ArtifactError)
 
 
 def key_of(kind: str, files: Sequence[Path]) -> str:

@@ -42,7 +42,7 @@ class OnnxScores:
     def __init__(self, path: Path, task: Task) -> None:
         self._name, self._classes = path.name, task.classes
         self._stored = onnx_stored.read(path)
-        foreign.check(path, sum(self._stored.sizes))
+        foreign.check(path, sum(self._stored.sizes), self._stored.files[1:])
         self.key = foreign.key_of("onnx", self._stored.files)
         self._session, version = _session(path)
         self._inputs = _inputs(self._session.get_inputs(), task, self._name)

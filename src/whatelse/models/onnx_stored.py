@@ -268,7 +268,8 @@ def _nonzero(tensor: Any, node: Any, at: int, tensors: dict[str, Any], folder: P
 def _numbers(tensor: Any, folder: Path) -> Any:  # noqa: ANN401 - an array
     from onnx import numpy_helper  # noqa: PLC0415 - an extra
 
-    return np.asarray(numpy_helper.to_array(tensor, str(folder))).astype(np.float64)
+    found = np.asarray(numpy_helper.to_array(tensor, str(folder)))
+    return found if found.dtype.kind in "iuf" else found.astype(np.float32)  # types of few bits know no comparison
 
 
 def _packed(numbers: Any, zeros: Any, settings: dict[str, int]) -> int:  # noqa: ANN401 - arrays

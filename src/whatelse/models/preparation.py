@@ -7,18 +7,20 @@ it is done on the way to that model alone, so that attacks, gradients and explan
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import TaskError, nearest
-from whatelse.models.model import Scores
+from whatelse.models.model import Opens, Scores
 from whatelse.tasks.task import Split, Task
 
+T = TypeVar("T")
 LAYOUTS = ("NCHW", "NHWC")
 PIXELS = ("unit", "bytes", "uint8")
 _IMAGES, _MOST = 3, 255.0
@@ -136,12 +138,23 @@ class Prepared(nn.Module):
         return self.model(self.prepare(x))
 
 
-@dataclass(frozen=True, eq=False)
 class PreparedScores:
-    """What answers with scores, behind its preparation."""
+    """What answers with scores, behind its preparation; what else it tells of itself, it tells as before.
 
-    model: Scores
-    prepare: Preparation
+    Attributes:
+        model: What answers.
+        prepare: What is done to its inputs.
+    """
+
+    def __init__(self, model: Scores, prepare: Preparation) -> None:
+        self.model, self.prepare = model, prepare
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the model has
+        # Gradients that it states are those of what it is handed, not of the task's inputs; what was recorded is not
+        # asked at all.
+        if name in {"gradient", "recorded", "splits", "model"}:
+            raise AttributeError(name)
+        return getattr(self.model, name)
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Return class scores, ``(N, classes)``.
@@ -150,6 +163,55 @@ class PreparedScores:
             inputs: ``(N, ...)`` of the task.
         """
         return self.model.scores(self.prepare(inputs))
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a model is asked, as its owner declares it.
+
+    Attributes:
+        batch: How many examples at once; 0 for as many as suit it.
+        prepare: What is done to its inputs.
+    """
+
+    batch: int = 0
+    prepare: Preparation = NOTHING
+
+    @property
+    def mark(self) -> str:
+        """What tells results of a model that is asked so from those of the same one asked otherwise."""
+        done = hashlib.sha256(repr(self.prepare).encode()).hexdigest()[:8]
+        return f"{f'-by-{self.batch}' if self.batch else ''}{f'-{done}' if self.prepare != NOTHING else ''}"
+
+    @property
+    def told(self) -> list[str]:
+        """What a reader must know of it, one line each."""
+        return [] if self.prepare == NOTHING else [f"its inputs are {self.prepare}, as declared"]
+
+
+PLAIN = Way()
+
+
+def behind(model: T, made: Preparation, name: str) -> T | Prepared | PreparedScores:
+    """Return a model behind its preparation; itself where nothing is done.
+
+    Args:
+        model: A module, or what answers with scores.
+        made: What is done.
+        name: How messages call the model.
+
+    Raises:
+        TaskError: Its scores were recorded, so that nothing can be done to what it was asked.
+    """
+    if made == NOTHING:
+        return model
+    if isinstance(model, nn.Module):
+        return Prepared(model, made)
+    if isinstance(model, Scores) and not isinstance(model, Opens):
+        return PreparedScores(model, made)
+    raise TaskError(
+        f"{name}: {_first(made)}: it is a {type(model).__name__}, whose inputs nothing is done to; leave it out"
+    )
 
 
 def read(options: Mapping[str, Sequence[str]], names: Sequence[str]) -> dict[str, Preparation]:

@@ -15,6 +15,7 @@ from whatelse.models.asked import BATCHED, LAID, Asked, asked, elsewhere
 from whatelse.models.asked import floating as floating
 from whatelse.models.model import CAPABILITIES as CAPABILITIES
 from whatelse.models.model import Model
+from whatelse.models.preparation import Prepared
 from whatelse.models.slopes import gradient_agreement
 from whatelse.models.slopes import log_odds as log_odds
 from whatelse.models.slopes import precise as precise
@@ -60,7 +61,8 @@ class Subject(Model):
     @property
     def inside(self) -> nn.Module:
         """The module that was handed over, without what asks it and reads its answers: its layers, by their names."""
-        return self.model.model if isinstance(self.model, Asked) else self.model
+        handed = self.model.model if isinstance(self.model, Asked) else self.model
+        return handed.model if isinstance(handed, Prepared) else handed
 
     @property
     def slopes(self) -> nn.Module:

@@ -22,6 +22,7 @@ from whatelse.auditing.verdicts import Compared
 from whatelse.engines import Engine, processes
 from whatelse.errors import StudyError
 from whatelse.findings.record import Candidate, Failure, Findings, Timing
+from whatelse.models.preparation import NOTHING, Preparation, Way
 from whatelse.store.folder import Folder, key
 from whatelse.store.protocol import Store
 from whatelse.study import account, estimate, run, speed
@@ -53,6 +54,7 @@ def audit(
     workers: int = 0,
     max_memory: str = "",
     batch: int = 0,
+    prepare: Mapping[str, Preparation] | None = None,
     show: Callable[[Progress], None] | None = None,
     announce: Callable[[Estimate], None] | None = None,
 ) -> Findings:
@@ -81,6 +83,8 @@ def audit(
         max_memory: What opening a file may take, such as ``8G``; empty for the usual.
         batch: How many examples every model is asked at once, for models whose answers depend on their neighbours;
             0 for as many as suit it, and for such models one.
+        prepare: What is done to the inputs of a model before it sees them, by its name, ``baseline`` among them; others
+            see inputs as the data has them.
         show: Called whenever a job starts or ends.
         announce: Called once with what the work will cost, before it starts; not where everything is done.
 
@@ -92,7 +96,7 @@ def audit(
         StoreError: Results cannot be written; what is finished is kept.
     """
     started = time.perf_counter()
-    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory, batch)
+    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory, batch, prepare or {})
     with held.planned(asked, seed, remeasure, stop=stop, force=force) as (asking, todo, store):
 
         def start() -> Engine:
@@ -124,6 +128,7 @@ def dry_run(
     workers: int = 0,
     max_memory: str = "",
     batch: int = 0,
+    prepare: Mapping[str, Preparation] | None = None,
 ) -> Estimate:
     """Return what an audit that is left will cost; the models are held against each other, and nothing is measured.
 
@@ -142,6 +147,7 @@ def dry_run(
         workers: Likewise.
         max_memory: Likewise.
         batch: Likewise.
+        prepare: Likewise.
 
     Raises:
         StudyError: As `audit`.
@@ -149,7 +155,7 @@ def dry_run(
         ArtifactError: Likewise.
         StoreError: Results cannot be read.
     """
-    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory, batch)
+    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory, batch, prepare or {})
     with held.planned(asked, seed, remeasure, stop=stop, force=force) as (asking, todo, store):
         return _estimate(asking, todo, store, workers or processes.cores())
 
@@ -166,6 +172,7 @@ class _Held:
     on: str
     max_memory: str
     batch: int
+    prepare: Mapping[str, Preparation]
 
     @property
     def models(self) -> dict[str, Model]:
@@ -204,14 +211,19 @@ class _Held:
             raise StudyError(f"batch={self.batch}; at least 1 is needed, or 0 for as many at once as suit a model")
         if remeasure < 0 or (remeasure and stop):
             raise StudyError(f"remeasure={remeasure}, stop={stop}; at least 0 is needed, and 0 to stop early")
+        names = dict(zip(self.models, (Role.BASELINE, *self.controls, *self.candidates), strict=True))
+        unknown = set(self.prepare) - set(names.values())
+        if unknown:
+            raise StudyError(f"prepare: no model {sorted(unknown)[0]!r}; there are: {', '.join(names.values())}")
+        ways = {called: Way(self.batch, self.prepare.get(name, NOTHING)) for called, name in names.items()}
         run.check_engine(self.place)
         with ExitStack() as stack:
             store = Folder((self.results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
             inline = self.place == "inline"
-            meeting = partial(meet, self.models, self.task, self.max_memory, store, stack, batch=self.batch)
+            meeting = partial(meet, self.models, self.task, self.max_memory, store, stack, ways=ways)
             met = meeting(force=force, inline=inline)
             asked, said = fitting(asked, met.offers)
-            met.remarks[Role.BASELINE] += [said] if said else []
+            met.remarks[Role.BASELINE] += said
             study = replace(study, measurements=asked.measurements)
             asking = _Asking(asked, met, study, seed, remeasure, stop=stop)
             yield asking, asking.plan(), store

@@ -22,6 +22,7 @@ from whatelse.evidence.cache import Evidence
 from whatelse.evidence.shadows import Keep
 from whatelse.models import take
 from whatelse.models.model import Elsewhere, Model, Opens
+from whatelse.models.preparation import PLAIN, Way, before, behind
 from whatelse.models.take import Given
 from whatelse.study.jobs import Handed
 from whatelse.tasks.task import Task
@@ -100,18 +101,35 @@ def _subject(of: Handed, name: str, task: Task) -> Model:
             return subject
     if not of.text:
         raise ChangedError(f"{name} lives in the process that was handed it; jobs on it run there: --on inline")
-    made = lambda: subject_of(_opened(of, task), name, of.key, task, of.batch)  # noqa: E731 - once
+    made = lambda: subject_of(_opened(of, name, task), name, of.key, task, of.way.batch)  # noqa: E731 - once
     return _once(_subjects, (of.key, name, task.key), made)
 
 
-def _opened(of: Handed, task: Task) -> Given:
+def _opened(of: Handed, name: str, task: Task) -> Given:
     with warnings.catch_warnings():  # it was told where the models met
         warnings.simplefilter("ignore", Told)
-        model = opening.open_model(of.text, task)
-    same = model.is_still(of.key) if isinstance(model, Elsewhere) else key_of(of.text, task, model, of.batch) == of.key
+        model = opened(of.text, name, task, of.way)
+    same = model.is_still(of.key) if isinstance(model, Elsewhere) else key_of(of.text, task, model, of.way) == of.key
     if not same:
         raise ChangedError(f"{of.text} changed after the work was planned; run again to measure it as it is now")
     return model
+
+
+def opened(text: str, name: str, task: Task, way: Way) -> Given:
+    """Return the model that a text names, behind what is done to its inputs.
+
+    Args:
+        text: What opens it, as a user types it.
+        name: How messages call it.
+        task: The examples.
+        way: How it is asked.
+
+    Raises:
+        ArtifactError: It cannot be opened.
+        TaskError: It and the task, or its preparation, do not fit each other.
+    """
+    way.prepare.check(task, name)
+    return behind(opening.open_model(text, before(way.prepare, task)), way.prepare, name)
 
 
 def is_folder(text: str) -> bool:
@@ -123,7 +141,7 @@ def is_folder(text: str) -> bool:
     return bool(text) and os.path.isdir(text)  # False also of a name that no file may have
 
 
-def key_of(text: str, task: Task, model: Given | None = None, batch: int = 0) -> str:
+def key_of(text: str, task: Task, model: Given | None = None, way: Way = PLAIN) -> str:
     """Return the key of a model: of a folder, the SHA-256 of its files; of anything else, of what the model holds.
 
     Of Python that is the code of its classes too. What a module in memory does is not told by what it holds: each is
@@ -133,12 +151,12 @@ def key_of(text: str, task: Task, model: Given | None = None, batch: int = 0) ->
         text: What opens it; empty for one that lives in this process.
         task: Gives the examples whose answers stand for a model that shows nothing that it holds.
         model: What was opened; not needed of a folder.
-        batch: How many examples are asked at once, where that was declared.
+        way: How it is asked.
 
     Raises:
         ArtifactError: The folder cannot be read.
     """
-    return f"{_content_of(text, task, model)}-by-{batch}" if batch else _content_of(text, task, model)
+    return f"{_content_of(text, task, model)}{way.mark}"
 
 
 def _content_of(text: str, task: Task, model: Given | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from whatelse.auditing.questions import Measurement
 from whatelse.engines import Resources
+from whatelse.models.preparation import Way
 from whatelse.recipe import Step
 
 Given = tuple[tuple[str, Any], ...]
@@ -66,13 +67,13 @@ class Handed:
 
     Attributes:
         text: What opens it, as a user types it; empty for one that lives in this process.
-        key: Of its content, and of the batch.
-        batch: How many examples it is asked at once; 0 for as many as suit it.
+        key: Of its content, and of the way in which it is asked.
+        way: How it is asked.
     """
 
     text: str
     key: str
-    batch: int = 0
+    way: Way = Way()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from whatelse.errors import StudyError, Told
 from whatelse.findings.checks import Check
 from whatelse.models import take
 from whatelse.models.model import Model as Audited
+from whatelse.models.preparation import PLAIN, Way, behind
 from whatelse.models.take import Given
 from whatelse.modules.lent import check_filled
 from whatelse.store.folder import key
@@ -61,7 +62,7 @@ def meet(
     *,
     force: bool,
     inline: bool,
-    batch: int = 0,
+    ways: Mapping[str, Way] | None = None,
 ) -> Meeting:
     """Return the models after the checklist of every pair; what a former call found of the same is found again.
 
@@ -73,7 +74,7 @@ def meet(
         lent: Ends what is lent to jobs of this process.
         force: True lets models pass that should not be compared, and states why they should not.
         inline: True where jobs run in this process.
-        batch: How many examples every model is asked at once; 0 for as many as suit it.
+        ways: How models are asked, by name; the others as suits them.
 
     Raises:
         StudyError: An object would have to leave this process.
@@ -88,7 +89,7 @@ def meet(
             f"{which} in this process, and jobs would run in others; leave on out, or give a folder, file.py:function "
             "or a data loader as text"
         )
-    guests = _Guests(found, lent, batch)
+    guests = _Guests(found, lent, ways or {})
     met = Meeting(found, data, lambda: guests.subject(Role.BASELINE)[0])
     for name, model in models.items():  # all of them first: where one is not there, nothing is written
         met.models[name] = guests.origin(name, model)
@@ -102,8 +103,8 @@ def meet(
 class _Guests:
     """Models that are opened where they are needed, and given back at the end."""
 
-    def __init__(self, task: Task, lent: ExitStack, batch: int) -> None:
-        self.task, self._lent, self._batch = task, lent, batch
+    def __init__(self, task: Task, lent: ExitStack, ways: Mapping[str, Way]) -> None:
+        self.task, self._lent, self._ways = task, lent, ways
         self._given: dict[str, Given] = {}
         self._texts: dict[str, str] = {}
         self._told: dict[str, list[str]] = {}
@@ -113,32 +114,37 @@ class _Guests:
     def origin(self, name: str, model: Model) -> Handed:
         """Return where a model is found; a folder is not opened for it."""
         text = model if isinstance(model, str) else ""
-        if not isinstance(model, str):
-            self._given[name] = model
-        self._texts[name] = text
+        self._texts[name], way = text, self._way(name)
         if isinstance(model, nn.Module):
             check_filled(model, name)
-        key = handed.key_of(text, self.task, None if handed.is_folder(text) else self._model(name), self._batch)
-        self._origins[name] = Handed(text, key, self._batch)
+        if not isinstance(model, str):
+            way.prepare.check(self.task, name)
+            self._given[name] = behind(model, way.prepare, name)
+        key = handed.key_of(text, self.task, None if handed.is_folder(text) else self._model(name), way)
+        self._origins[name] = Handed(text, key, way)
         return self._origins[name]
 
     def subject(self, name: str) -> tuple[Audited, list[str], bool]:
         """Return a model as it is asked, remarks on it, and whether it was handed over in training mode for ever."""
         if name not in self._subjects:
-            key, rng = self._origins[name].key, generator("probe", self.task.key)
-            guest = self._lent.enter_context(take.lent(self._model(name), name, key, self.task, rng, self._batch))
-            self._subjects[name] = guest.model, [*self._told.get(name, []), *guest.remarks], guest.training
+            key, way, rng = self._origins[name].key, self._way(name), generator("probe", self.task.key)
+            guest = self._lent.enter_context(take.lent(self._model(name), name, key, self.task, rng, way.batch))
+            told = [*way.told, *self._told.get(name, []), *guest.remarks]
+            self._subjects[name] = guest.model, told, guest.training
         return self._subjects[name]
 
     def subjects(self, names: Iterable[str]) -> list[Audited]:
         """Return models as they are asked."""
         return [self.subject(name)[0] for name in names]
 
+    def _way(self, name: str) -> Way:
+        return self._ways.get(name, PLAIN)
+
     def _model(self, name: str) -> Given:
         if name not in self._given:
             with warnings.catch_warnings(record=True) as heard:
                 warnings.simplefilter("always", Told)
-                self._given[name] = opening.open_model(self._texts[name], self.task)
+                self._given[name] = handed.opened(self._texts[name], name, self.task, self._way(name))
             self._told[name] = [str(one.message) for one in heard if issubclass(one.category, Told)]
             for one in heard:  # what others warn of is theirs
                 if not issubclass(one.category, Told):
