@@ -224,8 +224,7 @@ class _Held:
             met = meeting(force=force, inline=inline)
             asked, said = fitting(asked, met.offers)
             met.remarks[Role.BASELINE] += said
-            study = replace(study, measurements=asked.measurements)
-            asking = _Asking(asked, met, study, seed, remeasure, stop=stop)
+            asking = _Asking(asked, met, replace(study, measurements=asked.measurements), seed, remeasure, stop=stop)
             yield asking, asking.plan(), store
 
 
