@@ -66,6 +66,8 @@ _OF_DATA: Mapping[str, tuple[str, str]] = {
     "split": ("NAME", "The part that verdicts are given on; test: the models were trained on none of the rows."),
     "limit": ("N", "Largest number of examples of each split."),
     "bounds": ("LOW,HIGH", "Smallest and largest value that an input may take."),
+    "leave_out": ("LIST", "Columns that the models do not see."),
+    "scale": ("HOW", "standard, or none for numbers as they stand; auto: standard where there are rows of train."),
     "classes": ("LIST", "Names of the classes, in the order of the models' outputs."),
 }
 _OF_MODELS: Mapping[str, tuple[str, str]] = {
@@ -96,7 +98,9 @@ def with_data(command: Callable[..., None]) -> Callable[..., None]:
     added = []
     for name, (metavar, help_) in _OF_DATA.items():
         kind: Any = int if metavar == "N" else str
-        option = typer.Option(f"--{name}", metavar=metavar, help=help_, rich_help_panel="What the data hold")
+        option = typer.Option(
+            f"--{name.replace('_', '-')}", metavar=metavar, help=help_, rich_help_panel="What the data hold"
+        )
         default = kind()
         added.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
