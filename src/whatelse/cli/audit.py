@@ -86,7 +86,6 @@ def command(
     from whatelse import opening
     from whatelse.auditing import questions as asking
     from whatelse.cli.progress import foretell
-    from whatelse.models import preparation
     from whatelse.study import audit, run, spec
 
     if copy:
@@ -101,7 +100,7 @@ def command(
     controls = _given(placebo=placebo, twin=twin, recompressed=recompressed)
     how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
     how |= {"results": results, "on": on, "workers": workers, "max_memory": max_memory, "batch": batch}
-    how["prepare"] = preparation.read(prepared, ["baseline", *given, *controls])
+    how["prepare"] = opening.preparations(prepared, ["baseline", *given, *controls])
     if dry_run:
         foretell(audit.dry_run(base, given, source, questions, **how))
         return
