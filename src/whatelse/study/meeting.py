@@ -41,6 +41,7 @@ class Meeting:
         models: Where each model is found.
         checks: Of each model what was compared with the baseline.
         remarks: Of each model how it is measured where a reader might think otherwise.
+        offers: Of each model what it offers.
         baseline: Gives the baseline as it is asked, opened where it was not yet.
     """
 
@@ -50,6 +51,7 @@ class Meeting:
     models: dict[str, Handed] = field(default_factory=dict)
     checks: dict[str, list[Check]] = field(default_factory=dict)
     remarks: dict[str, list[str]] = field(default_factory=dict)
+    offers: dict[str, list[str]] = field(default_factory=dict)
 
 
 def meet(
@@ -166,16 +168,17 @@ def _compare(met: Meeting, name: str, guests: _Guests, store: Store, *, force: b
     """Return the checklist of a model and the baseline, and the key that it is found by."""
     base = met.models[Role.BASELINE]
     # By name too: remarks call a model by it, and a candidate may hold the very same as the baseline.
-    kept = key("preflight", 3, {"force": force, "name": name}, base.key, met.models[name].key, met.data.key, seed=0)
+    kept = key("preflight", 5, {"force": force, "name": name}, base.key, met.models[name].key, met.data.key, seed=0)
     if store.has("effects", kept):
         return kept, store.load_record("effects", kept)
     checks, told = _checked(name, guests, force=force)
-    return kept, {"checks": [asdict(check) for check in checks], "remarks": told}
+    offers = sorted(guests.subject(name)[0].offers)
+    return kept, {"checks": [asdict(check) for check in checks], "remarks": told, "offers": offers}
 
 
 def _note(met: Meeting, name: str, record: Mapping[str, Any]) -> None:
     checks = [Check(**check) for check in record["checks"]]
-    met.remarks[name] = [*record["remarks"]]
+    met.remarks[name], met.offers[name] = [*record["remarks"]], record["offers"]
     if name != Role.BASELINE:
         met.checks[name] = checks
         stated = (c for c in checks if c.outcome != "same")
