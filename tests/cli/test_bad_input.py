@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 def made(classes=3, values=12):
-    torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(values, classes))
 
 def base(): return made()
@@ -151,7 +150,7 @@ def refused(bad, tmp_path, monkeypatch, capfd):
     def call(*args):
         before = set(work.rglob("*"))
         monkeypatch.setattr(sys, "argv", ["whatelse", *args])
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as ended, torch.random.fork_rng():  # of others' tests
             app.main()
         said = capfd.readouterr().err
         assert ended.value.code == 3, said
