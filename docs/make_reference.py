@@ -39,7 +39,9 @@ def _command(name: str, command: Any) -> str:  # noqa: ANN401 - typer names no t
     usage = " ".join(["whatelse", name, "[OPTIONS]", *(one.metavar or one.name.upper() for one in arguments)])
     parts = [f"## {name}", f"`{usage}`", _plain(command.help or "")]
     if arguments:
-        parts.append(_table(["argument", "what it is"], [[f"`{a.metavar or a.name}`", a.help or ""] for a in arguments]))
+        parts.append(
+            _table(["argument", "what it is"], [[f"`{a.metavar or a.name}`", a.help or ""] for a in arguments])
+        )
     panels = dict.fromkeys(one.rich_help_panel for one in command.params if one not in arguments)
     for panel in panels:
         options = [one for one in command.params if one not in arguments and one.rich_help_panel == panel]
@@ -51,7 +53,9 @@ def _command(name: str, command: Any) -> str:  # noqa: ANN401 - typer names no t
 
 def _option(option: Any) -> str:  # noqa: ANN401 - as above
     names = ", ".join(f"`{name}`" for name in option.opts)
-    return names if option.is_flag else f"{names} {option.metavar or option.type_descriptor.annotation.__name__.upper()}"
+    return (
+        names if option.is_flag else f"{names} {option.metavar or option.type_descriptor.annotation.__name__.upper()}"
+    )
 
 
 def _default(option: Any) -> str:  # noqa: ANN401 - as above
@@ -67,7 +71,9 @@ def _python() -> str:
     parts = [_name("whatelse", name, getattr(whatelse, name)) for name in whatelse.__all__]
     after = "# whatelse.testing\n\n" + _plain(inspect.getdoc(testing) or "")
     offered = [_name("whatelse.testing", name, getattr(testing, name)) for name in testing.__all__]
-    return "\n\n".join([head, *parts, after.replace("# ", "## ", 1), *(one.replace("## ", "### ", 1) for one in offered)])
+    return "\n\n".join(
+        [head, *parts, after.replace("# ", "## ", 1), *(one.replace("## ", "### ", 1) for one in offered)]
+    )
 
 
 def _name(where: str, name: str, thing: Any) -> str:  # noqa: ANN401 - any public object
@@ -77,9 +83,13 @@ def _name(where: str, name: str, thing: Any) -> str:  # noqa: ANN401 - any publi
 
 def _signature(thing: Any) -> str:  # noqa: ANN401 - any public object
     try:
-        found = str(inspect.signature(thing))
+        whole = inspect.signature(thing)
     except (TypeError, ValueError):
         return ""
+    # Fields that a dataclass keeps for itself.
+    shown = [one for one in whole.parameters.values() if not one.name.startswith("_")]
+    returned = whole.return_annotation if not inspect.isclass(thing) else inspect.Signature.empty
+    found = str(whole.replace(parameters=shown, return_annotation=returned)).replace("<factory>", "...")
     short = re.sub(r"\b(?:[a-z_]+\.)+([A-Z]\w*)", r"\1", found).replace("'", "")
     return short if len(short) < _LONG else re.sub(r", (?=\*|\w+:)", ",\n    ", short).replace("(", "(\n    ", 1)
 

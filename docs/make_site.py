@@ -27,6 +27,11 @@ _SHARED = ("architecture", "design", "endpoints", "findings", "gate", "validatio
 _FOLDERS = ("behaviours", "decisions")
 _PICTURES = (".png", ".svg")
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+# The theme's script would fetch more for diagrams and the like: a browser that is told this fetches nothing.
+_ALONE = (
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'self' 'unsafe-inline' data: blob:; "
+    "connect-src 'self'\">"
+)
 _COLORS = re.compile(r"\x1b\[[\d;]*m")
 _FENCE = re.compile(r"^ *(```|~~~)")
 
@@ -64,6 +69,8 @@ def build(to: Path) -> None:
         )  # fmt: skip
         if ran.returncode:
             raise SystemExit(_COLORS.sub("", f"{ran.stdout}{ran.stderr}".partition("Traceback")[0]))
+        for page in (folder / "site").rglob("*.html"):
+            page.write_text(page.read_text("utf-8").replace("<head>", f"<head>{_ALONE}", 1), "utf-8")
         shutil.rmtree(to, ignore_errors=True)
         shutil.copytree(folder / "site", to)
 

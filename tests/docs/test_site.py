@@ -6,6 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -139,15 +142,55 @@ def site(tmp_path_factory):
 
 def test_the_site_has_every_page_and_loads_nothing_from_elsewhere(site):
     for place in PAGES:
-        page = place.removesuffix(".md").removesuffix("index").rstrip("/")
-        assert (site / page / "index.html").is_file(), place
-    loads = re.compile(r"<(?:script|link|img|iframe|source|audio|video|object|embed|use)\b[^>]*(?:src|href|data)=\"([^\"]+)")
+        assert site.joinpath(place).with_suffix(".html").is_file(), place
+    loads = re.compile(
+        r"<(?:script|link|img|iframe|source|audio|video|object|embed|use)\b[^>]*\b(?:src|href|data)=\"([^\"]+)"
+    )
     for file in site.rglob("*.html"):
         text = file.read_text("utf-8")
         assert not [one for one in loads.findall(text) if re.match(r"(?:https?:)?//", one)], file
-        assert "preconnect" not in text
+        assert text.index("default-src 'self'") < text.index("<script")
     for file in site.rglob("*.css"):
         assert not re.search(r"(?:@import|url\()\s*['\"]?(?:https?:)?//", file.read_text("utf-8")), file
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("served", [False, True], ids=["folder", "server"])
+def test_a_browser_shows_it_and_asks_nobody_else(site, served):
+    driver = pytest.importorskip("playwright.sync_api")
+    place = os.environ.get("WHATELSE_CHROMIUM") or shutil.which("chromium")
+    if place is None:
+        pytest.skip("no Chromium: install Debian's chromium, or name one in WHATELSE_CHROMIUM")
+    handler = partial(Quiet, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, driver.sync_playwright() as playwright:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        start = f"http://127.0.0.1:{server.server_port}/index.html" if served else site.joinpath("index.html").as_uri()
+        browser = playwright.chromium.launch(executable_path=place, args=["--no-sandbox", "--disable-gpu"])
+        page, asked, said = browser.new_page(), [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.goto(start)
+        page.get_by_role("link", name="Plug-ins").first.click()
+        page.wait_for_url("**/plugins.html")
+        assert page.evaluate("getComputedStyle(document.querySelector('.md-header')).position") == "sticky"
+        if served:
+            page.get_by_role("button", name="Search").first.click()
+            page.keyboard.type("bitsandbytes")
+            page.get_by_text("Quantized, pruned, compiled").last.wait_for()
+        page.wait_for_load_state("networkidle")
+        browser.close()
+        server.shutdown()
+    assert len(asked) > 2
+    assert {url.rpartition("/")[0].startswith(start.rpartition("/")[0]) for url in asked} == {True}, asked
+    # The search wants a server.
+    assert not [one for one in said if served or "ERR_FILE_NOT_FOUND" not in one]
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder, and says nothing."""
+
+    def log_message(self, *said):
+        del said
 
 
 def test_a_link_that_leads_nowhere_ends_the_build(monkeypatch, tmp_path):
