@@ -117,6 +117,27 @@ def test_every_command_and_option_has_its_place():
                 assert f"`{called}`" in section
 
 
+def test_commands_that_are_shown_anywhere_have_these_options():
+    import typer
+
+    from whatelse.cli.app import app
+
+    options = {
+        name: {called for one in command.params for called in one.opts} | {"--help"}
+        for name, command in typer.main.get_command(app).commands.items()
+    }
+    told = {**PAGES, "README.md": (ROOT / "README.md").read_text("utf-8")}
+    shown = [
+        (place, *found.groups())
+        for place, text in told.items()
+        for found in re.finditer(r"(?:^ *|`)whatelse ([a-z]+)\b([^`\n]*)", text.replace("\\\n", " "), re.MULTILINE)
+    ]
+    assert {command for _, command, _ in shown} == set(options)
+    for place, command, rest in shown:
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", rest.partition("#")[0]):
+            assert option in options[command], f"{place}: whatelse {command} has no {option}"
+
+
 def test_every_form_of_a_model_has_its_page():
     from whatelse import registry
 
