@@ -10,10 +10,10 @@ help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
 
 table: .venv/ready-table  ## measure Table 1 on real digits; write table.html and table.json
-	.venv/bin/whatelse table
+	.venv/bin/whatelse table --show-examples
 
 full: .venv/ready-dev  ## the same with every candidate, which takes long
-	.venv/bin/whatelse table --full
+	.venv/bin/whatelse table --full --show-examples
 
 test: .venv/ready-dev lint  ## check style and types, then run all tests
 	.venv/bin/python -m pytest -n auto

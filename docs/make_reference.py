@@ -78,7 +78,21 @@ def _python() -> str:
 
 def _name(where: str, name: str, thing: Any) -> str:  # noqa: ANN401 - any public object
     signature = "" if inspect.isclass(thing) and issubclass(thing, Exception) else _signature(thing)
-    return f"## {where}.{name}\n\n```text\n{name}{signature}\n```\n\n{_docstring(inspect.getdoc(thing) or '')}"
+    head = f"## {where}.{name}\n\n```text\n{name}{signature}\n```\n\n{_docstring(inspect.getdoc(thing) or '')}"
+    return head + (_methods(thing) if inspect.isclass(thing) else "")
+
+
+def _methods(kind: type) -> str:
+    """Return a list of what a class of ours offers, in its own order, with the first line of each docstring."""
+    lines = []
+    for name, part in vars(kind).items():
+        whole = part.fget if isinstance(part, property) else part
+        if name.startswith("_") or not (inspect.isfunction(whole) and whole.__doc__):
+            continue
+        called = ", ".join(list(inspect.signature(whole).parameters)[1:])
+        shown = name if isinstance(part, property) else f"{name}({called})"
+        lines.append(f"- `{shown}`: {_plain(whole.__doc__.strip().partition(chr(10))[0])}")
+    return "\n\n**Offers**\n\n" + "\n".join(lines) if lines else ""
 
 
 def _signature(thing: Any) -> str:  # noqa: ANN401 - any public object

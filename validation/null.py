@@ -27,8 +27,8 @@ from whatelse.auditing.effects import Comparison, SubjectValues
 from whatelse.auditing.questions import DATA, Measurement
 from whatelse.auditing.verdicts import Compared
 from whatelse.findings.record import Finding
+from whatelse.study.as_study import study_of
 from whatelse.study.assemble import inquiry_of
-from whatelse.study.audit import study_of
 from whatelse.study.plan import pairs
 from whatelse.study.spec import Study
 from whatelse.tasks.task import Task

@@ -13,6 +13,8 @@ from torch import nn
 
 from whatelse import items, limits, recipe, registry
 from whatelse.errors import ArtifactError, SettingError, TaskError
+from whatelse.models import preparation
+from whatelse.models.preparation import Preparation
 from whatelse.models.take import Given
 from whatelse.parts import Parts
 from whatelse.tasks.task import Task
@@ -176,6 +178,19 @@ def _parted(text: str) -> tuple[str, str]:
     if not (os.path.exists(weights) or os.path.exists(weights.rpartition(":")[0])):
         raise ArtifactError(f"{text}: no such file {weights}; behind @ stand weights for {model}")
     return model, weights
+
+
+def preparations(options: Mapping[str, Sequence[str]], names: Sequence[str]) -> dict[str, Preparation]:
+    """Return what is done to the inputs of every model, as a user types it.
+
+    Args:
+        options: By the name of a field of `Preparation`: values, each for all models, or ``MODEL=VALUE`` for one.
+        names: Names of all models.
+
+    Raises:
+        TaskError: A model is not known, or a value is none; the message names the option.
+    """
+    return preparation.read(options, names)
 
 
 def open_module(text: str, task: Task, weights: str = "") -> nn.Module:

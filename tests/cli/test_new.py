@@ -6,7 +6,7 @@ def test_new_writes_an_item_that_items_takes_up(tmp_path, whatelse, refused):
     made = whatelse("new", "behaviour", "fairness.my_gap", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     assert "written: my_gap.py and test_my_gap.py" in made.stdout
-    listed = json.loads(whatelse("list", "behaviours", "--items", "my_gap.py", "--json", cwd=tmp_path).stdout)
+    listed = json.loads(whatelse("list", "behaviours", "--items", "my_gap.py", "--json", "-", cwd=tmp_path).stdout)
     (mine,) = [card for card in listed["behaviours"] if card["origin"]]
     assert (mine["name"], mine["origin"], mine["needs"]) == ("fairness.my_gap", "my_gap.py", ["predicts"])
     table = whatelse("list", "behaviours", "--items", ".", cwd=tmp_path).stdout
@@ -26,7 +26,7 @@ def test_listing_imports_nothing_heavy_also_of_files(tmp_path, whatelse):
 
     assert whatelse("new", "method", "mine.clip", cwd=tmp_path).returncode == 0
     code = (
-        "import sys; sys.argv = ['whatelse', 'list', '--items', '.', '--json'];"
+        "import sys; sys.argv = ['whatelse', 'list', '--items', '.', '--json', '-'];"
         "from whatelse.cli import app; app.app(standalone_mode=False);"
         "print([m for m in ('torch', 'numpy', 'scipy', 'sklearn') if m in sys.modules], file=sys.stderr)"
     )

@@ -60,7 +60,7 @@ def call(folder, *args):
 
 
 def test_items_of_every_kind_are_listed_like_ours(folder):
-    listed = json.loads(call(folder, "list", "--items", ".", "--json"))
+    listed = json.loads(call(folder, "list", "--items", ".", "--json", "-"))
     mine = {card["name"] for cards in listed.values() for card in cards if card["origin"]}
     assert mine == set(NAMES.values())
 

@@ -40,7 +40,7 @@ def test_an_added_exhibit_stands_in_findings_and_on_the_page(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "OMP_NUM_THREADS": "1"}
     call = [sys.executable, "-c", "from whatelse.cli import main; main()"]
     run = subprocess.run(
-        [*call, "study", "small.toml", "--json", "out.json", "--html", "out.html", "--quiet"],
+        [*call, "study", "small.toml", "--json", "out.json", "--html", "out.html", "--quiet", "--show-examples"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

@@ -76,5 +76,5 @@ def test_a_study_runs_with_one_added_item_of_each_family(tmp_path):
     candidates = {c["name"]: c for c in found["candidates"]}
     assert all(candidates[f]["knob"] == 0.25 for f in FAMILIES)
     assert {f["candidate"] for f in found["findings"]} >= set(FAMILIES)
-    listed = subprocess.run([*call, "list", "methods", "--json"], env=environment, capture_output=True, check=True)
+    listed = subprocess.run([*call, "list", "methods", "--json", "-"], env=environment, capture_output=True, check=True)
     assert {f"{f}.added" for f in FAMILIES} <= {c["name"] for c in json.loads(listed.stdout)["methods"]}

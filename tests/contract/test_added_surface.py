@@ -23,7 +23,7 @@ import io
 
 from whatelse.findings.record import Findings
 
-HELP = "Write the findings as CSV."
+HELP = "Write the findings as lines."
 
 
 def render(findings: Findings) -> str:
@@ -51,7 +51,7 @@ def render(gate: Gate, findings: Findings) -> str:
 @pytest.fixture
 def whatelse(tmp_path):
     shutil.copytree(SRC, tmp_path / "src")
-    (tmp_path / "src" / "whatelse" / "report" / "surfaces" / "csv.py").write_text(ADDED)
+    (tmp_path / "src" / "whatelse" / "report" / "surfaces" / "lines.py").write_text(ADDED)
     (tmp_path / "src" / "whatelse" / "gate" / "surfaces" / "one_word.py").write_text(OF_THE_GATE)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "COLUMNS": "120"}
 
@@ -65,11 +65,11 @@ def whatelse(tmp_path):
 def test_an_added_surface_is_an_option_and_writes(whatelse, tmp_path):
     document = make()
     (tmp_path / "f.json").write_text(json.dumps(document))
-    run = whatelse("report", "f.json", "--csv", "out.csv", "--quiet")
+    run = whatelse("report", "f.json", "--lines", "out.csv", "--quiet")
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
     lines = list(csv.reader((tmp_path / "out.csv").read_text().splitlines()))
     assert lines == [[f["candidate"], f["label"], f["verdict"]] for f in document["findings"]]
-    assert whatelse("report", "f.json", "--csv", "-").stdout.splitlines()[0].startswith(lines[0][0])
+    assert whatelse("report", "f.json", "--lines", "-").stdout.splitlines()[0].startswith(lines[0][0])
     gated = whatelse("gate", "f.json", "--one-word", "-")
     assert gated.stdout == f"{document['study']['name']}: {('GO', 'NO-GO', 'INCONCLUSIVE')[gated.returncode]}"
 
@@ -77,13 +77,13 @@ def test_an_added_surface_is_an_option_and_writes(whatelse, tmp_path):
 @pytest.mark.parametrize("command", ["report", "study", "table", "audit"])
 def test_every_command_that_gives_findings_offers_it(command, whatelse):
     help_text = whatelse(command, "--help").stdout
-    assert "--csv" in help_text
-    assert "Write the findings as CSV." in help_text
+    assert "--lines" in help_text
+    assert "Write the findings as lines." in help_text
     assert "--one-word" not in help_text
 
 
 def test_ours_are_found_by_their_files_and_none_is_imported_for_the_help():
-    assert set(surfaces.written("surfaces")) >= {"card", "html", "json", "markdown"}
+    assert set(surfaces.written("surfaces")) >= {"card", "csv", "html", "json", "junit", "markdown"}
     assert set(surfaces.written("gate_surfaces")) >= {"json", "junit", "markdown"}
     assert surfaces.printed("surfaces") == surfaces.printed("gate_surfaces") == ("terminal",)
     for kind in ("surfaces", "gate_surfaces"):

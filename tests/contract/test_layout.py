@@ -55,7 +55,7 @@ MAY = {
     "artifacts": OBSERVED | {"recipe"},
     "openers": MODELS | {"recipe", "artifacts", "items"},
     "opening": MODELS | {"parts", "recipe", "items"},
-    "findings": {"errors", "limits", "records"},
+    "findings": {"errors", "limits", "records", "surfaces"},  # the last found by path, which knows no findings
     "store": MODELS,
     "engines": {"errors"},
     "auditing": OBSERVED | {"findings", "records", "toml_schema"},

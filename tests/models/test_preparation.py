@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +93,13 @@ def test_what_does_not_fit_the_data_is_refused(made, shape, message, toy):
     with pytest.raises(TaskError) as refused:
         made.check(task, "small")
     assert str(refused.value).startswith(f"small: {message}")
+
+
+def test_token_ids_are_left_alone_and_asked_for_more_it_is_refused(toy):
+    task = dataclasses.replace(toy.task_of(torch.ones(4, 3).long(), torch.tensor([0, 1, 0, 1])), vocabulary=5)
+    NOTHING.check(task, "small")
+    with pytest.raises(TaskError, match="small: --mean: inputs are token ids, which nothing is done to; leave it out"):
+        Preparation(mean=(0.5,)).check(task, "small")
 
 
 def test_a_model_is_tried_on_a_few_prepared_examples_of_two_classes(toy):

@@ -6,9 +6,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from whatelse.findings.record import parse
+from whatelse.report.page import render
 
 pytestmark = pytest.mark.browser
 FLAGS = (
@@ -197,7 +201,7 @@ def test_print_is_light_and_opens_everything(page: Page, tmp_path: Path) -> None
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
-    assert page.locator("details:not([open])").count() == 9 + 7
+    assert page.locator("details:not([open])").count() == 10 + 2 + 1 + 9 + 7 + 1, "what failed is open"
     page.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)
     assert (tmp_path / "page.pdf").stat().st_size > 50_000
 
@@ -225,3 +229,90 @@ def test_words_stand_out_from_their_background(page: Page) -> None:
     assert page.evaluate(script) == []
     page.emulate_media(color_scheme="dark")
     assert page.evaluate(script) == []
+
+
+def _audit(document: dict[str, Any], candidates: int) -> str:
+    """The page of an audit: as the study's, of so many models, without claims, families and retraining."""
+    models = [c for c in document["candidates"] if c["role"] == "candidate"][:candidates]
+    more = {c["name"]: f"{c['name']} again" for c in models[: candidates - len(models)]}
+    models += [c | {"name": more[c["name"]]} for c in models if c["name"] in more]
+    document["findings"] += [
+        f | {"id": f"{f['id']} again", "candidate": more[f["candidate"]]}
+        for f in document["findings"]
+        if f["candidate"] in more
+    ]
+    names = {c["name"] for c in models}
+    document["candidates"] = [c for c in document["candidates"] if c["role"] == "baseline"] + [
+        c | {"family": "", "kind": "", "level": "", "knob": None, "knob_name": ""} for c in models
+    ]
+    document["findings"] = [f for f in document["findings"] if f["candidate"] in names and f.get("leading", True)]
+    for finding in document["findings"]:
+        finding["control"] = "baseline"
+    for row in document["rows"]:
+        row |= {"survey": "", "cited": ""}
+    document |= {"claims": [], "potential": [], "failed": []}
+    same = {"name": "class order", "outcome": "same", "baseline": "as in the data", "candidate": "as in the data"}
+    document["comparability"] = {"pairs": dict.fromkeys(names, [same] * 8), "splits": [], "remarks": []}
+    return render(parse(document))
+
+
+@pytest.fixture(params=[1, 3, 16], ids=lambda n: f"{n} candidates")
+def audit(request: pytest.FixtureRequest, context: BrowserContext, document: dict[str, Any], tmp_path: Path) -> Page:
+    path = tmp_path / "audit.html"
+    path.write_text(_audit(document, request.param), encoding="utf-8")
+    page = context.new_page()
+    page.set_viewport_size({"width": 1300, "height": 900})
+    page.goto(path.as_uri())
+    return page
+
+
+CUT = """[...document.querySelectorAll('.scroll, table, td, th, .four, .four > div')]
+  .filter((one) => one.checkVisibility() && one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0
+    || one.getBoundingClientRect().right > window.innerWidth + 1)
+  .map((one) => one.outerHTML.slice(0, 200))"""
+HEIGHT = "document.documentElement.scrollHeight"
+UNFOLD = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
+
+
+def test_an_audit_answers_in_order_and_begins_on_the_first_screen(audit: Page) -> None:
+    heads = audit.locator(".four").first.locator("h3")
+    assert heads.all_inner_texts() == [
+        "May I ship it?",
+        "What got worse, for whom, by how much",
+        "What is open, and what would settle it",
+        "What to do next",
+    ]
+    places = [heads.nth(at).bounding_box() for at in range(4)]
+    several = audit.locator(".four h4").count() > 0
+    for at, place in enumerate(places[: 3 if several else 4]):
+        assert place is not None
+        assert place["y"] < 900, at
+    table = audit.get_by_role("grid").first.bounding_box()
+    assert table is not None
+    assert places[3] is not None
+    assert table["y"] > places[3]["y"]
+
+
+@pytest.mark.parametrize("width", [1300, 390])
+def test_an_audit_is_short_and_no_column_is_cut(audit: Page, width: int) -> None:
+    audit.set_viewport_size({"width": width, "height": 900})
+    assert width < 1300 or audit.evaluate(HEIGHT) <= 6000
+    assert audit.evaluate("document.documentElement.scrollWidth") <= width
+    audit.evaluate(UNFOLD)
+    assert audit.evaluate(CUT) == []
+    assert audit.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [1300, 390])
+def test_no_column_of_a_study_is_cut(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.evaluate(UNFOLD)
+    assert page.evaluate(CUT) == []
+
+
+def test_a_link_into_the_page_unfolds_what_it_points_at(page: Page) -> None:
+    row = page.locator("#row-fairness details.fold")
+    assert row.get_attribute("open") is None
+    page.locator('a[href="#row-fairness"]').click()
+    page.wait_for_function("document.querySelector('#row-fairness details.fold').open")
+    assert row.locator(".measured").is_visible()

@@ -171,7 +171,9 @@ OWN = {"settings", "splits", "pairs"}  # hold names of the user's own, not field
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    found = run_study.run_study(spec.parse(STUDY, "rich"), tmp_path_factory.mktemp("rich"), on="inline")
+    found = run_study.run_study(
+        spec.parse(STUDY, "rich"), tmp_path_factory.mktemp("rich"), on="inline", show_examples=True
+    )
     assert found.exhibits
     assert found.potential
     return codec.to_json(found)
@@ -281,7 +283,6 @@ def left(path: str, name: str) -> bool:
 # What no surface reads, and who does.
 READ_ELSEWHERE = {
     "Findings.schema": "the reader of files",
-    "Candidate.knob": "the prune potential, from which kinds of compression are told",
     "Claim.because": "the reader of files, which refuses a claim on what is not there, and callers from Python",
 }
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from whatelse.findings.record import Findings, parse
-from whatelse.report._grid import anchors, arrange, questions, short_name
+from whatelse.findings.record import Candidate, Findings, parse
+from whatelse.findings.roles import Role
+from whatelse.report._grid import Family, Grid, anchors, arrange, questions, short_name
 
 
 def test_columns_stand_by_family_from_mild_to_strong(document: dict[str, Any]) -> None:
@@ -49,3 +50,16 @@ def test_questions_hold_every_finding_of_the_row_the_primary_first(findings: Fin
     assert sum(len(group) for group in groups.values()) == sum(f.row == line.row.name for f in findings.findings)
     first = next(iter(groups.values()))
     assert [f.primary for f in first] == [True] * 10 + [False] * 4
+
+
+def test_columns_are_cut_between_families_where_a_page_is_full() -> None:
+    def family(name: str, n: int) -> Family:
+        return Family(name, tuple(Candidate(f"{name}{i}", name, Role.CANDIDATE, "") for i in range(n)))
+
+    grid = Grid((family("a", 5), family("b", 6), family("c", 3), family("d", 14)), ())
+    shape = [[(f.name, len(f.candidates)) for f in band.families] for band in grid.bands]
+    assert shape == [[("a", 5), ("b", 6)], [("c", 3)], [("d", 12)], [("d", 2)]]
+    assert [c for band in grid.bands for c in band.candidates] == list(grid.candidates)
+    for band in grid.bands:
+        assert band.candidates == grid.candidates[band.start : band.stop]
+    assert [band.candidates for band in Grid((), ()).bands] == [()]

@@ -145,8 +145,8 @@ def test_an_unknown_engine_is_named():
 
 def test_findings_are_json_and_complete(small, tmp_path, inline, monkeypatch):
     monkeypatch.setattr(run, "engine", lambda *_: inline)
-    found = run_study.run_study(spec.parse(small, "small"), tmp_path)
-    again = run_study.run_study(spec.parse(small, "small"), tmp_path)
+    found = run_study.run_study(spec.parse(small, "small"), tmp_path, show_examples=True)
+    again = run_study.run_study(spec.parse(small, "small"), tmp_path, show_examples=True)
     json.loads(codec.dumps(found))
     assert replace(found, created="") == replace(again, created="")
     lead = [f for f in found.findings if f.primary and f.candidate == "half"]
@@ -159,6 +159,8 @@ def test_findings_are_json_and_complete(small, tmp_path, inline, monkeypatch):
     assert found.exhibits[0].candidate == "half"
     item = found.exhibits[0].items[0]
     assert item.before == item.truth != item.after
+    unasked = run_study.run_study(spec.parse(small, "small"), tmp_path)
+    assert [(e.items, e.left_out) for e in unasked.exhibits] == [((), len(e.items)) for e in found.exhibits]
 
 
 def test_a_study_tells_the_floors_of_measuring_and_of_compressing(small, tmp_path, inline, monkeypatch):

@@ -143,7 +143,7 @@ def test_columns_go_by_their_names(table, tmp_path):
     model = opened(made, table, tmp_path)
     found = Evidence(model, table).logits().exp().numpy()
     np.testing.assert_allclose(found, made.predict_proba(frame[["depth", "size", "height"]]), atol=1e-6)
-    assert any("handed columns by their names" in told for told in model.source.told)
+    assert any("handed the 3 columns that it was fitted on, by their names" in told for told in model.source.told)
     made.fit(frame.rename(columns={"depth": "income"})[["income", "size", "height"]], table.train.targets.numpy())
     with pytest.raises(TaskError, match="fitted on 1 columns that the data lack, such as 'income'"):
         opened(made, table, tmp_path)
@@ -209,3 +209,41 @@ def test_what_is_no_classifier_or_cut_off_is_one_line(table, tmp_path):
         with pytest.raises(ArtifactError, match="m.skops") as caught:
             opening.open_model(str(tmp_path / "m.skops"), table)
         assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def people(tmp_path):
+    """A file in which numbers have units and classes have names, and a forest fitted on some of its columns."""
+    rng = np.random.default_rng(0)
+    table = pandas.DataFrame({"age": rng.integers(18, 90, 400), "pay": rng.normal(40_000, 9_000, 400).round(2)})
+    table["earns"] = np.where(table["pay"] + 200 * table["age"] > 50_000, "much", "little")
+    table["sex"] = rng.choice(["f", "m"], 400)
+    table.to_csv(tmp_path / "people.csv", index=False)
+    forest = ensemble.RandomForestClassifier(10, random_state=0).fit(table[["pay", "age"]], table["earns"])
+    skops.io.dump(forest, tmp_path / "forest.skops")
+    return tmp_path, table, forest
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("given", [{}, {"split": "test"}, {"scale": "none"}, {"classes": "much,little"}])
+def test_an_estimator_gets_what_the_file_holds_however_the_data_are_scaled(people, given):
+    place, table, forest = people
+    text = f"table(path={str(place / 'people.csv')!r}, label='earns', groups='sex'"
+    task = opening.load_task(text + "".join(f", {name}={value!r}" for name, value in given.items()) + ")")
+    found = opening.open_model(str(place / "forest.skops"), task).scores(task.test.inputs).exp()
+    age, pay = (task.test.inputs[:, task.features.index(name)].double() for name in ("age", "pay"))
+    for column, name in ((age, "age"), (pay, "pay")):
+        if task.units:
+            offset, scale = task.units[task.features.index(name)]
+            column.mul_(scale).add_(offset)
+    rows = pandas.DataFrame({"pay": pay.numpy().round(2), "age": age.numpy().round()})
+    assert set(map(tuple, rows.to_numpy())) <= set(map(tuple, table[["pay", "age"]].to_numpy())), "as the file has them"
+    wanted = pandas.DataFrame(forest.predict_proba(rows), columns=forest.classes_)[list(task.class_names)]
+    assert found.numpy() == pytest.approx(wanted.to_numpy(), abs=1e-6)
+
+
+def test_an_estimator_of_other_classes_is_refused_with_both_lists(people):
+    place, _, _ = people
+    text = f"table(path={str(place / 'people.csv')!r}, label='sex', leave_out='earns')"
+    with pytest.raises(TaskError, match="forest.skops knows the classes little, much; the task has f, m"):
+        opening.open_model(str(place / "forest.skops"), opening.load_task(text))

@@ -18,6 +18,7 @@ from whatelse.artifacts import formats
 from whatelse.errors import ArtifactError, NotMeasurableError, TaskError
 from whatelse.evidence.cache import Evidence
 from whatelse.models import take
+from whatelse.models.preparation import Way
 from whatelse.study import handed
 from whatelse.tasks.task import SPLITS, Split, Task
 
@@ -104,7 +105,7 @@ def test_a_batch_that_was_declared_is_kept_and_what_it_moves_is_told(folder, dig
     assert "asked one example at a time; --batch N" in taken(path, few).remarks[-1]
     assert "one at a time, as --batch 1 says" in taken(path, few, batch=1).remarks[-1]
     assert not taken(folder / "float.onnx", few, batch=8).remarks
-    keys = {handed.key_of(str(path), few, opening.open_model(str(path), few), batch) for batch in (0, 1, 8)}
+    keys = {handed.key_of(str(path), few, opening.open_model(str(path), few), Way(n)) for n in (0, 1, 8)}
     assert len(keys) == 3
 
 

@@ -19,6 +19,7 @@ from whatelse.auditing.questions import Row
 from whatelse.auditing.verdicts import Compared, Decided
 from whatelse.findings import record
 from whatelse.findings.checks import Check, Comparability
+from whatelse.findings.consistent import check
 from whatelse.findings.exhibits import Exhibit
 from whatelse.tasks.task import Task
 
@@ -118,7 +119,7 @@ def assemble(
         potential=tuple(prune_potential.potentials(models, found.findings)),
         comparability=_comparability(tasks, around.checks or {}),
     )
-    record.check(made)
+    check(made)
     return made
 
 

@@ -25,7 +25,6 @@ UNUSABLE, INTERRUPTED = 3, 130
 app = typer.Typer(
     name="whatelse",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="You compressed the model. [bold]What else changed?[/bold]\n\nCompress PyTorch models, measure everything "

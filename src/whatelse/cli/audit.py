@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from whatelse.cli.options import (
     Quiet,
     Results,
     Seed,
+    ShowExamples,
     Told,
     Workers,
     with_data,
@@ -25,6 +26,9 @@ from whatelse.cli.options import (
     with_preparation,
 )
 from whatelse.errors import StudyError
+
+if TYPE_CHECKING:
+    from whatelse.findings.record import Findings
 
 ORDER = 5
 Models = Annotated[
@@ -69,6 +73,7 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
     max_memory: Memory = "",
     dry_run: DryRun = False,
+    show_examples: ShowExamples = False,
     quiet: Quiet = False,
     items: Items = None,
     copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the questions.")] = "",
@@ -80,37 +85,48 @@ def command(
     """
     from whatelse import opening
     from whatelse.auditing import questions as asking
-    from whatelse.cli.progress import bar, foretell
-    from whatelse.models import preparation
+    from whatelse.cli.progress import foretell
     from whatelse.study import audit, run, spec
 
     if copy:
         write(copy, asking.default())
         return
-    if not data or len(models or ()) < 2:  # noqa: PLR2004 - a baseline and a candidate
-        raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
+    base, given = _named(models or [], data)
     out = files or {"html": "audit.html", "json": "audit.json"}
     probe(*(() if dry_run else out.values()))
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on)
-    base, given = _named(models or [])
     source = opening.data_text(data, told)
-    controls = {"placebo": placebo, "twin": twin, "recompressed": recompressed}
-    controls = {name: text for name, text in controls.items() if text}
+    controls = _given(placebo=placebo, twin=twin, recompressed=recompressed)
     how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
     how |= {"results": results, "on": on, "workers": workers, "max_memory": max_memory, "batch": batch}
-    how["prepare"] = preparation.read(prepared, ["baseline", *given, *controls])
+    how["prepare"] = opening.preparations(prepared, ["baseline", *given, *controls])
     if dry_run:
         foretell(audit.dry_run(base, given, source, questions, **how))
         return
-    with bar(quiet=quiet) as (show, announce):
-        found = audit.audit(base, given, source, questions, show=show, announce=announce, **how)
+    found = _shown((base, given, source, questions), how | {"show_examples": show_examples}, quiet=quiet)
     hand_out(found, out, quiet=quiet)
 
 
-def _named(models: list[str]) -> tuple[str, dict[str, str]]:
+def _shown(what: tuple[Any, ...], how: dict[str, Any], *, quiet: bool) -> Findings:
+    """Audit, and show how far it is."""
+    from whatelse.study import audit
+    from whatelse.study.bar import bar
+
+    with bar(quiet=quiet) as (show, announce):
+        return audit.audit(*what, show=show, announce=announce, **how)
+
+
+def _given(**controls: str) -> dict[str, str]:
+    """Return the controls that were handed over."""
+    return {name: text for name, text in controls.items() if text}
+
+
+def _named(models: list[str], data: str) -> tuple[str, dict[str, str]]:
     """Return what opens the baseline, and what opens each candidate, by the short names that findings call them."""
     from whatelse import opening
 
+    if not data or len(models) < 2:  # noqa: PLR2004 - a baseline and a candidate
+        raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
     given = dict(zip(opening.short_names(models), models, strict=True))
     return given.pop(next(iter(given))), given

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from whatelse.cli import complete
 from whatelse.cli.files import probe, write
 from whatelse.cli.options import Items, Memory, Quiet, Seed
 from whatelse.errors import ArtifactError
@@ -18,12 +19,15 @@ from whatelse.errors import ArtifactError
 ORDER = 4
 Key = Annotated[str, typer.Option("--weights-key", metavar="NAME", help="Which of several weights in that file.")]
 
+_STEPS = "What to do: method(setting=...) > ..."
+Steps = Annotated[str, typer.Option("--recipe", metavar="RECIPE", help=_STEPS, autocompletion=complete.steps)]
+
 
 def command(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A folder written by compress, file.py:function, or 'cnn()'.")
     ],
-    steps: Annotated[str, typer.Option("--recipe", metavar="RECIPE", help="What to do: method(setting=...) > ...")],
+    steps: Steps,
     data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
     weights: Annotated[str, typer.Option("--weights", metavar="FILE[:NAME]", help="For file.py:function.")] = "",

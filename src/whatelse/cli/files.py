@@ -85,8 +85,19 @@ def hand_out(found: Findings, files: Mapping[str, str], *, quiet: bool) -> None:
     render("surfaces", files, found, quiet=quiet)
     if quiet:
         return
+    told_left_out(found)
     if "-" in files.values():
         for line in checks.told(found.comparability):
             sys.stderr.write(f"warning: {line}\n")
     else:
         Console(stderr=True).print(f"written: {' and '.join(files.values())}", highlight=False)
+
+
+def told_left_out(found: Findings) -> None:
+    """Say on standard error how many examples nobody asked for.
+
+    Args:
+        found: The findings.
+    """
+    if left := sum(exhibit.left_out for exhibit in found.exhibits):
+        sys.stderr.write(f"left out: {left} examples, which are rows of people; --show-examples shows them\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated
 
 import typer
@@ -11,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from whatelse import registry
+from whatelse.cli import complete
+from whatelse.cli.files import probe, write
 from whatelse.cli.options import Items
 from whatelse.errors import WhatElseError
 from whatelse.kinds import KINDS, Kind, kind_of
@@ -19,17 +20,23 @@ ORDER = 1
 
 
 def command(
-    kind: Annotated[str, typer.Argument(metavar="[KIND]", help="Only one kind, such as behaviours or methods.")] = "",
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="[KIND]", help="Only one kind, such as behaviours or methods.", autocompletion=complete.kinds
+        ),
+    ] = "",
     items: Items = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")] = False,
+    json_file: Annotated[str, typer.Option("--json", metavar="FILE", help="Write it as JSON; - for stdout.")] = "",
 ) -> None:
     """Name every method, behaviour, loader ..., with one line each and what it takes; also those from elsewhere."""
     del items  # taken up when they were read
+    probe(json_file)
     kinds = [kind_of(kind)] if kind else [other for other, room in KINDS.items() if room.listed]
     cards = {k: [_card(k, name) for name in registry.names(k)] for k in kinds}
-    if as_json:
+    if json_file:
         listing = {k: [vars(card) for card in found] for k, found in cards.items()}
-        sys.stdout.write(json.dumps(listing, indent=1) + "\n")
+        write(json_file, json.dumps(listing, indent=1) + "\n")
         return
     console = Console()
     for k, found in cards.items():

@@ -8,11 +8,15 @@ from typing import Annotated
 
 import typer
 
+from whatelse.cli import complete
+
 ORDER = 8
 
 
 def command(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="behaviour, method, loader, net, strategy, ...")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="behaviour, method, loader, ...", autocompletion=complete.words)
+    ],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Such as fairness.my_gap, its family before the dot.")],
     to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where; of a checkout its own.")] = Path(),
 ) -> None:

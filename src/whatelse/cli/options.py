@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from whatelse import limits, registry, surfaces
+from whatelse.cli import complete
 from whatelse.registry import Kind
 
 # What the user says of the data, by the name of the option.
@@ -47,7 +48,15 @@ Items = Annotated[
 Results = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where finished cells are kept and found again.")
 ]
-On = Annotated[str, typer.Option("--on", metavar="ENGINE", help="Where jobs run: processes (here) or ray.")]
+On = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        metavar="ENGINE",
+        help="Where jobs run: processes (here) or ray.",
+        autocompletion=complete.names("engines"),
+    ),
+]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Jobs at once; 0 for as many as cores.")]
 Full = Annotated[
     bool,
@@ -58,6 +67,8 @@ Copy = Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write th
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")]
 _ALLOWED = "What opening a file may take, such as 8G [2G, or 16 times the file]."
 Memory = Annotated[str, typer.Option("--max-memory", metavar="SIZE", help=_ALLOWED, callback=_hold)]
+_EXAMPLES = "Also show single examples, such as those harmed or exposed most: rows of people."
+ShowExamples = Annotated[bool, typer.Option("--show-examples", help=_EXAMPLES)]
 _OF_DATA: Mapping[str, tuple[str, str]] = {
     "target": ("COLUMN", "The column of classes."),
     "groups": ("LIST", "Columns that make groups, such as sex,race,age:25,40,60,age:q4,sex*race."),
@@ -66,6 +77,8 @@ _OF_DATA: Mapping[str, tuple[str, str]] = {
     "split": ("NAME", "The part that verdicts are given on; test: the models were trained on none of the rows."),
     "limit": ("N", "Largest number of examples of each split."),
     "bounds": ("LOW,HIGH", "Smallest and largest value that an input may take."),
+    "leave_out": ("LIST", "Columns that the models do not see."),
+    "scale": ("HOW", "standard, or none for numbers as they stand; auto: standard where there are rows of train."),
     "classes": ("LIST", "Names of the classes, in the order of the models' outputs."),
 }
 _OF_MODELS: Mapping[str, tuple[str, str]] = {
@@ -96,7 +109,9 @@ def with_data(command: Callable[..., None]) -> Callable[..., None]:
     added = []
     for name, (metavar, help_) in _OF_DATA.items():
         kind: Any = int if metavar == "N" else str
-        option = typer.Option(f"--{name}", metavar=metavar, help=help_, rich_help_panel="What the data hold")
+        option = typer.Option(
+            f"--{name.replace('_', '-')}", metavar=metavar, help=help_, rich_help_panel="What the data hold"
+        )
         default = kind()
         added.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])

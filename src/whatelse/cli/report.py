@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from whatelse.cli.files import probe, render
-from whatelse.cli.options import Files, Items, Quiet, with_files
+from whatelse.cli.files import probe, render, told_left_out
+from whatelse.cli.options import Files, Items, Quiet, ShowExamples, with_files
 
 ORDER = 7
 
@@ -18,6 +18,8 @@ def command(
     findings: Annotated[Path, typer.Argument(metavar="FINDINGS.json", help="What a study or a table wrote.")],
     *,
     files: Files,
+    mlflow: Annotated[str, typer.Option("--mlflow", metavar="URI", help="Log a run a candidate to MLflow.")] = "",
+    show_examples: ShowExamples = False,
     items: Items = None,
     quiet: Quiet = False,
 ) -> None:
@@ -25,6 +27,15 @@ def command(
     del items  # taken up when they were read
     # Imported here, as in every command: `whatelse list` must not wait for torch or matplotlib.
     from whatelse.findings import record as reader
+    from whatelse.findings import views
 
     probe(*files.values())
-    render("surfaces", files, reader.load(findings), quiet=quiet)
+    found = reader.load(findings)
+    found = found if show_examples else views.without_examples(found)
+    render("surfaces", files, found, quiet=quiet)
+    if mlflow:
+        from whatelse.report import tracking
+
+        tracking.log(found, mlflow)
+    if not quiet:
+        told_left_out(found)

@@ -9,7 +9,14 @@ from whatelse.cli.options import Files
 
 
 def conduct(
-    asked: tuple[str, str], files: Files, results: Path, place: tuple[str, int], *, full: bool, quiet: bool
+    asked: tuple[str, str],
+    files: Files,
+    results: Path,
+    place: tuple[str, int],
+    *,
+    full: bool,
+    quiet: bool,
+    show_examples: bool,
 ) -> None:
     """Run a study with a progress bar, and hand out what it found.
 
@@ -20,16 +27,25 @@ def conduct(
         place: Name of the engine, and how many jobs at once.
         full: Also what the study marks full.
         quiet: Show nothing.
+        show_examples: Also examples: rows of people.
     """
-    from whatelse.cli.progress import bar
     from whatelse.study import run, spec
+    from whatelse.study.bar import bar
     from whatelse.study.run_study import run_study
 
     study = spec.parse(*asked, tier="full" if full else "quick")
     run.check_engine(place[0])
     probe(*files.values())
     with bar(quiet=quiet) as (show, announce):
-        found = run_study(study, results, on=place[0], workers=place[1], show=show, announce=announce)
+        found = run_study(
+            study,
+            results,
+            on=place[0],
+            workers=place[1],
+            show=show,
+            announce=announce,
+            show_examples=show_examples,
+        )
     hand_out(found, files, quiet=quiet)
 
 

@@ -7,8 +7,22 @@ from typing import Annotated
 
 import typer
 
+from whatelse.cli import complete
 from whatelse.cli.files import write
-from whatelse.cli.options import KEPT, Copy, DryRun, Files, Full, Items, On, Quiet, Results, Workers, with_files
+from whatelse.cli.options import (
+    KEPT,
+    Copy,
+    DryRun,
+    Files,
+    Full,
+    Items,
+    On,
+    Quiet,
+    Results,
+    ShowExamples,
+    Workers,
+    with_files,
+)
 from whatelse.cli.running import conduct, foretell
 
 ORDER = 3
@@ -17,7 +31,12 @@ ORDER = 3
 @with_files("surfaces")
 def command(
     file: Annotated[
-        str, typer.Argument(metavar="STUDY", help="What to measure: a file, or the name of one that ships: adult, ...")
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="What to measure: a file, or the name of one that ships: adult, ...",
+            autocompletion=complete.studies,
+        ),
     ],
     *,
     files: Files,
@@ -26,6 +45,7 @@ def command(
     workers: Workers = 0,
     full: Full = False,
     dry_run: DryRun = False,
+    show_examples: ShowExamples = False,
     quiet: Quiet = False,
     items: Items = None,
     copy: Copy = "",
@@ -45,4 +65,4 @@ def command(
         return
     stem = Path(file).stem
     usual = {"html": f"{stem}.html", "json": f"{stem}.json"}
-    conduct((text, file), files or usual, results, (on, workers), full=full, quiet=quiet)
+    conduct((text, file), files or usual, results, (on, workers), full=full, quiet=quiet, show_examples=show_examples)

@@ -5,7 +5,20 @@ from __future__ import annotations
 from importlib import resources
 
 from whatelse.cli.files import write
-from whatelse.cli.options import KEPT, Copy, DryRun, Files, Full, Items, On, Quiet, Results, Workers, with_files
+from whatelse.cli.options import (
+    KEPT,
+    Copy,
+    DryRun,
+    Files,
+    Full,
+    Items,
+    On,
+    Quiet,
+    Results,
+    ShowExamples,
+    Workers,
+    with_files,
+)
 from whatelse.cli.running import conduct, foretell
 
 ORDER = 2
@@ -20,6 +33,7 @@ def command(
     workers: Workers = 0,
     full: Full = False,
     dry_run: DryRun = False,
+    show_examples: ShowExamples = False,
     quiet: Quiet = False,
     items: Items = None,
     copy: Copy = "",
@@ -37,4 +51,4 @@ def command(
     if dry_run:
         foretell(asked, results, (on, workers), full=full)
     else:
-        conduct(asked, files, results, (on, workers), full=full, quiet=quiet)
+        conduct(asked, files, results, (on, workers), full=full, quiet=quiet, show_examples=show_examples)

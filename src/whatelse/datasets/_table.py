@@ -142,6 +142,19 @@ def features(coding: Coding) -> tuple[str, ...]:
     return tuple(found)
 
 
+def units(coding: Coding) -> tuple[tuple[float, float], ...]:
+    """Return offset and scale of every input that a coding makes: those of categories are as they stand.
+
+    Args:
+        coding: Of every column.
+    """
+    found: list[tuple[float, float]] = []
+    for code in coding.values():
+        found += [(code.mean, code.deviation)] if isinstance(code, Numbers) else [(0.0, 1.0)] * len(code.known)
+        found += [(0.0, 1.0)] if code.unknown else []
+    return tuple(found)
+
+
 def encode(table: Columns, coding: Coding, where: str, *, raw: bool = False) -> tuple[Tensor, dict[str, int]]:
     """Return rows as inputs, ``(N, features)`` float32, and how many values of each column train never has.
 

@@ -18,7 +18,8 @@ from whatelse.errors import TaskError, nearest
 from whatelse.tasks.task import Split, Task
 
 WHOLE, MEMBERS = "", "members"  # names of files beside ``test`` and ``shifted``
-SCALES = STANDARD, RAW = ("standard", "none")
+SCALES = AUTO, STANDARD, RAW = ("auto", "standard", "none")
+SCALE = "Numbers standardized (standard) or as they stand (none); auto: standardized where there are rows of train."
 _MANY = 100  # Categories that few rows may have.
 _NONE = torch.empty(0, dtype=torch.int64)
 File = Mapping[str, Column]
@@ -36,7 +37,8 @@ class Plan:
         cluster: The column of who rows belong to.
         classes: Names of the classes in the order of the model's outputs.
         bounds: Of the inputs.
-        scale: ``standard``, or ``none`` for numbers as they stand in the file.
+        scale: ``standard``, ``none`` for numbers as they stand in the file, or ``auto`` for the first where rows of
+            train decide it, and else the second: who trained elsewhere knows nothing of the rows that are judged.
         split: ``test`` where no row is train.
         test: Share of rows.
         select: Share of rows.
@@ -56,7 +58,7 @@ class Plan:
     limit: int
     leave_out: str = ""
     categories: str = ""
-    scale: str = STANDARD
+    scale: str = AUTO
 
     @property
     def hidden(self) -> list[str]:
@@ -111,13 +113,15 @@ def task(name: str, files: Mapping[str, File], called: Mapping[str, str], plan: 
     how = _learnt(files, train, plan, called)
     _foresee(files, how.coding, where)
     _check_texts(how.coding, train, where)
-    coded = {each: _coded(file, how, plan, called[each], places.get(each)) for each, file in files.items()}
+    raw = plan.scale == RAW or (plan.scale == AUTO and not len(picked["train"][1]))
+    coded = {each: _coded(file, how, (plan, called[each]), places.get(each), raw=raw) for each, file in files.items()}
     splits = {split: coded[source].take(picks) for split, (source, picks) in picked.items()}
     splits["calibration"] = splits["train"].take(torch.arange(min(plan.calibration, len(splits["train"]))))
     bounds = _bounds.read(plan.bounds, where)
     _bounds.check(bounds, splits, where)
     names = {name: _groups.codes(_table.take(train, _NONE), parts, how.parts)[1] for name, parts in how.groups.items()}
-    return Task(name, len(how.known), bounds, splits, names, _table.features(how.coding), class_names=how.known)
+    columns, units = _table.features(how.coding), () if raw else _table.units(how.coding)
+    return Task(name, len(how.known), bounds, splits, names, columns, class_names=how.known, units=units)
 
 
 @dataclass(frozen=True)
@@ -234,9 +238,10 @@ def _check_texts(coding: _table.Coding, train: File, where: str) -> None:
             )
 
 
-def _coded(file: File, how: _How, plan: Plan, where: str, places: Tensor | None) -> Split:
+def _coded(file: File, how: _How, asked: tuple[Plan, str], places: Tensor | None, *, raw: bool) -> Split:
     """Return all rows of a file, in its order, so that messages name the right row."""
-    inputs, unseen = _table.encode(file, how.coding, where, raw=plan.scale == RAW)
+    plan, where = asked
+    inputs, unseen = _table.encode(file, how.coding, where, raw=raw)
     for column, count in unseen.items():
         total = len(inputs)
         warnings.warn(f"data {where}: {count} of {total} rows have a {column!r} that train has not", stacklevel=4)

@@ -46,7 +46,7 @@ class Config:
     split: str = param("", "The split that verdicts are given on; empty for test, else validation.")
     classes: str = param("", "Names of the classes in the order of the model's outputs" + _LIST)
     bounds: str = param("", f"{_bounds.HELP}; empty for 0,1 of images, and none of tables.")
-    scale: str = param("standard", "What becomes of numbers: standardized, or none.", choices=_tabular.SCALES)
+    scale: str = param(_tabular.AUTO, _tabular.SCALE, choices=_tabular.SCALES)
     size: int = param(32, "Height and width of images in pixels, 0 as they are.", low=0, high=4096)
     color: str = param("rgb", "What a pixel is.", choices=tuple(_pictures.MODES))
     test: float = param(0.3, "Share of rows held back for verdicts, of one split.", low=0.01, high=0.9)

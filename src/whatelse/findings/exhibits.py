@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 DEEPEST = 30  # levels of a tree that a page can draw
 
@@ -48,7 +48,8 @@ class Node:
 class Exhibit:
     """Something to look at under one heading: examples, what was rebuilt of them, or a tree.
 
-    A page draws what is there, whatever its ``kind``, such as ``harmed``.
+    A page draws what is there, whatever its ``kind``, such as ``harmed``. ``left_out`` counts the items that were taken
+    away because nobody asked for examples: rows of people.
     """
 
     row: str
@@ -58,6 +59,16 @@ class Exhibit:
     items: tuple[Picture, ...] = ()
     title: str = ""
     tree: Node | None = None
+    left_out: int = 0
+
+
+def without_items(exhibit: Exhibit) -> Exhibit:
+    """Return an exhibit without its examples, which it counts; a heading and a tree stay, as they name no example.
+
+    Args:
+        exhibit: Any.
+    """
+    return replace(exhibit, items=(), left_out=exhibit.left_out + len(exhibit.items))
 
 
 def height(tree: Node | None) -> int:

@@ -55,9 +55,11 @@ __all__ = [
     "size",
     "state",
     "versions",
+    "xml",
 ]
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$@])")
+_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 NOT_YET = "not measured yet"
 
 
@@ -334,6 +336,15 @@ def remarks(finding: Finding) -> str:
     if finding.needed_seeds is not None:
         parts.append(f"about {count(finding.needed_seeds)} seeds would settle it")
     return "; ".join(part for part in parts if part)
+
+
+def xml(text: str) -> str:
+    """Return a text without what XML 1.0 has no way to write, escaped or not.
+
+    Args:
+        text: Any text.
+    """
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def markdown(text: str) -> str:

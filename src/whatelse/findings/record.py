@@ -7,19 +7,24 @@ ignored; a key that is missing, of the wrong type or outside its allowed words i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from whatelse import limits
 from whatelse.errors import FindingsError, cut
+from whatelse.findings import views
 from whatelse.findings.checks import Comparability
 from whatelse.findings.codec import record
-from whatelse.findings.exhibits import DEEPEST, Exhibit, height
+from whatelse.findings.consistent import check
+from whatelse.findings.exhibits import DEEPEST, Exhibit
 from whatelse.findings.former import FORMER, modern
-from whatelse.findings.roles import CONTROLS, Role
+from whatelse.findings.roles import Role
 from whatelse.records import short
+
+if TYPE_CHECKING:
+    import pandas
 
 SCHEMA = 2  # raised where a key gets another name or meaning, or goes; not where one comes that may be missing
 Better = Literal["higher", "lower"]
@@ -265,7 +270,7 @@ class Timing:
     damaged_and_made_again: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Findings:
     """Everything that a report is made from; ``schema`` is the version of its form."""
 
@@ -285,6 +290,47 @@ class Findings:
     failed: tuple[Failure, ...] = ()
     potential: tuple[Potential, ...] = ()
     comparability: Comparability = Comparability()
+
+    def worst(self, n: int = 5) -> tuple[Finding, ...]:
+        """Return the findings of the largest harm, the worst first, as `whatelse.findings.harm.worst` orders them.
+
+        Args:
+            n: How many.
+        """
+        return views.worst(self, n)
+
+    def table(self) -> pandas.DataFrame:
+        """Return one line a finding, as ``--csv`` writes it.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return views.table(self)
+
+    def to_html(self, *, show_examples: bool = False) -> str:
+        """Return the page, as ``--html`` writes it.
+
+        Args:
+            show_examples: Also examples that are there, which are rows of people.
+        """
+        return views.rendered(self, "html", show_examples=show_examples)
+
+    def to_json(self, *, show_examples: bool = False) -> str:
+        """Return the record, as ``--json`` writes it.
+
+        Args:
+            show_examples: Also examples that are there, which are rows of people.
+        """
+        return views.rendered(self, "json", show_examples=show_examples)
+
+    def __str__(self) -> str:
+        return views.told(self)
+
+    def __repr__(self) -> str:
+        return views.short(self)
+
+    def _repr_html_(self) -> str:
+        return views.small(self)
 
 
 def load(path: Path) -> Findings:
@@ -338,54 +384,6 @@ def _unknown(data: Mapping[str, Any]) -> str:
         return "got no schema"
     by = data.get("whatelse")
     return f"got {short(data['schema'])}" + (f", written by whatelse {cut(by, 20)}" if isinstance(by, str) else "")
-
-
-def check(findings: Findings, where: str = "findings") -> None:
-    """Check that what one part names, another part has: nothing may drop out of the page in silence.
-
-    Args:
-        findings: As made, or as read.
-        where: Name of the file, for messages.
-
-    Raises:
-        FindingsError: Something is named that is not there, or there twice.
-    """
-    rows = _unique((row.name for row in findings.rows), f"{where}: rows")
-    named = _unique((candidate.name for candidate in findings.candidates), f"{where}: candidates")
-    ids = _unique((finding.id for finding in findings.findings), f"{where}: findings")
-    models = named | set(CONTROLS)
-    for at, finding in enumerate(findings.findings):
-        place = f"{where}: findings[{at}]"
-        _among(finding.row, rows, f"{place}.row")
-        _among(finding.candidate, models, f"{place}.candidate")
-        _among(finding.control, models, f"{place}.control")
-    for at, claim in enumerate(findings.claims):
-        _among(claim.row, rows, f"{where}: claims[{at}].row")
-        for one in claim.because:
-            _among(one, ids, f"{where}: claims[{at}].because")
-    for at, exhibit in enumerate(findings.exhibits):
-        _among(exhibit.row, rows, f"{where}: exhibits[{at}].row")
-        if exhibit.kind == "tree" and exhibit.tree is None:
-            raise FindingsError(f"{where}: exhibits[{at}].tree: missing; an exhibit of kind tree has one")
-        if height(exhibit.tree) > DEEPEST:
-            raise FindingsError(f"{where}: exhibits[{at}].tree: nested too deep; allowed are {DEEPEST} levels")
-    chosen = (f"{f.row} / {f.candidate}" for f in findings.findings if f.primary)
-    _unique(chosen, f"{where}: primary findings")
-
-
-def _unique(names: Iterable[str], where: str) -> set[str]:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise FindingsError(f"{where}: got {short(name)} twice; each may stand once")
-        seen.add(name)
-    return seen
-
-
-def _among(name: str, known: set[str], where: str) -> None:
-    if name not in known:
-        some = ", ".join(cut(one, 60) for one in sorted(known)[:20]) or "nothing"
-        raise FindingsError(f"{where}: got {short(name)}; allowed: {some}")
 
 
 def _constant(name: str) -> NoReturn:

@@ -54,8 +54,9 @@ class EstimatorScores:
         self._estimator, code = load(path)
         self.key = foreign.key_of("skops", [path, *code])
         self._classes, self._features = task.classes, task.features
-        self._places, ordered = _places(self._estimator, task.classes, self._name)
+        self._places, ordered = _places(self._estimator, task, self._name)
         self._columns, named = _columns(self._estimator, task, self._name)
+        self._units = np.array(task.units).T if task.units else None
         ways = ("predict_proba", "decision_function", "predict")
         self._way = next(way for way in ways if getattr(self._estimator, way, None) is not None)
         told = f"{self._name} is a {type(self._estimator).__name__} of scikit-learn, and only predicts"
@@ -91,6 +92,8 @@ class EstimatorScores:
 
     def _asked(self, x: Tensor) -> Tensor:
         rows = x.flatten(1).numpy()
+        if self._units is not None:  # it was fitted on what the file holds
+            rows = rows * self._units[1] + self._units[0]
         given = _table(rows, self._columns, self._features) if self._columns else rows
         try:
             with warnings.catch_warnings():
@@ -266,7 +269,7 @@ def _weights(part: Any, name: str) -> list[int]:  # noqa: ANN401 - of any kind
     return []
 
 
-def _places(estimator: Any, classes: int, name: str) -> tuple[list[int], tuple[str, ...]]:  # noqa: ANN401 - likewise
+def _places(estimator: Any, task: Task, name: str) -> tuple[list[int], tuple[str, ...]]:  # noqa: ANN401 - likewise
     """Return the class of the task that each class of the estimator is, and a remark where that is not plain.
 
     Raises:
@@ -275,16 +278,20 @@ def _places(estimator: Any, classes: int, name: str) -> tuple[list[int], tuple[s
     known = estimator.classes_
     if isinstance(known, list):
         raise TaskError(f"{name} answers with {len(known)} targets at once; one is needed")
-    given = known.tolist()
+    given, classes = known.tolist(), task.classes
+    named = {word: code for code, word in enumerate(task.class_names)}
+    if named and all(str(value) in named for value in given):
+        never = [word for word in named if word not in set(map(str, given))]
+        told = f"{name} was fitted without class {', '.join(never)}, which it never names"
+        return [named[str(value)] for value in given], ((told,) if never else ())
     whole = [int(value) for value in given if not isinstance(value, str) and float(value).is_integer()]
     if len(whole) == len(given) and all(0 <= code < classes for code in whole):
         missing = sorted(set(range(classes)) - set(whole))
         told = f"{name} was fitted without class {', '.join(map(str, missing))}, which it never names"
         return whole, ((told,) if missing else ())
-    if len(given) != classes:
-        raise TaskError(
-            f"{name} knows the classes {', '.join(map(str, given))}; the task has {classes}, 0 to {classes - 1}"
-        )
+    if len(given) != classes or named:
+        theirs = ", ".join(task.class_names) or f"{classes}, 0 to {classes - 1}"
+        raise TaskError(f"{name} knows the classes {', '.join(map(str, given))}; the task has {theirs}")
     told = ", ".join(f"{value} as {code}" for code, value in enumerate(given))
     return list(range(classes)), (f"classes of {name} are taken in their order: {told}",)
 
@@ -311,7 +318,9 @@ def _columns(estimator: Any, task: Task, name: str) -> tuple[list[str], tuple[st
             f"{name} was fitted on {len(lacking)} columns that the data lack, such as {lacking[0]!r}; they have {own} "
             "...: fit it on the columns that the data have, or give the scores that it writes of them as a file"
         )
-    told = f"{name} is handed columns by their names, as the data have them: standardized where their loader does that"
+    told = (
+        f"{name} is handed the {wanted} columns that it was fitted on, by their names, as the file of the data has them"
+    )
     return named.tolist(), (told,)
 
 

@@ -91,7 +91,7 @@ class Preparation:
         Raises:
             TaskError: Its inputs are none that this could be done to; the message names the setting.
         """
-        if task.vocabulary:
+        if task.vocabulary and self != NOTHING:
             raise TaskError(f"{name}: {_first(self)}: inputs are token ids, which nothing is done to; leave it out")
         image = len(task.shape) == _IMAGES
         for setting, given, plain in (

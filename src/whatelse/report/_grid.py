@@ -8,6 +8,7 @@ from whatelse.findings.record import Candidate, Claim, Finding, Findings, Row
 from whatelse.findings.roles import CONTROLS, Role
 
 _STRENGTH = {"mild": 0, "": 1, "strong": 2}
+_WIDEST = 12  # columns that a page of 1,300 pixels holds uncut
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,24 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Band:
+    """Columns that stand side by side: families, or parts of one, and where they begin among all columns."""
+
+    families: tuple[Family, ...]
+    start: int
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every column of the band in order."""
+        return tuple(candidate for family in self.families for candidate in family.candidates)
+
+    @property
+    def stop(self) -> int:
+        """Where the next band begins."""
+        return self.start + len(self.candidates)
+
+
+@dataclass(frozen=True)
 class Grid:
     """The whole table: families of columns, and lines."""
 
@@ -43,6 +62,21 @@ class Grid:
     def candidates(self) -> tuple[Candidate, ...]:
         """Every column in order."""
         return tuple(candidate for family in self.families for candidate in family.candidates)
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """The columns cut where a page is full, between families where that is possible."""
+        pieces = [
+            Family(family.name, family.candidates[at : at + _WIDEST])
+            for family in self.families
+            for at in range(0, len(family.candidates), _WIDEST)
+        ]
+        bands = [Band((), 0)]
+        for piece in pieces:
+            if bands[-1].families and len(bands[-1].candidates) + len(piece.candidates) > _WIDEST:
+                bands.append(Band((), bands[-1].stop))
+            bands[-1] = Band((*bands[-1].families, piece), bands[-1].start)
+        return tuple(bands)
 
     @property
     def surveyed(self) -> bool:

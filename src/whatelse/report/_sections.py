@@ -124,6 +124,7 @@ class Section:
     notes: tuple[str, ...]
     numbers: Mapping[str, list[Finding]]
     galleries: tuple[Gallery, ...]
+    left_out: tuple[str, ...]
     groves: tuple[Grove, ...]
     spreads: tuple[Spread, ...]
     reaches: tuple[Reach, ...]
@@ -191,7 +192,8 @@ def _section(findings: Findings, grid: Grid, line: Line, at: int) -> Section:
         plots=plots,
         notes=notes,
         numbers=questions(findings, line),
-        galleries=tuple(_gallery(e) for e in exhibits if e.tree is None),
+        galleries=tuple(_gallery(e) for e in exhibits if e.tree is None and (e.items or not e.left_out)),
+        left_out=tuple(_left_out(e) for e in exhibits if e.left_out),
         groves=tuple(_grove(e, e.tree) for e in exhibits if e.tree is not None),
         spreads=_spreads(findings, grid, line, f"parts-{at}"),
         reaches=tuple(reach for row, reach in reaches if row == line.row.name),
@@ -324,10 +326,18 @@ _TITLES = {
 
 
 def _gallery(exhibit: Exhibit) -> Gallery:
-    title = exhibit.title or _TITLES.get(exhibit.kind, words.capital(exhibit.kind))
     items = tuple(_shown(item) for item in exhibit.items[:_MOST])
     maps = any(item.maps is not None for item in exhibit.items)
-    return Gallery(title, _whose(exhibit), maps, items, len(exhibit.items) - len(items))
+    return Gallery(_title(exhibit), _whose(exhibit), maps, items, len(exhibit.items) - len(items))
+
+
+def _left_out(exhibit: Exhibit) -> str:
+    """Name what was not asked for: its heading tells of all examples and of none."""
+    return f"{words.capital(_title(exhibit))} ({words.count(exhibit.left_out)}; {exhibit.candidate})"
+
+
+def _title(exhibit: Exhibit) -> str:
+    return exhibit.title or _TITLES.get(exhibit.kind, words.capital(exhibit.kind))
 
 
 def _whose(exhibit: Exhibit) -> str:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from whatelse.findings import checks
 from whatelse.findings import phrasing as words
+from whatelse.findings.answers import answers
 from whatelse.findings.record import Candidate, Findings, Timing
 from whatelse.findings.roles import Role
 from whatelse.report._grid import arrange, short_name
@@ -37,6 +38,8 @@ def render(findings: Findings, made_from: str = "") -> str:
         grid=grid,
         sections=sections(findings, grid),
         outcomes=_outcomes(findings),
+        answers=answers(findings),
+        audited=bool(findings.comparability.pairs),
         checked=checks.counted(findings.comparability),
         models=_models(findings),
         timing=_timing(findings.timing),

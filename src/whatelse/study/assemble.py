@@ -9,6 +9,7 @@ from typing import Any
 from whatelse import items
 from whatelse.auditing import assemble as assembling
 from whatelse.auditing import effects, verdicts
+from whatelse.auditing.ask import Failed
 from whatelse.auditing.assemble import Circumstances, Costs
 from whatelse.auditing.effects import Contrast
 from whatelse.auditing.inquiry import About, Inquiry
@@ -146,3 +147,19 @@ def failed(plan: Plan, store: Store) -> tuple[Failure, ...]:
                 record = store.load_record("failed", cell.key)
                 found.append(Failure(job.called(cell), record["error"]))
     return tuple(found)
+
+
+def failed_watches(plan: Plan, contrasts: Mapping[str, Sequence[Contrast]]) -> Iterator[Failure]:
+    """Yield what raised while it was measured until its verdict is clear: it has no cells.
+
+    Args:
+        plan: The work, done.
+        contrasts: By label of the measurement.
+
+    Yields:
+        One failure a model.
+    """
+    for one in plan.effects:
+        for contrast in contrasts[one.label] if isinstance(one, Watch) else ():
+            if isinstance(contrast.outcome, Failed):
+                yield Failure(f"{contrast.candidate} · {one.label}", contrast.outcome.error)

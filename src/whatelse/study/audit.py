@@ -12,21 +12,23 @@ from pathlib import Path
 
 from whatelse import items
 from whatelse.auditing import verdicts
-from whatelse.auditing.ask import Failed, clustered
+from whatelse.auditing.ask import clustered
 from whatelse.auditing.assemble import Circumstances, Costs, assemble, costs
 from whatelse.auditing.effects import Contrast
 from whatelse.auditing.inquiry import Inquiry
-from whatelse.auditing.questions import DATA, Measurement, Questions, default, handed, read_questions, settled
-from whatelse.auditing.roles import ZERO, Actor, Role
+from whatelse.auditing.questions import DATA, Measurement, Questions, default, read_questions, settled
+from whatelse.auditing.roles import Actor, Role
 from whatelse.auditing.verdicts import Compared
 from whatelse.engines import Engine, processes
 from whatelse.errors import StudyError
-from whatelse.findings.record import Candidate, Failure, Findings, Timing
+from whatelse.findings.exhibits import Exhibit
+from whatelse.findings.record import Candidate, Findings, Timing
 from whatelse.models.preparation import NOTHING, Preparation, Way
 from whatelse.store.folder import Folder, key
 from whatelse.store.protocol import Store
-from whatelse.study import account, estimate, run, speed
-from whatelse.study.assemble import effects_of, failed, inquiry_of
+from whatelse.study import account, bar, estimate, exhibited, run, speed
+from whatelse.study.as_study import study_of
+from whatelse.study.assemble import effects_of, failed, failed_watches, inquiry_of
 from whatelse.study.cells import cell, effects
 from whatelse.study.estimate import Estimate
 from whatelse.study.handed import HELD
@@ -34,7 +36,7 @@ from whatelse.study.jobs import Cell, Effects, Job, Plan, Watch
 from whatelse.study.meeting import Meeting, Model, meet
 from whatelse.study.plan import pairs
 from whatelse.study.run import Progress
-from whatelse.study.spec import CandidateSpec, Net, Study, TaskSpec
+from whatelse.study.spec import Study
 from whatelse.tasks.task import Task
 
 
@@ -57,6 +59,8 @@ def audit(
     prepare: Mapping[str, Preparation] | None = None,
     show: Callable[[Progress], None] | None = None,
     announce: Callable[[Estimate], None] | None = None,
+    progress: bool = False,
+    show_examples: bool = False,
 ) -> Findings:
     """Return the findings on models that were made elsewhere, each held against the baseline on the same examples.
 
@@ -87,6 +91,8 @@ def audit(
             see inputs as the data has them.
         show: Called whenever a job starts or ends.
         announce: Called once with what the work will cost, before it starts; not where everything is done.
+        progress: True shows a bar, in a terminal or in a notebook, unless ``show`` is given.
+        show_examples: Also which examples were harmed or exposed most: rows of people, shown only on request.
 
     Raises:
         StudyError: A name is taken, there is no candidate, a measurement needs a control that is not there, what stops
@@ -97,7 +103,10 @@ def audit(
     """
     started = time.perf_counter()
     held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory, batch, prepare or {})
-    with held.planned(asked, seed, remeasure, stop=stop, force=force) as (asking, todo, store):
+    with ExitStack() as stack:
+        asking, todo, store = stack.enter_context(held.planned(asked, seed, remeasure, stop=stop, force=force))
+        if progress and show is None:
+            show, announce = stack.enter_context(bar.bar(quiet=False))
 
         def start() -> Engine:
             place = run.engine(held.place, workers)
@@ -105,10 +114,11 @@ def audit(
                 announce(_estimate(asking, todo, store, place.slots))
             return place
 
-        progress = run.run(todo, store, start, show or _silent)
-        took = account.timing(todo, store, progress, time.perf_counter() - started)
-        found = account.conclude(asking.findings(todo, store, took), todo, store, progress)
-        (show or _silent)(progress)
+        went = run.run(todo, store, start, show or _silent)
+        took = account.timing(todo, store, went, time.perf_counter() - started)
+        shown = asking.exhibits(todo, store) if show_examples else ()
+        found = account.conclude(asking.findings(todo, store, took, shown), todo, store, went)
+        (show or _silent)(went)
     return found
 
 
@@ -263,17 +273,23 @@ class _Asking:
                 whole[m.label].append(effects(m, DATA, held, pairs, self.asked.draws, drawn_by, "measured again"))
         return Plan(tuple(jobs), tuple(one for m in self.asked.measurements for one in whole[m.label]))
 
-    def findings(self, todo: Plan, store: Store, took: tuple[str, Timing]) -> Findings:
+    def exhibits(self, todo: Plan, store: Store) -> tuple[Exhibit, ...]:
+        """Return what there is to look at of every candidate, examples included."""
+        names = {c.name for c in self.study.candidates}
+        held = {m.label: [pair for pair in self._pairs(m) if pair[0] in names] for m in self.asked.measurements}
+        return exhibited.of_audit(self.asked.measurements, todo.jobs, store, self.met.task, held)
+
+    def findings(self, todo: Plan, store: Store, took: tuple[str, Timing], shown: Sequence[Exhibit]) -> Findings:
         """Return what was found."""
         inquiry = inquiry_of(self.study, *([Actor(Role.RETEST, Role.RETEST)] if self.remeasure else []))
         contrasts: dict[str, list[Contrast]] = {m.label: [] for m in self.asked.measurements}
         for one in todo.effects:
             contrasts[one.label] += effects_of(one, store)
         compared = [Compared(m.label, DATA, self._pairs(m), contrasts[m.label]) for m in self.asked.measurements]
-        failures = (*failed(todo, store), *_failed_watches(todo, contrasts))
+        failures = (*failed(todo, store), *failed_watches(todo, contrasts))
         listed = self._listed(inquiry, costs(inquiry, compared))
         around = Circumstances(*took, failures, self.met.checks)
-        return assemble(inquiry, {DATA: self.met.task}, verdicts.decided(inquiry, compared), listed, (), around)
+        return assemble(inquiry, {DATA: self.met.task}, verdicts.decided(inquiry, compared), listed, shown, around)
 
     def _jobs(self, m: Measurement) -> Iterator[tuple[Job, Cell]]:
         """Yield the job of every model with its cell, the baseline first: the others need what was seen of it."""
@@ -328,60 +344,6 @@ class _Asking:
             )
             for name in self.met.models
         ]
-
-
-def study_of(asked: Questions, candidates: Collection[str], controls: Collection[str], seeds: Sequence[int]) -> Study:
-    """Return the study that an audit's findings are decided by.
-
-    Args:
-        asked: What is asked.
-        candidates: Names of the models after.
-        controls: Names of the controls, as an audit is given them.
-        seeds: One, unless several models of a kind stand under each name.
-
-    Raises:
-        StudyError: A name is taken, there is no candidate, or a measurement needs a control that is not there.
-    """
-    names = [Role.BASELINE, *controls, *candidates]
-    for name in names:
-        if names.count(name) > 1 or (name in candidates and name in {ZERO, *handed()}):
-            raise StudyError(f"a candidate named {str(name)!r}: that name is taken; choose another")
-    if Role.RECOMPRESSED in controls and len(candidates) > 1:
-        many = len(candidates)
-        raise StudyError(f"controls: 'recompressed' is one candidate compressed once more; there are {many} candidates")
-    unknown = set(controls) - set(handed())
-    if unknown:
-        raise StudyError(f"controls: no {sorted(unknown)[0]!r}; there are: {', '.join(handed())}")
-    if not candidates:
-        raise StudyError("there is no candidate; at least one model to hold against the baseline is needed")
-    for m in asked.measurements:
-        if m.control in set(handed()) - set(controls):
-            raise StudyError(f"measurement {m.label!r} is held against {m.control!r}, which was not handed over")
-    against = "placebo" if "placebo" in controls else Role.BASELINE
-    own = [str(Role.RECOMPRESSED)] if Role.RECOMPRESSED in controls else []
-    return Study(
-        name=asked.name,
-        title=asked.title,
-        description=asked.description,
-        seeds=list(seeds),
-        net=Net("handed over"),
-        tasks={DATA: TaskSpec(data=DATA, title="The data", baseline="")},
-        controls=dict.fromkeys((name for name in controls if name != Role.RECOMPRESSED), ""),
-        candidates=[
-            CandidateSpec(name, family="", recipe="", control=against, own_controls=own) for name in candidates
-        ],
-        rows=asked.rows,
-        measurements=asked.measurements,
-        draws=asked.draws,
-        text=asked.text,
-    )
-
-
-def _failed_watches(todo: Plan, contrasts: Mapping[str, Sequence[Contrast]]) -> Iterator[Failure]:
-    for one in todo.effects:
-        for contrast in contrasts[one.label] if isinstance(one, Watch) else ():
-            if isinstance(contrast.outcome, Failed):
-                yield Failure(f"{contrast.candidate} · {one.label}", contrast.outcome.error)
 
 
 def _name(*parts: str) -> str:

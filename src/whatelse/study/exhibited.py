@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 
 from whatelse import items, toml_schema
@@ -17,7 +17,8 @@ from whatelse.findings import codec
 from whatelse.findings.exhibits import Exhibit
 from whatelse.store.folder import KeptEvidence, key
 from whatelse.store.protocol import Store
-from whatelse.study.jobs import Job, Plan
+from whatelse.study import handed
+from whatelse.study.jobs import Handed, Job, Plan
 from whatelse.study.plan import pairs
 from whatelse.study.spec import Study
 from whatelse.tasks.task import Task
@@ -73,6 +74,60 @@ def _asked(m: Measurement, study: Study, plan: Plan, store: Store, task: Task) -
         seeds=tuple(study.seeds),
         candidates=tuple(Candidate(name, control[name]) for name in strong),
         twin=Role.TWIN if Role.TWIN in study.controls else "",
+        answer_of=answer_of,
+        evidence_of=evidence_of,
+    )
+
+
+def of_audit(
+    asked: Sequence[Measurement],
+    jobs: Iterable[Job],
+    store: Store,
+    task: Task,
+    held: Mapping[str, Sequence[tuple[str, str]]],
+) -> tuple[Exhibit, ...]:
+    """Return what an audit shows beside its numbers, of every candidate. It is not kept: it may hold rows of people.
+
+    Args:
+        asked: All measurements.
+        jobs: Those of the models that were handed over, done; models of this process are still lent.
+        store: Where values are kept.
+        task: The examples.
+        held: By label of the measurement, each candidate with what it is held against.
+    """
+    found = {(m.label, j.subject): j for j in jobs if j.again == 0 for m in asked if j.cells[0].label == m.label}
+    leads = [_handed(m, found, store, task, held[m.label]) for m in asked if m.primary]
+    with handed.lent((), ()):  # what is opened to be looked at is let go
+        return tuple(collect.collect(leads))
+
+
+def _handed(
+    m: Measurement,
+    jobs: Mapping[tuple[str, str], Job],
+    store: Store,
+    task: Task,
+    held: Sequence[tuple[str, str]],
+) -> Asked:
+    @cache
+    def answer_of(name: str, seed: int) -> Answer | None:
+        job = jobs.get((m.label, name))
+        return None if job is None else _answer(job, m, store)
+
+    def evidence_of(name: str, seed: int) -> Evidence | None:
+        job = jobs.get((m.label, name))
+        if job is None or not isinstance(job.origin, Handed):
+            return None
+        base = None if name == Role.BASELINE else evidence_of(Role.BASELINE, seed)
+        return handed.evidence(job.origin, name, task, reference=base)
+
+    control = {name: "" if against == ZERO else against for name, against in reversed(held)}
+    return Asked(
+        measurement=m,
+        behaviour=items.behaviour(m.item),
+        task=task,
+        seeds=(next(iter(jobs.values())).seed,) if jobs else (0,),
+        candidates=tuple(Candidate(name, against) for name, against in control.items()),
+        twin="",
         answer_of=answer_of,
         evidence_of=evidence_of,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from whatelse import toml_schema
 from whatelse.engines import Engine, processes
 from whatelse.findings.record import Findings
+from whatelse.findings.views import without_examples
 from whatelse.store.folder import Folder
 from whatelse.store.protocol import Store
 from whatelse.study import account, assemble, estimate, exhibited, run, spec, speed, worker
@@ -30,6 +31,7 @@ def run_study(
     workers: int = 0,
     show: Callable[[Progress], None] | None = None,
     announce: Callable[[Estimate], None] | None = None,
+    show_examples: bool = False,
 ) -> Findings:
     """Return the findings of a study; work that a former call finished is found, not done again.
 
@@ -40,6 +42,7 @@ def run_study(
         workers: How many jobs at once; 0 for as many as cores.
         show: Called whenever a job starts or ends.
         announce: Called once with what the work will cost, before it starts; not where everything is done.
+        show_examples: Also examples in what stands beside the numbers: rows of people, shown only on request.
 
     Raises:
         StudyError: There is no such engine, a study changed in memory does not hold together, or data changed on disk
@@ -66,7 +69,7 @@ def run_study(
     found = assemble.assemble(study, todo, store, tasks, shown, took)
     found = account.conclude(found, todo, store, progress, known)
     (show or _silent)(progress)
-    return found
+    return found if show_examples else without_examples(found)
 
 
 def settled(study: Study) -> Study:

@@ -94,6 +94,8 @@ class Task:
         words: What each token id stands for, ``vocabulary`` of them; empty where it is not known. The first two are
             not words: padding, and what stands for every unknown word.
         class_names: Name of each class, in the order of the model's outputs; empty where they have none.
+        units: Of each column of a table offset and scale: ``input * scale + offset`` is what its source holds. Empty
+            where inputs are as their source has them.
 
     Raises:
         TaskError: A split is missing or has no examples, labels are out of range, those of test are constant, or shapes
@@ -109,6 +111,7 @@ class Task:
     vocabulary: int = 0
     words: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    units: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         for name in SPLITS:
@@ -116,6 +119,8 @@ class Task:
                 raise TaskError(f"task {self.name}: split {name!r} is missing; a task has {', '.join(SPLITS)}")
         if self.words and len(self.words) != self.vocabulary:
             raise TaskError(f"task {self.name}: {len(self.words)} words for {self.vocabulary} token ids; one each")
+        if self.units and len(self.units) != len(self.features):
+            raise TaskError(f"task {self.name}: {len(self.units)} units for {len(self.features)} features; one each")
         if self.class_names and len(self.class_names) != self.classes:
             counts = f"{len(self.class_names)} class_names for {self.classes} classes"
             raise TaskError(f"task {self.name}: {counts}; one each")
@@ -223,7 +228,8 @@ class Task:
         """SHA-256 of what the data are called: groupings in their order, groups, columns, further splits."""
         groups = [(split, list(self.splits[split].groups)) for split in self.splits]
         named = {name: list(known) for name, known in self.group_names.items()}
-        called = (groups, named, self.features, *((known,) for known in (self.words, self.class_names) if known))
+        more = (self.words, self.class_names, self.units)
+        called = (groups, named, self.features, *((known,) for known in more if known))
         return hashlib.sha256(repr(called).encode()).hexdigest()[:16]
 
     def with_train(self, train: Split, calibration: Split) -> Task:

@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+import pytest
+
 from whatelse.findings import phrasing as words
 from whatelse.findings.record import Findings, parse
 from whatelse.report.surfaces.card import render
@@ -75,3 +77,16 @@ def test_parts_and_shares_stand_below_the_evaluation(findings: Findings) -> None
     model = text[text.index("## prune 95 %") : text.index("## distill half")]
     assert "- Fairness: 3 of 4 groups changed, most a style with a long name: −30 pp." in model
     assert "% of the way from random to placebo" in model
+
+
+@pytest.mark.known_answer
+def test_the_hub_reads_the_numbers_of_the_record(findings: Findings) -> None:
+    cards = pytest.importorskip("huggingface_hub", reason="the hub's own reader is not installed")
+    read = cards.ModelCard(render(findings)).data.eval_results
+    order = [c.name for c in findings.candidates if c.role == "candidate"]
+    told = [f for f in findings.findings if f.primary and f.after is not None and f.verdict != "not trusted"]
+    told = sorted((f for f in told if f.candidate in order), key=lambda f: order.index(f.candidate))
+    assert [one.metric_value for one in read] == [f.after for f in told]
+    assert [one.metric_type for one in read] == [f.behaviour for f in told]
+    splits = ["test" if f.unit_of_analysis == "test example" else None for f in told]
+    assert [one.dataset_split for one in read] == splits

@@ -5,20 +5,17 @@ A budget that makes a NO-GO is a failure, one that keeps a GO away an error, one
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from whatelse.findings.phrasing import xml
 from whatelse.findings.record import Findings
 from whatelse.gate import _words as words
 from whatelse.gate.decide import Answer, Gate, Ruling
 from whatelse.gate.degradation import LEVEL
 
 HELP = "Write the decision as JUnit XML."
-
-# XML 1.0 has no way to write these, escaped or not.
-_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def render(gate: Gate, findings: Findings) -> str:
@@ -39,11 +36,11 @@ def render(gate: Gate, findings: Findings) -> str:
 
 
 def _suite(root: Element, ruling: Ruling, checked: Sequence[str]) -> None:
-    suite = SubElement(root, "testsuite", name=_text(ruling.candidate))
+    suite = SubElement(root, "testsuite", name=xml(ruling.candidate))
     cases = [_case(suite, ruling, answer) for answer in ruling.answers]
     suite.set("tests", str(len(cases)))
     if checked:
-        SubElement(suite, "system-out").text = _text("\n".join(f"checked: {line}" for line in checked))
+        SubElement(suite, "system-out").text = xml("\n".join(f"checked: {line}" for line in checked))
     for plural, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(plural, str(cases.count(kind)))
 
@@ -51,17 +48,17 @@ def _suite(root: Element, ruling: Ruling, checked: Sequence[str]) -> None:
 def _case(suite: Element, ruling: Ruling, answer: Answer) -> str:
     """Add a case and return the kind of its result, nothing where it passed."""
     name = f"{answer.budget.behaviour}/{words.name(answer)}" if answer.budget.behaviour else words.name(answer)
-    case = SubElement(suite, "testcase", classname=_text(ruling.candidate), name=_text(name), time="0")
+    case = SubElement(suite, "testcase", classname=xml(ruling.candidate), name=xml(name), time="0")
     holder = SubElement(case, "properties")
     for key, value in _properties(answer):
-        SubElement(holder, "property", name=key, value=_text(value))
+        SubElement(holder, "property", name=key, value=xml(value))
     kind = _kind(answer)
     if kind:
         parts = (f"{answer.tier}: {answer.decision}", _compared(answer), words.remarks(answer))
-        result = SubElement(case, kind, message=_text("; ".join(part for part in parts if part)))
+        result = SubElement(case, kind, message=xml("; ".join(part for part in parts if part)))
         if kind != "skipped":
             result.set("type", answer.decision)
-            result.text = _text(answer.budget.why)
+            result.text = xml(answer.budget.why)
     return kind
 
 
@@ -99,7 +96,3 @@ def _properties(answer: Answer) -> list[tuple[str, str]]:
         "seeds": None if finding is None else finding.seeds,
     }
     return [(key, str(value)) for key, value in values.items() if value is not None]
-
-
-def _text(text: str) -> str:
-    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,5 +1,8 @@
 """A section for a model card in the Hugging Face style: metadata in YAML, then Markdown.
 
+The metadata are the Hub's ``model-index``, which takes results on any data. Its other form, files in ``.eval_results``,
+is for benchmarks that the Hub has under an id of their own.
+
 Source:
     Mitchell et al., Model Cards for Model Reporting, FAT* 2019, arXiv:1810.03993.
 """
@@ -61,6 +64,7 @@ def _result(findings: Findings, finding: Finding) -> list[str]:
         "    dataset:",
         f"      type: {_quoted(finding.task)}",
         f"      name: {_quoted(titles.get(finding.task, finding.task))}",
+        *(['      split: "test"'] if finding.unit_of_analysis == "test example" else []),
         "    metrics:",
         f"    - type: {_quoted(finding.behaviour)}",
         f"      name: {_quoted(f'{finding.label} ({finding.unit}), {finding.verdict} against {finding.control}')}",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from whatelse.findings import codec
 from whatelse.findings.record import Findings
-from whatelse.report import page, page_cache
+from whatelse.report import page_cache
 
 HELP = "Write one self-contained HTML page."
 
@@ -17,6 +17,8 @@ def render(findings: Findings) -> str:
     Args:
         findings: As loaded.
     """
+    from whatelse.report import page  # it draws: not for a page that stands already
+
     return page_cache.closed(page.render(findings, _mark(findings)))
 
 

@@ -97,6 +97,20 @@
   window.addEventListener("resize", hide);
   window.addEventListener("scroll", () => { if (open) place(open, tipOf(open)); }, { passive: true, capture: true });
 
+  // What an address inside the page points at is unfolded, whichever part of it is folded.
+  function unfold() {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    if (!target) return;
+    const part = target.matches("section") ? target.querySelector("details.fold") : target.closest("details");
+    if (part && !part.open) { part.open = true; target.scrollIntoView(); }
+  }
+  window.addEventListener("hashchange", unfold);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href]");
+    if (link && location.hash && link.getAttribute("href") === location.hash) unfold();
+  });
+  unfold();
+
   let folded = [];
   window.addEventListener("beforeprint", () => {
     hide();
