@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from whatelse import load_task
 from whatelse.attacks import radius as _radius
 from whatelse.behaviours.robustness import accuracy, curve, transfer
 from whatelse.errors import NotMeasurableError
@@ -113,6 +114,20 @@ def test_a_model_without_gradients_is_searched(toy, rng):
     # A random search of few queries misses some: it may take a step more.
     assert _radius.chosen(closed, "linf").radius in {wanted, 2 * wanted}
     assert closed.passes.backward == 0
+
+
+def test_a_model_without_gradients_keeps_about_half_under_the_quick_attack_that_it_is_chosen_for():
+    digits = load_task("digits")
+    x, y = digits.train.inputs.flatten(1), digits.train.targets
+    wanted = torch.nn.functional.one_hot(y, 10).float() - 0.1
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval()
+    with torch.no_grad():
+        model[1].weight.copy_(10 * torch.linalg.solve(x.T @ x + 0.5 * torch.eye(64), x.T @ wanted).T)
+        model[1].bias.zero_()
+    closed = Evidence(Subject("closed", model, "key", without=frozenset({"differentiates", "opens"})), digits)
+    answer = accuracy.compare(closed, closed, accuracy.Config(examples=100), torch.Generator().manual_seed(0))
+    right = answer["right"].sum()
+    assert 0.2 * right < answer["pooled"].sum() < 0.8 * right
 
 
 @pytest.mark.known_answer

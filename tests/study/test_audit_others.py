@@ -22,7 +22,8 @@ SHORT = (
     .replace("settings = { examples = 1000 }", "settings = { examples = 12, steps = 4 }")
     .replace('"leakage.inversion"', '"leakage.inversion"\nsettings = { images = 1, iterations = 3 }')
 )
-GRADIENTS = ["attribution agreement", "input rebuilt from its gradient (PSNR)"]
+# Where one gives no gradient both are asked by their answers.
+EXPLAINED = ["attribution agreement", "attribution agreement (Shapley values)"]
 LAYERS = ["similarity of representations (CKA)", "what a frozen probe still reads"]
 PRIVATE = ["input rebuilt from its gradient (PSNR)"]
 # What the task has not, and what the costs of strange tensors are, is not asked here.
@@ -124,8 +125,8 @@ def autocast(inner, x):
 KINDS = {
     "masks": (masked, []),
     "norms": (normed, []),
-    "eager int8": (eager, GRADIENTS),
-    "graph int8": (by_graph, GRADIENTS),
+    "eager int8": (eager, PRIVATE),
+    "graph int8": (by_graph, PRIVATE),
     "dynamic int8": (dynamic, PRIVATE),
     "script": (lambda net, x: torch.jit.script(net), LAYERS),
     "trace": (lambda net, x: torch.jit.trace(net, x[:4]), LAYERS),
@@ -140,7 +141,7 @@ KINDS = {
     "sigmoids": (lambda net, x: Around(net, lambda inner, x: inner(x).sigmoid()), []),
     "views": (lambda net, x: Around(net, lambda inner, x: inner(x.view(-1).view(x.shape))), []),
     "squeezed": (lambda net, x: Around(net, lambda inner, x: inner(x).squeeze()), []),
-    "no gradient": (lambda net, x: Around(net, torch.no_grad()(lambda inner, x: inner(x))), GRADIENTS),
+    "no gradient": (lambda net, x: Around(net, torch.no_grad()(lambda inner, x: inner(x))), PRIVATE),
 }
 
 
@@ -191,8 +192,9 @@ def test_a_model_of_another_tool_is_measured_in_what_it_allows(kind, net, task):
         found = whatelse.audit(net, {"c": model}, task, asked)
     assert found.failed == ()
     told = {f.label: f for f in found.findings if f.leading}
-    unasked = {label: told[label].why for label in (*GRADIENTS, *LAYERS) if told[label].after is None}
+    unasked = {label: told[label].why for label in (*PRIVATE, *LAYERS) if told[label].after is None}
     assert list(unasked) == lacks, unasked
+    assert [told[label].after is not None for label in EXPLAINED if label in told] == [True]
     assert all("\n" not in f.why for f in told.values())
     assert told["accuracy"].after == pytest.approx(float((want.argmax(1) == y).float().mean()))
     assert told["negative log-likelihood"].after == pytest.approx(float(functional.cross_entropy(want, y)), rel=1e-3)

@@ -28,7 +28,7 @@ _STEP, _GROWTH = (2.0, 0.05), (0.1, 0.001)
 _HALVINGS = 12
 # Kernels may round otherwise than the surrogate that gradients are of: a move that fails there goes a little further.
 _SLACK = 1.01
-_OTHERS, _NEARER = 512, 0.9
+OTHERS, _NEARER = 512, 0.9
 # Forward passes of one bisection, its first look included.
 SHORTENING = _HALVINGS + 1
 NOISES = 10
@@ -99,7 +99,7 @@ def lent(evidence: Evidence, mine: Found, other: Found, norm: str) -> Tensor:
     length = norms.size(move, norm)
     rows = ((mine.distances > 0) & (length > 0)).nonzero().flatten()
     scaled = move[rows] * _each(mine.distances[rows] / length[rows], move)
-    points, hit = _shortened(evidence, inputs[rows], labels[rows], scaled)
+    points, hit = shortened(evidence, inputs[rows], labels[rows], scaled)
     distances = mine.distances.clone()
     reached = norms.size(points - inputs[rows], norm)
     distances[rows[hit]] = torch.minimum(distances[rows], reached)[hit]
@@ -149,19 +149,19 @@ def _own(evidence: Evidence, search: Search) -> dict[str, Tensor]:
     moves = [_searched(evidence, x, y, r, ways, search) for x, y, r, *ways in zip(*parts, strict=True)]
     move = torch.cat(moves) if moves else torch.zeros_like(clean)
     sure = attack.fooled(evidence, clean + move, truth)
-    near, led = _shortened(evidence, clean, truth, torch.where(_each(sure, move), move, _SLACK * move))
+    near, led = shortened(evidence, clean, truth, torch.where(_each(sure, move), move, _SLACK * move))
     reach = torch.where(led, norms.size(near - clean, search.norm), math.inf)
-    aside, joined = _shortened(evidence, clean, truth, _toward(evidence, clean, truth, search.norm))
+    aside, joined = shortened(evidence, clean, truth, toward(evidence, clean, truth, search.norm))
     line = torch.where(joined, norms.size(aside - clean, search.norm), math.inf)
     points, distances = inputs.clone(), torch.zeros(len(inputs))
     known, blind = torch.ones(len(inputs), dtype=torch.bool), torch.zeros(len(inputs), dtype=torch.bool)
     points[rows] = torch.where(_each(line < reach, clean), aside, near)
-    distances[rows] = torch.minimum(torch.minimum(reach, line), _farthest(clean, evidence, search.norm))
+    distances[rows] = torch.minimum(torch.minimum(reach, line), farthest(clean, evidence, search.norm))
     known[rows], blind[rows] = led | joined, line < _NEARER * reach
     found = Found(points, distances, known, blind)
     hits, at = noisy(evidence, found, search.norm, NOISES, rng)
     some = hits.nonzero().flatten()
-    points[some], _ = _shortened(evidence, inputs[some], labels[some], at[some] - inputs[some])
+    points[some], _ = shortened(evidence, inputs[some], labels[some], at[some] - inputs[some])
     distances[some] = torch.minimum(distances[some], norms.size(points[some] - inputs[some], search.norm))
     return {"points": points, "distances": distances, "known": known, "blind": blind}
 
@@ -172,7 +172,7 @@ def _searched(
     """Return the shortest move that fooled the model in any run, of the shape of ``clean``; 0 where none did."""
     best = _Best(torch.zeros_like(clean), torch.full((len(clean),), math.inf))
     best = _run(evidence, clean, labels, None, best, torch.zeros_like(clean), search)
-    far = _farthest(clean, evidence, search.norm)
+    far = farthest(clean, evidence, search.norm)
     for number, way in enumerate(noise, 1):
         target = ranks[:, number] if number < ranks.shape[1] - 1 else None
         radius = torch.minimum(best.length, far)
@@ -201,7 +201,7 @@ def _run(
 ) -> _Best:
     """Return the best moves after one run: the radius shrinks where the model is fooled, and grows where it is not."""
     norm, bounds = search.norm, evidence.bounds()
-    far = _farthest(clean, evidence, norm)
+    far = farthest(clean, evidence, norm)
     radius = norms.size(move, norm)
     for k in range(search.steps):
         share = (1 + math.cos(math.pi * k / search.steps)) / 2
@@ -237,10 +237,17 @@ def _look(evidence: Evidence, at: Tensor, labels: Tensor, target: Tensor | None)
     return gap.detach(), slope.nan_to_num(), logits.detach().argmax(1) != labels
 
 
-def _shortened(evidence: Evidence, clean: Tensor, labels: Tensor, move: Tensor) -> tuple[Tensor, Tensor]:
+def shortened(evidence: Evidence, clean: Tensor, labels: Tensor, move: Tensor) -> tuple[Tensor, Tensor]:
     """Return points that fool the model on the way from inputs along moves, as near as halving finds them, and where.
 
-    Where the end of the move, cut by the bounds, does not fool the model, the input is returned.
+    Where the end of the move, cut by the bounds, does not fool the model, the input is returned. Points ``(M, ...)``,
+    and whether the move fools, ``(M,)`` bool; it takes `SHORTENING` answers for each.
+
+    Args:
+        evidence: The model; only its answers are asked for.
+        clean: Inputs, ``(M, ...)``.
+        labels: True classes, ``(M,)``.
+        move: Of the shape of ``clean``.
     """
     low, high = evidence.bounds()
     hit = attack.fooled(evidence, (clean + move).clamp(low, high), labels)
@@ -256,9 +263,16 @@ def _shortened(evidence: Evidence, clean: Tensor, labels: Tensor, move: Tensor) 
     return points, hit
 
 
-def _toward(evidence: Evidence, clean: Tensor, labels: Tensor, norm: str) -> Tensor:
-    """Return the moves to the nearest of some test examples of which the model says another class; 0 if none."""
-    others, said = evidence.split("test").inputs[:_OTHERS], evidence.predictions("test")[:_OTHERS]
+def toward(evidence: Evidence, clean: Tensor, labels: Tensor, norm: str) -> Tensor:
+    """Return the moves to the nearest of some test examples of which the model says another class; 0 if none.
+
+    Args:
+        evidence: The model; only what it says of test is asked for.
+        clean: Inputs, ``(M, ...)``.
+        labels: True classes, ``(M,)``.
+        norm: Of the distance.
+    """
+    others, said = evidence.split("test").inputs[:OTHERS], evidence.predictions("test")[:OTHERS]
     apart = torch.cdist(clean.flatten(1), others.flatten(1), p=math.inf if norm == "linf" else 2.0)
     apart[said[None] == labels[:, None]] = math.inf
     nearest, which = apart.min(1)
@@ -266,8 +280,14 @@ def _toward(evidence: Evidence, clean: Tensor, labels: Tensor, norm: str) -> Ten
     return torch.where(_each(nearest.isfinite(), move), move, 0)
 
 
-def _farthest(clean: Tensor, evidence: Evidence, norm: str) -> Tensor:
-    """Return how far off the farthest corner of the bounds lies, ``(M,)``."""
+def farthest(clean: Tensor, evidence: Evidence, norm: str) -> Tensor:
+    """Return how far off the farthest corner of the bounds lies, ``(M,)``.
+
+    Args:
+        clean: Inputs, ``(M, ...)``.
+        evidence: Gives the bounds.
+        norm: Of the distance.
+    """
     low, high = evidence.bounds()
     return norms.size(torch.maximum(clean - low, high - clean), norm)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
 
 from whatelse import items, registry, toml_schema
 from whatelse.auditing.roles import ZERO, Role
-from whatelse.errors import StudyError, WhatElseError
+from whatelse.errors import StudyError, WhatElseError, nearest
 from whatelse.findings.record import Status
 
 DATA = "data"  # how the one task of an audit is called in its findings
 _DRAWS = 100  # resamples below which a tail of 2.5 % is a matter of one or two
 DIRECTIONS = ("worse", "better", "not worse", "not better")
+WHERE = ("gradients", "answers")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Measurement:
     is made only where that is asked for (``--full``); ``full_settings`` go over ``settings`` there: the same question,
     answered at greater cost. ``gain`` is the largest improvement that is believed, 0 for any: a larger one is
     as suspicious as a loss, and *not trusted*. A ``costly`` one is stopped by an audit as soon as its verdict is clear.
+    Of an audit, ``where`` says which models it is for: ``gradients`` where all of them differentiate, ``answers`` where
+    some only predict; it is asked of all models alike, or of none.
     """
 
     row: str
@@ -51,6 +55,7 @@ class Measurement:
     full_settings: dict[str, Any] = field(default_factory=dict)
     gain: float = 0.0
     costly: bool = False
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,8 @@ def _check(m: Measurement, where: str, rows: set[str]) -> None:
         raise StudyError(f"{where}.tasks={m.tasks}; an audit has one task, {DATA!r}; leave tasks out")
     if min(m.margin, m.gain) < 0:
         raise StudyError(f"{where}: margin={m.margin}, gain={m.gain}; numbers of 0 or more are needed")
+    if m.where not in {"", *WHERE}:
+        raise StudyError(f"{where}.where: {m.where!r}; {nearest(m.where, WHERE)}, or leave it out")
     if m.costly and items.behaviour(m.item).range is None:
         raise StudyError(f"{where}: costly, but {m.item} has no RANGE of its values; leave costly out")
 
@@ -154,10 +161,38 @@ def _check_whole(asked: Questions) -> None:
     for label in labels:
         if labels.count(label) > 1:
             raise StudyError(f"measurements: the label {label!r} stands twice; verdicts go by it")
-    rows = [m.row for m in asked.measurements if m.primary]
-    for row in rows:
-        if rows.count(row) > 1:
-            raise StudyError(f"row {row!r} has {rows.count(row)} primary measurements; one gives its verdict")
+    for where in WHERE:
+        rows = [m.row for m in asked.measurements if m.primary and m.where in {"", where}]
+        for row in rows:
+            if rows.count(row) > 1:
+                raise StudyError(f"row {row!r} has {rows.count(row)} primary measurements; one gives its verdict")
+
+
+def fitting(asked: Questions, offers: Mapping[str, Collection[str]]) -> tuple[Questions, list[str]]:
+    """Return the questions that are for these models, and remarks that say so where some of them only predict.
+
+    A question has one form for all models of an audit, whoever is held against whom: noise floors and controls would
+    else be of another measurement than what they are held to.
+
+    Args:
+        asked: What is asked.
+        offers: What each model offers, by name.
+
+    Raises:
+        StudyError: None of the questions is for them.
+    """
+    blind = [name for name, words in offers.items() if "differentiates" not in words]
+    # What has recorded scores alone can be asked neither form: it stays with the usual one.
+    where = "answers" if blind and all("predicts" in words for words in offers.values()) else "gradients"
+    kept = [m for m in asked.measurements if m.where in {"", where}]
+    if asked.measurements and not kept:
+        raise StudyError(f"every question is for models of which there are none here: where = {where!r} is needed")
+    fit = replace(asked, measurements=kept)
+    forms = [m.label for m in kept if m.where]
+    if where == "gradients" or not forms:
+        return fit, []
+    said = f"{', '.join(map(str, blind))} {'gives' if len(blind) == 1 else 'give'} answers and no gradients"
+    return fit, [f"{said}: all models of this audit alike are asked for {'; '.join(forms)}"]
 
 
 def settled(asked: Questions) -> Questions:

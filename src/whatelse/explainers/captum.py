@@ -115,39 +115,44 @@ def occluded(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
     """
     method = _library().Occlusion(lambda x, y: margin(evidence, evidence.answers(x), y))
     task = evidence.task
-    window = (task.shape[0], *patch(evidence)) if task.modality == "images" else tuple(1 for _ in task.shape)
-    hidden = start(evidence) if task.modality != "table" else evidence.split("train").inputs.mean(0)
+    window = (task.shape[0], *patch(task)) if task.modality == "images" else tuple(1 for _ in task.shape)
+    blank = hidden(evidence)
 
     def one(x: Tensor, y: Tensor) -> Tensor:
-        found: Tensor = method.attribute(x, window, window, hidden[None], additional_forward_args=y)
+        found: Tensor = method.attribute(x, window, window, blank[None], additional_forward_args=y)
         return found[:, :1] if task.modality == "images" else found
 
     return _chunked(inputs, labels, one, _room(inputs, 4))
 
 
-def patch(evidence: Evidence) -> tuple[int, int]:
-    """Return the sides of what occlusion hides of an image at once, in pixels; at its far borders less may be left.
+def hidden(evidence: Evidence) -> Tensor:
+    """Return what stands where a part of an input is hidden, of the shape of one: `start`; of tables the mean in train.
 
     Args:
-        evidence: Its task is of images.
+        evidence: Gives shape, bounds and the mean.
     """
-    height, width = _patch(evidence.task)
+    return evidence.split("train").inputs.mean(0) if evidence.task.modality == "table" else start(evidence)
+
+
+def patch(task: Task) -> tuple[int, int]:
+    """Return the sides of what is hidden of an image at once, in pixels; at its far borders less may be left.
+
+    Args:
+        task: Of images.
+    """
+    height, width = (max(1, side // 8) for side in task.shape[1:])
     return height, width
 
 
 def patches(task: Task) -> int:
-    """Return how many parts of an input occlusion hides in turn: patches of images, columns, tokens.
+    """Return how many parts of an input can be hidden: patches of images, columns, tokens.
 
     Args:
         task: Gives the shape of an input.
     """
     if task.modality != "images":
         return math.prod(task.shape)
-    return math.prod(-(-side // long) for side, long in zip(task.shape[1:], _patch(task), strict=True))
-
-
-def _patch(task: Task) -> tuple[int, ...]:
-    return tuple(max(1, side // 8) for side in task.shape[1:])
+    return math.prod(-(-side // long) for side, long in zip(task.shape[1:], patch(task), strict=True))
 
 
 def grad_cam(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:

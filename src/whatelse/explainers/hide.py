@@ -30,7 +30,8 @@ def worth(evidence: Evidence, maps: Tensor, kind: str) -> Tensor:
     """Return what each unit is worth to a map, ``(n, units)``.
 
     Contributions are summed over the channels of a pixel with their sign, sensitivities as absolute values. A map that
-    has one value for all channels of a pixel counts once; what occlusion says of a patch is shared evenly among its
+    has one value for all channels of a pixel counts once; what occlusion or kernel
+    shap says of a patch is shared evenly among its
     pixels, so that the sum over units is the sum over patches.
 
     Args:
@@ -94,7 +95,7 @@ def answers(evidence: Evidence, inputs: Tensor) -> Tensor:
 
 def _copies(evidence: Evidence, kind: str) -> Tensor:
     """Return how often a map holds the same contribution at each unit, ``(1,)`` or ``(units,)``."""
-    if evidence.task.modality != "images" or kind not in {"grad-cam", "occlusion"}:
+    if evidence.task.modality != "images" or kind not in {"grad-cam", "occlusion", "kernel shap"}:
         return torch.ones(1)
     channels, *sides = evidence.task.shape
     if kind == "grad-cam":
@@ -102,7 +103,7 @@ def _copies(evidence: Evidence, kind: str) -> Tensor:
     rows, columns = (
         # The last patch is what is left of the image.
         torch.tensor([min(long, side - i // long * long) for i in range(side)], dtype=torch.float64)
-        for side, long in zip(sides, captum.patch(evidence), strict=True)
+        for side, long in zip(sides, captum.patch(evidence.task), strict=True)
     )
     return (channels * rows[:, None] * columns).flatten()
 

@@ -4,8 +4,8 @@ Every map explains the class that the baseline predicts, for the baseline and th
 gradient of the margin, *gradient x input* multiplies it by the input; both come from the pass that all behaviours
 share. *integrated gradients* averages the gradient on the way from an empty input and multiplies by the difference,
 *smoothgrad* averages it over eight noisy copies, *grad-cam* weighs the channels of the last convolution, *occlusion*
-hides one patch, column or token after the other. Of tokens a map holds one value each: the length of the gradient of
-the embedding, or its product with the embedding; padding gets zero.
+hides one patch, column or token after the other, *kernel shap* all but coalitions of them. Of tokens a map holds one
+value each: the length of the gradient of the embedding, or its product with the embedding; padding gets zero.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from torch import Tensor
 from whatelse.answer import Doubt
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.loudness import margin
-from whatelse.explainers import captum
+from whatelse.explainers import captum, kernel_shap
 from whatelse.tasks.task import Task
 
-KINDS = ("gradient x input", "gradient", "integrated gradients", "smoothgrad", "grad-cam", "occlusion")
+KINDS = ("gradient x input", "gradient", "integrated gradients", "smoothgrad", "grad-cam", "occlusion", "kernel shap")
 # They say what a feature contributes; the others, how the margin moves with it.
-CONTRIBUTIONS = ("gradient x input", "integrated gradients", "grad-cam", "occlusion")
+CONTRIBUTIONS = ("gradient x input", "integrated gradients", "grad-cam", "occlusion", "kernel shap")
 _VERSION = 1
 _MAY_MISS = 0.05
 # Values of one chunk: 4 MB in double precision.
@@ -40,11 +40,13 @@ class Asked:
         kind: One of `KINDS`.
         steps: Gradients along the path of integrated gradients.
         examples: Test examples, from the first; 0 takes all.
+        coalitions: Of kernel shap, with which each example is asked at most; 0 for eight a part.
     """
 
     kind: str = "gradient x input"
     steps: int = 32
     examples: int = 0
+    coalitions: int = 0
 
 
 class Checked(NamedTuple):
@@ -90,6 +92,8 @@ def effort(asked: Asked, task: Task) -> int:
         each = 2 * asked.steps
     elif asked.kind == "occlusion":
         each = 1 + captum.patches(task)
+    elif asked.kind == "kernel shap":
+        each = 1 + kernel_shap.asked(task, asked.coalitions)
     else:
         tokens = asked.kind == "gradient x input" and task.modality == "tokens"
         each = {"smoothgrad": 2 * captum.COPIES, "grad-cam": 2}.get(asked.kind, int(tokens))
@@ -219,6 +223,7 @@ def _whole(evidence: Evidence, asked: Asked) -> Tensor:
         steps = asked.steps if asked.kind == "integrated gradients" else 0
         examples = size(evidence, asked)
         name = f"map {_VERSION} {asked.kind} steps={steps} examples={examples}"
+        name += f" coalitions={asked.coalitions}" if asked.kind == "kernel shap" else ""
     return evidence.once(name, lambda: {"map": _made(evidence, asked, examples)})["map"]
 
 
@@ -231,5 +236,7 @@ def _made(evidence: Evidence, asked: Asked, examples: int) -> Tensor:
     inputs, labels = evidence.split("test").inputs[:examples], evidence.explained("test")[:examples]
     if asked.kind == "integrated gradients":
         return captum.integrated(evidence, inputs, labels, asked.steps)
+    if asked.kind == "kernel shap":
+        return kernel_shap.mapped(evidence, inputs, labels, asked.coalitions)
     make = {"smoothgrad": captum.smooth, "grad-cam": captum.grad_cam, "occlusion": captum.occluded}[asked.kind]
     return make(evidence, inputs, labels)

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from whatelse.auditing.ask import clustered
 from whatelse.auditing.assemble import Circumstances, Costs, assemble, costs
 from whatelse.auditing.effects import Contrast
 from whatelse.auditing.inquiry import Inquiry
-from whatelse.auditing.questions import DATA, Measurement, Questions, default, read_questions, settled
+from whatelse.auditing.questions import DATA, Measurement, Questions, default, fitting, read_questions, settled
 from whatelse.auditing.roles import Actor, Role
 from whatelse.auditing.verdicts import Compared
 from whatelse.engines import Engine, processes
@@ -231,7 +231,10 @@ class _Held:
             store = Folder((self.results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
             inline = self.place == "inline"
             meeting = partial(meet, self.models, self.task, self.max_memory, store, stack, ways=ways)
-            asking = _Asking(asked, meeting(force=force, inline=inline), study, seed, remeasure, stop=stop)
+            met = meeting(force=force, inline=inline)
+            asked, said = fitting(asked, met.offers)
+            met.remarks[Role.BASELINE] += said
+            asking = _Asking(asked, met, replace(study, measurements=asked.measurements), seed, remeasure, stop=stop)
             yield asking, asking.plan(), store
 
 

@@ -40,6 +40,7 @@ class Meeting:
         models: Where each model is found.
         checks: Of each model what was compared with the baseline.
         remarks: Of each model how it is measured where a reader might think otherwise.
+        offers: Of each model what it offers.
         baseline: Gives the baseline as it is asked, opened where it was not yet.
     """
 
@@ -49,6 +50,7 @@ class Meeting:
     models: dict[str, Handed] = field(default_factory=dict)
     checks: dict[str, list[Check]] = field(default_factory=dict)
     remarks: dict[str, list[str]] = field(default_factory=dict)
+    offers: dict[str, list[str]] = field(default_factory=dict)
 
 
 def meet(
@@ -161,13 +163,15 @@ def _task(task: Task | str, memory: str) -> tuple[Task, Data]:
 def _compare(met: Meeting, name: str, guests: _Guests, store: Store, *, force: bool) -> None:
     base = met.models[Role.BASELINE]
     # By name too: remarks call a model by it, and a candidate may hold the very same as the baseline.
-    kept = key("preflight", 3, {"force": force, "name": name}, base.key, met.models[name].key, met.data.key, seed=0)
+    kept = key("preflight", 4, {"force": force, "name": name}, base.key, met.models[name].key, met.data.key, seed=0)
     if not store.has("effects", kept):
         checks, told = _checked(name, guests, force=force)
-        store.save_record("effects", kept, {"checks": [asdict(check) for check in checks], "remarks": told})
+        offers = sorted(guests.subject(name)[0].offers)
+        found = {"checks": [asdict(check) for check in checks], "remarks": told, "offers": offers}
+        store.save_record("effects", kept, found)
     record = store.load_record("effects", kept)
     checks = [Check(**check) for check in record["checks"]]
-    met.remarks[name] = [*record["remarks"]]
+    met.remarks[name], met.offers[name] = [*record["remarks"]], record["offers"]
     if name != Role.BASELINE:
         met.checks[name] = checks
         stated = (c for c in checks if c.outcome != "same")

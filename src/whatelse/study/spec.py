@@ -235,6 +235,10 @@ def _check_full(study: Study) -> None:
     """
     for i, m in enumerate(study.measurements):
         _known(f"measurements[{i}].tier", [m.tier], TIERS)
+        if m.where:
+            raise StudyError(
+                f"measurements[{i}].where={m.where!r}; it is for audits, whose models are there: leave it out"
+            )
         if m.tier == "full" and m.primary:
             raise StudyError(f"measurements[{i}]: tier full and primary; a row's verdict must be there without --full")
     for i, c in enumerate(study.candidates):

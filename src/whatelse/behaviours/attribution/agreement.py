@@ -3,8 +3,9 @@
 Both models explain the class that the baseline predicts, by the log-odds margin. Maps: *gradient x input* of the
 margin; *gradient*; *integrated gradients* from zero, or the bound next to it, in ``steps`` Gauss-Legendre points;
 *smoothgrad*, the gradient averaged over 8 noisy copies, the same for both models; *grad-cam* at the last convolution,
-upsampled, only between nets with the same convolutions; *occlusion*, the fall of the margin when a patch, a column or
-a token is hidden, which asks nothing but answers. Of texts there is one value for each token.
+upsampled, only between nets with the same convolutions; *occlusion*, the fall of the margin when a patch, a column or a
+token is hidden; *kernel shap*, the Shapley values of the same parts. These two ask nothing but answers. Of texts there
+is one value for each token.
 
 Scores of an example: *spearman*, the rank correlation of the absolute maps, ties at average ranks, over the features
 that are not zero in both maps (a blank pixel is zero whatever the model: with them two unrelated models agree to .9 on
@@ -22,15 +23,16 @@ Reading:
 Cost:
     *gradient x input* and *gradient*: the pass forward and backward that all behaviours share. Integrated gradients
     ``steps``, smoothgrad 8, Grad-CAM one pass forward and backward an example and model, occlusion one forward for
-    every patch, column or token. Maps are kept and shared by this family; all scores come from the same two.
-    ``examples`` bounds it all.
+    every patch, column or token, kernel shap eight for each and no fewer than 254, of eight parts all. Maps are kept
+    and shared by this family; all scores come from the same two. ``examples`` bounds it all.
 
 Limits:
     Raw gradients of deep networks agree little even between trainings; smoothgrad is steadier. Absolute maps hide a
     change of sign: see *cosine* or *sign*. A Grad-CAM map that is zero throughout costs even a model like the baseline
-    its score. The needs are those of the default map; with *occlusion* a model that only predicts serves. Of texts
-    there are *gradient*, *gradient x input* and *occlusion*. Integrated gradients that miss more than 5 % of the change
-    of the margin are not trusted.
+    its score. The needs are those of the default map; with *occlusion* or *kernel shap* a model that only predicts
+    serves. Kernel shap of more parts than can be asked in all their coalitions is an estimate; both models have the
+    same error of drawing. Of texts there are *gradient*, *gradient x input* and these two. Integrated gradients that
+    miss more than 5 % of the change of the margin are not trusted.
 
 Source:
     Park et al., Attribution preservation in network compression for reliable network interpretation, NeurIPS 2020,
@@ -38,7 +40,8 @@ Source:
     saliency maps, NeurIPS 2018, arXiv:1810.03292; gradient times input: Shrikumar et al. 2016, arXiv:1605.01713;
     integrated gradients: Sundararajan et al., ICML 2017, arXiv:1703.01365; smoothgrad: Smilkov et al. 2017,
     arXiv:1706.03825; Grad-CAM: Selvaraju et al., ICCV 2017, arXiv:1610.02391; occlusion: Zeiler & Fergus, ECCV 2014,
-    arXiv:1311.2901.
+    arXiv:1311.2901; kernel shap: Lundberg & Lee, NeurIPS 2017, arXiv:1705.07874, and Covert & Lee, AISTATS 2021,
+    arXiv:2012.01536.
 """
 
 from __future__ import annotations
@@ -81,6 +84,7 @@ class Config:
     map: str = param("gradient x input", "Which attribution map.", choices=maps.KINDS)
     steps: int = param(32, "Gradients along the path of integrated gradients.", low=32, high=1000)
     examples: int = param(0, "Test examples, from the first; 0 takes all.", low=0)
+    coalitions: int = param(0, "Coalitions of kernel shap; 0: eight a part, 254 or more.", low=0, high=1_000_000)
 
 
 def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.Generator) -> Answer:
@@ -100,7 +104,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     """
     del rng
     _check(candidate, config)
-    asked = maps.Asked(config.map, config.steps, config.examples)
+    asked = maps.Asked(config.map, config.steps, config.examples, config.coalitions)
     worst = 0.0 if config.score in {*_TOP, "sign"} else -1.0
     found, lost = [], 0
     for (rows, mine), (_, theirs) in zip(maps.chunks(baseline, asked), maps.chunks(candidate, asked), strict=True):
@@ -144,7 +148,7 @@ def effort(config: Config, task: Task) -> int:
         config: Which map, of how many examples.
         task: Gives the test examples.
     """
-    return 2 * maps.effort(maps.Asked(config.map, config.steps, config.examples), task)
+    return 2 * maps.effort(maps.Asked(config.map, config.steps, config.examples, config.coalitions), task)
 
 
 def _check(evidence: Evidence, config: Config) -> None:

@@ -2,13 +2,13 @@
 
 Units (pixels with all their channels, columns, tokens) are ordered by the map of the class that the baseline predicts,
 the most important first: by the signed value where a map says what a unit contributes (*gradient x input*, *integrated
-gradients*, *grad-cam*, *occlusion*), by the absolute value where it says how sensitive the model is (*gradient*,
-*smoothgrad*). ``p_j`` is the model's probability of that class when the first ``j / fractions`` of the units are taken
-from a reference (*deletion*), or all others are (*insertion*), for ``j`` from 0 to ``fractions``. The area under this
-curve (trapezoids) is *insertion*; *deletion* is ``p_0`` minus it, the mean fall, so that in both more is better, and a
-model that never believed in the class gains nothing by it. References: the *mean* of train, *zero* or the bound next to
-it, or the image *blurred* (insertion into that hints at less); hidden tokens become padding. A map that is all zero or
-not finite gets the worst score (-1; *insertion*: 0) and is counted in a note.
+gradients*, *grad-cam*, *occlusion*, *kernel shap*), by the absolute value where it says how sensitive the model is
+(*gradient*, *smoothgrad*). ``p_j`` is the model's probability of that class when the first ``j / fractions`` of the
+units are taken from a reference (*deletion*), or all others are (*insertion*), for ``j`` from 0 to ``fractions``. The
+area under this curve (trapezoids) is *insertion*; *deletion* is ``p_0`` minus it, the mean fall, so that in both more
+is better, and a model that never believed in the class gains nothing by it. References: the *mean* of train, *zero* or
+the bound next to it, or the image *blurred* (insertion into that hints at less); hidden tokens become padding. A map
+that is all zero or not finite gets the worst score (-1; *insertion*: 0) and is counted in a note.
 
 Reading:
     It is faithfulness of the map to its own model, not agreement with the baseline. *deletion*, within [-1, 1], is 0
@@ -22,8 +22,8 @@ Cost:
 Limits:
     Inputs with units removed are like none that the model was trained on: part of a difference is how a model takes
     such inputs, and a model that is less confident has less to lose. Ties fall by position. A Grad-CAM map that is zero
-    throughout costs any model its score. The needs are those of the default map; with *occlusion* a model that only
-    predicts serves.
+    throughout costs any model its score. The needs are those of the default map; with *occlusion* or *kernel shap* a
+    model that only predicts serves.
 
 Source:
     Petsiuk et al., RISE: Randomized input sampling for explanation of black-box models, BMVC 2018, arXiv:1806.07421;
@@ -62,6 +62,7 @@ class Config:
     reference: str = param("mean", "What stands where a unit is hidden.", choices=hide.REFERENCES)
     fractions: int = param(10, "Steps of the curve.", low=1, high=1000)
     examples: int = param(300, "Test examples, from the first; 0 takes all.", low=0)
+    coalitions: int = param(0, "Coalitions of kernel shap; 0: eight a part, 254 or more.", low=0, high=1_000_000)
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
@@ -78,7 +79,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
             answer to hidden parts is not finite.
     """
     del rng
-    asked = _maps.Asked(config.map, config.steps, config.examples)
+    asked = _maps.Asked(config.map, config.steps, config.examples, config.coalitions)
     worst = -1.0 if config.score == "deletion" else 0.0
     found, lost = [], 0
     for rows, maps in _maps.chunks(evidence, asked):
@@ -116,7 +117,7 @@ def effort(config: Config, task: Task) -> int:
         config: Which map, how many fractions and examples.
         task: Gives the test examples.
     """
-    asked = _maps.Asked(config.map, config.steps, config.examples)
+    asked = _maps.Asked(config.map, config.steps, config.examples, config.coalitions)
     return _maps.effort(asked, task) + (config.fractions + 1) * _maps.first(task, config.examples)
 
 

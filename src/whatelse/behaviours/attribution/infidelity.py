@@ -3,12 +3,12 @@
 Of each example a quarter of the units (pixels with all their channels, columns, tokens), drawn anew ``samples`` times
 and the same for every model, is set to zero or the bound next to it (tokens: to padding). ``d`` is the fall of the
 log-odds margin of the class that the baseline predicts, ``e`` what the map foretells: the sum over what was hidden of
-contributions (*gradient x input*, *integrated gradients*, *grad-cam*, *occlusion*), or of sensitivities times the
-change of the feature (*gradient*, *smoothgrad*). Scores: *relative*, ``sum (b e - d)^2 / sum d^2`` with the best factor
-``b >= 0`` of the example, in [0, 1]: the share of the change that the map leaves unexplained; *plain*, the mean of
-``(e - d)^2``, as in the source. What *occlusion* says of a patch is shared evenly among its pixels. A map that is all
-zero or not finite counts as worst and is counted in a note: *relative* 1; *plain*, which knows no worst value, the
-largest of all examples of that model.
+contributions (*gradient x input*, *integrated gradients*, *grad-cam*, *occlusion*, *kernel shap*), or of sensitivities
+times the change of the feature (*gradient*, *smoothgrad*). Scores: *relative*, ``sum (b e - d)^2 / sum d^2`` with the
+best factor ``b >= 0`` of the example, in [0, 1]: the share of the change that the map leaves unexplained; *plain*, the
+mean of ``(e - d)^2``, as in the source. What *occlusion* or *kernel shap* says of a patch is shared evenly among its
+pixels. A map that is all zero or not finite counts as worst and is counted in a note: *relative* 1; *plain*, which
+knows no worst value, the largest of all examples of that model.
 
 Reading:
     0 is a map that foretells every change up to a factor, 1 one that foretells none. It is faithfulness of the map to
@@ -21,10 +21,10 @@ Cost:
 Limits:
     It depends on what is hidden and by what; hidden inputs are like none that the model was trained on. A model that
     bends less is foretold better whatever it knows: a pruned one may beat its baseline. Contributions are held to be
-    against the same reference, which those of *occlusion* on tables (the mean) are not. Of texts the *gradient*
-    foretells nothing. *occlusion* foretells pixels only as well as its patches do, and *grad-cam* knows no scale:
-    compare these by *relative*. *plain* is not measurable where no map says anything. The needs are those of the
-    default map; with *occlusion* a model that only predicts serves.
+    against the same reference, which those of *occlusion* and *kernel shap* on tables (the mean) are not. Of texts the
+    *gradient* foretells nothing. *occlusion* and *kernel shap* foretell pixels only as well as their patches do, and
+    *grad-cam* knows no scale: compare these by *relative*. *plain* is not measurable where no map says anything. The
+    needs are those of the default map; with *occlusion* or *kernel shap* a model that only predicts serves.
 
 Source:
     Yeh et al., On the (in)fidelity and sensitivity of explanations, NeurIPS 2019, arXiv:1901.09392. The factor departs
@@ -69,6 +69,7 @@ class Config:
     steps: int = param(32, "Gradients along the path of integrated gradients.", low=32, high=1000)
     samples: int = param(32, "How often parts of an example are hidden.", low=1, high=10_000)
     examples: int = param(300, "Test examples, from the first; 0 takes all.", low=0)
+    coalitions: int = param(0, "Coalitions of kernel shap; 0: eight a part, 254 or more.", low=0, high=1_000_000)
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
@@ -87,7 +88,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
     del rng
     if evidence.task.modality == "tokens" and config.map == "gradient":
         raise NotMeasurableError("infidelity needs contributions of tokens; their gradient has a length alone")
-    asked = _maps.Asked(config.map, config.steps, config.examples)
+    asked = _maps.Asked(config.map, config.steps, config.examples, config.coalitions)
     draw = evidence.draws(_SEED)
     found, dumb = [], []
     for rows, maps in _maps.chunks(evidence, asked):
@@ -129,7 +130,7 @@ def effort(config: Config, task: Task) -> int:
         config: Which map, how many samples and examples.
         task: Gives the test examples.
     """
-    asked = _maps.Asked(config.map, config.steps, config.examples)
+    asked = _maps.Asked(config.map, config.steps, config.examples, config.coalitions)
     return _maps.effort(asked, task) + (config.samples + 1) * _maps.first(task, config.examples)
 
 

@@ -1,9 +1,10 @@
 """How well an attribution map finds the part of the input where the evidence is known to lie.
 
 Map: absolute, of the log-odds margin of the class that the baseline predicts: *gradient x input*, *gradient*,
-*integrated gradients*, *smoothgrad*, *grad-cam* or *occlusion*, as in `agreement`. Scores of an example against its
-mask: *auc*, area under the ROC curve of the features' map values (chance: .5), ties counted half; *pointing*, whether
-the largest value lies inside, as a share where several tie; *energy*, share of the map's sum that lies inside.
+*integrated gradients*, *smoothgrad*, *grad-cam*, *occlusion* or *kernel shap*, as in `agreement`. Scores of an example
+against its mask: *auc*, area under the ROC curve of the features' map values (chance: .5), ties counted half;
+*pointing*, whether the largest value lies inside, as a share where several tie; *energy*, share of the map's sum that
+lies inside.
 
 The examples are the same for every model: all, also those that the model gets wrong, or those that the baseline gets
 right (the source scores only those that the model itself gets right, which rewards failing on hard ones). A map that
@@ -19,7 +20,8 @@ Cost:
 
 Limits:
     It measures the map and the model at once: a model that looks elsewhere for good reasons scores low. Masks must be
-    complete. The needs are those of the default map; with *occlusion* a model that only predicts serves.
+    complete. The needs are those of the default map; with *occlusion* or *kernel shap* a model that only predicts
+    serves.
 
 Source:
     Park et al., Attribution preservation in network compression for reliable network interpretation, NeurIPS 2020,
@@ -61,6 +63,7 @@ class Config:
     map: str = param("gradient x input", "Which attribution map.", choices=_maps.KINDS)
     steps: int = param(32, "Gradients along the path of integrated gradients.", low=32, high=1000)
     examples: int = param(0, "Test examples, from the first; 0 takes all.", low=0)
+    coalitions: int = param(0, "Coalitions of kernel shap; 0: eight a part, 254 or more.", low=0, high=1_000_000)
     of: str = param("all", "Which test examples count.", choices=("all", "baseline right"))
 
 
@@ -82,7 +85,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
     """
     del rng
     inside = _inside(evidence)
-    asked = _maps.Asked(config.map, config.steps, config.examples)
+    asked = _maps.Asked(config.map, config.steps, config.examples, config.coalitions)
     score = {"auc": _auc, "pointing": _pointing, "energy": _energy}[config.score]
     found, lost = [], 0
     for rows, signed in _maps.chunks(evidence, asked):
@@ -123,7 +126,7 @@ def effort(config: Config, task: Task) -> int:
         config: Which map, of how many examples.
         task: Gives the test examples.
     """
-    return _maps.effort(_maps.Asked(config.map, config.steps, config.examples), task)
+    return _maps.effort(_maps.Asked(config.map, config.steps, config.examples, config.coalitions), task)
 
 
 def _baseline_right(evidence: Evidence, first: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -212,10 +214,21 @@ def answered(evidence: Evidence, score: Tensor, member: Tensor, *notes: str) -> 
         notes: What this attack says of itself.
     """
     alone, doubts = _coarse(evidence, member)
-    sure = how_sure(score.double(), member)
+    return replace(scored(score, member, *notes, *alone), doubts=doubts)
+
+
+def scored(score: Tensor, member: Tensor, *notes: str) -> Answer:
+    """Return the score of each record and whether it is a member, and how sure the shares found at few alarms are.
+
+    Args:
+        score: Higher for what the attacker takes for a member, ``(P,)``.
+        member: Whether it is one, ``(P,)`` bool.
+        notes: What this attack says of itself.
+    """
     # Log-odds that single precision rounds would be ties.
     columns = {"score": score.double(), "member": member.double()}
-    return Answer(columns, parts=Parts(POINTS, unit="share"), notes=(*notes, *alone, *sure), doubts=doubts)
+    sure = how_sure(score.double(), member)
+    return Answer(columns, parts=Parts(POINTS, unit="share"), notes=(*notes, *sure))
 
 
 def how_sure(score: Tensor, member: Tensor) -> list[str]:

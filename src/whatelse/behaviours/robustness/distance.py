@@ -43,13 +43,12 @@ import numpy as np
 import torch
 from scipy import special
 
-from whatelse.answer import Answer, Parts
-from whatelse.attacks import attack, checks, minimum, norms
-from whatelse.attacks.remarks import Remarks, doubted, flattered, noted
-from whatelse.errors import NotMeasurableError
+from whatelse.answer import Answer
+from whatelse.attacks import checks, minimum, norms
+from whatelse.attacks.remarks import Remarks, flattered, noted
+from whatelse.behaviours.robustness import _lengths
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
-from whatelse.statistics import summaries
 from whatelse.tasks.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
@@ -61,8 +60,7 @@ VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
     "quantile",
 )
 WORST, BLIND = 0.0, None
-_QUANTILES = (0.1, 0.5, 0.9)
-_ZERO, _LEFT, _DRAWS = 0.05, 0.1, 10
+_ZERO, _DRAWS = 0.05, 10
 # Shares of examples that a sound search may miss, and the level at which more are no chance.
 _NOISE, _LENT, _LEVEL, _NEARER = 0.01, 0.05, 0.01, 0.9
 
@@ -74,7 +72,7 @@ class Config:
     norm: str = param("l2", "How a change is measured, in units of the input.", choices=norms.NORMS)
     steps: int = param(10, "Gradient steps of a run of the search.", low=1, high=10_000)
     unit: str = param(
-        "input", "Lengths in units of the input, or as multiples of the baseline's mean.", choices=("input", "baseline")
+        "input", "Lengths in units of the input, or as multiples of the baseline's mean.", choices=_lengths.UNITS
     )
     starts: int = param(3, "Runs of the search: from the input, then from random points.", low=1, high=100)
     examples: int = param(300, "Test examples attacked, from the first.", low=1)
@@ -106,15 +104,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     remarks += checks.check_saturation(baseline, candidate, length, config.norm, config.examples)
     own, all_ = (float(d.mean()) for d in (mine.distances, pooled))
     remarks += noted(f"mean distance {own:.4g} by its own gradients; {all_:.4g} with the baseline's points too")
-    if config.unit == "baseline" and not bool((theirs.distances > 0).any()):
-        raise NotMeasurableError("needs a baseline that is right somewhere; all of its distances are 0")
-    columns = {"pooled": pooled, "baseline own": theirs.distances, "baseline pooled": before}
-    return Answer(
-        {name: column.float() for name, column in columns.items()},
-        parts=Parts(tuple(f"{q:.0%} quantile" for q in _QUANTILES)),
-        notes=remarks.notes,
-        doubts=remarks.doubts,
-    )
+    return _lengths.answered((pooled, theirs.distances, before), config.unit, remarks)
 
 
 def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
@@ -125,9 +115,7 @@ def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray
         config: Unit of the lengths.
         weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    combined = answer["pooled"] + answer["baseline own"] - answer["baseline pooled"]
-    lengths: np.ndarray = summaries.mean(combined, weights) / _unit(answer, config, weights)
-    return lengths
+    return _lengths.mean(answer, config.unit, weights)
 
 
 def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
@@ -138,17 +126,7 @@ def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
         config: Unit of the lengths.
         weights: How often each example stands in each resample, ``(draws, M)``.
     """
-    pooled, own, before = (
-        np.stack([summaries.quantile(answer[name], weights, q) for q in _QUANTILES], 1)
-        for name in ("pooled", "baseline own", "baseline pooled")
-    )
-    combined: np.ndarray = (pooled + own - before) / _unit(answer, config, weights)[:, None]
-    return combined
-
-
-def _unit(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
-    """Return what lengths are told in: 1, or the baseline's mean of every resample, ``(draws,)``."""
-    return summaries.mean(answer["baseline own"], weights) if config.unit == "baseline" else np.ones(len(weights))
+    return _lengths.quantiles(answer, config.unit, weights)
 
 
 def effort(config: Config, task: Task) -> int:
@@ -177,13 +155,4 @@ def _check_gradients(evidence: Evidence, found: minimum.Found) -> Remarks:
     if zero > _ZERO:
         remarks += flattered(f"masked gradient: {zero:.0%} of input gradients are exactly zero")
     remarks += _check("a line to another example", int(found.blind.sum()), len(rows), _LENT)
-    left = int((~found.known).sum())
-    if left:
-        remarks += noted(f"{left} of {len(found.points)} examples that nothing fools count as the farthest corner")
-    if left > _LEFT * len(rows):
-        remarks += flattered(f"masked gradient or constant output: nothing fools {left} of {len(rows)} examples")
-    rows = rows[found.known[rows]]
-    changed = int((~attack.fooled(evidence, found.points[rows], evidence.split("test").targets[rows])).sum())
-    if changed:
-        remarks += doubted(f"asked again, {changed} of {len(rows)} points that fooled it do not")
-    return remarks
+    return remarks + _lengths.check(evidence, found, "masked gradient or constant output")
