@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Processes with one thread each: two threads in one process can be far slower than one on a busy machine.
 export OMP_NUM_THREADS = 1
 
-.PHONY: help table full test lint fast mutants validate bench fuzz docs picture clean
+.PHONY: help table full test lint fast mutants validate bench fuzz docs site picture clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -50,11 +50,14 @@ docs: .venv/ready-dev  ## write docs/behaviours and the schema of findings, from
 	.venv/bin/python docs/make_pages.py
 	.venv/bin/python docs/make_schema.py
 
+site: .venv/ready-dev  ## build the site into site/, offline; open site/index.html
+	.venv/bin/python docs/make_site.py
+
 picture: .venv/ready-dev  ## draw docs/table.png, the picture in the README, from table.json
 	.venv/bin/python bench/picture.py
 
 clean:  ## remove the environment and the results
-	rm -rf .venv whatelse-results validation-results table.html table.json
+	rm -rf .venv site whatelse-results validation-results table.html table.json
 
 .venv/ready-table: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
