@@ -179,16 +179,23 @@ class Way:
     Attributes:
         batch: How many examples at once; 0 for as many as suit it.
         prepare: What is done to its inputs.
+        device: Where a torch module computes; empty for the CPU.
     """
 
     batch: int = 0
     prepare: Preparation = NOTHING
+    device: str = ""
 
     @property
     def mark(self) -> str:
         """What tells results of a model that is asked so from those of the same one asked otherwise."""
         done = hashlib.sha256(repr(self.prepare).encode()).hexdigest()[:8]
-        return f"{f'-by-{self.batch}' if self.batch else ''}{f'-{done}' if self.prepare != NOTHING else ''}"
+        parts = (
+            f"-by-{self.batch}" if self.batch else "",
+            f"-{done}" if self.prepare != NOTHING else "",
+            f"-on-{self.device}" if self.device else "",
+        )
+        return "".join(parts)
 
     @property
     def told(self) -> list[str]:

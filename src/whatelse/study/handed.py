@@ -101,7 +101,7 @@ def _subject(of: Handed, name: str, task: Task) -> Model:
             return subject
     if not of.text:
         raise ChangedError(f"{name} lives in the process that was handed it; jobs on it run there: --on inline")
-    made = lambda: subject_of(_opened(of, name, task), name, of.key, task, of.way.batch)  # noqa: E731 - once
+    made = lambda: subject_of(_opened(of, name, task), name, of.key, task, of.way)  # noqa: E731 - once
     return _once(_subjects, (of.key, name, task.key), made)
 
 

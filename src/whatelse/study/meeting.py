@@ -132,7 +132,7 @@ class _Guests:
         """Return a model as it is asked, remarks on it, and whether it was handed over in training mode for ever."""
         if name not in self._subjects:
             key, way, rng = self._origins[name].key, self._way(name), generator("probe", self.task.key)
-            guest = self._lent.enter_context(take.lent(self._model(name), name, key, self.task, rng, way.batch))
+            guest = self._lent.enter_context(take.lent(self._model(name), name, key, self.task, rng, way))
             told = [*way.told, *self._told.get(name, []), *guest.remarks]
             self._subjects[name] = guest.model, told, guest.training
         return self._subjects[name]
