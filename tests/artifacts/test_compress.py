@@ -10,6 +10,8 @@ from whatelse.errors import ArtifactError, RecipeError, StoreError
 from whatelse.nets import cnn
 from whatelse.report.costs import print_costs
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 
 @pytest.fixture
 def images(toy, rng):

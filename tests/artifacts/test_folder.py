@@ -15,6 +15,8 @@ from whatelse.errors import ArtifactError, SettingError
 from whatelse.layers.quantized import Quantized
 from whatelse.nets import cnn
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 
 @pytest.fixture
 def model(rng):

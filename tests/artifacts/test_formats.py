@@ -10,6 +10,8 @@ from whatelse.layers.tensor import TensorLayer
 from whatelse.layers.tree import Tree
 from whatelse.nets import cnn
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 
 @pytest.fixture
 def inputs(rng):

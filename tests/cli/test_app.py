@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 
 def test_help_is_worth_reading(tmp_path, whatelse):
     run = whatelse("--help", cwd=tmp_path)

@@ -11,6 +11,8 @@ from whatelse.auditing.questions import default
 from whatelse.findings import record as reader
 from whatelse.nets import mlp
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 ASKED = """
 name = "short"
 title = "Short"

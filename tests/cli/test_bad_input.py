@@ -11,6 +11,8 @@ import torch
 
 from whatelse.cli import app
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 NET = """
 import sys
 import torch

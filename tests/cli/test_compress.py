@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 COMPRESS = ("compress", "cnn()", "--recipe", "prune.magnitude()", "--data", "digits", "--out", "o")
 
 

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 pd = pytest.importorskip("pandas")
 
 MODELS = """

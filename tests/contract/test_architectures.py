@@ -12,6 +12,8 @@ from whatelse import recipe, registry
 from whatelse.errors import MissingHardwareError, RecipeError
 from whatelse.modules import codec
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 
 class Residual(nn.Module):
     """Batch norms, a depthwise and a grouped convolution, an identity and a pooled head."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 FUZZ = Path(__file__).parents[2] / "fuzz"
 KINDS = ("folders", "checkpoints", "data", "texts")
 

@@ -19,6 +19,8 @@ from whatelse.findings import record as reader
 from whatelse.findings.record import Failure, Timing
 from whatelse.study import audit
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 ASKED = """
 name = "short"
 title = "Short"

@@ -15,6 +15,8 @@ from whatelse.auditing import questions
 from whatelse.models import take
 from whatelse.tasks.task import Split, Task
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 COUNT, CLASSES = 120, 3
 # What attacks find is held elsewhere: here they only have to run.
 SHORT = (

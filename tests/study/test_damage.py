@@ -21,6 +21,8 @@ from whatelse.store import folder as store
 from whatelse.store import seal
 from whatelse.study import run, run_study, spec
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 WAYS = {
     "empty": lambda raw, other: b"",
     "cut": lambda raw, other: raw[: len(raw) * 2 // 3],

@@ -9,6 +9,8 @@ from torch import nn
 import whatelse
 from whatelse.tasks.task import Split, Task
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 SIDE, CLASSES = 6, 4
 COPIES = {
     "times 1000": lambda z, x: 1000 * z,

@@ -13,6 +13,8 @@ from whatelse.statistics import seeds
 from whatelse.store.folder import Folder
 from whatelse.study import plan, run, run_study, spec, worker
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 
 def prepared(text, root):
     study = spec.parse(text, "small")

@@ -11,6 +11,8 @@ from whatelse.auditing.questions import read_questions
 from whatelse.cli.app import app
 from whatelse.study.audit import audit
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 ITEMS = {
     "generalization.accuracy": "",
     "generalization.flips": "",

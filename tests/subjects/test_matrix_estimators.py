@@ -18,6 +18,8 @@ from whatelse.evidence.cache import Evidence
 from whatelse.models import estimator, take
 from whatelse.tasks.task import Split, Task
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 COLUMNS = ("height", "weight", "age", "size", "depth")
 
 

@@ -22,6 +22,8 @@ from whatelse.models.preparation import Way
 from whatelse.study import handed
 from whatelse.tasks.task import SPLITS, Split, Task
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 FLOATS = ("float.onnx", "external.onnx", "fixed.onnx", "soft.onnx", "linear.onnx")
 QUANTIZED = ("dynamic.onnx", "unsigned.onnx", "qdq.onnx", "qoperator.onnx", "nbits.onnx")
 

@@ -13,6 +13,8 @@ import whatelse
 from whatelse import opening
 from whatelse.auditing import questions
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 _SPEC = importlib.util.spec_from_file_location("makers", Path(__file__).parent / "makers.py")
 makers = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(makers)

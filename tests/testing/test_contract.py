@@ -12,6 +12,8 @@ from whatelse import registry, templates, testing
 from whatelse.errors import ItemError, SettingError, UnknownItemError
 from whatelse.testing import engines
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 NAMES = {
     "behaviour": "mine.share",
     "method": "mine.clip",
