@@ -73,6 +73,13 @@ def test_the_header_comes_from_the_environment_and_is_never_said(serve, net, dig
     with pytest.raises(TaskError, match="status 401.*WHATELSE_ENDPOINT_HEADER") as caught:
         found.scores(digits.test.inputs[:2])
     assert "hush" not in str(caught.value)
+    told = "Bearer hush-hush"
+    for said in ({"scores": [told]}, {"scores": [["x" * 70, told.removeprefix("Bearer ")]]}):
+        server.raw = said
+        with pytest.raises(TaskError, match="lists of numbers are needed") as caught:
+            found.scores(digits.test.inputs[:2])
+        assert "hush" not in str(caught.value)
+    server.raw = None
     for wrong in ("hush-hush", "Authorization: hush\nX: y"):
         monkeypatch.setenv(line.HEADER, wrong)
         with pytest.raises(SettingError, match="is no header") as caught:
@@ -146,6 +153,8 @@ def test_an_endpoint_is_found_again_only_as_it_was(serve, net, digits):
         (b"[1]", "answers with a list; an object is needed"),
         (b" " * 2**21, "answers with more than"),
         ({"labels": [11] * 16}, "answers with class 11; allowed are 0 to 9"),
+        ({"labels": [0.5] * 16}, "answers with class 0.5; allowed are 0 to 9"),
+        (b'{"labels": [' + b", ".join([b"NaN"] * 16) + b"]}", "answers with class nan; allowed are 0 to 9"),
     ],
 )
 def test_answers_that_are_none_are_one_line(serve, net, digits, said, why):

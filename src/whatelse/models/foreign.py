@@ -162,10 +162,10 @@ def one_each(labels: Tensor, classes: int, name: str) -> Tensor:
     Raises:
         TaskError: It names another class.
     """
-    wrong = (labels < 0) | (labels >= classes)
-    if bool(wrong.any()):
-        got = int(labels[wrong][0])
-        raise TaskError(f"{name} answers with class {got}; allowed are 0 to {classes - 1}, the classes of the task")
+    right = (labels >= 0) & (labels < classes) & (labels == labels.double().round())
+    if not bool(right.all()):
+        got = float(labels[~right][0])
+        raise TaskError(f"{name} answers with class {got:g}; allowed are 0 to {classes - 1}, the classes of the task")
     return torch.nn.functional.one_hot(labels.long(), classes).float()
 
 
