@@ -173,7 +173,8 @@ def _pixels(text: str, config: Any, task: Task) -> tuple[float, int]:  # noqa: A
     if task.bounds not in {(0.0, 1.0), (0.0, float(_WHOLE))}:
         raise TaskError(
             f"task {task.name} and model do not fit: {text} has its own image processor, which takes pixels; bounds of "
-            f"the data are {task.bounds}, and (0, 1) or (0, 255) are needed: as they were before any normalization"
+            f"the data are {task.bounds or 'not known'}, and (0, 1) or (0, 255) are needed: as they were before any "
+            "normalization, none of which is declared either (--mean, --std, --pixels)"
         )
     wanted, given = getattr(config, "num_channels", task.shape[0]), task.shape[0]
     if given not in {1, wanted}:
