@@ -137,7 +137,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(file, tmp_path, capsys, thr
         ("cnn(width=0)", "width=0 is outside"),
         ("rnn()", "did you mean|there are"),
         ("FILE:nothing", "got NoneType"),
-        ("FILE:number", "TypeError"),
+        ("FILE:number", "got int; a torch.nn.Module, or a function returning one, is needed"),
         ("FILE:breaks", "ZeroDivisionError"),
         ("no.such.module:make", "ModuleNotFoundError"),
     ],

@@ -31,7 +31,7 @@ from whatelse import named
 from whatelse.datasets import _bounds, _column, _examples, _groups, _pictures, _tabular
 from whatelse.errors import TaskError, in_short, nearest, shown
 from whatelse.settings import param
-from whatelse.tasks.task import Task
+from whatelse.tasks.task import SPLITS, Task
 
 VERSION = 1
 _CALLED = re.compile(r"(?:.*\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
@@ -117,6 +117,11 @@ def _limited(task: Task, config: Config, where: str) -> Task:
     given = [n for n in ("label", "groups", "members", "cluster", "classes", "bounds") if getattr(config, n)]
     if given:
         raise TaskError(f"data {where}: {given[0]}: the function returns a whole task, which says that itself")
+    taken = set(SPLITS) - {"test"}
+    if config.split in taken:
+        allowed = ", ".join(name for name in task.splits if name not in taken)
+        told = f"split={config.split!r}: models were trained on it, or choices are made on it; allowed: {allowed}"
+        raise TaskError(f"data {where}: {told}")
     found = task.on(config.split) if config.split else task
     if not config.limit:
         return found
