@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Processes with one thread each: two threads in one process can be far slower than one on a busy machine.
 export OMP_NUM_THREADS = 1
 
-.PHONY: help table full test lint fast mutants validate bench fuzz docs picture clean
+.PHONY: help table full test lint fast mutants validate bench fuzz docs site picture clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -40,18 +40,24 @@ bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
 	.venv/bin/python bench/attacks.py
 	.venv/bin/python bench/shadows.py
 
-fuzz: .venv/ready-dev  ## open files that were changed by chance or crafted; exits 1 on any fault
+fuzz: MINUTES = 10
+fuzz: .venv/ready-dev  ## open what was changed by chance or crafted, 30 minutes; also by atheris where it is installed
 	.venv/bin/python fuzz/run.py
+	.venv/bin/python fuzz/draw.py --minutes $(MINUTES)
+	if .venv/bin/python -c 'import atheris' 2>/dev/null; then .venv/bin/python fuzz/guided.py --minutes $(MINUTES); fi
 
 docs: .venv/ready-dev  ## write docs/behaviours and the schema of findings, from the code
 	.venv/bin/python docs/make_pages.py
 	.venv/bin/python docs/make_schema.py
 
+site: .venv/ready-dev  ## build the site into site/, offline; open site/index.html
+	.venv/bin/python docs/make_site.py
+
 picture: .venv/ready-dev  ## draw docs/table.png, the picture in the README, from table.json
 	.venv/bin/python bench/picture.py
 
 clean:  ## remove the environment and the results
-	rm -rf .venv whatelse-results validation-results table.html table.json
+	rm -rf .venv site whatelse-results validation-results table.html table.json
 
 .venv/ready-table: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -17,11 +17,24 @@ def test_what_stands_beside_a_file_can_be_imported_while_it_is_used_and_no_longe
     assert sys.path == before
 
 
-def test_a_package_on_the_path_is_named_by_its_module_and_what_is_not_there_is_none():
+def test_a_package_on_the_path_is_named_by_its_module():
     with named.found("os.path:join", "mine", ArtifactError) as join:
         assert join("a", "b")
-    with named.found("os.path:nothing", "mine", ArtifactError) as nothing:
+
+
+def test_what_is_not_there_is_one_line_with_the_nearest_names(tmp_path):
+    (tmp_path / "mine_there.py").write_text("def make():\n    raise SystemExit(3)\nnothing = None\n")
+    place = tmp_path / "mine_there.py"
+    with pytest.raises(TaskError, match="^mine: no 'maek' in .*; did you mean make"), at(place, "maek"):
+        pass
+    with pytest.raises(TaskError, match="^mine: ends the process .exit 3."), at(place, "make") as make:
+        make()
+    with at(place, "nothing") as nothing:
         assert nothing is None
+
+
+def at(place, name):
+    return named.found(f"{place}:{name}", "mine", TaskError)
 
 
 @pytest.mark.parametrize("error", [ArtifactError, TaskError])

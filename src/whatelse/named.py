@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from whatelse.errors import WhatElseError
+from whatelse.errors import WhatElseError, nearest
 
 
 @contextmanager
@@ -20,17 +20,28 @@ def found(text: str, where: str, error: type[WhatElseError]) -> Generator[object
     Args:
         text: ``file.py:name`` or ``package.module:name``.
         where: How messages call it.
-        error: What is raised where there is no such file.
+        error: What is raised, a line, where there is no such file or name, or the process would end.
 
     Yields:
-        What stands under the name; None where nothing does.
+        What stands under the name.
+
+    Raises:
+        WhatElseError: As ``error`` says.
     """
     place, _, name = text.rpartition(":")
     folder = str(Path(place).resolve().parent if place.endswith(".py") else Path.cwd())
     sys.path.insert(0, folder)
     importlib.invalidate_caches()
     try:
-        yield getattr(_module(place, where, error), name, None)
+        module = _module(place, where, error)
+        stands = getattr(module, name, None)
+        if stands is None and name not in vars(module):
+            known = [other for other, one in vars(module).items() if callable(one) and not other.startswith("_")]
+            raise error(f"{where}: no {name!r} in {place}; {nearest(name, known)}")
+        yield stands
+    except SystemExit as ended:
+        told = f'ends the process (exit {ended.code}); what a script runs belongs below if __name__ == "__main__"'
+        raise error(f"{where}: {told}") from ended
     finally:
         sys.path.remove(folder)
 

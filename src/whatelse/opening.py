@@ -29,12 +29,14 @@ class Opener:
         form: What it takes, for messages.
         takes: Whether a text is of this form.
         open: From a text, a task and the name of weights, or nothing, to a model.
+        own: Why nothing may be declared to be done to its inputs, such as ``has a processor of its own``; or empty.
     """
 
     name: str
     form: str
     takes: Callable[[str], bool]
     open: Callable[[str, Task, str], Given]
+    own: str = ""
 
 
 def opener(name: str) -> Opener:
@@ -54,7 +56,7 @@ def opener(name: str) -> Opener:
 @cache
 def _opener(source: registry.Source) -> Opener:
     parts = Parts(source)
-    return Opener(source.name, parts.need("FORM"), parts.need("takes"), parts.need("open_model"))
+    return Opener(source.name, parts.need("FORM"), parts.need("takes"), parts.need("open_model"), parts.get("OWN", ""))
 
 
 def load_task(text: str, *, max_memory: int | str | None = None) -> Task:
@@ -89,7 +91,7 @@ def data_call(text: str) -> tuple[str, dict[str, Any]]:
         ItemError: Several loaders open such a file.
         TaskError: It is a file that no loader opens.
     """
-    if "(" in text and not Path(text).exists():
+    if "(" in text and not os.path.exists(text):  # False also of a name that no file may have
         return recipe.read_call(text, "--data")
     if text in registry.names("datasets"):
         return text, {}
@@ -98,7 +100,7 @@ def data_call(text: str) -> tuple[str, dict[str, Any]]:
     )
     if loader is not None:
         return loader.name, {"path": text}
-    if Path(text).is_file():
+    if os.path.isfile(text):
         known = sorted({suffix for name in registry.names("datasets") for suffix in items.loader(name).suffixes})
         raise TaskError(
             f"data {text}: no loader opens {Path(text).suffix or 'such'} files; there are {', '.join(known)}"
@@ -166,6 +168,17 @@ def open_model(text: str, task: Task, weights: str = "") -> Given:
     raise ArtifactError(f"{text}: no such folder or file; a model is {'; or '.join(one.form for one in every)}")
 
 
+def own(text: str) -> str:
+    """Return why nothing may be declared to be done to the inputs of a model; empty where something may.
+
+    Args:
+        text: As `open_model` takes it.
+    """
+    text, _ = _parted(text)
+    fits = [one for one in map(opener, registry.names("openers")) if one.takes(text)]
+    return fits[0].own if len(fits) == 1 else ""
+
+
 def _parted(text: str) -> tuple[str, str]:
     """Return what names a model, and weights for it where they stand behind an ``@``: a file, or one with a name in it.
 
@@ -173,7 +186,8 @@ def _parted(text: str) -> tuple[str, str]:
         ArtifactError: There is no such file.
     """
     model, _, weights = text.rpartition("@")
-    if not model or os.path.exists(text) or "://" in text or (":" not in model and not model.endswith(")")):
+    plain = ":" not in model and not model.endswith(")") and not os.path.exists(model)
+    if not model or os.path.exists(text) or "://" in text or plain:
         return text, ""
     if not (os.path.exists(weights) or os.path.exists(weights.rpartition(":")[0])):
         raise ArtifactError(f"{text}: no such file {weights}; behind @ stand weights for {model}")
@@ -239,4 +253,4 @@ def _short(text: str) -> str:
     model, _, weights = text.rpartition("@")
     if model and weights and not os.path.exists(text):
         return Path(weights).name
-    return Path(text).resolve().name if ":" not in text else text.rpartition(":")[2]
+    return Path(os.path.realpath(text)).name if ":" not in text else text.rpartition(":")[2]

@@ -55,6 +55,7 @@ CONSTANTS = {
     "LEAVES": Constant((str,), "the state that it leaves; empty where it leaves the one it found"),
     "SCOPE": Constant((str,), '"row" or "study"', ("row", "study")),
     "HELP": Constant((str,), 'what its option does, such as "Write the table as CSV."'),
+    "OWN": Constant((str,), 'why nothing may be declared to be done to inputs, such as "has a processor of its own"'),
     "SUFFIXES": Constant((tuple,), 'a tuple of endings of files, such as (".csv",)'),
 }
 FUNCTIONS = {

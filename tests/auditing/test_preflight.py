@@ -15,6 +15,8 @@ NAMED = ["class order", "preprocessing", "dtype", "evaluation mode", "repeated a
 LEVELS = torch.tensor([0.1, 0.35, 0.6, 0.85])
 # Of these four levels in equal shares, noise aside.
 MEAN, SPREAD = 0.485, 0.28
+# By channel, as image models of others are trained.
+MEANS, SPREADS = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
 
 @pytest.fixture(scope="module")
@@ -382,3 +384,44 @@ def test_recorded_scores_with_classes_in_another_order_are_refused(splits, digit
     ] == "cannot be asked again: its scores were recorded"
     with pytest.raises(TaskError, match=r"turned cannot be compared with baseline: class order: .*0 means 9"):
         preflight.compare(models[0], models[2], digits, training={})
+
+
+def test_two_classes_of_many_that_changed_places_are_told_as_the_likely_cause(digits):
+    fitted = mlp.build(mlp.Config(hidden="32"), (1, 8, 8), 10, torch.Generator().manual_seed(0))
+    steps = torch.optim.Adam(fitted.parameters(), 1e-2)
+    for _ in range(100):
+        steps.zero_grad()
+        nn.functional.cross_entropy(fitted(digits.train.inputs), digits.train.targets).backward()
+        steps.step()
+    order = [0, 1, 2, 8, 4, 5, 6, 7, 3, 9]
+    found = checked(fitted.eval(), Before(fitted, scores=lambda y: y[:, order]).eval(), digits)
+    assert found["class order"].outcome == "stated"
+    assert found["class order"].candidate.endswith("if 3 means 8, 8 means 3")
+
+
+@pytest.mark.parametrize(
+    ("way", "named"),
+    [
+        (lambda x: (x - MEANS) / SPREADS, "standardized as for ImageNet"),
+        (lambda x: x * SPREADS + MEANS, "with standardization for ImageNet taken back"),
+    ],
+)
+def test_standardization_by_channel_done_not_at_all_or_twice_is_named(way, named):
+    targets = torch.arange(400) % KINDS
+    noise = 0.02 * torch.rand(400, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    task = cut(LEVELS[targets, None, None, None] + noise, targets, KINDS)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, KINDS))
+    with torch.no_grad():
+        model[1].weight.copy_(200 * LEVELS[:, None].expand(KINDS, 48) / 48)
+        model[1].bias.copy_(-100 * (LEVELS + 0.01) ** 2)
+    back = {"standardized as for ImageNet": lambda x: x * SPREADS + MEANS}.get(named, lambda x: (x - MEANS) / SPREADS)
+    odd = Before(model, inputs=back).eval()
+    assert accuracy(Before(odd, inputs=way), task.split("select")) == 1
+    with pytest.raises(TaskError, match=f"small .* and on 100% of them {named};"):
+        checked(model.eval(), odd, task)
+
+
+def test_of_preparations_that_are_as_right_the_one_that_answers_as_the_other_model_is_named(images):
+    told = right()(images.train.inputs).detach()
+    scores = {"multiplied by 255": 255 * told, "stretched": told}
+    assert preflight._likeliest(scores, images.train.targets, told) == "stretched"

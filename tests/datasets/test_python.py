@@ -112,7 +112,7 @@ def test_a_whole_task_is_taken_as_it_is(file):
         ("broken", {}, "example 3: KeyError: 'gone'"),
         ("nothing", {}, "is empty; examples are needed"),
         ("words", {}, r"example \d+: its input is a str; numbers are needed"),
-        ("absent", {}, "no function 'absent'"),
+        ("absent", {}, "no 'absent' in .*; "),
         ("items", {"target": "y"}, "label: no 'y' in an example; it has image, label, sex, age, who"),
         ("items", {"groups": "gender"}, "groups: no column 'gender'"),
         ("items", {"split": "tset"}, "split: no 'tset'; did you mean test"),

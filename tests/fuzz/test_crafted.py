@@ -17,7 +17,7 @@ def fuzz():
     """The modules of the fuzzers, by name, as `fuzz/run.py` imports them."""
     sys.path.insert(0, str(FUZZ))
     try:
-        names = ("_child", "_mutate", *KINDS)
+        names = ("_child", "_mutate", "parsers", *KINDS)
         return {name: importlib.import_module(name) for name in names}
     finally:
         sys.path.remove(str(FUZZ))
@@ -48,6 +48,19 @@ def test_what_is_changed_by_chance_is_no_fault(kind, fuzz, tmp_path):
     count, found = faults(fuzz, fuzz[kind].mutated(40, random.Random(f"7 {kind}"), tmp_path))
     assert count == 40
     assert not found
+
+
+def test_every_reader_takes_what_is_whole_and_refuses_in_words(fuzz):
+    parsers = fuzz["parsers"]
+    rng = random.Random(7)
+    for name, door in parsers.doors().items():
+        changed = [b"", b"\0", b"\xff" * 300, *(fuzz["_mutate"].raw(door.whole, rng) for _ in range(10))]
+        assert [parsers.tried(door, held) for held in [door.whole, *changed]] == [""] * 14, name
+
+
+def test_a_reader_that_fails_is_told_with_the_place(fuzz):
+    parsers = fuzz["parsers"]
+    assert "ZeroDivisionError at test_crafted.py" in parsers.tried(parsers.Door(b"", lambda held: 1 / len(held)), b"")
 
 
 def test_the_harness_tells_what_became_of_an_input(fuzz, monkeypatch):

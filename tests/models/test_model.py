@@ -127,7 +127,7 @@ def test_answers_are_read_as_those_of_a_module(task):
         (lambda x: [0.0] * len(x), "mine answers with a list; a tensor of class scores is needed"),
         (
             lambda x: 9 * x @ torch.ones(2, 3),
-            r"mine answers with a tensor of shape \(4, 3\); scores of shape \(4, 2\)",
+            "mine answers with scores of 3 classes; the data have 2: name all classes of the model",
         ),
         (lambda x: x.view(7), r"mine cannot take inputs of shape \(2,\): shape"),
     ],

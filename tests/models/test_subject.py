@@ -78,13 +78,17 @@ def test_probabilities_of_half_precision_are_known(rng):
         (lambda z: "yes", "a str"),
         (lambda z: [], "a list"),
         (lambda z: z[:, :1], "a tensor of shape \\(6, 1\\)"),
-        (lambda z: z[:, :2], "a tensor of shape \\(6, 2\\)"),
         (lambda z: (z, z), "a tuple, which holds 2 matrices"),
     ],
 )
 def test_an_answer_without_class_scores_is_refused_in_one_line(rng, pack, told):
     with pytest.raises(TaskError, match=f"mine answers with {told}.*one of \\(N, 3\\) is needed"):
         of(Answering(pack), torch.randn(6, 2, generator=rng), classes=3)
+
+
+def test_scores_of_other_classes_are_refused_by_the_labels_that_are_lacking(rng):
+    with pytest.raises(TaskError, match="mine answers with scores of 2 classes; the data have 3: label 2 is none of"):
+        of(Answering(lambda z: z[:, :2]), torch.randn(6, 2, generator=rng), classes=3)
 
 
 @pytest.fixture

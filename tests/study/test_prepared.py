@@ -1,6 +1,5 @@
 """Models that want other inputs than the data has: declared, they answer as they did where they were trained."""
 
-import numpy
 import pytest
 import torch
 from torch import nn
@@ -8,8 +7,8 @@ from torch import nn
 from whatelse import opening
 from whatelse.auditing.questions import read_questions
 from whatelse.errors import StudyError, TaskError
-from whatelse.models.preparation import Preparation, Way, before
-from whatelse.study import audit, handed
+from whatelse.models.preparation import Preparation
+from whatelse.study import audit
 
 ASKED = """
 name = "short"
@@ -109,15 +108,6 @@ def test_a_model_in_a_file_is_prepared_in_worker_processes_too(digits, plain, tm
     made = audit.audit(texts[0], {"last": texts[1]}, "digits", questions, prepare=prepare, workers=1)
     (flips,) = [f for f in made.findings if f.label == "flips"]
     assert flips.after == 0
-
-
-def test_scores_that_were_recorded_are_refused_for_what_they_are(digits, tmp_path):
-    numpy.save(tmp_path / "scores.npy", torch.randn(len(digits.test), 10).numpy())
-    way = Way(prepare=Preparation(mean=(0.5,)))
-    with pytest.raises(TaskError, match="small: --mean: it is a RecordedScores, whose inputs nothing is done to"):
-        handed.opened(str(tmp_path / "scores.npy"), "small", digits, way)
-    with pytest.raises(TaskError, match="scores of 900 examples of test"):  # of others, their own error counts
-        handed.opened(str(tmp_path / "scores.npy"), "small", before(way.prepare, digits), way)
 
 
 def test_a_name_that_no_model_has_is_refused(digits, plain):

@@ -8,7 +8,7 @@ import torch
 
 from whatelse import opening
 from whatelse.errors import ArtifactError, SettingError, TaskError
-from whatelse.models import line
+from whatelse.models import endpoint, line
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,12 @@ def test_one_that_hangs_is_one_line(serve, net, digits, monkeypatch):
     assert len(server.seen) == 1
 
 
-def test_one_that_trickles_is_one_line(digits, monkeypatch):
+@pytest.mark.parametrize(
+    ("begin", "drop"),
+    [(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b" "), (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n")],
+    ids=["answer", "head"],
+)
+def test_one_that_trickles_is_one_line(digits, monkeypatch, begin, drop):
     listening = socket.create_server(("127.0.0.1", 0))
     done = threading.Event()
 
@@ -104,10 +109,10 @@ def test_one_that_trickles_is_one_line(digits, monkeypatch):
         talk, _ = listening.accept()
         with talk:
             talk.recv(2**16)
-            talk.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            talk.sendall(begin)
             while not done.wait(0.02):
                 try:
-                    talk.sendall(b" ")
+                    talk.sendall(drop)
                 except OSError:
                     return
 
@@ -119,6 +124,13 @@ def test_one_that_trickles_is_one_line(digits, monkeypatch):
     done.set()
     thread.join()
     listening.close()
+
+
+@pytest.mark.parametrize("shape", [[None], ["N", 64], "x", {"a": 1}, [True]])
+def test_a_served_model_that_tells_no_shape_is_one_line(shape):
+    said = {"inputs": [{"name": "x", "datatype": "FP32", "shape": shape}]}
+    with pytest.raises(TaskError, match="answers without inputs by name and datatype"):
+        endpoint._listed(said, "inputs", "http://host/v2/models/m")
 
 
 def test_answers_that_change_are_refused_and_those_that_tremble_are_told(serve, net, digits):
@@ -148,13 +160,16 @@ def test_an_endpoint_is_found_again_only_as_it_was(serve, net, digits):
         ({"outputs": []}, "answers with outputs; one of scores, logits, probabilities, labels is needed"),
         ({"scores": [[1.0, "a"]]}, "lists of numbers are needed"),
         ({"scores": [[1.0], [1.0, 2.0]]}, "lists of numbers are needed"),
-        ({"scores": [[1.0, 2.0]]}, "got an answer of shape (1, 2) to 16 examples; a row for each is needed"),
+        ({"scores": [[1.0, 2.0]]}, "answers 16 examples in the shape (1, 2); a row for each is needed"),
         (b"<html>", "answers with what is no JSON"),
         (b"[1]", "answers with a list; an object is needed"),
         (b" " * 2**21, "answers with more than"),
         ({"labels": [11] * 16}, "answers with class 11; allowed are 0 to 9"),
         ({"labels": [0.5] * 16}, "answers with class 0.5; allowed are 0 to 9"),
-        (b'{"labels": [' + b", ".join([b"NaN"] * 16) + b"]}", "answers with class nan; allowed are 0 to 9"),
+        ({"labels": [float("nan")] * 16}, "answers with class nan; allowed are 0 to 9"),
+        ({"scores": 0}, "answers with 0; lists of numbers are needed"),
+        ({"scores": [[], [1.0]]}, "lists of numbers are needed"),
+        ({"probabilities": [[2.0] * 10] * 16}, "answers with probabilities from 2 to 2; 0 to 1 is allowed"),
     ],
 )
 def test_answers_that_are_none_are_one_line(serve, net, digits, said, why):
@@ -169,7 +184,7 @@ def test_a_wrong_number_of_classes_and_a_wrong_shape_are_refused(serve, net, dig
 
     server = serve(lambda x: net(x).detach()[:, :7])
     found = opening.open_model(server.plain, digits)
-    with pytest.raises(TaskError, match=r"a tensor of shape \(64, 7\); scores of shape \(64, 10\) are needed"):
+    with pytest.raises(TaskError, match="scores of 7 classes; the data have 10: labels 7 to 9 are none of its classes"):
         take.take(found, "mine", found.key, digits, torch.Generator())
     other = serve(answers(net), shape=(8, 8, 1))
     with pytest.raises(TaskError, match=r"takes inputs of shape \(8, 8, 1\); the data have \(1, 8, 8\); its channels"):

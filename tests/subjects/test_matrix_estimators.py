@@ -275,3 +275,9 @@ def test_results_of_equal_numbers_in_other_units_are_not_found_again(tmp_path):
             found += [(f.before, f.after) for f in made.findings if f.leading]
     assert len(keys) == 1
     assert found[0] == found[1] != found[2] == found[3]
+
+
+def test_what_is_no_estimator_is_refused_by_its_kind(table, tmp_path):
+    skops.io.dump({"a": 1}, tmp_path / "m.skops")
+    with pytest.raises(ArtifactError, match="it holds a dict; a classifier that was fitted is needed"):
+        opening.open_model(str(tmp_path / "m.skops"), table)

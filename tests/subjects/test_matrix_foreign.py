@@ -28,7 +28,7 @@ QUANTIZED = ("dynamic.onnx", "unsigned.onnx", "qdq.onnx", "qoperator.onnx", "nbi
 
 def taken(path, task, batch=0):
     given = opening.open_model(str(path), task)
-    return take.take(given, path.name, given.key, task, torch.Generator().manual_seed(0), batch)
+    return take.take(given, path.name, given.key, task, torch.Generator().manual_seed(0), Way(batch))
 
 
 def by_onnxruntime(path, inputs, batch):
@@ -154,7 +154,7 @@ def test_other_shapes_classes_and_inputs_are_refused(folder, digits, tmp_path):
     with pytest.raises(TaskError, match=r"the data have \(8, 8, 1\); the data's channels come last: turn them"):
         opening.open_model(str(folder / "float.onnx"), replace(digits, splits=turned))
     more = replace(digits, classes=11)
-    with pytest.raises(TaskError, match=r"of shape \(64, 10\); scores of shape \(64, 11\) are needed"):
+    with pytest.raises(TaskError, match="scores of 10 classes; the data have 11: label 10 is none of its classes"):
         taken(folder / "float.onnx", more)
     model = onnx.load(folder / "float.onnx")
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
@@ -184,7 +184,7 @@ def test_behind_its_preparation_onnx_is_the_model_that_it_is(folder, digits):
     model = handed.opened(str(folder / "dynamic.onnx"), "m", task, Way(prepare=prepare))
     x = prepare(task.test.inputs[:12])
     torch.testing.assert_close(
-        take.take(model, "m", "k", task, torch.Generator().manual_seed(0), 4).source.scores(task.test.inputs[:4]),
+        take.take(model, "m", "k", task, torch.Generator().manual_seed(0), Way(4)).source.scores(task.test.inputs[:4]),
         torch.from_numpy(by_onnxruntime(folder / "dynamic.onnx", x[:4], 4)),
         rtol=0,
         atol=1e-5,
@@ -362,3 +362,39 @@ def test_a_large_model_is_refused_by_what_its_files_hold_together(folder, digits
         pytest.raises(ArtifactError, match=r"would take .* of memory; allowed are .*--max-memory"),
     ):
         opening.open_model(str(folder / "external.onnx"), digits)
+
+
+def graph(nodes, weights, shape=("N", 2)):
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 4])
+    s = onnx.helper.make_tensor_value_info("s", onnx.TensorProto.FLOAT, list(shape))
+    made = onnx.helper.make_graph([onnx.helper.make_node(*node) for node in nodes], "g", [x], [s], weights)
+    return onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+
+
+def test_a_graph_that_hands_on_in_circles_is_read_to_an_end(tmp_path):
+    from whatelse.models import onnx_stored
+
+    held = [onnx.numpy_helper.from_array(np.ones((4, 2), "float32"), "w")]
+    nodes = [("Identity", ["w"], ["a"]), ("Identity", ["a"], ["b"]), ("Identity", ["b"], ["a"])]
+    (tmp_path / "m.onnx").write_bytes(graph([*nodes, ("Identity", ["s"], ["s"])], held).SerializeToString())
+    assert onnx_stored.read(tmp_path / "m.onnx").last["s"] == "Identity"
+
+
+@pytest.mark.parametrize("what", ["operation", "size", "name", "block"])
+def test_an_onnx_file_with_damage_inside_is_one_line(tmp_path, what):
+    weights = onnx.numpy_helper.from_array(np.ones((4, 2), "float32"), "w")
+    whole = graph([("MatMul", ["x", "w"], ["s"])], [weights]).SerializeToString()
+    if what == "block":
+        node = onnx.helper.make_node("MatMulNBits", ["x", "w"], ["s"], N=4, K=10**9, block_size=32, bits=4)
+        made = graph([], [onnx.numpy_helper.from_array(np.ones((4, 2), "uint8"), "w")])
+        made.graph.node.append(node)
+        whole = made.SerializeToString()
+    swaps = {"operation": (b"MatMul", b"MatM\xff\xff"), "size": (b"\x08\x04\x08\x02\x10", b"\x08\x04\x08\x06\x10")}
+    swaps["name"] = (b"\x12\x01N", b"\x12\x01\xff")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(whole.replace(*swaps.get(what, (b"", b""))))
+    split = Split(torch.rand(8, 4), torch.arange(8) % 2, torch.arange(8) % 2)
+    task = Task("few", 2, (0.0, 1.0), dict.fromkeys(SPLITS, split))
+    with pytest.raises(ArtifactError, match="damaged|cannot run it") as error:
+        opening.open_model(str(path), task)
+    assert "\n" not in str(error.value)

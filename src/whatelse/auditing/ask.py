@@ -16,6 +16,7 @@ from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.items import Behaviour
 from whatelse.models.model import Model
+from whatelse.models.preparation import PLAIN, Way
 from whatelse.models.take import Given, take
 from whatelse.tasks.task import Task
 
@@ -82,7 +83,7 @@ def number(parts: Sequence[str]) -> int:
     return int.from_bytes(hashlib.sha256("\n".join(parts).encode()).digest()[:6], "big")
 
 
-def subject_of(model: Given, name: str, made: str, task: Task, batch: int = 0) -> Model:
+def subject_of(model: Given, name: str, made: str, task: Task, way: Way = PLAIN) -> Model:
     """Return the model under audit, its gradient checked on the first test examples.
 
     Args:
@@ -90,9 +91,9 @@ def subject_of(model: Given, name: str, made: str, task: Task, batch: int = 0) -
         name: How messages call it.
         made: Its key.
         task: Gives the examples.
-        batch: How many examples are asked at once; 0 for as many as suit it.
+        way: How it is asked.
     """
-    return take(model, name, made, task, generator("probe", task.key), batch)
+    return take(model, name, made, task, generator("probe", task.key), way)
 
 
 def ask(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from whatelse.errors import TaskError
 from whatelse.findings.checks import Agreed, Check
@@ -23,15 +24,20 @@ from whatelse.tasks.task import Task
 
 # Examples that are looked at, and what recall must rise by, and to, under another reading for it to be what is meant.
 _MOST, _FAR, _MANY = 512, 0.2, 0.5
+# Below that, what a reading must gain to be told, and how rarely chance may do so: a likely cause, no proof.
+_GAIN, _CHANCE = 0.05, 1e-3
+# Standardization that most image models of others were trained with, by channel, of pixels in [0, 1].
+_MEANS, _SPREADS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Relative differences of outputs that are rounding.
 _ROUNDING = 1e-5
 
 
 class _Reading(NamedTuple):
-    """Another reading under which a model is right far more often; empty where there is none.
+    """Another reading under which a model is right more often; empty where there is none.
 
     ``must`` tells whether it is the one that is meant: it is right on far more of all examples. Where only rare classes
-    gain by it, a compression may have wiped these out; that is to be measured, not refused.
+    gain by it, or the model errs less and no more, a compression may have done that too; it is told as a likely cause
+    and measured, not refused.
     """
 
     text: str = ""
@@ -92,7 +98,8 @@ def _refusable(
     yield _judged("class order", baseline, candidate, told, plain)
     # Whole numbers are codes that are looked up, not amounts that could have been scaled.
     ways = {} if task.vocabulary or not inputs.is_floating_point() else _preparations(task)
-    read = {one.name: _preparation(one, inputs, targets, said[one.name], ways) for one in (baseline, candidate)}
+    pair = ((baseline, candidate), (candidate, baseline))
+    read = {a.name: _preparation(a, inputs, targets, (said[a.name], said[b.name]), ways) for a, b in pair}
     asked = {one.name: isinstance(one.source, Scores) for one in (baseline, candidate)}
     plain = {name: "takes the inputs as they are" if live else "was recorded" for name, live in asked.items()}
     yield _judged("preprocessing", baseline, candidate, read, plain)
@@ -112,21 +119,30 @@ def _order(predicted: Tensor, targets: Tensor, classes: int) -> _Reading:
     The renaming is found on one half of the examples and tried on the other: among many classes some renaming suits
     any guesses.
     """
-    from scipy.optimize import linear_sum_assignment  # takes long to import: not for a listing
-
     if len(set(targets.tolist())) == 1:  # any class that is named often would be taken for it
         return _Reading()
     half, rest = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0)).tensor_split(2)
-    table = torch.zeros(classes, classes)
-    table.index_put_((predicted[half], targets[half]), torch.ones(len(half)), accumulate=True)
-    rows, columns = linear_sum_assignment((table / table.sum(0).clamp(min=1)).numpy(), maximize=True)
-    meant = torch.as_tensor(columns)[predicted]
-    if not _far_better(meant[rest], predicted[rest], targets[rest]):
+    columns, moved = _renaming(predicted[half], targets[half], classes)
+    meant = columns[predicted]
+    other, _ = _renaming(predicted[rest], targets[rest], classes)
+    tried = torch.zeros_like(predicted)  # each half renamed as the other says
+    tried[half], tried[rest] = other[predicted[half]], meant[rest]
+    if not _better(tried, predicted, targets) and not _far_better(meant[rest], predicted[rest], targets[rest]):
         return _Reading()
     plain, renamed = (float((said == targets).float().mean()) for said in (predicted, meant))
-    moved = [f"{a} means {b}" for a, b in zip(rows, columns, strict=True) if a != b and table[a, b]]
     text = f"is right on {plain:.0%} of {len(targets)} examples, and on {renamed:.0%} if {', '.join(moved[:4])}"
-    return _Reading(text, must=renamed > plain + _FAR)
+    return _Reading(text, must=renamed > plain + _FAR and _far_better(meant[rest], predicted[rest], targets[rest]))
+
+
+def _renaming(predicted: Tensor, targets: Tensor, classes: int) -> tuple[Tensor, list[str]]:
+    """Return what every class would mean for a model to be right most often, and what of it is another one."""
+    from scipy.optimize import linear_sum_assignment  # takes long to import: not for a listing
+
+    table = torch.zeros(classes, classes)
+    table.index_put_((predicted, targets), torch.ones(len(targets)), accumulate=True)
+    rows, columns = linear_sum_assignment((table / table.sum(0).clamp(min=1)).numpy(), maximize=True)
+    moved = [f"{a} means {b}" for a, b in zip(rows, columns, strict=True) if a != b and table[a, b]]
+    return torch.as_tensor(columns), moved
 
 
 def _preparations(task: Task) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -147,23 +163,54 @@ def _preparations(task: Task) -> dict[str, Callable[[Tensor], Tensor]]:
         ways["transposed"] = lambda x: x.transpose(-1, -2)
     if task.modality == "images" and shape[0] == 3:  # noqa: PLR2004 - red, green and blue
         ways["with channels reversed"] = lambda x: x.flip(1)
+        means, spreads = (torch.tensor(part)[:, None, None] for part in (_MEANS, _SPREADS))
+        ways["standardized as for ImageNet"] = lambda x: (x - means) / spreads
+        ways["with standardization for ImageNet taken back"] = lambda x: x * spreads + means
     return ways
 
 
 def _preparation(
-    one: Model, inputs: Tensor, targets: Tensor, logits: Tensor, ways: Mapping[str, Callable[[Tensor], Tensor]]
+    one: Model,
+    inputs: Tensor,
+    targets: Tensor,
+    logits: tuple[Tensor, Tensor],
+    ways: Mapping[str, Callable[[Tensor], Tensor]],
 ) -> _Reading:
-    """Return under which preparation a model is right far more often than on the inputs as they are."""
+    """Return under which preparation a model is right more often than on the inputs as they are.
+
+    Args:
+        one: The model.
+        inputs: As the data have them.
+        targets: Their labels.
+        logits: What it answers to them, and what the other one of the pair does.
+        ways: Other preparations, by name.
+    """
     if len(set(targets.tolist())) == 1:  # any preparation under which the one class is named would be taken for it
         return _Reading()
-    said = {name: told.argmax(1) for name, way in ways.items() if (told := _prepared(one, way(inputs))) is not None}
-    best = max(said, key=lambda name: _recall(said[name], targets), default="")
-    plain = logits.argmax(1)
-    if not best or not _far_better(said[best], plain, targets):
+    scores = {name: told for name, way in ways.items() if (told := _prepared(one, way(inputs))) is not None}
+    said = {name: told.argmax(1) for name, told in scores.items()}
+    best = _likeliest(scores, targets, logits[1])
+    plain = logits[0].argmax(1)
+    if not best or not _better(said[best], plain, targets):
         return _Reading()
     right, other = (float((named == targets).float().mean()) for named in (plain, said[best]))
     text = f"is right on {right:.0%} of {len(targets)} examples as they are, and on {other:.0%} of them {best}"
-    return _Reading(text, must=other > right + _FAR)
+    return _Reading(text, must=other > right + _FAR and _far_better(said[best], plain, targets))
+
+
+def _likeliest(scores: Mapping[str, Tensor], targets: Tensor, beside: Tensor) -> str:
+    """Return the preparation that a model was most likely made for; empty where there is none.
+
+    Many a network names the same classes of inputs on another scale, and is only far too sure of them: of those that
+    are right about as often, it is the one whose scores are nearest to those of the other model, where that one is as
+    good; else the one whose scores make the labels likeliest.
+    """
+    right = {name: _recall(told.argmax(1), targets) for name, told in scores.items()}
+    near = [name for name in right if right[name] >= max(right.values()) - _GAIN]
+    good = bool(near) and _recall(beside.argmax(1), targets) >= max(right.values()) - _GAIN
+    wanted = beside.softmax(1).nan_to_num(0) if good else functional.one_hot(targets, beside.shape[1]).float()
+    lost = {name: float(functional.cross_entropy(scores[name], wanted).nan_to_num(torch.inf)) for name in near}
+    return min(near, key=lambda name: (lost[name], -right[name]), default="")
 
 
 def _prepared(one: Model, inputs: Tensor) -> Tensor | None:
@@ -234,6 +281,18 @@ def _answers(one: Model, inputs: Tensor) -> Tensor:
         raise one.lacking("predicts")
     step = one.batch or (1 if one.alone else len(inputs) if one.mixes else 128)
     return torch.cat([one.source.scores(part) for part in torch.split(inputs, step)]).float()
+
+
+def _better(other: Tensor, plain: Tensor, targets: Tensor) -> bool:
+    """Say whether another reading is better by far, or by more than chance could make of it (a sign test)."""
+    if _far_better(other, plain, targets):
+        return True
+    from scipy.stats import binom  # takes long to import: not for a listing
+
+    won = int(((other == targets) & (plain != targets)).sum())
+    lost = int(((other != targets) & (plain == targets)).sum())
+    many = _recall(other, targets) > max(_recall(plain, targets) + _GAIN, _MANY)
+    return many and float(binom.sf(won - 1, won + lost, 0.5)) < _CHANCE
 
 
 def _far_better(other: Tensor, plain: Tensor, targets: Tensor) -> bool:

@@ -8,6 +8,7 @@ inside the function, so that no command waits for what another one needs.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -60,12 +61,15 @@ for _name, _file in commands().items():
 
 def main() -> None:
     """Run the command line; every error of the user's is one line on stderr and exit code 3."""
+    warnings.showwarning = _warn
     try:
         code = app(standalone_mode=False)
     except typer.TyperException as error:
         _fail(error.format_message(), UNUSABLE)
     except WhatElseError as error:
         _fail(str(error), UNUSABLE)
+    except SystemExit as error:  # of no command of ours: they return their code
+        _fail(f"code of a model or of data ended the program (exit {error.code}); let it return instead", UNUSABLE)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:
@@ -74,6 +78,12 @@ def main() -> None:
             INTERRUPTED,
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Say what is warned of in one line, without the lines of code around it."""
+    kind = "" if issubclass(category, UserWarning) else f"{category.__name__}: "
+    sys.stderr.write(f"warning: {kind}{' '.join(str(message).split())}\n")
 
 
 def _fail(message: str, code: int) -> None:

@@ -71,6 +71,7 @@ def command(
     batch: Annotated[int, typer.Option(min=0, metavar="N", help="Ask N examples at once, as it is served.")] = 0,
     stop: Annotated[bool, typer.Option("--stop", help="Stop costly measurements once their verdict is clear.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
+    device: Annotated[str, typer.Option(metavar="D", help="Where torch modules compute, such as cuda [cpu].")] = "",
     max_memory: Memory = "",
     dry_run: DryRun = False,
     show_examples: ShowExamples = False,
@@ -99,7 +100,14 @@ def command(
     source = opening.data_text(data, told)
     controls = _given(placebo=placebo, twin=twin, recompressed=recompressed)
     how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
-    how |= {"results": results, "on": on, "workers": workers, "max_memory": max_memory, "batch": batch}
+    how |= {
+        "results": results,
+        "on": on,
+        "workers": workers,
+        "max_memory": max_memory,
+        "batch": batch,
+        "device": device,
+    }
     how["prepare"] = opening.preparations(prepared, ["baseline", *given, *controls])
     if dry_run:
         foretell(audit.dry_run(base, given, source, questions, **how))
@@ -125,8 +133,12 @@ def _given(**controls: str) -> dict[str, str]:
 def _named(models: list[str], data: str) -> tuple[str, dict[str, str]]:
     """Return what opens the baseline, and what opens each candidate, by the short names that findings call them."""
     from whatelse import opening
+    from whatelse.auditing.questions import handed
+    from whatelse.auditing.roles import ZERO
 
     if not data or len(models) < 2:  # noqa: PLR2004 - a baseline and a candidate
         raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
-    given = dict(zip(opening.short_names(models), models, strict=True))
+    taken = {ZERO, *handed()}
+    names = [text if name in taken else name for name, text in zip(opening.short_names(models), models, strict=True)]
+    given = dict(zip(names, models, strict=True))
     return given.pop(next(iter(given))), given

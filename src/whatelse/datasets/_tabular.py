@@ -265,13 +265,13 @@ def clusters(files: Mapping[str, File], plan: Plan, called: Mapping[str, str]) -
     Raises:
         TaskError: Several columns are named, or a row belongs to nobody.
     """
-    if not plan.cluster:
+    if not listed(plan.cluster):
         return {}
     if len(listed(plan.cluster)) > 1:
         raise TaskError(f"data {called[WHOLE]}: cluster={plan.cluster!r}; one column is needed")
     found, known = {}, dict[str, int]()
     for each, file in files.items():
-        column = file[plan.cluster.strip()]
+        column = file[listed(plan.cluster)[0]]
         if row := column.first(_column.missing):
             raise TaskError(f"data {called[each]}, column {plan.cluster!r}: row {row} is empty; say who it belongs to")
         found[each] = torch.from_numpy(column.each(lambda value: known.setdefault(value, len(known)), np.int64))

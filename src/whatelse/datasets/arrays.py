@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from whatelse import limits
-from whatelse.datasets import _bounds, _codes, _tabular
+from whatelse.datasets import _bounds, _codes, _rows, _tabular
 from whatelse.errors import TaskError, nearest
 from whatelse.settings import param
 from whatelse.tasks.task import SPLITS, Split, Task
@@ -118,6 +118,8 @@ def _counted(told: tuple[str, ...], found: int, where: str) -> int:
     Raises:
         TaskError: Fewer are named than occur.
     """
+    if len(set(told)) < len(told):
+        raise TaskError(f"{where}: classes={','.join(told)!r} name one twice; name each once (--classes)")
     if told and len(told) < found:
         raise TaskError(f"{where}: targets hold {found - 1}; classes name {len(told)}: name all of them (--classes)")
     return max(found, len(told))
@@ -355,7 +357,8 @@ def _split(arrays: dict[str, Array], prefix: str, names: list[str], config: Conf
     if owners is not None and len(owners) != len(labels):
         raise TaskError(f"{where}: cluster: {len(owners)} values for {len(labels)} examples; one each is needed")
     clusters = None if owners is None else torch.from_numpy(owners)
-    return Split(_scaled(_turned(inputs, config, where), prefix, where), labels, labels, groups, clusters=clusters)
+    whole = _rows.checked(_scaled(_turned(inputs, config, where), prefix, where), labels, prefix, where)
+    return Split(whole, labels, labels, groups, clusters=clusters)
 
 
 def _turned(inputs: Array, config: Config, where: str) -> Array:

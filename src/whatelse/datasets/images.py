@@ -18,6 +18,7 @@ Source:
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def takes(text: str) -> bool:
     Args:
         text: What a user types.
     """
-    return Path(text).is_dir()
+    return os.path.isdir(text)  # False also of a name that no file may have
 
 
 def _folders(place: Path, config: Config) -> tuple[_tabular.Plan, dict[str, Path]]:

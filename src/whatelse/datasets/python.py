@@ -104,7 +104,7 @@ def _called(text: str, where: str) -> object:
     try:
         with named.found(text, f"data {where}", TaskError) as found:
             if not callable(found):
-                raise TaskError(f"data {where}: no function {name!r} in {place}")
+                raise TaskError(f"data {where}: {name!r} in {place} is a {type(found).__name__}; a function is needed")
             made: object = found()
     except TaskError:
         raise

@@ -71,9 +71,9 @@ class Processes:
             needs: What it needs while it runs.
 
         Raises:
-            StudyError: It needs more cores than one, an accelerator, or more memory than there is.
+            StudyError: It needs more cores than one, more accelerators than there are, or more memory.
         """
-        check(needs, Resources(1, 0, memory()), "--on processes")
+        check(needs, Resources(1, _accelerators() if needs.gpus else 0, memory()), "--on processes")
         with _environment(_SETTLED):  # the first calls start the processes
             return self._executor.submit(call, *args)
 
@@ -97,6 +97,12 @@ def _environment(more: Mapping[str, str]) -> Generator[None]:
     finally:
         for name in mine:
             del os.environ[name]
+
+
+def _accelerators() -> int:
+    import torch  # noqa: PLC0415 - takes seconds, for those alone who have one
+
+    return torch.accelerator.device_count()
 
 
 def _settle(alive: Connection) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import NotMeasurableError
+from whatelse.models.placed import home
 
 NONLINEAR = (nn.ReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh)
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -58,9 +59,9 @@ def plain(output: Tensor) -> Tensor:
     """Return numbers that can be computed with: those of few bits stand for others, and means of half ones are coarse.
 
     Args:
-        output: Any shape.
+        output: Any shape, wherever it was computed.
     """
-    output = output.dequantize() if output.is_quantized else output
+    output = home(output.dequantize() if output.is_quantized else output)
     return output.float() if output.dtype in {torch.float16, torch.bfloat16} else output
 
 
@@ -139,7 +140,7 @@ def _edited(edit: Callable[[Tensor], Tensor], output: Tensor) -> Tensor:
         NotMeasurableError: It is of few bits with a scale of its own for every channel.
     """
     if not output.is_quantized:
-        return edit(plain(output)).to(output.dtype)
+        return edit(plain(output)).to(output)
     if output.qscheme() not in {torch.per_tensor_affine, torch.per_tensor_symmetric}:
         raise NotMeasurableError("needs layers whose outputs can be changed; those of few bits have a scale a channel")
     return torch.quantize_per_tensor(edit(plain(output)), output.q_scale(), output.q_zero_point(), output.dtype)
@@ -245,8 +246,8 @@ def entering(model: nn.Module, name: str, vectors: Tensor | None = None) -> Gene
 
     def enter(part: nn.Module, inputs: object, output: Tensor) -> Tensor:
         del part, inputs
-        seen.append(output.detach().requires_grad_(torch.is_grad_enabled()) if vectors is None else vectors)
-        return seen[-1]
+        seen.append(home(output.detach()).requires_grad_(torch.is_grad_enabled()) if vectors is None else vectors)
+        return seen[-1].to(output.device)
 
     hook = model.get_submodule(name).register_forward_hook(enter)
     try:

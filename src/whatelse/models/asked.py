@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import NotMeasurableError, TaskError, in_short
-from whatelse.models.readings import READINGS, column, reading
+from whatelse.models.readings import READINGS, column, other_classes, reading
 from whatelse.modules.lent import alike, quietly
 
 # Of outputs, relative to the largest: beyond what kernels for other sizes, or in another order of memory, round.
@@ -167,7 +167,20 @@ def _taken(model: nn.Module, name: str, batch: Tensor) -> tuple[Manner, Tensor, 
             return Manner(kind, copies, most=size % len(batch)), part, answer, remarks
     assert first is not None
     shape = tuple(batch.shape[1:])
-    raise TaskError(f"{name} cannot take inputs of shape {shape}: {in_short(first)}") from first
+    hint = "; it takes channels last: say --layout NHWC" if _takes_last(model, batch) else ""
+    raise TaskError(f"{name} cannot take inputs of shape {shape}: {in_short(first)}{hint}") from first
+
+
+def _takes_last(model: nn.Module, batch: Tensor) -> bool:
+    """Return whether a model answers images whose channels come last."""
+    if batch.dim() != 4:
+        return False
+    try:
+        with quietly():
+            model(batch.permute(0, 2, 3, 1).contiguous())
+    except Exception:  # whatever a stranger's forward raises
+        return False
+    return True
 
 
 def _kinds(model: nn.Module, batch: Tensor) -> Iterator[tuple[str, str]]:
@@ -289,6 +302,9 @@ def _found(answer: object, name: str, count: int, classes: int) -> tuple[Path, T
             if len(fit) == 1:
                 return fit[0]
             most = max(most, len(fit))
+    widths = {t.shape[1] for _, t in called or leaves if t.dim() == _PAIR and len(t) == count and t.shape[1] > 1}
+    if classes and len(widths) == 1 and not most:
+        raise TaskError(f"{name} answers with {other_classes(widths.pop(), classes)}")
     kind = f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
     kind = kind if isinstance(answer, Tensor) else f"{_article(kind)} {kind}"
     need = f"(N, {classes})" if classes else "(N, classes), two classes or more"

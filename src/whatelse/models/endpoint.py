@@ -66,7 +66,8 @@ class Endpoint:
             TaskError: It does not answer, or not with scores of them.
         """
         fixed = self._protocol.fixed
-        return foreign.in_batches(self._protocol.ask, inputs.detach(), fixed or self._line.most, fixed=bool(fixed))
+        most = fixed or self._line.most
+        return foreign.in_batches(self._protocol.ask, inputs.detach(), most, self._name, fixed=bool(fixed))
 
     def is_still(self, key: str) -> bool:
         """Return whether it answers as it did when it was given a key.
@@ -113,6 +114,9 @@ class _Plain:
             got = ", ".join(answer) or "nothing"
             raise TaskError(f"{self._line.address} answers with {got}; one of {', '.join(_ANSWERS)} is needed")
         found = _numbers(answer[given[0]], self._line)
+        if given == ["probabilities"] and not bool(((found >= 0) & (found <= 1)).all()):
+            got = f"from {float(found.min()):g} to {float(found.max()):g}"
+            raise TaskError(f"{self._line.address} answers with probabilities {got}; 0 to 1 is allowed, or name scores")
         if given == ["labels"]:
             return foreign.one_each(found.flatten(), self._classes, self._line.address)
         return foreign.read(_MADE.get(given[0], given[0]), found)
@@ -127,10 +131,10 @@ class _Served:
         self._inputs = [self._input(one, task, about["inputs"]) for one in _listed(about, "inputs", line)]
         given = [one for one in _listed(about, "outputs", line) if one["datatype"] in {*_FLOATS, *_WHOLE}]
         told = [
-            foreign.Output(o["name"], int(o["datatype"] in _WHOLE), o["datatype"], o.get("shape", ())) for o in given
+            foreign.Output(o["name"], int(o["datatype"] in _WHOLE), o["datatype"], o.get("shape") or ()) for o in given
         ]
         self._output = foreign.scores_of(told, task.classes, line.address)
-        first = _listed(about, "inputs", line)[0].get("shape", [-1])
+        first = _listed(about, "inputs", line)[0].get("shape") or [-1]
         self.fixed = first[0] if len(first) == 1 + len(task.shape) and first[0] > 0 else 0
 
     def _input(self, one: Mapping[str, Any], task: Task, every: Sequence[Any]) -> tuple[str, str, str]:
@@ -144,7 +148,7 @@ class _Served:
             named = ", ".join(f"{other['name']} {other['datatype']}" for other in every)
             allowed = "one of FP32, FP64 or whole numbers is needed, or of texts input_ids with attention_mask"
             raise TaskError(f"{self._line.address} takes the inputs {named}; {allowed}")
-        sizes = [size if size > 0 else None for size in one.get("shape", ())]
+        sizes = [size if size > 0 else None for size in one.get("shape") or ()]
         if sizes:
             foreign.check_shape(self._line.address, sizes[-len(task.shape) :], task.shape)
         return one["name"], one["datatype"], what
@@ -183,15 +187,17 @@ def _listed(answer: Mapping[str, Any], part: str, line: Line) -> list[Mapping[st
         TaskError: It has none that have names and types.
     """
     found = answer.get(part)
-    if (
-        not isinstance(found, list)
-        or not found
-        or not all(isinstance(o, dict) and {"name", "datatype"} <= set(o) for o in found)
-    ):
+    if not isinstance(found, list) or not found or not all(isinstance(o, dict) and _described(o) for o in found):
         raise TaskError(
             f"{line.address} answers without {part} by name and datatype, as KServe v2 does: {line.shown(answer, 120)}"
         )
     return found
+
+
+def _described(one: Mapping[str, Any]) -> bool:
+    named = all(isinstance(one.get(part), str) for part in ("name", "datatype"))
+    shape = one.get("shape") or []
+    return named and isinstance(shape, list) and all(type(size) is int for size in shape)
 
 
 def _numbers(found: object, line: Line) -> Tensor:
@@ -200,9 +206,12 @@ def _numbers(found: object, line: Line) -> Tensor:
     Raises:
         TaskError: They are none.
     """
+    told = f"{line.address} answers with {line.shown(found, 80)}; lists of numbers are needed, all as long"
     try:
-        return torch.tensor(found, dtype=torch.float64).float()
+        # One number alone is as wrong as a text.
+        made = torch.tensor(found if isinstance(found, list) else None, dtype=torch.float64).float()
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise TaskError(
-            f"{line.address} answers with {line.shown(found, 80)}; lists of numbers are needed, all as long"
-        ) from error
+        raise TaskError(told) from error
+    if not made.numel():  # of lists that are empty torch makes what it can
+        raise TaskError(told)
+    return made

@@ -71,7 +71,7 @@ class EstimatorScores:
         Raises:
             TaskError: The estimator cannot take them.
         """
-        return foreign.in_batches(self._asked, inputs.detach(), _BATCH, fixed=False)
+        return foreign.in_batches(self._asked, inputs.detach(), _BATCH, self._name, fixed=False)
 
     def stored_bytes(self) -> Sequence[int]:
         """Return the bytes of every array in the file."""
@@ -129,7 +129,7 @@ def load(path: Path) -> tuple[Any, list[Path]]:
         ArtifactError: It is damaged, holds types that are not trusted, or no classifier that was fitted.
     """
     import skops.io  # noqa: PLC0415 - an extra
-    from sklearn.base import is_classifier  # noqa: PLC0415 - likewise
+    from sklearn.base import BaseEstimator, is_classifier  # noqa: PLC0415 - likewise
 
     trusted = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
     try:
@@ -157,7 +157,7 @@ def load(path: Path) -> tuple[Any, list[Path]]:
         whole = False
     if not whole:
         raise ArtifactError(f"{path}: a tree in it has nodes that point to what is not there; it is damaged")
-    if not is_classifier(found) or getattr(found, "classes_", None) is None:
+    if not isinstance(found, BaseEstimator) or not is_classifier(found) or getattr(found, "classes_", None) is None:
         raise ArtifactError(f"{path}: it holds a {type(found).__name__}; a classifier that was fitted is needed")
     alone = {name: 1 for name in found.get_params() if name.split("__")[-1] == "n_jobs"}
     return found.set_params(**alone), _code(unknown - set(TRUSTED))

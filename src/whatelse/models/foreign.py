@@ -126,13 +126,14 @@ def without_weights(text: str, weights: str) -> None:
         raise ArtifactError(f"--weights {weights}: {text} has its own weights; leave one of them out")
 
 
-def in_batches(ask: Callable[[Tensor], Tensor], inputs: Tensor, most: int, *, fixed: bool) -> Tensor:
+def in_batches(ask: Callable[[Tensor], Tensor], inputs: Tensor, most: int, name: str, *, fixed: bool) -> Tensor:
     """Return answers to any number of inputs, asked in batches.
 
     Args:
         ask: Answers a batch, a row for each example.
         inputs: ``(N, ...)``.
         most: Examples of a batch; 0 for all at once.
+        name: How the message calls the model.
         fixed: True where every batch must be that large: its last example stands in for those that are not there.
 
     Raises:
@@ -145,7 +146,7 @@ def in_batches(ask: Callable[[Tensor], Tensor], inputs: Tensor, most: int, *, fi
         answer = ask(asked)
         if answer.dim() < 1 or len(answer) != len(asked):
             raise TaskError(
-                f"got an answer of shape {tuple(answer.shape)} to {len(asked)} examples; a row for each is needed"
+                f"{name} answers {len(asked)} examples in the shape {tuple(answer.shape)}; a row for each is needed"
             )
         found.append(answer[: len(part)])
     return torch.cat(found)
@@ -162,9 +163,9 @@ def one_each(labels: Tensor, classes: int, name: str) -> Tensor:
     Raises:
         TaskError: It names another class.
     """
-    right = (labels >= 0) & (labels < classes) & (labels == labels.double().round())
-    if not bool(right.all()):
-        got = float(labels[~right][0])
+    wrong = ~((labels >= 0) & (labels < classes) & (labels == labels.floor() if labels.is_floating_point() else True))
+    if bool(wrong.any()):
+        got = labels[wrong][0].item()
         raise TaskError(f"{name} answers with class {got:g}; allowed are 0 to {classes - 1}, the classes of the task")
     return torch.nn.functional.one_hot(labels.long(), classes).float()
 

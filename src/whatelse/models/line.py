@@ -6,8 +6,11 @@ import http.client
 import json
 import math
 import os
+import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -106,23 +109,21 @@ class Line:
             TaskError: The answer is too long.
             TimeoutError: It takes too long.
         """
-        ends = time.monotonic() + self._seconds
         if self._open is None:
             kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
             self._open = kind(self._parts.hostname or "", self._parts.port, timeout=self._seconds)
         self.requests += 1
         path = (self._parts.path.rstrip("/") + beside) or "/"
         self._open.request(method, path, body or None, {"Content-Type": "application/json", **self._header})
-        answer = self._open.getresponse()
-        parts: list[bytes] = []
-        while part := answer.read1(_CHUNK):
-            parts.append(part)
-            if sum(map(len, parts)) > room:
-                self._close()
-                raise TaskError(f"{self.address} answers with more than {room:,} bytes; scores alone are needed")
-            if time.monotonic() > ends:
-                raise TimeoutError
-        answer.read()  # ends what was read in parts; raises where some is missing
+        with _ending(self._open.sock, self._seconds):
+            answer = self._open.getresponse()
+            parts: list[bytes] = []
+            while part := answer.read1(_CHUNK):
+                parts.append(part)
+                if sum(map(len, parts)) > room:
+                    self._close()
+                    raise TaskError(f"{self.address} answers with more than {room:,} bytes; scores alone are needed")
+            answer.read()  # ends what was read in parts; raises where some is missing
         wait = answer.headers.get("Retry-After", "")
         return answer.status, b"".join(parts), float(wait) if wait.isdecimal() else 0.0
 
@@ -143,6 +144,37 @@ class Line:
         if self._open is not None:
             self._open.close()
             self._open = None
+
+
+@contextmanager
+def _ending(sock: socket.socket, seconds: float) -> Generator[None]:
+    """Hang up after a time, also on what sends a byte now and then.
+
+    Raises:
+        TimeoutError: The time was over.
+        OSError: The connection broke.
+        HTTPException: The answer is none.
+    """
+    over = threading.Event()
+
+    def hang_up() -> None:
+        over.set()
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        if over.is_set():
+            raise TimeoutError from error
+        raise
+    finally:
+        timer.cancel()
+    if over.is_set():
+        raise TimeoutError
 
 
 def _parts(address: str) -> SplitResult:

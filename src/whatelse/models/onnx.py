@@ -45,9 +45,12 @@ class OnnxScores:
         foreign.check(path, sum(self._stored.sizes), self._stored.files[1:])
         self.key = foreign.key_of("onnx", self._stored.files)
         self._session, version = _session(path)
-        self._inputs = _inputs(self._session.get_inputs(), task, self._name)
-        self._fixed = _fixed(self._session.get_inputs())
-        self._output = _output(self._session.get_outputs(), task.classes, self._name)
+        try:
+            self._inputs = _inputs(self._session.get_inputs(), task, self._name)
+            self._fixed = _fixed(self._session.get_inputs())
+            self._output = _output(self._session.get_outputs(), task.classes, self._name)
+        except UnicodeDecodeError as error:
+            raise ArtifactError(f"{path}: names of its inputs or outputs are no UTF-8 text; it is damaged") from error
         last = self._stored.last.get(self._output.name, "")
         self._made = last if last in foreign.READ and self._output.type in _FLOATS else ""
         self.told = tuple(self._remarks(version))
@@ -61,7 +64,7 @@ class OnnxScores:
         Raises:
             TaskError: They cannot be handed over, or the answer holds no scores of them.
         """
-        return foreign.in_batches(self._asked, inputs.detach(), self._fixed, fixed=True)
+        return foreign.in_batches(self._asked, inputs.detach(), self._fixed, self._name, fixed=True)
 
     @property
     def mixes(self) -> bool:

@@ -63,6 +63,7 @@ _SETTINGS = {
     "Unsqueeze",
 }
 _PASSED = {"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Flatten"}  # hand weights on
+_BLOCK = 256  # numbers of a block, of whatever is quantized by blocks: it may reach beyond a small matrix
 _WIDTH = 2  # dimensions of a matrix
 _LISTS = ("floats", "ints", "strings")
 
@@ -122,6 +123,15 @@ def read(path: Path) -> Stored:
         raise ArtifactError(f"{path}: no ONNX model that can be read; it is damaged, or of another format") from error
     if not model.graph.node:
         raise ArtifactError(f"{path}: no ONNX model that can be read; it holds no operations")
+    try:
+        return _stored(path, whole)
+    except ArtifactError:
+        raise
+    except Exception as error:  # likewise: names that are not there, sizes that do not fit
+        raise ArtifactError(f"{path}: an ONNX model whose operations do not fit its numbers; it is damaged") from error
+
+
+def _stored(path: Path, whole: Any) -> Stored:  # noqa: ANN401 - messages of an extra's
     graphs = list(_graphs(whole.graph))
     held = {f"{at} {name}": t for at, graph in enumerate(graphs) for name, t in _arrays(graph)}
     found = Stored(files=(path, *_files(path, list(held.values()))))
@@ -215,12 +225,15 @@ def _weigh(found: Stored, graph: Any, tensors: dict[str, Any], folder: Path) -> 
 
 
 def _users(name: str, users: dict[str, list[tuple[Any, int]]]) -> Iterator[tuple[Any, int]]:
-    """Yield who takes an array, also by way of what only hands it on."""
-    for node, at in users.get(name, []):
-        if node.op_type in _PASSED and at == 0:
-            yield from _users(node.output[0], users)
-        else:
-            yield node, at
+    """Yield who takes an array, also by way of what only hands it on; a damaged file may hand on in circles."""
+    ahead, seen = [name], {name}
+    while ahead:
+        for node, at in users.get(ahead.pop(0), []):
+            if node.op_type not in _PASSED or at:
+                yield node, at
+            elif node.output[0] not in seen:
+                seen.add(node.output[0])
+                ahead.append(node.output[0])
 
 
 def _is_weight(node: Any, at: int, tensor: Any, makers: dict[str, Any]) -> str:  # noqa: ANN401 - likewise
@@ -256,6 +269,7 @@ def _nonzero(tensor: Any, node: Any, at: int, tensors: dict[str, Any], folder: P
         return int(np.count_nonzero(numbers))
     codes = _numbers(zero, folder)
     if codes.size > 1 and codes.ndim == numbers.ndim:  # of blocks
+        _check_block(settings["block_size"], numbers.shape[settings.get("axis", 1)])
         codes = np.repeat(codes, settings["block_size"], settings.get("axis", 1))
         codes = codes[tuple(map(slice, numbers.shape))]
     elif codes.size > 1:
@@ -277,6 +291,8 @@ def _packed(numbers: Any, zeros: Any, settings: dict[str, int]) -> int:  # noqa:
     bits = settings.get("bits", 4)
     rows, wide = settings["N"], settings["K"]
     codes = _unpacked(numbers.reshape(rows, -1), bits)
+    _check_block(wide, codes.shape[1])
+    _check_block(settings["block_size"], 2 * codes.shape[1])
     blocks = -(-wide // settings["block_size"])
     if zeros is None:
         zero = np.full((rows, blocks), 2 ** (bits - 1))
@@ -284,6 +300,16 @@ def _packed(numbers: Any, zeros: Any, settings: dict[str, int]) -> int:  # noqa:
         zero = _unpacked(zeros.reshape(rows, -1), bits)[:, :blocks]
     each = np.repeat(zero, settings["block_size"], 1)[:, :wide]
     return int(np.count_nonzero(codes[:, :wide] != each))
+
+
+def _check_block(size: int, most: int) -> None:
+    """Refuse a block beyond what there is, before memory is taken for it.
+
+    Raises:
+        ValueError: It is.
+    """
+    if not 0 < size <= max(most, _BLOCK):
+        raise ValueError(f"a block of {size} where there are {most}")
 
 
 def _unpacked(numbers: Any, bits: int) -> Any:  # noqa: ANN401 - arrays
@@ -314,7 +340,9 @@ def _last(graph: Any) -> dict[str, str]:  # noqa: ANN401 - likewise
     found = {}
     for output in graph.output:
         node = makers.get(output.name)
-        while node is not None and node.op_type in _PASSED | {"QuantizeLinear", "DequantizeLinear", "ZipMap"}:
+        for _ in graph.node:  # no more often than that, whatever circles a damaged file has
+            if node is None or node.op_type not in _PASSED | {"QuantizeLinear", "DequantizeLinear", "ZipMap"}:
+                break
             node = makers.get(node.input[0])
         found[output.name] = "" if node is None else node.op_type
     return found

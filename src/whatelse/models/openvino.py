@@ -74,7 +74,7 @@ class OpenVinoScores:
         Raises:
             TaskError: They cannot be handed over, or the answer holds no scores of them.
         """
-        return foreign.in_batches(self._asked, inputs.detach(), self._fixed, fixed=True)
+        return foreign.in_batches(self._asked, inputs.detach(), self._fixed, self._name, fixed=True)
 
     def stored_bytes(self) -> Sequence[int]:
         """Return the bytes of every constant."""

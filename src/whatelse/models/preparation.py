@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from math import prod
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whatelse import limits
 from whatelse.errors import TaskError, nearest
 from whatelse.models.model import Elsewhere, Keyed, Mixes, Opens, Remarked, Scores, Stores
 from whatelse.tasks.task import Split, Task
@@ -89,19 +91,24 @@ class Preparation:
             x = x.permute(0, 2, 3, 1).contiguous()
         return x.round().clamp(0, _MOST).to(torch.uint8) if self.pixels == "uint8" else x
 
-    def check(self, task: Task, name: str) -> None:
+    def check(self, task: Task, name: str, own: str = "") -> None:
         """Refuse what does not fit a task.
 
         Args:
             task: Its inputs are to be prepared.
             name: How messages call the model.
+            own: Why nothing may be done to the inputs of the model; empty where it may.
 
         Raises:
             TaskError: Its inputs are none that this could be done to; the message names the setting.
         """
+        if own and self != NOTHING:
+            raise TaskError(f"{name}: {_first(self)}: it {own}; leave it out, or say MODEL=VALUE for the others")
         if task.vocabulary and self != NOTHING:
             raise TaskError(f"{name}: {_first(self)}: inputs are token ids, which nothing is done to; leave it out")
         image = len(task.shape) == _IMAGES
+        large = 4 * _TRIED * task.shape[0] * prod(self.resize or (0,))
+        limits.check(large, 0, f"{name}: --resize: {_TRIED} images of {'x'.join(map(str, self.resize))}", TaskError)
         for setting, given, plain in (
             ("--resize", self.resize, ()),
             ("--layout", self.layout, "NCHW"),
@@ -195,16 +202,23 @@ class Way:
     Attributes:
         batch: How many examples at once; 0 for as many as suit it.
         prepare: What is done to its inputs.
+        device: Where a torch module computes; empty for the CPU.
     """
 
     batch: int = 0
     prepare: Preparation = NOTHING
+    device: str = ""
 
     @property
     def mark(self) -> str:
         """What tells results of a model that is asked so from those of the same one asked otherwise."""
         done = hashlib.sha256(repr(self.prepare).encode()).hexdigest()[:8]
-        return f"{f'-by-{self.batch}' if self.batch else ''}{f'-{done}' if self.prepare != NOTHING else ''}"
+        parts = (
+            f"-by-{self.batch}" if self.batch else "",
+            f"-{done}" if self.prepare != NOTHING else "",
+            f"-on-{self.device}" if self.device else "",
+        )
+        return "".join(parts)
 
     @property
     def told(self) -> list[str]:

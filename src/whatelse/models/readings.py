@@ -75,6 +75,21 @@ READINGS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def other_classes(given: int, classes: int) -> str:
+    """Return what is said of a model that has other classes than the data, and what is to be done.
+
+    Args:
+        given: Classes of the model.
+        classes: Those of the data.
+    """
+    if given < classes:
+        labels = f"label {given} is" if given + 1 == classes else f"labels {given} to {classes - 1} are"
+        mend = f"{labels} none of its classes: leave those rows out, or give the model that has all classes"
+    else:
+        mend = "name all classes of the model, in the order of its outputs (--classes), where the data lack some"
+    return f"scores of {given} classes; the data have {classes}: {mend}"
+
+
 def column(found: Tensor, count: int) -> bool:
     """Return whether an answer holds one number an example.
 

@@ -15,6 +15,7 @@ from whatelse.models.asked import BATCHED, LAID, Asked, asked, elsewhere
 from whatelse.models.asked import floating as floating
 from whatelse.models.model import CAPABILITIES as CAPABILITIES
 from whatelse.models.model import Model
+from whatelse.models.placed import Placed
 from whatelse.models.preparation import Prepared
 from whatelse.models.slopes import gradient_agreement
 from whatelse.models.slopes import log_odds as log_odds
@@ -61,8 +62,10 @@ class Subject(Model):
     @property
     def inside(self) -> nn.Module:
         """The module that was handed over, without what asks it and reads its answers: its layers, by their names."""
-        handed = self.model.model if isinstance(self.model, Asked) else self.model
-        return handed.model if isinstance(handed, Prepared) else handed
+        inner = self.model
+        while isinstance(inner, (Asked, Placed, Prepared)):
+            inner = inner.model
+        return inner
 
     @property
     def slopes(self) -> nn.Module:
@@ -112,6 +115,7 @@ def of(
     *,
     tokens: bool = False,
     classes: int = 0,
+    device: str = "",
 ) -> Subject:
     """Return the subject of a module, with the capabilities that it really has.
 
@@ -135,12 +139,15 @@ def of(
         rng: Source of the directions.
         tokens: True where inputs are token ids.
         classes: Number of classes that answers must have; 0 where it is not known.
+        device: Where it computes; empty for where it is.
 
     Raises:
         TaskError: It takes no such inputs, or answers with something that holds no scores of so many classes.
     """
     rest(model)
     model, remarks, runs = _opened(model, name, probe, classes)
+    if device:
+        model, runs = _there(model, device), None if runs is None else _there(runs, device)
     alone, mixes, why = by_batch(model, name, probe)
     own = [m for m in model.modules() if isinstance(m, CompressedLayer)]
     rounds, drops = any(m.straight_through for m in own), any(m.drops_gradients for m in own)
@@ -163,6 +170,14 @@ def of(
         channels_last=all(_channels_last(m, few, slopes=slopes) for m in (model, stand_in) if m is not None),
         runs=runs,
     )
+
+
+def _there(model: nn.Module, device: str) -> nn.Module:
+    """Return a model that computes on a device: what asks it and reads its answers stays here."""
+    if not isinstance(model, Asked):
+        return Placed(model, device)
+    model.model = Placed(model.model, device)
+    return model
 
 
 def _opened(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,8 @@ from whatelse.errors import NotMeasurableError, TaskError, WhatElseError, in_sho
 from whatelse.layers.compressed import remarks
 from whatelse.models import neighbours, subject
 from whatelse.models.model import Gradients, Keyed, Mixes, Model, Opens, Recorded, Remarked, Scores, Stores
-from whatelse.models.readings import READINGS, reading
+from whatelse.models.preparation import PLAIN, Way
+from whatelse.models.readings import READINGS, other_classes, reading
 from whatelse.models.recorded import RecordedScores
 from whatelse.models.slopes import stated_agreement
 from whatelse.modules.lent import copied, in_training, quietly, resting
@@ -41,7 +42,7 @@ class Taken:
     training: bool = False
 
 
-def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator, batch: int = 0) -> Model:
+def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator, way: Way = PLAIN) -> Model:
     """Return the model under audit, with what it really offers.
 
     Args:
@@ -51,20 +52,22 @@ def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator, ba
         key: What made it.
         task: The examples; the first of test are asked, recorded scores are held against all.
         rng: Source of the directions in which gradients are held against differences.
-        batch: How many examples are asked at once; 0 for as many as suit it.
+        way: How it is asked: how many examples at once, and where a module computes.
 
     Raises:
         TaskError: It does not answer such inputs with scores of so many classes.
     """
-    made = _taken(given, name, key, task, rng)
-    return neighbours.declared(made, task.test.inputs[: max(PROBED, batch)], batch) if batch else made
+    made = _taken(given, name, key, task, rng, way.device)
+    probe = task.test.inputs[: max(PROBED, way.batch)]
+    return neighbours.declared(made, probe, way.batch) if way.batch else made
 
 
-def _taken(given: Given, name: str, key: str, task: Task, rng: torch.Generator) -> Model:
+def _taken(given: Given, name: str, key: str, task: Task, rng: torch.Generator, device: str) -> Model:
     module = given if isinstance(given, nn.Module) else given.module if isinstance(given, Opens) else None
     probe = task.test.inputs[:PROBED]
     if module is not None:
-        return subject.of(module, name, key, probe, rng, tokens=task.vocabulary > 0, classes=task.classes)
+        tokens, classes = task.vocabulary > 0, task.classes
+        return subject.of(module, name, key, probe, rng, tokens=tokens, classes=classes, device=device)
     if isinstance(given, Scores):
         return _scorer(given, name, key, probe, task.classes, rng)
     if isinstance(given, Recorded):
@@ -76,7 +79,7 @@ def _taken(given: Given, name: str, key: str, task: Task, rng: torch.Generator) 
 
 
 @contextmanager
-def lent(given: Given, name: str, key: str, task: Task, rng: torch.Generator, batch: int = 0) -> Generator[Taken]:
+def lent(given: Given, name: str, key: str, task: Task, rng: torch.Generator, way: Way = PLAIN) -> Generator[Taken]:
     """Lend a model under audit, and set a module that no copy stands for back at the end as it was.
 
     Args:
@@ -85,7 +88,7 @@ def lent(given: Given, name: str, key: str, task: Task, rng: torch.Generator, ba
         key: What made it.
         task: The examples.
         rng: As for `take`.
-        batch: Likewise.
+        way: Likewise.
 
     Yields:
         The model.
@@ -96,12 +99,14 @@ def lent(given: Given, name: str, key: str, task: Task, rng: torch.Generator, ba
     """
     module = given if isinstance(given, nn.Module) else given.module if isinstance(given, Opens) else None
     if module is None:
-        yield Taken(take(given, name, key, task, rng, batch), tuple(given.told) if isinstance(given, Remarked) else ())
+        yield Taken(take(given, name, key, task, rng, way), tuple(given.told) if isinstance(given, Remarked) else ())
         return
     training = in_training(module)
     with resting(module, name, task.test.inputs[:1]) as guest:
-        made = take(guest.model, name, key, task, rng, batch)
-        told = (*guest.remarks, *dict.fromkeys(remarks(guest.model).values()))
+        itself = guest.model is module and way.device
+        made = take(guest.model, name, key, task, rng, replace(way, device="") if itself else way)
+        stays = (f"{name} stays where it is: it is no copy, and is not moved to {way.device}",) if itself else ()
+        told = (*guest.remarks, *stays, *dict.fromkeys(remarks(guest.model).values()))
         yield Taken(made, told, training and not guest.fixed)
 
 
@@ -205,6 +210,9 @@ def _check(found: object, shape: tuple[int, int], name: str) -> None:
     Raises:
         TaskError: It is none.
     """
+    matrix = isinstance(found, Tensor) and found.dim() == len(shape) and len(found) == shape[0]
+    if isinstance(found, Tensor) and matrix and 1 < found.shape[1] != shape[1]:
+        raise TaskError(f"{name} answers with {other_classes(found.shape[1], shape[1])}")
     if not isinstance(found, Tensor) or not found.is_floating_point() or tuple(found.shape) != shape:
         kind = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
         raise TaskError(f"{name} answers with {kind}; scores of shape {shape} are needed, one for each class")

@@ -26,11 +26,16 @@ from whatelse.modules.lent import alike, quietly
 from whatelse.tasks.task import Task
 
 FORM = "a Hugging Face folder, or hf:owner/name"
+OWN = "has a processor or tokenizer of its own"
 _HUB = "hf:"
 # What an architecture ends in, the class that loads it, and what is asked of it.
 _HEADS = {
     "ForImageClassification": ("AutoModelForImageClassification", "images"),
     "ForSequenceClassification": ("AutoModelForSequenceClassification", "tokens"),
+}
+_BESIDE = {
+    "ImageProcessor": "save the one it was trained with beside it: processor.save_pretrained(folder)",
+    "Tokenizer": "save the one it was trained with beside it: tokenizer.save_pretrained(folder)",
 }
 _WHOLE = 255  # the brightest pixel, as image processors take it
 _EXACT = 1e-6  # of what goes into the model, relative to the largest: other formulas round otherwise
@@ -107,7 +112,8 @@ def _loaded(text: str, kind: Any, place: str, options: dict[str, Any]) -> Any:  
             return kind.from_pretrained(place, **options)
     except Exception as error:  # whatever a file of a stranger, or the way to the hub, raises
         what = kind.__name__.removeprefix("Auto")
-        raise ArtifactError(f"{text}: its {what} cannot be loaded: {in_short(error)}") from error
+        mend = f"; {_BESIDE[what]}" if what in _BESIDE else ""
+        raise ArtifactError(f"{text}: its {what} cannot be loaded: {in_short(error, 120)}{mend}") from error
 
 
 def _head(text: str, config: Any) -> tuple[str, str]:  # noqa: ANN401 - a configuration of transformers
@@ -173,8 +179,7 @@ def _pixels(text: str, config: Any, task: Task) -> tuple[float, int]:  # noqa: A
     if task.bounds not in {(0.0, 1.0), (0.0, float(_WHOLE))}:
         raise TaskError(
             f"task {task.name} and model do not fit: {text} has its own image processor, which takes pixels; bounds of "
-            f"the data are {task.bounds or 'not known'}, and (0, 1) or (0, 255) are needed: as they were before any "
-            "normalization, none of which is declared either (--mean, --std, --pixels)"
+            f"the data are {task.bounds}, and (0, 1) or (0, 255) are needed: as they were before any normalization"
         )
     wanted, given = getattr(config, "num_channels", task.shape[0]), task.shape[0]
     if given not in {1, wanted}:

@@ -10,6 +10,8 @@ from whatelse.tasks.task import Task
 
 FORM = f"a file of recorded scores ({', '.join(SUFFIXES)})"
 
+OWN = "holds scores that were recorded"
+
 
 def takes(text: str) -> bool:
     """Return whether a text names a file of scores.

@@ -19,10 +19,11 @@ from whatelse.auditing.inquiry import Inquiry
 from whatelse.auditing.questions import DATA, Measurement, Questions, default, fitting, read_questions, settled
 from whatelse.auditing.roles import Actor, Role
 from whatelse.auditing.verdicts import Compared
-from whatelse.engines import Engine, processes
+from whatelse.engines import Engine, Resources, processes
 from whatelse.errors import StudyError
 from whatelse.findings.exhibits import Exhibit
 from whatelse.findings.record import Candidate, Findings, Timing
+from whatelse.models import placed
 from whatelse.models.preparation import NOTHING, Preparation, Way
 from whatelse.store.folder import Folder, key
 from whatelse.store.protocol import Store
@@ -38,6 +39,9 @@ from whatelse.study.plan import pairs
 from whatelse.study.run import Progress
 from whatelse.study.spec import Study
 from whatelse.tasks.task import Task
+
+# Of an accelerator a share: passes are short, and other processes ask it meanwhile.
+_ACCELERATED = Resources(gpus=0.25)
 
 
 def audit(
@@ -57,6 +61,7 @@ def audit(
     max_memory: str = "",
     batch: int = 0,
     prepare: Mapping[str, Preparation] | None = None,
+    device: str = "",
     show: Callable[[Progress], None] | None = None,
     announce: Callable[[Estimate], None] | None = None,
     progress: bool = False,
@@ -90,6 +95,8 @@ def audit(
             0 for as many as suit it, and for such models one.
         prepare: What is done to the inputs of a model before it sees them, by its name, ``baseline`` among them; others
             see inputs as the data has them.
+        device: Where torch modules compute, as torch names it, such as ``cuda``; empty for the CPU. Data, attacks,
+            random numbers and statistics stay on the CPU. Models of other tools compute where they do.
         show: Called whenever a job starts or ends.
         announce: Called once with what the work will cost, before it starts; not where everything is done.
         progress: True shows a bar, in a terminal or in a notebook, unless ``show`` is given.
@@ -103,7 +110,9 @@ def audit(
         StoreError: Results cannot be written; what is finished is kept.
     """
     started = time.perf_counter()
-    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory, batch, prepare or {})
+    held = _Held(
+        baseline, candidates, task, controls or {}, results, on, max_memory, batch, prepare or {}, placed.named(device)
+    )
     with ExitStack() as stack:
         asking, todo, store = stack.enter_context(held.planned(asked, seed, remeasure, stop=stop, force=force))
         if progress and show is None:
@@ -140,6 +149,7 @@ def dry_run(
     max_memory: str = "",
     batch: int = 0,
     prepare: Mapping[str, Preparation] | None = None,
+    device: str = "",
 ) -> Estimate:
     """Return what an audit that is left will cost; the models are held against each other, and nothing is measured.
 
@@ -159,6 +169,7 @@ def dry_run(
         max_memory: Likewise.
         batch: Likewise.
         prepare: Likewise.
+        device: Likewise.
 
     Raises:
         StudyError: As `audit`.
@@ -166,7 +177,9 @@ def dry_run(
         ArtifactError: Likewise.
         StoreError: Results cannot be read.
     """
-    held = _Held(baseline, candidates, task, controls or {}, results, on, max_memory, batch, prepare or {})
+    held = _Held(
+        baseline, candidates, task, controls or {}, results, on, max_memory, batch, prepare or {}, placed.named(device)
+    )
     with held.planned(asked, seed, remeasure, stop=stop, force=force) as (asking, todo, store):
         return _estimate(asking, todo, store, workers or processes.cores())
 
@@ -184,6 +197,7 @@ class _Held:
     max_memory: str
     batch: int
     prepare: Mapping[str, Preparation]
+    device: str
 
     @property
     def models(self) -> dict[str, Model]:
@@ -226,7 +240,8 @@ class _Held:
         unknown = set(self.prepare) - set(names.values())
         if unknown:
             raise StudyError(f"prepare: no model {sorted(unknown)[0]!r}; there are: {', '.join(names.values())}")
-        ways = {called: Way(self.batch, self.prepare.get(name, NOTHING)) for called, name in names.items()}
+        ways = {called: Way(self.batch, self.prepare.get(name, NOTHING), self.device) for called, name in names.items()}
+        placed.check(self.device)
         run.check_engine(self.place)
         with ExitStack() as stack:
             store = Folder((self.results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
@@ -277,6 +292,8 @@ class _Asking:
                 pairs = ((str(Role.RETEST), str(Role.BASELINE)),)
                 drawn_by = (m.label, self.met.data.key, "again")
                 whole[m.label].append(effects(m, DATA, held, pairs, self.asked.draws, drawn_by, "measured again"))
+        if self.met.models[Role.BASELINE].way.device:
+            jobs = [replace(job, resources=_ACCELERATED) for job in jobs]
         return Plan(tuple(jobs), tuple(one for m in self.asked.measurements for one in whole[m.label]))
 
     def exhibits(self, todo: Plan, store: Store) -> tuple[Exhibit, ...]:
@@ -326,7 +343,8 @@ class _Asking:
         given = {"measurement": asdict(m), "pairs": pairs, "family": family, "models": [(n, o.key) for n, o in models]}
         name = key("watch", 2, given, self.met.data.key, self.met.data.names, seed=self.seed)
         label = _name("until it is clear", m.label)
-        return Watch(label, name, m.label, DATA, m, self.met.data, models, pairs, family, self.seed)
+        found = Watch(label, name, m.label, DATA, m, self.met.data, models, pairs, family, self.seed)
+        return replace(found, resources=_ACCELERATED) if models[0][1].way.device else found
 
     def _pairs(self, m: Measurement) -> tuple[tuple[str, str], ...]:
         return pairs(self.study, m)

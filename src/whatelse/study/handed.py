@@ -17,11 +17,11 @@ from torch import nn
 
 from whatelse import opening
 from whatelse.auditing.ask import subject_of
-from whatelse.errors import ArtifactError, ChangedError, TaskError, Told, WhatElseError
+from whatelse.errors import ArtifactError, ChangedError, Told
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.shadows import Keep
 from whatelse.models import take
-from whatelse.models.model import Elsewhere, Model, Opens, Recorded, Scores
+from whatelse.models.model import Elsewhere, Model, Opens
 from whatelse.models.preparation import PLAIN, Way, before, behind
 from whatelse.models.take import Given
 from whatelse.study.jobs import Handed
@@ -101,7 +101,7 @@ def _subject(of: Handed, name: str, task: Task) -> Model:
             return subject
     if not of.text:
         raise ChangedError(f"{name} lives in the process that was handed it; jobs on it run there: --on inline")
-    made = lambda: subject_of(_opened(of, name, task), name, of.key, task, of.way.batch)  # noqa: E731 - once
+    made = lambda: subject_of(_opened(of, name, task), name, of.key, task, of.way)  # noqa: E731 - once
     return _once(_subjects, (of.key, name, task.key), made)
 
 
@@ -128,28 +128,8 @@ def opened(text: str, name: str, task: Task, way: Way) -> Given:
         ArtifactError: It cannot be opened.
         TaskError: It and the task, or its preparation, do not fit each other.
     """
-    way.prepare.check(task, name)
-    few = before(way.prepare, task)
-    try:
-        return behind(opening.open_model(text, few), way.prepare, name)
-    except TaskError:
-        if few is not task:
-            _refuse_recorded(text, name, task, way)
-        raise
-
-
-def _refuse_recorded(text: str, name: str, task: Task, way: Way) -> None:
-    """Say of recorded scores what they are: they are of all examples as they stand, and fit no few that are prepared.
-
-    Raises:
-        TaskError: The text names some.
-    """
-    try:
-        model = opening.open_model(text, task)
-    except WhatElseError:  # of what is not recorded, the first error is the one that counts
-        return
-    if isinstance(model, Recorded) and not isinstance(model, Scores):
-        behind(model, way.prepare, name)
+    way.prepare.check(task, name, opening.own(text))
+    return behind(opening.open_model(text, before(way.prepare, task)), way.prepare, name)
 
 
 def is_folder(text: str) -> bool:

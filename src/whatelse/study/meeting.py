@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -93,8 +94,11 @@ def meet(
     met = Meeting(found, data, lambda: guests.subject(Role.BASELINE)[0])
     for name, model in models.items():  # all of them first: where one is not there, nothing is written
         met.models[name] = guests.origin(name, model)
-    for name in models:
-        _compare(met, name, guests, store, force=force)
+    made = {name: _compare(met, name, guests, store, force=force) for name in models}
+    for name, (kept, record) in made.items():  # once all can be compared: where one cannot, nothing is written
+        _note(met, name, record)
+        if not store.has("effects", kept):
+            store.save_record("effects", kept, record)
     if inline:
         lent.enter_context(handed.lent(guests.subjects(models), [found]))
     return met
@@ -128,7 +132,7 @@ class _Guests:
         """Return a model as it is asked, remarks on it, and whether it was handed over in training mode for ever."""
         if name not in self._subjects:
             key, way, rng = self._origins[name].key, self._way(name), generator("probe", self.task.key)
-            guest = self._lent.enter_context(take.lent(self._model(name), name, key, self.task, rng, way.batch))
+            guest = self._lent.enter_context(take.lent(self._model(name), name, key, self.task, rng, way))
             told = [*way.told, *self._told.get(name, []), *guest.remarks]
             self._subjects[name] = guest.model, told, guest.training
         return self._subjects[name]
@@ -160,16 +164,19 @@ def _task(task: Task | str, memory: str) -> tuple[Task, Data]:
     return found, Data(DATA, name, items.loader(name).changed(given), found.key, found.names, memory)
 
 
-def _compare(met: Meeting, name: str, guests: _Guests, store: Store, *, force: bool) -> None:
+def _compare(met: Meeting, name: str, guests: _Guests, store: Store, *, force: bool) -> tuple[str, Mapping[str, Any]]:
+    """Return the checklist of a model and the baseline, and the key that it is found by."""
     base = met.models[Role.BASELINE]
     # By name too: remarks call a model by it, and a candidate may hold the very same as the baseline.
-    kept = key("preflight", 4, {"force": force, "name": name}, base.key, met.models[name].key, met.data.key, seed=0)
-    if not store.has("effects", kept):
-        checks, told = _checked(name, guests, force=force)
-        offers = sorted(guests.subject(name)[0].offers)
-        found = {"checks": [asdict(check) for check in checks], "remarks": told, "offers": offers}
-        store.save_record("effects", kept, found)
-    record = store.load_record("effects", kept)
+    kept = key("preflight", 5, {"force": force, "name": name}, base.key, met.models[name].key, met.data.key, seed=0)
+    if store.has("effects", kept):
+        return kept, store.load_record("effects", kept)
+    checks, told = _checked(name, guests, force=force)
+    offers = sorted(guests.subject(name)[0].offers)
+    return kept, {"checks": [asdict(check) for check in checks], "remarks": told, "offers": offers}
+
+
+def _note(met: Meeting, name: str, record: Mapping[str, Any]) -> None:
     checks = [Check(**check) for check in record["checks"]]
     met.remarks[name], met.offers[name] = [*record["remarks"]], record["offers"]
     if name != Role.BASELINE:

@@ -12,6 +12,7 @@ from whatelse.behaviours.leakage import _gradients
 from whatelse.behaviours.leakage._gradients import Shared
 from whatelse.errors import NotMeasurableError, in_short
 from whatelse.layers.quantized import Quantized, options_of
+from whatelse.models import placed
 
 _Layer = nn.Conv2d | nn.Linear | Quantized
 
@@ -87,7 +88,7 @@ def _by_layer(
         both = (rows @ columns.transpose(1, 2), rows.sum(2))
         for tensor, gradient in zip(_gradients.tensor_names(name), both, strict=True):
             if tensor in shared.tensors:
-                flat = gradient.flatten(1)
+                flat = placed.home(gradient.flatten(1))
                 flat = flat * shared.masks[tensor].flatten() if tensor in shared.masks else flat
                 found[tensor] = found[tensor] + flat if tensor in found else flat
     if len(found) < len(wanted):  # a weight is read without a call of its layer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from whatelse.evidence import loudness
 from whatelse.evidence.cache import Evidence
 from whatelse.layers.compressed import CompressedLayer
 from whatelse.layers.quantized import Quantized
+from whatelse.models import placed
 from whatelse.models.subject import precise
 from whatelse.models.surrogate import unrounded
 
@@ -63,7 +64,7 @@ class Shared:
 
         def gradient(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
             found = torch.func.grad(loss)(chosen, inputs, labels)
-            return {name: g * self.masks[name] if name in self.masks else g for name, g in found.items()}
+            return self._sent(found.items())
 
         return gradient
 
@@ -89,8 +90,12 @@ class Shared:
             slopes = torch.autograd.grad(
                 loss, list(chosen.values()), create_graph=inputs.requires_grad, materialize_grads=True
             )
-        found = zip(chosen, slopes, strict=True)
-        return {name: g * self.masks[name] if name in self.masks else g for name, g in found}
+        return self._sent(zip(chosen, slopes, strict=True))
+
+    def _sent(self, found: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+        """Return gradients without what is withheld, where whoever receives them computes."""
+        home = {name: placed.home(g) for name, g in found}
+        return {name: g * self.masks[name] if name in self.masks else g for name, g in home.items()}
 
     def unrounded(self) -> Shared:
         """Return the same tensors in a model that leaves its activations as they are: for guesses of the gradient.
@@ -137,7 +142,7 @@ def shared(evidence: Evidence, model: nn.Module | None = None, louder: float | N
     if not tensors:
         raise NotMeasurableError(f"needs a model with weights; {evidence.subject.name} has none")
     pruned = {name: p != 0 for name, p in model.named_parameters() if p.dim() > 1 and bool((p == 0).any())}
-    masks = {name: kept.double() for name, kept in pruned.items()}
+    masks = {name: placed.home(kept.double()) for name, kept in pruned.items()}
     return Shared(model, tensors, masks, loudness.louder(evidence) if louder is None else louder)
 
 

@@ -49,6 +49,7 @@ from whatelse.answer import Answer
 from whatelse.behaviours.leakage import _examples, _gradients
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
+from whatelse.models import placed
 from whatelse.settings import param
 from whatelse.statistics import summaries
 from whatelse.tasks.task import Task
@@ -162,9 +163,9 @@ class _Attack:
             labels: ``(M,)``.
         """
         each = _examples.gradients(self.model, inputs, labels, self.weight, self.bias)
-        units, weight = each[self.bias], self.model.tensors[self.weight]
+        units, weight = each[self.bias], placed.home(self.model.tensors[self.weight])
         if self.after != self.layer and not self.frozen:
-            units = units @ self.model.tensors[_gradients.tensor_names(self.after)[0]]
+            units = units @ placed.home(self.model.tensors[_gradients.tensor_names(self.after)[0]])
         shared = each[self.weight].view(-1, self.config.batch, *weight.shape).mean(1)
         batches = units.view(-1, self.config.batch, units.shape[1])
         others = batches.abs().sum(1, keepdim=True) - batches.abs()
@@ -173,7 +174,9 @@ class _Attack:
         parts = [_divide(*of, kept) for of in zip(shared, batches.mean(1), alone, strict=True)]
         guess, known = (torch.cat(found) for found in zip(*parts, strict=True))
         if self.frozen:
-            guess, known = _projected(guess, known, self.model.tensors[_gradients.tensor_names(self.layer)[0]])
+            guess, known = _projected(
+                guess, known, placed.home(self.model.tensors[_gradients.tensor_names(self.layer)[0]])
+            )
         return guess, known, shared.flatten(1).norm(dim=1)
 
 
@@ -205,7 +208,7 @@ def _first(model: _gradients.Shared) -> tuple[str, str]:
 def _entering(model: _gradients.Shared, layer: str, inputs: Tensor) -> Tensor:
     seen: list[Tensor] = []
     part = model.model.get_submodule(layer)
-    hook = part.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    hook = part.register_forward_pre_hook(lambda _, given: seen.append(placed.home(given[0])))
     try:
         with torch.no_grad():
             model.model(inputs)

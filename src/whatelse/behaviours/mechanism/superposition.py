@@ -38,6 +38,7 @@ from whatelse.answer import Answer
 from whatelse.behaviours.mechanism import _layers
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
+from whatelse.models import placed
 from whatelse.settings import param
 from whatelse.tasks.task import Task
 
@@ -132,7 +133,7 @@ def _first_layer(evidence: Evidence, inputs: Tensor) -> Tensor:
     def keep(module: nn.Module, given: tuple[Tensor, ...], output: object) -> None:
         whole = given[0] if isinstance(module, _NONLINEAR) else output[0] if isinstance(output, tuple) else output
         assert isinstance(whole, Tensor)
-        seen.append(whole.detach().flatten(1).double())
+        seen.append(placed.home(whole.detach()).flatten(1).double())
 
     hook = layer.register_forward_hook(keep)
     firsts: list[Tensor] = []

@@ -1,0 +1,72 @@
+"""A module that computes on an accelerator and is asked from here: inputs go there, answers come back.
+
+Everything around it stays on the CPU: data, attacks, generators of random numbers, and statistics. One setting moves
+the passes, which are what takes time, and no behavior has to know of it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from whatelse.errors import TaskError, in_short
+
+
+class Placed(nn.Module):
+    """A module on a device.
+
+    Attributes:
+        model: The module, moved there in place.
+        device: Where.
+    """
+
+    def __init__(self, model: nn.Module, device: str) -> None:
+        super().__init__()
+        self.training = model.training
+        self.model, self.device = model.to(device), device
+
+    def forward(self, x: Tensor) -> object:
+        """Return what the module answers, its tensors where the inputs are.
+
+        Args:
+            x: ``(N, ...)``.
+        """
+        return tree_map(lambda part: home(part) if isinstance(part, Tensor) else part, self.model(x.to(self.device)))
+
+
+def home(x: Tensor) -> Tensor:
+    """Return a tensor in the memory of the CPU; itself where it is there.
+
+    Args:
+        x: Any.
+    """
+    return x.cpu() if x.device.type != "cpu" else x
+
+
+def named(device: str) -> str:
+    """Return a device by the name that keys and remarks have: nothing for the CPU.
+
+    Args:
+        device: As a user types it.
+    """
+    return "" if device == "cpu" else device
+
+
+def check(device: str) -> None:
+    """Refuse a device that this machine has not.
+
+    Args:
+        device: As torch names it, such as ``cuda`` or ``cuda:1``; empty for the CPU.
+
+    Raises:
+        TaskError: It has none of that name.
+    """
+    try:
+        torch.empty(1, device=device or "cpu").cpu()
+    except Exception as error:  # of many kinds: no such word, a build without it, no driver, too high a number
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        there = "cpu" if found is None else f"cpu, {found.type}"
+        raise TaskError(
+            f"--device {device}: torch {torch.__version__} cannot compute there ({in_short(error)}); here are: {there}"
+        ) from error
