@@ -27,6 +27,7 @@ from whatelse.auditing.effects import Comparison, SubjectValues
 from whatelse.auditing.questions import DATA, Measurement
 from whatelse.auditing.verdicts import Compared
 from whatelse.findings.record import Finding
+from whatelse.statistics.shared import Pool
 from whatelse.study.as_study import study_of
 from whatelse.study.assemble import inquiry_of
 from whatelse.study.plan import pairs
@@ -182,7 +183,8 @@ def false_candidate(number: int) -> dict[str, Any]:
     study = study_of(asked, ["candidate"], ["placebo"], range(SEEDS))
     task = world.task(EXAMPLES, torch.Generator().manual_seed(50_000 + number))
     evidence = [_evidence(number * SEEDS + s, task) for s in range(SEEDS)]
-    compared = [_compared(study, m, evidence, number) for m in asked.measurements]
+    pool = Pool(study.draws, np.random.default_rng([number, ask.number(("resamples",))]))
+    compared = [_compared(study, m, evidence, number, pool) for m in asked.measurements]
     found = verdicts.decided(inquiry_of(study), compared).findings
     primary = [f for f in found if f.candidate == "candidate" and f.primary]
     flagged = [f.label for f in primary if f.verdict in {"improved", "worsened"}]
@@ -210,10 +212,12 @@ def _evidence(seed: int, task: Task) -> dict[str, whatelse.Evidence]:
     return made
 
 
-def _compared(study: Study, m: Measurement, evidence: list[dict[str, whatelse.Evidence]], again: int) -> Compared:
+def _compared(
+    study: Study, m: Measurement, evidence: list[dict[str, whatelse.Evidence]], again: int, pool: Pool
+) -> Compared:
     item, held_against = items.behaviour(m.item), pairs(study, m)
     rng = np.random.default_rng([again, ask.number((m.label,))])
-    held = Comparison(item, item.configure(m.settings), study.draws, rng)
+    held = Comparison(item, item.configure(m.settings), pool, rng)
     for name in ("baseline", "placebo", "candidate"):
         seen = SubjectValues()
         for s, each in enumerate(evidence):

@@ -83,7 +83,7 @@ def test_what_is_written_passes_its_test_at_once(tmp_path):
     [
         ("behavior", "fairness.mine", UnknownItemError, "did you mean behaviour"),
         ("behaviour", "mine", ItemError, "whatelse new behaviour mine: the name 'mine' has no family"),
-        ("surface", "csv", ItemError, "would hide Python's own module; choose another name"),
+        ("surface", "zipfile", ItemError, "would hide Python's own module; choose another name"),
         ("behaviour", "../mine", ItemError, "is not of lower-case words"),
         ("behaviour", "fairness.gap", ItemError, "there is a behaviour of that name; choose another one"),
         (

@@ -100,15 +100,8 @@ def command(
     source = opening.data_text(data, told)
     controls = _given(placebo=placebo, twin=twin, recompressed=recompressed)
     how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
-    how |= {
-        "results": results,
-        "on": on,
-        "workers": workers,
-        "max_memory": max_memory,
-        "batch": batch,
-        "device": device,
-    }
-    how["prepare"] = opening.preparations(prepared, ["baseline", *given, *controls])
+    how |= {"results": results, "on": on, "workers": workers, "max_memory": max_memory, "batch": batch}
+    how |= {"device": device, "prepare": opening.preparations(prepared, ["baseline", *given, *controls])}
     if dry_run:
         foretell(audit.dry_run(base, given, source, questions, **how))
         return

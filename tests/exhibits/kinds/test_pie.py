@@ -112,7 +112,7 @@ def test_a_study_of_several_seeds_shows_its_populations_and_one_of_one_seed_none
     text = small.replace("sparsity=0.9) > train.finetune(epochs=1)", "sparsity=0.8)").replace(
         "epochs = 6", "epochs = 3"
     )
-    found = run_study.run_study(spec.parse(text, "small"), tmp_path, on="inline")
+    found = run_study.run_study(spec.parse(text, "small"), tmp_path, on="inline", show_examples=True)
     (shown,) = [e for e in found.exhibits if e.kind == "population"]
     assert (shown.row, shown.task, shown.candidate) == ("overfitting", "clean", "half")
     assert "of 900 examples" in shown.title
@@ -122,5 +122,7 @@ def test_a_study_of_several_seeds_shows_its_populations_and_one_of_one_seed_none
     assert {item.note for item in shown.items} == {"2 of 2 agree before, 2 of 2 after"}
     assert len(shown.items[0].image) == 8
     assert parse(codec.to_json(found)).exhibits[-1].kind == "population"
-    one = run_study.run_study(spec.parse(text.replace("seeds = [0, 1]", "seeds = [0]"), "small"), tmp_path, on="inline")
+    one = run_study.run_study(
+        spec.parse(text.replace("seeds = [0, 1]", "seeds = [0]"), "small"), tmp_path, on="inline", show_examples=True
+    )
     assert "population" not in {e.kind for e in one.exhibits}
