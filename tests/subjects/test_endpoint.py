@@ -130,7 +130,7 @@ def test_one_that_trickles_is_one_line(digits, monkeypatch, begin, drop):
 def test_a_served_model_that_tells_no_shape_is_one_line(shape):
     said = {"inputs": [{"name": "x", "datatype": "FP32", "shape": shape}]}
     with pytest.raises(TaskError, match="answers without inputs by name and datatype"):
-        endpoint._listed(said, "inputs", "http://host/v2/models/m")
+        endpoint._listed(said, "inputs", line.Line("http://host/v2/models/m"))
 
 
 def test_answers_that_change_are_refused_and_those_that_tremble_are_told(serve, net, digits):
