@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from whatelse import opening
+from whatelse import items, opening
 from whatelse.auditing.data_check import CHANGED, look
 from whatelse.auditing.questions import default, read_questions
 from whatelse.tasks.columns import ColumnSeen
@@ -62,6 +62,13 @@ def test_what_can_be_decided_is_the_closed_form(asked):
     assert found["macro accuracy"].n == 3000
     gap = found["accuracy gap"]
     assert gap.n == int(400 * 2800 / 3200)
+
+
+def test_a_question_that_looks_at_some_examples_has_no_more_of_them(asked):
+    asked = replace(asked, measurements=[replace(m, settings={}) for m in asked.measurements])
+    found = gates(look(replace(people(), bounds=(0.0, 1.0)), asked))
+    config = items.behaviour("robustness.accuracy").configure({})
+    assert found["accuracy under attack"].n == config.examples < 4000
 
 
 def test_what_data_lack_is_said(asked):

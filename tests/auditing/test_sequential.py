@@ -1,4 +1,5 @@
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -93,6 +94,17 @@ def test_it_repeats(found, digits):
     mine = {f.label: f for f in again.findings if f.candidate == "bad" and f.leading}
     for label, one in mine.items():
         assert (one.n, one.effect) == pytest.approx((early["bad", label].n, early["bad", label].effect))
+
+
+def test_a_batch_that_was_declared_has_the_neighbors_of_the_data_and_is_measured_whole(found, digits):
+    (_, whole), _ = found
+    good = ridge(digits)
+    asked = questions.read_questions(QUESTIONS, "looks.toml")
+    asked = replace(asked, measurements=[m for m in asked.measurements if m.label == "agreement"])
+    again = whatelse.audit(good, {"bad": damaged(good)}, digits, asked, stop=True, batch=64)
+    (mine,) = (f for f in again.findings if f.candidate == "bad" and f.leading)
+    assert mine.n == whole["bad", "agreement"].n == 800
+    assert mine.effect == pytest.approx(whole["bad", "agreement"].effect)
 
 
 def test_a_point_of_the_candidate_that_fells_the_baseline_is_within_bounds(digits):

@@ -188,7 +188,7 @@ DATA = {
     "table(path=": "was never closed",
     "table(pth='x')": "no setting 'pth'; did you mean path?",
     f"arrays(path='{'x' * 300}.npz')": "File name too long",
-    "net.py:absent": "no function 'absent' in net.py",
+    "net.py:absent": "no 'absent' in net.py",
     "net.py:raising": "ValueError: no weights",
     "net.py:ending": "ends the process (exit 7); what a script runs belongs below if __name__",
     "net.py:base": "a pair (x, y) or a mapping is needed",
@@ -332,7 +332,8 @@ PREPARED = [
     (["--questions", "nothing"], "a folder, where a file is needed"),
     (["--questions", "q.toml"], "q.toml"),
     (["--placebo", "absent"], "absent: no such folder or file"),
-    (["--results", "q.toml"], "q.toml/LAYOUT: File exists"),
+    # The weights are drawn, and so is what the checklist says of six examples.
+    (["--results", "q.toml", "--force"], "q.toml/LAYOUT: File exists"),
     (["--nope"], "No such option"),
 ]
 

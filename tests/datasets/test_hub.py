@@ -62,12 +62,13 @@ def test_a_folder_of_images_is_the_same_task_as_the_folder(tmp_path):
     assert one.names == two.names
 
 
-def test_classes_that_the_data_set_names_keep_their_order(tmp_path, monkeypatch):
-    kinds = datasets.Features({"x": datasets.Value("float32"), "label": datasets.ClassLabel(names=["z", "a"])})
+@pytest.mark.parametrize("names", [("z", "a"), ("tench, Tinca tinca", " goldfish")])
+def test_classes_that_the_data_set_names_keep_their_names_and_order(names, tmp_path, monkeypatch):
+    kinds = datasets.Features({"x": datasets.Value("float32"), "label": datasets.ClassLabel(names=list(names))})
     made = datasets.Dataset.from_dict({"x": torch.randn(50).tolist(), "label": [0, 1] * 25}, features=kinds)
     monkeypatch.setattr(datasets, "load_dataset", lambda place, config: datasets.DatasetDict({"validation": made}))
     task = load("hf:some/one", split="test")
-    assert task.class_names == ("z", "a")
+    assert task.class_names == names
     assert len(task.train) == 0
     assert len(task.test) == 45
 

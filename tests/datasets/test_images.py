@@ -1,8 +1,11 @@
+import os
+
 import numpy as np
 import pytest
 import torch
 
 from whatelse import opening
+from whatelse.datasets import _pictures
 from whatelse.errors import MissingExtraError, TaskError
 
 image = pytest.importorskip("PIL.Image")
@@ -123,3 +126,9 @@ def test_what_metadata_and_sizes_may_not_be(tmp_path):
         load(place)
     with pytest.raises(TaskError, match="split: no folder 'tset'"):
         load(tmp_path, split="tset")
+
+
+def test_a_pipe_is_no_image_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(TaskError, match="row 1: no image that can be read"):
+        _pictures.pixels(tmp_path / "x.png", "row 1", "rgb", 0)

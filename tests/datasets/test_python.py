@@ -97,6 +97,11 @@ def test_a_whole_task_is_taken_as_it_is(file):
     assert len(load(f"{file}:task", limit=30).test) == 30
     with pytest.raises(TaskError, match="groups: the function returns a whole task"):
         load(f"{file}:task", groups="sex")
+    assert load(f"{file}:task", split="test").key == opening.load_task("digits").key
+    with pytest.raises(
+        TaskError, match="split='select': models were trained on it, or choices are made on it; .*: test"
+    ):
+        load(f"{file}:task", split="select")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +112,7 @@ def test_a_whole_task_is_taken_as_it_is(file):
         ("broken", {}, "example 3: KeyError: 'gone'"),
         ("nothing", {}, "is empty; examples are needed"),
         ("words", {}, r"example \d+: its input is a str; numbers are needed"),
-        ("absent", {}, "no function 'absent'"),
+        ("absent", {}, "no 'absent' in .*; "),
         ("items", {"target": "y"}, "label: no 'y' in an example; it has image, label, sex, age, who"),
         ("items", {"groups": "gender"}, "groups: no column 'gender'"),
         ("items", {"split": "tset"}, "split: no 'tset'; did you mean test"),

@@ -117,6 +117,9 @@ def test_memory_that_runs_out_halves_the_batch(toy, linear, task):
             assert torch.equal(starving.logits(), evidence.logits())
         assert said.notes == [f"memory ran out: the batch was halved to {size}" for size in (2, 1)]
     assert starving.batch == 1
+    declared = type(evidence)(subject.Subject("m", model, "k", batch=4), task)
+    with pytest.raises(NotMeasurableError, match="memory ran out in batches of 4; give a smaller --batch"):
+        declared.logits()
 
 
 def test_hooks_are_gone_after_an_error(toy, task):

@@ -52,11 +52,17 @@ def test_whatever_has_no_answer_is_open(verdict: Any) -> None:
     assert one.verdict == "inconclusive"
 
 
-def test_a_doubt_that_can_only_hide_harm_leaves_it_worse() -> None:
-    one = only(replace(WORSE, verdict="not trusted", verdict_if_one_sided="worsened"))
+def test_a_doubt_that_can_only_hide_harm_leaves_it_worse_where_it_is_shown_and_open_where_it_is_not() -> None:
+    doubt = {"doubts": ("attack too weak",), "verdict_if_one_sided": "worsened"}
+    one = only(replace(WORSE, **doubt))
     assert one.verdict == "worsened"
     assert [lost.what for lost in one.worse] == ["accuracy"]
     assert one.open == ()
+    # Verdicts leave what is shown worse: what is not trusted was not, and may even look better.
+    one = only(replace(KEPT, **doubt, verdict="not trusted"))
+    assert one.worse == ()
+    assert [left.verdict for left in one.open] == ["not trusted"]
+    assert "Shown worse" not in one.ship
 
 
 def test_what_got_worse_comes_worst_first_with_its_interval() -> None:

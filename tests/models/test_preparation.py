@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ from PIL import Image
 from torch import nn
 
 from whatelse.errors import TaskError
-from whatelse.models.preparation import NOTHING, Preparation, Prepared, before, read
+from whatelse.models.model import Elsewhere, Gradients, Keyed, Mixes, Opens, Recorded, Remarked, Scores, Stores
+from whatelse.models.preparation import NOTHING, Preparation, Prepared, PreparedScores, before, behind, read
 
 
 @pytest.fixture
@@ -110,3 +112,60 @@ def test_a_model_is_tried_on_a_few_prepared_examples_of_two_classes(toy):
     assert few.shape == (3, 4, 4)
     assert len(few.test) == 65
     assert before(NOTHING, task) is task
+
+
+def test_numbers_that_are_standardized_already_are_not_standardized_again(toy):
+    plain = toy.task_of(torch.rand(4, 2), torch.tensor([0, 1, 0, 1]))
+    raw = dataclasses.replace(plain, features=("age", "sex=a"))
+    scaled = dataclasses.replace(raw, units=((30.0, 5.0), (0.0, 1.0)))
+    made = Preparation(mean=(30.0, 0.0))
+    made.check(raw, "small")
+    with pytest.raises(
+        TaskError, match="small: --mean: numbers of the data are standardized already; say --scale none"
+    ):
+        made.check(scaled, "small")
+    made.check(dataclasses.replace(scaled, units=((0.0, 1.0),) * 2), "small")
+
+
+class Telling:
+    """Answers with scores, and tells all that a model may tell of itself."""
+
+    key, told, mixes = "telling-1", ("a remark",), True
+
+    def scores(self, inputs):
+        return inputs.flatten(1)[:, :2]
+
+    def gradient(self, inputs, labels, scale=1.0):
+        return inputs
+
+    def is_still(self, key):
+        return key == self.key
+
+    def stored_bytes(self):
+        return [8]
+
+    def stored_weights(self):
+        return [2]
+
+
+def test_behind_its_preparation_a_model_tells_what_it_told_and_no_gradient_of_other_inputs(toy):
+    made = behind(Telling(), Preparation(mean=(0.5,)), "small")
+    assert isinstance(made, PreparedScores)
+    for kind in (Keyed, Remarked, Mixes, Elsewhere, Stores, Scores):
+        assert isinstance(made, kind), kind
+    assert not isinstance(made, (Gradients, Opens, Recorded))
+    # From Python 3.12 on a protocol is satisfied by what is found so, and by nothing else.
+    for name in ("key", "told", "mixes", "is_still", "stored_bytes", "stored_weights", "scores"):
+        inspect.getattr_static(made, name)
+    assert (made.key, made.told, made.mixes, made.is_still("telling-1")) == ("telling-1", ("a remark",), True, True)
+    assert (made.stored_bytes(), made.stored_weights()) == ([8], [2])
+    assert torch.equal(made.scores(torch.ones(3, 4)), torch.full((3, 2), 0.5))
+
+
+def test_behind_its_preparation_a_model_that_tells_nothing_tells_nothing():
+    class Plain:
+        def scores(self, inputs):
+            return inputs
+
+    made = behind(Plain(), Preparation(mean=(0.5,)), "small")
+    assert not isinstance(made, (Keyed, Remarked, Mixes, Elsewhere, Stores))

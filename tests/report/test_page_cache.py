@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from whatelse.findings.record import parse
 from whatelse.report import page, page_cache
 
@@ -11,6 +13,15 @@ def test_a_page_stands_until_its_findings_change(document, tmp_path):
     assert not page_cache.stands(path, page_cache.mark("other findings"))
     path.write_bytes(b"\xff\xfe")
     assert not page_cache.stands(path, mark)
+
+
+def test_the_mark_holds_all_that_says_something_of_findings(monkeypatch):
+    read = set()
+    whole = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (read.add("/".join(path.parts[-2:])), whole(path))[1])
+    page_cache.mark("findings")
+    wanted = {"findings/answers.py", "findings/phrasing.py", "report/page.py", "templates/first.html"}
+    assert wanted <= read
 
 
 def test_a_damaged_page_does_not_stand(document, tmp_path):

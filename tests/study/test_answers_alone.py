@@ -125,6 +125,21 @@ def test_where_one_only_predicts_all_are_asked_alike_and_it_is_said(task, net, c
         assert after["file", label] == pytest.approx(after["live", label], abs=1e-6)
 
 
+def test_a_weaker_search_than_the_baselines_is_open_and_never_shown_worse(task, net):
+    asked = read_questions(ASKED)
+    attack = replace(
+        asked.measurements[0],
+        item="robustness.accuracy",
+        label="under attack",
+        settings={"examples": 50, "radius": 0.02},
+        where="",
+    )
+    found = whatelse.audit(net, {"file": Answers(net)}, task, replace(asked, measurements=[attack]))
+    (one,) = (f for f in found.findings if f.leading)
+    assert (one.verdict, one.verdict_if_one_sided, one.effect) == ("not trusted", "worsened", 0)
+    assert "Nothing is shown worse, but 1 of 1 question is open" in str(found)
+
+
 def test_where_all_differentiate_nothing_changes_and_nothing_is_said(task, net, coarse):
     found = whatelse.audit(net, {"small": coarse}, task, read_questions(ASKED))
     assert told(found) == (SIGHTED, [])

@@ -105,7 +105,7 @@ def test_a_model_in_a_file_is_prepared_in_worker_processes_too(digits, plain, tm
     texts = [f"{tmp_path / 'nets.py'}:{name}" for name in ("plain", "last")]
     prepare = {"last": Preparation(pixels="bytes", layout="NHWC")}
     questions = read_questions(ASKED, "short")
-    made = audit.audit(texts[0], {"last": texts[1]}, "digits", questions, prepare=prepare, on="inline")
+    made = audit.audit(texts[0], {"last": texts[1]}, "digits", questions, prepare=prepare, workers=1)
     (flips,) = [f for f in made.findings if f.label == "flips"]
     assert flips.after == 0
 

@@ -73,6 +73,13 @@ def test_the_header_comes_from_the_environment_and_is_never_said(serve, net, dig
     with pytest.raises(TaskError, match="status 401.*WHATELSE_ENDPOINT_HEADER") as caught:
         found.scores(digits.test.inputs[:2])
     assert "hush" not in str(caught.value)
+    told = "Bearer hush-hush"
+    for said in ({"scores": [told]}, {"scores": [["x" * 70, told.removeprefix("Bearer ")]]}):
+        server.raw = said
+        with pytest.raises(TaskError, match="lists of numbers are needed") as caught:
+            found.scores(digits.test.inputs[:2])
+        assert "hush" not in str(caught.value)
+    server.raw = None
     for wrong in ("hush-hush", "Authorization: hush\nX: y"):
         monkeypatch.setenv(line.HEADER, wrong)
         with pytest.raises(SettingError, match="is no header") as caught:
@@ -123,7 +130,7 @@ def test_one_that_trickles_is_one_line(digits, monkeypatch, begin, drop):
 def test_a_served_model_that_tells_no_shape_is_one_line(shape):
     said = {"inputs": [{"name": "x", "datatype": "FP32", "shape": shape}]}
     with pytest.raises(TaskError, match="answers without inputs by name and datatype"):
-        endpoint._listed(said, "inputs", "http://host/v2/models/m")
+        endpoint._listed(said, "inputs", line.Line("http://host/v2/models/m"))
 
 
 def test_answers_that_change_are_refused_and_those_that_tremble_are_told(serve, net, digits):

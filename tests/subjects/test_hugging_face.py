@@ -14,7 +14,8 @@ import whatelse
 from whatelse import opening
 from whatelse.auditing import questions
 from whatelse.errors import ArtifactError, TaskError, Told
-from whatelse.models import subject
+from whatelse.models import subject, take
+from whatelse.study import handed
 from whatelse.tasks.task import Split, Task
 
 transformers = pytest.importorskip("transformers", reason="needs whatelse[transformers]")
@@ -148,6 +149,20 @@ def test_outputs_come_in_the_order_of_the_datas_classes(digits, tmp_path):
         model = opening.open_model(place, digits)
     x = (digits.test.inputs[:20] * 255).round() / 255
     assert torch.allclose(model(x), by_hand(place, x)[:, [9, *range(9)]], atol=1e-5)
+
+
+def test_a_key_holds_what_the_data_call_their_classes_and_what_a_processor_does(digits, tmp_path):
+    place = vit(tmp_path / "m", labels=NAMES)
+    other = replace(digits, class_names=(*NAMES[1:], NAMES[0]))
+    assert other.key == digits.key
+    assert handed.key_of(place, other) != handed.key_of(place, digits)
+    # One of the hub has no files here: it is known by what it holds and prints.
+    with warnings.catch_warnings(action="ignore", category=Told):
+        keys = {take.key_of(opening.open_model(place, task), task) for task in (digits, other)}
+    assert len(keys) == 2
+    file = tmp_path / "m" / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"image_mean": [0.25]}))
+    assert take.key_of(opening.open_model(place, digits), digits) not in keys
 
 
 def without(place, name):

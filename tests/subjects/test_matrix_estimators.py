@@ -12,7 +12,9 @@ import torch
 from sklearn import calibration, ensemble, linear_model, naive_bayes, neural_network, pipeline, preprocessing, svm, tree
 from sklearn.compose import ColumnTransformer
 
+import whatelse
 from whatelse import opening
+from whatelse.auditing import questions
 from whatelse.errors import ArtifactError, NotMeasurableError, TaskError
 from whatelse.evidence.cache import Evidence
 from whatelse.models import estimator, take
@@ -249,6 +251,32 @@ def test_an_estimator_of_other_classes_is_refused_with_both_lists(people):
     text = f"table(path={str(place / 'people.csv')!r}, label='sex', leave_out='earns')"
     with pytest.raises(TaskError, match="forest.skops knows the classes little, much; the task has f, m"):
         opening.open_model(str(place / "forest.skops"), opening.load_task(text))
+
+
+def test_results_of_equal_numbers_in_other_units_are_not_found_again(tmp_path):
+    """Standardized both files are the same; what the estimator is handed is not."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(600, 2))
+    y = np.where(x[:, 0] + 0.3 * x[:, 1] > 0, "yes", "no")
+    for name, strength in (("base", 1.0), ("small", 0.001)):
+        model = linear_model.LogisticRegression(C=strength).fit(x, y)
+        skops.io.dump(model, tmp_path / f"{name}.skops")
+    asked = questions.read_questions(
+        'name = "q"\ntitle = "Q"\ndraws = 100\nrows = [{ name = "r", title = "R" }]\n[[measurements]]\nrow = "r"\n'
+        'item = "generalization.accuracy"\nlabel = "accuracy"\nmargin = 0.02\nprimary = true\n'
+    )
+    keys, found = set(), []
+    for scale in (1, 1024):
+        lines = [f"{a * scale!r},{b!r},{c}" for (a, b), c in zip(x.tolist(), y, strict=True)]
+        (tmp_path / "data.csv").write_text("\n".join(["a,b,y", *lines]))
+        data = f"table(path={str(tmp_path / 'data.csv')!r}, label='y')"
+        keys.add(opening.load_task(data).key)
+        for results in (tmp_path / "kept", None):
+            base, small = (str(tmp_path / f"{name}.skops") for name in ("base", "small"))
+            made = whatelse.audit(base, {"small": small}, data, asked, results=results, on="inline", force=True)
+            found += [(f.before, f.after) for f in made.findings if f.leading]
+    assert len(keys) == 1
+    assert found[0] == found[1] != found[2] == found[3]
 
 
 def test_what_is_no_estimator_is_refused_by_its_kind(table, tmp_path):

@@ -18,7 +18,7 @@ from whatelse.artifacts import formats
 from whatelse.errors import ArtifactError, NotMeasurableError, TaskError
 from whatelse.evidence.cache import Evidence
 from whatelse.models import take
-from whatelse.models.preparation import Way
+from whatelse.models.preparation import Preparation, Way
 from whatelse.study import handed
 from whatelse.tasks.task import SPLITS, Split, Task
 
@@ -30,7 +30,7 @@ QUANTIZED = ("dynamic.onnx", "unsigned.onnx", "qdq.onnx", "qoperator.onnx", "nbi
 
 def taken(path, task, batch=0):
     given = opening.open_model(str(path), task)
-    return take.take(given, path.name, given.key, task, torch.Generator().manual_seed(0), batch)
+    return take.take(given, path.name, given.key, task, torch.Generator().manual_seed(0), Way(batch))
 
 
 def by_onnxruntime(path, inputs, batch):
@@ -148,10 +148,12 @@ def test_damaged_and_incomplete_onnx_is_one_line(folder, digits, tmp_path):
 
 def test_other_shapes_classes_and_inputs_are_refused(folder, digits, tmp_path):
     wide = {name: replace(s, inputs=s.inputs.repeat(1, 1, 2, 1)) for name, s in digits.splits.items()}
-    with pytest.raises(TaskError, match=r"takes inputs of shape \(1, 8, 8\); the data have \(1, 16, 8\)"):
+    with pytest.raises(
+        TaskError, match=r"takes inputs of shape \(1, 8, 8\); the data have \(1, 16, 8\); say --resize MODEL=8x8"
+    ):
         opening.open_model(str(folder / "float.onnx"), replace(digits, splits=wide))
     turned = {name: replace(s, inputs=s.inputs.permute(0, 2, 3, 1)) for name, s in digits.splits.items()}
-    with pytest.raises(TaskError, match=r"the data have \(8, 8, 1\); its channels lie elsewhere"):
+    with pytest.raises(TaskError, match=r"the data have \(8, 8, 1\); the data's channels come last: turn them"):
         opening.open_model(str(folder / "float.onnx"), replace(digits, splits=turned))
     more = replace(digits, classes=11)
     with pytest.raises(TaskError, match="scores of 10 classes; the data have 11: label 10 is none of its classes"):
@@ -163,8 +165,36 @@ def test_other_shapes_classes_and_inputs_are_refused(folder, digits, tmp_path):
         node.input[:] = ["floats" if name == model.graph.input[0].name else name for name in node.input]
     model.graph.node.insert(0, cast)
     onnx.save(model, tmp_path / "bytes.onnx")
-    with pytest.raises(TaskError, match="takes inputs of type uint8; the data are floating-point numbers"):
+    with pytest.raises(
+        TaskError, match="takes inputs of type uint8; the data are floating-point numbers .*--pixels MODEL=uint8"
+    ):
         taken(tmp_path / "bytes.onnx", digits)
+    way = Way(prepare=Preparation(pixels="uint8"))
+    whole = (digits.test.inputs[:9] * 255).round()
+    found = handed.opened(str(tmp_path / "bytes.onnx"), "m", digits, way).scores(digits.test.inputs[:9])
+    theirs = by_onnxruntime(tmp_path / "bytes.onnx", whole.to(torch.uint8), 9)
+    torch.testing.assert_close(found, torch.from_numpy(theirs), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.known_answer
+def test_behind_its_preparation_onnx_is_the_model_that_it_is(folder, digits):
+    large = {
+        n: replace(s, inputs=s.inputs.repeat_interleave(2, 2).repeat_interleave(2, 3)) for n, s in digits.splits.items()
+    }
+    task = replace(digits, splits=large)
+    prepare = Preparation(resize=(8, 8), mean=(0.25,), std=(0.5,))
+    model = handed.opened(str(folder / "dynamic.onnx"), "m", task, Way(prepare=prepare))
+    x = prepare(task.test.inputs[:12])
+    torch.testing.assert_close(
+        take.take(model, "m", "k", task, torch.Generator().manual_seed(0), Way(4)).source.scores(task.test.inputs[:4]),
+        torch.from_numpy(by_onnxruntime(folder / "dynamic.onnx", x[:4], 4)),
+        rtol=0,
+        atol=1e-5,
+    )
+    bare = opening.open_model(str(folder / "dynamic.onnx"), digits)
+    assert (model.key, model.told, model.mixes) == (bare.key, bare.told, True)
+    assert list(model.stored_bytes()) == list(bare.stored_bytes())
+    assert take.take(model, "m", "k", task, torch.Generator().manual_seed(0)).alone
 
 
 @pytest.mark.known_answer

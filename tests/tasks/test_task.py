@@ -154,6 +154,12 @@ def test_what_stands_beside_the_examples_must_fit_them(toy, beside, message):
         Task("t", 2, None, dict.fromkeys(("train", "calibration", "select", "test"), split))
 
 
+def test_names_of_classes_stand_once_each(task):
+    with pytest.raises(TaskError, match="class_names: 'a' stands twice"):
+        dataclasses.replace(task, class_names=("a", "a"))
+    assert dataclasses.replace(task, class_names=("a", "b")).class_names == ("a", "b")
+
+
 def test_texts_go_with_their_examples_and_into_the_key(toy):
     split = dataclasses.replace(toy.split_of(torch.zeros(2, 2), [0, 1]), texts=("a", "b"))
     assert split.take(torch.tensor([1, 1, 0])).texts == ("b", "b", "a")

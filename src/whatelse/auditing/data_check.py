@@ -186,7 +186,7 @@ def _gate(m: Measurement, task: Task, groups: Sequence[GroupSeen]) -> Gate:
     if behaviour.unit not in _SHARES or behaviour.unit_of_analysis != "test example" or not m.margin:
         why = "an exact number" if not m.margin else "how far it varies is known once it is measured"
         return Gate(m.label, m.margin, behaviour.unit, "not foretold", why=why)
-    limit = int(items.behaviour(m.item).configure(m.settings).examples) if "examples" in m.settings else len(task.test)
+    limit = getattr(behaviour.configure(m.settings), "examples", 0) or len(task.test)
     part, n = _fewest(behaviour, task, groups, min(limit, len(task.test)))
     needed = power.equivalence_n(CHANGED, m.margin, _POWER)
     within = math.sqrt(CHANGED / n) * float(ndtri(0.95) + ndtri((1 + _POWER) / 2)) if n else None

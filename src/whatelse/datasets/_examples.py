@@ -66,7 +66,10 @@ def task(
     rows = _tabular.rows(plan, files, places.get(_tabular.WHOLE), where)
     train = files[rows["train"][0]]
     classes = (
-        tuple(_tabular.listed(plan.classes)) or tuple(known) or _table.classes(train[plan.label], plan.label, where)
+        tuple(_tabular.listed(plan.classes))
+        or plan.named
+        or tuple(known)
+        or _table.classes(train[plan.label], plan.label, where)
     )
     _tabular.check_classes(classes, plan, where)
     asked = _groups.parse(plan.groups, list(files[_tabular.WHOLE]), where)
@@ -75,7 +78,7 @@ def task(
     shape = _shape(sources, rows, where)
     splits: dict[str, Split] = {}
     for split, (each, picks) in rows.items():
-        targets = _table.labels(files[each], plan.label, classes, where, given=bool(plan.classes))[picks]
+        targets = _table.labels(files[each], plan.label, classes, where, given=bool(plan.classes or plan.named))[picks]
         groups = {g: _groups.codes(files[each], parts, how)[0][picks] for g, parts in asked.items()}
         groups |= {"class": targets} if by_class else {}
         inputs = _stacked(sources[each], picks.tolist(), shape, where)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse import limits
 from whatelse.errors import MissingExtraError, TaskError
 
 MODES = {"gray": "L", "rgb": "RGB"}  # as Pillow calls them, a letter a channel
@@ -34,6 +35,8 @@ def pixels(source: Path | bytes, where: str, color: str, size: int) -> Tensor:
     except ModuleNotFoundError as error:
         raise MissingExtraError("data images needs Pillow: pip install 'whatelse[images]'") from error
     try:
+        if not isinstance(source, bytes):  # a data set of a stranger may name a pipe, which never ends
+            limits.regular(source)
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             return of(image, color, size)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:

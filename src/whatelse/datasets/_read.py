@@ -47,7 +47,7 @@ def read(
         limits.check(_TEXT * held, held, f"data {where}", TaskError)
         if path.suffix.lower() in LINES:
             return _lines(path, where, texts, skip)
-        return _separated(path, where, texts, skip, delimiter or ("\t" if path.suffix == ".tsv" else ","))
+        return _separated(path, where, texts, skip, delimiter or ("\t" if path.suffix.lower() == ".tsv" else ","))
     except UnicodeDecodeError as error:
         raise TaskError(
             f"data {where}: byte {error.object[error.start]:#04x} is no UTF-8 text; write the file as UTF-8"

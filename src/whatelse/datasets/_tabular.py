@@ -44,6 +44,7 @@ class Plan:
         select: Share of rows.
         calibration: Rows of train.
         limit: Rows of each split.
+        named: Names of the classes as the data themselves have them, commas and all, where ``classes`` says none.
     """
 
     label: str
@@ -59,6 +60,7 @@ class Plan:
     leave_out: str = ""
     categories: str = ""
     scale: str = AUTO
+    named: tuple[str, ...] = ()
 
     @property
     def hidden(self) -> list[str]:
@@ -177,7 +179,9 @@ def _learnt(files: Mapping[str, File], train: File, plan: Plan, called: Mapping[
     if not seen:
         raise TaskError(f"data {where}: no column is left for the model to see")
     first = MEMBERS if MEMBERS in files else WHOLE
-    known = tuple(listed(plan.classes)) or _table.classes(files[first][plan.label], plan.label, called[first])
+    known = (
+        tuple(listed(plan.classes)) or plan.named or _table.classes(files[first][plan.label], plan.label, called[first])
+    )
     check_classes(known, plan, where)
     given = whole[plan.label].given()
     if len(given) == 1:
@@ -245,7 +249,7 @@ def _coded(file: File, how: _How, asked: tuple[Plan, str], places: Tensor | None
     for column, count in unseen.items():
         total = len(inputs)
         warnings.warn(f"data {where}: {count} of {total} rows have a {column!r} that train has not", stacklevel=4)
-    targets = _table.labels(file, plan.label, how.known, where, given=bool(plan.classes))
+    targets = _table.labels(file, plan.label, how.known, where, given=bool(plan.classes or plan.named))
     groups = {name: _groups.codes(file, parts, how.parts)[0] for name, parts in how.groups.items()}
     return Split(inputs, targets, targets, groups, clusters=places)
 

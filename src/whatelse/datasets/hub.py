@@ -74,8 +74,7 @@ def load(config: Config) -> Task:
         known = nearest(config.label, first.features)
         raise TaskError(f"data {where}: label: no column {config.label!r}; {known} (--target)")
     names = tuple(getattr(first.features[config.label], "names", None) or ())
-    if names and not plan.classes:
-        plan = replace(plan, classes=",".join(names))
+    plan = replace(plan, named=names)
     pictures = [name for name, kind in first.features.items() if type(kind).__name__ == "Image"]
     name = config.path.removeprefix(_START).rstrip("/").rpartition("/")[2]
     if pictures:

@@ -27,10 +27,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.datasets import _bounds, _column, _examples, _groups, _pictures, _tabular, _user
+from whatelse import named
+from whatelse.datasets import _bounds, _column, _examples, _groups, _pictures, _tabular
 from whatelse.errors import TaskError, in_short, nearest, shown
 from whatelse.settings import param
-from whatelse.tasks.task import Task
+from whatelse.tasks.task import SPLITS, Task
 
 VERSION = 1
 _CALLED = re.compile(r"(?:.*\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
@@ -72,12 +73,12 @@ def load(config: Config) -> Task:
     where = f"python, {config.path}"
     if not takes(config.path):
         raise TaskError(f"data python: path={config.path!r}; file.py:function or package.module:function is needed")
-    made = _user.called(config.path, where)
+    made = _called(config.path, where)
     if isinstance(made, Task):
         return _limited(made, config, where)
     plan, parts = _arranged(_parts(made, where), config, where)
     if config.members:
-        parts[_tabular.MEMBERS] = _whole(_parts(_user.called(config.members, where), where), where)
+        parts[_tabular.MEMBERS] = _whole(_parts(_called(config.members, where), where), where)
     sources = {name: _source(part, config, where) for name, part in parts.items()}
     known = _known([source.beside[_PAIR[1]] for source in sources.values()])
     plan = replace(plan, label=_PAIR[1])
@@ -93,10 +94,34 @@ def takes(text: str) -> bool:
     return bool(_CALLED.fullmatch(text)) and not text.startswith("hf:")
 
 
+def _called(text: str, where: str) -> object:
+    """Return what a function of the user's own returns.
+
+    Raises:
+        TaskError: There is no such function, or it raises something.
+    """
+    place, _, name = text.rpartition(":")
+    try:
+        with named.found(text, f"data {where}", TaskError) as found:
+            if not callable(found):
+                raise TaskError(f"data {where}: {name!r} in {place} is a {type(found).__name__}; a function is needed")
+            made: object = found()
+    except TaskError:
+        raise
+    except Exception as error:  # whatever the user's own code raises
+        raise TaskError(f"data {where}: {type(error).__name__}: {in_short(error)}") from error
+    return made
+
+
 def _limited(task: Task, config: Config, where: str) -> Task:
     given = [n for n in ("label", "groups", "members", "cluster", "classes", "bounds") if getattr(config, n)]
     if given:
         raise TaskError(f"data {where}: {given[0]}: the function returns a whole task, which says that itself")
+    taken = set(SPLITS) - {"test"}
+    if config.split in taken:
+        allowed = ", ".join(name for name in task.splits if name not in taken)
+        told = f"split={config.split!r}: models were trained on it, or choices are made on it; allowed: {allowed}"
+        raise TaskError(f"data {where}: {told}")
     found = task.on(config.split) if config.split else task
     if not config.limit:
         return found

@@ -345,9 +345,15 @@ class Evidence:
         )
 
     def _batched(self, inputs: Tensor, look: Callable[[Tensor, slice], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return what was seen of all inputs; the batch is halved where memory runs out."""
+        """Return what was seen of all inputs; the batch is halved where memory runs out.
+
+        Raises:
+            NotMeasurableError: Memory ran out, and the batch was declared: answers may depend on it.
+        """
 
         def smaller(size: int) -> None:
+            if self.subject.batch:
+                raise NotMeasurableError(f"memory ran out in batches of {self.subject.batch}; give a smaller --batch")
             self.batch = size
             self.say(note=f"memory ran out: the batch was halved to {size}")
 

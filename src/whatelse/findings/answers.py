@@ -89,7 +89,7 @@ def told(findings: Findings) -> str:
 
 def _lost(findings: Findings, candidate: str) -> tuple[Finding, ...]:
     """Return the primary findings on a candidate that got worse, the worst first; those without a scale come last."""
-    primary = [f for f in _primary(findings, candidate) if _shown(f) == "worsened"]
+    primary = [f for f in _primary(findings, candidate) if f.verdict == "worsened"]
     ordered = [f for f in worst(findings) if f in primary]
     return (*ordered, *(f for f in primary if f not in ordered))
 
@@ -98,17 +98,11 @@ def _primary(findings: Findings, candidate: str) -> list[Finding]:
     return [f for f in findings.findings if f.primary and f.candidate == candidate]
 
 
-def _shown(finding: Finding) -> str:
-    """Return the verdict that stands: doubts that could only hide harm leave harm."""
-    hidden = finding.verdict == "not trusted" and finding.verdict_if_one_sided == "worsened"
-    return "worsened" if hidden else finding.verdict
-
-
 def _answer(
     findings: Findings, candidate: Candidate, every: Sequence[Candidate], lost: Mapping[str, tuple[Finding, ...]]
 ) -> Answer:
     asked, mine = _primary(findings, candidate.name), lost[candidate.name]
-    left = [f for f in asked if _shown(f) not in {"worsened", "improved", "unchanged"}]
+    left = [f for f in asked if f.verdict not in {"worsened", "improved", "unchanged"}]
     verdict = "worsened" if mine else "inconclusive" if left or not asked else "unchanged"
     return Answer(
         candidate=candidate.name,
@@ -140,7 +134,7 @@ def _ship(asked: Sequence[Finding], lost: Sequence[Finding], left: Sequence[Find
 def _beside(findings: Findings, candidate: str) -> str:
     """Return how many of the questions that only explore are shown worse, those of exact costs aside."""
     mine = [f for f in findings.findings if f.candidate == candidate and f.leading and not f.primary and f.margin]
-    worse = sum(_shown(f) == "worsened" for f in mine)
+    worse = sum(f.verdict == "worsened" for f in mine)
     asked = f"Of {len(mine)} {words.plural(len(mine), 'question')} that only explore"
     return f"{asked}, {worse} {'is' if worse == 1 else 'are'} shown worse." if mine else ""
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from whatelse.errors import TaskError, shown
+from whatelse.errors import TaskError
 from whatelse.models import foreign
 from whatelse.models.line import Line
 from whatelse.tasks.task import Task
@@ -113,7 +113,7 @@ class _Plain:
         if len(given) != 1:
             got = ", ".join(answer) or "nothing"
             raise TaskError(f"{self._line.address} answers with {got}; one of {', '.join(_ANSWERS)} is needed")
-        found = _numbers(answer[given[0]], self._line.address)
+        found = _numbers(answer[given[0]], self._line)
         if given == ["probabilities"] and not bool(((found >= 0) & (found <= 1)).all()):
             got = f"from {float(found.min()):g} to {float(found.max()):g}"
             raise TaskError(f"{self._line.address} answers with probabilities {got}; 0 to 1 is allowed, or name scores")
@@ -128,13 +128,13 @@ class _Served:
     def __init__(self, line: Line, task: Task) -> None:
         self._line, self._classes = line, task.classes
         about = line.asked()
-        self._inputs = [self._input(one, task, about["inputs"]) for one in _listed(about, "inputs", line.address)]
-        given = [one for one in _listed(about, "outputs", line.address) if one["datatype"] in {*_FLOATS, *_WHOLE}]
+        self._inputs = [self._input(one, task, about["inputs"]) for one in _listed(about, "inputs", line)]
+        given = [one for one in _listed(about, "outputs", line) if one["datatype"] in {*_FLOATS, *_WHOLE}]
         told = [
             foreign.Output(o["name"], int(o["datatype"] in _WHOLE), o["datatype"], o.get("shape") or ()) for o in given
         ]
         self._output = foreign.scores_of(told, task.classes, line.address)
-        first = _listed(about, "inputs", line.address)[0].get("shape") or [-1]
+        first = _listed(about, "inputs", line)[0].get("shape") or [-1]
         self.fixed = first[0] if len(first) == 1 + len(task.shape) and first[0] > 0 else 0
 
     def _input(self, one: Mapping[str, Any], task: Task, every: Sequence[Any]) -> tuple[str, str, str]:
@@ -157,12 +157,12 @@ class _Served:
         given = [self._handed(x, *one) for one in self._inputs]
         sent = {"inputs": given, "outputs": [{"name": self._output.name}]}
         answer = self._line.sent(sent, len(x) * self._classes, "/infer")
-        outputs = _listed(answer, "outputs", self._line.address)
+        outputs = _listed(answer, "outputs", self._line)
         found = next((one for one in outputs if one["name"] == self._output.name), None)
         if found is None:
             names = ", ".join(one["name"] for one in outputs)
             raise TaskError(f"{self._line.address} answers with {names}; {self._output.name} is needed")
-        numbers, shape = _numbers(found.get("data"), self._line.address).flatten(), found.get("shape") or [len(x)]
+        numbers, shape = _numbers(found.get("data"), self._line).flatten(), found.get("shape") or [len(x)]
         if prod(shape) != len(numbers):
             raise TaskError(f"{self._line.address} answers with {len(numbers)} numbers of shape {shape}")
         if self._output.rank:
@@ -180,7 +180,7 @@ class _Served:
         return {"name": called, "shape": list(x.shape), "datatype": kind, "data": data}
 
 
-def _listed(answer: Mapping[str, Any], part: str, address: str) -> list[Mapping[str, Any]]:
+def _listed(answer: Mapping[str, Any], part: str, line: Line) -> list[Mapping[str, Any]]:
     """Return the inputs or the outputs in an answer.
 
     Raises:
@@ -189,7 +189,7 @@ def _listed(answer: Mapping[str, Any], part: str, address: str) -> list[Mapping[
     found = answer.get(part)
     if not isinstance(found, list) or not found or not all(isinstance(o, dict) and _described(o) for o in found):
         raise TaskError(
-            f"{address} answers without {part} by name and datatype, as KServe v2 does: {shown(answer, 120)}"
+            f"{line.address} answers without {part} by name and datatype, as KServe v2 does: {line.shown(answer, 120)}"
         )
     return found
 
@@ -200,13 +200,13 @@ def _described(one: Mapping[str, Any]) -> bool:
     return named and isinstance(shape, list) and all(type(size) is int for size in shape)
 
 
-def _numbers(found: object, address: str) -> Tensor:
+def _numbers(found: object, line: Line) -> Tensor:
     """Return lists of numbers as single precision.
 
     Raises:
         TaskError: They are none.
     """
-    told = f"{address} answers with {shown(found, 80)}; lists of numbers are needed, all as long"
+    told = f"{line.address} answers with {line.shown(found, 80)}; lists of numbers are needed, all as long"
     try:
         # One number alone is as wrong as a text.
         made = torch.tensor(found if isinstance(found, list) else None, dtype=torch.float64).float()

@@ -18,7 +18,7 @@ _CHUNK = 2**20
 # What a text may be given as beside its ids; of a task the id 0 is padding.
 _IDS, _MASKS, _ZEROS = {"input_ids", "ids"}, {"attention_mask", "mask"}, {"token_type_ids", "segment_ids"}
 _NAMED = ("logits", "probabilities", "output_probability", "scores", "probs")
-_PAIR = 2
+_PAIR, _IMAGES = 2, 3
 
 
 @dataclass(frozen=True)
@@ -203,10 +203,24 @@ def check_shape(name: str, wanted: Sequence[int | None], given: Sequence[int]) -
     Raises:
         TaskError: They do not fit.
     """
-    if len(wanted) == len(given) and all(w in {None, g} for w, g in zip(wanted, given, strict=True)):
+    if _fits(wanted, given):
         return
     takes = ", ".join("any" if size is None else f"{size}" for size in wanted)
-    turned = sorted(map(str, wanted)) == sorted(map(str, given))
-    why = "; its channels lie elsewhere: declare it (--layout), or export it for inputs as the data have them"
-    why = why if turned else ""
-    raise TaskError(f"{name} takes inputs of shape ({takes}); the data have {tuple(given)}{why}")
+    raise TaskError(f"{name} takes inputs of shape ({takes}); the data have {tuple(given)}{_mend(wanted, given)}")
+
+
+def _fits(wanted: Sequence[int | None], given: Sequence[int]) -> bool:
+    return len(wanted) == len(given) and all(w in {None, g} for w, g in zip(wanted, given, strict=True))
+
+
+def _mend(wanted: Sequence[int | None], given: Sequence[int]) -> str:
+    """Return what to declare of a model that takes the same images in another form; nothing where that is not known."""
+    if len(given) != _IMAGES or len(wanted) != _IMAGES:
+        return ""
+    if _fits(wanted, [*given[1:], given[0]]):
+        return "; its channels come last: say --layout MODEL=NHWC"
+    if _fits(wanted, [given[-1], *given[:-1]]):
+        return "; the data's channels come last: turn them, of arrays by layout='NHWC'"
+    if wanted[0] in {None, given[0]} and None not in wanted:
+        return f"; say --resize MODEL={wanted[1]}x{wanted[2]}"
+    return ""

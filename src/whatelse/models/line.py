@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from whatelse.errors import ArtifactError, SettingError, TaskError, cut, in_short
+from whatelse.errors import ArtifactError, SettingError, TaskError, cut, in_short, shown
 
 HEADER, TIMEOUT, BATCH = "WHATELSE_ENDPOINT_HEADER", "WHATELSE_ENDPOINT_TIMEOUT", "WHATELSE_ENDPOINT_BATCH"
 _SECONDS = 30.0  # for an answer
@@ -65,6 +65,21 @@ class Line:
         """
         return self._answer("POST", beside, json.dumps(given).encode(), _ROOM + _EACH * numbers)
 
+    def shown(self, value: object, most: int) -> str:
+        """Return what the address said as a message shows it, without what authenticates, which it may repeat.
+
+        Args:
+            value: As `whatelse.errors.shown` takes it.
+            most: Characters.
+        """
+        return cut(self._safe(shown(value, _ROOM)), most)
+
+    def _safe(self, text: str) -> str:
+        for whole in self._header.values():
+            for secret in (whole, *whole.split()[1:]):
+                text = text.replace(secret, "...")
+        return text
+
     def _answer(self, method: str, beside: str, body: bytes, room: int) -> dict[str, Any]:
         told, pause = "", _PAUSE
         for attempt in range(_TRIES):
@@ -110,13 +125,11 @@ class Line:
                     raise TaskError(f"{self.address} answers with more than {room:,} bytes; scores alone are needed")
             answer.read()  # ends what was read in parts; raises where some is missing
         wait = answer.headers.get("Retry-After", "")
-        return answer.status, b"".join(parts), float(wait) if wait.isdigit() else 0.0
+        return answer.status, b"".join(parts), float(wait) if wait.isdecimal() else 0.0
 
     def _read(self, status: int, held: bytes) -> dict[str, Any]:
         if not _FINE <= status < _MOVED:
-            said = cut(" ".join(held.decode("utf-8", "replace").split()), 120)
-            for secret in self._header.values():
-                said = said.replace(secret, "...")
+            said = cut(self._safe(" ".join(held.decode("utf-8", "replace").split())), 120)
             hint = f"; what authenticates goes into {HEADER}" if status in {401, 403} else ""
             raise TaskError(f"{self.address} answers with status {status}: {said or 'nothing'}{hint}")
         try:

@@ -78,6 +78,15 @@ class Stores(Protocol):
 
 
 @runtime_checkable
+class Keyed(Protocol):
+    """What says itself by what its results are found again."""
+
+    @property
+    def key(self) -> str:
+        """Another for every other model."""
+
+
+@runtime_checkable
 class Remarked(Protocol):
     """What has something to say of itself that a reader must know, once."""
 

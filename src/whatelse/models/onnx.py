@@ -178,7 +178,10 @@ def _handed(x: Tensor, kind: type, what: str, name: str) -> Any:  # noqa: ANN401
         return np.zeros(tuple(x.shape), kind)
     if kind in _WHOLE and x.is_floating_point() and not torch.equal(x, x.round()):
         kinds = np.dtype(kind).name
-        raise TaskError(f"{name} takes inputs of type {kinds}; the data are floating-point numbers between whole ones")
+        told = "; of pixels from 0 to 1 say --pixels MODEL=uint8" if kind == np.uint8 else ""
+        raise TaskError(
+            f"{name} takes inputs of type {kinds}; the data are floating-point numbers between whole ones{told}"
+        )
     return np.ascontiguousarray(x.numpy().astype(kind))
 
 

@@ -164,7 +164,10 @@ def _handed(x: Tensor, kind: str, what: str, name: str) -> Any:  # noqa: ANN401 
     if what != "inputs":
         return ((x != 0).numpy() if what == "mask" else np.zeros(tuple(x.shape))).astype(wanted)
     if kind in _WHOLE and x.is_floating_point() and not torch.equal(x, x.round()):
-        raise TaskError(f"{name} takes inputs of type {kind}; the data are floating-point numbers between whole ones")
+        told = "; of pixels from 0 to 1 say --pixels MODEL=uint8" if kind == "u8" else ""
+        raise TaskError(
+            f"{name} takes inputs of type {kind}; the data are floating-point numbers between whole ones{told}"
+        )
     return np.ascontiguousarray(x.numpy().astype(wanted))
 
 

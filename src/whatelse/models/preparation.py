@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from whatelse import limits
 from whatelse.errors import TaskError, nearest
-from whatelse.models.model import Opens, Scores
+from whatelse.models.model import Elsewhere, Keyed, Mixes, Opens, Remarked, Scores, Stores
 from whatelse.tasks.task import Split, Task
 
 T = TypeVar("T")
@@ -27,6 +27,14 @@ LAYOUTS = ("NCHW", "NHWC")
 PIXELS = ("unit", "bytes", "uint8")
 _IMAGES, _MOST = 3, 255.0
 _TRIED = 64  # examples that a model is tried on when it is opened
+# What a model may tell of itself beside its scores: by protocol, the names that it stands under.
+_TELLS: Mapping[type[Any], tuple[str, ...]] = {
+    Keyed: ("key",),
+    Remarked: ("told",),
+    Mixes: ("mixes",),
+    Elsewhere: ("is_still",),
+    Stores: ("stored_bytes", "stored_weights"),
+}
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,11 @@ class Preparation:
         ):
             if given != plain and not image:
                 raise TaskError(f"{name}: {setting}: inputs are of shape {task.shape}, no images; leave it out")
+        if (self.mean or self.std) and any(unit != (0.0, 1.0) for unit in task.units):
+            raise TaskError(
+                f"{name}: {'--mean' if self.mean else '--std'}: numbers of the data are standardized already; say "
+                "--scale none to have them as they stand in the file, or leave it out"
+            )
         for setting, values in (("--mean", self.mean), ("--std", self.std)):
             if len(values) not in {0, 1, task.shape[0]} or (len(values) > 1 and len(task.shape) == 2):  # noqa: PLR2004
                 raise TaskError(
@@ -148,6 +161,8 @@ class Prepared(nn.Module):
 class PreparedScores:
     """What answers with scores, behind its preparation; what else it tells of itself, it tells as before.
 
+    Gradients that it states are those of what it is handed, not of the task's inputs: it has none here.
+
     Attributes:
         model: What answers.
         prepare: What is done to its inputs.
@@ -156,13 +171,6 @@ class PreparedScores:
     def __init__(self, model: Scores, prepare: Preparation) -> None:
         self.model, self.prepare = model, prepare
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the model has
-        # Gradients that it states are those of what it is handed, not of the task's inputs; what was recorded is not
-        # asked at all.
-        if name in {"gradient", "recorded", "splits", "model"}:
-            raise AttributeError(name)
-        return getattr(self.model, name)
-
     def scores(self, inputs: Tensor) -> Tensor:
         """Return class scores, ``(N, classes)``.
 
@@ -170,6 +178,21 @@ class PreparedScores:
             inputs: ``(N, ...)`` of the task.
         """
         return self.model.scores(self.prepare(inputs))
+
+
+def _prepared(model: Scores, made: Preparation) -> PreparedScores:
+    """Return a model behind its preparation, with all that it tells of itself.
+
+    From Python 3.12 on a protocol is satisfied by what a class has, and no more by what ``__getattr__`` finds.
+    """
+    names = {name for kind in _TELLS if isinstance(model, kind) for name in _TELLS[kind]}
+    tells = {name: _handed_on(name) for name in sorted(names)}
+    kind: type[PreparedScores] = type(PreparedScores.__name__, (PreparedScores,), tells)
+    return kind(model, made)
+
+
+def _handed_on(name: str) -> property:
+    return property(lambda prepared: getattr(prepared.model, name))
 
 
 @dataclass(frozen=True)
@@ -222,7 +245,7 @@ def behind(model: T, made: Preparation, name: str) -> T | Prepared | PreparedSco
     if isinstance(model, nn.Module):
         return Prepared(model, made)
     if isinstance(model, Scores) and not isinstance(model, Opens):
-        return PreparedScores(model, made)
+        return _prepared(model, made)
     raise TaskError(
         f"{name}: {_first(made)}: it is a {type(model).__name__}, whose inputs nothing is done to; leave it out"
     )

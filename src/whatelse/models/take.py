@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from whatelse.errors import NotMeasurableError, TaskError, WhatElseError, in_short
 from whatelse.layers.compressed import remarks
 from whatelse.models import neighbours, subject
-from whatelse.models.model import Gradients, Mixes, Model, Opens, Recorded, Remarked, Scores, Stores
+from whatelse.models.model import Gradients, Keyed, Mixes, Model, Opens, Recorded, Remarked, Scores, Stores
 from whatelse.models.preparation import PLAIN, Way
 from whatelse.models.readings import READINGS, other_classes, reading
 from whatelse.models.recorded import RecordedScores
@@ -26,15 +25,6 @@ from whatelse.tasks.task import Task
 Given = nn.Module | Scores | Recorded | Opens
 PROBED = 64  # test examples that a model is asked, to see how it answers
 _FEW = 4  # on which gradients are held against differences
-
-
-@runtime_checkable
-class Keyed(Protocol):
-    """What says itself by what its results are found again."""
-
-    @property
-    def key(self) -> str:
-        """Another for every other model."""
 
 
 @dataclass(frozen=True)

@@ -286,6 +286,10 @@ class _Images(nn.Module):
         found: Tensor = self.model(pixel_values=pixels.to(kind)).logits
         return found[:, self.order] if self.order else found
 
+    def extra_repr(self) -> str:
+        """Return what decides answers beside the weights: a model of the hub is known by what it holds and prints."""
+        return f"processor={self.processor.to_dict()}, order={self.order}, pixels={self.brightest:g}*{self.repeated}"
+
     def normalized(self, x: Tensor) -> Tensor:
         """Return pixels scaled and normalized as the processor says that it does, ``(N, channels, height, width)``.
 
@@ -335,6 +339,10 @@ class _Texts(nn.Module):
         """
         ids = x.long()
         return self.scored({"input_ids": ids, "attention_mask": (ids != 0).long()})
+
+    def extra_repr(self) -> str:
+        """Return which output is which class: a model of the hub is known by what it holds and prints."""
+        return f"order={self.order}"
 
     def scored(self, read: Mapping[str, Tensor]) -> Tensor:
         """Return class scores, ``(N, classes)``.

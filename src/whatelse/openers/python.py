@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
-from pathlib import Path
-from types import ModuleType
 
 from torch import nn
 
+from whatelse import named
 from whatelse.artifacts import checkpoint
-from whatelse.errors import ArtifactError, nearest
+from whatelse.errors import ArtifactError
 from whatelse.models import fit
 from whatelse.tasks.task import Task
 
@@ -51,51 +45,15 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module:
 
 
 def _made(text: str) -> nn.Module:
-    place, _, name = text.rpartition(":")
     try:
-        with _beside(place):
-            module = _module(place)
-            found = getattr(module, name, None)
+        with named.found(text, text, ArtifactError) as found:
             made = found() if callable(found) and not isinstance(found, nn.Module) else found
     except ArtifactError:
         raise
-    except SystemExit as error:
-        told = f'ends the process (exit {error.code}); what a script runs belongs below if __name__ == "__main__"'
-        raise ArtifactError(f"{text}: {told}") from error
     except Exception as error:  # whatever the user's own code raises
         raise ArtifactError(f"{text}: {type(error).__name__}: {error}") from error
-    if name not in vars(module) and found is None:
-        known = [other for other, one in vars(module).items() if callable(one) and not other.startswith("_")]
-        raise ArtifactError(f"{text}: no {name!r} in {place}; {nearest(name, known)}")
     if not isinstance(made, nn.Module):
         raise ArtifactError(
             f"{text}: got {type(made).__name__}; a torch.nn.Module, or a function returning one, is needed"
         )
     return made
-
-
-@contextmanager
-def _beside(place: str) -> Generator[None, None, None]:
-    """Let the user's Python import what stands beside it, as it does when run: a file's folder, or the current one."""
-    folder = str(Path(place).resolve().parent if place.endswith(".py") else Path.cwd())
-    sys.path.insert(0, folder)
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-
-
-def _module(place: str) -> ModuleType:
-    if not place.endswith(".py"):
-        return importlib.import_module(place)
-    path = Path(place)
-    if not path.is_file():
-        raise ArtifactError(f"{place}: no such file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses in the file look their module up
-    spec.loader.exec_module(module)
-    return module

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from whatelse import findings
+
 _HEAD = 2000  # characters of a page within which its mark stands
 _SUM = "<!-- sha256 of all above: {} -->\n"
 
@@ -12,11 +14,14 @@ _SUM = "<!-- sha256 of all above: {} -->\n"
 def mark(text: str) -> str:
     """Return what a page made of a findings file is known by: a hash of the file and of everything that draws it.
 
+    What is said of findings, verdicts in words and the first answers, is made in their own room.
+
     Args:
         text: The findings file.
     """
     digest = hashlib.sha256(text.encode())
-    for source in sorted(Path(__file__).parent.rglob("*.*")):
+    rooms = (Path(__file__).parent, Path(findings.__file__).parent)
+    for source in sorted(one for room in rooms for one in room.rglob("*.*")):
         if source.suffix in {".py", ".html", ".css", ".js"}:
             digest.update(source.read_bytes())
     return digest.hexdigest()[:32]

@@ -83,7 +83,8 @@ def audit(
             candidate, compressed once more under another seed), which gives that of compressing.
         seed: Decides everything random.
         remeasure: How many more times the baseline is measured with other random numbers, for the floor of measuring.
-        stop: True ends a ``costly`` measurement once its verdict is clear; a task with clusters is measured whole.
+        stop: True ends a ``costly`` measurement once its verdict is clear; a task with clusters, and models with a
+            declared ``batch``, are measured whole.
         force: True measures models that should not be compared, and states why they should not.
         results: Folder where finished cells are kept and found again; None keeps nothing.
         on: Where jobs run, an engine of ``whatelse list engines``; empty chooses ``processes`` for texts and
@@ -275,7 +276,9 @@ class _Asking:
         """Return all work: the costliest questions first, so that none is left over at the end."""
         jobs: list[Job] = []
         whole: dict[str, list[Effects | Watch]] = {}
-        early = self.stop and not clustered(self.met.task)
+        # In a random order, chunk by chunk, examples have other neighbors than those that were declared.
+        declared = any(one.way.batch for one in self.met.models.values())
+        early = self.stop and not declared and not clustered(self.met.task)
         for m in sorted(self.asked.measurements, key=self._effort, reverse=True):
             if early and m.costly:
                 whole[m.label] = [self._watch(m)]

@@ -156,7 +156,16 @@ def key_of(text: str, task: Task, model: Given | None = None, way: Way = PLAIN) 
     Raises:
         ArtifactError: The folder cannot be read.
     """
-    return f"{_content_of(text, task, model)}{way.mark}"
+    return f"{_content_of(text, task, model)}{way.mark}{_called(task)}"
+
+
+def _called(task: Task) -> str:
+    """Return what tells apart the names and units of data whose numbers are the same: models may be asked by them.
+
+    Outputs are put in the order of the names of classes, columns are picked by name and handed over in their units.
+    """
+    known = (task.class_names, task.features, task.units)
+    return f"-{hashlib.sha256(repr(known).encode()).hexdigest()[:8]}" if any(known) else ""
 
 
 def _content_of(text: str, task: Task, model: Given | None) -> str:

@@ -117,13 +117,7 @@ class Task:
         for name in SPLITS:
             if name not in self.splits:
                 raise TaskError(f"task {self.name}: split {name!r} is missing; a task has {', '.join(SPLITS)}")
-        if self.words and len(self.words) != self.vocabulary:
-            raise TaskError(f"task {self.name}: {len(self.words)} words for {self.vocabulary} token ids; one each")
-        if self.units and len(self.units) != len(self.features):
-            raise TaskError(f"task {self.name}: {len(self.units)} units for {len(self.features)} features; one each")
-        if self.class_names and len(self.class_names) != self.classes:
-            counts = f"{len(self.class_names)} class_names for {self.classes} classes"
-            raise TaskError(f"task {self.name}: {counts}; one each")
+        _check_names(self)
         for name, split in self.splits.items():
             where = f"task {self.name}, split {name}"
             _check_inputs(where, split, empty=name in {"train", "calibration"})
@@ -240,6 +234,19 @@ class Task:
             calibration: The new calibration split, inside ``train``.
         """
         return replace(self, splits={**self.splits, "train": train, "calibration": calibration})
+
+
+def _check_names(task: Task) -> None:
+    if task.words and len(task.words) != task.vocabulary:
+        raise TaskError(f"task {task.name}: {len(task.words)} words for {task.vocabulary} token ids; one each")
+    if task.units and len(task.units) != len(task.features):
+        raise TaskError(f"task {task.name}: {len(task.units)} units for {len(task.features)} features; one each")
+    if task.class_names and len(task.class_names) != task.classes:
+        counts = f"{len(task.class_names)} class_names for {task.classes} classes"
+        raise TaskError(f"task {task.name}: {counts}; one each")
+    if len(set(task.class_names)) < len(task.class_names):
+        twice = next(one for one in task.class_names if task.class_names.count(one) > 1)
+        raise TaskError(f"task {task.name}: class_names: {twice!r} stands twice; models are asked by them: one each")
 
 
 def _check_labels(where: str, split: Split, classes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -40,11 +41,12 @@ def test_every_primary_finding_is_a_case_of_its_candidate_with_the_kind_of_its_v
     assert root.get("tests") == str(sum(f.primary and f.candidate in names for f in findings.findings))
 
 
-def test_a_doubt_that_can_only_hide_harm_fails(findings: Findings) -> None:
-    doubted = replace(findings.findings[0], verdict="not trusted", verdict_if_one_sided="worsened", primary=True)
+@pytest.mark.parametrize(("verdict", "kind"), [("worsened", "failures"), ("not trusted", "skipped")])
+def test_a_doubt_that_can_only_hide_harm_fails_where_harm_is_shown(findings: Findings, verdict: Any, kind: str) -> None:
+    doubted = replace(findings.findings[0], verdict=verdict, verdict_if_one_sided="worsened", primary=True)
     one = replace(doubted, candidate=next(c.name for c in findings.candidates if c.role == "candidate"))
     root = ElementTree.fromstring(render(replace(findings, findings=(one,), claims=())).encode())
-    assert root.get("failures") == "1"
+    assert {name for name in ("failures", "errors", "skipped") if root.get(name) == "1"} == {kind}
 
 
 @pytest.mark.parametrize("name", ['<a>&"', "\x00\x1b[31m", "\ud800"])

@@ -50,7 +50,7 @@ def _case(suite: Element, finding: Finding) -> str:
     holder = SubElement(case, "properties")
     for key, value in words.facts(finding):
         SubElement(holder, "property", name=words.xml(key), value=words.xml(value))
-    kind = _KINDS.get(_verdict(finding), "skipped")
+    kind = _KINDS.get(finding.verdict, "skipped")
     if kind:
         effect = "" if finding.effect is None else words.signed(finding.effect, finding.unit)
         told = f"{finding.verdict}{f' {effect}' if effect else ''}: {words.reason(finding)}"
@@ -58,8 +58,3 @@ def _case(suite: Element, finding: Finding) -> str:
         if kind != "skipped":
             result.set("type", finding.verdict)
     return kind
-
-
-def _verdict(finding: Finding) -> str:
-    """Return the verdict that stands: doubts that could only hide harm leave harm."""
-    return "worsened" if finding.verdict_if_one_sided == "worsened" else finding.verdict
