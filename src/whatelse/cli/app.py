@@ -8,6 +8,7 @@ inside the function, so that no command waits for what another one needs.
 from __future__ import annotations
 
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -69,6 +70,9 @@ def main() -> None:
     except WhatElseError as error:
         _fail(str(error), UNUSABLE)
     except SystemExit as error:  # of no command of ours: they return their code
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if frame.f_globals["__name__"].startswith("typer."):  # it ends so where a shell asks what may follow
+            raise
         _fail(f"code of a model or of data ended the program (exit {error.code}); let it return instead", UNUSABLE)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
