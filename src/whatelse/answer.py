@@ -58,7 +58,7 @@ class Answer:
     Attributes:
         columns: By name, one value per row each, ``(N,)``. The first ones tell kinds of rows apart, such as a small
             group, where examples are left out in turn.
-        rows: Which test examples the rows are of, ``(N,)``; None where they are all of them, in order.
+        rows: Which test examples the rows are of, ``(N,)``; None where they are the first N, in order.
         parts: What the numbers of ``by_part`` are of.
         notes: Remarks on how far the values go; printed beside the verdict.
         doubts: Failed validity checks.

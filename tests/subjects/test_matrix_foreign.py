@@ -111,6 +111,15 @@ def test_a_batch_that_was_declared_is_kept_and_what_it_moves_is_told(folder, dig
     assert len(keys) == 3
 
 
+def test_a_batch_that_would_go_in_pieces_is_refused(folder, digits):
+    made = taken(folder / "fixed.onnx", digits, batch=5)
+    assert (made.batch, made.source.most) == (5, 5)
+    with pytest.raises(
+        TaskError, match="--batch 8: .* is asked at most 5 examples at once, and more would go in pieces"
+    ):
+        taken(folder / "fixed.onnx", digits, batch=8)
+
+
 def test_a_key_says_what_all_files_hold(folder, digits, tmp_path):
     for name in ("external.onnx", "external.onnx.data"):
         shutil.copy(folder / name, tmp_path / name)

@@ -75,6 +75,7 @@ def of_verdict(found: Sequence[Finding], *verdicts: str) -> tuple[Finding, ...]:
 
 
 def _believed(finding: Finding) -> bool:
+    """Say whether a number may be ranked: of one that can only look better than it is, harm is at least that."""
     return finding.verdict != "not trusted" or finding.verdict_if_one_sided == "worsened"
 
 

@@ -56,6 +56,11 @@ class Endpoint:
         """How many requests were sent so far."""
         return self._line.requests
 
+    @property
+    def most(self) -> int:
+        """Most examples of a request."""
+        return self._protocol.fixed or self._line.most
+
     def scores(self, inputs: Tensor) -> Tensor:
         """Return class scores of inputs, ``(N, classes)``, or what stands in their place.
 
@@ -65,9 +70,8 @@ class Endpoint:
         Raises:
             TaskError: It does not answer, or not with scores of them.
         """
-        fixed = self._protocol.fixed
-        most = fixed or self._line.most
-        return foreign.in_batches(self._protocol.ask, inputs.detach(), most, self._name, fixed=bool(fixed))
+        fixed = bool(self._protocol.fixed)
+        return foreign.in_batches(self._protocol.ask, inputs.detach(), self.most, self._name, fixed=fixed)
 
     def is_still(self, key: str) -> bool:
         """Return whether it answers as it did when it was given a key.

@@ -105,6 +105,15 @@ class Mixes(Protocol):
 
 
 @runtime_checkable
+class Bounded(Protocol):
+    """What takes no more than so many examples at once, and is handed more in pieces."""
+
+    @property
+    def most(self) -> int:
+        """How many; 0 for any number."""
+
+
+@runtime_checkable
 class Elsewhere(Protocol):
     """What answers from another place, and may be another tomorrow: its results are never found again."""
 

@@ -12,8 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from whatelse.errors import TaskError
 from whatelse.models.asked import BATCHED
-from whatelse.models.model import Model, Scores
+from whatelse.models.model import Bounded, Model, Scores
 
 _APART = 16  # examples that are asked by themselves
 
@@ -58,10 +59,19 @@ def declared(model: Model, inputs: Tensor, batch: int) -> Model:
         model: Under audit; one that was recorded is as it was recorded.
         inputs: Some inputs, ``(N, ...)``.
         batch: How many.
+
+    Raises:
+        TaskError: It does not take so many at once.
     """
     source = model.source
     if not isinstance(source, Scores):
         return model
+    most = source.most if isinstance(source, Bounded) else 0
+    if 0 < most < batch:
+        raise TaskError(
+            f"--batch {batch}: {model.name} is asked at most {most} examples at once, and more would go in pieces; "
+            f"give --batch {most} or less, or let it take more"
+        )
     kept = tuple(told for told in model.remarks if "depend on the rest of the batch" not in told)
     off = moved(source.scores, inputs, batch if batch > 1 else len(inputs))
     if off > BATCHED or model.alone:

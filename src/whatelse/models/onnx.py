@@ -55,6 +55,11 @@ class OnnxScores:
         self._made = last if last in foreign.READ and self._output.type in _FLOATS else ""
         self.told = tuple(self._remarks(version))
 
+    @property
+    def most(self) -> int:
+        """Examples of a batch, where that is fixed; else 0."""
+        return self._fixed
+
     def scores(self, inputs: Tensor) -> Tensor:
         """Return class scores of inputs, ``(N, classes)``, or what stands in their place.
 

@@ -65,6 +65,11 @@ class OpenVinoScores:
         precision = self._run.get_property(_PRECISION).get_type_name()
         self.told = tuple(self._remarks(version, precision))
 
+    @property
+    def most(self) -> int:
+        """Examples of a batch, where that is fixed; else 0."""
+        return self._fixed
+
     def scores(self, inputs: Tensor) -> Tensor:
         """Return class scores of inputs, ``(N, classes)``, or what stands in their place.
 

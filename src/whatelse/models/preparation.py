@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from whatelse import limits
 from whatelse.errors import TaskError, nearest
-from whatelse.models.model import Elsewhere, Keyed, Mixes, Opens, Remarked, Scores, Stores
+from whatelse.models.model import Bounded, Elsewhere, Keyed, Mixes, Opens, Remarked, Scores, Stores
 from whatelse.tasks.task import Split, Task
 
 T = TypeVar("T")
@@ -32,6 +32,7 @@ _TELLS: Mapping[type[Any], tuple[str, ...]] = {
     Keyed: ("key",),
     Remarked: ("told",),
     Mixes: ("mixes",),
+    Bounded: ("most",),
     Elsewhere: ("is_still",),
     Stores: ("stored_bytes", "stored_weights"),
 }
