@@ -297,3 +297,55 @@ def test_a_limit_moves_no_column_of_members(frame, tmp_path):
         whole, few = (load(tmp_path / "p.csv", limit=limit, **asked) for limit in (0, 20))
     assert whole.features == few.features
     assert torch.equal(whole.test.inputs[:20], few.test.inputs)
+
+
+@pytest.fixture
+def letters(tmp_path):
+    rows = [f"{'good' if i % 3 else 'bad'} film, number {i}" for i in range(60)]
+    told = {
+        "said": rows,
+        "mood": ["up" if i % 3 else "down" for i in range(60)],
+        "who": [f"p{i % 2}" for i in range(60)],
+    }
+    pd.DataFrame(told).to_csv(tmp_path / "letters.csv", index=False)
+    return tmp_path / "letters.csv", rows
+
+
+@pytest.mark.known_answer
+def test_a_column_of_texts_is_read_as_it_was_written_and_as_ids_of_its_words(letters):
+    path, rows = letters
+    task = load(path, label="mood", text="said", groups="who")
+    assert (task.modality, task.shape, task.features) == ("tokens", (128,), ())
+    assert set(task.train.texts + task.test.texts) <= set(rows)
+    for split in ("train", "select", "test"):
+        part = task.split(split)
+        for line, ids, target in zip(part.texts, part.inputs, part.targets, strict=True):
+            words = [task.words[int(i)] for i in ids if i]
+            known = [w if w in task.words else "(unknown)" for w in line.lower().split()]
+            assert words == known
+            assert task.class_names[int(target)] == ("up" if "good" in line else "down")
+    assert task.group_names == {"who": ("p0", "p1")}
+
+
+def test_what_is_told_of_a_table_of_texts(letters):
+    seen = {
+        c.name: c for c in table.describe(table.Config(path=str(letters[0]), label="mood", text="said", groups="who"))
+    }
+    assert (seen["said"].role, seen["said"].kind, seen["said"].told) == ("input", "texts", "")
+    assert (seen["mood"].role, seen["who"].role) == ("target", "left out, group")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("sait", "text: no column 'sait'; did you mean said"), ("who,said", "no column 'who,said'")]
+)
+def test_a_column_of_texts_that_is_not_there_is_one_line(letters, text, told):
+    with pytest.raises(TaskError, match=told):
+        load(letters[0], label="mood", text=text)
+
+
+def test_a_row_without_words_is_named(letters, tmp_path):
+    frame = pd.read_csv(letters[0])
+    frame.loc[4, "said"] = " "
+    frame.to_csv(tmp_path / "gap.csv", index=False)
+    with pytest.raises(TaskError, match="column 'said': row 5 has no text; leave such rows out"):
+        load(tmp_path / "gap.csv", label="mood", text="said")

@@ -325,6 +325,23 @@ def test_texts_that_the_data_hold_are_read_by_the_models_own_tokenizer(tmp_path)
     assert "1 of test were cut at 16 tokens" in " ".join(told["accuracy"].validity)
 
 
+@pytest.mark.known_answer
+def test_a_file_of_texts_is_read_by_the_models_own_tokenizer(tmp_path):
+    rng = torch.Generator().manual_seed(1)
+    lines = [" ".join(WORDS[int(i)] for i in torch.randint(2, 30, (5,), generator=rng)) for _ in range(40)]
+    rows = "".join(f"{line},{'up' if i % 2 else 'down'}\n" for i, line in enumerate(lines))
+    (tmp_path / "said.csv").write_text(f"said,mood\n{rows}")
+    data = f"table(path={str(tmp_path / 'said.csv')!r}, label='mood', text='said', split='test', select=0.25)"
+    task, place = opening.load_task(data), bert(tmp_path / "m")
+    own = transformers.AutoModelForSequenceClassification.from_pretrained(place)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+    with torch.no_grad():
+        want = torch.cat([own(**tokenizer(line, return_tensors="pt")).logits for line in task.test.texts])
+    found = opening.open_model(place, task).recorded("test")
+    torch.testing.assert_close(found.softmax(1), want.softmax(1), rtol=1e-4, atol=1e-5)
+    assert set(task.test.texts) | set(task.split("select").texts) == set(lines)
+
+
 def quantized(kind):
     """What transformers writes with the settings of a quantized model into its folder."""
     if kind == "bitsandbytes":

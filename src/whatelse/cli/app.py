@@ -71,7 +71,7 @@ def main() -> None:
         _fail(str(error), UNUSABLE)
     except SystemExit as error:  # of no command of ours: they return their code
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if frame.f_globals["__name__"].startswith("typer."):  # it ends so where a shell asks what may follow
+        if frame.f_globals["__name__"].startswith(("typer.", "rich.")):  # completion, a pipe that nobody reads
             raise
         _fail(f"code of a model or of data ended the program (exit {error.code}); let it return instead", UNUSABLE)
     except (KeyboardInterrupt, typer.Abort):

@@ -71,6 +71,7 @@ _EXAMPLES = "Also show single examples, such as those harmed or exposed most: ro
 ShowExamples = Annotated[bool, typer.Option("--show-examples", help=_EXAMPLES)]
 _OF_DATA: Mapping[str, tuple[str, str]] = {
     "target": ("COLUMN", "The column of classes."),
+    "text": ("COLUMN", "The column of texts, for models that read: each by its own tokenizer."),
     "groups": ("LIST", "Columns that make groups, such as sex,race,age:25,40,60,age:q4,sex*race."),
     "members": ("DATA", "What the models were trained on, for questions that need it."),
     "cluster": ("COLUMN", "Whose rows these are, such as patient_id: intervals draw whole persons."),

@@ -42,7 +42,8 @@ def columns(
         missing = sum(int(part.absent().sum()) for part in parts)
         role = _role(name, plan) + (", group" if name in grouped else "")
         kind = _kind(parts, distinct, as_words=name in _tabular.listed(plan.categories))
-        told = "" if role.startswith(("target", "left", "cluster")) else _told(column, target, distinct, kind)
+        plain = bool(plan.text) or role.startswith(("target", "left", "cluster"))  # of texts every row has its own
+        told = "" if plain else _told(column, target, distinct, kind)
         found.append(ColumnSeen(name, kind, role, distinct, missing, told))
     return tuple(found)
 
@@ -52,7 +53,7 @@ def _role(name: str, plan: _tabular.Plan) -> str:
         return "target"
     if name in _tabular.listed(plan.cluster):
         return "cluster"
-    return "left out" if name in plan.hidden else "input"
+    return "input" if plan.seen(name) else "left out"
 
 
 def _kind(parts: list[Column], distinct: int, *, as_words: bool) -> str:

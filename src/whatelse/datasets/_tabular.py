@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from whatelse import limits
-from whatelse.datasets import _bounds, _column, _cut, _groups, _table
+from whatelse.datasets import _bounds, _column, _cut, _groups, _table, _texts
 from whatelse.datasets._column import Column
 from whatelse.errors import TaskError, nearest
 from whatelse.tasks.task import Split, Task
@@ -44,6 +44,7 @@ class Plan:
         select: Share of rows.
         calibration: Rows of train.
         limit: Rows of each split.
+        text: The column of texts that are the inputs; empty where columns are.
         named: Names of the classes as the data themselves have them, commas and all, where ``classes`` says none.
     """
 
@@ -60,12 +61,21 @@ class Plan:
     leave_out: str = ""
     categories: str = ""
     scale: str = AUTO
+    text: str = ""
     named: tuple[str, ...] = ()
 
     @property
     def hidden(self) -> list[str]:
         """Columns that are no inputs."""
         return [self.label, *listed(self.leave_out), *listed(self.cluster)]
+
+    def seen(self, name: str) -> bool:
+        """Return whether a column is an input: beside texts none is.
+
+        Args:
+            name: Of the column.
+        """
+        return name == self.text.strip() if self.text else name not in self.hidden
 
     @classmethod
     def of(cls, config: Any) -> Plan:  # noqa: ANN401 - settings of any loader of such data
@@ -83,7 +93,7 @@ class Plan:
 
     def texts(self) -> set[str]:
         """Return columns that are texts although their values read as numbers."""
-        return {self.label, *listed(self.categories), *listed(self.cluster)}
+        return {self.label, *listed(self.categories), *listed(self.cluster), *listed(self.text)}
 
 
 def listed(names: str) -> list[str]:
@@ -113,9 +123,9 @@ def task(name: str, files: Mapping[str, File], called: Mapping[str, str], plan: 
     picked = rows(plan, files, places.get(WHOLE), where)
     train = _train(files, picked, plan)
     how = _learnt(files, train, plan, called)
-    _foresee(files, how.coding, where)
+    _foresee(files, how, where)
     _check_texts(how.coding, train, where)
-    raw = plan.scale == RAW or (plan.scale == AUTO and not len(picked["train"][1]))
+    raw = bool(plan.text) or plan.scale == RAW or (plan.scale == AUTO and not len(picked["train"][1]))
     coded = {each: _coded(file, how, (plan, called[each]), places.get(each), raw=raw) for each, file in files.items()}
     splits = {split: coded[source].take(picks) for split, (source, picks) in picked.items()}
     splits["calibration"] = splits["train"].take(torch.arange(min(plan.calibration, len(splits["train"]))))
@@ -123,7 +133,9 @@ def task(name: str, files: Mapping[str, File], called: Mapping[str, str], plan: 
     _bounds.check(bounds, splits, where)
     names = {name: _groups.codes(_table.take(train, _NONE), parts, how.parts)[1] for name, parts in how.groups.items()}
     columns, units = _table.features(how.coding), () if raw else _table.units(how.coding)
-    return Task(name, len(how.known), bounds, splits, names, columns, class_names=how.known, units=units)
+    size, words = (_texts.SIZE, _texts.words(how.words, _texts.SIZE)) if plan.text else (0, ())
+    made = Task(name, len(how.known), bounds, splits, names, columns, class_names=how.known, units=units)
+    return replace(made, vocabulary=size, words=words)
 
 
 @dataclass(frozen=True)
@@ -135,12 +147,14 @@ class _How:
         groups: What was asked for.
         parts: How each column of them makes groups.
         known: The classes.
+        words: The id of every known word, where inputs are texts.
     """
 
     coding: _table.Coding
     groups: Mapping[str, _groups.Grouping]
     parts: Mapping[_groups.Part, _table.Grouping]
     known: tuple[str, ...]
+    words: Mapping[str, int]
 
 
 def check(files: Mapping[str, File], called: Mapping[str, str], plan: Plan) -> None:
@@ -156,6 +170,7 @@ def check(files: Mapping[str, File], called: Mapping[str, str], plan: Plan) -> N
     """
     whole = files[WHOLE]
     asked = [("label", "target", [plan.label]), ("cluster", "cluster", listed(plan.cluster))]
+    asked += [("text", "text", [plan.text.strip()])] if plan.text else []
     asked += [(s, s, listed(getattr(plan, s))) for s in ("leave_out", "categories")]
     for setting, option, names in asked:
         for name in names:
@@ -175,7 +190,7 @@ def _learnt(files: Mapping[str, File], train: File, plan: Plan, called: Mapping[
         TaskError: No column is left, or a value makes no sense.
     """
     whole, where, categories = files[WHOLE], called[WHOLE], listed(plan.categories)
-    seen = [column for column in whole if column not in plan.hidden]
+    seen = [column for column in whole if plan.seen(column)]
     if not seen:
         raise TaskError(f"data {where}: no column is left for the model to see")
     first = MEMBERS if MEMBERS in files else WHOLE
@@ -187,10 +202,12 @@ def _learnt(files: Mapping[str, File], train: File, plan: Plan, called: Mapping[
     if len(given) == 1:
         raise TaskError(f"data {where}, column {plan.label!r}: every row is {given[0]!r}; a task needs two classes")
     for each in (WHOLE, *([MEMBERS] if MEMBERS in files else [])):
-        _table.check_numbers(files[each], [column for column in seen if column not in categories], called[each])
-    coding = _table.learn(train, seen, categories)
+        measured = [] if plan.text else [column for column in seen if column not in categories]
+        _table.check_numbers(files[each], measured, called[each])
+    coding = {} if plan.text else _table.learn(train, seen, categories)
+    words = _texts.vocabulary([_texts.parted(line) for line in _lines(train, plan)], _texts.SIZE)
     asked = _groups.parse(plan.groups, list(whole), where)
-    return _How(coding, asked, _groups.learn(asked, train, list(files.values()), categories, where), known)
+    return _How(coding, asked, _groups.learn(asked, train, list(files.values()), categories, where), known, words)
 
 
 def check_classes(known: Sequence[str], plan: Plan, where: str) -> None:
@@ -218,9 +235,12 @@ def _train(files: Mapping[str, File], rows: Mapping[str, tuple[str, Tensor]], pl
     return files[source] if plan.split or source == MEMBERS else _table.take(files[source], picks)
 
 
-def _foresee(files: Mapping[str, File], coding: _table.Coding, where: str) -> None:
+def _foresee(files: Mapping[str, File], how: _How, where: str) -> None:
     """Refuse, before they are made, inputs of more memory than is allowed: a category a row is a column a row."""
-    rows = sum(len(next(iter(file.values()))) for file in files.values())
+    rows, coding = sum(len(next(iter(file.values()))) for file in files.values()), how.coding
+    if not coding:
+        limits.check(2 * 4 * rows * _texts.LENGTH, 0, f"data {where}: {rows} texts of {_texts.LENGTH} ids", TaskError)
+        return
     width = len(_table.features(coding))
     widest = max((name for name in coding), key=lambda name: len(_table.features({name: coding[name]})), default="")
     many = len(_table.features({widest: coding[widest]}))
@@ -245,13 +265,34 @@ def _check_texts(coding: _table.Coding, train: File, where: str) -> None:
 def _coded(file: File, how: _How, asked: tuple[Plan, str], places: Tensor | None, *, raw: bool) -> Split:
     """Return all rows of a file, in its order, so that messages name the right row."""
     plan, where = asked
-    inputs, unseen = _table.encode(file, how.coding, where, raw=raw)
+    lines, unseen = _lines(file, plan), dict[str, int]()
+    if plan.text:
+        _check_lines(lines, plan, where)
+        inputs = _texts.ids([_texts.parted(line) for line in lines], how.words, _texts.LENGTH)
+    else:
+        inputs, unseen = _table.encode(file, how.coding, where, raw=raw)
     for column, count in unseen.items():
         total = len(inputs)
         warnings.warn(f"data {where}: {count} of {total} rows have a {column!r} that train has not", stacklevel=4)
     targets = _table.labels(file, plan.label, how.known, where, given=bool(plan.classes or plan.named))
     groups = {name: _groups.codes(file, parts, how.parts)[0] for name, parts in how.groups.items()}
-    return Split(inputs, targets, targets, groups, clusters=places)
+    return Split(inputs, targets, targets, groups, clusters=places, texts=tuple(lines) if plan.text else None)
+
+
+def _check_lines(lines: Sequence[str], plan: Plan, where: str) -> None:
+    """Refuse a row without words.
+
+    Raises:
+        TaskError: There is one.
+    """
+    row = next((i for i, line in enumerate(lines, 1) if not line.strip()), 0)
+    if row:
+        raise TaskError(f"data {where}, column {plan.text!r}: row {row} has no text; leave such rows out")
+
+
+def _lines(file: File, plan: Plan) -> list[str]:
+    """Return the texts of the rows; none where columns are the inputs."""
+    return list(_column.of(file[plan.text.strip()]).each(str, object)) if plan.text else []
 
 
 def clusters(files: Mapping[str, File], plan: Plan, called: Mapping[str, str]) -> dict[str, Tensor]:

@@ -46,6 +46,7 @@ class Config:
     split: str = param("", "The split that verdicts are given on; empty for test, else validation.")
     classes: str = param("", "Names of the classes in the order of the model's outputs" + _LIST)
     bounds: str = param("", f"{_bounds.HELP}; empty for 0,1 of images, and none of tables.")
+    text: str = param("", "The column of texts that are the inputs; empty where columns are.")
     scale: str = param(_tabular.AUTO, _tabular.SCALE, choices=_tabular.SCALES)
     size: int = param(32, "Height and width of images in pixels, 0 as they are.", low=0, high=4096)
     color: str = param("rgb", "What a pixel is.", choices=tuple(_pictures.MODES))

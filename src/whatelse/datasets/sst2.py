@@ -18,22 +18,18 @@ Source:
 from __future__ import annotations
 
 import csv
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from whatelse.datasets import _cut, _place, _table
+from whatelse.datasets import _cut, _place, _table, _texts
 from whatelse.errors import TaskError
 from whatelse.settings import param
 from whatelse.tasks.task import Split, Task
 
 VERSION = 1
 FILES = {"train": "train.tsv", "select": "dev.tsv", "test": "test.tsv"}
-_PADDING, _UNKNOWN, _FIRST = 0, 1, 2
 _LENGTHS = (5.0, 12.0, 20.0)
 
 
@@ -65,25 +61,12 @@ def load(config: Config) -> Task:
     texts = {name: _read(place / file) for name, file in FILES.items()}
     limits = {"train": config.limit, "select": config.limit, "test": config.limit_test}
     kept = {name: _taken(*texts[name], limits[name]) for name in FILES}
-    known = vocabulary(kept["train"][0], config.vocabulary)
+    known = _texts.vocabulary(kept["train"][0], config.vocabulary)
     splits = {name: _split(*kept[name], known, config.length) for name in FILES}
     splits["calibration"] = splits["train"].take(torch.arange(min(config.calibration, len(splits["train"]))))
     names = {"length": tuple(f"{name} words" for name in _table.banded([], _LENGTHS)[1])}
-    unused = [""] * (config.vocabulary - _FIRST - len(known))
-    words = ("", "(unknown)", *known, *unused)
+    words = _texts.words(known, config.vocabulary)
     return Task("sst2", 2, None, splits, names, vocabulary=config.vocabulary, words=words)
-
-
-def vocabulary(texts: Sequence[Sequence[str]], size: int) -> dict[str, int]:
-    """Return the id of every known word.
-
-    Args:
-        texts: Words of the texts of train.
-        size: Number of ids, padding and the unknown word included.
-    """
-    counts = Counter(word for words in texts for word in words)
-    ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    return {word: i for i, word in enumerate(ranked[: size - _FIRST], _FIRST)}
 
 
 def _taken(texts: list[list[str]], labels: list[int], limit: int) -> tuple[list[list[str]], list[int]]:
@@ -92,11 +75,7 @@ def _taken(texts: list[list[str]], labels: list[int], limit: int) -> tuple[list[
 
 
 def _split(texts: list[list[str]], labels: list[int], known: dict[str, int], length: int) -> Split:
-    rows = np.full((len(texts), length), _PADDING, dtype=np.float32)
-    for row, words in zip(rows, texts, strict=True):
-        ids = [known.get(word, _UNKNOWN) for word in words[:length]]
-        row[: len(ids)] = ids
-    inputs = torch.from_numpy(rows)
+    inputs = _texts.ids(texts, known, length)
     targets = torch.tensor(labels)
     bands, _ = _table.banded([str(len(words)) for words in texts], _LENGTHS)
     return Split(inputs, targets, targets, {"length": bands})
@@ -114,4 +93,4 @@ def _read(path: Path) -> tuple[list[list[str]], list[int]]:
     for number, row in enumerate(rows[1:], 1):
         if len(row) != 2 or row[1] not in {"0", "1"} or not row[0].split():
             raise TaskError(f"data sst2: {path}: row {number} is no text with a label 0 or 1")
-    return [row[0].lower().split() for row in rows[1:]], [int(row[1]) for row in rows[1:]]
+    return [_texts.parted(row[0]) for row in rows[1:]], [int(row[1]) for row in rows[1:]]

@@ -56,6 +56,7 @@ class Config:
     split: str = param("", "test where no row of the file is train; empty to cut train off.", choices=("", "test"))
     classes: str = param("", "Names of the classes in the order of the model's outputs" + _LIST)
     bounds: str = param("", f"{_bounds.HELP}; empty where none are known.")
+    text: str = param("", "The column of texts that are the inputs; empty where columns are.")
     scale: str = param(_tabular.AUTO, _tabular.SCALE, choices=_tabular.SCALES)
     delimiter: str = param("", "Between values of text; empty for tabs in .tsv and commas in .csv.")
     test: float = param(0.3, "Share of rows held back for verdicts; not with test_path.", low=0.01, high=0.9)
