@@ -25,7 +25,7 @@ def changed(**given):
         (changed(data="digit"), ("did you mean digits",)),
         (changed(data="none.npz"), ("none.npz", "no such file")),
         (changed(out=str(Path(__file__).parent)), ("is there already",)),
-        (changed(model="torch.nn:Flatten"), ("answers with a tensor of shape (64, 64)", "one of (N, 10) is needed")),
+        (changed(model="torch.nn:Flatten"), ("answers with scores of 64 classes; the data have 10",)),
         ((*COMPRESS, "--weights-key", "ema"), ("--weights-key ema", "give --weights FILE too")),
         ((*COMPRESS, "--weights", "no.pth", "--weights-key", "ema"), ("--weights no.pth:ema", "No such file")),
         ((*COMPRESS, "--json", "no/where.json"), ("cannot write no/where.json",)),

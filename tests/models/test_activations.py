@@ -195,6 +195,9 @@ def test_packed_layers_count_where_they_hold_the_nonlinearity_and_scripts_do_not
     from torch.ao import quantization
 
     plain = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2)).eval()
+    with torch.no_grad():  # its own first weights are those of a lucky or an unlucky run
+        for parameter in plain.parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=rng))
     x = torch.rand(5, 1, 6, 6, generator=rng)
     fused = quantization.fuse_modules(plain, [["0", "1"]])
     packed = nn.Sequential(quantization.QuantStub(), *fused, quantization.DeQuantStub()).eval()
