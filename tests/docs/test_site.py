@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -6,6 +6,8 @@ from importlib import resources
 
 import pytest
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 BUDGETS = '[[budgets]]\nbehaviour = "generalization.accuracy"\nmost = 0.01\n'
 
 

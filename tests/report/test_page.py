@@ -18,6 +18,8 @@ from whatelse.report._grid import arrange
 from whatelse.report.page import render
 from whatelse.report.surfaces import markdown
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}</style>"
 LOADING = {("img", "src"), ("script", "src"), ("link", "href"), ("image", "href"), ("iframe", "src"), ("use", "href")}
 VOID = {"meta", "link", "img", "br", "input", "hr"}

@@ -1,7 +1,11 @@
 from pathlib import Path
 
+import pytest
+
 from whatelse.findings.record import parse
 from whatelse.report import page, page_cache
+
+pytestmark = pytest.mark.slow  # pages, processes, whole models or many of them: not for every save
 
 
 def test_a_page_stands_until_its_findings_change(document, tmp_path):

@@ -9,6 +9,8 @@ import whatelse
 from tests.study.test_audit import asked, damaged, digits, good
 from whatelse.findings.record import parse
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 __all__ = ["digits", "good"]
 
 MEMBERS = """

@@ -10,6 +10,8 @@ from whatelse.errors import StudyError, TaskError
 from whatelse.models.preparation import Preparation
 from whatelse.study import audit
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 ASKED = """
 name = "short"
 title = "Short"

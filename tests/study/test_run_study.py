@@ -14,6 +14,8 @@ from whatelse.store.folder import Folder
 from whatelse.study import audit, plan, run, run_study, spec, worker
 from whatelse.study.spec import Net
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 MORE = """
 [[measurements]]
 row = "overfitting"

@@ -10,6 +10,8 @@ from whatelse.evidence.cache import Evidence
 from whatelse.store.folder import Folder
 from whatelse.study import plan, run, spec, worker
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 
 @pytest.fixture
 def asked(small, tmp_path, inline):
