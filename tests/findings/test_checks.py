@@ -13,6 +13,8 @@ from whatelse.findings.record import FindingsError, parse
 from whatelse.report.page import render
 from whatelse.report.surfaces import card, markdown, terminal
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 TWICE = "7 of 907 test examples stand in train too: what is said of test is said of members"
 CHECKED: dict[str, Any] = {
     "pairs": {

@@ -27,6 +27,8 @@ from whatelse.report.surfaces import card, markdown, terminal
 from whatelse.study import run_study, spec
 from whatelse.tasks.task import Split, Task
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 STUDY = """
 name = "rich"
 title = "Rich"

@@ -6,6 +6,8 @@ from whatelse import recipe
 from whatelse.store.folder import Folder
 from whatelse.study import estimate, plan, run, run_study, spec, speed, worker
 
+pytestmark = pytest.mark.slow  # processes, whole models or many of them: not for every save
+
 COSTLY = """
 [[measurements]]
 row = "overfitting"
