@@ -66,13 +66,13 @@ def timed(rows: int, draws: int) -> dict[str, float]:
         draws: Resamples.
     """
     from whatelse import items  # noqa: PLC0415 - of the build that this process is for
-    from whatelse.answer import Answer, Parts  # noqa: PLC0415
-    from whatelse.auditing.ask import Measured  # noqa: PLC0415
-    from whatelse.auditing.effects import Comparison, values_of  # noqa: PLC0415
+    from whatelse.answer import Answer, Parts  # noqa: PLC0415 - as above
+    from whatelse.auditing.ask import Measured  # noqa: PLC0415 - as above
+    from whatelse.auditing.effects import Comparison, values_of  # noqa: PLC0415 - as above
 
     rng = np.random.default_rng
     try:
-        from whatelse.statistics.shared import Pool  # noqa: PLC0415
+        from whatelse.statistics.shared import Pool  # noqa: PLC0415 - the former build has none
 
         pool = Pool(draws, rng(0))
     except ImportError:  # a build whose questions draw for themselves

@@ -152,7 +152,7 @@ def _with(
     """Return a command whose signature has others in place of one parameter."""
     signature = inspect.signature(command, eval_str=True)
     parts = [(added if one.name == name else [one]) for one in signature.parameters.values()]
-    called.__signature__ = signature.replace(parameters=[one for some in parts for one in some])  # type: ignore[attr-defined]
+    called.__signature__ = signature.replace(parameters=[one for some in parts for one in some])  # type: ignore[attr-defined] # what typer reads
     return called
 
 

@@ -164,7 +164,7 @@ def parquet(
     """
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra, imported where it is needed
-        from pyarrow import parquet as reader  # noqa: PLC0415
+        from pyarrow import parquet as reader  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"data {where} needs pyarrow: pip install 'whatelse[data]'") from error
     try:
@@ -216,7 +216,7 @@ def arrow(batches: Iterator[Any], names: Sequence[str], where: str, texts: Colle
 
 def _grow(builder: Builder, values: Any, where: str, *, texts: bool) -> None:  # noqa: ANN401 - an array of Arrow
     import pyarrow as pa  # noqa: PLC0415 - whoever calls has it
-    from pyarrow import types  # noqa: PLC0415
+    from pyarrow import types  # noqa: PLC0415 - an extra
 
     kind = values.type
     if types.is_boolean(kind):

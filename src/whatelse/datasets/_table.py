@@ -100,9 +100,9 @@ def check_numbers(table: Columns, names: Iterable[str], where: str) -> None:
         told = {value: number(value) is not None for value in column.given()}
         if all(told.values()) or not any(told.values()):
             continue
-        right = float(column.each(lambda v, told=told: told.get(v, True), np.bool_)[~column.absent()].mean())  # type: ignore[misc]
+        right = float(column.each(lambda v, told=told: told.get(v, True), np.bool_)[~column.absent()].mean())  # type: ignore[misc] # mypy cannot infer it
         if right >= _MOSTLY:
-            row = column.first(lambda v, told=told: not told.get(v, True))  # type: ignore[misc]
+            row = column.first(lambda v, told=told: not told.get(v, True))  # type: ignore[misc] # mypy cannot infer it
             raise TaskError(f"data {where}, column {name!r}: row {row} is no number, as most are; {_column.MEND}")
 
 

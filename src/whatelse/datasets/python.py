@@ -250,7 +250,7 @@ def _input(value: object, where: str) -> Tensor:
         TaskError: It is none.
     """
     if _pictures.is_one(value):
-        return _pictures.of(value, "rgb" if len(value.getbands()) > 1 else "gray", 0)  # type: ignore[attr-defined]
+        return _pictures.of(value, "rgb" if len(value.getbands()) > 1 else "gray", 0)  # type: ignore[attr-defined] # Pillow's
     try:
         found = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
     except (TypeError, ValueError, RuntimeError) as error:
