@@ -28,6 +28,7 @@ from whatelse.testing.samples import (
     task_of,
     texts,
 )
+from whatelse.testing.search_surfaces import searched
 from whatelse.testing.surfaces import findings
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "images",
     "models",
     "predicting",
+    "searched",
     "split_of",
     "task_of",
     "texts",
