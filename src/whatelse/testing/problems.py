@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,11 +15,11 @@ from whatelse import recipe
 from whatelse.errors import WhatElseError
 from whatelse.modules import codec
 from whatelse.search.protocol import Problem, Score
-from whatelse.search.space import Axis, Configuration, Space
+from whatelse.search.space import LAYER, Axis, Configuration, Space
 from whatelse.testing import samples
 
 # Every kind of option that a layer takes, milder ones first.
-LAYER = (
+OPTIONS = (
     "",
     "quantize.uniform()",
     "prune.magnitude(sparsity=0.6)",
@@ -25,7 +27,7 @@ LAYER = (
     "prune.magnitude() > quantize.uniform(bits=4)",
     "quantize.uniform(bits=2)",
 )
-LAYERS = Space((Axis("layer", "conv2", LAYER), Axis("layer", "linear", LAYER), Axis("layer", "head", LAYER[:2])))
+LAYERS = Space((Axis(LAYER, "conv2", OPTIONS), Axis(LAYER, "linear", OPTIONS), Axis(LAYER, "head", OPTIONS[:2])))
 TRAINED = replace(LAYERS, then="train.finetune(epochs=1)")
 
 _MOST = {"accuracy": 0.02, "flips": 0.1, "steadiness": 0.5}  # the harm that each budget accepts
@@ -33,29 +35,19 @@ _STEP = 0.05  # how far inputs are moved
 _TRIALS = 40
 
 
-@dataclass(frozen=True, eq=False)
 class SampleJudge:
     """Holds scores against two budgets, on accuracy and on flips; a third one is not seen in scores.
 
-    Attributes:
+    Args:
         before: Scores of the baseline on all of select, ``(n, classes)``.
         targets: The true classes, ``(n,)``.
-        names: Of the budgets.
     """
 
-    before: Tensor
-    targets: Tensor
-    names: tuple[str, ...] = tuple(_MOST)
-
-    @property
-    def rows(self) -> Tensor:
-        """All examples of select, ``(n,)``."""
-        return torch.arange(len(self.targets))
-
-    @property
-    def seen(self) -> np.ndarray:
-        """Of which budgets it can tell, ``(budgets,)``."""
-        return np.array([name != "steadiness" for name in self.names])
+    def __init__(self, before: Tensor, targets: Tensor) -> None:
+        self.before, self.targets = before, targets
+        self.names = tuple(_MOST)
+        self.rows = torch.arange(len(targets))
+        self.seen = np.array([name != "steadiness" for name in self.names])
 
     def over(self, scores: Sequence[Tensor]) -> np.ndarray:
         """Return by how much each budget is exceeded, as a share of it, ``(M, budgets)``.
@@ -81,7 +73,13 @@ def problem(space: Space = LAYERS) -> Problem:
     """
     model, task = samples.learned(0).eval().requires_grad_(requires_grad=False), samples.images().on("select")
     test = task.test
-    return Problem(space, model, task, SampleJudge(model(test.inputs), test.targets), _bytes, _TRIALS)
+    parts = {
+        (at, option): copy.deepcopy(_part(axis.name, axis.options[option]))
+        for at, axis in enumerate(space.axes)
+        if axis.kind == LAYER
+        for option in range(1, len(axis.options))
+    }
+    return Problem(space, model, task, SampleJudge(model(test.inputs), test.targets), _bytes, parts, _TRIALS)
 
 
 @torch.no_grad()
@@ -105,6 +103,14 @@ def scored(given: Problem, tried: Configuration) -> Score:
     moved = [(model(inputs + _STEP) - model(inputs)).abs().mean() for model in (given.model, made)]
     over["steadiness"] = float(moved[1] / moved[0] - 1) / _MOST["steadiness"] - 1
     return Score(given.cost(made) / given.cost(given.model), over, scores)
+
+
+@cache
+def _part(name: str, text: str) -> nn.Module:
+    """Return what a recipe makes of one layer of the sample network."""
+    model, rng = samples.learned(0).eval().requires_grad_(requires_grad=False), torch.Generator().manual_seed(0)
+    (step,) = recipe.parse(f"mixed.layers(layers={f'{name}: {text}'!r})")
+    return recipe.apply(step, model, samples.images(), rng).get_submodule(name)
 
 
 def _bytes(model: nn.Module) -> float:

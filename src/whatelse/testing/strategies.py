@@ -10,13 +10,13 @@ import torch
 from whatelse import items
 from whatelse.errors import MissingExtraError, SettingError
 from whatelse.search.protocol import Problem, Score, Search
-from whatelse.search.space import Axis, Configuration, Space
+from whatelse.search.space import LAYER, Axis, Configuration, Space
 from whatelse.testing import problems, written
 from whatelse.testing.contract import Case
 
 _ASKED = 14  # configurations that it is asked for
 _SPACES = (problems.LAYERS, problems.TRAINED)
-_TINY = Space((Axis("layer", "linear", problems.LAYER[:3]),))
+_TINY = Space((Axis(LAYER, "linear", problems.OPTIONS[:3]),))
 
 
 def its_parts_are_in_order(case: Case) -> None:
