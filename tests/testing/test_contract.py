@@ -285,6 +285,21 @@ def test_a_summary_by_the_order_of_columns_is_found(broken):
         check(file)
 
 
+def test_a_method_that_says_that_it_goes_by_layers_and_does_not_is_found(broken):
+    check = one("method", "what goes by layers goes by one alone")
+    file = broken(
+        "method",
+        (
+            "    del task, rng\n    clipped = copied(model)\n",
+            "    clipped = copied(model)\n    next(clipped.parameters()).mul_(task.classes)\n",
+        ),
+    )
+    check(file)
+    file.write_text(file.read_text("utf-8").replace("VERSION, KNOB", "LAYERWISE = True\nVERSION, KNOB"), "utf-8")
+    with pytest.raises(testing.ContractError, match="a Conv2d alone becomes another than in a model"):
+        check(file)
+
+
 def test_settings_are_those_that_are_given(broken):
     file = broken("loader")
     testing.check("loader", file, count=20)
