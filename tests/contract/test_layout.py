@@ -52,7 +52,8 @@ MAY = {
     "attacks": OBSERVED | {"training"},
     "explainers": OBSERVED,
     "behaviours": OBSERVED | {"training", "attacks", "explainers"},
-    "search": OBSERVED | {"recipe"},
+    "search": OBSERVED
+    | {"recipe", "artifacts", "auditing", "engines", "findings", "gate", "opening", "store", "study"},
     "artifacts": OBSERVED | {"recipe"},
     "openers": MODELS | {"recipe", "artifacts", "items"},
     "opening": MODELS | {"parts", "recipe", "items"},

@@ -26,6 +26,7 @@ NAMES = {
     "opener": "centers",
     "exhibit": "otherwise",
     "gate_surface": "verdicts",
+    "search_surface": "trials",
 }
 
 
@@ -103,6 +104,7 @@ RETURN = 'return Answer({"wrong": (better >= config.top).float()})'
 WRONG = '{"wrong": (better >= config.top).float()'
 ITSELF = "it repeats and writes nothing itself"
 DECIDED = "it shows every decision"
+ENDED = "it shows every ending"
 CONSTANTS, FIT = "it has constants and no code", "its constants fit each other"
 RETURNS, REFUSES = "it gives back what jobs return and raise", "it refuses what nothing here has"
 CHECKED = 'check(needs, Resources(1, 0, memory()), "--on commands")'
@@ -189,6 +191,11 @@ BROKEN = [
     ("gate_surface", DECIDED, "{ruling.verdict}", "", "it shows one decision as it shows another"),
     ("gate_surface", ITSELF, "{ruling.verdict}", "{ruling.verdict} {NOW}", "another text"),
     ("gate_surface", ITSELF, "    del findings", "    open('x', 'w').close()", "wrote x"),
+    ("search_surface", "its parts are in order", 'HELP = "Write', '"Write', "no HELP"),
+    ("search_surface", ENDED, 'return "".join(lines)', 'return " "', "confirmed it gives nothing to read"),
+    ("search_surface", ENDED, "{chosen}", "", "it shows one search as it shows another"),
+    ("search_surface", ITSELF, "{trial.binding}", "{trial.binding} {NOW}", "another text"),
+    ("search_surface", ITSELF, "    verdicts =", "    open('x', 'w').close()\n    verdicts =", "wrote x"),
     ("control", "it says what it is and where it comes from", "Source:", "Sauce:", "no Source:"),
     ("control", CONSTANTS, "VERSION, ROLE", "HALF = 2\nVERSION, ROLE", "it has HALF; a control is its constants alone"),
     ("control", CONSTANTS, "VERSION, ROLE", "def helper():\n    pass\n\nVERSION, ROLE", "it has helper"),

@@ -73,7 +73,7 @@ class Bench:
         """Return the model that a recipe makes of the baseline.
 
         Args:
-            steps: The recipe; at least one step.
+            steps: The recipe; an empty one leaves the baseline as it is.
         """
         links = [Link(None, self.baseline.key)]
         for step in steps:

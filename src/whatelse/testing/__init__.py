@@ -30,6 +30,7 @@ from whatelse.testing.samples import (
     task_of,
     texts,
 )
+from whatelse.testing.search_surfaces import searched
 from whatelse.testing.surfaces import findings
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "predicting",
     "problem",
     "scored",
+    "searched",
     "split_of",
     "task_of",
     "texts",
