@@ -21,7 +21,9 @@ Model = Annotated[
 ]
 Data = Annotated[
     str,
-    typer.Option("--data", metavar="D", help="A file, a folder of images, hf:owner/name, file.py:function or a loader."),
+    typer.Option(
+        "--data", metavar="D", help="A file, a folder of images, hf:owner/name, file.py:function or a loader."
+    ),
 ]
 _BUDGETS = "What damage is accepted, as gate takes it; the default budgets."
 Budgets = Annotated[str, typer.Option("--budgets", metavar="FILE", help=_BUDGETS)]
