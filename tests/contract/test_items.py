@@ -33,8 +33,10 @@ every_item = pytest.mark.parametrize(("kind", "name"), ITEMS, ids=[":".join(i) f
 
 
 # What an item is tried with where its contract says that it needs something: an exhibit a question of whose answers it
-# shows something, an opener a text that names a model of the sample images.
+# shows something, an opener a text that names a model of the sample images, a method layers of their network.
+MIXED = "conv2: prune.magnitude() > quantize.uniform(bits=4); linear: decompose.svd(rank=0.4); head: quantize.gptq()"
 GIVEN = {
+    ("methods", "mixed.layers"): {"layers": MIXED},
     ("exhibits", "rebuilt"): {"behaviour": "leakage.inversion"},
     ("exhibits", "tree"): {"behaviour": "transparency.tree"},
     ("exhibits", "vulnerable_records"): {"behaviour": "membership.loss"},
