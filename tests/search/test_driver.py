@@ -7,6 +7,7 @@ import torch
 
 import whatelse
 from whatelse import items
+from whatelse.auditing.questions import default, read_questions, settled
 from whatelse.errors import BudgetError, RecipeError, SettingError, StoreError, TaskError, UnknownItemError
 from whatelse.gate import budgets as owners
 from whatelse.gate.decide import decide
@@ -23,6 +24,13 @@ most = 0.08
 FEW = ("quantize.uniform(bits=[8, 4, 2], activation_bits=32)", "decompose.svd(rank=0.25)")
 
 
+def asked():
+    """The questions of an audit that cost next to nothing."""
+    every = read_questions(default())
+    costly = ("attribution.", "robustness.", "leakage.", "mechanism.", "membership.")
+    return settled(replace(every, measurements=[m for m in every.measurements if not m.item.startswith(costly)]))
+
+
 @pytest.fixture
 def budgets():
     return owners.parse(ACCEPTED)
@@ -35,7 +43,7 @@ def kept(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(model, task, kept):
-    return search(model, task, owners.parse(ACCEPTED), choices=FEW, trials=8, results=kept)
+    return search(model, task, owners.parse(ACCEPTED), choices=FEW, trials=8, asked=asked(), results=kept)
 
 
 def test_it_ends_in_a_smaller_model_that_keeps_every_budget_on_test(found, model, task, budgets):
@@ -61,30 +69,30 @@ def test_trials_are_what_an_independent_count_says(found, model, task):
     assert trial.harm["harmed (right before, wrong after)"] == pytest.approx(float((right & ~still).double().mean()))
 
 
-def test_the_same_seed_gives_the_same_search_and_a_second_one_finds_it_done(
-    found, model, task, budgets, kept, tmp_path
-):
-    again = search(model, task, budgets, choices=FEW, trials=8, results=kept)
-    afresh = search(model, task, budgets, choices=FEW, trials=8, results=tmp_path)
-    for other in (again, afresh):
+def test_a_second_search_finds_all_done_and_the_seed_decides(found, model, task, budgets, tmp_path):
+    whatelse.save(model, tmp_path / "model")
+    told = {"choices": FEW, "trials": 8, "asked": asked(), "results": tmp_path / "results", "on": "inline"}
+    first, again = (search(str(tmp_path / "model"), task, budgets, **told) for _ in range(2))
+    for other in (first, again):
         assert [t.recipe for t in other.record.trials] == [t.recipe for t in found.record.trials]
         assert [t.over for t in other.record.trials] == [t.over for t in found.record.trials]
         assert other.record.winner == found.record.winner
+    assert first.record.seconds["measuring"]
     assert not again.record.seconds["measuring"]
-    assert [t.seconds for t in again.record.trials] == [t.seconds for t in found.record.trials]
+    assert [t.seconds for t in again.record.trials] == [t.seconds for t in first.record.trials]
 
 
 def test_the_search_never_reads_test(model, task, budgets, found):
     # Other examples of test change the confirmation and no trial.
     flipped = task.splits["test"].take(torch.arange(len(task.test)).flip(0))
     other = whatelse.Task("other", 3, task.bounds, {**task.splits, "test": flipped}, task.group_names)
-    record = search(model, other, budgets, choices=FEW, trials=8).record
+    record = search(model, other, budgets, choices=FEW, trials=8, asked=asked()).record
     assert [(t.recipe, t.over) for t in record.trials] == [(t.recipe, t.over) for t in found.record.trials]
 
 
 def test_the_winner_is_written_as_compress_writes_it(model, task, budgets, kept, tmp_path):
     out = tmp_path / "small"
-    found = search(model, task, budgets, choices=FEW, trials=8, results=kept, out=out)
+    found = search(model, task, budgets, choices=FEW, trials=8, asked=asked(), results=kept, out=out)
     back = whatelse.load(out)
     with torch.no_grad():
         assert torch.equal(back(task.test.inputs), found.model(task.test.inputs))
@@ -103,14 +111,16 @@ def test_the_record_is_read_back(found, tmp_path):
 
 @pytest.mark.parametrize("strategy", ["random", "uniform"])
 def test_controls_search_the_same_space(model, task, budgets, strategy):
-    record = search(model, task, budgets, strategy=strategy, choices=FEW, trials=4).record
+    record = search(model, task, budgets, strategy=strategy, choices=FEW, trials=4, asked=asked()).record
     assert len(record.trials) == 4
     assert record.strategy == f"{strategy}()"
 
 
 def test_where_nothing_is_feasible_the_nearest_is_named(model, task):
     tight = owners.parse('[[budgets]]\nlabel = "negative log-likelihood"\nmost = 0.000001\n')
-    found = search(model, task, tight, choices=("quantize.uniform(bits=2, activation_bits=32)",), trials=3)
+    found = search(
+        model, task, tight, choices=("quantize.uniform(bits=2, activation_bits=32)",), trials=3, asked=asked()
+    )
     record = found.record
     assert (found.model, found.findings, record.winner) == (None, None, 0)
     nearest = record.trial(record.nearest)
@@ -119,7 +129,9 @@ def test_where_nothing_is_feasible_the_nearest_is_named(model, task):
 
 
 def test_after_training_layers_are_packed_and_the_surrogate_goes_on(model, task, budgets):
-    record = search(model, task, budgets, choices=FEW[:1], then="train.finetune(epochs=1)", trials=3).record
+    record = search(
+        model, task, budgets, choices=FEW[:1], then="train.finetune(epochs=1)", trials=3, asked=asked()
+    ).record
     assert all("> mixed.layers" in t.recipe and t.recipe.startswith("train.finetune") for t in record.trials)
     assert all(t.share is not None for t in record.trials)
 
@@ -212,7 +224,7 @@ def test_a_trial_that_fails_is_told_and_the_search_goes_on(model, task, budgets,
         return whole(step, *given)
 
     monkeypatch.setattr(recipe, "apply", sometimes)
-    record = search(model, task, budgets, strategy="random", choices=FEW[:1], trials=3).record
+    record = search(model, task, budgets, strategy="random", choices=FEW[:1], trials=3, asked=asked()).record
     failed = [t for t in record.trials if t.why]
     assert len(failed) <= 1
     assert all("does not like it" in t.why and t.share is None for t in failed)
