@@ -2,7 +2,7 @@
 
 Images are handed to the model's own image processor; where it does no more than scale and normalize, in torch, so that
 gradients pass. Texts are token ids of the model's own tokenizer, 0 for padding; or, where a task holds what was
-written, each is read once and the answers are recorded. Weights are safetensors, or a ``.bin`` that transformers opens
+written, each is read once and the answers are recorded, as they are of a classifier of words in sentences. Weights are safetensors, or a ``.bin`` that transformers opens
 by ``weights_only``. ``trust_remote_code`` is never given.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from whatelse import limits
 from whatelse.artifacts import folder
 from whatelse.errors import ArtifactError, MissingExtraError, TaskError, Told, in_short
-from whatelse.models import fit
+from whatelse.models import fit, sentences
 from whatelse.models.recorded import RecordedScores
 from whatelse.modules.lent import alike, quietly
 from whatelse.tasks.task import Task
@@ -32,7 +32,12 @@ _HUB = "hf:"
 _HEADS = {
     "ForImageClassification": ("AutoModelForImageClassification", "images"),
     "ForSequenceClassification": ("AutoModelForSequenceClassification", "tokens"),
+    "ForTokenClassification": ("AutoModelForTokenClassification", "words"),
 }
+# What data must be for it, where it is asked of others.
+_DATA = {"words": "; rows with a list of words and a list of tags are needed, such as tokens and ner_tags in .jsonl"}
+# Those whose tokenizers take words only so, as examples/pytorch/token-classification of transformers has it.
+_SPACED = {"bloom", "gpt2", "roberta", "deberta"}
 _BESIDE = {
     "ImageProcessor": "save the one it was trained with beside it: processor.save_pretrained(folder)",
     "Tokenizer": "save the one it was trained with beside it: tokenizer.save_pretrained(folder)",
@@ -57,7 +62,7 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
     """Return the classifier, frozen and in evaluation mode, after passing it examples of the task.
 
     Where the data hold texts, and no ids of the model's own tokenizer, every text is answered once through that
-    tokenizer, and the scores are returned: what is asked on changed texts is then not measurable.
+    tokenizer, and the scores are returned: what is asked on changed texts is then not measurable. So it is of words.
 
     Args:
         text: The folder, or ``hf:owner/name``.
@@ -65,7 +70,7 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
         weights: Refused.
 
     Raises:
-        ArtifactError: It is no classifier of images or texts, lacks weights or its processor, would run code, or cannot
+        ArtifactError: It is no classifier of images, texts or words, lacks weights or its processor, would run code, or cannot
             be loaded.
         MissingExtraError: transformers is not installed.
         NotMeasurableError: It has tensors without numbers.
@@ -84,7 +89,8 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
     auto, asked = _head(text, config)
     texts = asked == "tokens" and task.test.texts is not None and config.vocab_size != task.vocabulary
     if task.modality != asked and not texts:
-        raise TaskError(f"task {task.name} and model do not fit: {text} takes {asked}, the data are {task.modality}")
+        told = f"{text} takes {asked}, the data are {task.modality}{_DATA.get(asked, '')}"
+        raise TaskError(f"task {task.name} and model do not fit: {told}")
     _check_size(text, getattr(transformers, auto), config, place)
     model, info = _loaded(text, getattr(transformers, auto), place, {**options, "output_loading_info": True})
     lacking = sorted({str(name) for kind in ("missing_keys", "mismatched_keys") for name in info[kind]})
@@ -95,6 +101,10 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
             "the folder of the model as it was trained, head included"
         )
     order = _order(text, config.id2label, task)
+    if asked == "words":
+        spaced = {"add_prefix_space": True} if config.model_type in _SPACED else {}
+        tokenizer = _loaded(text, transformers.AutoTokenizer, place, {**options, **spaced})
+        return sentences.read(text, _Texts(model, order).eval().scored, tokenizer, _longest(model, tokenizer), task)
     if texts:
         return _read(text, _Texts(model, order), _loaded(text, transformers.AutoTokenizer, place, options), task)
     if asked == "tokens":
@@ -128,7 +138,7 @@ def _head(text: str, config: Any) -> tuple[str, str]:  # noqa: ANN401 - a config
             return auto, asked
     raise ArtifactError(
         f"{text}: its config.json names {named}; one that ends in {' or '.join(_HEADS)} is needed, with one label "
-        "an example"
+        "an example, or a word"
     )
 
 
@@ -162,9 +172,11 @@ def _order(text: str, labels: dict[int, str], task: Task) -> list[int]:
     if known == wanted:
         return []
     if sorted(known) != sorted(wanted) or len(set(known)) < len(known):
+        fewer = len(set(known)) == len(known) and set(wanted) < set(known)
+        mend = f"say all of them (--classes {','.join(theirs)})" if fewer else "name them alike"
         raise TaskError(
             f"task {task.name} and model do not fit: the classes of {text} are {', '.join(theirs)}; those of the data "
-            f"are {', '.join(mine)}; name them alike"
+            f"are {', '.join(mine)}; {mend}"
         )
     warnings.warn(f"{text}: its outputs were put into the order of the data's classes: {', '.join(mine)}", Told, 3)
     return [known.index(name) for name in wanted]
@@ -223,7 +235,7 @@ def _read(text: str, model: _Texts, tokenizer: Any, task: Task) -> RecordedScore
     Raises:
         ArtifactError: It cannot read them.
     """
-    longest = min(tokenizer.model_max_length, getattr(model.model.config, "max_position_embeddings", _LONG))
+    longest = _longest(model.model, tokenizer)
     held: dict[str, Tensor] = {}
     cut = 0
     model.eval()
@@ -242,6 +254,11 @@ def _read(text: str, model: _Texts, tokenizer: Any, task: Task) -> RecordedScore
             held[name] = torch.cat(found).float()
     told = f"{text} read the texts of the data once, by its own tokenizer"
     return RecordedScores(held, (f"{told}; {cut} of test were cut at {longest} tokens" if cut else told,))
+
+
+def _longest(model: Any, tokenizer: Any) -> int:  # noqa: ANN401 - of transformers
+    """Return how many tokens a model takes at most."""
+    return int(min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", _LONG)))
 
 
 def _say(text: str, model: _Images, task: Task) -> None:
@@ -319,7 +336,7 @@ class _Images(nn.Module):
 
 
 class _Texts(nn.Module):
-    """A classifier of texts that are given as ids of its own tokenizer.
+    """A classifier of texts, or of their words, that are given as ids of its own tokenizer.
 
     Attributes:
         model: Of transformers.
@@ -345,10 +362,10 @@ class _Texts(nn.Module):
         return f"order={self.order}"
 
     def scored(self, read: Mapping[str, Tensor]) -> Tensor:
-        """Return class scores, ``(N, classes)``.
+        """Return class scores, ``(N, classes)``; of a classifier of words those of every token, ``(N, tokens, classes)``.
 
         Args:
             read: What its tokenizer makes of texts.
         """
         found: Tensor = self.model(**read).logits
-        return found[:, self.order] if self.order else found
+        return found[..., self.order] if self.order else found
