@@ -75,7 +75,9 @@ def _taken(given: Given, name: str, key: str, task: Task, rng: torch.Generator, 
     if isinstance(given, Recorded):
         for split in given.splits:
             _check(given.recorded(split), (len(task.split(split)), task.classes), f"{name}, split {split},")
-        return Model(name, given, key, remarks=given.remarks if isinstance(given, RecordedScores) else ())
+        if isinstance(given, RecordedScores):
+            return Model(name, given, key, remarks=given.remarks, stores=given.stores)
+        return Model(name, given, key)
     kind = type(given).__name__
     raise TaskError(f"{name}: got {kind}; a torch.nn.Module, or an object with scores(inputs) or recorded(split)")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from whatelse import limits
 from whatelse.artifacts import folder
 from whatelse.errors import ArtifactError, MissingExtraError, TaskError, Told, in_short
-from whatelse.models import fit, sentences
+from whatelse.models import fit, held, sentences
 from whatelse.models.recorded import RecordedScores
 from whatelse.modules.lent import alike, quietly
 from whatelse.tasks.task import Task
@@ -104,9 +105,11 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
     if asked == "words":
         spaced = {"add_prefix_space": True} if config.model_type in _SPACED else {}
         tokenizer = _loaded(text, transformers.AutoTokenizer, place, {**options, **spaced})
-        return sentences.read(text, _Texts(model, order).eval().scored, tokenizer, _longest(model, tokenizer), task)
+        said = sentences.read(text, _Texts(model, order).eval().scored, tokenizer, _longest(model, tokenizer), task)
+        return replace(said, stores=held.of(model), key="")
     if texts:
-        return _read(text, _Texts(model, order), _loaded(text, transformers.AutoTokenizer, place, options), task)
+        said = _read(text, _Texts(model, order), _loaded(text, transformers.AutoTokenizer, place, options), task)
+        return replace(said, stores=held.of(model), key="")
     if asked == "tokens":
         _check_vocabulary(text, config, task, lambda: _loaded(text, transformers.AutoTokenizer, place, options))
         return fit.at_rest(_Texts(model, order), task, text)
@@ -154,8 +157,8 @@ def _check_size(text: str, kind: Any, config: Any, place: str) -> None:  # noqa:
     except Exception as error:  # whatever a configuration of a stranger raises
         raise ArtifactError(f"{text}: its config.json makes no model: {in_short(error)}") from error
     wanted = sum(t.numel() * t.element_size() for t in (*planned.parameters(), *planned.buffers()))
-    held = sum(path.stat().st_size for path in Path(place).glob("*")) if os.path.isdir(place) else wanted
-    limits.check(wanted, held, text, ArtifactError)
+    on_disk = sum(path.stat().st_size for path in Path(place).glob("*")) if os.path.isdir(place) else wanted
+    limits.check(wanted, on_disk, text, ArtifactError)
 
 
 def _order(text: str, labels: dict[int, str], task: Task) -> list[int]:
@@ -236,7 +239,7 @@ def _read(text: str, model: _Texts, tokenizer: Any, task: Task) -> RecordedScore
         ArtifactError: It cannot read them.
     """
     longest = _longest(model.model, tokenizer)
-    held: dict[str, Tensor] = {}
+    answers: dict[str, Tensor] = {}
     cut = 0
     model.eval()
     for name, split in task.splits.items():
@@ -251,9 +254,9 @@ def _read(text: str, model: _Texts, tokenizer: Any, task: Task) -> RecordedScore
             except Exception as error:  # a tokenizer without padding, ids that the model has no vector for
                 raise ArtifactError(f"{text}: it cannot read the texts of the data: {in_short(error)}") from error
         if found:
-            held[name] = torch.cat(found).float()
+            answers[name] = torch.cat(found).float()
     told = f"{text} read the texts of the data once, by its own tokenizer"
-    return RecordedScores(held, (f"{told}; {cut} of test were cut at {longest} tokens" if cut else told,))
+    return RecordedScores(answers, (f"{told}; {cut} of test were cut at {longest} tokens" if cut else told,))
 
 
 def _longest(model: Any, tokenizer: Any) -> int:  # noqa: ANN401 - of transformers
