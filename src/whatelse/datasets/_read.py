@@ -106,7 +106,14 @@ def classes(path: Path, where: str) -> dict[str, tuple[str, ...]]:
 
 @contextmanager
 def _refused(where: str) -> Generator[None]:
-    """Say in one line why a file cannot be read."""
+    """Say in one line why a file cannot be read.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        TaskError: It cannot.
+    """
     try:
         yield
     except UnicodeDecodeError as error:
@@ -245,6 +252,9 @@ def parquet(
 @contextmanager
 def _parquet(path: Path, where: str) -> Generator[Any]:
     """Open a Parquet file.
+
+    Yields:
+        What reads it.
 
     Raises:
         TaskError: It is damaged.

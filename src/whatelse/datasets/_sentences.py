@@ -273,12 +273,12 @@ def _classes(
     return known, {each: _targets(file, place, known, called[each], plan) for each, file in read.items()}
 
 
-def _targets(
-    file: _File, place: Mapping[Tag, int], known: Sequence[str], where: str, plan: _tabular.Plan
-) -> Tensor:
+def _targets(file: _File, place: Mapping[Tag, int], known: Sequence[str], where: str, plan: _tabular.Plan) -> Tensor:
     word = next((i for i, tag in enumerate(file.tags) if tag not in place), None)
     if word is not None:
-        wanted = f"{len(known)} classes are known: {cut(', '.join(known), 120)}" if known else "names, or numbers from 0"
+        wanted = (
+            f"{len(known)} classes are known: {cut(', '.join(known), 120)}" if known else "names, or numbers from 0"
+        )
         told = f"{file.row_of(word)} has the tag {file.tags[word]!r}; {wanted} (--classes)"
         raise TaskError(f"data {where}, column {plan.label!r}: {told}")
     return torch.tensor([place[tag] for tag in file.tags])

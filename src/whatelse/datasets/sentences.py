@@ -1,9 +1,9 @@
 """Sentences of one's own with a label for every word, for models that tag words: named entities, parts of speech.
 
 The file is JSON lines or Parquet; a row has a list of words (``tokens`` or ``words``, or ``text`` names it) and a list
-of as many tags (``ner_tags``, ``tags``, ``labels`` and the like, or ``label`` names it). Tags are names, or whole numbers
-that ``classes`` or the file itself names. ``classes`` may be the folder of a Hugging Face model: its labels then, in the
-order of its outputs. A file whose rows are so is opened by this loader, whatever its name.
+of as many tags (``ner_tags``, ``tags``, ``labels`` and the like, or ``label`` names it). Tags are names, or whole
+numbers that ``classes`` or the file itself names. ``classes`` may be the folder of a Hugging Face model: its labels
+then, in the order of its outputs. A file whose rows are so is opened by this loader, whatever its name.
 
 Words are the examples; the sentence is what is drawn, cut into splits and counted by ``limit``, or what ``cluster``
 names: all sentences of a document, say. A sentence that stands twice is one. ``groups`` are columns with a value for
@@ -44,7 +44,9 @@ class Config:
     groups: str = param("", f"Columns that make groups, {_groups.HELP}.")
     test_path: str = param("", "A file with the sentences of test; empty to cut them from the first.")
     shifted: str = param("", "A file with sentences of another source, for the split shifted.")
-    members: str = param("", "A file with sentences that the model was trained on; the first file then has none of them.")
+    members: str = param(
+        "", "A file with sentences that the model was trained on; the first file then has none of them."
+    )
     cluster: str = param("", "The column that says which sentences belong together; empty for each alone.")
     split: str = param("", "test where no sentence of the file is train; empty to cut train off.", choices=("", "test"))
     classes: str = param("", "Names of the classes in the order of the outputs, joined by commas; or a model's folder.")

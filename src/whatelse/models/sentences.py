@@ -95,13 +95,17 @@ def _check_seen(text: str, firsts: Sequence[Mapping[int, int]], task: Task) -> N
     if unseen:
         i, word = unseen[0]
         raise TaskError(
-            f"task {task.name} and model do not fit: the tokenizer of {text} makes nothing of {len(unseen)} words, such "
-            f"as {ascii(task.sentences[i][word])} in {shown(' '.join(task.sentences[i]), 60)}; leave such words out"
+            f"task {task.name} and model do not fit: the tokenizer of {text} makes nothing of {len(unseen)} words, "
+            f"such as {ascii(task.sentences[i][word])} in {shown(' '.join(task.sentences[i]), 60)}; leave such words out"
         )
 
 
 def _recorded(text: str, found: Sequence[Tensor], lengths: Sequence[int], task: Task) -> RecordedScores:
-    """Return the scores of the words of every split, in its order."""
+    """Return the scores of the words of every split, in its order.
+
+    Raises:
+        TaskError: They are of another number of classes.
+    """
     classes = found[0].shape[1]
     if classes != task.classes:
         raise TaskError(

@@ -2,8 +2,8 @@
 
 Images are handed to the model's own image processor; where it does no more than scale and normalize, in torch, so that
 gradients pass. Texts are token ids of the model's own tokenizer, 0 for padding; or, where a task holds what was
-written, each is read once and the answers are recorded, as they are of a classifier of words in sentences. Weights are safetensors, or a ``.bin`` that transformers opens
-by ``weights_only``. ``trust_remote_code`` is never given.
+written, each is read once and the answers are recorded. So are they of a classifier of words, which reads sentences.
+Weights are safetensors, or a ``.bin`` that transformers opens by ``weights_only``; ``trust_remote_code`` is never set.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
         weights: Refused.
 
     Raises:
-        ArtifactError: It is no classifier of images, texts or words, lacks weights or its processor, would run code, or cannot
-            be loaded.
+        ArtifactError: It is no classifier of images, texts or words, lacks weights or its processor, would run code, or
+            cannot be loaded.
         MissingExtraError: transformers is not installed.
         NotMeasurableError: It has tensors without numbers.
         TaskError: The model and the task do not fit each other.
@@ -93,22 +93,13 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
         told = f"{text} takes {asked}, the data are {task.modality}{_DATA.get(asked, '')}"
         raise TaskError(f"task {task.name} and model do not fit: {told}")
     _check_size(text, getattr(transformers, auto), config, place)
-    model, info = _loaded(text, getattr(transformers, auto), place, {**options, "output_loading_info": True})
-    lacking = sorted({str(name) for kind in ("missing_keys", "mismatched_keys") for name in info[kind]})
-    if lacking:
-        some = ", ".join(lacking[:3])
-        raise ArtifactError(
-            f"{text}: its file has no fitting weights for {some} ({len(lacking)} in all), which would be random; give "
-            "the folder of the model as it was trained, head included"
-        )
+    model = _whole(text, getattr(transformers, auto), place, options)
     order = _order(text, config.id2label, task)
-    if asked == "words":
-        spaced = {"add_prefix_space": True} if config.model_type in _SPACED else {}
+    if texts or asked == "words":
+        spaced = {"add_prefix_space": True} if asked == "words" and config.model_type in _SPACED else {}
         tokenizer = _loaded(text, transformers.AutoTokenizer, place, {**options, **spaced})
-        said = sentences.read(text, _Texts(model, order).eval().scored, tokenizer, _longest(model, tokenizer), task)
-        return replace(said, stores=held.of(model), key="")
-    if texts:
-        said = _read(text, _Texts(model, order), _loaded(text, transformers.AutoTokenizer, place, options), task)
+        reading = sentences.read if asked == "words" else _read
+        said = reading(text, _Texts(model, order).eval().scored, tokenizer, _longest(config, tokenizer), task)
         return replace(said, stores=held.of(model), key="")
     if asked == "tokens":
         _check_vocabulary(text, config, task, lambda: _loaded(text, transformers.AutoTokenizer, place, options))
@@ -127,6 +118,23 @@ def _loaded(text: str, kind: Any, place: str, options: dict[str, Any]) -> Any:  
         what = kind.__name__.removeprefix("Auto")
         mend = f"; {_BESIDE[what]}" if what in _BESIDE else ""
         raise ArtifactError(f"{text}: its {what} cannot be loaded: {in_short(error, 120)}{mend}") from error
+
+
+def _whole(text: str, kind: Any, place: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 - classes of transformers
+    """Return a model all of whose weights are in its file.
+
+    Raises:
+        ArtifactError: Some are not.
+    """
+    model, info = _loaded(text, kind, place, {**options, "output_loading_info": True})
+    lacking = sorted({str(name) for kind in ("missing_keys", "mismatched_keys") for name in info[kind]})
+    if lacking:
+        some = ", ".join(lacking[:3])
+        raise ArtifactError(
+            f"{text}: its file has no fitting weights for {some} ({len(lacking)} in all), which would be random; give "
+            "the folder of the model as it was trained, head included"
+        )
+    return model
 
 
 def _head(text: str, config: Any) -> tuple[str, str]:  # noqa: ANN401 - a configuration of transformers
@@ -232,16 +240,14 @@ def _check_vocabulary(text: str, config: Any, task: Task, tokenizer: Any) -> Non
         )
 
 
-def _read(text: str, model: _Texts, tokenizer: Any, task: Task) -> RecordedScores:  # noqa: ANN401 - as above
+def _read(text: str, scored: sentences.Scored, tokenizer: Any, longest: int, task: Task) -> RecordedScores:  # noqa: ANN401
     """Return what a model answers to the texts of the data, each read by its own tokenizer.
 
     Raises:
         ArtifactError: It cannot read them.
     """
-    longest = _longest(model.model, tokenizer)
     answers: dict[str, Tensor] = {}
     cut = 0
-    model.eval()
     for name, split in task.splits.items():
         found: list[Tensor] = []
         for start in range(0, len(split), _BATCH):
@@ -250,7 +256,7 @@ def _read(text: str, model: _Texts, tokenizer: Any, task: Task) -> RecordedScore
                 with torch.no_grad(), quietly():
                     read = tokenizer(lines, padding=True, truncation=True, max_length=longest, return_tensors="pt")
                     cut += sum(len(ids) > longest for ids in tokenizer(lines)["input_ids"]) if name == "test" else 0
-                    found.append(model.scored(read))
+                    found.append(scored(read))
             except Exception as error:  # a tokenizer without padding, ids that the model has no vector for
                 raise ArtifactError(f"{text}: it cannot read the texts of the data: {in_short(error)}") from error
         if found:
@@ -259,9 +265,9 @@ def _read(text: str, model: _Texts, tokenizer: Any, task: Task) -> RecordedScore
     return RecordedScores(answers, (f"{told}; {cut} of test were cut at {longest} tokens" if cut else told,))
 
 
-def _longest(model: Any, tokenizer: Any) -> int:  # noqa: ANN401 - of transformers
+def _longest(config: Any, tokenizer: Any) -> int:  # noqa: ANN401 - of transformers
     """Return how many tokens a model takes at most."""
-    return int(min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", _LONG)))
+    return int(min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", _LONG)))
 
 
 def _say(text: str, model: _Images, task: Task) -> None:
@@ -365,7 +371,7 @@ class _Texts(nn.Module):
         return f"order={self.order}"
 
     def scored(self, read: Mapping[str, Tensor]) -> Tensor:
-        """Return class scores, ``(N, classes)``; of a classifier of words those of every token, ``(N, tokens, classes)``.
+        """Return class scores, ``(N, classes)``; of a classifier of words ``(N, tokens, classes)``.
 
         Args:
             read: What its tokenizer makes of texts.

@@ -179,7 +179,7 @@ class Task:
 
     @property
     def modality(self) -> str:
-        """What one input is: ``images`` (channels, height, width), ``tokens`` (ids), ``words`` or ``table`` (all else)."""
+        """What one input is: ``images`` (channels, height, width), ``tokens`` (ids), ``words`` or ``table`` (else)."""
         if self.sentences:
             return "words"
         if self.vocabulary:
@@ -318,7 +318,11 @@ def _check_beside(where: str, split: Split) -> None:
 
 
 def _check_places(where: str, split: Split, sentences: tuple[tuple[str, ...], ...]) -> None:
-    """Refuse an input that is no word of the sentences, where there are sentences."""
+    """Refuse an input that is no word of the sentences, where there are sentences.
+
+    Raises:
+        TaskError: There is one.
+    """
     if not sentences or not len(split):
         return
     if split.inputs.shape[1:] != (2,):

@@ -1,9 +1,9 @@
 """F1 of whole named entities: found is one with the right first word, last word and type.
 
-Tags are ``O``, ``B-PER``, ``I-PER`` and so on (``E-`` and ``S-`` too). An entity begins at ``B-`` or ``S-``, and at another
-tag that follows ``O``, ``E-``, ``S-`` or another type; it ends before ``O`` and before the next one. With ``t`` true entities
-of test, ``s`` said ones and ``f`` said ones that are true, ``F1 = 2 f / (t + s)``, over all types together. The parts are
-the F1 of the types.
+Tags are ``O``, ``B-PER``, ``I-PER`` and so on (``E-`` and ``S-`` too). An entity begins at ``B-`` or ``S-``, and at
+another tag that follows ``O``, ``E-``, ``S-`` or another type; it ends before ``O`` and before the next one. With ``t``
+true entities of test, ``s`` said ones and ``f`` said ones that are true, ``F1 = 2 f / (t + s)``, over all types
+together. The parts are the F1 of the types.
 
 Reading:
     What tables about named entities print, where accuracy over words is flattered by all the words outside of any. A
@@ -54,7 +54,7 @@ class Config:
 
 
 def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
-    """Return for each word the type of the entity that begins there, ``true`` and ``said``, and whether it is ``found``.
+    """Return for each word the type of the entity that begins there, ``true`` and ``said``, and if it is ``found``.
 
     Types are numbers, -1 where none begins; those of test have the first ones.
 
@@ -119,7 +119,11 @@ def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
 
 
 def _tags(names: Sequence[str], evidence: Evidence) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return the mark of every class, the number of its type, -1 outside, and the names of the types."""
+    """Return the mark of every class, the number of its type, -1 outside, and the names of the types.
+
+    Raises:
+        NotMeasurableError: Examples are no words of sentences, or classes no tags of entities.
+    """
     if not evidence.task.sentences:
         raise NotMeasurableError(f"needs sentences with a label a word; task {evidence.task.name} has none")
     inside = [name.partition("-") for name in names if name != _OUTSIDE]
@@ -140,7 +144,9 @@ def _reading(inputs: Tensor) -> tuple[Tensor, np.ndarray]:
     width = int(place.max()) + 1
     _, word, counts = torch.unique(sentence * width + place, return_inverse=True, return_counts=True)
     again = torch.empty_like(word)
-    again[torch.argsort(word, stable=True)] = torch.arange(len(word)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    again[torch.argsort(word, stable=True)] = torch.arange(len(word)) - (counts.cumsum(0) - counts).repeat_interleave(
+        counts
+    )
     order = torch.from_numpy(np.lexsort((place.numpy(), again.numpy(), sentence.numpy())))
     rows = torch.stack([sentence, again, place], 1)[order]
     follows = (rows[1:] - rows[:-1] == torch.tensor([0, 0, 1])).all(1).numpy()
