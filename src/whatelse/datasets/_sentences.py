@@ -59,11 +59,11 @@ def task(name: str, files: Files, called: Mapping[str, str], plan: _tabular.Plan
     """
     where = called[_tabular.WHOLE]
     plan, whole, read = _read_all(files, called, plan)
+    known, targets = _classes(read, plan, called)
     owners = _tabular.clusters(whole, plan, called) or {each: file.numbers for each, file in read.items()}
     rows = _tabular.rows(plan, whole, owners[_tabular.WHOLE], where)
     rows["calibration"] = (rows["train"][0], rows["train"][1][: plan.calibration])
     picks = {split: (each, read[each].of(some)) for split, (each, some) in rows.items()}
-    known, targets = _classes(read, plan, called)
     asked = _groups.parse(plan.groups, list(whole[_tabular.WHOLE]), where)
     source, words = picks["train"]
     alone = not plan.split and _tabular.MEMBERS not in files

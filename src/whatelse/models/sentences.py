@@ -96,7 +96,7 @@ def _check_seen(text: str, firsts: Sequence[Mapping[int, int]], task: Task) -> N
         i, word = unseen[0]
         raise TaskError(
             f"task {task.name} and model do not fit: the tokenizer of {text} makes nothing of {len(unseen)} words, "
-            f"such as {ascii(task.sentences[i][word])} in {shown(' '.join(task.sentences[i]), 60)}; leave such words out"
+            f"such as {ascii(task.sentences[i][word])} in {shown(' '.join(task.sentences[i]), 60)}; leave them out"
         )
 
 
