@@ -45,6 +45,28 @@ def looks(row: Row) -> bool:
     return pairs or any(name in lists for name in (*WORDS, *TAGS))
 
 
+def named(names: Sequence[str], plan: _tabular.Plan, where: str) -> _tabular.Plan:
+    """Return which columns hold words and tags: those that were said, else those of the usual names.
+
+    Args:
+        names: Of all columns.
+        plan: What was said.
+        where: How messages call the data.
+
+    Raises:
+        TaskError: None has such a name, or several hold tags.
+    """
+    words = plan.text.strip() or next((name for name in WORDS if name in names), "")
+    if not words:
+        need = f"{' or '.join(WORDS)} with a list of words, or the name of such a column (--text), is needed"
+        raise TaskError(f"data {where}: its columns are {', '.join(names)}; {need}")
+    tags = [plan.label.strip()] if plan.label.strip() else [name for name in TAGS if name in names]
+    if len(tags) != 1:
+        found = f"has tags in {', '.join(tags)}; say which" if tags else f"has no column {', '.join(TAGS)}; say which"
+        raise TaskError(f"data {where}: it {found} holds a list with a tag a word (--target)")
+    return replace(plan, text=words, label=tags[0])
+
+
 def task(name: str, files: Files, called: Mapping[str, str], plan: _tabular.Plan) -> Task:
     """Return sentences as a task of their words.
 
@@ -150,7 +172,7 @@ def _read_all(
     Of these columns only that of clusters holds what stands in the file.
     """
     where = called[_tabular.WHOLE]
-    plan = _named(files[_tabular.WHOLE][0], plan, where)
+    plan = named(list(files[_tabular.WHOLE][0]), plan, where)
     whole = {}
     for each, rows in files.items():
         whole[each] = {name: _read.nothing(len(rows)) for name in dict.fromkeys(chain.from_iterable(rows))}
@@ -161,23 +183,6 @@ def _read_all(
     grouped = {part.column for parts in asked.values() for part in parts}
     numbers = dict[tuple[str, ...], int]()
     return plan, whole, {each: _file(rows, plan, grouped, numbers, called[each]) for each, rows in files.items()}
-
-
-def _named(row: Row, plan: _tabular.Plan, where: str) -> _tabular.Plan:
-    """Return which columns hold words and tags: those that were said, else those of the usual names.
-
-    Raises:
-        TaskError: None has such a name, or several hold tags.
-    """
-    words = plan.text.strip() or next((name for name in WORDS if name in row), "")
-    if not words:
-        need = f"{' or '.join(WORDS)} with a list of words, or the name of such a column (--text), is needed"
-        raise TaskError(f"data {where}: its columns are {', '.join(row)}; {need}")
-    tags = [plan.label.strip()] if plan.label.strip() else [name for name in TAGS if name in row]
-    if len(tags) != 1:
-        found = f"has tags in {', '.join(tags)}; say which" if tags else f"has no column {', '.join(TAGS)}; say which"
-        raise TaskError(f"data {where}: it {found} holds a list with a tag a word (--target)")
-    return replace(plan, text=words, label=tags[0])
 
 
 def _file(

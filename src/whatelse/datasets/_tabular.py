@@ -345,7 +345,8 @@ def rows(plan: Plan, files: Mapping[str, File], places: Tensor | None, where: st
         found["train"] = (WHOLE, _NONE)
     if not len(rest):
         parts = "train, select and test" if alone else "select and test"
-        raise TaskError(f"data {where}: {len(files[WHOLE][plan.label])} rows are too few for {parts}")
+        owners = "" if places is None else f" in {len(torch.unique(places))} clusters"
+        raise TaskError(f"data {where}: {len(files[WHOLE][plan.label])} rows{owners} are too few for {parts}")
     for each, split in ((MEMBERS, "train"), ("select", "select"), ("test", "test"), ("shifted", "shifted")):
         if each in files:
             every = _cut.shuffled(len(files[each][plan.label]))
