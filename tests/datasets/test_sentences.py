@@ -1,6 +1,7 @@
 """Sentences with a label a word: the same task however they are written, cut as sentences, one line where wrong."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -242,6 +243,21 @@ def test_what_was_understood_is_told(file):
     assert gates["accuracy under attack"].why == "words are read once, in their sentences"
     assert gates["bytes"].can == "not foretold"
     assert found.alike.looked == 0, "places are no distances"
+
+
+def test_nothing_is_trained_on_places_of_words(file):
+    with pytest.raises(TaskError, match="its examples are words of sentences, which nothing here learns to read"):
+        load(file).check_training()
+
+
+def test_inputs_are_places_of_words(file):
+    task = load(file, split="test")
+    moved = replace(task.test, inputs=task.test.inputs + torch.tensor([0, 8]))
+    with pytest.raises(TaskError, match=r"row 0 is \[.*\]; no sentence has a word there"):
+        replace(task, splits={**task.splits, "test": moved})
+    wide = replace(task.test, inputs=task.test.inputs.repeat(1, 2))
+    with pytest.raises(TaskError, match=r"a sentence and a place in it, \(N, 2\)"):
+        replace(task, splits={**task.splits, "test": wide})
 
 
 def test_of_other_data_nothing_is_asked_about_words():

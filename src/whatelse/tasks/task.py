@@ -190,8 +190,10 @@ class Task:
         """Refuse to be trained on where there is nothing to learn.
 
         Raises:
-            TaskError: Train has no examples, or those of one class alone.
+            TaskError: Train has no examples, those of one class alone, or words of sentences.
         """
+        if self.sentences:
+            raise TaskError(f"task {self.name}: its examples are words of sentences, which nothing here learns to read")
         if not len(self.train):
             raise TaskError(f"task {self.name}, split train: it has no examples, and this trains on it")
         _check_classes(f"task {self.name}, split train", self.train)
