@@ -252,7 +252,7 @@ def test_nothing_is_trained_on_places_of_words(file):
 
 def test_inputs_are_places_of_words(file):
     task = load(file, split="test")
-    moved = replace(task.test, inputs=task.test.inputs + torch.tensor([0, 8]))
+    moved = replace(task.test, inputs=task.test.inputs + torch.tensor([0.0, 8.0]))
     with pytest.raises(TaskError, match=r"row 0 is \[.*\]; no sentence has a word there"):
         replace(task, splits={**task.splits, "test": moved})
     wide = replace(task.test, inputs=task.test.inputs.repeat(1, 2))
