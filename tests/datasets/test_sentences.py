@@ -257,7 +257,7 @@ def test_inputs_are_places_of_words(file):
         replace(task, splits={**task.splits, "test": moved})
     wide = replace(task.test, inputs=task.test.inputs.repeat(1, 2))
     with pytest.raises(TaskError, match=r"a sentence and a place in it, \(N, 2\)"):
-        replace(task, splits={**task.splits, "test": wide})
+        replace(task, splits=dict.fromkeys(task.splits, wide))
 
 
 def test_of_other_data_nothing_is_asked_about_words():
