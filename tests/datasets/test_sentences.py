@@ -218,7 +218,7 @@ def test_a_file_is_opened_by_what_its_rows_hold(file, tmp_path):
         load(pieces)
     with pytest.raises(SettingError, match="--bounds: data sentences has no such setting"):
         load(file, bounds="0,1")
-    with pytest.raises(TaskError, match=r"sentences, x.csv: path='x.csv'; a file .jsonl"):
+    with pytest.raises(TaskError, match=r"data sentences: path='x.csv'; a file that ends in .jsonl"):
         opening.load_task("sentences(path='x.csv')")
     (tmp_path / "none.jsonl").write_text("")
     with pytest.raises(TaskError, match="it has no rows; a sentence a row is needed"):

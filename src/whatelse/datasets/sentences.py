@@ -115,7 +115,7 @@ def _read_all(config: Config) -> tuple[dict[str, list[dict[str, object]]], dict[
 
 def _rows(path: str) -> list[dict[str, object]]:
     if not path.lower().endswith(_ENDINGS):
-        raise TaskError(f"data {_where(path)}: path={path!r}; a file {' or '.join(_ENDINGS)} is needed")
+        raise TaskError(f"data sentences: path={path!r}; a file that ends in {' or '.join(_ENDINGS)} is needed")
     return _read.rows(Path(path), _where(path))
 
 
