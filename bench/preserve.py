@@ -67,7 +67,7 @@ STUDIES = {
     "digits": Study("digits", "mlp", 30, 20, "rate=0.008, batch=50", 0.8, 0.1),
     "adult": Study("adult(limit=8000, limit_test=6000)", "mlp", 10, 5, "rate=0.004, batch=100", 0.9, 0.0),
     "fashion_mnist": Study(
-        "fashion_mnist(limit=2000, limit_test=2000)", "cnn", 10, 4, "rate=0.004, batch=50", 0.9, 0.03
+        "fashion_mnist(limit=1500, limit_test=1500)", "cnn", 12, 3, "rate=0.004, batch=50", 0.9, 0.03
     ),
 }
 BUDGETS = "labels=0.01, attribution=0.05, groups=0.02, membership=0.02"
@@ -130,7 +130,7 @@ def measured(
     """Return for every candidate and way its harm beyond the control's, one number a question; NaN where not asked."""
     rng = torch.Generator().manual_seed(seed)
     if study.net == "cnn":
-        net = cnn.build(cnn.Config(width=8, hidden=32), task.shape, task.classes, rng)
+        net = cnn.build(cnn.Config(width=4, hidden=32), task.shape, task.classes, rng)
     else:
         net = mlp.build(mlp.Config(hidden="64x32"), task.shape, task.classes, rng)
     base = whatelse.compress(net, f"train.scratch(epochs={study.base}, {study.how})", task, seed=seed).model

@@ -10,27 +10,30 @@ nothing:
 * ``robustness``: share of examples that the model gets wrong and the original right at the point to which PGD leads the
   model in a ball of radius ``eps``. Where the original withstands every point it withstands this one, so this bounds
   what accuracy under that attack falls by (`robustness.accuracy`);
-* ``membership``: area under the ROC curve of the loss, examples fitted here against examples held back, above a half
-  (`membership.loss`): what this training adds to what the original gave away.
+* ``membership``: what this training adds to the area under the ROC curve of the loss, of examples fitted here against
+  examples held back, beside that of the original on the same examples (`membership.loss`).
 
 Shares and areas have no gradient. So there are two players (proxy-Lagrangian): the weights descend
-``CE + sum_i l_i / budget_i * penalty_i``, the multipliers ``l_i`` ascend on the constraint itself, measured on the share
-``held`` of train that is not fitted, a batch of it before every step; of the others the last measurement counts. In an
-epoch a multiplier moves by at most ``ascent``, and by ``(value - budget) / (value + budget)`` of that, which has no unit:
-no weight is set by hand. Penalties: Hinton's loss ``T^2 * KL`` against the original (``labels``, and at the points,
-``robustness``); the cosine itself; the cross-entropy of the group; for ``membership`` ``log(1 + exp(s_in - s_out))`` over
-pairs of log-odds. What came out (every value on all examples held back, before and after, its budget and multiplier)
-the notes of the step say.
+``CE + sum_i l_i * penalty_i``, while the multipliers ascend on the constraint itself, measured on the share ``held`` of
+train that is not fitted: before every step a batch of it is asked, of the others the last answer counts. With ``T``
+steps in all, ``l_i <- max(0, l_i + ascent / T * (value_i - budget_i) / (value_i + budget_i))``, from 0: no unit and no
+weight is left to set by hand, and no multiplier passes ``ascent``. Penalties: Hinton's loss ``T^2 * KL`` against the
+original (``labels``; at the attacked points, ``robustness``); the value itself (``attribution``); the cross-entropy of
+the group's examples (``groups``); by how much the loss of members fell below that of examples held back
+(``membership``; its multiplier ends at 1, where it cancels the cross-entropy). What came out, every value on all
+examples held back before and after, its budget and its multiplier, stands in the notes of the step.
 
 The compressed model is what the recipe ``student`` makes of the model; empty, the model itself. With all budgets 0 this
 is ``train.finetune`` bit for bit, and nothing is held back.
 
-Reading: the original was fitted on the examples held back, so its behavior there is better than on new data, and so is
-the agreement. A budget kept there is no proof of one kept on test; the audit gives that.
+A budget that is kept on examples held back is no proof that it is kept on test: the original was fitted on them, so
+that it is surer there than on new examples. The audit gives that. A budget that the size cannot keep is broken in the
+end, its multiplier as large as it may become: the notes say so, and it is no error.
 
-Where we depart: Joseph et al. weigh their parts by learned uncertainty; Park et al. match inner maps; Hashemizadeh et
-al. constrain accuracy gaps, estimated in replay buffers that forget by age, take the group's loss less that of all, and
-update by plain gradient ascent; Cotter et al. have the second data set from outside.
+Where we depart: Joseph et al. weigh their parts by learned uncertainty; Park et al. match inner maps, we those of the
+behavior. Hashemizadeh et al. constrain gaps of accuracy, estimate them in replay buffers and take the loss of all away
+from that of the group, which with multipliers above 1 makes others worse on purpose. Cotter et al. have the second data
+set from outside.
 
 Source:
     Labels: Joseph et al. 2020, arXiv:2012.01604; attributions: Park et al., NeurIPS 2020, arXiv:2010.15054; groups:
@@ -169,7 +172,11 @@ def _check(model: nn.Module, config: Config, task: Task) -> None:
 
 
 def _groups(config: Config, task: Task, held: Tensor) -> dict[str, Tensor]:
-    """Return for every group that is large enough which examples of train are in it, by its name."""
+    """Return for every group that is large enough which examples of train are in it, by its name.
+
+    Raises:
+        RecipeError: None is.
+    """
     names = list(task.train.groups) if config.group == _ALL else [config.group or next(iter(task.train.groups))]
     found = {}
     for name in names:
@@ -227,7 +234,7 @@ class _Game:
         seen = self.pair.seen(self.fitted[batch], self.fitted[batch])
         loss = functional.cross_entropy(seen.logits, seen.labels)
         for term, weights in zip(
-            self.terms, self.multipliers.now.split([len(t.names) for t in self.terms]), strict=True
+            self.terms, torch.split(self.multipliers.now, [len(t.names) for t in self.terms]), strict=True
         ):
             if bool(weights.any()):
                 loss = loss + (weights.to(loss.dtype) * term.penalty(seen)).sum()
