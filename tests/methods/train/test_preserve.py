@@ -266,6 +266,20 @@ def test_it_is_the_game_written_out(examples, adam):
     assert f"multiplier {multiplier:.3g}" in noted(mine)[1][0]
 
 
+@pytest.mark.known_answer
+def test_where_no_budget_is_broken_it_is_finetune_without_what_is_held_back(residual):
+    # Batch norms and dropout, which must not notice that the model is asked what it says of examples held back.
+    model, task = residual
+    mine = compressed(model, task, labels=1.0, held=0.3, epochs=3, batch=8)
+    rng = fresh()
+    fitted, _ = held_back(task.train, 0.3, rng)
+    torch.randint(2**62, (), generator=rng)
+    fewer = task.with_train(task.train.take(fitted), task.calibration)
+    theirs = finetune.compress(model, finetune.Config(epochs=3, batch=8), fewer, rng)
+    pairs = zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
 def test_what_is_held_is_kept_better_than_by_plain_training(examples):
     model = finetune.compress(perceptron(3), finetune.Config(epochs=60, batch=20), examples, fresh())
     plain = compressed(model, examples, **NONE, student=PRUNED, epochs=40, batch=20)
