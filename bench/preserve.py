@@ -3,10 +3,10 @@
     python bench/preserve.py [SEEDS [STUDY ...]]
 
 Studies: digits (comes with scikit-learn), adult and fashion_mnist (read from $WHATELSE_DATA, default ../shared/data). A
-seed draws the network, its training and everything after; the split stays. Each network is compressed in three ways and
+seed draws the network, its training and everything after; the split stays. Each network is compressed in a few ways and
 trained further: *plain* by train.finetune, *longer* by train.finetune for as many passes as the preserved one takes,
-*preserved* by train.preserve for the epochs of plain, with the same budgets everywhere, those of the gate's default
-file: nothing was set for a study but the radius. Of the bits, training comes before the rounding.
+*preserved* by train.preserve for the epochs of plain. Its budgets are the same in every study, the numbers of the
+gate's default file: nothing was set for a study but the radius. Of the bits, training comes before the rounding.
 
 Every number is harm on test beyond that of the control, which is the original trained further by the same epochs,
 uncompressed, in the unit of its behavior: above zero is worse. A budget is *kept* where the upper end of the 95 % t
@@ -50,7 +50,7 @@ class Study:
         base: Epochs of the original.
         tune: Epochs after compression.
         how: Settings of all training.
-        sparsity: Of the pruned candidate.
+        sparsities: Of the pruned candidates.
         radius: Of the attacks, in units of the input; 0 where the task has no bounds.
     """
 
@@ -59,15 +59,15 @@ class Study:
     base: int
     tune: int
     how: str
-    sparsity: float
+    sparsities: tuple[float, ...]
     radius: float
 
 
 STUDIES = {
-    "digits": Study("digits", "mlp", 30, 20, "rate=0.008, batch=50", 0.8, 0.1),
-    "adult": Study("adult(limit=8000, limit_test=6000)", "mlp", 10, 5, "rate=0.004, batch=100", 0.9, 0.0),
+    "digits": Study("digits", "mlp", 30, 20, "rate=0.008, batch=50", (0.6, 0.8), 0.1),
+    "adult": Study("adult(limit=8000, limit_test=6000)", "mlp", 10, 5, "rate=0.004, batch=100", (0.9,), 0.0),
     "fashion_mnist": Study(
-        "fashion_mnist(limit=1500, limit_test=1500)", "cnn", 12, 3, "rate=0.004, batch=50", 0.9, 0.03
+        "fashion_mnist(limit=1500, limit_test=1500)", "cnn", 12, 3, "rate=0.004, batch=50", (0.9,), 0.03
     ),
 }
 BUDGETS = "labels=0.01, attribution=0.05, groups=0.02, membership=0.02"
@@ -116,8 +116,9 @@ def recipes(study: Study, task: Task) -> dict[str, dict[str, str]]:
             "preserved": f"train.preserve(student={made_by!r}, {held}, {tune}){after}",
         }
 
+    pruned = {f"prune.magnitude {s:.0%}": ways(f"prune.magnitude(sparsity={s})", "") for s in study.sparsities}
     return {
-        f"prune.magnitude {study.sparsity:.0%}": ways(f"prune.magnitude(sparsity={study.sparsity})", ""),
+        **pruned,
         "prune.structured 50%": ways("prune.structured(ratio=0.5)", ""),
         "quantize.uniform 3 bits": ways("", " > quantize.uniform(bits=3)"),
         "control": {"control": f"train.finetune({tune})"},
