@@ -64,7 +64,7 @@ class Study:
 
 
 STUDIES = {
-    "digits": Study("digits", "mlp", 30, 20, "rate=0.008, batch=50", (0.6, 0.8), 0.1),
+    "digits": Study("digits", "mlp", 30, 20, "rate=0.008, batch=50", (0.6, 0.7, 0.8), 0.1),
     "adult": Study("adult(limit=8000, limit_test=6000)", "mlp", 10, 5, "rate=0.004, batch=100", (0.9,), 0.0),
     "fashion_mnist": Study(
         "fashion_mnist(limit=1500, limit_test=1500)", "cnn", 12, 3, "rate=0.004, batch=50", (0.9,), 0.03
