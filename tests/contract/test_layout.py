@@ -75,7 +75,7 @@ MAY = {
     "cli": LOW
     | {"kinds", "templates"}
     | {"artifacts", "auditing", "gate", "opening", "recipe", "findings", "report", "study", "search", "surfaces"},
-    "__init__": {"artifacts", "errors", "evidence", "models", "opening", "registry", "study", "tasks"},
+    "__init__": {"artifacts", "errors", "evidence", "models", "opening", "registry", "search", "study", "tasks"},
 }
 
 

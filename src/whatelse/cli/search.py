@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from whatelse.cli import complete
 from whatelse.cli.files import probe
-from whatelse.cli.options import KEPT, Items, Memory, On, Quiet, Results, Seed, Told, Workers, with_data, with_files
+from whatelse.cli.options import (
+    KEPT,
+    Files,
+    Items,
+    Memory,
+    On,
+    Quiet,
+    Results,
+    Seed,
+    Told,
+    Workers,
+    with_data,
+    with_files,
+)
 from whatelse.errors import SettingError
-
-if TYPE_CHECKING:
-    from whatelse.search.driver import Found
 
 ORDER = 4.5
 Model = Annotated[
@@ -52,7 +62,7 @@ def command(
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder to write the winner to.")] = "",
     *,
     told: Told,
-    files: dict[str, str],
+    files: Files,
     results: Results = KEPT,
     on: On = "processes",
     workers: Workers = 0,
@@ -69,6 +79,7 @@ def command(
     del items
     from whatelse import opening
     from whatelse.auditing import questions as asking
+    from whatelse.cli.searching import hand_over, shown
     from whatelse.search import driver, layered
     from whatelse.study import spec
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from whatelse.errors import FindingsError, cut
@@ -64,18 +64,22 @@ def check_search(searched: Searched, where: str = "search") -> None:
     if searched.baseline <= 0:
         raise FindingsError(f"{where}: baseline: got {searched.baseline}; allowed is a number above 0")
     for at, trial in enumerate(searched.trials):
-        place = f"{where}: trials[{at}]"
-        _check_size(trial, place)
-        for name in (*trial.harm, *trial.over, *trial.skipped, *([trial.binding] if trial.binding else [])):
-            among(name, constraints, place)
-    for at, finalist in enumerate(searched.finalists):
-        among(str(finalist.trial), trials, f"{where}: finalists[{at}].trial")
-        for name in (*finalist.harm, *finalist.upper):
-            among(name, constraints, f"{where}: finalists[{at}]")
-    for name, number in (("winner", searched.winner), ("nearest", searched.nearest)):
-        if number:
-            among(str(number), trials, f"{where}: {name}")
+        _check_size(trial, f"{where}: trials[{at}]")
+        named = (*trial.harm, *trial.over, *trial.skipped, *([trial.binding] if trial.binding else []))
+        _all_among(named, constraints, f"{where}: trials[{at}]")
+    for at, one in enumerate(searched.finalists):
+        among(str(one.trial), trials, f"{where}: finalists[{at}].trial")
+        _all_among((*one.harm, *one.upper), constraints, f"{where}: finalists[{at}]")
+    for name, chosen in (("winner", searched.winner), ("nearest", searched.nearest)):
+        _all_among([str(chosen)] if chosen else [], trials, f"{where}: {name}")
+    for field, numbers in (("splits", searched.splits), ("seconds", searched.seconds)):
+        _not_negative(numbers, f"{where}: {field}")
     _check_sequence(searched, where)
+
+
+def _all_among(names: Iterable[str], known: set[str], where: str) -> None:
+    for name in names:
+        among(name, known, where)
 
 
 def _check_size(trial: Trial, where: str) -> None:
@@ -92,9 +96,18 @@ def _check_size(trial: Trial, where: str) -> None:
         raise FindingsError(
             f"{where}.feasible: got True of a trial without a value; a recipe that failed keeps nothing"
         )
-    for name, number in (("value", trial.value), ("share", trial.share), ("seconds", trial.seconds)):
+    _not_negative({"value": trial.value, "share": trial.share, "seconds": trial.seconds}, where)
+
+
+def _not_negative(numbers: Mapping[str, float | None], where: str) -> None:
+    """Refuse what is less than nothing.
+
+    Raises:
+        FindingsError: A number is.
+    """
+    for name, number in numbers.items():
         if number is not None and number < 0:
-            raise FindingsError(f"{where}.{name}: got {number}; allowed is a number of 0 or more")
+            raise FindingsError(f"{where}.{_flat(name)}: got {number}; allowed is a number of 0 or more")
 
 
 def _check_sequence(searched: Searched, where: str) -> None:
@@ -146,5 +159,10 @@ def among(name: str, known: set[str], where: str) -> None:
         FindingsError: There is nothing of that name.
     """
     if name not in known:
-        some = ", ".join(cut(one, 60) for one in sorted(known)[:20]) or "nothing"
+        some = ", ".join(map(_flat, sorted(known)[:20])) or "nothing"
         raise FindingsError(f"{where}: got {short(name)}; allowed: {some}")
+
+
+def _flat(name: str) -> str:
+    """Return a name as a message of one line has it."""
+    return cut(" ".join(name.split()), 60)

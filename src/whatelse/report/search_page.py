@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os.path import commonprefix
 
 from markupsafe import Markup
@@ -117,7 +117,7 @@ def _harm(trial: Trial, constraint: Constraint) -> tuple[str, bool]:
     """What stands in a cell of harms, and whether it is beyond the budget."""
     harm = trial.harm.get(constraint.name)
     if harm is None:
-        return ("not measured" if constraint.name in trial.skipped else ""), False
+        return ("skipped" if constraint.name in trial.skipped else ""), False
     return words.brief(harm, constraint.unit), harm > constraint.most
 
 

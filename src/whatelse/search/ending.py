@@ -45,7 +45,7 @@ class Ending:
         Args:
             draws: Resamples an interval.
         """
-        trials = [(t, t.share, max(t.over.values())) for t in self.state.trials if t.feasible and t.share is not None]
+        trials = [(t, t.share, _worst(t)) for t in self.state.trials if t.feasible and t.share is not None]
         order = finalists(trials)
         found: dict[int, Finalist] = {}
 
@@ -72,7 +72,7 @@ class Ending:
         """Return the trial that exceeds its budgets least where none keeps all; 0 where one does, or none is known."""
         if self.state.best is not None:
             return 0
-        known = [(max(t.over.values()), t.number) for t in self.state.trials if t.over and not t.why]
+        known = [(_worst(t), t.number) for t in self.state.trials if t.over and not t.why]
         return min(known)[1] if known else 0
 
     def model(self, trial: Trial) -> nn.Module:
@@ -82,6 +82,11 @@ class Ending:
             trial: One that was measured.
         """
         return self.runner.store.load_model(self.bench.made(recipe.parse(trial.recipe)).key)
+
+
+def _worst(trial: Trial) -> float:
+    """Return by how much the budget is exceeded that binds; infinite where one has no number."""
+    return max(math.inf if over is None else over for over in trial.over.values())
 
 
 def _because(answer: Answer) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -99,6 +99,7 @@ def ready(
     known |= {
         name: (known[name][0], one.question.n) for name, one in confirming.items() if name in known and one.question.n
     }
+    _refuse_sight(held, [known[one.name] for one in held], where)
     judge = ScoresJudge(held, labels, on_select, base, rows, [known[one.name] for one in held])
     constraints = tuple(gauge.constraint(one, confirming.get(one.name), _floor(one)) for one in held)
     costly = tuple(m for m in wanted if m.label not in seen)
@@ -137,19 +138,42 @@ def _refuse_noise(held: Sequence[Held], sizes: Sequence[tuple[int, int]], where:
             )
 
 
-def _refuse_power(confirming: dict[str, Held], where: str) -> None:
+def _refuse_power(confirming: Mapping[str, Held], where: str) -> None:
     """Refuse budgets that not even a model that changes nothing could be shown to keep on test.
 
     Raises:
         BudgetError: There is one.
     """
     for name, one in confirming.items():
-        most, n = one.question.budget.most, one.question.n
-        if one.question.tier != "critical" or one.question.waived or one.upper <= most:
-            continue
-        need = settles_counted(0, 0, 0, most)
-        how = "no number of examples is enough" if need is None else f"at least {need} are needed"
-        raise BudgetError(
-            f"{where}: {name}: {n} examples of test cannot show that a model keeps most={most:g}, not even one that "
-            f"changes nothing ({how}); raise most, give more examples, or waive small groups (least)"
-        )
+        if _decides(one) and one.upper > one.question.budget.most:
+            need = settles_counted(0, 0, 0, one.question.budget.most)
+            raise BudgetError(_too_few(f"{where}: {name}", one, "test", need))
+
+
+def _refuse_sight(held: Sequence[Held], sizes: Sequence[tuple[int, int]], where: str) -> None:
+    """Refuse budgets of which select has too few examples to aim at the confirmation, whatever changed.
+
+    Raises:
+        BudgetError: There is one.
+    """
+    for one, (n, many) in zip(held, sizes, strict=True):
+        if _decides(one) and one.value == 0 and gauge.over(one.question, 0.0, one.upper, n, many) > 0:
+            most = one.question.budget.most
+            # The bound of n examples without a change shrinks as 1 / n.
+            need = next(
+                (k for k in (n * 2**i for i in range(1, 20)) if gauge.ahead(0, one.upper * n / k, k, many) <= most),
+                None,
+            )
+            raise BudgetError(_too_few(f"{where}: {one.name}", one, "select", need))
+
+
+def _decides(one: Held) -> bool:
+    return one.question.tier == "critical" and not one.question.waived
+
+
+def _too_few(where: str, one: Held, split: str, need: int | None) -> str:
+    how = "no number of examples is enough" if need is None else f"about {need} are needed"
+    return (
+        f"{where}: {one.question.n} examples of {split} cannot show that a model keeps "
+        f"most={one.question.budget.most:g}, not even one that changes nothing ({how}); raise most, give more examples, or waive small groups (least)"
+    )

@@ -8,7 +8,7 @@ from concurrent.futures import BrokenExecutor, Future
 from whatelse import registry
 from whatelse.engines import Engine, Resources
 from whatelse.errors import StudyError
-from whatelse.search.trial import Attempt, Spent, work_on
+from whatelse.search.trial import Attempt, Spent, seconds_of, work_on
 from whatelse.store.protocol import Store
 from whatelse.study.worker import Report
 
@@ -36,7 +36,7 @@ class Runner:
         """
         if all([attempt.done(self.store) for attempt in attempts]):
             done: Future[Spent] = Future()
-            done.set_result(Spent(Report(""), 0.0))
+            done.set_result(Spent(Report(""), seconds_of(attempts, self.store)))
             return done
         if self._place is None:
             self.store.prepare()
