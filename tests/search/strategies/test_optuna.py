@@ -98,6 +98,10 @@ def test_it_ends_where_nothing_is_new_also_before_anything_is_told(problem, samp
     search = started(tiny, sampler=sampler, misses=200)
     assert sorted(iter(search.ask, None)) == [(at,) for at in range(8)]
     assert search.ask() is None
+    (remark,) = search.remarks()
+    assert int(remark.split()[0]) >= 200
+    assert remark.endswith(" proposals of the library had been measured before")
+    assert started(tiny).remarks() == ()
 
 
 @SAMPLERS
@@ -122,7 +126,7 @@ def test_without_the_library_the_extra_is_named(rng):
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(SettingError, match="search optuna: sampler='cmaes'; there are: tpe, nsga2"):
+    with pytest.raises(SettingError, match="search optuna: sampler='cmaes'; there are: nsga2, tpe"):
         items.strategy("optuna").configure({"sampler": "cmaes"})
     with pytest.raises(SettingError, match=r"population=1 is outside \[2, inf\)"):
         items.strategy("optuna").configure({"population": 1})

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,7 @@ def start(problem: Problem, config: Config, rng: torch.Generator) -> Search:
     except ImportError as error:
         raise MissingExtraError("search optuna needs Optuna: pip install 'whatelse[search]'") from error
     seed = int(torch.randint(2**31, (), generator=rng))
+    sampler: optuna.samplers.BaseSampler
     if config.sampler == "tpe":
         sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=config.startup)
     else:
@@ -85,6 +87,7 @@ class _Optuna:
         self.counts = [len(axis.options) for axis in space.axes]
         self.asked: dict[Configuration, optuna.Trial] = {}
         self.told: dict[Configuration, Score] = {}
+        self.again = 0
         layered = [axis.kind == LAYER for axis in space.axes]
         mild = [int(is_layer or not any(layered)) for is_layer in layered]
         study.enqueue_trial(dict(zip(self.names, mild, strict=True)))
@@ -96,6 +99,7 @@ class _Optuna:
             if drawn not in self.asked:
                 self.asked[drawn] = trial
                 return drawn
+            self.again += 1
             if drawn in self.told:
                 self._tell(trial, self.told[drawn])
             else:
@@ -106,9 +110,12 @@ class _Optuna:
         self.told[tried] = score
         self._tell(self.asked[tried], score)
 
+    def remarks(self) -> Sequence[str]:
+        return (f"{self.again} proposals of the library had been measured before",) if self.again else ()
+
     def _option(self, trial: optuna.Trial, name: str, count: int) -> int:
         if self.config.ordered:
-            return trial.suggest_int(name, 0, count - 1)
+            return int(trial.suggest_int(name, 0, count - 1))
         return int(trial.suggest_categorical(name, range(count)))
 
     def _tell(self, trial: optuna.Trial, score: Score) -> None:
