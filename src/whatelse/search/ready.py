@@ -173,7 +173,8 @@ def _decides(one: Held) -> bool:
 
 def _too_few(where: str, one: Held, split: str, need: int | None) -> str:
     how = "no number of examples is enough" if need is None else f"about {need} are needed"
+    most, n = one.question.budget.most, one.question.n
     return (
-        f"{where}: {one.question.n} examples of {split} cannot show that a model keeps "
-        f"most={one.question.budget.most:g}, not even one that changes nothing ({how}); raise most, give more examples, or waive small groups (least)"
+        f"{where}: {n} examples of {split} cannot show that a model keeps most={most:g}, not even one that changes "
+        f"nothing ({how}); raise most, give more examples, or waive small groups (least)"
     )
