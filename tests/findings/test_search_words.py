@@ -12,6 +12,7 @@ import pytest
 from tests.report.searches import make
 from whatelse import testing
 from whatelse.findings import search_words as said
+from whatelse.findings.searched import Finalist
 
 
 def told(searched):
@@ -95,6 +96,17 @@ def test_how_much_of_a_budget_is_used_up():
     assert (said.used(zero, 0.1), said.used(zero, -0.1), said.used(zero, 0.0)) == (math.inf, -math.inf, 1.0)
     assert said.most(replace(budget, most=-0.01)) == "−1.0 pp"
     assert said.most(replace(budget, unit="Brier score", most=0.01)) == "0.010", "the name says which score"
+
+
+@pytest.mark.known_answer
+def test_least_room_is_where_nothing_bounds_and_never_where_nothing_was_measured():
+    made = testing.searched()
+    chosen = made.finalists[1]
+    accuracy, group = made.constraints
+    assert said.tightest(made, chosen) == group
+    assert said.tightest(made, replace(chosen, upper={group.name: 0.01})) == accuracy, "its harm has no bound"
+    assert said.tightest(made, replace(chosen, harm={}, upper={accuracy.name: 0.001})) == accuracy
+    assert said.tightest(made, Finalist(1, "not opened")) is None
 
 
 def test_what_binds_the_choice_comes_first_and_then_what_binds_most():

@@ -82,7 +82,8 @@ def test_every_point_can_be_reached_by_keys_and_tells_its_trial(page: Page) -> N
     for _ in range(80):
         (told,) = _shown(page)
         place = page.evaluate("document.activeElement.getAttribute('aria-label')")
-        assert place in told
+        assert told.startswith(place.partition(",")[0])
+        assert f": {place.partition(': ')[2]}" in told
         assert "Binds" in told
         reached.add(place)
         page.keyboard.press("ArrowRight")

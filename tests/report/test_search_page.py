@@ -147,6 +147,17 @@ def test_points_stand_where_their_numbers_say() -> None:
     assert y[3] < fronts.HEIGHT
 
 
+@pytest.mark.known_answer
+def test_far_beyond_the_budget_equal_factors_are_equal_distances() -> None:
+    made = testing.searched("nothing")
+    far = zip(made.trials[:3], (0.1, 0.2, 0.4), strict=True)
+    figure = _figure(replace(made, trials=tuple(replace(trial, harm={"accuracy": harm}) for trial, harm in far)))
+    low, middle, high = sorted(float(y) for _, y in CIRCLE.findall(figure))
+    assert middle - low == pytest.approx(high - middle, abs=0.11)
+    assert middle - low > 5
+    assert 'class="margin"' in figure, "where it begins is drawn"
+
+
 def test_select_and_test_are_told_apart_and_the_choice_is_named() -> None:
     figure = _figure(testing.searched())
     assert figure.count('class="tested go"') == 2

@@ -142,10 +142,21 @@ def binding(searched: Searched) -> str:
     if not searched.winner:
         return ""
     chosen = finalist(searched, searched.winner)
-    if chosen is not None and chosen.upper:
-        tightest = max(searched.constraints, key=lambda one: used(one, chosen.upper.get(one.name)))
-        return f"{tightest.name}: on test {bounded(tightest, chosen)}, of a budget of {most(tightest)}."
+    tight = None if chosen is None else tightest(searched, chosen)
+    if chosen is not None and tight is not None:
+        return f"{tight.name}: on test {bounded(tight, chosen)}, of a budget of {most(tight)}."
     return aimed(searched, searched.trial(searched.winner))
+
+
+def tightest(searched: Searched, one: Finalist) -> Constraint | None:
+    """Return the budget that has least room on test; None where nothing was measured there.
+
+    Args:
+        searched: The record.
+        one: A finalist.
+    """
+    held = [other for other in searched.constraints if other.name in one.harm or other.name in one.upper]
+    return max(held, key=lambda other: used(other, one.upper.get(other.name)), default=None)
 
 
 def used(constraint: Constraint, harm: float | None) -> float:

@@ -17,7 +17,9 @@ from whatelse.findings.codec import document, record
 from whatelse.findings.consistent import check_search
 from whatelse.records import short
 
-SCHEMA = "search 1"  # raised where a key gets another name or meaning, or goes; not where one comes that may be missing
+SCHEMA = (
+    "search 1"  # another where a key gets another name or meaning, or goes; not where one comes that may be missing
+)
 Tier = Literal["critical", "supporting"]
 Verdict = Literal["GO", "NO-GO", "INCONCLUSIVE", "not opened"]
 

@@ -129,10 +129,8 @@ def _bands(searched: Searched) -> list[tuple[int, int]]:
 
 def _tightest(searched: Searched, one: Finalist) -> str:
     """Which budget has least room on test, and how much; empty where test was not opened."""
-    if one.verdict == "not opened" or not searched.constraints:
-        return ""
-    tightest = max(searched.constraints, key=lambda other: search_words.used(other, one.upper.get(other.name)))
-    return f"{tightest.name}: {search_words.bounded(tightest, one)}, budget {search_words.most(tightest)}"
+    tight = search_words.tightest(searched, one)
+    return f"{tight.name}: {search_words.bounded(tight, one)}, budget {search_words.most(tight)}" if tight else ""
 
 
 def _budgets(searched: Searched) -> list[Budget]:

@@ -17,11 +17,12 @@
   points.forEach((point) => {
     const title = point.querySelector("title");
     const here = document.getElementById(point.getAttribute("aria-describedby")).querySelector(".here");
+    const budget = point.closest("figure").querySelector("figcaption b").textContent;
     point.setAttribute("role", "button");
     point.setAttribute("aria-label", title.textContent);
     title.remove();
     ["pointerenter", "focus"].forEach((kind) => point.addEventListener(kind, () => {
-      here.textContent = point.getAttribute("aria-label");
+      here.textContent = `${budget}: ${point.getAttribute("aria-label").replace(/^[^:]*: /, "")}`;
     }));
   });
 
