@@ -1,6 +1,5 @@
 """A search as a user makes it, on a small network and images that it learned; and whatever cannot be searched."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,18 +10,16 @@ from whatelse.artifacts import folder
 from whatelse.auditing.questions import read_questions
 from whatelse.errors import (
     BudgetError,
-    MissingExtraError,
     RecipeError,
     SettingError,
     StoreError,
-    TaskError,
     UnknownItemError,
     WhatElseError,
 )
 from whatelse.gate import budgets as owners
 from whatelse.modules import codec
 from whatelse.nets import cnn
-from whatelse.search import driver
+from whatelse.search import driver, runner
 from whatelse.search import trial as trials
 from whatelse.tasks.task import Split, Task
 from whatelse.training import loop
@@ -41,7 +38,7 @@ ASKED = {
     "accuracy": ("generalization.accuracy", ""),
     "worst group": ("fairness.worst_group", 'settings = { group = "style" }'),
     "calibration": ("generalization.calibration", ""),
-    "latency": ("efficiency.latency", "settings = { repeats = 3 }"),
+    "latency": ("efficiency.latency", "settings = { turns = 3 }"),
     "by owner": ("fairness.worst_group", 'settings = { group = "owner" }'),
 }
 
@@ -118,7 +115,7 @@ def test_every_trial_is_held_against_the_budgets_as_by_hand(found, model, task):
     select = task.split("select")
     before = model(select.inputs).argmax(1) == select.targets
     winner = record.trials[record.winner - 1]
-    small = folder.load(found[0])[0] if isinstance(folder.load(found[0]), tuple) else folder.load(found[0])
+    small = folder.load(found[0])
     after = small(select.inputs).argmax(1) == select.targets
     assert winner.harm["accuracy"] == pytest.approx(float(before.double().mean() - after.double().mean()), abs=1e-6)
     by_style = [select.groups["style"] == code for code in range(2)]
@@ -143,21 +140,38 @@ def test_the_answer_is_the_last_that_passes_and_is_proved_on_test(found):
 def test_trials_are_the_same_whatever_test_holds(found, search, task):
     other = replace(task, splits={**task.splits, "test": split(600, 99, noise=0.2)})
     again = search(task=other).record
-    mine = [(t.recipe, t.value, t.harm, t.over, t.feasible) for t in found[1].record.trials]
-    assert [(t.recipe, t.value, t.harm, t.over, t.feasible) for t in again.trials] == mine
+    for one, two in zip(found[1].record.trials, again.trials, strict=True):
+        assert (one.recipe, one.value, one.harm, one.feasible) == (two.recipe, two.value, two.harm, two.feasible)
+        # Resamples are told apart by the data.
+        assert one.over == pytest.approx(two.over, abs=0.15)
+    for one, two in zip(found[1].record.finalists, again.finalists, strict=True):
+        assert (one.trial, one.harm) != (two.trial, two.harm), "or the two tests do not differ"
 
 
-def test_a_search_that_goes_on_finds_its_trials_done(search, tmp_path, monkeypatch):
-    search(results=tmp_path / "kept", trials=3)
+def given():
+    """What a text names: objects have no name that a second search would know them by."""
+    splits = {"train": split(60, 0), "calibration": split(60, 1), "select": split(600, 2), "test": split(600, 3)}
+    return Task("three", 3, (0.0, 1.0), splits, {"style": ("thin", "bold")})
+
+
+def test_a_search_that_goes_on_finds_its_trials_done(model, search, tmp_path, monkeypatch):
+    folder.save(model, tmp_path / "model")
+    named = {
+        "model": str(tmp_path / "model"),
+        "task": f"{__file__}:given",
+        "results": tmp_path / "kept",
+        "on": "inline",
+    }
+    named["choices"] = ["quantize.uniform(bits=[3, 2])"]
+    first = search(trials=1, **named).record
     began = []
     whole = trials.work_on
-    monkeypatch.setattr("whatelse.search.runner.work_on", lambda a, *rest: began.append(len(a)) or whole(a, *rest))
-    first = search(results=tmp_path / "kept", trials=3).record
+    monkeypatch.setattr(runner, "work_on", lambda asked, *rest: began.append(len(asked)) or whole(asked, *rest))
+    assert search(trials=1, **named).record.trials == first.trials
     assert began == []
-    more = search(results=tmp_path / "kept", trials=4).record
-    assert len(began) >= 1
-    assert [t.recipe for t in more.trials][:3] == [t.recipe for t in first.trials]
-    assert [t.over for t in more.trials][:3] == [t.over for t in first.trials]
+    more = search(trials=2, **named).record
+    assert began == [1]
+    assert more.trials[:1] == first.trials
 
 
 def test_where_nothing_is_feasible_the_nearest_is_named(search):
@@ -188,11 +202,11 @@ def test_where_nothing_is_feasible_the_nearest_is_named(search):
         ({"choices": ["prune.magnitude(sparsity=0.0)"]}, SettingError, "the space is empty: no layer of this model"),
         ({"choices": []}, SettingError, "the space is empty"),
         ({"on": "clouds"}, WhatElseError, "clouds"),
-        ({"kept": budgets(accuracy=0.0)}, BudgetError, "accuracy: 600 examples of test cannot show .* no number of ex"),
+        ({"kept": budgets(accuracy=0.0)}, BudgetError, r"accuracy: 600 examples of test cannot show .*\(no number of"),
         (
             {"kept": budgets(accuracy=0.001)},
             BudgetError,
-            "accuracy: 600 examples of test .* about 2,?99[0-9] are needed",
+            "accuracy: 600 examples of test .*about 2995 are needed",
         ),
         ({"kept": budgets(worst_grop=0.1)}, BudgetError, r"budgets\[0\].label: 'worst grop'.*did you mean worst group"),
         ({"kept": budgets(by_owner=0.1), "asked": questions("by owner")}, WhatElseError, "owner"),
@@ -213,14 +227,18 @@ def test_a_split_too_small_is_refused_with_the_number_that_it_takes(search, task
 
 def test_a_baseline_that_breaks_its_own_budget_is_refused_with_its_noise(search):
     kept = budgets(latency=1e-6)
-    with pytest.raises(BudgetError, match="latency"):
+    # Measured once more it is worse or, by chance, better: then it is not shown to keep the budget.
+    with pytest.raises(
+        BudgetError, match="latency: (the baseline itself, measured once more|on test not even)"
+    ) as told:
         search(kept, asked=questions("latency"))
+    assert "None" not in str(told.value)
 
 
 def test_a_model_that_is_no_module_is_refused(search, task, tmp_path):
     logits = np.eye(3, dtype="float32")[task.test.targets]
     np.savez(tmp_path / "scores.npz", logits=logits)
-    with pytest.raises(TaskError, match="no torch module"):
+    with pytest.raises(WhatElseError, match="no torch module|only has recorded scores"):
         search(model=str(tmp_path / "scores.npz"))
 
 
@@ -230,4 +248,4 @@ def test_a_folder_that_is_there_is_not_written_over(search, tmp_path):
     with pytest.raises(StoreError, match="mine"):
         search(out=tmp_path / "mine")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
-    assert json.dumps(sorted(p.name for p in (tmp_path / "mine").iterdir())) == '["notes.txt"]'
+    assert [place.name for place in (tmp_path / "mine").iterdir()] == ["notes.txt"]
