@@ -50,7 +50,7 @@ class Config:
     """Settings of the descent."""
 
     radius: int = param(2, "Layers that change at a time around what was measured; one more to mend.", low=1)
-    solved: int = param(3, "Solutions of the program whose joint harm is predicted for a step.", low=1, high=100)
+    checked: int = param(24, "Solutions of the program whose joint harm is predicted for a step.", low=1, high=1000)
 
 
 def start(problem: Problem, config: Config, rng: torch.Generator) -> Search:
@@ -138,12 +138,7 @@ class _Descent:
         noise = 1 + shaken * (2 * torch.rand(self._count(), generator=self.rng).numpy() - 1)
         most = math.inf if self.best is None or safer else self._size(self.best[1]) * (1 + _SAME)
         program = Program(self.sizes, self.made, harms, center.at, noise)
-        found: list[Configuration] = []
-        for _ in range(self.config.solved):
-            one = program.solve(tight, radius, most, [*self.asked, *found])
-            if one is None:
-                break
-            found.append(one)
+        found = program.nearby(tight, radius, most, set(self.asked), self.config.checked)
         if not found:
             return None, False
         joint = [self.surrogate.over(self.surrogate.nearest(self.centers, one), [one])[0] for one in found]
