@@ -142,7 +142,7 @@ BAD = {
     "no end": ({"trials": 0}, SettingError, "one of them above 0"),
     "no such cost": ({"minimize": "byte"}, SettingError, "bytes"),
     "no recipe": ({"choices": ("quantize.uniform(",)}, RecipeError, "never closed"),
-    "a choice for all": ({"choices": ("distill.logits()",)}, SettingError, "does not go by a layer"),
+    "a choice for all": ({"choices": (FEW[0], "distill.logits()")}, RecipeError, "does not go by a layer"),
     "no smaller": ({"choices": ("prune.magnitude(sparsity=0.0)",)}, SettingError, "the space is empty"),
     "what follows": ({"then": "train.finetun()"}, UnknownItemError, "train.finetune"),
     "no such engine": ({"on": "cluster"}, whatelse.WhatElseError, "no such engine"),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from whatelse import items
+from whatelse import items, recipe
 from whatelse.errors import RecipeError, SettingError
 from whatelse.modules import calibration
 from whatelse.modules.walk import copied, layers, place
@@ -51,12 +51,12 @@ def space_of(
         SettingError: No layer takes any of the choices.
         RecipeError: A choice cannot be read, or holds a method that does not go by layers.
     """
-    texts = [text for choice in choices for text in alternatives(choice)]
+    texts = _read(choices)
     names, _ = calibration.reach(model, layers(model), task.calibration.inputs)
     whole = cost(model)
     found: dict[str, list[tuple[float, str, nn.Module]]] = {name: [] for name in names}
     last = ""
-    for text in dict.fromkeys(texts):
+    for text in texts:
         try:
             made = _treated(model, names, text, task, seed)
         except RecipeError as error:
@@ -79,6 +79,22 @@ def space_of(
         why = f" ({last})" if last else ""
         raise SettingError(f"search: the space is empty: no layer of this model becomes smaller by any choice{why}")
     return Space(tuple(axes), then), parts, sizes
+
+
+def _read(choices: Sequence[str]) -> list[str]:
+    """Return every recipe that choices stand for, once each.
+
+    Raises:
+        RecipeError: A choice cannot be read, or holds a method that does not go by layers.
+    """
+    texts = list(dict.fromkeys(text for choice in choices for text in alternatives(choice)))
+    for step in (step for text in texts for step in recipe.parse(text)):
+        if not items.method(step.name).layerwise:
+            raise RecipeError(
+                f"search: choices: {step} does not go by a layer's weights and inputs alone; choose among methods of "
+                "layers, such as quantize.uniform; what trains comes after (then)"
+            )
+    return texts
 
 
 def _treated(model: nn.Module, names: Sequence[str], text: str, task: Task, seed: int) -> dict[str, nn.Module]:

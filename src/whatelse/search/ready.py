@@ -174,6 +174,11 @@ def _decides(one: Held) -> bool:
 def _too_few(where: str, one: Held, split: str, need: int | None) -> str:
     how = "no number of examples is enough" if need is None else f"about {need} are needed"
     most, n = one.question.budget.most, one.question.n
+    if n is None:
+        return (
+            f"{where}: on {split} not even the baseline held against itself is shown to keep most={most:g}, its harm "
+            f"being at most {one.upper:.3g}; raise it, or give more examples"
+        )
     return (
         f"{where}: {n} examples of {split} cannot show that a model keeps most={most:g}, not even one that changes "
         f"nothing ({how}); raise most, give more examples, or waive small groups (least)"
