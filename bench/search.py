@@ -79,7 +79,7 @@ STUDIES = {
             "accuracy": 0.02,
             "harmed": 0.04,
             "likelihood": 0.1,
-            "worst": 0.03,
+            "worst": 0.05,
             "parts": "generalization.macro_accuracy",
             "groups": [],
         },
