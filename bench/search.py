@@ -29,8 +29,8 @@ from whatelse.auditing.questions import default, read_questions
 from whatelse.findings.searched import Searched
 from whatelse.gate import budgets as owners
 from whatelse.gate.decide import decide
-from whatelse.search.driver import search
-from whatelse.search.trials import State
+from whatelse.searching.driver import search
+from whatelse.searching.trials import State
 from whatelse.training.initialize import initialize
 from whatelse.training.loop import Schedule, fit, hard_labels
 

@@ -7,9 +7,9 @@ from torch import nn
 
 from whatelse import testing
 from whatelse.modules.walk import copied, place
-from whatelse.search.protocol import Problem
-from whatelse.search.sensitivity import sensitivities
-from whatelse.search.space import Axis, Space
+from whatelse.searching.protocol import Problem
+from whatelse.searching.sensitivity import sensitivities
+from whatelse.searching.space import Axis, Space
 
 
 def problem_of(model, names, task, scale=0.1):

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from whatelse.search.protocol import Judge, Score
-from whatelse.search.space import Configuration
+from whatelse.searching.protocol import Judge, Score
+from whatelse.searching.space import Configuration
 
 _PRIOR, _STEP = 4.0, 0.05  # steps, and their size in shares of a budget, that the belief in predictions weighs
 

@@ -9,7 +9,7 @@ the center, and what they do together is predicted once more before one is chose
 tightens the next ones. Where nothing smaller can be found nearby, the costs are shaken,
 and a step begins at a kick: the best with two layers smaller than it dares.
 
-Configurations are aimed at the confirmation (`whatelse.search.gauge.over`): they are to pass on other examples.
+Configurations are aimed at the confirmation (`whatelse.searching.gauge.over`): they are to pass on other examples.
 Budgets that class scores do not tell are regressed on how far scores move from the baseline's. After training
 (``then``) the surrogate ranks; how much of a predicted step comes true is learned over the trials.
 
@@ -29,11 +29,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse.search.program import Program
-from whatelse.search.protocol import Problem, Score, Search
-from whatelse.search.sensitivity import sensitivities
-from whatelse.search.space import Configuration
-from whatelse.search.surrogate import Center, Surrogate, spread
+from whatelse.searching.program import Program
+from whatelse.searching.protocol import Problem, Score, Search
+from whatelse.searching.sensitivity import sensitivities
+from whatelse.searching.space import Configuration
+from whatelse.searching.surrogate import Center, Surrogate, spread
 from whatelse.settings import param
 
 VERSION = 1

@@ -9,9 +9,9 @@ import torch
 
 from whatelse import items, testing
 from whatelse.errors import MissingExtraError, SettingError
-from whatelse.search.protocol import Score
-from whatelse.search.space import Axis, Space
-from whatelse.search.strategies import optuna as strategy
+from whatelse.searching.protocol import Score
+from whatelse.searching.space import Axis, Space
+from whatelse.searching.strategies import optuna as strategy
 
 NAMES = ("conv1", "conv2", "conv3", "linear", "head")
 BITS = ("", *(f"quantize.uniform(bits={bits})" for bits in (8, 7, 6, 5, 4, 3, 2)))

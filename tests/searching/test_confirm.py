@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from whatelse.search.confirm import MOST, finalists, in_sequence
+from whatelse.searching.confirm import MOST, finalists, in_sequence
 
 
 def test_finalists_go_from_safe_to_small():

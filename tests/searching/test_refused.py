@@ -9,7 +9,7 @@ import torch
 from whatelse.auditing.questions import read_questions
 from whatelse.errors import BudgetError, RecipeError, SettingError, StoreError, UnknownItemError, WhatElseError
 from whatelse.gate import budgets as owners
-from whatelse.search.driver import search
+from whatelse.searching.driver import search
 
 BITS = "quantize.uniform(bits=[8, 5, 4])"
 QUESTIONS = """name = "few"

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from whatelse import testing
-from whatelse.search.protocol import Score
-from whatelse.search.space import Axis, Space
-from whatelse.search.strategies import uniform
+from whatelse.searching.protocol import Score
+from whatelse.searching.space import Axis, Space
+from whatelse.searching.strategies import uniform
 
 A, B, C = "quantize.uniform()", "prune.magnitude(sparsity=0.6)", "quantize.uniform(bits=2)"
 SPACE = Space(

@@ -11,7 +11,7 @@ from whatelse.auditing.questions import default, read_questions, settled
 from whatelse.errors import BudgetError, RecipeError, SettingError, StoreError, TaskError, UnknownItemError
 from whatelse.gate import budgets as owners
 from whatelse.gate.decide import decide
-from whatelse.search.driver import search
+from whatelse.searching.driver import search
 
 ACCEPTED = """
 [[budgets]]

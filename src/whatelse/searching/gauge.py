@@ -21,7 +21,7 @@ from whatelse.gate.budgets import Budget, Budgets, place
 from whatelse.gate.decide import Ruling, decide
 from whatelse.gate.degradation import LEVEL
 from whatelse.gate.match import Question, ask, check, locate
-from whatelse.search.trial import NAME
+from whatelse.searching.trial import NAME
 from whatelse.statistics.mcnemar import reach
 from whatelse.study.as_study import study_of
 from whatelse.study.assemble import inquiry_of

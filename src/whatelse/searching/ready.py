@@ -13,11 +13,11 @@ from whatelse.errors import BudgetError, nearest
 from whatelse.evidence.cache import Evidence
 from whatelse.findings.searched import Constraint
 from whatelse.gate.budgets import Budgets
-from whatelse.search import gauge
-from whatelse.search.gauge import Gauge, Held
-from whatelse.search.judge import ScoresJudge
-from whatelse.search.runner import Runner
-from whatelse.search.trial import Bench
+from whatelse.searching import gauge
+from whatelse.searching.gauge import Gauge, Held
+from whatelse.searching.judge import ScoresJudge
+from whatelse.searching.runner import Runner
+from whatelse.searching.trial import Bench
 from whatelse.statistics.power import settles_counted
 from whatelse.study.meeting import Meeting
 

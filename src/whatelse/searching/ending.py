@@ -14,11 +14,11 @@ from whatelse.artifacts.compress import Compressed, Done
 from whatelse.findings.searched import Finalist, Searched, Trial
 from whatelse.gate.decide import Answer
 from whatelse.layers.compressed import remarks
-from whatelse.search.confirm import finalists, in_sequence
-from whatelse.search.ready import Ready
-from whatelse.search.runner import Runner
-from whatelse.search.trial import Bench
-from whatelse.search.trials import State
+from whatelse.searching.confirm import finalists, in_sequence
+from whatelse.searching.ready import Ready
+from whatelse.searching.runner import Runner
+from whatelse.searching.trial import Bench
+from whatelse.searching.trials import State
 from whatelse.store.protocol import Store
 from whatelse.tasks.task import Task
 

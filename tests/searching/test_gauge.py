@@ -4,7 +4,7 @@ from scipy.stats import binom
 
 from whatelse.auditing.questions import default, read_questions
 from whatelse.gate import budgets as owners
-from whatelse.search.gauge import REACHED, ahead, asked_for, passes
+from whatelse.searching.gauge import REACHED, ahead, asked_for, passes
 from whatelse.statistics.mcnemar import reach
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from whatelse.search.space import Configuration, Space
+from whatelse.searching.space import Configuration, Space
 from whatelse.tasks.task import Task
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from whatelse import testing
-from whatelse.search.protocol import Score
-from whatelse.search.space import Axis, Space
-from whatelse.search.strategies import random
+from whatelse.searching.protocol import Score
+from whatelse.searching.space import Axis, Space
+from whatelse.searching.strategies import random
 from whatelse.testing import problems
 
 OPTIONS = ("", *(f"quantize.uniform(bits={bits})" for bits in (7, 6, 5, 4)))

@@ -22,8 +22,8 @@ from whatelse import recipe
 from whatelse.errors import RecipeError, SettingError
 from whatelse.modules.calibration import hooked
 from whatelse.modules.lent import copied
-from whatelse.search.protocol import Problem
-from whatelse.search.space import LAYER
+from whatelse.searching.protocol import Problem
+from whatelse.searching.space import LAYER
 
 _CLASSES = 16  # the likeliest, of which gradients are taken
 _VALUES = 2**24  # gradients of layer outputs that are held at once

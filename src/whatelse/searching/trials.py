@@ -13,12 +13,12 @@ from whatelse import recipe
 from whatelse.auditing.effects import Contrast, Moved
 from whatelse.auditing.questions import Measurement
 from whatelse.findings.searched import Trial
-from whatelse.search import gauge
-from whatelse.search.protocol import Problem, Score, Search
-from whatelse.search.ready import DRAWS, Ready
-from whatelse.search.runner import Runner
-from whatelse.search.space import Configuration
-from whatelse.search.trial import Attempt, Bench, Spent
+from whatelse.searching import gauge
+from whatelse.searching.protocol import Problem, Score, Search
+from whatelse.searching.ready import DRAWS, Ready
+from whatelse.searching.runner import Runner
+from whatelse.searching.space import Configuration
+from whatelse.searching.trial import Attempt, Bench, Spent
 
 AT_ONCE = 2  # configurations that are asked for before the first of them is told
 

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from whatelse.search.program import Program
+from whatelse.searching.program import Program
 
 
 def smallest(sizes, harms, center, tight, radius, most=np.inf, cuts=()):

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
-from whatelse.search.protocol import Problem, Score, Search
-from whatelse.search.space import Configuration, Space
+from whatelse.searching.protocol import Problem, Score, Search
+from whatelse.searching.space import Configuration, Space
 from whatelse.settings import param
 
 VERSION = 3

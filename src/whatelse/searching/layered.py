@@ -12,7 +12,7 @@ from whatelse import items, recipe
 from whatelse.errors import RecipeError, SettingError
 from whatelse.modules import calibration
 from whatelse.modules.walk import copied, layers, place
-from whatelse.search.space import ALONE, LAYER, Axis, Space, alternatives
+from whatelse.searching.space import ALONE, LAYER, Axis, Space, alternatives
 from whatelse.tasks.task import Task
 
 # Per layer bits, sparsity with bits, and rank with bits: what can be stored small in this package's format.

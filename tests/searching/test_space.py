@@ -5,8 +5,8 @@ import pytest
 from whatelse import recipe
 from whatelse.errors import RecipeError, SettingError, UnknownItemError
 from whatelse.recipe import Step
-from whatelse.search.protocol import Score
-from whatelse.search.space import Axis, Space, alternatives
+from whatelse.searching.protocol import Score
+from whatelse.searching.space import Axis, Space, alternatives
 
 BITS = ("", "quantize.uniform()", "quantize.uniform(bits=4)")
 MIXED = (*BITS, "prune.magnitude(sparsity=0.7) > quantize.uniform(bits=4)", "decompose.svd(rank=0.3)")

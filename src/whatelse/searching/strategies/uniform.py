@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
-from whatelse.search.protocol import Problem, Score, Search
-from whatelse.search.space import ALONE, Configuration, Space
+from whatelse.searching.protocol import Problem, Score, Search
+from whatelse.searching.space import ALONE, Configuration, Space
 
 VERSION = 3
 

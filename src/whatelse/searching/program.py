@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from whatelse.search.space import Configuration
+from whatelse.searching.space import Configuration
 
 _WEIGHT = 100.0  # of an excess against the size of the whole model: budgets come first
 _SECONDS = 5.0

@@ -27,14 +27,14 @@ from whatelse.findings.searched import Searched
 from whatelse.gate import budgets as owners
 from whatelse.gate.budgets import Budgets
 from whatelse.items import Strategy
-from whatelse.search import layered
-from whatelse.search.ending import Ending, write
-from whatelse.search.made_small import cost, module, sized
-from whatelse.search.protocol import Problem
-from whatelse.search.ready import Ready, ready
-from whatelse.search.runner import Runner
-from whatelse.search.trial import Bench
-from whatelse.search.trials import Loop, State
+from whatelse.searching import layered
+from whatelse.searching.ending import Ending, write
+from whatelse.searching.made_small import cost, module, sized
+from whatelse.searching.protocol import Problem
+from whatelse.searching.ready import Ready, ready
+from whatelse.searching.runner import Runner
+from whatelse.searching.trial import Bench
+from whatelse.searching.trials import Loop, State
 from whatelse.store.folder import Folder
 from whatelse.study import run
 from whatelse.study.audit import audit
@@ -110,8 +110,8 @@ def search(
         TaskError: The model does not fit the data, or is no torch module.
         StoreError: Results cannot be written.
     """
-    named, given = recipe.read_call(strategy if "(" in strategy else f"{strategy}()", "strategy")
-    proposing = items.strategy(named)
+    name, given = recipe.read_call(strategy if "(" in strategy else f"{strategy}()", "strategy")
+    proposing = items.strategy(name)
     _check(trials, minutes, then, out)
     engine = on or ("processes" if isinstance(model, str) and isinstance(task, str) else "inline")
     run.check_engine(engine)
@@ -126,27 +126,19 @@ def search(
         going = _Going(met, known, bench, runner, State(total=trials), show or _silent, seed)
         problem = going.problem(choices, then)
         limit = time.monotonic() + 60 * minutes if minutes else math.inf
-        remarks = going.search(problem, proposing, given, limit)
+        going.search(problem, proposing, given, limit)
         told, model_after = going.end(problem, questions.draws)
-        told = replace(
-            told,
-            model=model if isinstance(model, str) else type(model).__name__,
-            data=task if isinstance(task, str) else task.name,
-            strategy=str(recipe.Step(named, proposing.changed(given))),
-            budgets=read.title or where,
-            remarks=remarks,
-        )
+        words = {"strategy": str(recipe.Step(name, proposing.changed(given))), "budgets": read.title or where}
+        told = replace(told, model=_called(model), data=_called(task), **words)
         if model_after is None:
             return Found(told, None, None)
-        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "winner"
-        write(model_after, told, folder, met.task, bench, store)
-        told = replace(told, folder="" if out is None else str(out))
+        place = out or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "winner"
+        write(model_after, told, place, met.task, bench, store)
         going.tell("auditing")
         runner.end()
         how: dict[str, Any] = {"seed": seed, "results": store.root, "on": engine, "workers": workers}
-        return Found(
-            told, model_after, audit(model, {"winner": str(folder)}, task, questions, max_memory=max_memory, **how)
-        )
+        found = audit(model, {"winner": str(place)}, task, questions, max_memory=max_memory, **how)
+        return Found(replace(told, folder="" if out is None else str(out)), model_after, found)
 
 
 @dataclass
@@ -169,13 +161,13 @@ class _Going:
         on_select = met.task.on("select")
         return Problem(space, whole, on_select, self.known.judge, measured, parts, sizes, self.state.total)
 
-    def search(self, problem: Problem, proposing: Strategy, given: dict[str, object], limit: float) -> tuple[str, ...]:
-        """Measure what a strategy asks for, and return what it has to say at the end."""
+    def search(self, problem: Problem, proposing: Strategy, given: dict[str, object], limit: float) -> None:
+        """Measure what a strategy asks for, and take what it has to say at the end."""
         self.tell("searching")
         rng = generator("search", proposing.name, str(self.seed))
         strategy = proposing.start(problem, proposing.configure(given), rng)
         Loop(problem, strategy, self.known, self.bench, self.runner, limit, self.show, self.state).run()
-        return tuple(strategy.remarks())
+        self.state.remarks += strategy.remarks()
 
     def end(self, problem: Problem, draws: int) -> tuple[Searched, nn.Module | None]:
         """Confirm, and return the record and the answer."""
@@ -200,6 +192,7 @@ class _Going:
             finalists=tuple(held),
             winner=0 if winner is None else winner.number,
             nearest=ending.nearest(),
+            remarks=tuple(self.state.remarks),
             seconds=self.runner.seconds,
         )
         return told, None if winner is None else ending.model(winner)
@@ -236,6 +229,13 @@ def _budgets(given: Budgets | Path | str) -> tuple[Budgets, str]:
 def _questions(asked: Questions | None, met: Meeting) -> Questions:
     every = settled(asked) if asked is not None else read_questions(default())
     return fitting(every, met.offers)[0]
+
+
+def _called(given: nn.Module | Task | str) -> str:
+    """Return what a record calls a model or data: as they were typed, or by their name."""
+    if isinstance(given, str):
+        return given
+    return given.name if isinstance(given, Task) else type(given).__name__
 
 
 def _silent(state: State) -> None:

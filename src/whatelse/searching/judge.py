@@ -20,8 +20,8 @@ from whatelse.evidence.cache import Evidence
 from whatelse.items import Behaviour
 from whatelse.models.model import Model
 from whatelse.models.recorded import RecordedScores
-from whatelse.search.gauge import REACHED, Held, over
-from whatelse.search.trial import NAME
+from whatelse.searching.gauge import REACHED, Held, over
+from whatelse.searching.trial import NAME
 from whatelse.tasks.task import SPLITS, Split, Task
 
 _DRAWS = 8  # resamples that a predicted standard error is of
@@ -48,7 +48,7 @@ class _Asked:
 
 
 class ScoresJudge:
-    """Tells from scores by how much budgets are exceeded, as `whatelse.search.protocol.Judge`.
+    """Tells from scores by how much budgets are exceeded, as `whatelse.searching.protocol.Judge`.
 
     A behavior is taken as it is: it is asked of scores that stand below each other, as of one model on as many times
     the examples, and its answer is cut into that of each model. One that does not answer so, row by row, is not seen:

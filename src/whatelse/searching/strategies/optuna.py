@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from whatelse.errors import MissingExtraError
-from whatelse.search.protocol import Problem, Score, Search
-from whatelse.search.space import LAYER, Configuration, Space
+from whatelse.searching.protocol import Problem, Score, Search
+from whatelse.searching.space import LAYER, Configuration, Space
 from whatelse.settings import param
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from concurrent.futures import BrokenExecutor, Future
 from whatelse import registry
 from whatelse.engines import Engine, Resources
 from whatelse.errors import StudyError
-from whatelse.search.trial import Attempt, Spent, seconds_of, work_on
+from whatelse.searching.trial import Attempt, Spent, seconds_of, work_on
 from whatelse.store.protocol import Store
 from whatelse.study.worker import Report
 
