@@ -49,14 +49,14 @@ def dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 
 
 def toward(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Return by how much the target class leads the true one: the log-odds between those two.
+    """Return by how much the target class leads the true one: the log-odds between those two, ``(M,)`` or ``(M, k)``.
 
     Args:
         logits: Class scores, ``(M, classes)``.
         labels: True classes, ``(M,)``.
-        targets: Target classes, ``(M,)``.
+        targets: Target classes, ``(M,)``, or some of each example, ``(M, k)``.
     """
-    return _of(logits, targets) - _of(logits, labels)
+    return _of(logits, targets) - _of(logits, labels if targets.dim() == 1 else labels[:, None])
 
 
 def dlr_toward(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
@@ -84,4 +84,4 @@ def rivals(logits: Tensor, labels: Tensor, most: int) -> Tensor:
 
 
 def _of(logits: Tensor, classes: Tensor) -> Tensor:
-    return torch.gather(logits, 1, classes[:, None]).squeeze(1)
+    return logits.gather(1, classes[:, None]).squeeze(1) if classes.dim() == 1 else logits.gather(1, classes)
