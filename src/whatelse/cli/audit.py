@@ -96,8 +96,7 @@ def command(
     out = files or {"html": "audit.html", "json": "audit.json"}
     probe(*(() if dry_run else out.values()))
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
-    if on:
-        run.check_engine(on)
+    run.check_engine(on or "inline")
     source = opening.data_text(data, told)
     controls = _given(placebo=placebo, twin=twin, recompressed=recompressed)
     how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
@@ -112,11 +111,11 @@ def command(
 
 def _shown(what: tuple[Any, ...], how: dict[str, Any], *, quiet: bool) -> Findings:
     """Audit, and show how far it is."""
-    from whatelse import engines
+    from whatelse import limits
     from whatelse.study import audit
     from whatelse.study.bar import bar
 
-    engines.keep_memory()
+    limits.keep_memory()
     with bar(quiet=quiet) as (show, announce):
         return audit.audit(*what, show=show, announce=announce, **how)
 

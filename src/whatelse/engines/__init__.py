@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from collections.abc import Callable
@@ -28,24 +27,6 @@ class Resources:
     cpus: float = 1.0
     gpus: float = 0.0
     memory: int = 0
-
-
-# Bytes from which memory is asked of the system anew, and given back to it.
-KEPT = 2**30
-_TRIM, _MAP = -1, -3  # of glibc's malloc.h
-
-
-def keep_memory() -> None:
-    """Keep memory that is let go for the next batch, in a process that is ours; only glibc has a word for it.
-
-    Giving it back and asking for it anew took a sixth of an audit's time.
-    """
-    try:
-        settle = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # Windows, or another library of C's
-        return
-    settle(_MAP, KEPT)
-    settle(_TRIM, KEPT)
 
 
 class Engine(Protocol):

@@ -82,7 +82,7 @@ def decode(tensors: dict[str, Tensor], spec: architecture.Spec) -> nn.Module:
         # Weights that are made of codes are not stored, and zeros take a bit.
         asked = sum(map(_size, {*model.parameters(), *model.buffers()}))
         limits.check(asked, sum(map(_size, tensors.values())), "a saved model", ArtifactError)
-        model = model._apply(_empty)  # noqa: SLF001 - as `to_empty` does, for which torch imports sympy
+        model._apply(_empty)  # type: ignore[no-untyped-call] # noqa: SLF001 - `to_empty`, which imports sympy
         whole = {n: t for n, t in tensors.items() if not n.endswith((_VALUES, _MASK))}
         for name, shape in spec["shapes"].items():
             values, mask = tensors[name + _VALUES], tensors[name + _MASK]

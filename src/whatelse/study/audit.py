@@ -119,19 +119,15 @@ def audit(
             show, announce = stack.enter_context(bar.bar(quiet=False))
 
         def start() -> Engine:
-            if not held.open or workers:
-                place = run.engine(held.place, workers)
-                if announce is not None:
-                    announce(_estimate(asking, todo, store, place.slots))
-                return place
-            told = _estimate(asking, todo, store, processes.cores())
+            told = _estimate(asking, todo, store, workers or processes.cores()) if held.open else None
+            small = told is not None and told.small and not workers
+            if small:
+                asking.met.lend()
+                stack.enter_context(speed.one_thread())
+            place = run.engine("inline" if small else held.place, workers)
             if announce is not None:
-                announce(told)
-            if not told.small:
-                return run.engine(held.place, workers)
-            asking.met.lend()
-            stack.enter_context(speed.one_thread())
-            return run.engine("inline", workers)
+                announce(told or _estimate(asking, todo, store, place.slots))
+            return place
 
         went = run.run(todo, store, start, show or _silent)
         took = account.timing(todo, store, went, time.perf_counter() - started)
