@@ -126,10 +126,6 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
 
     supports_higher_order_operators = True
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here, and torch would import its compiler, which takes seconds
-
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # torch's own
         self.now, self.peak = 0, 0
