@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from whatelse.answer import Answer
     from whatelse.evidence.cache import Evidence
-    from whatelse.search.protocol import Search, Space
+    from whatelse.search.protocol import Problem, Search
     from whatelse.tasks.columns import ColumnSeen
     from whatelse.tasks.task import Task
 
@@ -32,8 +32,7 @@ class Item:
         name: Dotted name, such as ``fairness.gap``.
         version: Raised when the same settings would give another number.
         config: Its settings, a frozen dataclass.
-        origin: What its results depend on beside that: empty for ours, package and version for one that another
-            package brings, a hash of the text for one of a user's file, where nobody raises a version.
+        origin: What else its results depend on: version of another's package, hash of a user's file; empty for ours.
     """
 
     name: str
@@ -118,6 +117,7 @@ class Method(Item):
         leaves: The state that it leaves; empty where it leaves the one it found.
         compress: From a model, settings, a task and a generator to a new model.
         effort: From settings and a task to its forward-equivalents; None where settings say it.
+        layerwise: Whether it goes by the weights and inputs of each layer alone, so that it may be applied to one.
     """
 
     knob: str
@@ -125,6 +125,7 @@ class Method(Item):
     leaves: str
     compress: Callable[[nn.Module, Any, Task, torch.Generator], nn.Module]
     effort: Callable[[Any, Task], int] | None
+    layerwise: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,13 +168,13 @@ class Loader(Item):
 
 @dataclass(frozen=True, eq=False)
 class Strategy(Item):
-    """A way to search among recipes.
+    """A way to search.
 
     Attributes:
-        start: From a space, settings and a generator to a search that is asked for recipes and told how they did.
+        start: From a problem, settings and a generator to a search, which is asked for configurations.
     """
 
-    start: Callable[[Space, Any, torch.Generator], Search]
+    start: Callable[[Problem, Any, torch.Generator], Search]
 
     @property
     def where(self) -> str:
@@ -369,6 +370,7 @@ def _method(source: registry.Source) -> Method:
         leaves=parts.need("LEAVES"),
         compress=parts.need("compress"),
         effort=parts.get("effort"),
+        layerwise=parts.get("LAYERWISE", default=False),
     )
 
 

@@ -17,7 +17,7 @@ from whatelse.errors import ItemError, nearest, shown
 # What a behaviour may ask for, and what its rows may stand for.
 NEEDS = (
     *("predicts", "differentiates", "opens", "groups", "masks", "references", "label noise", "inputs in bounds"),
-    *("images", "tables", "texts", "shifted split", "same units", "sensitivities"),
+    *("images", "tables", "texts", "sentences", "shifted split", "same units", "sensitivities"),
 )
 UNITS_OF_ANALYSIS = ("test example", "training example", "record", "batch", "layer", "turn", "example", "image")
 
@@ -53,6 +53,7 @@ CONSTANTS = {
     "KNOB": Constant((str,), "the setting that sets its strength; empty where there is none"),
     "TAKES": Constant((set, frozenset), 'a set of states of a model, such as {"dense", "sparse"}'),
     "LEAVES": Constant((str,), "the state that it leaves; empty where it leaves the one it found"),
+    "LAYERWISE": Constant((bool,), "True where it goes by the weights and inputs of each layer alone"),
     "SCOPE": Constant((str,), '"row" or "study"', ("row", "study")),
     "HELP": Constant((str,), 'what its option does, such as "Write the table as CSV."'),
     "OWN": Constant((str,), 'why nothing may be declared to be done to inputs, such as "has a processor of its own"'),
@@ -70,7 +71,7 @@ FUNCTIONS = {
     "load": ("config",),
     "takes": ("text",),
     "describe": ("config",),
-    "start": ("space", "config", "rng"),
+    "start": ("problem", "config", "rng"),
     "exhibits": ("asked",),
 }
 
@@ -169,7 +170,8 @@ class Parts:
         return config
 
     def _check_constant(self, part: str, value: object, rule: Constant) -> None:
-        if not isinstance(value, rule.types) or isinstance(value, bool):
+        number = isinstance(value, bool) and bool not in rule.types  # to Python a bool is one
+        if number or not isinstance(value, rule.types):
             raise ItemError(f"{self.source.where}: {part} is {shown(value)}; {rule.wanted} is needed")
         for one in value if isinstance(value, (set, frozenset)) else [value]:
             if rule.among and one not in rule.among:

@@ -71,6 +71,43 @@ def parse(text: str) -> Recipe:
     return steps
 
 
+def parts(text: str) -> dict[str, Recipe]:
+    """Return the recipes of parts of a model by their names, from ``conv1: a.b(c=1) > d.e(); fc: d.e()``.
+
+    Args:
+        text: Names and recipes; an empty text names none.
+
+    Raises:
+        RecipeError: The text is not of that form, a name stands twice, or a recipe makes no sense.
+        UnknownItemError: A step names no method.
+        SettingError: A setting is unknown or out of range.
+    """
+    found: dict[str, Recipe] = {}
+    for part in text.split(";") if text.strip() else ():
+        name, colon, steps = part.partition(":")
+        if not colon or not steps.strip():
+            raise RecipeError(f"parts {shown(part.strip())}: not of the form 'name: recipe; name: recipe'")
+        if name.strip() in found:
+            raise RecipeError(f"parts {shown(text)}: {name.strip()!r} stands twice; join its steps with '>'")
+        found[name.strip()] = parse(steps)
+    return found
+
+
+def inner(text: str, role: str) -> list[Recipe]:
+    """Return the recipes that a setting holds.
+
+    Args:
+        text: Its value.
+        role: What it is declared to hold, as `whatelse.settings.param` has it.
+
+    Raises:
+        RecipeError: It cannot be read.
+        UnknownItemError: A step names no method.
+        SettingError: A setting is unknown or out of range.
+    """
+    return list(parts(text).values()) if role == "parts" else [parse(text)]
+
+
 def write(recipe: Recipe) -> str:
     """Return the recipe as text that `parse` reads back to the same.
 
@@ -245,12 +282,14 @@ def _state_after(steps: Recipe, state: str, text: str) -> str:
                 f"put {step.name} before {by}"
             )
         leaves = method.leaves
-        for inner, role in settings.recipes(method.configure(dict(step.given))):
-            ends = _state_after(parse(inner), state, inner)
+        for told, role in settings.recipes(method.configure(dict(step.given))):
+            states = {_state_after(one, state, told) for one in inner(told, role)}
+            # Of parts that end otherwise, the whole is as the one that bears least after it.
+            ends = next((s for s in reversed(STATES) if s in states), "") if role in {"result", "parts"} else ""
             if role == "result" and ends in {"packed", "tree"}:
                 raise RecipeError(
-                    f"recipe {shown(text)}: {step.name} cannot train the {ends} model that {shown(inner)} leaves"
+                    f"recipe {shown(text)}: {step.name} cannot train the {ends} model that {shown(told)} leaves"
                 )
-            leaves = ends if role == "result" and ends else leaves
+            leaves = ends or leaves
         state, by = (leaves, step.name) if leaves else (state, by)
     return state

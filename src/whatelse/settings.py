@@ -35,7 +35,8 @@ def param(
         high: Largest allowed value, if there is one.
         choices: The allowed words, for a setting that is a word.
         recipe: For a setting that is itself a recipe: ``result`` where the model that it makes is the one that is
-            returned, ``inner`` where it is not; empty for every other setting.
+            returned, ``inner`` where it is not, ``parts`` where it holds one for each of some parts of the model; empty
+            for every other setting.
         kind: Type of the setting where its default is None.
         option: What command lines call it, where that is another word.
     """

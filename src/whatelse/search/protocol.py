@@ -1,93 +1,35 @@
-"""What a search strategy and its driver say to each other: a space, recipes that are asked for, scores told back."""
+"""What a search strategy and its driver say to each other: a problem, recipes that are asked for, scores told back."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from whatelse import items, recipe
-from whatelse.errors import SettingError
-from whatelse.recipe import Recipe, Step
+import numpy as np
+from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Knob:
-    """The setting of a method that sets its strength.
-
-    Attributes:
-        method: Dotted name of the method.
-        setting: Name of the setting.
-        low: Smallest value.
-        high: Largest value.
-        whole: Whether it is a whole number.
-    """
-
-    method: str
-    setting: str
-    low: float
-    high: float
-    whole: bool
-
-    def step(self, share: float) -> Step:
-        """Return the method at a share of its range; whole numbers have equal parts of it each.
-
-        Args:
-            share: From 0 for ``low`` to 1 for ``high``.
-        """
-        if self.whole:
-            value: float = min(int(self.high), int(self.low + share * (self.high - self.low + 1)))
-        else:
-            value = self.low + share * (self.high - self.low)
-        return Step(self.method, items.method(self.method).changed({self.setting: value}))
-
-
-@dataclass(frozen=True)
-class Space:
-    """The recipes that a search may propose.
-
-    Attributes:
-        methods: Names of methods that have a knob; a recipe begins with one of them.
-        then: What follows every proposed step, such as ``train.finetune()``; empty for nothing.
-
-    Raises:
-        SettingError: There is no method, or one has no knob with a range on both sides.
-        UnknownItemError: There is no such method.
-        RecipeError: What follows cannot be read, or cannot follow one of the methods.
-    """
-
-    methods: Sequence[str]
-    then: str = ""
-    knobs: tuple[Knob, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        if not self.methods:
-            raise SettingError("search: methods is empty; at least one name is needed")
-        object.__setattr__(self, "knobs", tuple(map(_knob, self.methods)))
-        for knob in self.knobs:
-            recipe.parse(recipe.write(self.recipe(knob.step(0.5))))
-
-    def recipe(self, first: Step) -> Recipe:
-        """Return the recipe that begins with a step.
-
-        Args:
-            first: A method at some strength.
-        """
-        return (first, *recipe.parse(self.then))
+from whatelse.search.space import Configuration, Space
+from whatelse.tasks.task import Task
 
 
 @dataclass(frozen=True)
 class Score:
-    """How a recipe did.
+    """How a configuration did.
 
     Attributes:
-        value: What is to be made small, such as bytes; infinite where the recipe failed.
-        over: For every budget by how much it is exceeded, in its own unit; zero or less is inside.
+        value: What is to be made small, as a share of the baseline's; infinite where the recipe failed.
+        over: For every budget by how much it is exceeded, as a share of it; zero or less is inside. It is aimed at the
+            confirmation: with what sampling may add there. A costly one may be missing where a cheap one is exceeded.
+        scores: Class scores on the examples of `Judge.rows`, ``(n, classes)``; None where the recipe failed.
+        why: What went wrong where the recipe failed.
     """
 
     value: float
     over: Mapping[str, float] = field(default_factory=dict)
+    scores: Tensor | None = field(default=None, compare=False)
+    why: str = ""
 
     @property
     def feasible(self) -> bool:
@@ -95,24 +37,66 @@ class Score:
         return math.isfinite(self.value) and all(over <= 0 for over in self.over.values())
 
 
-class Search(Protocol):
-    """One run of a strategy. Recipes may be told in another order than they were asked for, and several later."""
+class Judge(Protocol):
+    """Tells from class scores alone by how much budgets are exceeded.
 
-    def ask(self) -> Recipe | None:
-        """Return the next recipe to try; None where the strategy has no more."""
+    Attributes:
+        names: Of all budgets, as in `Score.over`.
+        rows: Which examples of select it looks at, ``(n,)``.
+        seen: Of which budgets it can tell, ``(budgets,)`` bool; attacks and gradients are not seen in scores.
+    """
 
-    def tell(self, tried: Recipe, score: Score) -> None:
-        """Take note of how a recipe did.
+    names: tuple[str, ...]
+    rows: Tensor
+    seen: np.ndarray
+
+    def over(self, scores: Sequence[Tensor]) -> np.ndarray:
+        """Return by how much each budget would be exceeded, ``(M, budgets)``, NaN where it cannot tell.
 
         Args:
-            tried: A recipe that was asked for.
-            score: How it did.
+            scores: Class scores of M models on its examples, ``(n, classes)`` each.
         """
 
 
-def _knob(name: str) -> Knob:
-    method = items.method(name)
-    knob = next((f for f in fields(method.config) if f.name == method.knob), None)
-    if knob is None or knob.metadata["low"] is None or knob.metadata["high"] is None:
-        raise SettingError(f"search: {name} has no knob with a range; give a method that has one")
-    return Knob(name, knob.name, knob.metadata["low"], knob.metadata["high"], isinstance(knob.default, int))
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a strategy may know.
+
+    Attributes:
+        space: The configurations that it may propose.
+        model: The baseline, frozen and in evaluation mode.
+        task: Train, calibration and select; select stands in the place of test, which is not in it.
+        judge: Tells from scores by how much budgets are exceeded.
+        cost: What is to be made small, of any module that answers like the baseline, in its own unit.
+        parts: What an option makes of its layer, by the numbers of axis and option; none of other kinds of axis.
+        sizes: By axis what each option costs more than being left alone, ``(options,)``, as a share of the baseline's.
+            Exact for bytes, parameters and multiply-accumulates of layers, which add up; of times it is a guess.
+        trials: How many configurations are measured at the most; 0 where time alone decides.
+    """
+
+    space: Space
+    model: nn.Module
+    task: Task
+    judge: Judge
+    cost: Callable[[nn.Module], float]
+    parts: Mapping[tuple[int, int], nn.Module]
+    sizes: Sequence[np.ndarray]
+    trials: int
+
+
+class Search(Protocol):
+    """One run of a strategy. Scores may be told in another order than was asked, and several are asked for at once."""
+
+    def ask(self) -> Configuration | None:
+        """Return the next configuration to measure; None where the strategy has no more."""
+
+    def tell(self, tried: Configuration, score: Score) -> None:
+        """Take note of how a configuration did.
+
+        Args:
+            tried: One that was asked for.
+            score: How it did.
+        """
+
+    def remarks(self) -> Sequence[str]:
+        """Return what is to be said of the search at its end, such as how far predictions were off."""

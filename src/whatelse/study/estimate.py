@@ -154,7 +154,8 @@ def training(step: Step, task: Task) -> int:
     """
     method = items.method(step.name)
     config = method.configure(dict(step.given))
-    inner = sum(training(s, task) for text, _ in settings.recipes(config) for s in recipe.parse(text))
+    held = (one for text, role in settings.recipes(config) for one in recipe.inner(text, role))
+    inner = sum(training(step, task) for steps in held for step in steps)
     if method.effort is not None:
         return inner + int(method.effort(config, task))
     given = {f.name: getattr(config, f.name) for f in fields(config)}

@@ -34,6 +34,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "rank", {"dense"}, "dense"
+LAYERWISE = True
 
 
 _RIDGE = 1e-9

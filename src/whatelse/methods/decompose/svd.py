@@ -34,6 +34,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "rank", {"dense"}, "dense"
+LAYERWISE = True
 
 _FLOOR = 1e-12  # Variance lent to directions never seen, as a share of the largest: the weight decides among them.
 

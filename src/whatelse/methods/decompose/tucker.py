@@ -32,6 +32,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "rank", {"dense"}, "dense"
+LAYERWISE = True
 
 
 @dataclass(frozen=True)

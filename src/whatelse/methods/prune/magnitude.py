@@ -35,6 +35,7 @@ from whatelse.tasks.task import Task
 from whatelse.training.loop import Schedule, fit, hard_labels
 
 VERSION, KNOB, TAKES, LEAVES = 1, "sparsity", {"dense", "sparse"}, "sparse"
+LAYERWISE = True
 
 
 @dataclass(frozen=True)

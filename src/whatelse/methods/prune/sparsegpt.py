@@ -35,6 +35,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "sparsity", {"dense", "sparse"}, "sparse"
+LAYERWISE = True
 
 
 @dataclass(frozen=True)

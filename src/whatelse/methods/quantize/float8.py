@@ -26,6 +26,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "", {"dense", "sparse"}, "packed"
+LAYERWISE = True
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 2, "bits", {"dense", "sparse"}, "packed"
+LAYERWISE = True
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 3, "bits", {"dense", "sparse"}, "packed"
+LAYERWISE = True
 
 
 @dataclass(frozen=True)

@@ -1,55 +1,63 @@
-"""Propose recipes whose strengths are drawn evenly from the ranges that their methods declare.
+"""Propose one setting for all layers, from the mildest to the strongest: what most people do.
 
-The methods are taken in turn. Nothing that it is told changes what it proposes: the baseline of every other strategy,
-since a search that does not beat it has learned nothing.
+Every option that some axis has is proposed once, for all axes of its kind that have it; the others are left alone.
+Settings that were shown to break a budget do not end it: sizes and harms do not always grow together.
 
 Source:
-    Bergstra & Bengio, Random search for hyper-parameter optimization, JMLR 13:281-305, 2012; as the control of
-    architecture search: Li & Talwalkar, UAI 2019, arXiv:1902.07638.
+    The control of mixed precision and of pruned widths: uniform settings, as in Dong et al., HAWQ, ICCV 2019,
+    arXiv:1905.03696, and Liu et al., Rethinking the value of network pruning, ICLR 2019, arXiv:1810.05270.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from whatelse.recipe import Recipe
-from whatelse.search.protocol import Score, Search, Space
-from whatelse.settings import param
+from whatelse.search.protocol import Problem, Score, Search
+from whatelse.search.space import ALONE, Configuration, Space
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of the uniform search."""
-
-    trials: int = param(8, "Recipes to propose.", low=1, high=100_000)
+    """The uniform search has no settings."""
 
 
-def start(space: Space, config: Config, rng: torch.Generator) -> Search:
-    """Return a search that proposes recipes, the methods taken in turn, each with its knob drawn from its range.
+def start(problem: Problem, config: Config, rng: torch.Generator) -> Search:
+    """Return a search that sweeps one setting for all layers.
 
     Args:
-        space: What may be proposed.
-        config: How many recipes.
-        rng: Source of the strengths.
+        problem: Gives the space.
+        config: Not used.
+        rng: Not used; the order is that of the options.
     """
-    return _Uniform(space, config.trials, rng)
+    del config, rng
+    return _Uniform(problem.space)
 
 
 class _Uniform:
-    def __init__(self, space: Space, trials: int, rng: torch.Generator) -> None:
-        self.space, self.trials, self.rng = space, trials, rng
-        self.asked = 0
+    def __init__(self, space: Space) -> None:
+        self.left = _sweep(space)
 
-    def ask(self) -> Recipe | None:
-        if self.asked == self.trials:
-            return None
-        knob = self.space.knobs[self.asked % len(self.space.knobs)]
-        self.asked += 1
-        return self.space.recipe(knob.step(float(torch.rand((), generator=self.rng, dtype=torch.float64))))
+    def ask(self) -> Configuration | None:
+        return next(self.left, None)
 
-    def tell(self, tried: Recipe, score: Score) -> None:
+    def tell(self, tried: Configuration, score: Score) -> None:
         del tried, score  # it learns nothing, on purpose
+
+    def remarks(self) -> Sequence[str]:
+        return ()
+
+
+def _sweep(space: Space) -> Iterator[Configuration]:
+    for kind in dict.fromkeys(axis.kind for axis in space.axes):
+        mine = [axis for axis in space.axes if axis.kind == kind]
+        for option in dict.fromkeys(option for axis in mine for option in axis.options):
+            if option != ALONE:
+                yield tuple(
+                    axis.options.index(option) if axis.kind == kind and option in axis.options else 0
+                    for axis in space.axes
+                )

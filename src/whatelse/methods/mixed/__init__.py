@@ -1,0 +1,1 @@
+"""Methods that treat every layer by itself."""
