@@ -33,12 +33,12 @@ from whatelse.searching.made_small import cost, module, sized
 from whatelse.searching.protocol import Problem
 from whatelse.searching.ready import Ready, ready
 from whatelse.searching.runner import Runner
-from whatelse.searching.trial import Bench
+from whatelse.searching.trial import NAME, Bench
 from whatelse.searching.trials import Loop, State
 from whatelse.store.folder import Folder
 from whatelse.study import run
 from whatelse.study.audit import audit
-from whatelse.study.meeting import Meeting, meet
+from whatelse.study.meeting import Meeting, Model, meet
 from whatelse.tasks.task import Task
 
 
@@ -117,7 +117,9 @@ def search(
     read, where = _budgets(budgets)
     with ExitStack() as stack:
         store = Folder((results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
-        met = meet({Role.BASELINE: model}, task, max_memory, store, stack, force=False, inline=engine == "inline")
+        # Held against itself: what an audit would refuse at the end, such as swapped classes, is refused now.
+        pair: dict[str, Model] = {Role.BASELINE: model, NAME: model}
+        met = meet(pair, task, max_memory, store, stack, force=False, inline=engine == "inline")
         runner = stack.enter_context(Runner(lambda: run.engine(engine, workers), store))
         questions, size = sized(_questions(asked, met), minimize)
         bench = Bench(met.data, met.models[Role.BASELINE], seed)
