@@ -34,6 +34,8 @@ every_item = pytest.mark.parametrize(("kind", "name"), ITEMS, ids=[":".join(i) f
 # What an item is tried with where its contract says that it needs something: an exhibit a question of whose answers it
 # shows something, an opener a text that names a model of the sample images.
 GIVEN = {
+    ("methods", "prune.depth"): {"layers": "relu2"},
+    ("methods", "prune.widths"): {"keep": "conv1=0.5"},
     ("exhibits", "rebuilt"): {"behaviour": "leakage.inversion"},
     ("exhibits", "tree"): {"behaviour": "transparency.tree"},
     ("exhibits", "vulnerable_records"): {"behaviour": "membership.loss"},
