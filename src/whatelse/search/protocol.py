@@ -68,6 +68,7 @@ class Problem:
         task: Train, calibration and select; select stands in the place of test, which is not in it.
         judge: Tells from scores by how much budgets are exceeded.
         cost: What is to be made small, of any module that answers like the baseline, in its own unit.
+        parts: What an option makes of its layer, by the numbers of axis and option; none of other kinds of axis.
         trials: How many configurations are measured at the most; 0 where time alone decides.
     """
 
@@ -76,6 +77,7 @@ class Problem:
     task: Task
     judge: Judge
     cost: Callable[[nn.Module], float]
+    parts: Mapping[tuple[int, int], nn.Module]
     trials: int
 
 

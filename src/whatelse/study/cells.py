@@ -20,6 +20,7 @@ def cell(
     seed: int,
     again: int,
     references: Sequence[str] = (),
+    on: str = "test",
 ) -> Cell:
     """Return a measurement of one model on one task.
 
@@ -30,6 +31,7 @@ def cell(
         seed: The seed of the study.
         again: 0, or the number of another measurement with other random numbers.
         references: Keys of what shadow models say, where it needs them.
+        on: The split that it is measured on.
     """
     item = items.behaviour(m.item)
     given = item.changed(m.settings)
@@ -44,7 +46,7 @@ def cell(
     # What a recipe made has the baseline in its key; of what was handed over the baseline may be any.
     if item.pair or isinstance(models[0], Handed):
         inputs.append(models[1].key)
-    inputs += [*references, *([f"again {again}"] if again else [])]
+    inputs += [*references, *([f"again {again}"] if again else []), *([] if on == "test" else [f"on {on}"])]
     return Cell(key(m.item, item.version, dict(given), *inputs, seed=seed), m.label, m.item, given)
 
 

@@ -23,6 +23,7 @@ from whatelse.evidence.shadows import Keep
 from whatelse.models import take
 from whatelse.models.model import Elsewhere, Model, Opens
 from whatelse.models.preparation import PLAIN, Way, before, behind
+from whatelse.models.subject import Subject
 from whatelse.models.take import Given
 from whatelse.study.jobs import Handed
 from whatelse.tasks.task import Task
@@ -35,7 +36,7 @@ _CHUNK = 2**20
 _lent: dict[tuple[str, str], Model] = {}
 _tasks: dict[str, Task] = {}
 _subjects: OrderedDict[tuple[str, str, str], Model] = OrderedDict()
-_evidence: OrderedDict[tuple[str, str, str, str, int], Evidence] = OrderedDict()
+_evidence: OrderedDict[tuple[str, str, str, str, int, str], Evidence] = OrderedDict()
 
 
 @contextmanager
@@ -70,7 +71,14 @@ def task(key: str) -> Task:
 
 
 def evidence(
-    of: Handed, name: str, task: Task, *, reference: Evidence | None = None, keep: Keep | None = None, again: int = 0
+    of: Handed,
+    name: str,
+    task: Task,
+    *,
+    reference: Evidence | None = None,
+    keep: Keep | None = None,
+    again: int = 0,
+    on: str = "test",
 ) -> Evidence:
     """Return what was observed of a model, held for the next question to it.
 
@@ -81,6 +89,7 @@ def evidence(
         reference: Evidence of the baseline; None of the baseline itself.
         keep: Where observations outlive the process.
         again: 0, or the number of another measurement with other random numbers.
+        on: The split that it is looked at on.
 
     Raises:
         ChangedError: It is not the model that the work was planned for.
@@ -88,9 +97,27 @@ def evidence(
     base = "" if reference is None else reference.subject.key
     return _once(
         _evidence,
-        (of.key, name, task.key, base, again),
-        lambda: Evidence(_subject(of, name, task), task, reference=reference, keep=keep, again=again),
+        (of.key, name, task.key, base, again, on),
+        lambda: Evidence(_subject(of, name, task), task, reference=reference, keep=keep, again=again, on=on),
     )
+
+
+def module(of: Handed, name: str, task: Task) -> nn.Module:
+    """Return a model as the module that methods can treat.
+
+    Args:
+        of: Where it is found.
+        name: How messages call it.
+        task: The examples.
+
+    Raises:
+        ChangedError: It is not the model that the work was planned for.
+        NotMeasurableError: It is no torch module.
+    """
+    found = _subject(of, name, task)
+    if not isinstance(found, Subject):
+        raise found.lacking("opens")
+    return found.inside
 
 
 def _subject(of: Handed, name: str, task: Task) -> Model:

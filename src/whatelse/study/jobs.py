@@ -16,7 +16,7 @@ Given = tuple[tuple[str, Any], ...]
 
 @dataclass(frozen=True)
 class Link:
-    """One model of a chain: the untrained network (``step`` is None) or what a step made of the model before."""
+    """One model of a chain: what it begins with (``step`` is None) or what a step made of the model before."""
 
     step: Step | None
     key: str
@@ -45,14 +45,14 @@ class Net:
 
 @dataclass(frozen=True)
 class Made:
-    """A model that a recipe makes of an untrained network.
+    """A model that a recipe makes of an untrained network, or of a model that someone handed over.
 
     Attributes:
-        net: The network.
+        net: The network, or where the model is found.
         chain: How it is made of that.
     """
 
-    net: Net
+    net: Net | Handed
     chain: Chain
 
     @property
@@ -116,6 +116,8 @@ class Job:
             measurement needs them.
         needs: Names of the jobs that must have ended before.
         resources: What it needs while it runs.
+        on: The split that it is measured on: a search looks at select.
+        scores: Key under which class scores of that split are kept, ``(N, classes)``; empty where they are not.
     """
 
     name: str
@@ -131,6 +133,8 @@ class Job:
     cells: tuple[Cell, ...]
     needs: tuple[str, ...]
     resources: Resources = Resources()
+    on: str = "test"
+    scores: str = ""
 
     @property
     def task(self) -> str:
@@ -158,7 +162,8 @@ class Job:
     def kept(self) -> list[tuple[str, str]]:
         """Return kind and key of everything that it leaves in a store."""
         models = [("models", link.key) for link in self.chain if link.step is not None]
-        return [*models, *(("values", cell.key) for cell in self.cells)]
+        scores = [("values", self.scores)] if self.scores else []
+        return [*models, *scores, *(("values", cell.key) for cell in self.cells)]
 
 
 @dataclass(frozen=True)

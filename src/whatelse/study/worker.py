@@ -111,7 +111,7 @@ def _done(job: Job, missing: list[Cell], store: Store, spent: dict[str, float]) 
     started = time.perf_counter()
     try:
         model = _make(job, job.origin, task, store, spent) if isinstance(job.origin, Made) else None
-        if not missing:
+        if not missing and (not job.scores or store.has("values", job.scores)):
             return Report(job.name)
         started = time.perf_counter()
         mine, base = _of_handed(job, task, store) if model is None else _evidences(job, model, task, store)
@@ -119,6 +119,8 @@ def _done(job: Job, missing: list[Cell], store: Store, spent: dict[str, float]) 
         raise
     except Exception as error:  # whatever a method raises, the rest of the study goes on
         return Report(job.name, failed=tuple(_fail(c, job, error, store) for c in missing))
+    if job.scores and not store.has("values", job.scores):
+        store.save("values", job.scores, {"logits": mine.logits()}, {})
     if job.shadow is not None:
         _keep_shadow(job, missing, mine, store)
     failed = () if job.shadow is not None else _measured(missing, job, mine, base, store)
@@ -168,10 +170,10 @@ def _of_handed(job: Job, task: Task, store: Store) -> tuple[Evidence, Evidence]:
     assert isinstance(job.origin, Handed)
     assert isinstance(job.before, Handed)
     keep = KeptEvidence(store, job.before.key, task.key)
-    base = handed.evidence(job.before, Role.BASELINE, task, keep=keep)
+    base = handed.evidence(job.before, Role.BASELINE, task, keep=keep, on=job.on)
     if job.subject == Role.BASELINE:
         return base, base
-    return handed.evidence(job.origin, job.subject, task, reference=base, again=job.again), base
+    return handed.evidence(job.origin, job.subject, task, reference=base, again=job.again, on=job.on), base
 
 
 def _make(job: Job, made: Made, task: Task, store: Store, spent: dict[str, float]) -> nn.Module:
@@ -191,7 +193,11 @@ def _make(job: Job, made: Made, task: Task, store: Store, spent: dict[str, float
 
 def _model(made: Made, at: int, task: Task, store: Store) -> nn.Module:
     link = made.chain[at]
-    return untrained(made.net, task, link.key) if link.step is None else store.load_model(link.key)
+    if link.step is not None:
+        return store.load_model(link.key)
+    if isinstance(made.net, Handed):
+        return handed.module(made.net, Role.BASELINE, task)
+    return untrained(made.net, task, link.key)
 
 
 def _step(link: Link, model: nn.Module, task: Task, store: Store, spent: dict[str, float]) -> nn.Module:
@@ -288,6 +294,9 @@ def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Ev
     if job.subject == Role.BASELINE:
         mine = Evidence(own, task, shadows=_shadows(job.shadows, store), keep=keep)
         return mine, mine
+    if isinstance(job.before, Handed):
+        base = handed.evidence(job.before, Role.BASELINE, task, keep=keep, on=job.on)
+        return Evidence(own, task, reference=base, again=job.again, on=job.on), base
     if store.absent("models", job.baseline):
         raise StudyError("its baseline failed")
     whole = subject_of(store.load_model(job.baseline), Role.BASELINE, job.baseline, task)

@@ -112,6 +112,7 @@ class Task:
     words: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     units: tuple[tuple[float, float], ...] = ()
+    _elsewhere: dict[str, Task] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in SPLITS:
@@ -166,7 +167,11 @@ class Task:
         Raises:
             TaskError: There is no such split.
         """
-        return self if split == "test" else replace(self, splits={**self.splits, "test": self.split(split)})
+        if split == "test":
+            return self
+        if split not in self._elsewhere:  # once, since its key takes a look at all examples
+            self._elsewhere[split] = replace(self, splits={**self.splits, "test": self.split(split)})
+        return self._elsewhere[split]
 
     @property
     def shape(self) -> tuple[int, ...]:

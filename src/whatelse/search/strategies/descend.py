@@ -1,0 +1,174 @@
+"""Descend on predicted outputs: budgets are functions of what models say, so that is what is predicted.
+
+One look at the baseline tells how every option of every layer moves the class scores of every example (`sensitivity`).
+Of any configuration flips, groups and calibration are then computed, with their bounds, without running it
+(`surrogate`). The search begins with the smallest configuration that keeps all budgets if the harms of single layers
+add up: an integer linear program. What is measured becomes the new center, its true scores in place of predicted ones;
+from there at most a few layers change at a time (``radius``), by the same program on the harms of single moves around
+the center, and what they do together is predicted once more before one is chosen. A step that came out infeasible
+tightens the next ones. Where nothing smaller can be found nearby, the costs are shaken and the radius grows.
+
+Configurations are aimed at the confirmation (`whatelse.search.gauge.over`): they are to pass on other examples.
+Budgets that class scores do not tell are regressed on how far scores move from the baseline's. After training
+(``then``) the surrogate ranks; how much of a predicted step comes true is learned over the trials.
+
+Source:
+    This package's own. The integer program on first-order scores of layers: Yao et al., HAWQ-V3, ICML 2021,
+    arXiv:2011.10680; search in a trust region around a solved program: Frantar & Alistarh, SPDY, ICML 2022,
+    arXiv:2201.13096. Solved by HiGHS (Huangfu & Hall, Math. Prog. Comp. 10:119-142, 2018).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from whatelse.search.program import Program
+from whatelse.search.protocol import Problem, Score, Search
+from whatelse.search.sensitivity import sensitivities
+from whatelse.search.sizes import sizes
+from whatelse.search.space import Configuration
+from whatelse.search.surrogate import Center, Surrogate, spread
+from whatelse.settings import param
+
+VERSION = 1
+
+_TIGHTER = 0.02  # of a budget, that a step which came out infeasible tightens the next by
+_SHAKEN = 0.25  # how far costs are shaken where nothing new is found
+_STUCK, _TRIES = 3, 12
+_SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the descent."""
+
+    radius: int = param(2, "Layers that change at a time around what was measured; one more to mend.", low=1)
+    solved: int = param(6, "Solutions of the program whose joint harm is predicted for a step.", low=1, high=100)
+
+
+def start(problem: Problem, config: Config, rng: torch.Generator) -> Search:
+    """Return a search that descends from the baseline.
+
+    Args:
+        problem: Gives model, space, parts and judge.
+        config: How far a step goes.
+        rng: Source of how costs are shaken.
+
+    Raises:
+        SettingError: The model's scores have no gradient at a layer's output.
+    """
+    return _Descent(problem, config, rng)
+
+
+class _Descent:
+    def __init__(self, problem: Problem, config: Config, rng: torch.Generator) -> None:
+        self.problem, self.config, self.rng = problem, config, rng
+        self.sizes = sizes(problem)
+        moves = sensitivities(problem)
+        rows = problem.task.test.inputs[problem.judge.rows]
+        with torch.no_grad():
+            base = torch.cat([problem.model(x) for x in torch.split(rows, 256)])
+        self.surrogate = Surrogate(moves, problem.judge, base)
+        self.center = self.surrogate.begin(problem.space.alone)
+        self.made = [[move is not None for move in axis] for axis in moves]
+        self.asked: dict[Configuration, Center] = {}
+        self.best: tuple[float, Configuration] | None = None
+        self.kept: Center | None = None  # around the smallest that keeps all budgets
+        self.failures = 0
+
+    def ask(self) -> Configuration | None:
+        begins = not self.asked
+        for attempt in range(_TRIES):
+            center = self.kept if self.kept is not None and self.failures >= _STUCK else self.center
+            radius = len(self.sizes) if begins else self.config.radius + attempt // 3 + (self.failures > 0)
+            shaken = 0.0 if attempt == 0 and not self._waiting() else _SHAKEN
+            found = self._step(center, radius, shaken, attempt)
+            if found is not None:
+                self.asked[found] = center
+                return found
+        return None
+
+    def tell(self, tried: Configuration, score: Score) -> None:
+        around = self.asked[tried]
+        if score.scores is None:
+            self.failures += 1
+            return
+        found = self.surrogate.center(tried, score)
+        self.surrogate.note(around, tried, found)
+        if score.feasible:
+            self.failures = 0
+            if self.best is None or score.value < self.best[0]:
+                self.best, self.kept = (score.value, tried), found
+        else:
+            self.failures += 1
+        self.center = found if self.failures < _STUCK or self.kept is None else self.kept
+        self._told = len(self.asked)
+
+    def remarks(self) -> list[str]:
+        """Return what is to be said of the search: the error of its predictions."""
+        off = spread(self.surrogate.errors)
+        if off is None:
+            return []
+        known = [(name, at) for name, at in zip(self.problem.judge.names, off, strict=True) if math.isfinite(at)]
+        told = ", ".join(f"{name} {at:.2f}" for name, at in known)
+        return [f"median error of a predicted step, in shares of the budget: {told}"] if known else []
+
+    def _waiting(self) -> bool:
+        """Return whether what was asked last was not told yet: another step from the same center must differ."""
+        return len(self.asked) > getattr(self, "_told", 0)
+
+    def _step(self, center: Center, radius: int, shaken: float, attempt: int) -> Configuration | None:
+        """Return the smallest new configuration near a center that is predicted to keep all budgets.
+
+        Where none is, the one that exceeds them least.
+        """
+        tight = -_TIGHTER * min(self.failures, 5) + (0.03 if attempt > _TRIES // 2 else 0.0)
+        harms = self._singles(center)
+        noise = 1 + shaken * (2 * torch.rand(self._count(), generator=self.rng).numpy() - 1)
+        most = math.inf if self.best is None else self._size(self.best[1]) * (1 - _SAME)
+        program = Program(self.sizes, self.made, harms, center.at, noise)
+        found: list[Configuration] = []
+        seen = list(self.asked)
+        for _ in range(self.config.solved):
+            one = program.solve(tight, radius, most, [*seen, *found])
+            if one is None:
+                break
+            found.append(one)
+        if not found:
+            return None
+        joint = self.surrogate.over(center, found)
+        worst = np.nan_to_num(joint, nan=-1.0).max(1) - tight
+        good = [at for at in range(len(found)) if worst[at] <= 0]
+        if good:
+            return min((found[at] for at in good), key=self._size)
+        return found[int(worst.argmin())]
+
+    def _singles(self, center: Center) -> list[np.ndarray]:
+        """Return by how much each budget is exceeded after single moves, as predicted, ``(options, budgets)`` each."""
+        moves = [
+            (axis, option)
+            for axis, options in enumerate(self.made)
+            for option in range(len(options))
+            if option != center.at[axis] and options[option]
+        ]
+        asked = [_moved(center.at, axis, option) for axis, option in moves]
+        every = self.surrogate.over(center, [center.at, *asked])
+        found = [np.tile(every[0], (len(options), 1)) for options in self.made]
+        for (axis, option), row in zip(moves, every[1:], strict=True):
+            found[axis][option] = row
+        return found
+
+    def _size(self, at: Configuration) -> float:
+        return float(sum(axis[option] for axis, option in zip(self.sizes, at, strict=True)))
+
+    def _count(self) -> int:
+        return sum(map(len, self.sizes))
+
+
+def _moved(at: Sequence[int], axis: int, option: int) -> Configuration:
+    return (*at[:axis], option, *at[axis + 1 :])

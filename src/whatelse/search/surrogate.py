@@ -1,0 +1,173 @@
+"""Predicts by how much any configuration exceeds each budget, around one that was measured.
+
+Class scores of a configuration are those that were measured at the center, moved by what the changed options move
+(`sensitivity`); budgets are held against them by the judge. What the judge predicts of the center itself is replaced by
+what was measured there, and of a step from it only a share is believed, learned of the steps that were measured: after
+training, or where layers work against each other, it is less or more than 1. A budget that scores do not tell, such as
+one on an attack, is regressed on how far scores move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from whatelse.search.protocol import Judge, Score
+from whatelse.search.space import Configuration
+
+_PRIOR, _STEP = 4.0, 0.05  # steps, and their size in shares of a budget, that the belief in predictions weighs
+
+
+@dataclass(eq=False)
+class Center:
+    """A configuration that was measured.
+
+    Attributes:
+        at: The configuration.
+        scores: Its class scores on the judge's examples, ``(n, classes)``.
+        measured: By how much it exceeds each budget, ``(budgets,)``; NaN where that was not measured.
+        judged: What the judge says of its scores, likewise; NaN where it cannot tell.
+    """
+
+    at: Configuration
+    scores: Tensor
+    measured: np.ndarray
+    judged: np.ndarray
+
+
+@dataclass(eq=False)
+class Surrogate:
+    """What was learned of how options move scores and budgets.
+
+    Attributes:
+        moves: By axis and option what it moves scores by, ``(n, classes)``; None where it cannot be made alone.
+        judge: Holds scores against budgets.
+        base: Class scores of the baseline, ``(n, classes)``.
+        errors: Of every step that was measured, predicted and measured excess of each budget.
+    """
+
+    moves: Sequence[Sequence[Tensor | None]]
+    judge: Judge
+    base: Tensor
+    errors: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    _steps: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    _far: list[tuple[float, np.ndarray]] = field(default_factory=list)
+
+    def begin(self, at: Configuration) -> Center:
+        """Return the baseline as the first center: budgets that scores do not tell are taken as wholly unspent.
+
+        Args:
+            at: The configuration that changes nothing.
+        """
+        judged = self.judge.over([self.base])[0]
+        measured = np.where(self.judge.seen, judged, -1.0)
+        self._far.append((0.0, measured))
+        return Center(at, self.base, measured, judged)
+
+    def center(self, at: Configuration, score: Score) -> Center:
+        """Return a measured configuration to predict around.
+
+        Args:
+            at: The configuration.
+            score: How it did; it has class scores.
+        """
+        assert score.scores is not None
+        measured = np.array([score.over.get(name, np.nan) for name in self.judge.names])
+        self._far.append((self.distance(score.scores), measured))
+        return Center(at, score.scores, measured, self.judge.over([score.scores])[0])
+
+    def distance(self, scores: Tensor) -> float:
+        """Return how far scores are from the baseline's: the root of their mean squared change.
+
+        Args:
+            scores: ``(n, classes)``.
+        """
+        return float((scores - self.base).square().mean().sqrt())
+
+    def scores(self, center: Center, at: Configuration) -> Tensor:
+        """Return the class scores that are predicted of a configuration, ``(n, classes)``.
+
+        Args:
+            center: What it is predicted around.
+            at: The configuration.
+        """
+        moved = center.scores
+        for axis, (old, new) in enumerate(zip(center.at, at, strict=True)):
+            if old != new:
+                before, after = self.moves[axis][old], self.moves[axis][new]
+                if before is not None and after is not None:
+                    moved = moved + (after - before)
+        return moved
+
+    def over(self, center: Center, asked: Sequence[Configuration]) -> np.ndarray:
+        """Return by how much configurations are predicted to exceed each budget, ``(M, budgets)``.
+
+        Args:
+            center: What they are predicted around.
+            asked: The configurations.
+        """
+        scores = [self.scores(center, at) for at in asked]
+        raw = self.judge.over(scores) - center.judged
+        known = np.where(np.isnan(center.measured), self._guess(self.distance(center.scores)), center.measured)
+        found = known + self.belief() * raw
+        far = np.stack([self._guess(self.distance(one)) for one in scores]) - self._guess(self.distance(center.scores))
+        told: np.ndarray = np.where(self.judge.seen, found, known + far)
+        return told
+
+    def note(self, center: Center, at: Configuration, found: Center) -> None:
+        """Learn from a configuration that was proposed around a center and then measured.
+
+        Args:
+            center: What it was predicted around.
+            at: The configuration.
+            found: What was measured of it.
+        """
+        raw = self.judge.over([self.scores(center, at)])[0] - center.judged
+        self.errors.append((center.measured + self.belief() * raw, found.measured))
+        self._steps.append((raw, found.measured - center.measured))
+
+    def belief(self) -> np.ndarray:
+        """Return which share of a predicted step is believed, ``(budgets,)``: by regression through the origin."""
+        over, under = (
+            np.full(len(self.judge.names), _PRIOR * _STEP**2),
+            np.full(len(self.judge.names), _PRIOR * _STEP**2),
+        )
+        for raw, real in self._steps:
+            good = np.isfinite(raw) & np.isfinite(real)
+            over += np.where(good, raw * real, 0)
+            under += np.where(good, raw * raw, 0)
+        share: np.ndarray = np.clip(over / under, 0.1, 3.0)
+        return share
+
+    def _guess(self, distance: float) -> np.ndarray:
+        """Return what is expected of each budget at a distance from the baseline, ``(budgets,)``: by a line."""
+        far = np.array([d for d, _ in self._far])
+        found = np.array([m for _, m in self._far])
+        guessed = np.full(len(self.judge.names), -1.0)
+        for k in range(len(guessed)):
+            good = np.isfinite(found[:, k])
+            if good.sum() == 1:
+                guessed[k] = found[good, k][0]
+            elif good.any() and float(np.ptp(far[good])) > 0:
+                slope, at = np.polyfit(far[good], found[good, k], 1)
+                slope = max(slope, 0.0)  # nearer to the baseline is never worse
+                guessed[k] = found[good, k].mean() + slope * (distance - far[good].mean())
+            elif good.any():
+                guessed[k] = found[good, k].mean()
+        return guessed
+
+
+def spread(errors: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray | None:
+    """Return the median absolute error of predictions for each budget; None where nothing was predicted.
+
+    Args:
+        errors: As `Surrogate.errors`.
+    """
+    if not errors:
+        return None
+    with np.errstate(invalid="ignore"):
+        off = np.abs(np.stack([real - said for said, real in errors]))
+    return np.array([np.nan if np.isnan(column).all() else np.nanmedian(column) for column in off.T])

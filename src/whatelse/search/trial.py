@@ -1,0 +1,186 @@
+"""One model that is held against the baseline: made, measured and summarized by a worker, kept in the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from whatelse import registry
+from whatelse.auditing.effects import Contrast
+from whatelse.auditing.questions import DATA, Measurement
+from whatelse.auditing.roles import Role
+from whatelse.engines import Resources
+from whatelse.items import method
+from whatelse.recipe import Recipe
+from whatelse.registry import Added
+from whatelse.store.folder import key
+from whatelse.store.protocol import Store
+from whatelse.study import cells, worker
+from whatelse.study.analysis import analyze
+from whatelse.study.assemble import effects_of
+from whatelse.study.jobs import Data, Effects, Handed, Job, Link, Made, together
+from whatelse.study.worker import Report
+
+NAME = "candidate"  # how findings call the model: it is in no key, so that trials are found again
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a worker does for one model: a job, and the effects that rest on its cells and on those of the baseline.
+
+    Attributes:
+        job: Makes and measures the model.
+        effects: Of its measurements, against the baseline; none of the baseline itself.
+    """
+
+    job: Job
+    effects: tuple[Effects, ...] = ()
+
+    def done(self, store: Store) -> bool:
+        """Return whether all of it is kept.
+
+        Args:
+            store: Where.
+        """
+        kept = [*self.job.kept(), *(pair for one in self.effects for pair in one.kept())]
+        return all([store.has(*pair) for pair in kept])
+
+    def contrasts(self, store: Store) -> dict[str, tuple[Contrast, ...]]:
+        """Return what was found, by label of the measurement; what failed has nothing.
+
+        Args:
+            store: Where effects are kept.
+        """
+        return {one.label: effects_of(one, store) for one in self.effects if store.has("effects", one.key)}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all attempts of a search have in common.
+
+    Attributes:
+        data: How a worker opens the examples.
+        baseline: Where it finds the model before.
+        seed: Decides everything random.
+    """
+
+    data: Data
+    baseline: Handed
+    seed: int
+
+    def made(self, steps: Recipe) -> Made:
+        """Return the model that a recipe makes of the baseline.
+
+        Args:
+            steps: The recipe; at least one step.
+        """
+        links = [Link(None, self.baseline.key)]
+        for step in steps:
+            item = method(step.name)
+            inputs = (links[-1].key, self.data.key, *([item.origin] if item.origin else []))
+            links.append(Link(step, key(step.name, item.version, dict(step.given), *inputs, seed=self.seed)))
+        return Made(self.baseline, tuple(links))
+
+    def of_baseline(self, measurements: Sequence[Measurement], on: str) -> Attempt:
+        """Return the attempt that measures the baseline itself.
+
+        Args:
+            measurements: What is measured.
+            on: Split that it is measured on.
+        """
+        return Attempt(self._job(self.baseline, Role.BASELINE, measurements, on, 0))
+
+    def attempt(
+        self,
+        origin: Made | Handed,
+        measurements: Sequence[Measurement],
+        on: str,
+        draws: int,
+        *,
+        again: int = 0,
+        scores: bool = False,
+    ) -> Attempt:
+        """Return the attempt that measures a model and holds it against the baseline.
+
+        Args:
+            origin: How the model is made, or where it is found.
+            measurements: What is measured.
+            on: Split that it is measured on.
+            draws: Resamples an interval.
+            again: 0, or the number of another measurement with other random numbers.
+            scores: Whether its class scores are kept.
+        """
+        job = self._job(origin, NAME, measurements, on, again)
+        if scores:
+            job = replace(job, scores=key("scores", 1, {"on": on}, origin.key, self.data.key, seed=0))
+        base = self._job(self.baseline, Role.BASELINE, measurements, on, 0)
+        pairs, found = ((NAME, str(Role.BASELINE)),), []
+        for m, mine, theirs in zip(measurements, job.cells, base.cells, strict=True):
+            drawn_by = (m.label, self.data.key, on, str(self.seed))
+            found.append(cells.effects(m, DATA, [(base, theirs), (job, mine)], pairs, draws, drawn_by))
+        return Attempt(job, tuple(found))
+
+    def _job(self, origin: Made | Handed, name: str, measurements: Sequence[Measurement], on: str, again: int) -> Job:
+        asked = [cells.cell(m, self.data, (origin, self.baseline), self.seed, again, on=on) for m in measurements]
+        return Job(
+            f"{name} on {on}",
+            self.data,
+            origin,
+            name,
+            self.seed,
+            again,
+            self.baseline,
+            None,
+            (),
+            (),
+            tuple(asked),
+            (),
+            Resources(),
+            on,
+        )
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What an attempt took.
+
+    Attributes:
+        report: What its job says.
+        seconds: From its beginning to its end.
+    """
+
+    report: Report
+    seconds: float
+
+
+def work_on(attempts: Sequence[Attempt], store: Store, added: Sequence[Added] = ()) -> Spent:
+    """Do attempts that go together, one after the other: jobs, then the effects that rest on them.
+
+    Args:
+        attempts: What to do.
+        store: Where results are kept.
+        added: Items of the user's own files, which another process does not know yet.
+
+    Raises:
+        StoreError: Results cannot be read or written.
+        StudyError: The data or the baseline are not those that the work was planned for.
+    """
+    for one in added:
+        registry.add(one.path, one.origin)
+    started, report = time.perf_counter(), Report("")
+    for attempt in attempts:
+        done = worker.run_job(attempt.job, store)
+        began = time.perf_counter()
+        left = [one for one in attempt.effects if not store.has("effects", one.key)]
+        failed = analyze(together(left), store) if left else ()
+        report = Report(
+            attempt.job.name,
+            report.training + done.training,
+            report.compressing + done.compressing,
+            report.measuring + done.measuring,
+            report.analyzing + time.perf_counter() - began,
+            (*report.failed, *done.failed, *failed),
+            (*report.damaged, *done.damaged),
+        )
+    return Spent(report, time.perf_counter() - started)
