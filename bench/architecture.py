@@ -1,0 +1,416 @@
+"""The architecture-search row of the table: measured at the table's scale, apart from its grid of models.
+
+    python bench/architecture.py [SEEDS]
+
+Writes src/whatelse/study/architecture.json, which `whatelse table` quotes, and docs/studies/architecture.md; with the
+word `page` in place of SEEDS only the page, from what is kept. Five seeds by default, as the table has; one process, one
+thread, about ten minutes. On the digits of the table:
+
+* hypervolume: every strategy of `whatelse list` spends the same number of measured models on the widths (and layers) of
+  the same baseline, each trained for three epochs after it was cut. Who is on the front is decided on select; the
+  hypervolume is of accuracy on test and of parameters. The uniform control gets as many shares, of the same range, as
+  others get models.
+* rank correlation (Kendall's tau-b) of the accuracy with weights inherited from `evolve`'s supernet with that after
+  training from scratch, over configurations drawn at random; beside it that of the number of parameters alone.
+* pruning as architecture search (Liu et al., arXiv:1810.05270): widths that `prune.structured` finds, fine-tuned,
+  trained from scratch, and against uniform widths of as many parameters.
+* the claim: at most so many parameters, is a searched architecture better than a uniform one, pruned and trained
+  further, or as the student of a distillation? What is searched is what `evolve` measured best on select.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+# The statistics.py beside this file must not hide Python's own from the libraries.
+sys.path.append(sys.path.pop(0))
+
+from _architecture import page
+from scipy.stats import kendalltau
+from torch import Tensor, nn
+
+import whatelse
+from whatelse import items, recipe, registry
+from whatelse.auditing.ask import generator
+from whatelse.errors import MissingExtraError, RecipeError
+from whatelse.search.protocol import Problem, Score
+from whatelse.search.space import DEPTH, WIDTH, Axis, Configuration, Space
+from whatelse.search.supernet import Supernet
+from whatelse.statistics import multiplicity, paired, summaries, verdicts
+from whatelse.statistics.effect import Effect
+from whatelse.tasks.task import Task
+from whatelse.training.loop import answers
+
+ROOT = Path(__file__).parents[1]
+KEPT, PAGE = ROOT / "src/whatelse/study/architecture.json", ROOT / "docs/studies/architecture.md"
+SEEDS, TRIALS, RANKED = 5, 40, 16
+SHARES = ("0.875", "0.75", "0.625", "0.5", "0.375", "0.25", "0.125", "0.0625")
+EVENLY = tuple(f"{share:.4f}" for share in np.linspace(1, float(SHARES[-1]), TRIALS + 1)[1:])
+THEN = "train.finetune(epochs=3)"
+LOSES, MARGIN = 0.02, 0.01  # accuracy that the smallest model may lose on select; what counts as a difference
+LEAST = 0.01  # share of parameters at which the hypervolume ends
+LEVELS = {"a quarter": 0.25, "a tenth": 0.1}  # of the parameters, for the claim
+CLAIMED = ("evolve", "reinforce")  # whose architectures the claim is held against
+RATIOS = (0.5, 0.75)
+ARENAS = {
+    "cnn": ("cnn(width=16, hidden=64)", ("conv1", "conv2", "conv3", "linear"), ()),
+    "mlp": (
+        "mlp(hidden='64x64x64x64')",
+        ("linear1", "linear2", "linear3", "linear4"),
+        ("linear2", "linear3", "linear4"),
+    ),
+}
+
+
+class Judge:
+    """Tells how much of the budget, `LOSES` points of accuracy on select, a model takes."""
+
+    names = ("accuracy",)
+    seen = np.array([True])
+
+    def __init__(self, task: Task, before: float) -> None:
+        self.rows, self.targets, self.before = torch.arange(len(task.test)), task.test.targets, before
+
+    def over(self, scores: Sequence[Tensor]) -> np.ndarray:
+        """Return by how much the budget is exceeded, as a share of it, ``(models, 1)``.
+
+        Args:
+            scores: On select.
+        """
+        lost = [self.before - right(one, self.targets).mean() for one in scores]
+        return np.array(lost)[:, None] / LOSES - 1
+
+
+def right(scores: Tensor, targets: Tensor) -> np.ndarray:
+    """Return whether each example is answered right, 0 or 1."""
+    return (scores.argmax(1) == targets).double().numpy()
+
+
+def count(model: nn.Module) -> float:
+    """Return the number of parameters."""
+    return float(sum(p.numel() for p in model.parameters()))
+
+
+@dataclass
+class Bed:
+    """One baseline: its network, and what was measured of configurations of it.
+
+    Attributes:
+        arena: Which network.
+        seed: Of everything.
+    """
+
+    arena: str
+    seed: int
+    known: dict[str, tuple[float, Tensor, Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.task = items.loader("digits").load(items.loader("digits").configure({}))
+        name, given = recipe.read_call(ARENAS[self.arena][0], "arena")
+        net = items.net(name)
+        start = net.build(net.configure(given), self.task.shape, self.task.classes, self.draws("net"))
+        self.model = self.made("train.scratch(epochs=30)", start)
+        self.select = self.task.on("select")
+        self.judge = Judge(
+            self.select, right(answers(self.model, self.select.test.inputs), self.select.test.targets).mean()
+        )
+
+    def draws(self, *what: str) -> torch.Generator:
+        """Return a source of random numbers of its own."""
+        return generator("architecture", self.arena, str(self.seed), *what)
+
+    def made(self, steps: str, model: nn.Module | None = None) -> nn.Module:
+        """Return what a recipe makes of the baseline, or of another model."""
+        found = model or self.model
+        for step in recipe.parse(steps):
+            found = recipe.apply(step, found, self.task, self.draws("made"))
+        return found
+
+    def measured(self, steps: str) -> tuple[float, Tensor, Tensor]:
+        """Return parameters as a share, and class scores on select and on test, of what a recipe makes."""
+        if steps not in self.known:
+            small = self.made(steps)
+            said = [answers(small, split.inputs) for split in (self.select.test, self.task.test)]
+            self.known[steps] = (count(small) / count(self.model), said[0], said[1])
+        return self.known[steps]
+
+    def accuracies(self, steps: str) -> tuple[float, float]:
+        """Return accuracy on select and on test."""
+        _, on_select, on_test = self.measured(steps)
+        return right(on_select, self.select.test.targets).mean(), right(on_test, self.task.test.targets).mean()
+
+    def space(self, shares: Sequence[str]) -> Space:
+        """Return widths from some shares, and which layers go."""
+        _, widths, layers = ARENAS[self.arena]
+        deep = [Axis(DEPTH, name, ("", "drop")) for name in layers]
+        return Space((*deep, *(Axis(WIDTH, name, ("", *shares)) for name in widths)), THEN)
+
+    def problem(self, name: str) -> Problem:
+        """Return what a strategy is given; the uniform control has as many shares as others have models."""
+        space = self.space(EVENLY if name == "uniform" else SHARES)
+        return Problem(space, self.model, self.select, self.judge, count, {}, TRIALS)
+
+
+def searched(bed: Bed, name: str) -> tuple[list[str], float, Any]:
+    """Return the recipes that a strategy measured, the processor seconds of that, and the search itself."""
+    problem, item = bed.problem(name), items.strategy(name)
+    search = item.start(problem, item.configure({}), bed.draws("search", name))
+    tried: list[str] = []
+    begun = time.process_time()
+    while len(tried) < TRIALS:
+        at = search.ask()
+        if at is None:
+            break
+        steps = recipe.write(problem.space.recipe(at))
+        try:
+            share, on_select, _ = bed.measured(steps)
+            over = {"accuracy": float(bed.judge.over([on_select])[0, 0])}
+            search.tell(at, Score(share, over, on_select))
+            tried.append(steps)
+        except RecipeError as error:
+            search.tell(at, Score(math.inf, why=str(error)))
+    return tried, time.process_time() - begun, search
+
+
+def front(bed: Bed, tried: Sequence[str]) -> list[tuple[float, float]]:
+    """Return parameters and accuracy on test of those that on select nobody beats in both."""
+    held = [(bed.measured(steps)[0], bed.accuracies(steps)) for steps in tried]
+    return [
+        (share, both[1])
+        for share, both in held
+        if not any(s <= share and b[0] >= both[0] and (s < share or b[0] > both[0]) for s, b in held)
+    ]
+
+
+def hypervolume(points: Sequence[tuple[float, float]], chance: float) -> float:
+    """Return the share of the plane that a front dominates: accuracy from chance to 1, parameters on a log scale."""
+    steps = sorted((math.log(min(1.0, max(LEAST, share))) / math.log(LEAST), accuracy) for share, accuracy in points)
+    total, best = 0.0, chance
+    for at, (place, accuracy) in enumerate(reversed(steps)):
+        best = max(best, accuracy)
+        until = steps[len(steps) - at - 2][0] if at + 1 < len(steps) else 0.0
+        total += (place - until) * (best - chance) / (1 - chance)
+    return total
+
+
+def smallest(bed: Bed, tried: Sequence[str]) -> float:
+    """Return the share of the smallest that keeps the budget on select; 1 where none does."""
+    kept = [bed.measured(steps)[0] for steps in tried if bed.judge.over([bed.measured(steps)[1]])[0, 0] <= 0]
+    return min(kept, default=1.0)
+
+
+def ranks(bed: Bed, net: Supernet) -> dict[str, float]:
+    """Return Kendall's tau of inherited accuracy, and of size, with accuracy on test after training from scratch."""
+    rng, seen = bed.draws("ranked"), dict[Configuration, None]()
+    while len(seen) < RANKED:
+        drawn = tuple(int(torch.randint(len(axis.options), (), generator=rng)) for axis in net.space.axes)
+        if any(drawn) and _whole(net, drawn):
+            seen[drawn] = None
+    inherited, sizes, alone, tuned = [], [], [], []
+    cut = Space(net.space.axes)
+    for at in seen:
+        small = net.inherited(at, rng)
+        inherited.append(right(answers(small, bed.select.test.inputs), bed.select.test.targets).mean())
+        sizes.append(count(small))
+        steps = recipe.write(cut.recipe(at))
+        alone.append(bed.accuracies(f"{steps} > train.scratch(epochs=30)")[1])
+        tuned.append(bed.accuracies(f"{steps} > {THEN}")[1])
+    return {
+        "inherited, with from scratch": float(kendalltau(inherited, alone).statistic),
+        "parameters alone, with from scratch": float(kendalltau(sizes, alone).statistic),
+        "inherited, with cut and trained on": float(kendalltau(inherited, tuned).statistic),
+        "parameters alone, with cut and trained on": float(kendalltau(sizes, tuned).statistic),
+    }
+
+
+def _whole(net: Supernet, at: Configuration) -> bool:
+    try:
+        net.member(at)
+    except RecipeError:
+        return False
+    return True
+
+
+def evenly(bed: Bed, share: float) -> str:
+    """Return the recipe of the widest uniform network that has at most a share of the parameters."""
+    low, high = 1, 100
+    while high - low > 1:  # hundredths: the lower one is small enough, the higher one is not
+        middle = (low + high) // 2
+        fits = count(bed.made(_even(bed, middle))) <= share * count(bed.model)
+        low, high = (middle, high) if fits else (low, middle)
+    return _even(bed, low)
+
+
+def _even(bed: Bed, hundredths: int) -> str:
+    space = bed.space((f"{hundredths / 100:g}",))
+    return recipe.write(Space(space.axes).recipe(tuple(int(axis.kind == WIDTH) for axis in space.axes)))
+
+
+def cut_of(steps: str) -> str:
+    """Return a recipe without the training at its end."""
+    return steps.removesuffix(f" > {THEN}")
+
+
+def liu(bed: Bed) -> dict[str, dict[str, np.ndarray]]:
+    """Return, by how much was pruned, which test examples each of the networks has right."""
+    found = {}
+    for ratio in RATIOS:
+        pruned = f"prune.structured(ratio={ratio}, round_to=1)"
+        same = evenly(bed, count(bed.made(pruned)) / count(bed.model))
+        arms = {
+            "pruned, fine-tuned": f"{pruned} > train.finetune()",
+            "pruned widths, from scratch": f"{pruned} > train.scratch(epochs=30)",
+            "uniform widths, fine-tuned": f"{same} > train.finetune()",
+            "uniform widths, from scratch": f"{same} > train.scratch(epochs=30)",
+        }
+        found[f"{ratio:.0%} of the channels"] = {name: tested(bed, steps) for name, steps in arms.items()}
+    return found
+
+
+def claim(bed: Bed, tried: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
+    """Return, by how small, which test examples the searched and the uniform network have right in each way."""
+    found = {}
+    for level, share in LEVELS.items():
+        small = [steps for steps in tried if bed.measured(steps)[0] <= share]
+        small = small or [min(tried, key=lambda steps: bed.measured(steps)[0])]
+        best = max(small, key=lambda steps: (bed.accuracies(steps)[0], -bed.measured(steps)[0]))
+        arms = {"searched": cut_of(best), "uniform": evenly(bed, max(share, bed.measured(best)[0]))}
+        held = {f"{name}, pruned": tested(bed, f"{steps} > train.finetune()") for name, steps in arms.items()}
+        for name, steps in arms.items():
+            student = f"{steps} > train.scratch(epochs=0)"
+            held[f"{name}, distilled"] = tested(bed, f"distill.logits(student={student!r})")
+        found[level] = held
+    return found
+
+
+def tested(bed: Bed, steps: str) -> np.ndarray:
+    """Return which test examples what a recipe makes has right."""
+    return right(bed.measured(steps)[2], bed.task.test.targets)
+
+
+def difference(before: Sequence[np.ndarray], after: Sequence[np.ndarray], *, exact: bool = False) -> Effect:
+    """Return the effect over seeds and examples, or over seeds alone."""
+    return paired.effect(before, after, summaries.mean, np.random.default_rng(0), exact=exact)
+
+
+def told(label: str, found: Effect, **more: object) -> dict[str, Any]:
+    """Return an effect as the record has it."""
+    names = ("before", "after", "effect", "low", "high", "p")
+    return {"label": label, **{name: round(getattr(found, name), 6) for name in names}, **more}
+
+
+def strategies() -> list[str]:
+    """Return the strategies that can run here."""
+    found = []
+    for name in registry.ours("strategies"):
+        try:
+            items.strategy(name)
+        except MissingExtraError:
+            print(f"{name} is left out: its extra is not installed", file=sys.stderr)
+            continue
+        found.append(name)
+    return found
+
+
+def judged(pairs: dict[str, Effect]) -> list[dict[str, Any]]:
+    """Return effects on accuracy with their verdicts, corrected over all of them."""
+    adjusted = multiplicity.holm([one.p for one in pairs.values()])
+    return [
+        told(
+            label,
+            one,
+            margin=MARGIN,
+            verdict=verdicts.decide(one, margin=MARGIN, better="higher", adjusted_p=float(p), distrust=()),
+        )
+        for (label, one), p in zip(pairs.items(), adjusted, strict=True)
+    ]
+
+
+def main(seeds: int) -> None:
+    """Measure, and write what was found.
+
+    Args:
+        seeds: How many.
+    """
+    begun, names = time.process_time(), strategies()
+    volumes: dict[str, dict[str, list[float]]] = {arena: {name: [] for name in names} for arena in ARENAS}
+    small: dict[str, dict[str, list[float]]] = {arena: {name: [] for name in names} for arena in ARENAS}
+    spent: dict[str, dict[str, float]] = {arena: dict.fromkeys(names, 0.0) for arena in ARENAS}
+    counts: dict[str, dict[str, int]] = {arena: dict.fromkeys(names, 0) for arena in ARENAS}
+    taus: list[dict[str, float]] = []
+    claims: dict[str, list[dict[str, dict[str, np.ndarray]]]] = {name: [] for name in CLAIMED}
+    prunings: list[dict[str, dict[str, np.ndarray]]] = []
+    for arena in ARENAS:
+        for seed in range(seeds):
+            bed = Bed(arena, seed)
+            for name in names:
+                tried, seconds, search = searched(bed, name)
+                chance = 1 / bed.task.classes
+                volumes[arena][name].append(hypervolume(front(bed, tried), chance))
+                small[arena][name].append(smallest(bed, tried))
+                spent[arena][name] += seconds / seeds
+                counts[arena][name] += len(tried)
+                if name in CLAIMED and arena == "cnn":
+                    claims[name].append(claim(bed, tried))
+                if name == "evolve" and arena == "cnn":
+                    taus.append(ranks(bed, search.net))
+                print(arena, seed, name, len(tried), f"{volumes[arena][name][-1]:.4f} {seconds:.1f} s", file=sys.stderr)
+            if arena == "cnn":
+                prunings.append(liu(bed))
+    record = page.record(
+        {"seeds": seeds, "trials": TRIALS, "whatelse": whatelse.__version__, "torch": torch.__version__},
+        [
+            told(
+                f"{name} against {control}",
+                difference(*([np.array([v]) for v in held[who]] for who in (control, name)), exact=True),
+                arena=arena,
+            )
+            for arena, held in volumes.items()
+            for control in ("random", "uniform")
+            for name in names
+            if name != control
+        ],
+        {"hypervolume": volumes, "smallest": small, "seconds": spent, "measured": counts, "tau": taus},
+        judged(
+            {
+                f"{name}, {way}, {level} of the parameters": difference(
+                    [one[level][f"uniform, {way}"] for one in held], [one[level][f"searched, {way}"] for one in held]
+                )
+                for name, held in claims.items()
+                for way in ("pruned", "distilled")
+                for level in LEVELS
+            }
+        ),
+        judged(
+            {
+                f"{after} against {before}, {level}": difference(
+                    [one[level][before] for one in prunings], [one[level][after] for one in prunings]
+                )
+                for level in prunings[0]
+                for after, before in (
+                    ("pruned, fine-tuned", "pruned widths, from scratch"),
+                    ("pruned widths, from scratch", "uniform widths, from scratch"),
+                    ("pruned, fine-tuned", "uniform widths, fine-tuned"),
+                )
+            }
+        ),
+        time.process_time() - begun,
+    )
+    KEPT.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1:] != ["page"]:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else SEEDS)
+    PAGE.write_text(page.written(json.loads(KEPT.read_text("utf-8"))), "utf-8")
