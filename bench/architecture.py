@@ -1,10 +1,10 @@
 """The architecture-search row of the table: measured at the table's scale, apart from its grid of models.
 
-    python bench/architecture.py [SEEDS]
+    python bench/architecture.py [SEEDS [FOLDER]]
 
 Writes src/whatelse/study/architecture.json, which `whatelse table` quotes, and docs/studies/architecture.md; with the
-word `page` in place of SEEDS only the page, from what is kept. Five seeds by default, as the table has; one process, one
-thread, about ten minutes. On the digits of the table:
+word `page` in place of SEEDS only the page, from what is kept. Five seeds by default, as the table has; one thread, about
+ten minutes. A FOLDER is kept: a second run goes on there, several at once share the work. On the digits of the table:
 
 * hypervolume: every strategy of `whatelse list` spends the same number of measured models on the widths (and layers) of
   the same baseline, each trained for three epochs after it was cut. Who is on the front is decided on select; the
@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -298,9 +299,10 @@ def tested(bed: Bed, steps: str) -> np.ndarray:
     return right(bed.measured(steps)[2], bed.task.test.targets)
 
 
-def difference(before: Sequence[np.ndarray], after: Sequence[np.ndarray], *, exact: bool = False) -> Effect:
+def difference(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]], *, exact: bool = False) -> Effect:
     """Return the effect over seeds and examples, or over seeds alone."""
-    return paired.effect(before, after, summaries.mean, np.random.default_rng(0), exact=exact)
+    held = [[np.asarray(values, np.float64) for values in each] for each in (before, after)]
+    return paired.effect(*held, summaries.mean, np.random.default_rng(0), exact=exact)
 
 
 def told(label: str, found: Effect, **more: object) -> dict[str, Any]:
@@ -336,81 +338,118 @@ def judged(pairs: dict[str, Effect]) -> list[dict[str, Any]]:
     ]
 
 
-def main(seeds: int) -> None:
+def part(arena: str, seed: int) -> dict[str, Any]:
+    """Return what is measured on one baseline.
+
+    Args:
+        arena: Which network.
+        seed: Of everything.
+    """
+    begun, bed = time.process_time(), Bed(arena, seed)
+    found: dict[str, Any] = {"searches": {}, "claims": {}, "tau": None, "pruning": None}
+    for name in strategies():
+        tried, seconds, search = searched(bed, name)
+        found["searches"][name] = {
+            "hypervolume": hypervolume(front(bed, tried), 1 / bed.task.classes),
+            "smallest": smallest(bed, tried),
+            "measured": len(tried),
+            "seconds": seconds,
+        }
+        print(arena, seed, name, found["searches"][name], file=sys.stderr, flush=True)
+        if name in CLAIMED and arena == "cnn":
+            found["claims"][name] = claim(bed, tried)
+        if name == "evolve" and arena == "cnn":
+            found["tau"] = ranks(bed, search.net)
+    if arena == "cnn":
+        found["pruning"] = liu(bed)
+    return {**found, "processor_seconds": time.process_time() - begun}
+
+
+def parts(seeds: int, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return what was measured on every baseline, made where it is not in the folder yet.
+
+    Args:
+        seeds: How many.
+        folder: Where parts lie.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for arena, seed in ((arena, seed) for seed in range(seeds) for arena in ARENAS):
+        place = folder / f"{arena}-{seed}.json"
+        mark = folder / f"{arena}-{seed}.begun"
+        if not place.exists() and not mark.exists():
+            mark.touch()
+            text = json.dumps(part(arena, seed), default=lambda held: held.tolist())
+            place.with_suffix(".new").write_text(text, "utf-8")
+            place.with_suffix(".new").rename(place)
+    found = {a: [folder / f"{a}-{seed}.json" for seed in range(seeds)] for a in ARENAS}
+    while not all(place.exists() for each in found.values() for place in each):
+        time.sleep(5)  # another process makes them
+    return {arena: [json.loads(place.read_text("utf-8")) for place in each] for arena, each in found.items()}
+
+
+def assembled(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return the record of all parts.
+
+    Args:
+        found: By arena, one a seed.
+    """
+    cnn = found["cnn"]
+    each = {
+        arena: {name: [one["searches"][name] for one in parts] for name in parts[0]["searches"]}
+        for arena, parts in found.items()
+    }
+    volumes = {
+        arena: {name: [[one["hypervolume"]] for one in held] for name, held in every.items()}
+        for arena, every in each.items()
+    }
+    against = [
+        told(f"{name} against {control}", difference(held[control], held[name], exact=True), arena=arena)
+        for arena, held in volumes.items()
+        for control in ("random", "uniform")
+        for name in held
+        if name != control
+    ]
+    claims = {
+        f"{name}, {way}, {level} of the parameters": difference(
+            *([one["claims"][name][level][f"{who}, {way}"] for one in cnn] for who in ("uniform", "searched"))
+        )
+        for name in CLAIMED
+        for way in ("pruned", "distilled")
+        for level in LEVELS
+    }
+    pairs = (
+        ("pruned, fine-tuned", "pruned widths, from scratch"),
+        ("pruned widths, from scratch", "uniform widths, from scratch"),
+        ("pruned, fine-tuned", "uniform widths, fine-tuned"),
+    )
+    prunings = {
+        f"{after} against {before}, {level}": difference(
+            *([one["pruning"][level][arm] for one in cnn] for arm in (before, after))
+        )
+        for level in cnn[0]["pruning"]
+        for after, before in pairs
+    }
+    how = {"seeds": len(cnn), "trials": TRIALS, "whatelse": whatelse.__version__, "torch": torch.__version__}
+    seconds = sum(one["processor_seconds"] for parts in found.values() for one in parts)
+    taus = [one["tau"] for one in cnn]
+    return page.record(how, against, {"searches": each, "tau": taus}, judged(claims), judged(prunings), seconds)
+
+
+def main(seeds: int, folder: Path | None) -> None:
     """Measure, and write what was found.
 
     Args:
         seeds: How many.
+        folder: Where parts are kept and found again; a second process started with the same one takes other parts.
     """
-    begun, names = time.process_time(), strategies()
-    volumes: dict[str, dict[str, list[float]]] = {arena: {name: [] for name in names} for arena in ARENAS}
-    small: dict[str, dict[str, list[float]]] = {arena: {name: [] for name in names} for arena in ARENAS}
-    spent: dict[str, dict[str, float]] = {arena: dict.fromkeys(names, 0.0) for arena in ARENAS}
-    counts: dict[str, dict[str, int]] = {arena: dict.fromkeys(names, 0) for arena in ARENAS}
-    taus: list[dict[str, float]] = []
-    claims: dict[str, list[dict[str, dict[str, np.ndarray]]]] = {name: [] for name in CLAIMED}
-    prunings: list[dict[str, dict[str, np.ndarray]]] = []
-    for arena in ARENAS:
-        for seed in range(seeds):
-            bed = Bed(arena, seed)
-            for name in names:
-                tried, seconds, search = searched(bed, name)
-                chance = 1 / bed.task.classes
-                volumes[arena][name].append(hypervolume(front(bed, tried), chance))
-                small[arena][name].append(smallest(bed, tried))
-                spent[arena][name] += seconds / seeds
-                counts[arena][name] += len(tried)
-                if name in CLAIMED and arena == "cnn":
-                    claims[name].append(claim(bed, tried))
-                if name == "evolve" and arena == "cnn":
-                    taus.append(ranks(bed, search.net))
-                print(arena, seed, name, len(tried), f"{volumes[arena][name][-1]:.4f} {seconds:.1f} s", file=sys.stderr)
-            if arena == "cnn":
-                prunings.append(liu(bed))
-    record = page.record(
-        {"seeds": seeds, "trials": TRIALS, "whatelse": whatelse.__version__, "torch": torch.__version__},
-        [
-            told(
-                f"{name} against {control}",
-                difference(*([np.array([v]) for v in held[who]] for who in (control, name)), exact=True),
-                arena=arena,
-            )
-            for arena, held in volumes.items()
-            for control in ("random", "uniform")
-            for name in names
-            if name != control
-        ],
-        {"hypervolume": volumes, "smallest": small, "seconds": spent, "measured": counts, "tau": taus},
-        judged(
-            {
-                f"{name}, {way}, {level} of the parameters": difference(
-                    [one[level][f"uniform, {way}"] for one in held], [one[level][f"searched, {way}"] for one in held]
-                )
-                for name, held in claims.items()
-                for way in ("pruned", "distilled")
-                for level in LEVELS
-            }
-        ),
-        judged(
-            {
-                f"{after} against {before}, {level}": difference(
-                    [one[level][before] for one in prunings], [one[level][after] for one in prunings]
-                )
-                for level in prunings[0]
-                for after, before in (
-                    ("pruned, fine-tuned", "pruned widths, from scratch"),
-                    ("pruned widths, from scratch", "uniform widths, from scratch"),
-                    ("pruned, fine-tuned", "uniform widths, fine-tuned"),
-                )
-            }
-        ),
-        time.process_time() - begun,
-    )
+    with tempfile.TemporaryDirectory() as own:
+        record = assembled(parts(seeds, folder or Path(own)))
     KEPT.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1:] != ["page"]:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else SEEDS)
+        given = sys.argv[1:]
+        main(int(given[0]) if given else SEEDS, Path(given[1]) if given[1:] else None)
     PAGE.write_text(page.written(json.loads(KEPT.read_text("utf-8"))), "utf-8")

@@ -134,22 +134,21 @@ def _volumes(kept: Mapping[str, Any]) -> list[str]:
         "inside budgets, not for a front.",
         "",
     ]
-    each = kept["each"]
-    for arena, held in each["hypervolume"].items():
+    for arena, every in kept["each"]["searches"].items():
         lines += [
             f"**{arena}**",
             "",
-            "| strategy | models | hypervolume | less that of random | less that of uniform | smallest | processor seconds |",
+            "| strategy | models | hypervolume | less random's | less uniform's | smallest | processor seconds |",
             "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         against = {v["label"]: v for v in kept["hypervolume"] if v["arena"] == arena}
-        for name, values in held.items():
-            cells = [name, f"{each['measured'][arena][name] / kept['seeds']:.0f}", f"{np.mean(values):.3f}"]
+        for name, held in every.items():
+            mean = {word: float(np.mean([one[word] for one in held])) for word in held[0]}
+            cells = [name, f"{mean['measured']:.0f}", f"{mean['hypervolume']:.3f}"]
             for control in ("random", "uniform"):
                 one = against.get(f"{name} against {control}")
                 cells.append(f"{one['effect']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f})" if one else "")
-            cells.append(f"{np.mean(each['smallest'][arena][name]):.1%}")
-            cells.append(f"{each['seconds'][arena][name]:.0f}")
+            cells += [f"{mean['smallest']:.1%}", f"{mean['seconds']:.0f}"]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return lines
