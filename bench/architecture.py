@@ -3,8 +3,8 @@
     python bench/architecture.py [SEEDS [FOLDER]]
 
 Writes src/whatelse/study/architecture.json, which `whatelse table` quotes, and docs/studies/architecture.md; with the
-word `page` in place of SEEDS only the page, from what is kept. Five seeds by default, as the table has; one thread, about
-ten minutes. A FOLDER is kept: a second run goes on there, several at once share the work. On the digits of the table:
+word `page` in place of SEEDS only the page, from what is kept. Five seeds by default, as the table has; one thread,
+about ten minutes. A FOLDER is kept: a second run goes on there, several at once share the work. On the table's digits:
 
 * hypervolume: every strategy of `whatelse list` spends the same number of measured models on the widths (and layers) of
   the same baseline, each trained for three epochs after it was cut. Who is on the front is decided on select; the
@@ -159,7 +159,15 @@ class Bed:
     def problem(self, name: str) -> Problem:
         """Return what a strategy is given; the uniform control has as many shares as others have models."""
         space = self.space(EVENLY if name == "uniform" else SHARES)
-        return Problem(space, self.model, self.select, self.judge, count, {}, TRIALS)
+        return Problem(space, self.model, self.select, self.judge, count, {}, self.sizes(space), TRIALS)
+
+    def sizes(self, space: Space) -> list[np.ndarray]:
+        """Return by axis what each option costs more than being left alone, as a share of the baseline's."""
+        net, found = Supernet(space, self.model, self.task), []
+        for at, axis in enumerate(space.axes):
+            alone = [(0,) * at + (option,) + (0,) * (len(space.axes) - at - 1) for option in range(len(axis.options))]
+            found.append(np.array([count(net.member(one).model) for one in alone]) / count(self.model) - 1)
+        return found
 
 
 def searched(bed: Bed, name: str) -> tuple[list[str], float, Any]:

@@ -1,9 +1,10 @@
-"""Write the JSON Schema of a findings file, from the classes that write and read it.
+"""Write the JSON Schemas of a findings file and of a search, from the classes that write and read them.
 
     python docs/make_schema.py
 
-A test holds that the committed schema is what this makes: run it (`make docs`) after changing a record, and raise
-`whatelse.findings.record.SCHEMA` where a key gets another name or meaning, or goes.
+A test holds that the committed schemas are what this makes: run it (`make docs`) after changing a record, and raise its
+``SCHEMA``, in `whatelse.findings.record` or `whatelse.findings.searched`, where a key gets another name or meaning, or
+goes.
 """
 
 from __future__ import annotations
@@ -17,22 +18,29 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from whatelse.findings.record import SCHEMA, Findings
+from whatelse.findings import record, searched
+from whatelse.findings.record import Findings
+from whatelse.findings.searched import Searched
 
-FILE = Path(__file__).parent / "findings.schema.json"
+FILE, OF_SEARCHES = (Path(__file__).parent / f"{name}.schema.json" for name in ("findings", "search"))
+_TITLES = {
+    Findings: (record.SCHEMA, f"Findings of whatelse, schema {record.SCHEMA}"),
+    Searched: (searched.SCHEMA, f"A search of whatelse, schema {searched.SCHEMA}"),
+}
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
-def schema() -> dict[str, Any]:
-    """Return the schema: one definition for each class, by its name."""
+def schema(kind: type[Any] = Findings) -> dict[str, Any]:
+    """Return the schema of a record: one definition for each class, by its name."""
+    version, title = _TITLES[kind]
     defined: dict[str, Any] = {}
-    _defined(Findings, defined)
-    whole = defined.pop(Findings.__name__)
-    whole["properties"]["schema"] = {"const": SCHEMA}
+    _defined(kind, defined)
+    whole = defined.pop(kind.__name__)
+    whole["properties"]["schema"] = {"const": version}
     whole["required"] = ["schema", *whole["required"]]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"Findings of whatelse, schema {SCHEMA}",
+        "title": title,
         **whole,
         "$defs": dict(sorted(defined.items())),
     }
@@ -76,10 +84,11 @@ def _of(hint: Any, defined: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 -
     return {"enum": [one.value for one in hint]}
 
 
-def text() -> str:
-    """Return the schema as it is kept."""
-    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+def text(kind: type[Any] = Findings) -> str:
+    """Return the schema of a record as it is kept."""
+    return json.dumps(schema(kind), indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
     FILE.write_text(text(), "utf-8")
+    OF_SEARCHES.write_text(text(Searched), "utf-8")

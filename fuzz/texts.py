@@ -11,8 +11,9 @@ from pathlib import Path
 from _child import Case
 from _mutate import plain, raw, text
 
+from whatelse import testing
 from whatelse.auditing import questions
-from whatelse.findings import record
+from whatelse.findings import record, searched
 from whatelse.gate import budgets
 from whatelse.study import spec
 
@@ -26,6 +27,7 @@ def readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
         "study.toml": (spec.shipped()["adult"], spec.read),
         "budgets.toml": (budgets.default(), budgets.read),
         "findings.json": (_findings(), record.load),
+        "search.json": (testing.searched().to_json(), searched.load),
     }
 
 

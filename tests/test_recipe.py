@@ -80,11 +80,55 @@ def test_steps_follow_each_other(task, rng):
         ("distill.logits(student='quantize.uniform()')", "cannot train the packed model that 'quantize.uniform"),
         ("distill.logits(student='quantize.uniform() > decompose.svd()')", "put decompose.svd before quantize.uniform"),
         ("quantize.uniform() > distill.robust(teacher='train.adversarial()')", "put distill.robust before"),
+        (
+            "mixed.layers(layers='a: prune.magnitude(); b: quantize.uniform()') > train.finetune()",
+            "put train.finetune before mixed.layers",
+        ),
+        ("mixed.layers(layers='a: prune.magnitude()') > decompose.svd()", "mixed.layers leaves a sparse one"),
+        (
+            "quantize.uniform() > mixed.layers(layers='a: prune.magnitude()')",
+            "put mixed.layers before quantize.uniform",
+        ),
+        ("prune.magnitude() > mixed.layers(layers='a: decompose.svd()')", "put decompose.svd before what it is given"),
     ],
 )
 def test_a_senseless_order_is_refused_before_any_work(text, message):
     with pytest.raises(RecipeError, match=message):
         recipe.parse(text)
+
+
+@pytest.mark.known_answer
+def test_parts_of_a_model_with_a_recipe_each_are_read():
+    text = " conv1: prune.magnitude(sparsity=0.9) > quantize.uniform();fc.0: decompose.svd(rank=0.5) "
+    magnitude, uniform = recipe.Step("prune.magnitude", (("sparsity", 0.9),)), recipe.Step("quantize.uniform")
+    assert recipe.parts(text) == {"conv1": (magnitude, uniform), "fc.0": (recipe.Step("decompose.svd"),)}
+    assert recipe.parts("  ") == {}
+    assert recipe.inner(text, "parts") == [(magnitude, uniform), (recipe.Step("decompose.svd"),)]
+    assert recipe.inner("prune.magnitude(sparsity=0.9) > quantize.uniform()", "result") == [(magnitude, uniform)]
+
+
+def test_parts_are_written_inside_a_recipe_and_read_back():
+    text = "mixed.layers(layers='conv1: prune.magnitude(sparsity=0.9); fc: decompose.svd()') > train.finetune()"
+    assert recipe.write(recipe.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("quantize.uniform()", RecipeError, "parts 'quantize.uniform.*not of the form 'name: recipe; name: recipe'"),
+        ("a: quantize.uniform();", RecipeError, "parts '': not of the form"),
+        ("a: ; b: quantize.uniform()", RecipeError, "parts 'a:': not of the form"),
+        ("a: quantize.uniform(); a: quantize.int8()", RecipeError, "'a' stands twice; join its steps with '>'"),
+        ("a: quantize.unifrm()", UnknownItemError, "did you mean quantize.uniform"),
+        ("a: quantize.uniform(bits=1)", SettingError, "bits=1 is outside"),
+        ("a: quantize.uniform() > prune.magnitude()", RecipeError, "put prune.magnitude before quantize.uniform"),
+    ],
+)
+def test_parts_that_cannot_be_read_are_refused_also_inside_a_recipe(text, error, message):
+    for read, whole in ((recipe.parts, text), (recipe.parse, f"mixed.layers(layers={text!r})")):
+        with pytest.raises(error, match=message) as told:
+            read(whole)
+        assert "\n" not in str(told.value)
 
 
 def test_what_a_step_left_alone_is_named(task, rng):

@@ -32,8 +32,7 @@ class Item:
         name: Dotted name, such as ``fairness.gap``.
         version: Raised when the same settings would give another number.
         config: Its settings, a frozen dataclass.
-        origin: What its results depend on beside that: empty for ours, package and version for one that another
-            package brings, a hash of the text for one of a user's file, where nobody raises a version.
+        origin: What else its results depend on: version of another's package, hash of a user's file; empty for ours.
     """
 
     name: str
@@ -169,11 +168,10 @@ class Loader(Item):
 
 @dataclass(frozen=True, eq=False)
 class Strategy(Item):
-    """A way to search among recipes.
+    """A way to search.
 
     Attributes:
-        start: From a problem, settings and a generator to a search that is asked for configurations and told their
-            scores.
+        start: From a problem, settings and a generator to a search, which is asked for configurations.
     """
 
     start: Callable[[Problem, Any, torch.Generator], Search]

@@ -45,6 +45,7 @@ KINDS: dict[Kind, Room] = {
     "exhibits": Room("exhibit", "exhibits/kinds", "kind of exhibit"),
     "surfaces": Room("surface", "report/surfaces", "surface"),
     "gate_surfaces": Room("gate_surface", "gate/surfaces", "surface of the gate"),
+    "search_surfaces": Room("search_surface", "report/search_surfaces", "surface of a search"),
 }
 
 

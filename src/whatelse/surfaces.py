@@ -1,7 +1,8 @@
-"""Surfaces as typed records: what turns findings, or a decision of the gate, into something for people or machines.
+"""Surfaces as typed records: what turns findings, a decision or a search into something for people or machines.
 
-One file each, in ``report/surfaces`` for findings and in ``gate/surfaces`` for decisions. One that has ``render`` gives
-the text of a file, asked for by an option of its name, which ``HELP`` explains; one that has ``show`` prints.
+One file each, in ``report/surfaces`` for findings, in ``gate/surfaces`` for decisions of the gate and in
+``report/search_surfaces`` for searches. One that has ``render`` gives the text of a file, asked for by an option of its
+name, which ``HELP`` explains; one that has ``show`` prints.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class Surface:
 
     Attributes:
         name: Its name; that of its option.
-        render: From findings, or from a decision and the findings that it was made on, to the text of a file; None of
-            one that prints.
+        render: From findings, from a decision and the findings that it was made on, or from a search to the text of a
+            file; None of one that prints.
         show: From the same and a console to nothing, printed; None of one that is written.
         stands: From the same and the path of a file to whether it holds that already; None where rendering anew costs
             nothing.
@@ -39,7 +40,7 @@ class Surface:
         """Return the text of a file.
 
         Args:
-            what: Findings, or a decision and findings.
+            what: Findings, a decision and findings, or a search.
 
         Raises:
             ItemError: It prints, and is not written.
@@ -52,7 +53,7 @@ class Surface:
         """Print.
 
         Args:
-            what: Findings, or a decision and findings; then a console.
+            what: Findings, a decision and findings, or a search; then a console.
 
         Raises:
             ItemError: It is written to a file, and does not print.
@@ -66,7 +67,7 @@ class Surface:
 
         Args:
             path: The file.
-            what: Findings, or a decision and findings.
+            what: Findings, a decision and findings, or a search.
         """
         return self.stands is not None and self.stands(*what, path)
 
@@ -75,7 +76,7 @@ def surface(kind: Kind, name: str) -> Surface:
     """Return a surface.
 
     Args:
-        kind: ``surfaces`` or ``gate_surfaces``.
+        kind: ``surfaces``, ``gate_surfaces`` or ``search_surfaces``.
         name: Its name.
 
     Raises:
@@ -100,7 +101,7 @@ def written(kind: Kind) -> dict[str, str]:
     """Return the surfaces that give files, without importing any: by name, what their option does.
 
     Args:
-        kind: ``surfaces`` or ``gate_surfaces``.
+        kind: ``surfaces``, ``gate_surfaces`` or ``search_surfaces``.
     """
     cards = {name: registry.card(kind, name) for name in registry.names(kind)}
     return {name: str(card.constants["HELP"]) for name, card in cards.items() if "HELP" in card.constants}
@@ -110,6 +111,6 @@ def printed(kind: Kind) -> tuple[str, ...]:
     """Return the names of the surfaces that print, without importing any.
 
     Args:
-        kind: ``surfaces`` or ``gate_surfaces``.
+        kind: ``surfaces``, ``gate_surfaces`` or ``search_surfaces``.
     """
     return tuple(name for name in registry.names(kind) if name not in written(kind))

@@ -24,6 +24,7 @@ NAMES = {
     "opener": "centers",
     "exhibit": "otherwise",
     "gate_surface": "verdicts",
+    "search_surface": "trials",
 }
 QUESTIONS = """
 name = "audit"

@@ -85,7 +85,8 @@ def test_every_command_that_gives_findings_offers_it(command, whatelse):
 def test_ours_are_found_by_their_files_and_none_is_imported_for_the_help():
     assert set(surfaces.written("surfaces")) >= {"card", "csv", "html", "json", "junit", "markdown"}
     assert set(surfaces.written("gate_surfaces")) >= {"json", "junit", "markdown"}
-    assert surfaces.printed("surfaces") == surfaces.printed("gate_surfaces") == ("terminal",)
-    for kind in ("surfaces", "gate_surfaces"):
+    assert set(surfaces.written("search_surfaces")) >= {"html", "json", "markdown"}
+    for kind in ("surfaces", "gate_surfaces", "search_surfaces"):
+        assert surfaces.printed(kind) == ("terminal",)
         for name in surfaces.written(kind):
             assert surfaces.surface(kind, name).render is not None

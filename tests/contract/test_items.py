@@ -26,14 +26,17 @@ ROOT = Path(__file__).parents[2]
 DATA = os.environ.get("WHATELSE_DATA") or str(ROOT.parent / "shared" / "data")
 ITEMS = [(kind, name) for kind in ("methods", "behaviours") for name in registry.ours(kind)]
 CASES = [(kind, name, check) for kind, name in ITEMS for check in testing.checks(kind)]
-OTHERS = ("nets", "datasets", "strategies", "surfaces", "gate_surfaces", "controls", "engines", "openers", "exhibits")
+OTHERS = ("nets", "datasets", "strategies", "surfaces", "gate_surfaces", "search_surfaces", "controls", "engines")
+OTHERS += ("openers", "exhibits")
 CASES += [(k, n, c) for k in OTHERS for n in registry.ours(k) for c in testing.checks(k)]
 every_item = pytest.mark.parametrize(("kind", "name"), ITEMS, ids=[":".join(i) for i in ITEMS])
 
 
 # What an item is tried with where its contract says that it needs something: an exhibit a question of whose answers it
-# shows something, an opener a text that names a model of the sample images.
+# shows something, an opener a text that names a model of the sample images, a method layers of their network.
+MIXED = "conv2: prune.magnitude() > quantize.uniform(bits=4); linear: decompose.svd(rank=0.4); head: quantize.gptq()"
 GIVEN = {
+    ("methods", "mixed.layers"): {"layers": MIXED},
     ("methods", "prune.depth"): {"layers": "relu2"},
     ("methods", "prune.widths"): {"keep": "conv1=0.5"},
     ("exhibits", "rebuilt"): {"behaviour": "leakage.inversion"},

@@ -52,7 +52,8 @@ MAY = {
     "attacks": OBSERVED | {"training"},
     "explainers": OBSERVED,
     "behaviours": OBSERVED | {"training", "attacks", "explainers"},
-    "search": OBSERVED | {"recipe"},
+    "search": OBSERVED
+    | {"recipe", "artifacts", "auditing", "engines", "findings", "gate", "opening", "store", "study"},
     "artifacts": OBSERVED | {"recipe"},
     "openers": MODELS | {"recipe", "artifacts", "items"},
     "opening": MODELS | {"parts", "recipe", "items"},
@@ -74,7 +75,7 @@ MAY = {
     "cli": LOW
     | {"kinds", "templates"}
     | {"artifacts", "auditing", "gate", "opening", "recipe", "findings", "report", "study", "search", "surfaces"},
-    "__init__": {"artifacts", "errors", "evidence", "models", "opening", "registry", "study", "tasks"},
+    "__init__": {"artifacts", "errors", "evidence", "models", "opening", "registry", "search", "study", "tasks"},
 }
 
 

@@ -17,6 +17,7 @@ from whatelse.errors import FindingsError
 from whatelse.findings import codec, record
 from whatelse.findings.exhibits import Node
 from whatelse.findings.record import Findings, Part, Share, parse
+from whatelse.findings.searched import Searched
 
 DOCS = Path(__file__).parents[2] / "docs"
 spec = importlib.util.spec_from_file_location("make_schema", DOCS / "make_schema.py")
@@ -73,6 +74,7 @@ def test_a_number_that_is_none_is_missing_where_it_may_be(findings: Findings) ->
 
 def test_the_schema_is_what_the_classes_say() -> None:
     assert make_schema.FILE.read_text("utf-8") == make_schema.text(), "run `make docs`"
+    assert make_schema.OF_SEARCHES.read_text("utf-8") == make_schema.text(Searched), "run `make docs`"
 
 
 def test_the_schema_knows_the_version_and_every_record(findings: Findings) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +17,9 @@ from sklearn.datasets import load_digits
 from whatelse.findings.record import Findings, parse
 from whatelse.findings.roles import Role
 from whatelse.report.page import render
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext
 
 FT = "train.finetune(epochs=2)"
 # family, short name, level, knob, knob's name, recipe, share of parameters kept, damage done (0 to 1)
@@ -409,3 +415,38 @@ def file(document: dict[str, Any], tmp_path: Path) -> Path:
     path = tmp_path / "table.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     return path
+
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+
+
+def _chromium() -> str:
+    named = os.environ.get("WHATELSE_CHROMIUM")
+    places = [named] if named else [shutil.which("chromium"), "/usr/bin/chromium"]
+    found = next((place for place in places if place and Path(place).exists()), None)
+    if found is None:
+        pytest.skip("no Chromium: install Debian's chromium, or name one in WHATELSE_CHROMIUM")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright  # this file is read where no browser is wanted too
+
+    place = _chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=place, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, color_scheme="light", reduced_motion="reduce"
+    )
+    yield context
+    context.close()

@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page
 
 from whatelse.findings.record import parse
 from whatelse.report.page import render
 
 pytestmark = pytest.mark.browser
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
-
-
-def _chromium() -> str:
-    named = os.environ.get("WHATELSE_CHROMIUM")
-    places = [named] if named else [shutil.which("chromium"), "/usr/bin/chromium"]
-    found = next((place for place in places if place and Path(place).exists()), None)
-    if found is None:
-        pytest.skip("no Chromium: install Debian's chromium, or name one in WHATELSE_CHROMIUM")
-    return found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    place = _chromium()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=place, args=FLAGS.split())
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +19,6 @@ def address(tmp_path_factory: pytest.TempPathFactory, rendered: str) -> str:
     path = tmp_path_factory.mktemp("page") / "table.html"
     path.write_text(rendered, encoding="utf-8")
     return path.as_uri()
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(
-        viewport={"width": 1280, "height": 900}, color_scheme="light", reduced_motion="reduce"
-    )
-    yield context
-    context.close()
 
 
 @pytest.fixture

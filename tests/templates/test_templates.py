@@ -21,6 +21,7 @@ NAMES = {
     "opener": "centers",
     "exhibit": "otherwise",
     "gate_surface": "verdicts",
+    "search_surface": "trials",
 }
 ROOT = Path(__file__).parents[2]
 

@@ -26,6 +26,7 @@ NAMES = {
     "opener": "centers",
     "exhibit": "otherwise",
     "gate_surface": "verdicts",
+    "search_surface": "trials",
 }
 
 
@@ -103,11 +104,13 @@ RETURN = 'return Answer({"wrong": (better >= config.top).float()})'
 WRONG = '{"wrong": (better >= config.top).float()'
 ITSELF = "it repeats and writes nothing itself"
 DECIDED = "it shows every decision"
+ENDED = "it shows every ending"
 CONSTANTS, FIT = "it has constants and no code", "its constants fit each other"
 RETURNS, REFUSES = "it gives back what jobs return and raise", "it refuses what nothing here has"
 CHECKED = 'check(needs, Resources(1, 0, memory()), "--on commands")'
 ANY, OPENS = "it says of any text whether it is its own", "it opens a model"
 ONE_LINE = "it refuses in one line"
+ASKS, LEAVES = "it asks for configurations of its space", "it repeats and leaves everything alone"
 DRAWN, REPEATS = "it yields what a page can draw", "it repeats and leaves everything alone"
 BEARS = "it bears what is not there"
 FORM, ALONE = "it answers in the form of an answer", "it repeats and leaves everything alone"
@@ -163,10 +166,21 @@ BROKEN = [
     ("loader", "its suffixes can be opened", "VERSION = 1", 'VERSION, SUFFIXES = 1, ("csv",)', "write .csv"),
     ("net", "its first weights repeat", "initialize(model, rng)", "initialize(model, torch.Generator())", "draw them"),
     ("net", "it takes one kind of inputs and refuses the others", "math.prod(shape)", "shape[0]", "does not take them"),
-    ("strategy", "it asks for recipes of its space", "knob.step(share)", "knob.step(2 * share)", "outside"),
-    ("strategy", "it asks for recipes of its space", "next(self.left, None)", "None", "no recipe at all"),
-    ("strategy", "it repeats and leaves the process alone", "    del rng", "    torch.rand(1)", "of the process"),
-    ("strategy", "it is told late and of failures", "del tried, score", "assert score.feasible, 'over it'", "over it"),
+    ("strategy", ASKS, "range(1, len", "range(2, 1 + len", "option 6 of conv2, which has 6"),
+    ("strategy", ASKS, "*alone[at + 1 :]", "*alone[at:]", "3 numbers are needed"),
+    ("strategy", ASKS, "option, *", "float(option), *", "option 1.0 of conv2"),
+    ("strategy", ASKS, "next(self.left, None)", "None", "no configuration that changes anything"),
+    ("strategy", LEAVES, "    del rng", "    torch.rand(1)", "of the process"),
+    ("strategy", LEAVES, "iter(found)",
+     "iter([found[i] for i in torch.randperm(len(found), generator=torch.Generator().manual_seed(NOW))])",
+     "other configurations"),
+    ("strategy", LEAVES, "    del rng", "    problem.model[0].weight.mul_(2)", "changed the weights of the baseline"),
+    ("strategy", LEAVES, "    del rng", "    problem.model.train()", "left the baseline in training mode"),
+    ("strategy", LEAVES, "    del rng", "    problem.task.train.inputs.mul_(0.5)", "wrote on the examples"),
+    ("strategy", "it is told late and of failures", "del tried, score", "assert not score.why, 'over it'", "over it"),
+    ("strategy", "it bears a space where nothing works", "del tried, score", "score.over['flips']", "flips"),
+    ("strategy", "it ends or goes on", "next(self.left, None)", "next(self.left, None) or (self.__dict__.setdefault("
+     "'n', []).append(1) or (None if len(self.n) < 2 else (1,)))", "it had no more"),
     ("surface", "its parts are in order", 'HELP = "Write', '"Write', "no HELP"),
     ("surface", "it shows findings", "return stream.getvalue()", "return ''", "nothing to read"),
     ("surface", "it shows findings", "    stream =", "    findings.findings[0]\n    stream =", "out of range"),
@@ -177,6 +191,11 @@ BROKEN = [
     ("gate_surface", DECIDED, "{ruling.verdict}", "", "it shows one decision as it shows another"),
     ("gate_surface", ITSELF, "{ruling.verdict}", "{ruling.verdict} {NOW}", "another text"),
     ("gate_surface", ITSELF, "    del findings", "    open('x', 'w').close()", "wrote x"),
+    ("search_surface", "its parts are in order", 'HELP = "Write', '"Write', "no HELP"),
+    ("search_surface", ENDED, 'return "".join(lines)', 'return " "', "confirmed it gives nothing to read"),
+    ("search_surface", ENDED, "{chosen}", "", "it shows one search as it shows another"),
+    ("search_surface", ITSELF, "{trial.binding}", "{trial.binding} {NOW}", "another text"),
+    ("search_surface", ITSELF, "    verdicts =", "    open('x', 'w').close()\n    verdicts =", "wrote x"),
     ("control", "it says what it is and where it comes from", "Source:", "Sauce:", "no Source:"),
     ("control", CONSTANTS, "VERSION, ROLE", "HALF = 2\nVERSION, ROLE", "it has HALF; a control is its constants alone"),
     ("control", CONSTANTS, "VERSION, ROLE", "def helper():\n    pass\n\nVERSION, ROLE", "it has helper"),
@@ -260,7 +279,7 @@ def test_all_that_is_broken_is_said_at_once(broken):
     lines = str(error.value).splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("it says what it is and where it comes from: grid.py: its docstring has no Source:")
-    assert lines[1].startswith("it repeats and leaves the process alone: grid.py: it drew from the generator")
+    assert lines[1].startswith("it repeats and leaves everything alone: grid.py: it drew from the generator")
 
 
 def test_a_summary_by_the_order_of_columns_is_found(broken):
@@ -270,6 +289,21 @@ def test_a_summary_by_the_order_of_columns_is_found(broken):
     check(file)
     file.write_text(file.read_text("utf-8").replace('answer["wrong"]', "answer.matrix()[:, 1]"), "utf-8")
     with pytest.raises(testing.ContractError, match="goes by the order of columns"):
+        check(file)
+
+
+def test_a_method_that_says_that_it_goes_by_layers_and_does_not_is_found(broken):
+    check = one("method", "what goes by layers goes by one alone")
+    file = broken(
+        "method",
+        (
+            "    del task, rng\n    clipped = copied(model)\n",
+            "    clipped = copied(model)\n    next(clipped.parameters()).mul_(task.classes)\n",
+        ),
+    )
+    check(file)
+    file.write_text(file.read_text("utf-8").replace("VERSION, KNOB", "LAYERWISE = True\nVERSION, KNOB"), "utf-8")
+    with pytest.raises(testing.ContractError, match="a Conv2d alone becomes another than in a model"):
         check(file)
 
 

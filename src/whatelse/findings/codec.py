@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
-from whatelse import records
+from whatelse import limits, records
 from whatelse.errors import FindingsError
 
 T = TypeVar("T")
@@ -48,6 +49,33 @@ def dumps(made: object) -> str:
         FindingsError: A number is not finite where one is needed.
     """
     return json.dumps(to_json(made), indent=1, allow_nan=False) + "\n"
+
+
+def document(path: Path) -> object:
+    """Return what a file of JSON holds.
+
+    Args:
+        path: A file that ``--json`` wrote.
+
+    Raises:
+        FindingsError: The file cannot be read, or is not JSON.
+    """
+    try:
+        text = limits.text(path)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise FindingsError(f"{path}: cannot be read ({reason}); give a file that --json wrote") from error
+    try:
+        data: object = json.loads(text, parse_constant=_constant)
+    except ValueError as error:
+        raise FindingsError(f"{path}: not JSON ({error}); give a file that --json wrote") from error
+    except RecursionError as error:
+        raise FindingsError(f"{path}: not JSON (nested too deep); give a file that --json wrote") from error
+    return data
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number; null is how a missing number is written")
 
 
 def _agree(values: Mapping[str, Any], where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 
 _SHARES = frozenset({"accuracy", "rate", "share", "fraction", "probability", "percentage"})
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -164,3 +165,30 @@ def count(n: int) -> str:
         n: How many.
     """
     return f"{n:,}"
+
+
+def lasted(value: float) -> str:
+    """Return a time, such as ``12.3 s`` or ``1 h 4 min``.
+
+    Args:
+        value: Seconds.
+    """
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def when(created: str) -> str:
+    """Return a moment for a reader, or the text itself where it is none.
+
+    Args:
+        created: ISO 8601.
+    """
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    zone = moment.tzname() or ""
+    return f"{moment.day} {moment:%B %Y, %H:%M} {zone}".strip()

@@ -15,11 +15,13 @@ from whatelse.findings.numbers import (
     interval,
     is_brief,
     is_share,
+    lasted,
     number,
     scale,
     signed,
     size,
     state,
+    when,
 )
 from whatelse.findings.record import Environment, Finding, Floors, Part, Row
 
@@ -40,6 +42,7 @@ __all__ = [
     "interval",
     "is_brief",
     "is_share",
+    "lasted",
     "measured_in",
     "moved",
     "number",
@@ -55,6 +58,7 @@ __all__ = [
     "size",
     "state",
     "versions",
+    "when",
     "xml",
 ]
 

@@ -6,17 +6,15 @@ ignored; a key that is missing, of the wrong type or outside its allowed words i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
-from whatelse import limits
 from whatelse.errors import FindingsError, cut
 from whatelse.findings import views
 from whatelse.findings.checks import Comparability
-from whatelse.findings.codec import record
+from whatelse.findings.codec import document, record
 from whatelse.findings.consistent import check
 from whatelse.findings.exhibits import DEEPEST, Exhibit
 from whatelse.findings.former import FORMER, modern
@@ -342,19 +340,7 @@ def load(path: Path) -> Findings:
     Raises:
         FindingsError: The file cannot be read, is not JSON, is of another version, or lacks something.
     """
-    where = str(path)
-    try:
-        text = limits.text(path)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise FindingsError(f"{where}: cannot be read ({reason}); give a file that --json wrote") from error
-    try:
-        data = json.loads(text, parse_constant=_constant)
-    except ValueError as error:
-        raise FindingsError(f"{where}: not JSON ({error}); give a file that --json wrote") from error
-    except RecursionError as error:
-        raise FindingsError(f"{where}: not JSON (nested too deep); give a file that --json wrote") from error
-    return parse(data, where)
+    return parse(document(path), str(path))
 
 
 def parse(data: object, where: str = "findings") -> Findings:
@@ -384,7 +370,3 @@ def _unknown(data: Mapping[str, Any]) -> str:
         return "got no schema"
     by = data.get("whatelse")
     return f"got {short(data['schema'])}" + (f", written by whatelse {cut(by, 20)}" if isinstance(by, str) else "")
-
-
-def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number; null is how a missing number is written")

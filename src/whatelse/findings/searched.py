@@ -1,8 +1,27 @@
-"""The record of a search: every trial against every budget, the finalists on test, and what was chosen."""
+"""The record of a search: every trial against every budget, the finalists on test, and what was chosen.
+
+Made, written, read and checked as these classes, as `whatelse.findings.record` is of findings. Where a number is none,
+or is not finite, a file has null.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from whatelse.errors import FindingsError
+from whatelse.findings import views
+from whatelse.findings.codec import document, record
+from whatelse.findings.consistent import check_search
+from whatelse.records import short
+
+SCHEMA = (
+    "search 1"  # another where a key gets another name or meaning, or goes; not where one comes that may be missing
+)
+Tier = Literal["critical", "supporting"]
+Verdict = Literal["GO", "NO-GO", "INCONCLUSIVE", "not opened"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +47,7 @@ class Constraint:
     group: str
     unit: str
     most: float
-    tier: str
+    tier: Tier
     n: int | None = None
     confirming: int | None = None
     power: float | None = None
@@ -44,8 +63,9 @@ class Trial:
         recipe: What makes the model of the baseline.
         value: What is made small, in its unit; None where the recipe failed.
         share: The same as a share of the baseline's; likewise.
-        harm: By name of a constraint the harm on select, in its unit.
-        over: Likewise by how much it is exceeded as it is aimed at the confirmation, as a share of the budget.
+        harm: By name of a constraint the harm on select, in its unit; None where it has no number.
+        over: Likewise by how much it is exceeded as it is aimed at the confirmation, as a share of the budget; None
+            where that has no number, as of a budget of nothing.
         feasible: Whether all budgets are kept so.
         binding: The constraint that is exceeded most or, where none is, that is nearest; empty where the recipe failed.
         skipped: Constraints that were not measured, since a cheaper one decided.
@@ -57,8 +77,8 @@ class Trial:
     recipe: str
     value: float | None
     share: float | None
-    harm: dict[str, float] = field(default_factory=dict)
-    over: dict[str, float] = field(default_factory=dict)
+    harm: Mapping[str, float | None] = field(default_factory=dict)
+    over: Mapping[str, float | None] = field(default_factory=dict)
     feasible: bool = False
     binding: str = ""
     skipped: tuple[str, ...] = ()
@@ -74,18 +94,18 @@ class Finalist:
         trial: Its number.
         verdict: ``GO``, ``NO-GO`` or ``INCONCLUSIVE``; ``not opened`` where one before it failed.
         harm: By name of a constraint the harm on test, in its unit.
-        upper: Likewise its upper bound at one-sided level .05.
+        upper: Likewise its upper bound at one-sided level .05; None where nothing bounds it.
         because: What kept a GO away, one line each.
     """
 
     trial: int
-    verdict: str
-    harm: dict[str, float] = field(default_factory=dict)
-    upper: dict[str, float] = field(default_factory=dict)
+    verdict: Verdict
+    harm: Mapping[str, float | None] = field(default_factory=dict)
+    upper: Mapping[str, float | None] = field(default_factory=dict)
     because: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Searched:
     """A whole search.
 
@@ -105,12 +125,15 @@ class Searched:
         constraints: What trials are held against.
         trials: In the order of asking.
         finalists: In the order of the confirmation.
-        winner: Number of the trial that is chosen; 0 where none is.
+        winner: Number of the trial that is chosen, the last finalist that is GO; 0 where none is.
         folder: Where its model was written; empty where there is none.
         nearest: Number of the trial that came nearest where none is feasible; else 0.
         remarks: What must be said beside, such as the error of a surrogate.
         seconds: By ``making``, ``measuring``, ``searching`` and ``confirming``.
+        schema: Version of the form of the file.
     """
+
+    schema: str = field(default=SCHEMA, kw_only=True)
 
     whatelse: str
     created: str
@@ -121,7 +144,7 @@ class Searched:
     minimize: str
     unit: str
     baseline: float
-    splits: dict[str, int]
+    splits: Mapping[str, int]
     space: str
     budgets: str
     constraints: tuple[Constraint, ...]
@@ -131,4 +154,59 @@ class Searched:
     folder: str = ""
     nearest: int = 0
     remarks: tuple[str, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def trial(self, number: int) -> Trial:
+        """Return a trial.
+
+        Args:
+            number: Its number.
+        """
+        return next(trial for trial in self.trials if trial.number == number)
+
+    def to_html(self) -> str:
+        """Return the page, as ``--html`` writes it."""
+        return views.of_search(self, "html")
+
+    def to_json(self) -> str:
+        """Return the record, as ``--json`` writes it."""
+        return views.of_search(self, "json")
+
+    def __str__(self) -> str:
+        return views.told_of_search(self)
+
+    def __repr__(self) -> str:
+        chosen = f"trial {self.winner} of {len(self.trials)}" if self.winner else f"none of {len(self.trials)} trials"
+        return f"<Searched: {chosen} chosen>"
+
+
+def load(path: Path) -> Searched:
+    """Return the search that a file holds.
+
+    Args:
+        path: A JSON file that ``whatelse search --json`` wrote.
+
+    Raises:
+        FindingsError: The file cannot be read, is not JSON, is of another version, or lacks something.
+    """
+    return parse(document(path), str(path))
+
+
+def parse(data: object, where: str = "search") -> Searched:
+    """Return a search from what a JSON reader gives.
+
+    Args:
+        data: Objects, lists, words and numbers.
+        where: Name of the file, for messages.
+
+    Raises:
+        FindingsError: The version is another, or something is missing, misplaced or of the wrong type.
+    """
+    if not isinstance(data, Mapping):
+        raise FindingsError(f"{where}: got {short(data)}; allowed is one object with the key 'schema'")
+    if data.get("schema") != SCHEMA:
+        got = f"got {short(data['schema'])}" if "schema" in data else "got no schema"
+        raise FindingsError(f"{where}: schema: {got}; this release reads a search of schema {SCHEMA!r}")
+    searched = record(Searched, data, f"{where}:")
+    check_search(searched, where)
+    return searched

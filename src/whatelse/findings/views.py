@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas
 
     from whatelse.findings.record import Finding, Findings
+    from whatelse.findings.searched import Searched
 
 _MOST = 40  # lines of a notebook's table
 
@@ -85,6 +86,33 @@ def told(found: Findings) -> str:
     from whatelse.findings import answers
 
     return answers.told(found)
+
+
+def of_search(searched: Searched, surface: str) -> str:
+    """Return what a surface writes of a search.
+
+    Args:
+        searched: The record.
+        surface: Its name, one of ``whatelse list search_surfaces``.
+
+    Raises:
+        UnknownItemError: There is none of that name.
+    """
+    from whatelse import surfaces
+
+    return surfaces.surface("search_surfaces", surface).text(searched)
+
+
+def told_of_search(searched: Searched) -> str:
+    """Return what was chosen, and what follows, in a few lines.
+
+    Args:
+        searched: The record.
+    """
+    from whatelse.findings import search_words
+
+    lines = (f"{name}: {text}" for name, text in search_words.answers(searched))
+    return "\n".join((search_words.headline(searched), *lines))
 
 
 def short(found: Findings) -> str:

@@ -5,20 +5,15 @@ Nothing in it is loaded from anywhere; a content security policy inside the file
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections import Counter
-from datetime import datetime
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from whatelse.findings import checks
 from whatelse.findings import phrasing as words
 from whatelse.findings.answers import answers
 from whatelse.findings.record import Candidate, Findings, Timing
 from whatelse.findings.roles import Role
-from whatelse.report._grid import arrange, short_name
+from whatelse.report import _templates as templates
+from whatelse.report._grid import arrange
 from whatelse.report._sections import CONTROL_MEANING, sections
 
 
@@ -29,10 +24,11 @@ def render(findings: Findings, made_from: str = "") -> str:
         findings: As loaded.
         made_from: What `whatelse.report.page_cache.mark` says of the findings file; written into the page.
     """
-    environment = _environment()
     grid = arrange(findings)
-    style, script = (_source(environment, name) for name in ("style.css", "script.js"))
-    return environment.get_template("page.html").render(
+    return templates.filled(
+        "page.html",
+        styles=("style.css",),
+        scripts=("script.js",),
         it=findings,
         made_from=made_from,
         grid=grid,
@@ -43,30 +39,9 @@ def render(findings: Findings, made_from: str = "") -> str:
         checked=checks.counted(findings.comparability),
         models=_models(findings),
         timing=_timing(findings.timing),
-        when=_when(findings.created),
-        words=words,
+        when=words.when(findings.created),
         control_meaning=CONTROL_MEANING,
-        style=Markup(style),  # noqa: S704 - ships with the package
-        script=Markup(script),  # noqa: S704 - ships with the package
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("whatelse.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["short"] = short_name
-    environment.filters["css"] = lambda word: word.replace(" ", "-")
-    return environment
-
-
-def _source(environment: Environment, name: str) -> str:
-    return environment.get_template(name).render()
 
 
 def _outcomes(findings: Findings) -> str:
@@ -110,23 +85,6 @@ def _timing(timing: Timing) -> list[tuple[str, str]]:
         ("Measuring", timing.measuring_s),
         ("Analyzing", timing.analyzing_s),
     )
-    told = [(name, _lasted(seconds)) for name, seconds in spent if seconds is not None]
+    told = [(name, words.lasted(seconds)) for name, seconds in spent if seconds is not None]
     again = timing.damaged_and_made_again
     return told if again is None else [*told, ("Damaged and made again", words.count(again))]
-
-
-def _lasted(value: float) -> str:
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, seconds = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
-
-
-def _when(created: str) -> str:
-    try:
-        moment = datetime.fromisoformat(created)
-    except ValueError:
-        return created
-    zone = moment.tzname() or ""
-    return f"{moment.day} {moment:%B %Y, %H:%M} {zone}".strip()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from whatelse.findings import phrasing as words
 from whatelse.findings.record import Finding, Part, Parts
+from whatelse.report._svg import Axis, line, path, text
 
 SHOWN = 24  # dots of one figure; of more parts those with the largest effects
 ORDERED = frozenset({"layer", "depth", "severity"})
@@ -30,28 +31,6 @@ class Drawn:
     svg: str
     width: float
     note: str = ""
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """From numbers to places: ``low`` stands at ``start``, ``high`` at ``end``."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        """Return the place of a number."""
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    def ticks(self) -> list[float]:
-        """Return round numbers, about five."""
-        rough = (self.high - self.low) / 5
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= rough)
-        first = math.ceil(self.low / step - 1e-9)
-        return [at * step for at in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
 def draw(finding: Finding, beside: Mapping[str, Finding], name: str) -> Drawn | None:
@@ -82,30 +61,30 @@ def _dots(finding: Finding, parts: Parts, name: str) -> Drawn:
     axis = _axis([*ends, 0.0], label + 6, _WIDTH - 74)
     better = _better(finding)
     if better == "lower":
-        axis = _Axis(axis.high, axis.low, axis.start, axis.end)
+        axis = Axis(axis.high, axis.low, axis.start, axis.end)
     body = _grid_of_columns(axis, foot)
     if finding.margin and abs(axis(finding.margin * unit) - axis(0)) < axis.end - axis.start:
         for sign in (-1, 1):
             x = axis(sign * finding.margin * unit)
-            body += _line(x, 8, x, foot, "margin") if axis.start <= x <= axis.end else ""
+            body += line(x, 8, x, foot, "margin") if axis.start <= x <= axis.end else ""
     for at, part in enumerate(shown):
         body += _dot(finding, part, axis, label, 8 + _ROW * (at + 0.5))
     left, right = ("← less", "more →") if better == "neither" else ("← harm", "better →")
-    body += _text(axis.start, foot + 28, left, "soft") + _text(axis.end, foot + 28, right, "soft end")
+    body += text(axis.start, foot + 28, left, "soft") + text(axis.end, foot + 28, right, "soft end")
     rest = len(parts.items) - len(shown)
     note = f"{words.count(rest)} more {words.plural(rest, parts.kind)} moved less." if rest else ""
     return Drawn(_svg(finding, parts, (_WIDTH, foot + 34), body, name), _WIDTH, note)
 
 
-def _dot(finding: Finding, part: Part, axis: _Axis, label: float, y: float) -> str:
-    body = _text(label, y + 4, _sized(part), "end")
+def _dot(finding: Finding, part: Part, axis: Axis, label: float, y: float) -> str:
+    body = text(label, y + 4, _sized(part), "end")
     if part.effect is None:
-        return body + _text(_WIDTH - 4, y + 4, "no examples", "soft end")
+        return body + text(_WIDTH - 4, y + 4, "no examples", "soft end")
     kind, unit = _verdict(finding, part), words.scale(words.parts_unit(finding))
     if part.low is not None and part.high is not None:
-        body += _line(axis(part.low * unit), y, axis(part.high * unit), y, f"bar {kind}")
+        body += line(axis(part.low * unit), y, axis(part.high * unit), y, f"bar {kind}")
     body += f'<circle class="dot {kind}" cx="{axis(part.effect * unit):.1f}" cy="{y:.1f}" r="4"/>'
-    return body + _text(_WIDTH - 4, y + 4, words.brief(part.effect, words.parts_unit(finding)), "end")
+    return body + text(_WIDTH - 4, y + 4, words.brief(part.effect, words.parts_unit(finding)), "end")
 
 
 _Lines = Mapping[str, tuple[str, list[float | None]]]
@@ -132,18 +111,18 @@ def _curve(finding: Finding, parts: Parts, beside: Mapping[str, Finding], name: 
     foot = top + 150
     height = foot + (16 + 4.4 * max(map(len, names)) if tilted else 22) + 14
     axis = _levels(finding, parts, lines, foot, top)
-    across = _Axis(-0.3, len(names) - 0.7, 44, _WIDTH - 14)
+    across = Axis(-0.3, len(names) - 0.7, 44, _WIDTH - 14)
     body = _grid_of_rows(axis, across, "%" if words.is_share(words.parts_unit(finding)) else "")
     body += _spreads(finding, parts, axis, across)
     for at, (told, (kind, values)) in enumerate(lines.items()):
-        body += _path([(across(i), axis(v)) for i, v in enumerate(values) if v is not None], kind)
-        body += _line(44, 8 + 16 * at, 66, 8 + 16 * at, f"path {kind}") + _text(72, 12 + 16 * at, _short(told, 40), "")
+        body += path([(across(i), axis(v)) for i, v in enumerate(values) if v is not None], kind)
+        body += line(44, 8 + 16 * at, 66, 8 + 16 * at, f"path {kind}") + text(72, 12 + 16 * at, _short(told, 40), "")
     body += _points(finding, parts, axis, across)
-    body += _below(names, across, foot, tilted=tilted) + _text(across.end, height - 3, _aim(finding), "soft end")
+    body += _below(names, across, foot, tilted=tilted) + text(across.end, height - 3, _aim(finding), "soft end")
     return Drawn(_svg(finding, parts, (_WIDTH, height), body, name), _WIDTH)
 
 
-def _levels(finding: Finding, parts: Parts, lines: _Lines, start: float, end: float) -> _Axis:
+def _levels(finding: Finding, parts: Parts, lines: _Lines, start: float, end: float) -> Axis:
     """The axis of a curve: intervals may widen it, but not so far that the curves become one line."""
     unit = words.parts_unit(finding)
     levels = [v for _, values in lines.values() for v in values if v is not None]
@@ -156,17 +135,17 @@ def _levels(finding: Finding, parts: Parts, lines: _Lines, start: float, end: fl
     return _axis([*levels, *(min(max(v, floor), ceiling) for v in spreads)], start, end)
 
 
-def _spreads(finding: Finding, parts: Parts, axis: _Axis, across: _Axis) -> str:
+def _spreads(finding: Finding, parts: Parts, axis: Axis, across: Axis) -> str:
     body = ""
     for at, part in enumerate(parts.items):
         spread = _spread(part, words.scale(words.parts_unit(finding)))
         if spread:
             low, high = (axis(min(max(end, axis.low), axis.high)) for end in spread)
-            body += _line(across(at), low, across(at), high, f"bar {_verdict(finding, part)}")
+            body += line(across(at), low, across(at), high, f"bar {_verdict(finding, part)}")
     return body
 
 
-def _points(finding: Finding, parts: Parts, axis: _Axis, across: _Axis) -> str:
+def _points(finding: Finding, parts: Parts, axis: Axis, across: Axis) -> str:
     unit = words.scale(words.parts_unit(finding))
     found = [(at, part.after * unit, part) for at, part in enumerate(parts.items) if part.after is not None]
     return "".join(
@@ -177,20 +156,20 @@ def _points(finding: Finding, parts: Parts, axis: _Axis, across: _Axis) -> str:
 
 def _reliability(finding: Finding, parts: Parts, name: str) -> Drawn:
     size, top = 320.0, 42.0
-    across, axis = _Axis(0, 1, 44, size - 20), _Axis(0, 1, top + 220, top)
-    body = _grid_of_rows(_Axis(0, 100, axis.start, axis.end), across, "%")
-    body += "".join(_text(across(t), axis.start + 16, f"{100 * t:.0f} %", "soft middle") for t in (0, 0.5, 1))
-    body += _line(across(0), axis(0), across(1), axis(1), "margin")
+    across, axis = Axis(0, 1, 44, size - 20), Axis(0, 1, top + 220, top)
+    body = _grid_of_rows(Axis(0, 100, axis.start, axis.end), across, "%")
+    body += "".join(text(across(t), axis.start + 16, f"{100 * t:.0f} %", "soft middle") for t in (0, 0.5, 1))
+    body += line(across(0), axis(0), across(1), axis(1), "margin")
     for part in parts.items:
         spread, x = _spread(part, 1.0), across(sum(_ends(part.name)) / 2)
-        body += _line(x, axis(_within(spread[0])), x, axis(_within(spread[1])), "bar after") if spread else ""
+        body += line(x, axis(_within(spread[0])), x, axis(_within(spread[1])), "bar after") if spread else ""
     for at, (kind, told) in enumerate((("before", finding.control), ("after", finding.candidate))):
         found = [(sum(_ends(p.name)) / 2, p.before if kind == "before" else p.after) for p in parts.items]
         dots = [(across(x), axis(_within(y))) for x, y in found if y is not None]
-        body += _path(dots, kind)
+        body += path(dots, kind)
         body += "".join(f'<circle class="dot {kind}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in dots)
-        body += _line(44, 8 + 16 * at, 66, 8 + 16 * at, f"path {kind}") + _text(72, 12 + 16 * at, _short(told, 34), "")
-    body += _text(across.end, axis.start + 31, "confidence; dashed: as often right as sure", "soft end")
+        body += line(44, 8 + 16 * at, 66, 8 + 16 * at, f"path {kind}") + text(72, 12 + 16 * at, _short(told, 34), "")
+    body += text(across.end, axis.start + 31, "confidence; dashed: as often right as sure", "soft end")
     return Drawn(_svg(finding, parts, (size, axis.start + 36), body, name), size)
 
 
@@ -260,49 +239,36 @@ def _tail(name: str, longest: int) -> str:
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
-def _axis(values: Sequence[float], start: float, end: float) -> _Axis:
+def _axis(values: Sequence[float], start: float, end: float) -> Axis:
     low, high = min(values), max(values)
     room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-    return _Axis(low - room, high + room, start, end)
+    return Axis(low - room, high + room, start, end)
 
 
-def _grid_of_columns(axis: _Axis, foot: float) -> str:
-    body = _line(axis(0), 8, axis(0), foot, "zero")
-    upright = _Axis(min(axis.low, axis.high), max(axis.low, axis.high), 0, 1)
+def _grid_of_columns(axis: Axis, foot: float) -> str:
+    body = line(axis(0), 8, axis(0), foot, "zero")
+    upright = Axis(min(axis.low, axis.high), max(axis.low, axis.high), 0, 1)
     for tick in upright.ticks():
-        body += _line(axis(tick), 8, axis(tick), foot, "grid")
-        body += _text(axis(tick), foot + 13, words.number(tick, plus=True), "soft middle")
+        body += line(axis(tick), 8, axis(tick), foot, "grid")
+        body += text(axis(tick), foot + 13, words.number(tick, plus=True), "soft middle")
     return body
 
 
-def _grid_of_rows(axis: _Axis, across: _Axis, unit: str = "") -> str:
+def _grid_of_rows(axis: Axis, across: Axis, unit: str = "") -> str:
     body = ""
     for tick in axis.ticks():
-        body += _line(across.start, axis(tick), across.end, axis(tick), "grid")
-        body += _text(across.start - 5, axis(tick) + 4, f"{words.number(tick)} {unit}".strip(), "soft end")
+        body += line(across.start, axis(tick), across.end, axis(tick), "grid")
+        body += text(across.start - 5, axis(tick) + 4, f"{words.number(tick)} {unit}".strip(), "soft end")
     return body
 
 
-def _below(names: Sequence[str], across: _Axis, foot: float, *, tilted: bool) -> str:
+def _below(names: Sequence[str], across: Axis, foot: float, *, tilted: bool) -> str:
     body, step = "", max(1, math.ceil(len(names) / 24))
     for at, name in list(enumerate(names))[::step]:
         x, y = across(at), foot + 15
         turn = f' transform="rotate(-48 {x:.1f} {y:.1f})"' if tilted else ""
-        body += _text(x + (3 if tilted else 0), y, name, "soft end" if tilted else "soft middle", turn)
+        body += text(x + (3 if tilted else 0), y, name, "soft end" if tilted else "soft middle", turn)
     return body
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _path(points: Sequence[tuple[float, float]], kind: str) -> str:
-    places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline class="path {kind}" points="{places}"/>'
-
-
-def _text(x: float, y: float, text: str, kind: str, turn: str = "") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{turn}>{html.escape(text)}</text>'
 
 
 def _svg(finding: Finding, parts: Parts, size: tuple[float, float], body: str, name: str) -> str:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 def finalists(trials: Sequence[tuple[T, float, float]], most: int = MOST) -> list[T]:
     """Return the trials to be confirmed, from safe to small.
 
-    The smallest feasible trial is the last. Before each stands the smallest that is larger by 6 % and further inside
+    The smallest feasible trial is the last. Before each stands the smallest that is larger by 6 % and no less inside
     the budget that binds it.
 
     Args:
@@ -32,7 +32,7 @@ def finalists(trials: Sequence[tuple[T, float, float]], most: int = MOST) -> lis
     feasible = sorted((one for one in trials if one[2] <= 0), key=lambda one: (one[1], one[2]))
     chosen: list[tuple[T, float, float]] = []
     for one in feasible:
-        if not chosen or (one[1] >= chosen[-1][1] * _APART and one[2] < chosen[-1][2]):
+        if not chosen or (one[1] >= chosen[-1][1] * _APART and one[2] <= chosen[-1][2]):
             chosen.append(one)
         if len(chosen) == most:
             break

@@ -11,33 +11,31 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 import whatelse
 from whatelse import items, recipe
 from whatelse.artifacts import compress
-from whatelse.artifacts.compress import Compressed, Done
 from whatelse.auditing.ask import generator
 from whatelse.auditing.questions import Questions, default, fitting, read_questions, settled
 from whatelse.auditing.roles import Role
-from whatelse.errors import NotMeasurableError, SettingError, TaskError
-from whatelse.evidence.cache import Evidence
+from whatelse.errors import SettingError
 from whatelse.findings.record import Findings
-from whatelse.findings.searched import Finalist, Searched, Trial
+from whatelse.findings.searched import Searched
 from whatelse.gate import budgets as owners
 from whatelse.gate.budgets import Budgets
-from whatelse.layers.compressed import remarks
-from whatelse.models.subject import Subject
+from whatelse.items import Strategy
 from whatelse.search import layered
-from whatelse.search.confirm import finalists, in_sequence
+from whatelse.search.ending import Ending, write
+from whatelse.search.made_small import cost, module, sized
 from whatelse.search.protocol import Problem
-from whatelse.search.ready import Ready, ready, sized
+from whatelse.search.ready import Ready, ready
+from whatelse.search.runner import Runner
 from whatelse.search.trial import Bench
-from whatelse.search.trials import Loop, Runner, State
+from whatelse.search.trials import Loop, State
 from whatelse.store.folder import Folder
-from whatelse.store.protocol import Store
 from whatelse.study import run
 from whatelse.study.audit import audit
 from whatelse.study.meeting import Meeting, meet
@@ -65,7 +63,7 @@ def search(
     budgets: Budgets | Path | str = "",
     *,
     minimize: str = "bytes",
-    strategy: str = "descend()",
+    strategy: str = "descend",
     choices: Sequence[str] = layered.CHOICES,
     then: str = "",
     trials: int = 60,
@@ -90,7 +88,7 @@ def search(
         task: The examples, or what opens them.
         budgets: A budgets file, or what was read; empty for the default budgets.
         minimize: What is made small: ``bytes``, ``parameters``, ``macs`` or ``latency``.
-        strategy: One of ``whatelse list strategies``, with settings, such as ``descend(radius=3)``.
+        strategy: One of ``whatelse list strategies``, with settings where they differ, such as ``descend(radius=3)``.
         choices: Recipes for one layer, whose settings may be lists: what each layer may become.
         then: A recipe that trains what was made smaller, such as ``train.finetune(epochs=1)``; empty for nothing.
         trials: How many configurations are measured; 0 leaves it to ``minutes``.
@@ -112,128 +110,119 @@ def search(
         TaskError: The model does not fit the data, or is no torch module.
         StoreError: Results cannot be written.
     """
-    begun = time.monotonic()
+    named, given = recipe.read_call(strategy if "(" in strategy else f"{strategy}()", "strategy")
+    proposing = items.strategy(named)
+    _check(trials, minutes, then, out)
+    engine = on or ("processes" if isinstance(model, str) and isinstance(task, str) else "inline")
+    run.check_engine(engine)
     read, where = _budgets(budgets)
-    name, given = recipe.read_call(strategy if "(" in strategy else f"{strategy}()", "strategy")
-    item = items.strategy(name)
-    config = item.configure(given)
+    with ExitStack() as stack:
+        store = Folder((results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
+        met = meet({Role.BASELINE: model}, task, max_memory, store, stack, force=False, inline=engine == "inline")
+        runner = stack.enter_context(Runner(lambda: run.engine(engine, workers), store))
+        questions, size = sized(_questions(asked, met), minimize)
+        bench = Bench(met.data, met.models[Role.BASELINE], seed)
+        known = ready(read, where, questions, size, bench, met, runner)
+        going = _Going(met, known, bench, runner, State(total=trials), show or _silent, seed)
+        problem = going.problem(choices, then)
+        limit = time.monotonic() + 60 * minutes if minutes else math.inf
+        remarks = going.search(problem, proposing, given, limit)
+        told, model_after = going.end(problem, questions.draws)
+        told = replace(
+            told,
+            model=model if isinstance(model, str) else type(model).__name__,
+            data=task if isinstance(task, str) else task.name,
+            strategy=str(recipe.Step(named, proposing.changed(given))),
+            budgets=read.title or where,
+            remarks=remarks,
+        )
+        if model_after is None:
+            return Found(told, None, None)
+        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "winner"
+        write(model_after, told, folder, met.task, bench, store)
+        told = replace(told, folder="" if out is None else str(out))
+        going.tell("auditing")
+        runner.end()
+        how: dict[str, Any] = {"seed": seed, "results": store.root, "on": engine, "workers": workers}
+        return Found(
+            told, model_after, audit(model, {"winner": str(folder)}, task, questions, max_memory=max_memory, **how)
+        )
+
+
+@dataclass
+class _Going:
+    """A search in progress."""
+
+    met: Meeting
+    known: Ready
+    bench: Bench
+    runner: Runner
+    state: State
+    show: Callable[[State], None]
+    seed: int
+
+    def problem(self, choices: Sequence[str], then: str) -> Problem:
+        """Return what is searched."""
+        met, whole = self.met, module(self.met)
+        measured = partial(cost, self.known.size.item, met.task)
+        space, parts, sizes = layered.space_of(whole, met.task, choices, then, measured, self.seed)
+        on_select = met.task.on("select")
+        return Problem(space, whole, on_select, self.known.judge, measured, parts, sizes, self.state.total)
+
+    def search(self, problem: Problem, proposing: Strategy, given: dict[str, object], limit: float) -> tuple[str, ...]:
+        """Measure what a strategy asks for, and return what it has to say at the end."""
+        self.tell("searching")
+        rng = generator("search", proposing.name, str(self.seed))
+        strategy = proposing.start(problem, proposing.configure(given), rng)
+        Loop(problem, strategy, self.known, self.bench, self.runner, limit, self.show, self.state).run()
+        return tuple(strategy.remarks())
+
+    def end(self, problem: Problem, draws: int) -> tuple[Searched, nn.Module | None]:
+        """Confirm, and return the record and the answer."""
+        self.tell("confirming")
+        ending = Ending(self.state, self.known, self.bench, self.runner)
+        held, winner = ending.confirmed(draws)
+        told = Searched(
+            whatelse=whatelse.__version__,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            model="",
+            data="",
+            strategy="",
+            seed=self.seed,
+            minimize=self.known.size.item.rpartition(".")[2],
+            unit=items.behaviour(self.known.size.item).unit,
+            baseline=problem.cost(problem.model),
+            splits={split: len(self.met.task.splits[split]) for split in ("train", "select", "test")},
+            space=f"{problem.space.size:.3g} configurations of {len(problem.space.axes)} layers",
+            budgets="",
+            constraints=self.known.constraints,
+            trials=tuple(self.state.trials),
+            finalists=tuple(held),
+            winner=0 if winner is None else winner.number,
+            nearest=ending.nearest(),
+            seconds=self.runner.seconds,
+        )
+        return told, None if winner is None else ending.model(winner)
+
+    def tell(self, phase: str) -> None:
+        """Say what comes now."""
+        self.state.phase = phase
+        self.show(self.state)
+
+
+def _check(trials: int, minutes: float, then: str, out: Path | None) -> None:
+    """Refuse what is wrong before any work.
+
+    Raises:
+        SettingError: There is no end, or one below 0.
+        RecipeError: What follows is no recipe.
+        StoreError: There is something where the winner would be written.
+    """
     if trials < 0 or minutes < 0 or not (trials or minutes):
         raise SettingError(f"trials={trials}, minutes={minutes:g}; one of them above 0 is needed, none below")
     recipe.parse(then)
     if out is not None:
         compress.check_free(out)
-    place = on or ("processes" if isinstance(model, str) and isinstance(task, str) else "inline")
-    run.check_engine(place)
-    tell = show or (lambda state: None)
-    with ExitStack() as stack:
-        store = Folder((results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
-        met = meet({Role.BASELINE: model}, task, max_memory, store, stack, force=False, inline=place == "inline")
-        questions, size = sized(_questions(asked, met), minimize)
-        bench = Bench(met.data, met.models[Role.BASELINE], seed)
-        whole = _module(met)
-        runner = Runner(lambda: run.engine(place, workers), store)
-        state = State(total=trials)
-        try:
-            known = ready(read, where, questions, size, bench, met.task, _scores(met), runner.run, store)
-            cost = partial(_cost, size.item, met)
-            space, parts = layered.space_of(whole, met.task, choices, then, cost, seed)
-            problem = Problem(space, whole, met.task.on("select"), known.judge, cost, parts, trials)
-            state.phase = "searching"
-            tell(state)
-            proposing = item.start(problem, config, generator("search", strategy, str(seed)))
-            limit = begun + 60 * minutes if minutes else math.inf
-            Loop(problem, proposing, known, bench, runner, limit, tell, state).run()
-            state.phase = "confirming"
-            tell(state)
-            ended = _Ended(state, known, bench, runner, store)
-            held, winner = ended.confirmed(questions.draws)
-        except BaseException:
-            runner.end(at_once=True)
-            raise
-        runner.end(at_once=False)
-        told = Searched(
-            whatelse=whatelse.__version__,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            model=model if isinstance(model, str) else type(model).__name__,
-            data=task if isinstance(task, str) else task.name,
-            strategy=recipe.write((recipe.Step(name, item.changed(given)),)),
-            seed=seed,
-            minimize=minimize,
-            unit=items.behaviour(size.item).unit,
-            baseline=cost(whole),
-            splits={split: len(met.task.splits[split]) for split in ("train", "select", "test")},
-            space=f"{space.size:.3g} configurations of {len(space.axes)} layers",
-            budgets=read.title or where,
-            constraints=known.constraints,
-            trials=tuple(state.trials),
-            finalists=tuple(held),
-            winner=0 if winner is None else winner.number,
-            nearest=_nearest(state),
-            remarks=(*_said(proposing), *state.remarks),
-        )
-        best = None if winner is None else store.load_model(bench.made(recipe.parse(winner.recipe)).key)
-        findings = None
-        if winner is not None and best is not None:
-            state.phase = "auditing"
-            tell(state)
-            folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "winner"
-            _write(best, winner, folder, met.task, seed, bench, store)
-            findings = audit(
-                model,
-                {"winner": str(folder)},
-                task,
-                questions,
-                seed=seed,
-                results=store.path,
-                on=place,
-                workers=workers,
-            )
-            told = replace(told, folder=str(out) if out else "")
-        seconds = {**runner.seconds, "all": time.monotonic() - begun}
-        return Found(replace(told, seconds=seconds), best, findings)
-
-
-@dataclass
-class _Ended:
-    """A search whose trials are measured."""
-
-    state: State
-    known: Ready
-    bench: Bench
-    runner: Runner
-    store: Store
-
-    def confirmed(self, draws: int) -> tuple[list[Finalist], Trial | None]:
-        """Return the finalists as they were held against the budgets on test, and the answer."""
-        trials = [(t, t.share, max(t.over.values())) for t in self.state.trials if t.feasible and t.share is not None]
-        order = finalists(trials)
-        found: dict[int, Finalist] = {}
-
-        def passes(trial: Trial) -> bool:
-            found[trial.number] = self._held(trial, draws)
-            return found[trial.number].verdict == "GO"
-
-        winner = in_sequence(order, passes)
-        return [found.get(t.number, Finalist(t.number, "not opened")) for t in order], winner
-
-    def _held(self, trial: Trial, draws: int) -> Finalist:
-        steps = recipe.parse(trial.recipe)
-        origin = self.bench.made(steps) if steps else self.bench.baseline
-        asked = [m for m in (*self.known.cheap, *self.known.costly) if m.label != self.known.size.label]
-        attempt = self.bench.attempt(origin, asked, "test", draws)
-        self.runner.run([self.bench.of_baseline(asked, "test"), attempt])
-        gauge = self.known.gauge
-        findings = gauge.findings(attempt.contrasts(self.store))
-        ruling = gauge.decide(findings)
-        held = [one for one in gauge.held(findings) if one.question.harm is not None]
-        because = tuple(
-            f"{a.question.place.label}{' · ' * bool(a.question.group)}{a.question.group}: {a.decision}"
-            f"{'; ' * bool(a.why)}{a.why}"
-            for a in ruling.because
-        )
-        harm = {one.name: one.value for one in held}
-        upper = {one.name: one.upper for one in held if math.isfinite(one.upper)}
-        return Finalist(trial.number, ruling.verdict, harm, upper, because)
 
 
 def _budgets(given: Budgets | Path | str) -> tuple[Budgets, str]:
@@ -249,60 +238,5 @@ def _questions(asked: Questions | None, met: Meeting) -> Questions:
     return fitting(every, met.offers)[0]
 
 
-def _module(met: Meeting) -> nn.Module:
-    """Return the baseline as the module that methods treat.
-
-    Raises:
-        TaskError: It is none.
-    """
-    found = met.baseline()
-    if not isinstance(found, Subject):
-        raise TaskError(
-            "MODEL is no torch module, and only such can be compressed; give one, as whatelse compress takes it"
-        )
-    return found.inside
-
-
-def _scores(met: Meeting) -> Callable[[Tensor], Tensor]:
-    return lambda inputs: Evidence(met.baseline(), met.task).answers(inputs)
-
-
-def _cost(item: str, met: Meeting, model: nn.Module) -> float:
-    """Return what is to be made small of a module.
-
-    Raises:
-        TaskError: It cannot be measured of it.
-    """
-    behaviour = items.behaviour(item)
-    config = behaviour.configure({})
-    evidence = Evidence(Subject("a model", model, "cost", without=frozenset({"differentiates"})), met.task, on="select")
-    try:
-        answer = behaviour.answer(evidence, evidence, config, torch.Generator().manual_seed(0))
-    except NotMeasurableError as error:
-        raise TaskError(f"--minimize {item.rpartition('.')[2]}: {error}; minimize something else") from error
-    import numpy as np
-
-    return float(behaviour.summarise(answer, config, np.ones((1, len(answer))))[0])
-
-
-def _nearest(state: State) -> int:
-    """Return the trial that exceeds its budgets least, where none keeps them all; 0 where one does, or none is known."""
-    if state.best is not None:
-        return 0
-    known = [(max(t.over.values()), t.number) for t in state.trials if t.over and len(t.over) and not t.why]
-    return min(known)[1] if known else 0
-
-
-def _said(proposing: object) -> Sequence[str]:
-    """Return what a strategy has to say of itself at the end."""
-    remark = getattr(proposing, "remarks", None)
-    return remark() if callable(remark) else ()
-
-
-def _write(best: nn.Module, winner: Trial, folder: Path, task: Task, seed: int, bench: Bench, store: Store) -> None:
-    chain = bench.made(recipe.parse(winner.recipe)).chain
-    done = []
-    for link in chain[1:]:
-        meta = store.load("models", link.key)[1]
-        done.append(Done(meta["step"], meta["seconds"], meta["left"]))
-    compress.write(Compressed(best, done, remarks(best)), folder, task, winner.recipe, seed)
+def _silent(state: State) -> None:
+    del state

@@ -230,7 +230,7 @@ def constraint(one: Held, confirming: Held | None, floor: float | None) -> Const
         q.group,
         q.unit,
         q.budget.most,
-        q.tier,
+        "supporting" if q.tier == SUPPORTING else "critical",
         q.n,
         many,
         passes(many, q.budget.most) if many and counted else None,

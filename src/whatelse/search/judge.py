@@ -24,7 +24,7 @@ from whatelse.search.gauge import REACHED, Held, over
 from whatelse.search.trial import NAME
 from whatelse.tasks.task import SPLITS, Split, Task
 
-_DRAWS = 24  # resamples that a predicted standard error is of
+_DRAWS = 8  # resamples that a predicted standard error is of
 _AT_ONCE = 2**24  # class scores that are asked at once
 
 

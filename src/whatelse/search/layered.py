@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -31,11 +32,12 @@ def space_of(
     then: str,
     cost: Callable[[nn.Module], float],
     seed: int,
-) -> tuple[Space, Parts]:
-    """Return the space in which every layer has the choices that it takes, and what each makes of it.
+) -> tuple[Space, Parts, list[np.ndarray]]:
+    """Return the space in which every layer has the choices that it takes, what each makes of it, and its size.
 
-    A layer takes a choice that changes what is to be made small: one that raises, that the method leaves alone, or that
-    is as large as the layer is dropped for it. Options stand in the order of their size, the largest first.
+    A layer takes a choice that makes it smaller: one that raises, that the method leaves alone, or that is as large as
+    the layer is dropped for it. Options stand in the order of their size, the largest first; sizes are differences to
+    the layer that is left alone, as shares of the whole model.
 
     Args:
         model: The baseline, frozen and in evaluation mode.
@@ -61,20 +63,22 @@ def space_of(
             last = str(error)
             continue
         for name, part in made.items():
-            size = cost(_with(model, name, part))
+            size = cost(place(copied(model), name, part))
             if size < whole:
                 found[name].append((size, text, part))
     axes: list[Axis] = []
     parts: Parts = {}
+    sizes: list[np.ndarray] = []
     for name, options in found.items():
         if options:
             options.sort(key=lambda one: -one[0])
             parts |= {(len(axes), at + 1): part for at, (_, _, part) in enumerate(options)}
+            sizes.append(np.array([0.0, *(size / whole - 1 for size, _, _ in options)]))
             axes.append(Axis(LAYER, name, (ALONE, *(text for _, text, _ in options))))
     if not axes:
         why = f" ({last})" if last else ""
         raise SettingError(f"search: the space is empty: no layer of this model becomes smaller by any choice{why}")
-    return Space(tuple(axes), then), parts
+    return Space(tuple(axes), then), parts, sizes
 
 
 def _treated(model: nn.Module, names: Sequence[str], text: str, task: Task, seed: int) -> dict[str, nn.Module]:
@@ -105,20 +109,3 @@ def _changed(model: nn.Module, names: Sequence[str], text: str, task: Task, seed
     config = method.configure({"layers": "; ".join(f"{name}: {text}" for name in names)})
     made = method.compress(model, config, task, torch.Generator().manual_seed(seed))
     return {name: made.get_submodule(name).eval().requires_grad_(requires_grad=False) for name in names}
-
-
-def _with(model: nn.Module, name: str, part: nn.Module) -> nn.Module:
-    return place(copied(model), name, part)
-
-
-def swapped(model: nn.Module, parts: Mapping[str, nn.Module]) -> nn.Module:
-    """Return a copy of a model with parts in place of layers.
-
-    Args:
-        model: The model.
-        parts: By the names of the layers.
-    """
-    made = copied(model)
-    for name, part in parts.items():
-        made = place(made, name, part)
-    return made

@@ -69,6 +69,8 @@ class Problem:
         judge: Tells from scores by how much budgets are exceeded.
         cost: What is to be made small, of any module that answers like the baseline, in its own unit.
         parts: What an option makes of its layer, by the numbers of axis and option; none of other kinds of axis.
+        sizes: By axis what each option costs more than being left alone, ``(options,)``, as a share of the baseline's.
+            Exact for bytes, parameters and multiply-accumulates of layers, which add up; of times it is a guess.
         trials: How many configurations are measured at the most; 0 where time alone decides.
     """
 
@@ -78,6 +80,7 @@ class Problem:
     judge: Judge
     cost: Callable[[nn.Module], float]
     parts: Mapping[tuple[int, int], nn.Module]
+    sizes: Sequence[np.ndarray]
     trials: int
 
 
@@ -94,3 +97,6 @@ class Search(Protocol):
             tried: One that was asked for.
             score: How it did.
         """
+
+    def remarks(self) -> Sequence[str]:
+        """Return what is to be said of the search at its end, such as how far predictions were off."""

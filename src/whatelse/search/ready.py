@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from whatelse import items
-from whatelse.auditing.questions import DATA, Measurement, Questions
-from whatelse.errors import BudgetError, SettingError, nearest
+from whatelse.auditing.questions import Measurement, Questions
+from whatelse.errors import BudgetError, nearest
+from whatelse.evidence.cache import Evidence
 from whatelse.findings.searched import Constraint
 from whatelse.gate.budgets import Budgets
 from whatelse.search import gauge
 from whatelse.search.gauge import Gauge, Held
 from whatelse.search.judge import ScoresJudge
-from whatelse.search.trial import Attempt, Bench
+from whatelse.search.runner import Runner
+from whatelse.search.trial import Bench
 from whatelse.statistics.power import settles_counted
-from whatelse.store.protocol import Store
-from whatelse.tasks.task import Task
+from whatelse.study.meeting import Meeting
 
-MINIMIZED = ("bytes", "latency", "macs", "parameters")
 DRAWS = 2_000  # resamples of a look at select
-_ROWS = 1_500  # examples of select that predictions are judged on
-
-Run = Callable[[Sequence[Attempt]], object]
+_ROWS = 1_000  # examples of select that predictions are judged on
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,6 @@ class Ready:
         costly: What is measured of trials that may win.
         size: The measurement of what is made small.
         constraints: What trials are held against, for the record.
-        names: Of the constraints.
         sizes: By name how many examples a constraint has on select and on test.
         judge: Tells of scores by how much budgets are exceeded.
     """
@@ -52,37 +48,14 @@ class Ready:
     judge: ScoresJudge
 
 
-def sized(asked: Questions, minimize: str) -> tuple[Questions, Measurement]:
-    """Return the questions with one on what is made small, and that one.
-
-    Args:
-        asked: What is asked.
-        minimize: One of `MINIMIZED`.
-
-    Raises:
-        SettingError: It is none of them.
-    """
-    if minimize not in MINIMIZED:
-        raise SettingError(f"--minimize {minimize!r}; {nearest(minimize, MINIMIZED)}")
-    item = f"efficiency.{minimize}"
-    known = next((m for m in asked.measurements if m.item == item), None)
-    if known is not None:
-        return asked, known
-    row = asked.rows[0].name
-    one = Measurement(row, item, [DATA], 0.0, minimize)
-    return replace(asked, measurements=[*asked.measurements, one]), one
-
-
 def ready(
     budgets: Budgets,
     where: str,
     asked: Questions,
     size: Measurement,
     bench: Bench,
-    task: Task,
-    scores: Callable[[Tensor], Tensor],
-    run: Run,
-    store: Store,
+    met: Meeting,
+    runner: Runner,
 ) -> Ready:
     """Return what is known before the first trial.
 
@@ -92,20 +65,19 @@ def ready(
         asked: What may be asked of this model.
         size: The measurement of what is made small.
         bench: Lays out attempts.
-        task: The examples.
-        scores: Class scores of the baseline of inputs.
-        run: Does attempts, one after the other.
-        store: Where they are kept.
+        met: The baseline, and the examples.
+        runner: Does attempts.
 
     Raises:
         BudgetError: A budget cannot be asked of this model on these data, the baseline itself breaks it when it is
             measured once more, or not even a model that changes nothing could be shown to keep it.
     """
+    task, store = met.task, runner.store
     wanted = gauge.asked_for(budgets, asked)
     _refuse_unasked(budgets, asked, where)
     held_by = Gauge(budgets, asked, wanted, where)
     again = bench.attempt(bench.baseline, wanted, "select", DRAWS, again=1)
-    run([bench.of_baseline([*wanted, size], "select"), again])
+    runner.run([bench.of_baseline([*wanted, size], "select"), again])
     held = held_by.held(held_by.findings(again.contrasts(store)))
     gauge.refused(held, where)
     held = [one for one in held if one.question.harm is not None]
@@ -115,18 +87,19 @@ def ready(
     labels = {m.label: m for m in wanted}
     on_select = task.on("select")
     rows = torch.randperm(n, generator=torch.Generator().manual_seed(bench.seed))[:_ROWS].sort().values
-    base = scores(on_select.test.inputs)
+    base = Evidence(met.baseline(), task, on="select").logits()
     judge = ScoresJudge(held, labels, on_select, base, rows, sizes)
     seen = {one.question.place.label for one, sees in zip(held, judge.seen, strict=True) if sees}
     cheap = [m for m in wanted if m.label in seen]
     still = bench.attempt(bench.baseline, cheap, "test", DRAWS)
-    run([bench.of_baseline(cheap, "test"), still])
+    runner.run([bench.of_baseline(cheap, "test"), still])
     confirming = {one.name: one for one in held_by.held(held_by.findings(still.contrasts(store)))}
     _refuse_power(confirming, where)
     known = {one.name: pair for one, pair in zip(held, sizes, strict=True)}
     known |= {
         name: (known[name][0], one.question.n) for name, one in confirming.items() if name in known and one.question.n
     }
+    _refuse_sight(held, [known[one.name] for one in held], where)
     judge = ScoresJudge(held, labels, on_select, base, rows, [known[one.name] for one in held])
     constraints = tuple(gauge.constraint(one, confirming.get(one.name), _floor(one)) for one in held)
     costly = tuple(m for m in wanted if m.label not in seen)
@@ -165,19 +138,43 @@ def _refuse_noise(held: Sequence[Held], sizes: Sequence[tuple[int, int]], where:
             )
 
 
-def _refuse_power(confirming: dict[str, Held], where: str) -> None:
+def _refuse_power(confirming: Mapping[str, Held], where: str) -> None:
     """Refuse budgets that not even a model that changes nothing could be shown to keep on test.
 
     Raises:
         BudgetError: There is one.
     """
     for name, one in confirming.items():
-        most, n = one.question.budget.most, one.question.n
-        if one.question.tier != "critical" or one.question.waived or one.upper <= most:
-            continue
-        need = settles_counted(0, 0, 0, most)
-        how = "no number of examples is enough" if need is None else f"at least {need} are needed"
-        raise BudgetError(
-            f"{where}: {name}: {n} examples of test cannot show that a model keeps most={most:g}, not even one that "
-            f"changes nothing ({how}); raise most, give more examples, or waive small groups (least)"
-        )
+        if _decides(one) and one.upper > one.question.budget.most:
+            need = settles_counted(0, 0, 0, one.question.budget.most)
+            raise BudgetError(_too_few(f"{where}: {name}", one, "test", need))
+
+
+def _refuse_sight(held: Sequence[Held], sizes: Sequence[tuple[int, int]], where: str) -> None:
+    """Refuse budgets of which select has too few examples to aim at the confirmation, whatever changed.
+
+    Raises:
+        BudgetError: There is one.
+    """
+    for one, (n, many) in zip(held, sizes, strict=True):
+        if _decides(one) and one.value == 0 and gauge.over(one.question, 0.0, one.upper, n, many) > 0:
+            most = one.question.budget.most
+            # The bound of n examples without a change shrinks as 1 / n.
+            need = next(
+                (k for k in (n * 2**i for i in range(1, 20)) if gauge.ahead(0, one.upper * n / k, k, many) <= most),
+                None,
+            )
+            raise BudgetError(_too_few(f"{where}: {one.name}", one, "select", need))
+
+
+def _decides(one: Held) -> bool:
+    return one.question.tier == "critical" and not one.question.waived
+
+
+def _too_few(where: str, one: Held, split: str, need: int | None) -> str:
+    how = "no number of examples is enough" if need is None else f"about {need} are needed"
+    most, n = one.question.budget.most, one.question.n
+    return (
+        f"{where}: {n} examples of {split} cannot show that a model keeps most={most:g}, not even one that changes "
+        f"nothing ({how}); raise most, give more examples, or waive small groups (least)"
+    )

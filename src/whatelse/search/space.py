@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from whatelse import items, recipe
-from whatelse.errors import SettingError
+from whatelse.errors import RecipeError, SettingError
 from whatelse.recipe import Recipe, Step
 
 Configuration = tuple[int, ...]
@@ -66,7 +66,11 @@ class Space:
                 or len(set(axis.options)) < max(2, len(axis.options))
             ):
                 raise SettingError(f"search: axis {axis.kind} {axis.name!r} has the options {axis.options}")
-        object.__setattr__(self, "trained", recipe.parse(self.then))
+        trained = recipe.parse(self.then)
+        for step in trained:
+            if step.name.split(".")[0] not in recipe.TRAINING:
+                raise RecipeError(f"then: {step} does not train; give methods of {' or '.join(recipe.TRAINING)}")
+        object.__setattr__(self, "trained", trained)
 
     @property
     def size(self) -> int:
@@ -143,13 +147,18 @@ def alternatives(text: str) -> list[str]:
         text: A recipe; of several lists every combination is taken.
 
     Raises:
-        RecipeError: The text is no recipe.
+        RecipeError: The text is no recipe, its steps make no sense in that order, or a list is empty.
         SettingError: A setting is unknown or out of range.
         UnknownItemError: There is no such method.
     """
     every: list[list[tuple[str, Mapping[str, object]]]] = [[]]
     for name, given in (recipe.read_call(call, "search: choices") for call in text.split(">")):
         lists = {key: value if isinstance(value, list) else [value] for key, value in given.items()}
+        if empty := [key for key, value in lists.items() if not value]:
+            raise RecipeError(f"search: choices {text!r}: {empty[0]}=[] stands for nothing; give values")
         some = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
         every = [[*made, (name, one)] for made in every for one in some]
-    return [recipe.write(tuple(Step(n, items.method(n).changed(g)) for n, g in made)) for made in every]
+    found = [recipe.write(tuple(Step(n, items.method(n).changed(g)) for n, g in made)) for made in every]
+    for one in found:
+        recipe.parse(one)
+    return found

@@ -46,6 +46,11 @@ class Attempt:
         kept = [*self.job.kept(), *(pair for one in self.effects for pair in one.kept())]
         return all([store.has(*pair) for pair in kept])
 
+    @property
+    def key(self) -> str:
+        """What it is known by: what it leaves in a store."""
+        return key("attempt", 1, {}, *(name for _, name in self.job.kept()), *(one.key for one in self.effects), seed=0)
+
     def contrasts(self, store: Store) -> dict[str, tuple[Contrast, ...]]:
         """Return what was found, by label of the measurement; what failed has nothing.
 
@@ -73,7 +78,7 @@ class Bench:
         """Return the model that a recipe makes of the baseline.
 
         Args:
-            steps: The recipe; at least one step.
+            steps: The recipe; an empty one leaves the baseline as it is.
         """
         links = [Link(None, self.baseline.key)]
         for step in steps:
@@ -168,8 +173,9 @@ def work_on(attempts: Sequence[Attempt], store: Store, added: Sequence[Added] = 
     """
     for one in added:
         registry.add(one.path, one.origin)
-    started, report = time.perf_counter(), Report("")
+    report, whole = Report(""), 0.0
     for attempt in attempts:
+        started = time.perf_counter()
         done = worker.run_job(attempt.job, store)
         began = time.perf_counter()
         left = [one for one in attempt.effects if not store.has("effects", one.key)]
@@ -183,4 +189,18 @@ def work_on(attempts: Sequence[Attempt], store: Store, added: Sequence[Added] = 
             (*report.failed, *done.failed, *failed),
             (*report.damaged, *done.damaged),
         )
-    return Spent(report, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        whole += seconds
+        store.save_record("effects", attempt.key, {"seconds": seconds})
+    return Spent(report, whole)
+
+
+def seconds_of(attempts: Sequence[Attempt], store: Store) -> float:
+    """Return how long attempts took when they were made.
+
+    Args:
+        attempts: What was done.
+        store: Where that is kept.
+    """
+    kept = [store.load_record("effects", one.key) for one in attempts if store.has("effects", one.key)]
+    return float(sum(one["seconds"] for one in kept))

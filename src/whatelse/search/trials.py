@@ -6,22 +6,19 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from whatelse import recipe, registry
+from whatelse import recipe
 from whatelse.auditing.effects import Contrast, Moved
 from whatelse.auditing.questions import Measurement
-from whatelse.engines import Engine, Resources
-from whatelse.errors import StudyError
 from whatelse.findings.searched import Trial
 from whatelse.search import gauge
 from whatelse.search.protocol import Problem, Score, Search
 from whatelse.search.ready import DRAWS, Ready
+from whatelse.search.runner import Runner
 from whatelse.search.space import Configuration
-from whatelse.search.trial import Attempt, Bench, Spent, work_on
-from whatelse.store.protocol import Store
-from whatelse.study.worker import Report
+from whatelse.search.trial import Attempt, Bench, Spent
 
 AT_ONCE = 2  # configurations that are asked for before the first of them is told
 
@@ -43,77 +40,6 @@ class State:
     trials: list[Trial] = field(default_factory=list)
     best: Trial | None = None
     remarks: list[str] = field(default_factory=list)
-
-
-class Runner:
-    """Does attempts on an engine, unless they are done; nothing is started before something is missing.
-
-    Attributes:
-        seconds: Spent by kind.
-    """
-
-    def __init__(self, start: Callable[[], Engine], store: Store) -> None:
-        self._start, self.store = start, store
-        self._place: Engine | None = None
-        self.seconds = {"making": 0.0, "measuring": 0.0}
-
-    def submit(self, attempts: Sequence[Attempt]) -> Future[Spent]:
-        """Begin attempts that go together.
-
-        Args:
-            attempts: One after the other.
-
-        Raises:
-            StudyError: The engine has not what a job needs.
-        """
-        if all([attempt.done(self.store) for attempt in attempts]):
-            done: Future[Spent] = Future()
-            done.set_result(Spent(Report(""), 0.0))
-            return done
-        if self._place is None:
-            self.store.prepare()
-            self._place = self._start()
-        return self._place.submit(work_on, list(attempts), self.store, registry.added(), needs=Resources())
-
-    def result(self, future: Future[Spent]) -> Spent:
-        """Wait for attempts, and return what they took.
-
-        Args:
-            future: What `submit` returned.
-
-        Raises:
-            StudyError: A worker died.
-        """
-        try:
-            spent = future.result()
-        except BrokenExecutor as error:
-            raise StudyError(
-                "a worker process died, perhaps for want of memory; finished trials are kept: run again with fewer "
-                "--workers"
-            ) from error
-        self.seconds["making"] += spent.report.training + spent.report.compressing
-        self.seconds["measuring"] += spent.report.measuring + spent.report.analyzing
-        return spent
-
-    def run(self, attempts: Sequence[Attempt]) -> Spent:
-        """Do attempts that go together.
-
-        Args:
-            attempts: One after the other.
-
-        Raises:
-            StudyError: What they rest on changed, or a worker died.
-        """
-        return self.result(self.submit(attempts))
-
-    def end(self, *, at_once: bool) -> None:
-        """End the engine, if it was started.
-
-        Args:
-            at_once: Whether in the middle of what runs.
-        """
-        if self._place is not None:
-            (self._place.stop if at_once else self._place.close)()
 
 
 @dataclass
@@ -168,8 +94,7 @@ class Loop:
 
     def _begin(self, number: int, chosen: Configuration) -> Asked:
         steps = self.problem.space.recipe(chosen)
-        origin = self.bench.made(steps) if steps else self.bench.baseline
-        cheap = self.bench.attempt(origin, self.ready.cheap, "select", DRAWS, scores=True)
+        cheap = self.bench.attempt(self.bench.made(steps), self.ready.cheap, "select", DRAWS, scores=True)
         return Asked(number, chosen, cheap, self.runner.submit([cheap]))
 
     def _end(self, asked: Asked) -> None:

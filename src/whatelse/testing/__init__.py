@@ -9,7 +9,8 @@
 
 A check that the item fails raises `ContractError`, one line; one that cannot be made here raises ``unittest.SkipTest``,
 which test frameworks report. `check` makes all of them at once. `answering` and `predicting` give evidence of a model
-whose every answer is given, so that a test can say by hand what a behaviour must find.
+whose every answer is given, so that a test can say by hand what a behaviour must find. `problem` gives a search
+strategy something to search in, and `scored` what a search would tell it of a configuration.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 from whatelse.testing.contract import Case, Check, ContractError, check, checks
 from whatelse.testing.exhibits import asked
 from whatelse.testing.gate_surfaces import gate
+from whatelse.testing.problems import problem, scored
 from whatelse.testing.samples import (
     Canned,
     answering,
@@ -28,6 +30,7 @@ from whatelse.testing.samples import (
     task_of,
     texts,
 )
+from whatelse.testing.search_surfaces import searched
 from whatelse.testing.surfaces import findings
 
 __all__ = [
@@ -45,6 +48,9 @@ __all__ = [
     "images",
     "models",
     "predicting",
+    "problem",
+    "scored",
+    "searched",
     "split_of",
     "task_of",
     "texts",

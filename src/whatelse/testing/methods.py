@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from whatelse import items, recipe
-from whatelse.errors import ArtifactError, MissingHardwareError
+from whatelse.errors import ArtifactError, MissingHardwareError, RecipeError
 from whatelse.modules import codec
 from whatelse.study import estimate
 from whatelse.tasks.task import Task
 from whatelse.testing import samples, written
 from whatelse.testing.contract import Case
+from whatelse.training import initialize
 
 _LONG = 12  # epochs, so that training outweighs everything else that is asked of a network
 
@@ -122,6 +123,34 @@ def it_trains_about_as_long_as_is_said(case: Case) -> None:
     case.demand(said <= 6 * (seen["examples"] + _LONG * len(task.train)), f"effort says {said}, far more than it takes")
 
 
+def what_goes_by_layers_goes_by_one_alone(case: Case) -> None:
+    """Demand of a method with ``LAYERWISE`` that a layer becomes what it becomes in a model where it is the only one.
+
+    Its task then has the layer's inputs, and labels that mean nothing.
+
+    Args:
+        case: The method.
+    """
+    if not _item(case).layerwise:
+        return
+    task, rng, took = samples.images(), written.generator(), 0
+    for layer in (nn.Conv2d(1, 6, 3, padding=1), nn.Linear(64, 12)):
+        initialize.initialize(layer, rng)
+        before = [nn.Identity()] if isinstance(layer, nn.Conv2d) else [nn.Flatten()]
+        model = nn.Sequential(*before, layer, nn.Flatten()).eval().requires_grad_(requires_grad=False)
+        inputs = model[0](task.train.inputs)
+        labels = torch.arange(len(inputs)) % 2
+        alone = samples.task_of(samples.split_of(inputs, labels), bounds=None)
+        try:
+            whole = _made(case, task, model=model)
+        except RecipeError:  # of this kind of layer it takes none
+            continue
+        took, mine = took + 1, _made(case, alone, model=layer)
+        same = torch.equal(whole(task.train.inputs), mine(inputs).flatten(1))
+        case.demand(same, f"a {type(layer).__name__} alone becomes another than in a model; LAYERWISE must be False")
+    case.demand(took, "it takes neither a convolution nor a linear layer; LAYERWISE must be False")
+
+
 CHECKS = (
     written.it_says_what_it_is_and_where_it_comes_from,
     written.its_settings_are_declared,
@@ -132,6 +161,7 @@ CHECKS = (
     it_never_looks_at_test,
     its_model_can_be_kept,
     it_trains_about_as_long_as_is_said,
+    what_goes_by_layers_goes_by_one_alone,
 )
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+
 import torch
 
-from whatelse import items, recipe
-from whatelse.recipe import Recipe
-from whatelse.search.protocol import Score, Search, Space
-from whatelse.testing import written
+from whatelse import items
+from whatelse.errors import MissingExtraError, SettingError
+from whatelse.search.protocol import Problem, Score, Search
+from whatelse.search.space import LAYER, Axis, Configuration, Space
+from whatelse.testing import problems, written
 from whatelse.testing.contract import Case
 
-_ASKED = 12  # recipes that it is asked for
-_SPACE = ("prune.magnitude", "quantize.uniform")
+_ASKED = 14  # configurations that it is asked for
+_SPACES = (problems.LAYERS, problems.TRAINED)
+_TINY = Space((Axis(LAYER, "linear", problems.OPTIONS[:3]),))
 
 
 def its_parts_are_in_order(case: Case) -> None:
@@ -23,27 +28,34 @@ def its_parts_are_in_order(case: Case) -> None:
     written.in_order(case, "start")
 
 
-def it_asks_for_recipes_of_its_space(case: Case) -> None:
-    """Demand recipes that begin with a method of the space at a strength in its range, and end as the space says.
+def it_asks_for_configurations_of_its_space(case: Case) -> None:
+    """Demand for every axis the number of one of its options, and some configuration that changes something.
 
     Args:
         case: The strategy.
     """
-    for space in (Space(_SPACE), Space(_SPACE[:1], "train.finetune(epochs=1)")):
-        found = _asked(case, space)
-        case.demand(found, "it asked for no recipe at all")
-        _demand_inside(case, space, found)
+    for problem in _taken(case, _SPACES):
+        found = _asked(case, problem)
+        case.demand(any(map(any, found)), "it asked for no configuration that changes anything")
 
 
-def it_repeats_and_leaves_the_process_alone(case: Case) -> None:
-    """Demand the same recipes under the same seed and the same scores, and no random number of the process.
+def it_repeats_and_leaves_everything_alone(case: Case) -> None:
+    """Demand the same configurations under the same seed and the same scores, and nothing changed that it was given.
 
     Args:
         case: The strategy.
     """
     state = torch.get_rng_state()
-    one, two = (_asked(case, Space(_SPACE)) for _ in range(2))
-    case.demand(one == two, "the same seed and the same scores gave other recipes")
+    for one, two in zip(_taken(case, _SPACES), _taken(case, _SPACES), strict=True):
+        before, inputs = copy.deepcopy(one.model.state_dict()), one.task.train.inputs.clone()
+        same = _asked(case, one) == _asked(case, two)
+        case.demand(same, "the same seed and the same scores gave other configurations")
+        after = one.model.state_dict()
+        kept = list(after) == list(before) and all(torch.equal(v, after[k]) for k, v in before.items())
+        case.demand(kept, "it changed the weights of the baseline; work on a copy")
+        modes = any(part.training or part._forward_hooks for part in one.model.modules())
+        case.demand(not modes, "it left the baseline in training mode, or with a hook")
+        case.demand(torch.equal(one.task.train.inputs, inputs), "it wrote on the examples that it was given")
     written.alone(case, state)
 
 
@@ -53,47 +65,103 @@ def it_is_told_late_and_of_failures(case: Case) -> None:
     Args:
         case: The strategy.
     """
-    search = _started(case, Space(_SPACE))
-    asked = [found for found in (search.ask() for _ in range(3)) if found is not None]
-    for at, one in enumerate(reversed(asked)):
-        search.tell(one, Score(float("inf")) if at == 0 else Score(1.0 + at, {"accuracy": 0.1}))
-    again = search.ask()
-    case.demand(again is None or recipe.parse(recipe.write(again)) == again, "after that it asks for no recipe")
+    for problem in _taken(case, _SPACES):
+        search = _started(case, problem)
+        for _ in range(3):
+            asked = [found for found in (_ask(case, problem, search) for _ in range(3)) if found is not None]
+            for at, one in enumerate(reversed(asked)):
+                search.tell(one, _failed() if at == 0 else problems.scored(problem, one))
+        _ask(case, problem, search)
+
+
+def it_bears_a_space_where_nothing_works(case: Case) -> None:
+    """Demand that it goes on, or has no more, where every recipe fails, or breaks a cheap budget and was left there.
+
+    Args:
+        case: The strategy.
+    """
+    for problem in _taken(case, _SPACES):
+        for score in (_failed(), Score(0.5, {problem.judge.names[0]: 3.0}, problem.model(problem.task.test.inputs))):
+            search = _started(case, problem)
+            for _ in range(_ASKED):
+                one = _ask(case, problem, search)
+                if one is None:
+                    break
+                search.tell(one, score)
+
+
+def it_ends_or_goes_on(case: Case) -> None:
+    """Demand that it answers also where the space holds nothing new, and once it has no more has no more.
+
+    Args:
+        case: The strategy.
+    """
+    for problem in _taken(case, (_TINY,)):
+        search, over = _started(case, problem), False
+        for _ in range(2 * problem.space.size + 4):
+            one = _ask(case, problem, search)
+            case.demand(one is None or not over, f"it asked for {one} after it had no more")
+            if one is None:
+                over = True
+            else:
+                search.tell(one, problems.scored(problem, one))
 
 
 CHECKS = (
     written.it_says_what_it_is_and_where_it_comes_from,
     written.its_settings_are_declared,
     its_parts_are_in_order,
-    it_asks_for_recipes_of_its_space,
-    it_repeats_and_leaves_the_process_alone,
+    it_asks_for_configurations_of_its_space,
+    it_repeats_and_leaves_everything_alone,
     it_is_told_late_and_of_failures,
+    it_bears_a_space_where_nothing_works,
+    it_ends_or_goes_on,
 )
 
 
-def _started(case: Case, space: Space) -> Search:
-    item = items.strategy(case.source.name)
-    return item.start(space, item.configure(case.given), written.generator())
-
-
-def _asked(case: Case, space: Space) -> list[Recipe]:
-    search, found = _started(case, space), []
-    for at in range(_ASKED):
-        one = search.ask()
-        if one is None:
-            break
-        found.append(one)
-        search.tell(one, Score(1.0 / (1 + at), {"accuracy": 0.05 - 0.01 * at}))
+def _taken(case: Case, spaces: Sequence[Space]) -> list[Problem]:
+    """Return problems, new ones, of the spaces that the strategy takes: it may refuse some in words, not all."""
+    found, why = [], ""
+    for space in spaces:
+        try:
+            _started(case, problems.problem(space))
+        except SettingError as error:
+            why = str(error)
+        else:
+            found.append(problems.problem(space))
+    case.demand(found, f"it takes no space that the contract has: {why}")
     return found
 
 
-def _demand_inside(case: Case, space: Space, found: list[Recipe]) -> None:
-    known = {knob.method: knob for knob in space.knobs}
-    for one in found:
-        text = recipe.write(one)
-        case.demand(recipe.parse(text) == one, f"{text} is not read back as the recipe that it is")
-        case.demand(one[1:] == recipe.parse(space.then), f"{text} does not end with {space.then}")
-        case.demand(one[0].name in known, f"{text} begins with no method of the space")
-        knob = known[one[0].name]
-        value = dict(one[0].given).get(knob.setting)
-        case.demand(value is None or knob.low <= value <= knob.high, f"{text}: {knob.setting} is outside its range")
+def _started(case: Case, problem: Problem) -> Search:
+    try:
+        item = items.strategy(case.source.name)
+        return item.start(problem, item.configure(case.given), written.generator())
+    except MissingExtraError as error:
+        case.skip(str(error))
+
+
+def _ask(case: Case, problem: Problem, search: Search) -> Configuration | None:
+    one, axes = search.ask(), problem.space.axes
+    if one is None:
+        return None
+    case.demand(isinstance(one, tuple) and len(one) == len(axes), f"it asked for {one}; {len(axes)} numbers are needed")
+    for at, axis in zip(one, axes, strict=True):
+        inside = type(at) is int and 0 <= at < len(axis.options)
+        case.demand(inside, f"it asked for option {at} of {axis.name}, which has {len(axis.options)}")
+    return one
+
+
+def _asked(case: Case, problem: Problem) -> list[Configuration]:
+    search, found = _started(case, problem), []
+    for _ in range(_ASKED):
+        one = _ask(case, problem, search)
+        if one is None:
+            break
+        found.append(one)
+        search.tell(one, problems.scored(problem, one))
+    return found
+
+
+def _failed() -> Score:
+    return Score(float("inf"), why="prune.magnitude: this Net stopped it")

@@ -1,46 +1,40 @@
-from collections import Counter
-
 import pytest
 import torch
 
-from whatelse import recipe
-from whatelse.search.protocol import Score, Space
+from whatelse import testing
+from whatelse.search.protocol import Score
+from whatelse.search.space import Axis, Space
 from whatelse.search.strategies import uniform
 
+A, B, C = "quantize.uniform()", "prune.magnitude(sparsity=0.6)", "quantize.uniform(bits=2)"
+SPACE = Space(
+    (
+        Axis("layer", "conv2", ("", A, B)),
+        Axis("layer", "linear", ("", B, C)),
+        Axis("whole", "", ("", "prune.structured(ratio=0.2)")),
+        Axis("layer", "head", ("", A)),
+    )
+)
 
-def proposed(space, trials, rng):
-    search = uniform.start(space, uniform.Config(trials=trials), rng)
-    found = list(iter(search.ask, None))
-    assert search.ask() is None
-    return found
+
+def started(space):
+    return uniform.start(testing.problem(space), uniform.Config(), torch.Generator())
 
 
 @pytest.mark.known_answer
-def test_strengths_fill_the_declared_ranges_evenly(rng):
-    found = proposed(Space(["prune.magnitude", "quantize.uniform"]), 1400, rng)
-    assert len(found) == 1400
-    sparsity = torch.tensor([dict(r[0].given)["sparsity"] for r in found[0::2]])
-    # Uniform on [0, 1]: mean 1/2 and variance 1/12, from 700 draws within 3 standard errors.
-    assert float(sparsity.mean()) == pytest.approx(0.5, abs=3 * (1 / 12 / 700) ** 0.5)
-    bits = Counter(dict(r[0].given).get("bits", 8) for r in found[1::2])
-    assert set(bits) == set(range(2, 9))
-    # 100 expected of each of seven: within 4 binomial standard deviations of 9.3.
-    assert all(abs(n - 100) < 4 * 9.3 for n in bits.values())
-
-
-def test_proposals_are_recipes_and_repeat():
-    space = Space(["prune.magnitude"], "train.finetune(epochs=2)")
-    one, two = (proposed(space, 3, torch.Generator().manual_seed(1)) for _ in range(2))
-    assert one == two
-    for found in one:
-        assert recipe.parse(recipe.write(found)) == found
-        assert [s.name for s in found] == ["prune.magnitude", "train.finetune"]
+def test_one_setting_for_all_layers_that_have_it_by_hand():
+    search = started(SPACE)
+    assert list(iter(search.ask, None)) == [
+        (1, 0, 0, 1),  # A in conv2 and head
+        (2, 1, 0, 0),  # B in conv2 and linear, where it has other numbers
+        (0, 2, 0, 0),  # C in linear
+        (0, 0, 1, 0),  # the whole model
+    ]
+    assert search.ask() is None
 
 
 def test_it_learns_nothing():
-    space = Space(["prune.magnitude"])
-    deaf, told = (uniform.start(space, uniform.Config(), torch.Generator().manual_seed(1)) for _ in range(2))
-    for _ in range(4):
-        found = told.ask()
-        told.tell(found, Score(1.0, {"accuracy": -0.1}))
-        assert deaf.ask() == found
+    search = started(SPACE)
+    for score in (Score(0.5, {"accuracy": 3.0}), Score(float("inf"), why="no"), Score(0.1, {"accuracy": -1.0})):
+        search.tell(search.ask(), score)
+    assert search.ask() == (0, 0, 1, 0)

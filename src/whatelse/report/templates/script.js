@@ -1,7 +1,11 @@
 "use strict";
 (() => {
+  // What has details: the cells of a table line by line, or the points of figures, each figure a line.
+  const placed = (figure) => [...figure.querySelectorAll(".trial")]
+    .reduce((line, point) => { line[Number(point.dataset.column)] = point; return line; }, []);
   const lines = [...document.querySelectorAll(".verdicts tbody tr")]
     .map((line) => [...line.cells].slice(1).map((cell) => cell.querySelector("button.verdict")))
+    .concat([...document.querySelectorAll("svg.front")].map(placed))
     .filter((line) => line.some(Boolean));
   const buttons = lines.flat().filter(Boolean);
   const tipOf = (button) => document.getElementById(button.getAttribute("aria-describedby"));
@@ -82,7 +86,8 @@
     });
     [button, tip].forEach((part) => {
       part.addEventListener("pointerenter", (event) => {
-        if (event.pointerType === "mouse") later(() => show(button, false), open ? 0 : 90);
+        const mine = part === button || open === button; // one tip may be of many
+        if (mine && event.pointerType === "mouse") later(() => show(button, false), open ? 0 : 90);
       });
       part.addEventListener("pointerleave", (event) => {
         if (event.pointerType === "mouse") later(() => { if (!kept) hide(); }, 160);

@@ -26,11 +26,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from whatelse.search.program import Program
 from whatelse.search.protocol import Problem, Score, Search
 from whatelse.search.sensitivity import sensitivities
-from whatelse.search.sizes import sizes
 from whatelse.search.space import Configuration
 from whatelse.search.surrogate import Center, Surrogate, spread
 from whatelse.settings import param
@@ -39,6 +39,9 @@ VERSION = 1
 
 _TIGHTER = 0.02  # of a budget, that a step which came out infeasible tightens the next by
 _SHAKEN = 0.25  # how far costs are shaken where nothing new is found
+_LOOSER = 0.03  # of a budget, that is allowed beyond it where nothing else is new: predictions err
+_SAFER, _STEPS = 0.1, 5  # how far inside the budgets every eighth step aims, in steps: the confirmation begins safely
+_INSURED = 8
 _STUCK, _TRIES = 3, 12
 _SAME = 1e-6
 
@@ -48,7 +51,7 @@ class Config:
     """Settings of the descent."""
 
     radius: int = param(2, "Layers that change at a time around what was measured; one more to mend.", low=1)
-    solved: int = param(6, "Solutions of the program whose joint harm is predicted for a step.", low=1, high=100)
+    solved: int = param(3, "Solutions of the program whose joint harm is predicted for a step.", low=1, high=100)
 
 
 def start(problem: Problem, config: Config, rng: torch.Generator) -> Search:
@@ -68,14 +71,14 @@ def start(problem: Problem, config: Config, rng: torch.Generator) -> Search:
 class _Descent:
     def __init__(self, problem: Problem, config: Config, rng: torch.Generator) -> None:
         self.problem, self.config, self.rng = problem, config, rng
-        self.sizes = sizes(problem)
+        self.sizes = problem.sizes
         moves = sensitivities(problem)
         rows = problem.task.test.inputs[problem.judge.rows]
         with torch.no_grad():
             base = torch.cat([problem.model(x) for x in torch.split(rows, 256)])
         self.surrogate = Surrogate(moves, problem.judge, base)
         self.center = self.surrogate.begin(problem.space.alone)
-        self.made = [[move is not None for move in axis] for axis in moves]
+        self.made = [_worth(sizes, axis) for sizes, axis in zip(problem.sizes, moves, strict=True)]
         self.asked: dict[Configuration, Center] = {}
         self.best: tuple[float, Configuration] | None = None
         self.kept: Center | None = None  # around the smallest that keeps all budgets
@@ -84,10 +87,14 @@ class _Descent:
     def ask(self) -> Configuration | None:
         begins = not self.asked
         for attempt in range(_TRIES):
-            center = self.kept if self.kept is not None and self.failures >= _STUCK else self.center
+            safer = self.kept is not None and len(self.asked) % _INSURED == _INSURED - 1
+            center = self.kept if self.kept is not None and (safer or self.failures >= _STUCK) else self.center
             radius = len(self.sizes) if begins else self.config.radius + attempt // 3 + (self.failures > 0)
             shaken = 0.0 if attempt == 0 and not self._waiting() else _SHAKEN
-            found = self._step(center, radius, shaken, attempt)
+            tight = -_TIGHTER * min(self.failures, 5) + (_LOOSER if attempt > _TRIES // 2 else 0.0)
+            if safer:
+                tight = -_SAFER * (1 + len(self.asked) // _INSURED % _STEPS)
+            found = self._step(center, radius, shaken, tight, safer=safer)
             if found is not None:
                 self.asked[found] = center
                 return found
@@ -122,15 +129,14 @@ class _Descent:
         """Return whether what was asked last was not told yet: another step from the same center must differ."""
         return len(self.asked) > getattr(self, "_told", 0)
 
-    def _step(self, center: Center, radius: int, shaken: float, attempt: int) -> Configuration | None:
-        """Return the smallest new configuration near a center that is predicted to keep all budgets.
+    def _step(self, center: Center, radius: int, shaken: float, tight: float, *, safer: bool) -> Configuration | None:
+        """Return the smallest new configuration near a center that is predicted to keep all budgets by so much.
 
         Where none is, the one that exceeds them least.
         """
-        tight = -_TIGHTER * min(self.failures, 5) + (0.03 if attempt > _TRIES // 2 else 0.0)
         harms = self._singles(center)
         noise = 1 + shaken * (2 * torch.rand(self._count(), generator=self.rng).numpy() - 1)
-        most = math.inf if self.best is None else self._size(self.best[1]) * (1 - _SAME)
+        most = math.inf if self.best is None or safer else self._size(self.best[1]) * (1 - _SAME)
         program = Program(self.sizes, self.made, harms, center.at, noise)
         found: list[Configuration] = []
         seen = list(self.asked)
@@ -168,6 +174,17 @@ class _Descent:
 
     def _count(self) -> int:
         return sum(map(len, self.sizes))
+
+
+def _worth(sizes: np.ndarray, moves: Sequence[Tensor | None]) -> list[bool]:
+    """Return which options of an axis are worth a try: no other is as small and moves scores less."""
+    far = [math.inf if move is None else float(move.square().mean()) for move in moves]
+    order = sorted(range(len(far)), key=lambda at: (sizes[at], far[at]))
+    worth, least = [False] * len(far), math.inf
+    for at in order:
+        if far[at] < least:
+            worth[at], least = True, far[at]
+    return worth
 
 
 def _moved(at: Sequence[int], axis: int, option: int) -> Configuration:

@@ -10,6 +10,7 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,3 +55,6 @@ class _Random:
 
     def tell(self, tried: Configuration, score: Score) -> None:
         del tried, score  # it learns nothing, on purpose
+
+    def remarks(self) -> Sequence[str]:
+        return ()

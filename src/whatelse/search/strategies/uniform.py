@@ -10,7 +10,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,6 +47,9 @@ class _Uniform:
 
     def tell(self, tried: Configuration, score: Score) -> None:
         del tried, score  # it learns nothing, on purpose
+
+    def remarks(self) -> Sequence[str]:
+        return ()
 
 
 def _sweep(space: Space) -> Iterator[Configuration]:

@@ -1,0 +1,111 @@
+"""Searching for the smallest model that keeps every budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from whatelse.cli import complete
+from whatelse.cli.files import probe
+from whatelse.cli.options import (
+    KEPT,
+    Files,
+    Items,
+    Memory,
+    On,
+    Quiet,
+    Results,
+    Seed,
+    Told,
+    Workers,
+    with_data,
+    with_files,
+)
+from whatelse.errors import SettingError
+
+ORDER = 4.5
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A folder written by compress, file.py:function, or 'cnn()'.")
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data", metavar="D", help="A file, a folder of images, hf:owner/name, file.py:function or a loader."
+    ),
+]
+_BUDGETS = "What damage is accepted, as gate takes it; the default budgets."
+Budgets = Annotated[str, typer.Option("--budgets", metavar="FILE", help=_BUDGETS)]
+_STRATEGY = "What proposes, of whatelse list strategies, with settings: descend(radius=3)."
+Strategy = Annotated[
+    str, typer.Option("--strategy", metavar="NAME", help=_STRATEGY, autocompletion=complete.names("strategies"))
+]
+_CHOICE = "A recipe for one layer, whose settings may be lists: quantize.uniform(bits=[8, 4]); may be repeated."
+Choices = Annotated[list[str] | None, typer.Option("--choice", metavar="RECIPE", help=_CHOICE)]
+_THEN = "Trains what was made smaller, before layers are packed: train.finetune(epochs=1)."
+
+
+@with_files("search_surfaces")
+@with_data
+def command(
+    model: Model,
+    data: Data,
+    budgets: Budgets = "",
+    minimize: Annotated[str, typer.Option(metavar="WHAT", help="bytes, parameters, macs or latency.")] = "bytes",
+    strategy: Strategy = "descend",
+    trials: Annotated[int, typer.Option(min=0, help="Configurations to measure; 0 leaves it to --minutes.")] = 60,
+    minutes: Annotated[float, typer.Option(min=0, help="After which no more is begun; 0 for no limit.")] = 0,
+    choice: Choices = None,
+    then: Annotated[str, typer.Option("--then", metavar="RECIPE", help=_THEN)] = "",
+    asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What may be asked, as of audit.")] = "",
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder to write the winner to.")] = "",
+    *,
+    told: Told,
+    files: Files,
+    results: Results = KEPT,
+    on: On = "processes",
+    workers: Workers = 0,
+    seed: Seed = 0,
+    max_memory: Memory = "",
+    quiet: Quiet = False,
+    items: Items = None,
+) -> None:
+    """Find the smallest compressed model that is shown to keep every budget, and prove it on data the search never saw.
+
+    Where no file is asked for it writes search.json and search.html into the current folder, and audit.html with the
+    audit of the winner. Safe to interrupt: a second run finds its trials done.
+    """
+    del items
+    from whatelse import opening
+    from whatelse.auditing import questions as asking
+    from whatelse.cli.searching import hand_over, shown
+    from whatelse.search import driver, layered
+    from whatelse.study import spec
+
+    wanted = files or {"html": "search.html", "json": "search.json"}
+    probe(*wanted.values(), *([] if files else ["audit.html"]))
+    if not trials and not minutes:
+        raise SettingError("--trials 0 --minutes 0: one of them above 0 is needed, or the search would not end")
+    questions = asking.read_questions(spec.find(asked), asked) if asked else None
+    with shown(quiet=quiet) as show:
+        found = driver.search(
+            model,
+            opening.data_text(data, told),
+            budgets,
+            minimize=minimize,
+            strategy=strategy,
+            choices=choice or layered.CHOICES,
+            then=then,
+            trials=trials,
+            minutes=minutes,
+            asked=questions,
+            seed=seed,
+            out=Path(out) if out else None,
+            results=results,
+            on=on,
+            workers=workers,
+            max_memory=max_memory,
+            show=show,
+        )
+    hand_over(found, wanted, audit="" if files else "audit.html", quiet=quiet)
