@@ -2,7 +2,7 @@
 
     python bench/architecture.py [SEEDS [FOLDER]]
 
-Writes src/whatelse/study/architecture.json, which `whatelse table` quotes, and docs/studies/architecture.md; with the
+Writes src/whatelse/studies/architecture.json, which `whatelse table` quotes, and docs/studies/architecture.md; with the
 word `page` in place of SEEDS only the page, from what is kept. Five seeds by default, as the table has; one thread,
 about ten minutes. A FOLDER is kept: a second run goes on there, several at once share the work. On the table's digits:
 
@@ -53,7 +53,7 @@ from whatelse.tasks.task import Task
 from whatelse.training.loop import answers
 
 ROOT = Path(__file__).parents[1]
-KEPT, PAGE = ROOT / "src/whatelse/study/architecture.json", ROOT / "docs/studies/architecture.md"
+KEPT, PAGE = ROOT / "src/whatelse/studies/architecture.json", ROOT / "docs/studies/architecture.md"
 SEEDS, TRIALS, RANKED = 5, 40, 16
 SHARES = ("0.875", "0.75", "0.625", "0.5", "0.375", "0.25", "0.125", "0.0625")
 EVENLY = tuple(f"{share:.4f}" for share in np.linspace(1, float(SHARES[-1]), TRIALS + 1)[1:])

@@ -36,8 +36,8 @@ def protected(harm: np.ndarray, sizes: np.ndarray, count: int, rng: torch.Genera
 
     Small models learn faster than large ones, so that sorting by harm and size alone soon keeps nothing but small ones.
     So for every kind of size there are two sortings, one for which less of it is better and one for which more is; the
-    k-th fronts of all of them make up stage k. Stages are taken whole, one after the other; of the one that would be too
-    much, members are drawn.
+    k-th fronts of all of them make up stage k. Stages are taken whole, one after the other; of the one that would be
+    too much, members are drawn.
 
     Args:
         harm: What is to be small, ``(members,)``.

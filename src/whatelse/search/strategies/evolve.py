@@ -1,20 +1,20 @@
 """Evolve a population whose members share one network's weights: CARS, continuous evolution.
 
-The baseline is the supernet: members are parts of it, cut by the axes of kind ``width`` and ``depth``, and train one set
-of weights. Steps alternate: *parameters*, one pass over train in which every step goes by the mean gradient of a few
-members drawn from the population (a warm-up before draws from the whole space); *architectures*, ``breed`` times as
-many offspring as there are members, by crossing two parents and by drawing options anew, all evaluated with inherited
-weights, of which pNSGA-III keeps as many as there were. It sorts twice, by harm and size and by harm and minus size, so
-that small models, which learn fast, do not push out large ones. After the last generation the members are proposed for
-the true measurement, those that are predicted to keep all budgets first, the smallest of them first; after them those
-of further generations.
+The baseline is the supernet: members are parts of it, cut by the axes of kind ``width`` and ``depth``, and train one
+set of weights. Steps alternate: *parameters*, one pass over train in which every step goes by the mean gradient of a
+few members drawn from the population (a warm-up before draws from the whole space); *architectures*, ``breed`` times
+as many offspring as there are members, by crossing two parents and by drawing options anew, all evaluated with
+inherited weights, of which pNSGA-III keeps as many as there were. It sorts twice, by harm and size and by harm and
+minus size, so that small models, which learn fast, do not push out large ones. After the last generation the members
+are proposed for the true measurement, those that are predicted to keep all budgets first, the smallest of them first;
+after them those of further generations.
 
 Departures from the paper: harm is, of the budgets that scores tell, the one of which most is used, where the paper has
 the error; the supernet begins with the baseline's weights; Adam with a one-cycle schedule for each generation stands
-for SGD; harm is evaluated on select, as the budgets are; batch norms are counted anew for each member. Options of single
-layers (kind ``layer``) and of the whole model are done to inherited weights when a member is evaluated, and its
-parameter steps know nothing of them; options that train are not proposed. Where nothing trains what was made smaller
-(``then`` is empty), the weights stay the baseline's, as in what is measured.
+for SGD; harm is evaluated on select, as the budgets are; batch norms are counted anew for each member. Options of
+single layers (kind ``layer``) and of the whole model are done to inherited weights when a member is evaluated, and its
+parameter steps know nothing of them; options of the whole model that train are not proposed. Where nothing trains what
+was made smaller (``then`` is empty), the weights stay the baseline's, as in what is measured.
 
 Source:
     Yang et al., CARS: Continuous evolution for efficient neural architecture search, CVPR 2020, arXiv:1909.04977.
@@ -29,13 +29,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from whatelse import items, recipe
+from whatelse import recipe
 from whatelse.errors import RecipeError
 from whatelse.search.protocol import Problem, Score, Search
 from whatelse.search.selection import protected
-from whatelse.search.space import WHOLE, Configuration
+from whatelse.search.space import WHOLE, Axis, Configuration
 from whatelse.search.supernet import Supernet
 from whatelse.settings import param
+from whatelse.study.estimate import training
 from whatelse.training.loop import answers
 
 VERSION = 1
@@ -97,7 +98,7 @@ class _Evolution:
     def _begin(self) -> None:
         known = self.net.known()
         axes = self.problem.space.axes
-        self.options = [_proposed(a.kind, a.options) if ok else [0] for a, ok in zip(axes, known, strict=True)]
+        self.options = [self._proposed(axis) if ok else [0] for axis, ok in zip(axes, known, strict=True)]
         count = self.config.population or self.problem.trials or 40
         everyone = int(np.prod([float(len(options)) for options in self.options]).clip(max=1e9))
         if self.trains and self.config.warmup:
@@ -170,15 +171,9 @@ class _Evolution:
     def _chance(self, chance: float) -> bool:
         return float(torch.rand((), generator=self.rng)) < chance
 
-
-def _proposed(kind: str, options: Sequence[str]) -> list[int]:
-    """Return the options that can be evaluated without training."""
-    return [at for at, option in enumerate(options) if kind != WHOLE or not any(map(_trains, recipe.parse(option)))]
-
-
-def _trains(step: recipe.Step) -> bool:
-    settings = dict(step.given)
-    method = items.method(step.name)
-    return step.name.split(".")[0] in recipe.TRAINING or (
-        method.effort is not None or "epochs" in method.configure(settings).__dataclass_fields__
-    )
+    def _proposed(self, axis: Axis) -> list[int]:
+        """Return the options that can be evaluated without training."""
+        if axis.kind != WHOLE:
+            return list(range(len(axis.options)))
+        task, steps = self.problem.task, map(recipe.parse, axis.options)
+        return [at for at, each in enumerate(steps) if not any(training(step, task) for step in each)]

@@ -1,8 +1,8 @@
 """Learn a policy that removes layers, then one that shrinks what is left: N2N, by policy gradient.
 
-First *removal*: a bidirectional LSTM reads the layers or blocks that can be taken out (axes of kind ``depth``) and keeps
-or removes each. Then *shrinkage*, from the best that was found so: an LSTM goes along all other axes, reads of each what
-it is and what was chosen before it, and draws one of its options. Both are trained by REINFORCE on
+First *removal*: a bidirectional LSTM reads the layers or blocks that can be taken out (axes of kind ``depth``) and
+keeps or removes each. Then *shrinkage*, from the best that was found so: an LSTM goes along all other axes, reads of
+each what it is and what was chosen before it, and draws one of its options. Both are trained by REINFORCE on
 ``R = R_acc * C (2 - C)``, with ``R_acc`` the accuracy as a share of the baseline's and ``C = 1 - cost / baseline's
 cost``, against an exponential moving average of rewards. While a budget is exceeded the reward is
 ``(eps - 1) + eps * R`` with ``eps = clip((1 - updates / 15)^4, 0, 1)``: at first no harm is done by it, after fifteen
@@ -63,7 +63,7 @@ def start(problem: Problem, config: Config, rng: torch.Generator) -> Search:
     return _Learning(problem, config, rng)
 
 
-def reward(accuracy: float, teacher: float, share: float) -> float:
+def _gain(accuracy: float, teacher: float, share: float) -> float:
     """Return ``R = (accuracy / teacher's) * C (2 - C)`` with ``C = 1 - share``; -1 where nothing became smaller.
 
     Args:
@@ -75,7 +75,7 @@ def reward(accuracy: float, teacher: float, share: float) -> float:
     return accuracy / teacher * compression * (2 - compression) if compression > 0 else _UNMADE
 
 
-def annealed(plain: float, updates: int) -> float:
+def _annealed(plain: float, updates: int) -> float:
     """Return the reward of a student that exceeds a budget: ``(eps - 1) + eps * R``.
 
     Args:
@@ -186,7 +186,7 @@ class _Learning:
         if score.scores is None or not math.isfinite(score.value):
             self.gained[tried] = (_UNMADE, False)
         else:
-            plain = reward(self._accuracy(score.scores), self.teacher, score.value)
+            plain = _gain(self._accuracy(score.scores), self.teacher, score.value)
             self.gained[tried] = (plain, any(over > 0 for over in score.over.values()))
         stage.note(chosen, self._reward(tried, stage))
 
@@ -220,7 +220,7 @@ class _Learning:
 
     def _reward(self, tried: Configuration, stage: _Stage) -> float:
         plain, exceeds = self.gained[tried]
-        return annealed(plain, stage.updates) if exceeds else plain
+        return _annealed(plain, stage.updates) if exceeds else plain
 
     def _accuracy(self, scores: Tensor) -> float:
         return float((scores.argmax(1) == self.targets).double().mean())
