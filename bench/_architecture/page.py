@@ -101,8 +101,8 @@ def written(kept: Mapping[str, Any]) -> str:
         "**Read with care.** One small network of each kind on 600 images: spaces are small (6,561 widths of the cnn, "
         "52,488 widths and layers of the mlp), and in small spaces random search is hard to beat. Strategies run with "
         "their default settings; none was tuned here. A search costs forty measured models, and `evolve` a supernet "
-        "besides; a uniform network costs one. Seconds are told for scale: what an earlier strategy had measured is not "
-        "made again. The verdicts are corrected over all comparisons of their table (Holm), with a margin of "
+        "besides; a uniform network costs one. Seconds are for scale: what an earlier strategy measured is not made "
+        "again. The verdicts are corrected over all comparisons of their table (Holm), with a margin of "
         "one point: *unchanged* is shown to lie inside it, *inconclusive* shows nothing.",
     ]
     return "\n".join(lines) + "\n"

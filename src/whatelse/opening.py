@@ -95,9 +95,9 @@ def data_call(text: str) -> tuple[str, dict[str, Any]]:
         return recipe.read_call(text, "--data")
     if text in registry.names("datasets"):
         return text, {}
-    loader = items.loader_of(text) or next(
-        (one for one in map(items.loader, registry.names("datasets")) if one.takes(text)), None
-    )
+    taking = next((one for one in map(items.loader, registry.names("datasets")) if one.takes(text)), None)
+    # What a file holds says more than how its name ends: sentences with a label a word lie in the files of tables.
+    loader = (taking if os.path.isfile(text) else None) or items.loader_of(text) or taking
     if loader is not None:
         return loader.name, {"path": text}
     if os.path.isfile(text):

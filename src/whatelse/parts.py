@@ -17,7 +17,7 @@ from whatelse.errors import ItemError, nearest, shown
 # What a behaviour may ask for, and what its rows may stand for.
 NEEDS = (
     *("predicts", "differentiates", "opens", "groups", "masks", "references", "label noise", "inputs in bounds"),
-    *("images", "tables", "texts", "shifted split", "same units", "sensitivities"),
+    *("images", "tables", "texts", "sentences", "shifted split", "same units", "sensitivities"),
 )
 UNITS_OF_ANALYSIS = ("test example", "training example", "record", "batch", "layer", "turn", "example", "image")
 

@@ -1,5 +1,7 @@
 """Data sets through Hugging Face's own library, from folders: there is no network in tests."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -85,3 +87,24 @@ def test_what_cannot_be_had_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     with pytest.raises(MissingExtraError, match=r"whatelse\[data\]"):
         load("hf:some/nothing")
+
+
+@pytest.mark.known_answer
+def test_a_folder_of_sentences_is_the_same_task_as_its_file(tmp_path):
+    (tmp_path / "said").mkdir()
+    words = [{"tokens": [f"s{i}", "met", "Ada"], "ner_tags": ["O", "O", "B-PER"], "id": i} for i in range(40)]
+    file = tmp_path / "said" / "test.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in words))
+    task = load(f"hf:{tmp_path / 'said'}", split="test")
+    assert (task.modality, task.class_names) == ("words", ("B-PER", "O"))
+    assert task.key == opening.load_task(f"sentences(path={str(file)!r}, split='test')").key
+    kinds = datasets.Features({
+        "tokens": datasets.List(datasets.Value("string")),
+        "pos": datasets.List(datasets.ClassLabel(names=["N", "V, of being"])),
+    })  # fmt: skip
+    (tmp_path / "named").mkdir()
+    held = [{"tokens": row["tokens"], "pos": [0, 1, 0]} for row in words]
+    datasets.Dataset.from_list(held, features=kinds).to_parquet(str(tmp_path / "named" / "test.parquet"))
+    assert load(f"hf:{tmp_path / 'named'}", split="test", target="pos").class_names == ("N", "V, of being")
+    with pytest.raises(TaskError, match="it has no column ner_tags, .*; say which holds a list with a tag a word"):
+        load(f"hf:{tmp_path / 'named'}", split="test")

@@ -31,7 +31,7 @@ def evidence(needs, device):
     """Evidence as the contract of behaviours takes it, its models on a device."""
     first, second = samples.pair(needs)
     task = first.task
-    of = samples.readers() if "texts" in needs else samples.models()
+    _, of = samples.of(needs)
     made = [
         subject.of(
             copy.deepcopy(model), name, name, task.test.inputs[:4], torch.Generator().manual_seed(0),

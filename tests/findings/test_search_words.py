@@ -24,7 +24,7 @@ def test_a_confirmed_choice_is_told_with_its_price():
     found = told(testing.searched())
     assert found["Confirmed"] == (
         "Yes. In fixed sequence on test, from safe to small, 2 of 3 finalists passed, then one failed: a model that "
-        "breaks a budget is confirmed with chance at most .05, over all finalists and budgets."
+        "breaks a critical budget is confirmed with chance at most .05, over all finalists and budgets."
     )
     # accuracy uses 0.016 of 0.02 on test, the group 0.049 of 0.05
     assert (
@@ -36,6 +36,17 @@ def test_a_confirmed_choice_is_told_with_its_price():
         "Trial 3, at 10 % of the baseline (1.6 kB of 16 kB), is INCONCLUSIVE on test: accuracy is at most +2.1 pp, of "
         "2.0 pp."
     )
+
+
+def test_no_more_is_claimed_than_a_go_shows():
+    made = testing.searched()
+    accuracy, group = made.constraints
+    critical = replace(made, constraints=(accuracy, replace(group, tier="critical")))
+    assert "a model that breaks a budget is confirmed with chance at most .05" in told(critical)["Confirmed"]
+    chosen = replace(made.finalists[1], upper={accuracy.name: 0.01, group.name: 0.06})
+    beyond = replace(made, finalists=(made.finalists[0], chosen))
+    assert said.headline(beyond).startswith("Trial 2 keeps every critical budget, and is shown to exceed none, at 12 %")
+    assert "at most +6.0 pp, of a budget of 5.0 pp" in told(beyond)["Binds"]
 
 
 @pytest.mark.known_answer

@@ -183,7 +183,11 @@ BAD = {
     "weights": (lambda p: (p / "model.safetensors").unlink(), "its ModelForImageClassification cannot be loaded"),
     "damaged": (lambda p: (p / "model.safetensors").write_bytes(b"x" * 64), "cannot be loaded"),
     "architecture": (lambda p: configured(p, architectures=["ViTModel"]), "its config.json names ViTModel; one that"),
-    "kind": (lambda p: configured(p, architectures=["BertForTokenClassification"]), "with one label an example"),
+    "kind": (lambda p: configured(p, architectures=["BertForQuestionAnswering"]), "with one label an example, or a"),
+    "words": (
+        lambda p: configured(p, architectures=["BertForTokenClassification"]),
+        "takes words, the data are images",
+    ),
     "size": (lambda p: configured(p, intermediate_size=2**32), "would take .* of memory; allowed are"),
     "code": (
         lambda p: configured(p, model_type="mine", auto_map={"AutoConfig": "mine.Config"}),

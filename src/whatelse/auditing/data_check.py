@@ -14,7 +14,7 @@ import torch
 from scipy.special import ndtri
 
 from whatelse import items
-from whatelse.auditing.questions import Measurement, Questions
+from whatelse.auditing.questions import Measurement, Questions, about
 from whatelse.items import Behaviour
 from whatelse.statistics import power
 from whatelse.tasks.alike import Alike, alike
@@ -24,6 +24,8 @@ from whatelse.tasks.task import SPLITS, Split, Task
 CHANGED = 0.05
 _POWER = 0.9
 _SHARES = ("accuracy", "rate", "share of examples", "difference of accuracies")
+_CHANGED = {"differentiates", "opens", "inputs in bounds"}
+_FIXED = "words are read once, in their sentences"
 _TRAIN = ("record", "training example")
 
 
@@ -76,7 +78,7 @@ class DataSeen:
     Attributes:
         task: Its name.
         key: Of its content.
-        modality: ``table``, ``images`` or ``tokens``.
+        modality: ``table``, ``images``, ``tokens`` or ``words``.
         shape: Of one input.
         bounds: Of inputs; None where none are known.
         lowest: Smallest input of test.
@@ -84,7 +86,8 @@ class DataSeen:
         splits: Examples by split.
         classes: Of every class, by its name, the examples by split.
         groups: Every group of every grouping.
-        clusters: Persons of test; None where rows stand alone.
+        sentences: Of words, how many different sentences test has; else 0.
+        clusters: Persons, documents or sentences of test; None where rows stand alone.
         columns: As the loader understood them; of a table without such a loader, as inputs say.
         alike: Duplicates.
         changed: The share of examples that `gates` assume to differ.
@@ -102,6 +105,7 @@ class DataSeen:
     splits: dict[str, int]
     classes: dict[str, dict[str, int]]
     groups: tuple[GroupSeen, ...]
+    sentences: int
     clusters: int | None
     columns: tuple[ColumnSeen, ...]
     alike: Alike
@@ -133,11 +137,12 @@ def look(task: Task, asked: Questions, columns: Sequence[ColumnSeen] = ()) -> Da
         splits={name: len(task.splits[name]) for name in _order(task)},
         classes=_classes(task),
         groups=groups,
+        sentences=len(torch.unique(task.test.inputs[:, 0])) if task.sentences else 0,
         clusters=None if persons is None else len(torch.unique(persons)),
         columns=columns,
         alike=found,
         changed=CHANGED,
-        gates=tuple(_gate(m, task, groups) for m in asked.measurements),
+        gates=tuple(_gate(m, task, groups) for m in about(asked, task.modality).measurements),
         hints=tuple(_hints(task, groups, found, columns)),
     )
 
@@ -180,7 +185,8 @@ def _features(task: Task) -> tuple[ColumnSeen, ...]:
 
 def _gate(m: Measurement, task: Task, groups: Sequence[GroupSeen]) -> Gate:
     behaviour = items.behaviour(m.item)
-    lacks = _lacks(behaviour, task)
+    fixed = task.sentences and m.margin and behaviour.needs & _CHANGED
+    lacks = _FIXED if fixed else _lacks(behaviour, task)
     if lacks:
         return Gate(m.label, m.margin, behaviour.unit, "not measurable", why=lacks)
     if behaviour.unit not in _SHARES or behaviour.unit_of_analysis != "test example" or not m.margin:
@@ -203,6 +209,7 @@ def _lacks(behaviour: Behaviour, task: Task) -> str:
         "images": (task.modality == "images", "needs images"),
         "tables": (task.modality == "table", "needs a table"),
         "texts": (task.modality == "tokens", "needs texts"),
+        "sentences": (bool(task.sentences), "needs sentences with a label a word"),
         "shifted split": ("shifted" in task.splits, "needs a split shifted"),
     }
     told = [why for need, (has, why) in wanting.items() if need in behaviour.needs and not has]

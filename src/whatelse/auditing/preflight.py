@@ -97,7 +97,8 @@ def _refusable(
     plain = dict.fromkeys(said, "classes as in the data")
     yield _judged("class order", baseline, candidate, told, plain)
     # Whole numbers are codes that are looked up, not amounts that could have been scaled.
-    ways = {} if task.vocabulary or not inputs.is_floating_point() else _preparations(task)
+    codes = task.modality in {"tokens", "words"} or not inputs.is_floating_point()
+    ways = {} if codes else _preparations(task)
     pair = ((baseline, candidate), (candidate, baseline))
     read = {a.name: _preparation(a, inputs, targets, (said[a.name], said[b.name]), ways) for a, b in pair}
     asked = {one.name: isinstance(one.source, Scores) for one in (baseline, candidate)}

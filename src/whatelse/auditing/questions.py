@@ -15,7 +15,8 @@ from whatelse.findings.record import Status
 DATA = "data"  # how the one task of an audit is called in its findings
 _DRAWS = 100  # resamples below which a tail of 2.5 % is a matter of one or two
 DIRECTIONS = ("worse", "better", "not worse", "not better")
-WHERE = ("gradients", "answers")
+WORDS = "words"
+WHERE = ("gradients", "answers", WORDS)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Measurement:
     answered at greater cost. ``gain`` is the largest improvement that is believed, 0 for any: a larger one is
     as suspicious as a loss, and *not trusted*. A ``costly`` one is stopped by an audit as soon as its verdict is clear.
     Of an audit, ``where`` says which models it is for: ``gradients`` where all of them differentiate, ``answers`` where
-    some only predict; it is asked of all models alike, or of none.
+    some only predict; it is asked of all models alike, or of none. ``words`` is for data whose examples are words.
     """
 
     row: str
@@ -166,10 +167,20 @@ def _check_whole(asked: Questions) -> None:
         if labels.count(label) > 1:
             raise StudyError(f"measurements: the label {label!r} stands twice; verdicts go by it")
     for where in WHERE:
-        rows = [m.row for m in asked.measurements if m.primary and m.where in {"", where}]
+        rows = [m.row for m in asked.measurements if m.primary and m.where in {"", where, WORDS}]
         for row in rows:
             if rows.count(row) > 1:
                 raise StudyError(f"row {row!r} has {rows.count(row)} primary measurements; one gives its verdict")
+
+
+def about(asked: Questions, modality: str) -> Questions:
+    """Return the questions that are for such data.
+
+    Args:
+        asked: What is asked.
+        modality: Of the task.
+    """
+    return replace(asked, measurements=[m for m in asked.measurements if m.where != WORDS or modality == WORDS])
 
 
 def fitting(asked: Questions, offers: Mapping[str, Collection[str]]) -> tuple[Questions, list[str]]:
@@ -188,11 +199,11 @@ def fitting(asked: Questions, offers: Mapping[str, Collection[str]]) -> tuple[Qu
     blind = [name for name, words in offers.items() if "differentiates" not in words]
     # What has recorded scores alone can be asked neither form: it stays with the usual one.
     where = "answers" if blind and all("predicts" in words for words in offers.values()) else "gradients"
-    kept = [m for m in asked.measurements if m.where in {"", where}]
+    kept = [m for m in asked.measurements if m.where in {"", where, WORDS}]
     if asked.measurements and not kept:
         raise StudyError(f"every question is for models of which there are none here: where = {where!r} is needed")
     fit = replace(asked, measurements=kept)
-    forms = [m.label for m in kept if m.where]
+    forms = [m.label for m in kept if m.where == where]
     if where == "gradients" or not forms:
         return fit, []
     said = f"{', '.join(map(str, blind))} {'gives' if len(blind) == 1 else 'give'} answers and no gradients"

@@ -60,12 +60,8 @@ def command(
 
 
 def _print(seen: DataSeen, console: Console) -> None:
-    bounds = f"bounds {seen.bounds[0]:g} to {seen.bounds[1]:g}" if seen.bounds else "no bounds"
-    shape = " x ".join(map(str, seen.shape))
-    console.print(f"[bold]{escape(seen.task)}[/bold]: {seen.modality}, inputs {shape}, {bounds}", highlight=False)
-    reach = f"inputs of test lie from {seen.lowest:g} to {seen.highest:g}"
-    persons = f"; test has {seen.clusters} persons" if seen.clusters is not None else ""
-    console.print(f"{reach}{persons}", highlight=False)
+    for line in _inputs(seen):
+        console.print(line, highlight=False)
     rows: list[tuple[object, ...]]
     if seen.columns:
         rows = [(c.name, c.kind, c.role, c.distinct, c.missing, c.told) for c in seen.columns]
@@ -90,6 +86,18 @@ def _print(seen: DataSeen, console: Console) -> None:
     _table(console, ("question", "margin", "decided by", "n", "needed", "can"), [_gate(g) for g in seen.gates])
     for hint in seen.hints:
         console.print(f"• {escape(hint)}", highlight=False)
+
+
+def _inputs(seen: DataSeen) -> Iterator[str]:
+    name = f"[bold]{escape(seen.task)}[/bold]: {seen.modality}"
+    if seen.sentences:
+        drawn = "" if seen.clusters == seen.sentences else f" in {seen.clusters} clusters"
+        yield f"{name}; test has {seen.sentences} different sentences{drawn}, which intervals draw whole"
+        return
+    bounds = f"bounds {seen.bounds[0]:g} to {seen.bounds[1]:g}" if seen.bounds else "no bounds"
+    yield f"{name}, inputs {' x '.join(map(str, seen.shape))}, {bounds}"
+    persons = f"; test has {seen.clusters} persons" if seen.clusters is not None else ""
+    yield f"inputs of test lie from {seen.lowest:g} to {seen.highest:g}{persons}"
 
 
 def _gate(gate: Gate) -> tuple[object, ...]:

@@ -56,7 +56,7 @@ def render(kind: Kind, files: Mapping[str, str], *what: object, quiet: bool) -> 
     """Write what was asked for; and print, unless standard output is taken. What holds it already is left as it is.
 
     Args:
-        kind: Of the surfaces: ``surfaces`` for findings, ``gate_surfaces`` for a decision.
+        kind: Of the surfaces: ``surfaces`` for findings, ``gate_surfaces`` for a decision, ``search_surfaces``.
         files: Where each surface writes to, by its name; ``-`` for standard output.
         what: What surfaces of the kind take.
         quiet: Print nothing.

@@ -160,7 +160,7 @@ def with_files(kind: Kind, **usual: str) -> Callable[[Callable[..., None]], Call
     """Return a decorator that gives a command an option for every surface, in place of its parameter ``files``.
 
     Args:
-        kind: Of the surfaces: ``surfaces`` for findings, ``gate_surfaces`` for a decision.
+        kind: Of the surfaces: ``surfaces`` for findings, ``gate_surfaces`` for a decision, ``search_surfaces``.
         usual: Where a surface writes to if nothing else is asked, by its name.
     """
     options = {f"{name}_file": (name, told) for name, told in surfaces.written(kind).items()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def read(
         TaskError: The file cannot be read, has no rows, two columns of one name, or a row of another length.
         MissingExtraError: It is Parquet, and pyarrow is not installed.
     """
-    try:
+    with _refused(where):
         held = limits.regular(path)
         if path.suffix.lower() in PARQUET:
             return parquet(path, held, where, texts, skip)
@@ -48,6 +49,73 @@ def read(
         if path.suffix.lower() in LINES:
             return _lines(path, where, texts, skip)
         return _separated(path, where, texts, skip, delimiter or ("\t" if path.suffix.lower() == ".tsv" else ","))
+
+
+def rows(path: Path, where: str, *, most: int = 0) -> list[dict[str, Any]]:
+    """Return the rows of a file as they stand there, lists and all.
+
+    Args:
+        path: JSON lines, or Parquet.
+        where: How messages call it.
+        most: Largest number of rows; 0 for all.
+
+    Raises:
+        TaskError: The file cannot be read, or has no rows.
+        MissingExtraError: It is Parquet, and pyarrow is not installed.
+    """
+    with _refused(where):
+        held = limits.regular(path)
+        if path.suffix.lower() in PARQUET:
+            with _parquet(path, where) as file:
+                told = file.metadata
+                asked = _TEXT * sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
+                limits.check(asked * (not most), held, f"data {where}: {told.num_rows} rows", TaskError)
+                batches = file.iter_batches(batch_size=most or _PART, use_threads=False)
+                found = [row for batch in islice(batches, 1 if most else None) for row in batch.to_pylist()]
+        else:
+            limits.check(_TEXT * held * (not most), held, f"data {where}", TaskError)
+            with path.open(encoding="utf-8-sig") as lines:
+                found = list(islice(_objects(lines, where), most or None))
+    if not found:
+        raise TaskError(f"data {where}: it has no rows; a sentence a row is needed")
+    return found
+
+
+def classes(path: Path, where: str) -> dict[str, tuple[str, ...]]:
+    """Return the names of the classes of every column of lists, as Hugging Face's library writes them into Parquet.
+
+    Args:
+        path: Of any file; others have none.
+        where: How messages call it.
+
+    Raises:
+        TaskError: The file cannot be read.
+        MissingExtraError: It is Parquet, and pyarrow is not installed.
+    """
+    if path.suffix.lower() not in PARQUET:
+        return {}
+    with _parquet(path, where) as file:
+        said = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        features = json.loads(said)["info"]["features"]
+        names = {name: kind["feature"].get("names", ()) for name, kind in features.items() if "feature" in kind}
+    except (ValueError, KeyError, TypeError, AttributeError):  # written by someone else, in another form
+        return {}
+    return {name: tuple(map(str, known)) for name, known in names.items() if isinstance(known, list)}
+
+
+@contextmanager
+def _refused(where: str) -> Generator[None]:
+    """Say in one line why a file cannot be read.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        TaskError: It cannot.
+    """
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise TaskError(
             f"data {where}: byte {error.object[error.start]:#04x} is no UTF-8 text; write the file as UTF-8"
@@ -98,7 +166,7 @@ def _lines(path: Path, where: str, texts: Collection[str], skip: Collection[str]
             for name, builder in builders.items():
                 if name not in skip:
                     called = f"data {where}, column {name!r}"
-                    builder.add([_plain(row.get(name), called, i) for i, row in enumerate(part, count + 1)], called)
+                    builder.add([plain(row.get(name), called, i) for i, row in enumerate(part, count + 1)], called)
             count += len(part)
     if not count:
         raise TaskError(f"data {where}: it has no rows; a JSON object a line is needed")
@@ -129,8 +197,13 @@ def _objects(lines: Iterator[str], where: str) -> Iterator[dict[str, Any]]:
         yield found
 
 
-def _plain(value: object, where: str, row: int) -> str:
+def plain(value: object, where: str, row: int) -> str:
     """Return a value of JSON as the text that a CSV file has for it.
+
+    Args:
+        value: As it was read.
+        where: How messages call its column.
+        row: Its own, from 1.
 
     Raises:
         TaskError: It is a list or an object, or too large.
@@ -162,6 +235,31 @@ def parquet(
         TaskError: It is damaged, has no rows, or columns of lists.
         MissingExtraError: pyarrow is not installed.
     """
+    with _parquet(path, where) as file:
+        names = file.schema_arrow.names
+        _column.check_names(names, where)
+        asked = 12 * file.metadata.num_rows * max(1, len(names))
+        limits.check(asked, held, f"data {where}: {file.metadata.num_rows} rows of {len(names)} columns", TaskError)
+        kept = [name for name in names if name not in skip]
+        batches = file.iter_batches(batch_size=_PART, columns=kept, use_threads=False)
+        found = arrow(batches, kept, where, texts)
+        count = file.metadata.num_rows
+    if not count:
+        raise TaskError(f"data {where}: it has no rows")
+    return {name: found.get(name, nothing(count)) for name in names}
+
+
+@contextmanager
+def _parquet(path: Path, where: str) -> Generator[Any]:
+    """Open a Parquet file.
+
+    Yields:
+        What reads it.
+
+    Raises:
+        TaskError: It is damaged.
+        MissingExtraError: pyarrow is not installed.
+    """
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra, imported where it is needed
         from pyarrow import parquet as reader  # noqa: PLC0415 - an extra
@@ -169,21 +267,11 @@ def parquet(
         raise MissingExtraError(f"data {where} needs pyarrow: pip install 'whatelse[data]'") from error
     try:
         with reader.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            _column.check_names(names, where)
-            asked = 12 * file.metadata.num_rows * max(1, len(names))
-            limits.check(asked, held, f"data {where}: {file.metadata.num_rows} rows of {len(names)} columns", TaskError)
-            kept = [name for name in names if name not in skip]
-            batches = file.iter_batches(batch_size=_PART, columns=kept, use_threads=False)
-            found = arrow(batches, kept, where, texts)
-            count = file.metadata.num_rows
+            yield file
     except (pa.ArrowException, OSError) as error:
         raise TaskError(
             f"data {where}: no Parquet file that can be read ({in_short(error, 120)}); it may be cut: write it again"
         ) from error
-    if not count:
-        raise TaskError(f"data {where}: it has no rows")
-    return {name: found.get(name, nothing(count)) for name in names}
 
 
 def nothing(count: int) -> Column:

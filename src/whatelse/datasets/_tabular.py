@@ -36,7 +36,6 @@ class Plan:
         categories: Columns of numbers that are codes.
         cluster: The column of who rows belong to.
         classes: Names of the classes in the order of the model's outputs.
-        bounds: Of the inputs.
         scale: ``standard``, ``none`` for numbers as they stand in the file, or ``auto`` for the first where rows of
             train decide it, and else the second: who trained elsewhere knows nothing of the rows that are judged.
         split: ``test`` where no row is train.
@@ -44,6 +43,7 @@ class Plan:
         select: Share of rows.
         calibration: Rows of train.
         limit: Rows of each split.
+        bounds: Of the inputs.
         text: The column of texts that are the inputs; empty where columns are.
         named: Names of the classes as the data themselves have them, commas and all, where ``classes`` says none.
     """
@@ -52,12 +52,12 @@ class Plan:
     groups: str
     cluster: str
     classes: str
-    bounds: str
     split: str
     test: float
     select: float
     calibration: int
     limit: int
+    bounds: str = ""
     leave_out: str = ""
     categories: str = ""
     scale: str = AUTO
@@ -345,7 +345,8 @@ def rows(plan: Plan, files: Mapping[str, File], places: Tensor | None, where: st
         found["train"] = (WHOLE, _NONE)
     if not len(rest):
         parts = "train, select and test" if alone else "select and test"
-        raise TaskError(f"data {where}: {len(files[WHOLE][plan.label])} rows are too few for {parts}")
+        owners = "" if places is None else f" in {len(torch.unique(places))} clusters"
+        raise TaskError(f"data {where}: {len(files[WHOLE][plan.label])} rows{owners} are too few for {parts}")
     for each, split in ((MEMBERS, "train"), ("select", "select"), ("test", "test"), ("shifted", "shifted")):
         if each in files:
             every = _cut.shuffled(len(files[each][plan.label]))

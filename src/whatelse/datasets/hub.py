@@ -3,7 +3,8 @@
 It is fetched by their library ``datasets``, which keeps a copy; without a network, a copy must be there. Code that a
 data set brings is never run: their library has stopped to. ``hf:owner/name:config`` names one of several
 configurations. A column of images gives images, as a folder of them does; else the columns are a table, as a file of
-them is. Classes that the data set names keep their names and order.
+them is; and lists of words with lists of tags are sentences (`sentences`). Classes that the data set names keep their
+names and order.
 
 Verdicts are given on the split ``split`` (by default test, else validation), choices are made on validation where there
 is one, and ``members`` names the split that the model was trained on (by default train). A data set of one split is cut
@@ -15,11 +16,11 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from whatelse.datasets import _bounds, _examples, _groups, _pictures, _read, _tabular
+from whatelse.datasets import _bounds, _examples, _groups, _pictures, _read, _sentences, _tabular
 from whatelse.datasets._column import Column
 from whatelse.errors import MissingExtraError, TaskError, in_short, nearest
 from whatelse.settings import param
@@ -29,6 +30,7 @@ VERSION = 1
 _START = "hf:"
 _CHOICES = ("validation", "dev", "val")
 _PART = 16_384
+_LISTS = ("List", "LargeList", "Sequence")  # what their versions call a column of lists
 _LIST = ", joined by commas."
 
 
@@ -70,19 +72,31 @@ def load(config: Config) -> Task:
     if not config.path.removeprefix(_START).strip():
         raise TaskError(f"data hub: path={config.path!r}; hf:owner/name is needed")
     plan, parts = _arranged(_fetched(config.path, where), config, where)
-    first = parts[_tabular.WHOLE]
+    first, name = parts[_tabular.WHOLE], config.path.removeprefix(_START).rstrip("/").rpartition("/")[2]
+    lists = {column: kind for column, kind in first.features.items() if type(kind).__name__ in _LISTS}
+    if config.label in lists or (config.label not in first.features and lists.keys() & set(_sentences.WORDS)):
+        return _spoken(name, parts, plan, lists, where)
     if config.label not in first.features:
         known = nearest(config.label, first.features)
         raise TaskError(f"data {where}: label: no column {config.label!r}; {known} (--target)")
     names = tuple(getattr(first.features[config.label], "names", None) or ())
     plan = replace(plan, named=names)
     pictures = [name for name, kind in first.features.items() if type(kind).__name__ == "Image"]
-    name = config.path.removeprefix(_START).rstrip("/").rpartition("/")[2]
     if pictures:
         sources = {each: _pictured(part, pictures[0], names, config, where) for each, part in parts.items()}
         return _examples.task(name, sources, where, plan, bounds=(0.0, 1.0), by_class=not config.groups)
     files = {each: _columns(part, names, plan, where) for each, part in parts.items()}
     return _tabular.task(name, files, dict.fromkeys(files, where), plan)
+
+
+def _spoken(name: str, parts: Mapping[str, Any], plan: _tabular.Plan, lists: Mapping[str, Any], where: str) -> Task:
+    """Return sentences with a label a word, classes by the names that the data set gives them."""
+    first = parts[_tabular.WHOLE]
+    plan = replace(plan, label=plan.label if plan.label in first.features else "")
+    label = _sentences.named(first.column_names, plan, where).label
+    named = tuple(getattr(getattr(lists.get(label), "feature", None), "names", None) or ())
+    files = {each: part.to_list() for each, part in parts.items()}
+    return _sentences.task(name, files, dict.fromkeys(files, where), replace(plan, named=named))
 
 
 def takes(text: str) -> bool:

@@ -166,7 +166,8 @@ class Evidence:
             NotMeasurableError: None are known.
         """
         if self.task.bounds is None:
-            raise NotMeasurableError(f"needs bounds on the inputs; task {self.task.name} has none")
+            lacks = "is of words, which have none" if self.task.sentences else "has none"
+            raise NotMeasurableError(f"needs bounds on the inputs; task {self.task.name} {lacks}")
         return self.task.bounds
 
     def logits(self, split: str = "test") -> Tensor:

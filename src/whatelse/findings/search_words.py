@@ -89,13 +89,22 @@ def headline(searched: Searched) -> str:
     """
     how = ending(searched)
     if searched.winner:
-        kept = "keeps every budget" if how == "confirmed" else "keeps every budget on select, and was not confirmed"
+        kept = _kept(searched) if how == "confirmed" else "keeps every budget on select, and was not confirmed"
         return f"Trial {searched.winner} {kept}, at {sized(searched.trial(searched.winner), searched)}."
     if how == "refused":
         first = searched.finalists[0]
         return f"Nothing is confirmed: trial {first.trial}, the safest, is {first.verdict} on test."
     tried = words.count(len(searched.trials))
     return f"None of {tried} {words.plural(len(searched.trials), 'trial')} keeps every budget."
+
+
+def _kept(searched: Searched) -> str:
+    """What is shown of the choice: a GO says of supporting budgets only that none is shown exceeded."""
+    chosen = finalist(searched, searched.winner)
+    tight = None if chosen is None else tightest(searched, chosen)
+    if chosen is None or tight is None or used(tight, chosen.upper.get(tight.name)) <= 1:
+        return "keeps every budget"
+    return "keeps every critical budget, and is shown to exceed none"
 
 
 def answers(searched: Searched) -> tuple[tuple[str, str], ...]:
@@ -127,7 +136,8 @@ def confirmed(searched: Searched) -> str:
     of = f"{len(searched.finalists)} {words.plural(len(searched.finalists), 'finalist')}"
     went = f"{passed} of {of} passed, then one failed" if opened > passed else f"all {of} passed"
     went = went if passed else f"the first of {of} failed"
-    rule = f"a model that breaks a budget is confirmed with chance at most {LEVEL}, over all finalists and budgets"
+    which = "critical budget" if any(one.tier != "critical" for one in searched.constraints) else "budget"
+    rule = f"a model that breaks a {which} is confirmed with chance at most {LEVEL}, over all finalists and budgets"
     return f"{'Yes' if passed else 'No'}. In fixed sequence on test, from safe to small, {went}: {rule}."
 
 

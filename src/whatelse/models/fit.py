@@ -44,8 +44,26 @@ def check_fit(model: nn.Module, task: Task, name: str) -> None:
     Raises:
         TaskError: They do not fit; both sides are printed.
     """
+    check_form(task, name)
     try:
         few = max(2, min(_LOOKED, _VALUES // max(1, prod(task.shape))))
         asked(model, name, task.test.inputs[:few], task.classes)
     except TaskError as error:
         raise TaskError(f"task {task.name} and model do not fit: {error}") from error
+
+
+def check_form(task: Task, name: str) -> None:
+    """Refuse words of sentences for a model that is handed tensors: it would take their places for what they say.
+
+    Args:
+        task: The task.
+        name: How the message calls the model.
+
+    Raises:
+        TaskError: The task's examples are words.
+    """
+    if task.sentences:
+        raise TaskError(
+            f"task {task.name} and model do not fit: {name} takes tensors, the data are words of sentences; what reads "
+            "these is a Hugging Face folder or name that labels tokens, or scores that were recorded, a row a word"
+        )

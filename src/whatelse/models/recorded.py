@@ -27,6 +27,7 @@ from torch import Tensor
 
 from whatelse import limits
 from whatelse.errors import NotMeasurableError, TaskError, in_short, nearest
+from whatelse.models.model import Stores
 from whatelse.models.readings import READINGS, column, reading
 from whatelse.tasks.task import Split, Task
 
@@ -47,11 +48,13 @@ class RecordedScores:
     Attributes:
         held: By split, ``(N, classes)`` float32.
         remarks: How they were read.
-        key: SHA-256 of them.
+        stores: Says how much the model stores that answered so; None where nothing is known of it.
+        key: SHA-256 of them, and of how much is stored.
     """
 
     held: Mapping[str, Tensor]
     remarks: tuple[str, ...] = ()
+    stores: Stores | None = None
     key: str = field(default="")
 
     def __post_init__(self) -> None:
@@ -60,6 +63,8 @@ class RecordedScores:
             for split, scores in sorted(self.held.items()):
                 digest.update(f"{split} {tuple(scores.shape)}".encode())
                 digest.update(scores.contiguous().numpy().tobytes())
+            if self.stores is not None:
+                digest.update(repr(self.stores).encode())
             object.__setattr__(self, "key", digest.hexdigest()[:16])
 
     @property

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from whatelse.errors import NotMeasurableError, TaskError, WhatElseError, in_short
 from whatelse.layers.compressed import remarks
-from whatelse.models import neighbours, subject
+from whatelse.models import fit, neighbours, subject
 from whatelse.models.model import Gradients, Keyed, Mixes, Model, Opens, Recorded, Remarked, Scores, Stores
 from whatelse.models.preparation import PLAIN, Way
 from whatelse.models.readings import READINGS, other_classes, reading
@@ -65,6 +65,8 @@ def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator, wa
 def _taken(given: Given, name: str, key: str, task: Task, rng: torch.Generator, device: str) -> Model:
     module = given if isinstance(given, nn.Module) else given.module if isinstance(given, Opens) else None
     probe = task.test.inputs[:PROBED]
+    if module is not None or isinstance(given, Scores):
+        fit.check_form(task, name)
     if module is not None:
         tokens, classes = task.vocabulary > 0, task.classes
         return subject.of(module, name, key, probe, rng, tokens=tokens, classes=classes, device=device)
@@ -73,7 +75,9 @@ def _taken(given: Given, name: str, key: str, task: Task, rng: torch.Generator, 
     if isinstance(given, Recorded):
         for split in given.splits:
             _check(given.recorded(split), (len(task.split(split)), task.classes), f"{name}, split {split},")
-        return Model(name, given, key, remarks=given.remarks if isinstance(given, RecordedScores) else ())
+        if isinstance(given, RecordedScores):
+            return Model(name, given, key, remarks=given.remarks, stores=given.stores)
+        return Model(name, given, key)
     kind = type(given).__name__
     raise TaskError(f"{name}: got {kind}; a torch.nn.Module, or an object with scores(inputs) or recorded(split)")
 

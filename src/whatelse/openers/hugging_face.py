@@ -2,8 +2,8 @@
 
 Images are handed to the model's own image processor; where it does no more than scale and normalize, in torch, so that
 gradients pass. Texts are token ids of the model's own tokenizer, 0 for padding; or, where a task holds what was
-written, each is read once and the answers are recorded. Weights are safetensors, or a ``.bin`` that transformers opens
-by ``weights_only``. ``trust_remote_code`` is never given.
+written, each is read once and the answers are recorded. So are they of a classifier of words, which reads sentences.
+Weights are safetensors, or a ``.bin`` that transformers opens by ``weights_only``; ``trust_remote_code`` is never set.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from whatelse import limits
 from whatelse.artifacts import folder
 from whatelse.errors import ArtifactError, MissingExtraError, TaskError, Told, in_short
-from whatelse.models import fit
+from whatelse.models import fit, held, sentences
 from whatelse.models.recorded import RecordedScores
 from whatelse.modules.lent import alike, quietly
 from whatelse.tasks.task import Task
@@ -32,7 +33,12 @@ _HUB = "hf:"
 _HEADS = {
     "ForImageClassification": ("AutoModelForImageClassification", "images"),
     "ForSequenceClassification": ("AutoModelForSequenceClassification", "tokens"),
+    "ForTokenClassification": ("AutoModelForTokenClassification", "words"),
 }
+# What data must be for it, where it is asked of others.
+_DATA = {"words": "; rows with a list of words and a list of tags are needed, such as tokens and ner_tags in .jsonl"}
+# Those whose tokenizers take words only so, as examples/pytorch/token-classification of transformers has it.
+_SPACED = {"bloom", "gpt2", "roberta", "deberta"}
 _BESIDE = {
     "ImageProcessor": "save the one it was trained with beside it: processor.save_pretrained(folder)",
     "Tokenizer": "save the one it was trained with beside it: tokenizer.save_pretrained(folder)",
@@ -57,7 +63,7 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
     """Return the classifier, frozen and in evaluation mode, after passing it examples of the task.
 
     Where the data hold texts, and no ids of the model's own tokenizer, every text is answered once through that
-    tokenizer, and the scores are returned: what is asked on changed texts is then not measurable.
+    tokenizer, and the scores are returned: what is asked on changed texts is then not measurable. So it is of words.
 
     Args:
         text: The folder, or ``hf:owner/name``.
@@ -65,8 +71,8 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
         weights: Refused.
 
     Raises:
-        ArtifactError: It is no classifier of images or texts, lacks weights or its processor, would run code, or cannot
-            be loaded.
+        ArtifactError: It is no classifier of images, texts or words, lacks weights or its processor, would run code, or
+            cannot be loaded.
         MissingExtraError: transformers is not installed.
         NotMeasurableError: It has tensors without numbers.
         TaskError: The model and the task do not fit each other.
@@ -84,19 +90,17 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
     auto, asked = _head(text, config)
     texts = asked == "tokens" and task.test.texts is not None and config.vocab_size != task.vocabulary
     if task.modality != asked and not texts:
-        raise TaskError(f"task {task.name} and model do not fit: {text} takes {asked}, the data are {task.modality}")
+        told = f"{text} takes {asked}, the data are {task.modality}{_DATA.get(asked, '')}"
+        raise TaskError(f"task {task.name} and model do not fit: {told}")
     _check_size(text, getattr(transformers, auto), config, place)
-    model, info = _loaded(text, getattr(transformers, auto), place, {**options, "output_loading_info": True})
-    lacking = sorted({str(name) for kind in ("missing_keys", "mismatched_keys") for name in info[kind]})
-    if lacking:
-        some = ", ".join(lacking[:3])
-        raise ArtifactError(
-            f"{text}: its file has no fitting weights for {some} ({len(lacking)} in all), which would be random; give "
-            "the folder of the model as it was trained, head included"
-        )
+    model = _whole(text, getattr(transformers, auto), place, options)
     order = _order(text, config.id2label, task)
-    if texts:
-        return _read(text, _Texts(model, order), _loaded(text, transformers.AutoTokenizer, place, options), task)
+    if texts or asked == "words":
+        spaced = {"add_prefix_space": True} if asked == "words" and config.model_type in _SPACED else {}
+        tokenizer = _loaded(text, transformers.AutoTokenizer, place, {**options, **spaced})
+        reading = sentences.read if asked == "words" else _read
+        said = reading(text, _Texts(model, order).eval().scored, tokenizer, _longest(config, tokenizer), task)
+        return replace(said, stores=held.of(model), key="")
     if asked == "tokens":
         _check_vocabulary(text, config, task, lambda: _loaded(text, transformers.AutoTokenizer, place, options))
         return fit.at_rest(_Texts(model, order), task, text)
@@ -116,6 +120,23 @@ def _loaded(text: str, kind: Any, place: str, options: dict[str, Any]) -> Any:  
         raise ArtifactError(f"{text}: its {what} cannot be loaded: {in_short(error, 120)}{mend}") from error
 
 
+def _whole(text: str, kind: Any, place: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 - classes of transformers
+    """Return a model all of whose weights are in its file.
+
+    Raises:
+        ArtifactError: Some are not.
+    """
+    model, info = _loaded(text, kind, place, {**options, "output_loading_info": True})
+    lacking = sorted({str(name) for kind in ("missing_keys", "mismatched_keys") for name in info[kind]})
+    if lacking:
+        some = ", ".join(lacking[:3])
+        raise ArtifactError(
+            f"{text}: its file has no fitting weights for {some} ({len(lacking)} in all), which would be random; give "
+            "the folder of the model as it was trained, head included"
+        )
+    return model
+
+
 def _head(text: str, config: Any) -> tuple[str, str]:  # noqa: ANN401 - a configuration of transformers
     """Return the class that loads a model, and what it is asked about.
 
@@ -128,7 +149,7 @@ def _head(text: str, config: Any) -> tuple[str, str]:  # noqa: ANN401 - a config
             return auto, asked
     raise ArtifactError(
         f"{text}: its config.json names {named}; one that ends in {' or '.join(_HEADS)} is needed, with one label "
-        "an example"
+        "an example, or a word"
     )
 
 
@@ -144,8 +165,8 @@ def _check_size(text: str, kind: Any, config: Any, place: str) -> None:  # noqa:
     except Exception as error:  # whatever a configuration of a stranger raises
         raise ArtifactError(f"{text}: its config.json makes no model: {in_short(error)}") from error
     wanted = sum(t.numel() * t.element_size() for t in (*planned.parameters(), *planned.buffers()))
-    held = sum(path.stat().st_size for path in Path(place).glob("*")) if os.path.isdir(place) else wanted
-    limits.check(wanted, held, text, ArtifactError)
+    on_disk = sum(path.stat().st_size for path in Path(place).glob("*")) if os.path.isdir(place) else wanted
+    limits.check(wanted, on_disk, text, ArtifactError)
 
 
 def _order(text: str, labels: dict[int, str], task: Task) -> list[int]:
@@ -162,9 +183,11 @@ def _order(text: str, labels: dict[int, str], task: Task) -> list[int]:
     if known == wanted:
         return []
     if sorted(known) != sorted(wanted) or len(set(known)) < len(known):
+        fewer = len(set(known)) == len(known) and set(wanted) < set(known)
+        mend = f"say all of them (--classes {','.join(theirs)})" if fewer else "name them alike"
         raise TaskError(
             f"task {task.name} and model do not fit: the classes of {text} are {', '.join(theirs)}; those of the data "
-            f"are {', '.join(mine)}; name them alike"
+            f"are {', '.join(mine)}; {mend}"
         )
     warnings.warn(f"{text}: its outputs were put into the order of the data's classes: {', '.join(mine)}", Told, 3)
     return [known.index(name) for name in wanted]
@@ -217,16 +240,14 @@ def _check_vocabulary(text: str, config: Any, task: Task, tokenizer: Any) -> Non
         )
 
 
-def _read(text: str, model: _Texts, tokenizer: Any, task: Task) -> RecordedScores:  # noqa: ANN401 - as above
+def _read(text: str, scored: sentences.Scored, tokenizer: Any, longest: int, task: Task) -> RecordedScores:  # noqa: ANN401
     """Return what a model answers to the texts of the data, each read by its own tokenizer.
 
     Raises:
         ArtifactError: It cannot read them.
     """
-    longest = min(tokenizer.model_max_length, getattr(model.model.config, "max_position_embeddings", _LONG))
-    held: dict[str, Tensor] = {}
+    answers: dict[str, Tensor] = {}
     cut = 0
-    model.eval()
     for name, split in task.splits.items():
         found: list[Tensor] = []
         for start in range(0, len(split), _BATCH):
@@ -235,13 +256,18 @@ def _read(text: str, model: _Texts, tokenizer: Any, task: Task) -> RecordedScore
                 with torch.no_grad(), quietly():
                     read = tokenizer(lines, padding=True, truncation=True, max_length=longest, return_tensors="pt")
                     cut += sum(len(ids) > longest for ids in tokenizer(lines)["input_ids"]) if name == "test" else 0
-                    found.append(model.scored(read))
+                    found.append(scored(read))
             except Exception as error:  # a tokenizer without padding, ids that the model has no vector for
                 raise ArtifactError(f"{text}: it cannot read the texts of the data: {in_short(error)}") from error
         if found:
-            held[name] = torch.cat(found).float()
+            answers[name] = torch.cat(found).float()
     told = f"{text} read the texts of the data once, by its own tokenizer"
-    return RecordedScores(held, (f"{told}; {cut} of test were cut at {longest} tokens" if cut else told,))
+    return RecordedScores(answers, (f"{told}; {cut} of test were cut at {longest} tokens" if cut else told,))
+
+
+def _longest(config: Any, tokenizer: Any) -> int:  # noqa: ANN401 - of transformers
+    """Return how many tokens a model takes at most."""
+    return int(min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", _LONG)))
 
 
 def _say(text: str, model: _Images, task: Task) -> None:
@@ -319,7 +345,7 @@ class _Images(nn.Module):
 
 
 class _Texts(nn.Module):
-    """A classifier of texts that are given as ids of its own tokenizer.
+    """A classifier of texts, or of their words, that are given as ids of its own tokenizer.
 
     Attributes:
         model: Of transformers.
@@ -345,10 +371,10 @@ class _Texts(nn.Module):
         return f"order={self.order}"
 
     def scored(self, read: Mapping[str, Tensor]) -> Tensor:
-        """Return class scores, ``(N, classes)``.
+        """Return class scores, ``(N, classes)``; of a classifier of words ``(N, tokens, classes)``.
 
         Args:
             read: What its tokenizer makes of texts.
         """
         found: Tensor = self.model(**read).logits
-        return found[:, self.order] if self.order else found
+        return found[..., self.order] if self.order else found

@@ -22,11 +22,16 @@ _RECIPE, _ALIKE = 40, 12  # characters of a recipe in a cell; with which all mus
 
 @dataclass(frozen=True)
 class Figure:
-    """One constraint as it is drawn, and how many trials it binds."""
+    """One constraint as it is drawn, how many trials it binds, and whether harms far beyond it are logarithmic."""
 
     constraint: Constraint
     svg: Markup
     binds: int
+
+    @property
+    def bent(self) -> bool:
+        """Whether the figure has the line below which harms are logarithmic."""
+        return 'class="margin"' in self.svg
 
 
 @dataclass(frozen=True)

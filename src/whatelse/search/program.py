@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from whatelse.search.space import Configuration
 
 _WEIGHT = 100.0  # of an excess against the size of the whole model: budgets come first
 _SECONDS = 5.0
+_TRIED = 100_000  # configurations near the center that are all tried; of more, a few are solved for
+_SOLVED = 3
 
 
 class Program:
@@ -45,6 +48,70 @@ class Program:
         self.at = np.nan_to_num(harms[0][center[0]], nan=-1.0)
         moved = np.concatenate([np.nan_to_num(axis, nan=-1.0) for axis in harms])
         self.moved = np.where(np.isnan(np.concatenate(list(harms))), 0.0, moved - self.at)
+
+    def nearby(
+        self, tight: float, radius: int, most: float, cuts: Collection[Configuration], count: int
+    ) -> list[Configuration]:
+        """Return the best configurations, the best first: by trying all near the center, where these are few enough.
+
+        Args:
+            tight: What each excess may be at most; 0 is the budget.
+            radius: Axes that may differ from the center.
+            most: What a size must be below, as a sum of `sizes`.
+            cuts: Configurations that are not wanted.
+            count: How many are wanted.
+        """
+        free = [self._options(axis) for axis in range(len(self.counts))]
+        if _volume([len(axis) for axis in free], radius) > _TRIED:
+            return self._solved(tight, radius, most, cuts, count)
+        found: list[tuple[float, Configuration]] = []
+        for many in range(1, min(radius, len(free)) + 1):
+            for axes in itertools.combinations(range(len(free)), many):
+                found += self._best([free[axis] for axis in axes], axes, tight, most, count + len(cuts))
+        order = sorted(found)
+        wanted = [at for _, at in order if at not in cuts]
+        return wanted[:count]
+
+    def _options(self, axis: int) -> list[int]:
+        start, own = self.starts[axis], self.center[axis]
+        return [option for option in range(self.counts[axis]) if option != own and self.top[start + option]]
+
+    def _best(
+        self, options: Sequence[Sequence[int]], axes: Sequence[int], tight: float, most: float, count: int
+    ) -> list[tuple[float, Configuration]]:
+        """Return the best configurations in which just some axes differ from the center, each with what it costs."""
+        if not all(options):
+            return []
+        size, harm = np.array([sum(self.size[place] for place in self._places(self.center))]), self.at[None]
+        shaken = size
+        for axis, some in zip(axes, options, strict=True):
+            places = self.starts[axis] + np.array(some)
+            own = self.starts[axis] + self.center[axis]
+            size = np.add.outer(size, self.size[places] - self.size[own]).ravel()
+            shaken = np.add.outer(shaken, self.shaken[places] - self.shaken[own]).ravel()
+            harm = (harm[:, None] + self.moved[places][None] - self.moved[own]).reshape(-1, len(self.at))
+        excess = np.maximum(harm - tight, 0).max(1)
+        objective = np.where(size < most, shaken + _WEIGHT * excess, np.inf)
+        best = np.argsort(objective, kind="stable")[:count]
+        shape = [len(some) for some in options]
+        found = []
+        for at in best[np.isfinite(objective[best])]:
+            chosen = list(self.center)
+            for axis, some, option in zip(axes, options, np.unravel_index(int(at), shape), strict=True):
+                chosen[axis] = some[int(option)]
+            found.append((float(objective[at]), tuple(chosen)))
+        return found
+
+    def _solved(
+        self, tight: float, radius: int, most: float, cuts: Collection[Configuration], count: int
+    ) -> list[Configuration]:
+        found: list[Configuration] = []
+        for _ in range(min(count, _SOLVED)):
+            one = self.solve(tight, radius, most, [*cuts, *found])
+            if one is None:
+                break
+            found.append(one)
+        return found
 
     def solve(
         self, tight: float, radius: int, most: float = math.inf, cuts: Sequence[Configuration] = ()
@@ -100,3 +167,11 @@ class Program:
         row = np.zeros(len(self.size) + 1)
         row[list(places)] = 1.0
         return row
+
+
+def _volume(options: Sequence[int], radius: int) -> int:
+    """Return how many configurations differ in at most so many axes."""
+    ways = [1] + [0] * radius
+    for count in options:
+        ways = [ways[0], *(ways[k] + ways[k - 1] * count for k in range(1, radius + 1))]
+    return sum(ways)

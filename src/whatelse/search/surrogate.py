@@ -55,6 +55,7 @@ class Surrogate:
     errors: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     _steps: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     _far: list[tuple[float, np.ndarray]] = field(default_factory=list)
+    _known: dict[tuple[int, ...], float] = field(default_factory=dict)
 
     def begin(self, at: Configuration) -> Center:
         """Return the baseline as the first center: budgets that scores do not tell are taken as wholly unspent.
@@ -86,6 +87,30 @@ class Surrogate:
             scores: ``(n, classes)``.
         """
         return float((scores - self.base).square().mean().sqrt())
+
+    def nearest(self, centers: Sequence[Center], at: Configuration) -> Center:
+        """Return the measured configuration from which scores are predicted to move least.
+
+        Args:
+            centers: Those that were measured.
+            at: The configuration that is to be predicted.
+        """
+        return min(
+            centers,
+            key=lambda one: sum(self._apart(*change) for change in zip(range(len(at)), one.at, at, strict=True)),
+        )
+
+    def _apart(self, axis: int, old: int, new: int) -> float:
+        """Return how far scores move, squared, from one option of an axis to another."""
+        if old == new:
+            return 0.0
+        known = (axis, *sorted((old, new)))
+        if known not in self._known:
+            before, after = self.moves[axis][old], self.moves[axis][new]
+            assert before is not None
+            assert after is not None
+            self._known[known] = float((after - before).square().mean())
+        return self._known[known]
 
     def scores(self, center: Center, at: Configuration) -> Tensor:
         """Return the class scores that are predicted of a configuration, ``(n, classes)``.

@@ -16,7 +16,7 @@ from whatelse.auditing.ask import clustered
 from whatelse.auditing.assemble import Circumstances, Costs, assemble, costs
 from whatelse.auditing.effects import Contrast
 from whatelse.auditing.inquiry import Inquiry
-from whatelse.auditing.questions import DATA, Measurement, Questions, default, fitting, read_questions, settled
+from whatelse.auditing.questions import DATA, Measurement, Questions, about, default, fitting, read_questions, settled
 from whatelse.auditing.roles import Actor, Role
 from whatelse.auditing.verdicts import Compared
 from whatelse.engines import Engine, Resources, processes
@@ -248,7 +248,7 @@ class _Held:
             inline = self.place == "inline"
             meeting = partial(meet, self.models, self.task, self.max_memory, store, stack, ways=ways)
             met = meeting(force=force, inline=inline)
-            asked, said = fitting(asked, met.offers)
+            asked, said = fitting(about(asked, met.task.modality), met.offers)
             met.remarks[Role.BASELINE] += said
             asking = _Asking(asked, met, replace(study, measurements=asked.measurements), seed, remeasure, stop=stop)
             yield asking, asking.plan(), store

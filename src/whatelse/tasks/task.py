@@ -96,6 +96,8 @@ class Task:
         class_names: Name of each class, in the order of the model's outputs; empty where they have none.
         units: Of each column of a table offset and scale: ``input * scale + offset`` is what its source holds. Empty
             where inputs are as their source has them.
+        sentences: Where examples are words of sentences, the words of every sentence, in order: an input is the number
+            of its sentence and its place in it, from 0, ``(N, 2)``, which only what reads sentences can answer.
 
     Raises:
         TaskError: A split is missing or has no examples, labels are out of range, those of test are constant, or shapes
@@ -112,6 +114,7 @@ class Task:
     words: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     units: tuple[tuple[float, float], ...] = ()
+    sentences: tuple[tuple[str, ...], ...] = ()
     _elsewhere: dict[str, Task] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -125,6 +128,7 @@ class Task:
             _check_labels(where, split, self.classes)
             _check_groups(where, split, self.group_names)
             _check_beside(where, split)
+            _check_places(where, split, self.sentences)
             if len(split) and split.inputs.shape[1:] != self.test.inputs.shape[1:]:
                 shapes = f"{tuple(split.inputs.shape[1:])}, those of test {self.shape}"
                 raise TaskError(f"{where}: inputs are of shape {shapes}; they must agree")
@@ -180,7 +184,9 @@ class Task:
 
     @property
     def modality(self) -> str:
-        """What one input is: ``images`` (channels, height, width), ``tokens`` (ids) or ``table`` (anything else)."""
+        """What one input is: ``images`` (channels, height, width), ``tokens`` (ids), ``words`` or ``table`` (else)."""
+        if self.sentences:
+            return "words"
         if self.vocabulary:
             return "tokens"
         return "images" if len(self.shape) == 3 else "table"
@@ -189,8 +195,10 @@ class Task:
         """Refuse to be trained on where there is nothing to learn.
 
         Raises:
-            TaskError: Train has no examples, or those of one class alone.
+            TaskError: Train has no examples, those of one class alone, or words of sentences.
         """
+        if self.sentences:
+            raise TaskError(f"task {self.name}: its examples are words of sentences, which nothing here learns to read")
         if not len(self.train):
             raise TaskError(f"task {self.name}, split train: it has no examples, and this trains on it")
         _check_classes(f"task {self.name}, split train", self.train)
@@ -211,6 +219,8 @@ class Task:
         digest = hashlib.sha256(f"{self.classes} {self.bounds}".encode())
         if self.vocabulary:
             digest.update(f"{self.vocabulary} token ids".encode())
+        if self.sentences:
+            digest.update(repr(self.sentences).encode())
         for name in (*SPLITS, *sorted(set(self.splits) - set(SPLITS))):
             split = self.splits[name]
             parts = [split.inputs, split.targets, split.observed, split.masks, split.clusters]
@@ -312,3 +322,22 @@ def _check_beside(where: str, split: Split) -> None:
         raise TaskError(
             f"{where}: clusters are of {kind}; one whole number for each of {len(split)} examples is needed"
         )
+
+
+def _check_places(where: str, split: Split, sentences: tuple[tuple[str, ...], ...]) -> None:
+    """Refuse an input that is no word of the sentences, where there are sentences.
+
+    Raises:
+        TaskError: There is one.
+    """
+    if not sentences or not len(split):
+        return
+    if split.inputs.shape[1:] != (2,):
+        raise TaskError(f"{where}: inputs are {tuple(split.inputs.shape)}; a sentence and a place in it, (N, 2)")
+    lengths = torch.tensor([len(words) for words in sentences])
+    sentence, place = split.inputs.double().unbind(1)
+    known = (sentence >= 0) & (sentence < len(sentences)) & (split.inputs == split.inputs.round()).all(1)
+    known &= (place >= 0) & (place < lengths[torch.where(known, sentence, 0).long()])
+    if not bool(known.all()):
+        row = int((~known).nonzero()[0])
+        raise TaskError(f"{where}: row {row} is {split.inputs[row].tolist()}; no sentence has a word there")

@@ -216,7 +216,7 @@ def _item(case: Case) -> items.Behaviour:
 
 
 def _task(case: Case) -> Task:
-    return samples.texts() if "texts" in _item(case).needs else samples.images()
+    return samples.of(_item(case).needs)[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -141,6 +141,22 @@ def texts() -> Task:
     return deepcopy(_texts())
 
 
+def sentences() -> Task:
+    """Return sentences whose words are tagged with entities of two types; new each time."""
+    return deepcopy(_sentences())
+
+
+def of(needs: frozenset[str]) -> tuple[Task, tuple[nn.Module, nn.Module]]:
+    """Return the task that a behaviour is tried on, and two models of it: of texts, of sentences, else of images.
+
+    Args:
+        needs: What the behaviour asks for.
+    """
+    if "texts" in needs:
+        return texts(), readers()
+    return (sentences(), taggers()) if "sentences" in needs else (images(), models())
+
+
 def models() -> tuple[nn.Module, nn.Module]:
     """Return two small networks that learned the images, from different seeds; new each time."""
     return learned(0), learned(1)
@@ -158,6 +174,33 @@ def learned(seed: int) -> nn.Module:
 def readers() -> tuple[nn.Module, nn.Module]:
     """Return two small networks that learned the texts, from different seeds; new each time."""
     return deepcopy(_readers())
+
+
+def taggers() -> tuple[nn.Module, nn.Module]:
+    """Return two models that look up what they say of each word of the sentences; new each time."""
+    return _Tagger(0), _Tagger(1)
+
+
+class _Tagger(nn.Module):
+    """Scores of every word by its sentence and place, mostly right."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        task, rng = _sentences(), torch.Generator().manual_seed(seed)
+        table = torch.randn(len(task.sentences), _TOKENS, task.classes, generator=rng)
+        sentence, place = task.test.inputs.long().unbind(1)
+        table[sentence, place, task.test.targets] += 2
+        self.table = nn.Parameter(table)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return class scores, ``(N, classes)``.
+
+        Args:
+            x: Sentences and places, ``(N, 2)``.
+        """
+        sentence, place = x.long().unbind(1)
+        found: Tensor = self.table[sentence, place]
+        return found
 
 
 @dataclass(eq=False)
@@ -181,22 +224,21 @@ class Watched(Evidence):
 
 
 def pair(needs: frozenset[str], task: Task | None = None, batch: int = 0) -> tuple[Watched, Watched]:
-    """Return evidence of a baseline and of a candidate, on texts for an item that is about texts.
+    """Return evidence of a baseline and of a candidate, on texts or sentences for an item that is about such.
 
     Args:
         needs: What the behaviour asks for.
-        task: Another order of the same examples; by default the images or the texts as they are.
+        task: Another order of the same examples; by default those of `of` as they are.
         batch: Examples a pass; 0 for the usual number.
     """
-    if "texts" in needs:
-        task, of = task or texts(), readers()
-        shadows: list[Callable[[], References] | None] = [None, None]
-    else:
-        task, of = task or images(), models()
+    known, asked = of(needs)
+    task = task or known
+    shadows: list[Callable[[], References] | None] = [None, None]
+    if task.modality == "images":
         one, two = _shadows()
         shadows = [lambda: one, lambda: two]
-    first = Watched(_subject(of[0], "baseline", task), task, shadows=shadows[0], batch=batch)
-    second = _subject(of[1], "candidate", task)
+    first = Watched(_subject(asked[0], "baseline", task), task, shadows=shadows[0], batch=batch)
+    second = _subject(asked[1], "candidate", task)
     return first, Watched(second, task, reference=first, shadows=shadows[1], batch=batch)
 
 
@@ -248,6 +290,18 @@ def _texts() -> Task:
     ids[::3, 5:] = 0
     split = Split(ids.float(), targets, targets)
     return Task("texts", 2, None, dict.fromkeys(SPLITS, split), vocabulary=len(words), words=words)
+
+
+@cache
+def _sentences() -> Task:
+    names = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+    rng = torch.Generator().manual_seed(5)
+    lines = tuple(tuple(f"word{i}" for i in range(2 + at % (_TOKENS - 2))) for at in range(_COUNT // 3))
+    lines = tuple((f"line{at}", *words) for at, words in enumerate(lines))
+    places = torch.tensor([(at, place) for at, words in enumerate(lines) for place in range(len(words))])
+    targets = torch.randint(len(names), (len(places),), generator=rng)
+    split = Split(places.float(), targets, targets, clusters=places[:, 0])
+    return Task("sentences", len(names), None, dict.fromkeys(SPLITS, split), class_names=names, sentences=lines)
 
 
 @cache

@@ -21,6 +21,16 @@ def test_the_same_seed_proposes_the_same_and_nothing_twice():
     assert len(set(one)) == len(one) == 12
 
 
+@pytest.mark.known_answer
+def test_it_says_how_far_inherited_weights_rank_as_measured_ones_do():
+    given = small.problem(trials=8)
+    search = start(given)
+    assert search.remarks() == ()
+    small.run(given, search, most=8)
+    # Nothing trains here, so that predictions are exact.
+    assert search.remarks() == ("Kendall's tau of harm with inherited weights and as measured, 8 models: 1.00",)
+
+
 def test_a_small_space_is_gone_through_and_then_it_has_no_more():
     axes = (Axis(WIDTH, "0", small.SHARES), Axis(LAYER, "4", ("", "prune.magnitude(sparsity=0.5)")))
     given = small.problem(axes, trials=100)

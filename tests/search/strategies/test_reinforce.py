@@ -107,6 +107,8 @@ def test_first_layers_go_then_what_is_left_shrinks_from_the_best_of_them():
     gained = small.scored(given, asked[0])
     right = float((gained.scores.argmax(1) == given.task.test.targets).double().mean())
     base = 1 if gained.feasible and right > 0 else asked[1][0]
+    search = start(given)
+    assert "taken out before shrinkage: nothing; best reward inside budgets nan" in search.remarks()
     assert {tried[0] for tried in asked[1:]} == {base}
     assert len(set(asked)) == len(asked)
 

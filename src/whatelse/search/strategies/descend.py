@@ -37,13 +37,12 @@ from whatelse.settings import param
 
 VERSION = 1
 
-_TIGHTER = 0.02  # of a budget, that a step which came out infeasible tightens the next by
+_TIGHTER = 0.05  # of a budget, by which the program is tightened where what it finds is predicted not to keep it
 _SHAKEN = 0.25  # how far costs are shaken where nothing new is found
-_LOOSER = 0.03  # of a budget, that is allowed beyond it where nothing else is new: predictions err
 _SAFER, _STEPS = 0.1, 5  # how far inside the budgets every eighth step aims, in steps: the confirmation begins safely
 _INSURED = 8
-_STUCK, _TRIES = 3, 12
-_SAME = 1e-6
+_STUCK, _TRIES = 3, 6
+_SAME = -1e-6
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Config:
     """Settings of the descent."""
 
     radius: int = param(2, "Layers that change at a time around what was measured; one more to mend.", low=1)
-    solved: int = param(3, "Solutions of the program whose joint harm is predicted for a step.", low=1, high=100)
+    checked: int = param(24, "Solutions of the program whose joint harm is predicted for a step.", low=1, high=1000)
 
 
 def start(problem: Problem, config: Config, rng: torch.Generator) -> Search:
@@ -77,44 +76,46 @@ class _Descent:
         with torch.no_grad():
             base = torch.cat([problem.model(x) for x in torch.split(rows, 256)])
         self.surrogate = Surrogate(moves, problem.judge, base)
-        self.center = self.surrogate.begin(problem.space.alone)
         self.made = [_worth(sizes, axis) for sizes, axis in zip(problem.sizes, moves, strict=True)]
+        self.centers = [self.surrogate.begin(problem.space.alone)]
         self.asked: dict[Configuration, Center] = {}
+        self.told = 0
         self.best: tuple[float, Configuration] | None = None
-        self.kept: Center | None = None  # around the smallest that keeps all budgets
+        self.kept = self.centers[0]  # around the smallest that keeps all budgets
         self.failures = 0
 
     def ask(self) -> Configuration | None:
-        begins = not self.asked
+        count = len(self.asked)
+        safer = self.best is not None and count % _INSURED == _INSURED - 1
+        # Another step from what is known already must differ from the one that is not told yet.
+        shaken = _SHAKEN if count > self.told else 0.0
+        tight = -_SAFER * (1 + count // _INSURED % _STEPS) if safer else 0.0
+        found = None
         for attempt in range(_TRIES):
-            safer = self.kept is not None and len(self.asked) % _INSURED == _INSURED - 1
-            center = self.kept if self.kept is not None and (safer or self.failures >= _STUCK) else self.center
-            radius = len(self.sizes) if begins else self.config.radius + attempt // 3 + (self.failures > 0)
-            shaken = 0.0 if attempt == 0 and not self._waiting() else _SHAKEN
-            tight = -_TIGHTER * min(self.failures, 5) + (_LOOSER if attempt > _TRIES // 2 else 0.0)
-            if safer:
-                tight = -_SAFER * (1 + len(self.asked) // _INSURED % _STEPS)
-            found = self._step(center, radius, shaken, tight, safer=safer)
-            if found is not None:
-                self.asked[found] = center
-                return found
-        return None
+            last = self.centers[-1]
+            center = self.kept if safer or self.failures >= _STUCK or attempt % 2 else last
+            radius = len(self.sizes) if not count else self.config.radius + attempt // 2 + (center is not self.kept)
+            found, good = self._step(center, radius, shaken, tight - _TIGHTER * attempt, safer=safer)
+            if good:
+                break
+            shaken = _SHAKEN
+        if found is not None:
+            self.asked[found] = self.surrogate.nearest(self.centers, found)
+        return found
 
     def tell(self, tried: Configuration, score: Score) -> None:
-        around = self.asked[tried]
+        self.told += 1
         if score.scores is None:
             self.failures += 1
             return
         found = self.surrogate.center(tried, score)
-        self.surrogate.note(around, tried, found)
+        self.surrogate.note(self.asked[tried], tried, found)
+        self.centers.append(found)
+        self.failures += 1
         if score.feasible:
             self.failures = 0
             if self.best is None or score.value < self.best[0]:
                 self.best, self.kept = (score.value, tried), found
-        else:
-            self.failures += 1
-        self.center = found if self.failures < _STUCK or self.kept is None else self.kept
-        self._told = len(self.asked)
 
     def remarks(self) -> list[str]:
         """Return what is to be said of the search: the error of its predictions."""
@@ -125,34 +126,27 @@ class _Descent:
         told = ", ".join(f"{name} {at:.2f}" for name, at in known)
         return [f"median error of a predicted step, in shares of the budget: {told}"] if known else []
 
-    def _waiting(self) -> bool:
-        """Return whether what was asked last was not told yet: another step from the same center must differ."""
-        return len(self.asked) > getattr(self, "_told", 0)
-
-    def _step(self, center: Center, radius: int, shaken: float, tight: float, *, safer: bool) -> Configuration | None:
+    def _step(
+        self, center: Center, radius: int, shaken: float, tight: float, *, safer: bool
+    ) -> tuple[Configuration | None, bool]:
         """Return the smallest new configuration near a center that is predicted to keep all budgets by so much.
 
-        Where none is, the one that exceeds them least.
+        Each is predicted around the measured configuration that it is nearest to. Where none keeps them the one that
+        exceeds them least is returned, and False beside it.
         """
         harms = self._singles(center)
         noise = 1 + shaken * (2 * torch.rand(self._count(), generator=self.rng).numpy() - 1)
-        most = math.inf if self.best is None or safer else self._size(self.best[1]) * (1 - _SAME)
+        most = math.inf if self.best is None or safer else self._size(self.best[1]) * (1 + _SAME)
         program = Program(self.sizes, self.made, harms, center.at, noise)
-        found: list[Configuration] = []
-        seen = list(self.asked)
-        for _ in range(self.config.solved):
-            one = program.solve(tight, radius, most, [*seen, *found])
-            if one is None:
-                break
-            found.append(one)
+        found = program.nearby(tight, radius, most, set(self.asked), self.config.checked)
         if not found:
-            return None
-        joint = self.surrogate.over(center, found)
-        worst = np.nan_to_num(joint, nan=-1.0).max(1) - tight
+            return None, False
+        joint = [self.surrogate.over(self.surrogate.nearest(self.centers, one), [one])[0] for one in found]
+        worst = np.nan_to_num(np.stack(joint), nan=-1.0).max(1) - min(tight, 0.0)
         good = [at for at in range(len(found)) if worst[at] <= 0]
         if good:
-            return min((found[at] for at in good), key=self._size)
-        return found[int(worst.argmin())]
+            return min((found[at] for at in good), key=self._size), True
+        return found[int(worst.argmin())], False
 
     def _singles(self, center: Center) -> list[np.ndarray]:
         """Return by how much each budget is exceeded after single moves, as predicted, ``(options, budgets)`` each."""

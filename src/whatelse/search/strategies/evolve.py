@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.stats import kendalltau
 from torch import Tensor
 
 from whatelse import recipe
@@ -42,6 +43,7 @@ from whatelse.training.loop import answers
 VERSION = 1
 
 _IDLE = 5  # generations in a row without a new member, after which it has no more
+_FEW = 5  # measured models below which a correlation says nothing
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class _Evolution:
         self.sizes: dict[Configuration, float] = {}
         self.harms: dict[Configuration, float] = {}  # with the weights that are shared now
         self.members: list[Configuration] = []
+        self.pairs: list[tuple[float, float]] = []  # harm with inherited weights, and as measured
         self.asked: set[Configuration] = set()
 
     def ask(self) -> Configuration | None:
@@ -93,7 +96,16 @@ class _Evolution:
         return None
 
     def tell(self, tried: Configuration, score: Score) -> None:
-        del tried, score  # as in the paper: it goes by inherited weights alone
+        # As in the paper it goes by inherited weights alone; what is measured only tells how far they can be believed.
+        names = [name for name, seen in zip(self.problem.judge.names, self.problem.judge.seen, strict=True) if seen]
+        if names and all(name in score.over for name in names) and tried in self.harms:
+            self.pairs.append((self.harms[tried], max(score.over[name] for name in names)))
+
+    def remarks(self) -> Sequence[str]:
+        if len(self.pairs) < _FEW:
+            return ()
+        tau = float(kendalltau(*zip(*self.pairs, strict=True)).statistic)
+        return (f"Kendall's tau of harm with inherited weights and as measured, {len(self.pairs)} models: {tau:.2f}",)
 
     def _begin(self) -> None:
         known = self.net.known()

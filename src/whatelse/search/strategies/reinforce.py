@@ -190,6 +190,11 @@ class _Learning:
             self.gained[tried] = (plain, any(over > 0 for over in score.over.values()))
         stage.note(chosen, self._reward(tried, stage))
 
+    def remarks(self) -> Sequence[str]:
+        gone = [self.problem.space.axes[at].name for at in self.depths if self.base[at]]
+        best = max((plain for plain, exceeds in self.gained.values() if not exceeds), default=math.nan)
+        return (f"taken out before shrinkage: {', '.join(gone) or 'nothing'}; best reward inside budgets {best:.3f}",)
+
     def _new(self) -> Configuration | None:
         """Return a configuration that was not drawn before; rewards of those that were count once more."""
         stage = self.stage
