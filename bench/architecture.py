@@ -114,6 +114,7 @@ class Bed:
     arena: str
     seed: int
     known: dict[str, tuple[float, Tensor, Tensor]] = field(default_factory=dict)
+    nets: dict[Sequence[str], Supernet] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.task = items.loader("digits").load(items.loader("digits").configure({}))
@@ -137,10 +138,13 @@ class Bed:
             found = recipe.apply(step, found, self.task, self.draws("made"))
         return found
 
-    def measured(self, steps: str) -> tuple[float, Tensor, Tensor]:
-        """Return parameters as a share, and class scores on select and on test, of what a recipe makes."""
+    def measured(self, steps: str, cut: nn.Module | None = None) -> tuple[float, Tensor, Tensor]:
+        """Return parameters as a share, and class scores on select and on test, of what a recipe makes.
+
+        With a model that is cut already, as the recipe would cut it, only the training after it is done.
+        """
         if steps not in self.known:
-            small = self.made(steps)
+            small = self.made(steps) if cut is None else self.made(THEN, cut)
             said = [answers(small, split.inputs) for split in (self.select.test, self.task.test)]
             self.known[steps] = (count(small) / count(self.model), said[0], said[1])
         return self.known[steps]
@@ -156,14 +160,21 @@ class Bed:
         deep = [Axis(DEPTH, name, ("", "drop")) for name in layers]
         return Space((*deep, *(Axis(WIDTH, name, ("", *shares)) for name in widths)), THEN)
 
+    def net(self, shares: tuple[str, ...]) -> Supernet:
+        """Return a supernet that is not trained: its members are what recipes cut, only that groups are found once."""
+        if shares not in self.nets:
+            self.nets[shares] = Supernet(self.space(shares), self.model, self.task)
+        return self.nets[shares]
+
     def problem(self, name: str) -> Problem:
         """Return what a strategy is given; the uniform control has as many shares as others have models."""
         space = self.space(EVENLY if name == "uniform" else SHARES)
-        return Problem(space, self.model, self.select, self.judge, count, {}, self.sizes(space), TRIALS)
+        net = self.net(EVENLY if name == "uniform" else SHARES)
+        return Problem(space, self.model, self.select, self.judge, count, {}, self.sizes(space, net), TRIALS)
 
-    def sizes(self, space: Space) -> list[np.ndarray]:
+    def sizes(self, space: Space, net: Supernet) -> list[np.ndarray]:
         """Return by axis what each option costs more than being left alone, as a share of the baseline's."""
-        net, found = Supernet(space, self.model, self.task), []
+        found = []
         for at, axis in enumerate(space.axes):
             alone = [(0,) * at + (option,) + (0,) * (len(space.axes) - at - 1) for option in range(len(axis.options))]
             found.append(np.array([count(net.member(one).model) for one in alone]) / count(self.model) - 1)
@@ -172,7 +183,7 @@ class Bed:
 
 def searched(bed: Bed, name: str) -> tuple[list[str], float, Any]:
     """Return the recipes that a strategy measured, the processor seconds of that, and the search itself."""
-    problem, item = bed.problem(name), items.strategy(name)
+    problem, item, net = bed.problem(name), items.strategy(name), bed.net(EVENLY if name == "uniform" else SHARES)
     search = item.start(problem, item.configure({}), bed.draws("search", name))
     tried: list[str] = []
     begun = time.process_time()
@@ -182,7 +193,7 @@ def searched(bed: Bed, name: str) -> tuple[list[str], float, Any]:
             break
         steps = recipe.write(problem.space.recipe(at))
         try:
-            share, on_select, _ = bed.measured(steps)
+            share, on_select, _ = bed.measured(steps, net.inherited(at, bed.draws("cut")) if any(at) else None)
             over = {"accuracy": float(bed.judge.over([on_select])[0, 0])}
             search.tell(at, Score(share, over, on_select))
             tried.append(steps)

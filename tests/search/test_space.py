@@ -46,7 +46,26 @@ def test_training_stands_before_layers_are_packed_and_after_all_else():
     )
 
 
-@pytest.mark.parametrize("then", ["", "train.finetune()"])
+@pytest.mark.known_answer
+def test_what_trains_beside_the_original_takes_the_recipe_of_the_smaller_model():
+    space = Space(
+        (
+            *layers(
+                ("conv1", MIXED),
+            ),
+            WHOLE,
+        ),
+        "train.preserve(epochs=2) > train.finetune()",
+    )
+    assert space.recipe((0, 0)) == ()
+    assert written(space, 0, 1) == "train.preserve(student='prune.structured(ratio=0.2)', epochs=2) > train.finetune()"
+    packed = "mixed.layers(layers='conv1: quantize.uniform()')"
+    assert written(space, 1, 0) == f"train.preserve(epochs=2) > train.finetune() > {packed}"
+    told = Space(layers(("conv1", MIXED)), "train.preserve(student='prune.magnitude()')")
+    assert written(told, 4) == "mixed.layers(layers='conv1: decompose.svd(rank=0.3)') > " + told.then
+
+
+@pytest.mark.parametrize("then", ["", "train.finetune()", "train.preserve(labels=0.02)"])
 def test_every_recipe_is_read_back_as_it_is(then):
     space = Space((*layers(("conv1", MIXED), ("fc", BITS)), WHOLE), then)
     for chosen in [(a, b, c) for a in range(5) for b in range(3) for c in range(2)]:

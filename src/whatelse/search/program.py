@@ -12,7 +12,7 @@ from whatelse.search.space import Configuration
 
 _WEIGHT = 100.0  # of an excess against the size of the whole model: budgets come first
 _SECONDS = 5.0
-_TRIED = 100_000  # configurations near the center that are all tried; of more, a few are solved for
+_TRIED = 500_000  # configurations near the center that are all tried; of more, a few are solved for
 _SOLVED = 3
 
 

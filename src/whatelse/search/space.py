@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import prod
 
 from whatelse import items, recipe
@@ -113,14 +113,29 @@ class Space:
         halves = [(name, _halves(option)) for name, option in told[LAYER]]
         before = [(name, first + (() if self.trained else last)) for name, (first, last) in halves]
         after = [(name, last) for name, (_, last) in halves] if self.trained else []
-        return (
+        smaller = (
             *itertools.chain.from_iterable(recipe.parse(option) for _, option in told[WHOLE]),
             *_step("prune.depth", "layers", [name for name, _ in told[DEPTH]]),
             *_step("prune.widths", "keep", [f"{name}={share}" for name, share in told[WIDTH]]),
             *_step("mixed.layers", "layers", _told(before)),
-            *(self.trained if any(chosen) else ()),
-            *_step("mixed.layers", "layers", _told(after)),
         )
+        trained = _trained(smaller, self.trained) if any(chosen) else smaller
+        return (*trained, *_step("mixed.layers", "layers", _told(after)))
+
+
+def _trained(smaller: Recipe, then: Recipe) -> Recipe:
+    """Return what makes the model smaller and then trains it.
+
+    What trains beside the original, as ``train.preserve``, must see both: it takes the recipe of the smaller one.
+    """
+    if not smaller or not then:
+        return (*smaller, *then)
+    first, given = then[0], dict(then[0].given)
+    method = items.method(first.name)
+    for one in fields(method.config):
+        if one.metadata["recipe"] == "result" and not given.get(one.name, one.default):
+            return (Step(first.name, method.changed({**given, one.name: recipe.write(smaller)})), *then[1:])
+    return (*smaller, *then)
 
 
 def _halves(option: str) -> tuple[Recipe, Recipe]:

@@ -56,6 +56,7 @@ class Surrogate:
     _steps: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     _far: list[tuple[float, np.ndarray]] = field(default_factory=list)
     _known: dict[tuple[int, ...], float] = field(default_factory=dict)
+    _line: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def begin(self, at: Configuration) -> Center:
         """Return the baseline as the first center: budgets that scores do not tell are taken as wholly unspent.
@@ -78,6 +79,7 @@ class Surrogate:
         assert score.scores is not None
         measured = np.array([score.over.get(name, np.nan) for name in self.judge.names])
         self._far.append((self.distance(score.scores), measured))
+        self._line = None
         return Center(at, score.scores, measured, self.judge.over([score.scores])[0])
 
     def distance(self, scores: Tensor) -> float:
@@ -168,21 +170,28 @@ class Surrogate:
         return share
 
     def _guess(self, distance: float) -> np.ndarray:
-        """Return what is expected of each budget at a distance from the baseline, ``(budgets,)``: by a line."""
-        far = np.array([d for d, _ in self._far])
-        found = np.array([m for _, m in self._far])
-        guessed = np.full(len(self.judge.names), -1.0)
-        for k in range(len(guessed)):
-            good = np.isfinite(found[:, k])
-            if good.sum() == 1:
-                guessed[k] = found[good, k][0]
-            elif good.any() and float(np.ptp(far[good])) > 0:
-                slope, at = np.polyfit(far[good], found[good, k], 1)
-                slope = max(slope, 0.0)  # nearer to the baseline is never worse
-                guessed[k] = found[good, k].mean() + slope * (distance - far[good].mean())
-            elif good.any():
-                guessed[k] = found[good, k].mean()
-        return guessed
+        """Return what is expected of each budget at a distance from the baseline, ``(budgets,)``: by a line.
+
+        It never falls with the distance: nearer to the baseline is not taken for worse.
+        """
+        if self._line is None:
+            self._line = _lines(np.array([d for d, _ in self._far]), np.stack([m for _, m in self._far]))
+        middle, level, slope = self._line
+        told: np.ndarray = level + slope * (distance - middle)
+        return told
+
+
+def _lines(far: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean distance, mean excess and slope of each budget, ``(budgets,)``, over what was measured of it."""
+    known = np.isfinite(found)
+    count = np.maximum(known.sum(0), 1)
+    values = np.where(known, found, 0.0)
+    middle = (known * far[:, None]).sum(0) / count
+    level = np.where(known.any(0), values.sum(0) / count, -1.0)
+    off = np.where(known, far[:, None] - middle, 0.0)
+    spread_of = (off**2).sum(0)
+    slope = np.where(spread_of > 0, (off * values).sum(0) / np.where(spread_of > 0, spread_of, 1.0), 0.0)
+    return middle, level, np.maximum(slope, 0.0)
 
 
 def spread(errors: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray | None:

@@ -6,7 +6,8 @@ Of any configuration flips, groups and calibration are then computed, with their
 add up: an integer linear program. What is measured becomes the new center, its true scores in place of predicted ones;
 from there at most a few layers change at a time (``radius``), by the same program on the harms of single moves around
 the center, and what they do together is predicted once more before one is chosen. A step that came out infeasible
-tightens the next ones. Where nothing smaller can be found nearby, the costs are shaken and the radius grows.
+tightens the next ones. Where nothing smaller can be found nearby, the costs are shaken,
+and a step begins at a kick: the best with two layers smaller than it dares.
 
 Configurations are aimed at the confirmation (`whatelse.search.gauge.over`): they are to pass on other examples.
 Budgets that class scores do not tell are regressed on how far scores move from the baseline's. After training
@@ -41,7 +42,7 @@ _TIGHTER = 0.05  # of a budget, by which the program is tightened where what it 
 _SHAKEN = 0.25  # how far costs are shaken where nothing new is found
 _SAFER, _STEPS = 0.1, 5  # how far inside the budgets every eighth step aims, in steps: the confirmation begins safely
 _INSURED = 8
-_STUCK, _TRIES = 3, 6
+_STUCK, _TRIES = 3, 4
 _SAME = -1e-6
 
 
@@ -49,7 +50,7 @@ _SAME = -1e-6
 class Config:
     """Settings of the descent."""
 
-    radius: int = param(2, "Layers that change at a time around what was measured; one more to mend.", low=1)
+    radius: int = param(3, "Layers that change at a time around what was measured.", low=1)
     checked: int = param(24, "Solutions of the program whose joint harm is predicted for a step.", low=1, high=1000)
 
 
@@ -92,10 +93,12 @@ class _Descent:
         tight = -_SAFER * (1 + count // _INSURED % _STEPS) if safer else 0.0
         found = None
         for attempt in range(_TRIES):
-            last = self.centers[-1]
-            center = self.kept if safer or self.failures >= _STUCK or attempt % 2 else last
-            radius = len(self.sizes) if not count else self.config.radius + attempt // 2 + (center is not self.kept)
-            found, good = self._step(center, radius, shaken, tight - _TIGHTER * attempt, safer=safer)
+            center = self.kept if safer or self.failures >= _STUCK or attempt % 2 else self.centers[-1]
+            # Where nothing near was found for a while, a step begins at a kick from the best.
+            kicked = self.failures >= _STUCK and not safer and (self.failures + attempt) % 2 == 0
+            around = self._kick() if kicked else center.at
+            radius = self.config.radius if count else len(self.sizes)
+            found, good = self._step(center, around, radius, shaken, tight - _TIGHTER * attempt, safer=safer)
             if good:
                 break
             shaken = _SHAKEN
@@ -126,18 +129,29 @@ class _Descent:
         told = ", ".join(f"{name} {at:.2f}" for name, at in known)
         return [f"median error of a predicted step, in shares of the budget: {told}"] if known else []
 
+    def _kick(self) -> Configuration:
+        """Return the best configuration with two axes, large ones rather than small ones, each at a smaller option."""
+        at = list(self.kept.at)
+        weights = torch.tensor([axis[option] - axis.min() for axis, option in zip(self.sizes, at, strict=True)])
+        for axis in torch.multinomial(weights + 1e-3, min(2, len(at)), generator=self.rng).tolist():
+            sizes = self.sizes[axis]
+            smaller = [o for o in np.argsort(-sizes) if self.made[axis][o] and sizes[o] < sizes[at[axis]]]
+            if smaller:
+                at[axis] = int(smaller[int(torch.randint(min(3, len(smaller)), (), generator=self.rng))])
+        return tuple(at)
+
     def _step(
-        self, center: Center, radius: int, shaken: float, tight: float, *, safer: bool
+        self, center: Center, around: Configuration, radius: int, shaken: float, tight: float, *, safer: bool
     ) -> tuple[Configuration | None, bool]:
-        """Return the smallest new configuration near a center that is predicted to keep all budgets by so much.
+        """Return the smallest new configuration near one that is predicted to keep all budgets by so much.
 
         Each is predicted around the measured configuration that it is nearest to. Where none keeps them the one that
         exceeds them least is returned, and False beside it.
         """
-        harms = self._singles(center)
+        harms = self._singles(center, around)
         noise = 1 + shaken * (2 * torch.rand(self._count(), generator=self.rng).numpy() - 1)
         most = math.inf if self.best is None or safer else self._size(self.best[1]) * (1 + _SAME)
-        program = Program(self.sizes, self.made, harms, center.at, noise)
+        program = Program(self.sizes, self.made, harms, around, noise)
         found = program.nearby(tight, radius, most, set(self.asked), self.config.checked)
         if not found:
             return None, False
@@ -148,16 +162,16 @@ class _Descent:
             return min((found[at] for at in good), key=self._size), True
         return found[int(worst.argmin())], False
 
-    def _singles(self, center: Center) -> list[np.ndarray]:
+    def _singles(self, center: Center, around: Configuration) -> list[np.ndarray]:
         """Return by how much each budget is exceeded after single moves, as predicted, ``(options, budgets)`` each."""
         moves = [
             (axis, option)
             for axis, options in enumerate(self.made)
             for option in range(len(options))
-            if option != center.at[axis] and options[option]
+            if option != around[axis] and options[option]
         ]
-        asked = [_moved(center.at, axis, option) for axis, option in moves]
-        every = self.surrogate.over(center, [center.at, *asked])
+        asked = [_moved(around, axis, option) for axis, option in moves]
+        every = self.surrogate.over(center, [around, *asked])
         found = [np.tile(every[0], (len(options), 1)) for options in self.made]
         for (axis, option), row in zip(moves, every[1:], strict=True):
             found[axis][option] = row
