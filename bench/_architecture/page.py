@@ -173,9 +173,9 @@ def _pruning(kept: Mapping[str, Any]) -> list[str]:
     return [
         "## Pruning as architecture search",
         "",
-        "Accuracy on test in percentage points, the second of each pair first.",
+        "Accuracy on test in percentage points of two networks of as many parameters each.",
         "",
-        "| | before | after | difference (95 %) | verdict |",
+        "| | the second | the first | difference (95 %) | verdict |",
         "| --- | --- | --- | --- | --- |",
         *map(_effect, kept["pruning"]),
         "",
