@@ -44,9 +44,9 @@ import whatelse
 from whatelse import items, recipe, registry
 from whatelse.auditing.ask import generator
 from whatelse.errors import MissingExtraError, RecipeError
-from whatelse.search.protocol import Problem, Score
-from whatelse.search.space import DEPTH, WIDTH, Axis, Configuration, Space
-from whatelse.search.supernet import Supernet
+from whatelse.searching.protocol import Problem, Score
+from whatelse.searching.space import DEPTH, WIDTH, Axis, Configuration, Space
+from whatelse.searching.supernet import Supernet
 from whatelse.statistics import multiplicity, paired, summaries, verdicts
 from whatelse.statistics.effect import Effect
 from whatelse.tasks.task import Task

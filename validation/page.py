@@ -63,6 +63,11 @@ def broken(found: dict[str, Rows]) -> list[str]:
         if r["verdict"] != "not measurable" or r["gate"] == "GO"
     ]
     lines += _broken_to_few(found.get("few", []))
+    lines += [
+        f"{told(k, n)} of the searches that open test end in a model that breaks a budget: {world}"
+        for world, k, n in _confirmed(found.get("search", []))
+        if share(k, n)[1] > _LEVEL
+    ]
     lines += [f"the gate passes {r}" for r in found.get("wald", []) if r["ours"] > _LEVEL]
     lines += [
         f"{r['study']}, {r['label']}: {r['opposed']} verdicts turned"
@@ -83,6 +88,15 @@ def _broken_to_few(rows: Rows) -> list[str]:
     if null and share(sum(bool(r["exceeded"]) for r in null), len(null))[1] > _LEVEL:
         lines.append("more than 5 % of harmless candidates have a group or class that is called harmed")
     return lines
+
+
+def _confirmed(rows: Rows) -> list[tuple[str, int, int]]:
+    """Return, by world, in how many searches the answer breaks a budget, of those that opened test."""
+    worlds = dict.fromkeys(r["world"] for r in rows)
+    opened = {world: [r for r in rows if r["world"] == world and r["opened"]] for world in worlds}
+    return [
+        (world, sum(bool(r["confirmed breaks"]) for r in mine), len(mine)) for world, mine in opened.items() if mine
+    ]
 
 
 def sizes(rows: Rows) -> dict[str, list[dict[str, Any]]]:
@@ -148,6 +162,7 @@ def write(found: dict[str, dict[str, Any]], root: Path) -> None:
         _floors(rows),
         _summaries(rows),
         _looks(rows),
+        _searches(rows),
         _assurance(root),
     ]
     (root / "docs" / "validation.md").write_text("\n\n".join(parts) + "\n", "utf-8")
@@ -180,6 +195,9 @@ def _head(found: dict[str, dict[str, Any]], rows: dict[str, Rows]) -> str:
         f"detectable, or the next larger size; the least often found is *{least[0]}*: {told(least[1]['found'], least[1]['n'])}.",
         "- **Says what it does not know.** Ten examples without a flip pass no gate; looking again and again costs no false "
         "alarms; a summary whose interval would miss the truth is *not trusted*.",
+        "- **Ends in what it says.** "
+        + "; ".join(f"{world} worlds: {told(k, n)}" for world, k, n in _confirmed(rows["search"]))
+        + " of the models that a search confirms break a budget (nominal: at most 5 %).",
     ]
     lines += [f"- **Not reached**: {line}." for line in broken(rows)]
     return "\n\n".join([*lines[:2], "\n".join(lines[2:])])
@@ -405,6 +423,39 @@ def _looks(rows: dict[str, Rows]) -> str:
             _table(
                 ["study", "measurement", "pairs", "examples used", "saved", "stopped early", "lost", "turned"], saved
             ),
+        ]
+    )
+
+
+_RULES = {
+    "estimate": "the smallest whose estimates on select keep all budgets",
+    "bound": "the smallest that the gate's bounds at 5 % pass on select",
+    "aimed": "the smallest that is aimed at the confirmation, on select",
+    "confirmed": "**confirmed on test, in fixed sequence: the answer of `whatelse search`**",
+}
+
+
+def _searches(rows: dict[str, Rows]) -> str:
+    every, table = rows["search"], []
+    for world in dict.fromkeys(r["world"] for r in every):
+        mine = [r for r in every if r["world"] == world]
+        for rule, said in _RULES.items():
+            asked = [r for r in mine if r["opened"]] if rule == "confirmed" else mine
+            answered = [r for r in asked if r[f"{rule} breaks"] is not None]
+            k = sum(r[f"{rule} breaks"] for r in answered)
+            times = [r[f"{rule} size"] / r["best"] for r in answered if r["best"] is not None]
+            size = f"{np.median(times):.2f}" if times else "-"
+            table.append([world, said, f"{len(answered)} of {len(asked)}", told(k, len(asked)) if asked else "-", size])
+    return "\n\n".join(
+        [
+            "## A search ends in what it says",
+            "Worlds of candidates whose every harm is known: accuracy, flips, and the accuracy of four groups, each with a "
+            "budget. In *drawn* ones harm grows as size falls, unevenly; in the *least favorable* every candidate breaks one "
+            "budget by next to nothing, so that whatever is answered is an error. Candidates err alike on hard examples; select "
+            f"and test are drawn anew in each of {len(every) // len(dict.fromkeys(r['world'] for r in every))} searches. *Breaks* "
+            "counts the answers that truly break a budget (nominal: at most 5 %; of the answer on test among the searches that "
+            "open it), *size* is the median of the answer's size as a multiple of that of the smallest candidate that keeps all.",
+            _table(["world", "picked", "answers", "breaks a budget", "size"], table),
         ]
     )
 

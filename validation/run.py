@@ -28,6 +28,7 @@ import page
 import peeking
 import planted
 import savings
+import search
 import simulate
 import wald
 
@@ -47,11 +48,12 @@ class Counts:
     twins: int  # false candidates
     replicates: int  # of every planted harm and size
     peeks: int  # samples that are looked at again and again
+    searches: int  # of each kind of world
     nets: tuple[str, ...]
 
 
-WHOLE = Counts(200, 200, 25, 1000, tuple(null.NETS))
-QUICK = Counts(20, 4, 2, 40, ("mlp",))
+WHOLE = Counts(200, 200, 25, 1000, 500, tuple(null.NETS))
+QUICK = Counts(20, 4, 2, 40, 10, ("mlp",))
 
 
 def _summaries(counts: Counts, pool: ProcessPoolExecutor) -> Rows:
@@ -89,6 +91,11 @@ def _peeking(counts: Counts, pool: ProcessPoolExecutor) -> Rows:
     return pool.submit(peeking.simulate, counts.peeks, np.random.default_rng(0)).result()
 
 
+def _searches(counts: Counts, pool: ProcessPoolExecutor) -> Rows:
+    asked = [(kind, seed) for kind in search.WORLDS for seed in range(counts.searches)]
+    return list(pool.map(search.searched, *zip(*asked, strict=True), chunksize=8))
+
+
 def _floors(counts: Counts, pool: ProcessPoolExecutor) -> Rows:
     return list(pool.map(floors.case, range(len(floors.CASES))))
 
@@ -113,6 +120,7 @@ STAGES: dict[str, Callable[[Counts, ProcessPoolExecutor], Rows]] = {
     "planted": _planted,
     "floors": _floors,
     "few": _few,
+    "search": _searches,
     "savings": _savings,
 }
 

@@ -19,6 +19,7 @@ import numpy as np  # noqa: E402
 import page  # noqa: E402
 import peeking  # noqa: E402
 import planted  # noqa: E402
+import search  # noqa: E402
 import simulate  # noqa: E402
 import wald  # noqa: E402
 
@@ -87,6 +88,45 @@ def test_a_little_of_the_simulations():
     assert page.broken({"peeking": rows}) == []
 
 
+def test_what_a_search_confirms_is_true_where_what_select_picks_is_not():
+    rows = [search.searched(kind, seed) for kind in search.WORLDS for seed in range(4)]
+    assert page.broken({"search": rows}) == []
+    assert sum(bool(r["estimate breaks"]) for r in rows) >= 4
+    assert [r["confirmed breaks"] for r in rows if r["world"] == "drawn"] == [False] * 4
+    told = page._searches({"search": rows})
+    assert "| least favorable | the smallest whose estimates on select keep all budgets | 4 of 4 | 100.0 %" in told
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("kind", search.WORLDS)
+def test_the_worlds_of_searches_are_as_they_say(kind):
+    """Of very many examples every budget's harm is what the world says that it is."""
+    rng = np.random.default_rng(0)
+    world = search.WORLDS[kind](rng)
+    which = np.array([5, 30, 45])
+    sample = search.Sample.of(100_000, rng)
+    answers = sample.answers(world, which, rng)
+    drop = (answers == -1).astype(float) - (answers == 1)
+    groups = np.stack([drop[:, sample.group == g].mean(1) for g in range(len(search.GROUPS))], 1)
+    before = np.array([sample.right[sample.group == g].mean() for g in range(len(search.GROUPS))])
+    worst = before.min() - (before - groups).min(1)
+    seen = np.column_stack([drop.mean(1), (answers != 0).mean(1), worst, groups])
+    # Ten thousand of the smallest group, of whom a tenth changes: four standard errors.
+    assert np.abs(seen - world.harms[which]).max() < 4 * 0.0032
+    if kind == "least favorable":
+        assert world.breaks.all()
+        assert ((world.harms - search._most()) > 0).sum(1).max() <= 2, "one group, and with it the worst"
+
+
+def test_the_gate_that_a_search_is_confirmed_by_tells_harm_from_none():
+    rng = np.random.default_rng(0)
+    world, sample = search.drawn(rng), search.Sample.of(4000, rng)
+    worst = int(world.harms[:, 0].argmax())
+    answers = sample.answers(world, np.array([2, worst]), rng)
+    assert world.breaks[[2, worst]].tolist() == [False, True]
+    assert [search.ruled(sample, one, search.Pool(50, rng), 0) for one in answers] == ["GO", "NO-GO"]
+
+
 def test_a_broken_promise_is_told():
     lossless = {"net": "n", "copy": "itself", "label": "accuracy", "off": 0.0, "excused": False}
     costs = {**lossless, "label": "bytes", "verdict": "improved"}
@@ -106,12 +146,14 @@ def test_a_broken_promise_is_told():
         + [{"kind": "null", "exceeded": ["a"]}] * 40,
         "wald": [{"ours": 0.3}],
         "savings": [saved],
+        "search": [{"world": "w", "opened": 1, "confirmed breaks": at < 30} for at in range(200)],
         "floors": [floor],
     }
-    assert len(page.broken(found)) == 11
+    assert len(page.broken(found)) == 12
     kept = {**found, "lossless": [{**lossless, "verdict": "unchanged"}], "twins": [{"flagged": []}] * 200}
     kept |= {"planted": [{**harm, "found": True}] * 25, "summaries": [{**summary, "alarms": 10}], "wald": []}
     kept |= {"peeking": [{**looks, peeking.RULES[0]: (0.02, 0.01, 0.03)}], "savings": [], "few": []}
+    kept |= {"search": [{"world": "w", "opened": 1, "confirmed breaks": at < 9} for at in range(200)]}
     kept |= {"floors": [{**floor, "verdict": "not measurable", "gate": "INCONCLUSIVE"}]}
     assert page.broken(kept) == []
 

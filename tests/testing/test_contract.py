@@ -178,6 +178,7 @@ BROKEN = [
     ("strategy", LEAVES, "    del rng", "    problem.model.train()", "left the baseline in training mode"),
     ("strategy", LEAVES, "    del rng", "    problem.task.train.inputs.mul_(0.5)", "wrote on the examples"),
     ("strategy", "it is told late and of failures", "del tried, score", "assert not score.why, 'over it'", "over it"),
+    ("strategy", "it has its say in lines", "return ()", "return ('one\\ntwo',)", "lines of text are needed"),
     ("strategy", "it bears a space where nothing works", "del tried, score", "score.over['flips']", "flips"),
     ("strategy", "it ends or goes on", "next(self.left, None)", "next(self.left, None) or (self.__dict__.setdefault("
      "'n', []).append(1) or (None if len(self.n) < 2 else (1,)))", "it had no more"),

@@ -9,8 +9,8 @@ import torch
 
 from whatelse import items
 from whatelse.errors import MissingExtraError, SettingError
-from whatelse.search.protocol import Problem, Score, Search
-from whatelse.search.space import LAYER, Axis, Configuration, Space
+from whatelse.searching.protocol import Problem, Score, Search
+from whatelse.searching.space import LAYER, Axis, Configuration, Space
 from whatelse.testing import problems, written
 from whatelse.testing.contract import Case
 
@@ -74,6 +74,22 @@ def it_is_told_late_and_of_failures(case: Case) -> None:
         _ask(case, problem, search)
 
 
+def it_has_its_say_in_lines(case: Case) -> None:
+    """Demand that it has something, or nothing, to say of itself, before and after the search, each in one line.
+
+    Args:
+        case: The strategy.
+    """
+    problem = _taken(case, _SPACES)[0]
+    search = _started(case, problem)
+    for told in (False, True):
+        if told:
+            _fill(case, problem, search)
+        said = tuple(search.remarks())
+        lines = all(isinstance(one, str) and one and "\n" not in one for one in said)
+        case.demand(lines, f"it has to say {said}; lines of text are needed")
+
+
 def it_bears_a_space_where_nothing_works(case: Case) -> None:
     """Demand that it goes on, or has no more, where every recipe fails, or breaks a cheap budget and was left there.
 
@@ -114,6 +130,7 @@ CHECKS = (
     it_asks_for_configurations_of_its_space,
     it_repeats_and_leaves_everything_alone,
     it_is_told_late_and_of_failures,
+    it_has_its_say_in_lines,
     it_bears_a_space_where_nothing_works,
     it_ends_or_goes_on,
 )
@@ -153,7 +170,11 @@ def _ask(case: Case, problem: Problem, search: Search) -> Configuration | None:
 
 
 def _asked(case: Case, problem: Problem) -> list[Configuration]:
-    search, found = _started(case, problem), []
+    return _fill(case, problem, _started(case, problem))
+
+
+def _fill(case: Case, problem: Problem, search: Search) -> list[Configuration]:
+    found: list[Configuration] = []
     for _ in range(_ASKED):
         one = _ask(case, problem, search)
         if one is None:
