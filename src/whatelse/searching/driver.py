@@ -128,7 +128,7 @@ def search(
         limit = time.monotonic() + 60 * minutes if minutes else math.inf
         going.search(problem, proposing, given, limit)
         told, model_after = going.end(problem, questions.draws)
-        words = {"strategy": str(recipe.Step(name, proposing.changed(given))), "budgets": read.title or where}
+        words: dict[str, Any] = {"strategy": str(recipe.Step(name, proposing.changed(given))), "budgets": read.title or where}
         told = replace(told, model=_called(model), data=_called(task), **words)
         if model_after is None:
             return Found(told, None, None)
