@@ -77,6 +77,7 @@ def test_a_card_is_read_without_importing():
         "KNOB": "sparsity",
         "TAKES": ("dense", "sparse"),
         "LEAVES": "sparse",
+        "LAYERWISE": True,
     }
 
 
@@ -169,7 +170,10 @@ def test_what_stands_beside_a_file_is_found(file):
         ("ITEM = 3", r"ITEM is 3; a file of your own says"),
         ("ITEM = 'net'", r"ITEM = 'net': the name '' is not of lower-case words"),
         ("ITEM = 'behavior fairness.mine'", r"'behavior': no such kind of item; did you mean behaviour"),
-        ("ITEM = 'method mine'", r"the name 'mine' has no family; one of decompose, distill, prune, quantize, train"),
+        (
+            "ITEM = 'method mine'",
+            r"the name 'mine' has no family; one of decompose, distill, mixed, prune, quantize, train",
+        ),
         ("ITEM = 'net cnn'", r"mine.py: net cnn is taken, by whatelse itself; choose another name"),
         ("ITEM = = 1", r"line 1: invalid syntax"),
     ],

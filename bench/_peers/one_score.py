@@ -21,7 +21,7 @@ from whatelse.searching.space import Configuration
 
 ITEM = "strategy one_score"
 VERSION = 1
-_TRIES = 40
+_SHARES = (0.5, 0.75, 0.25, 0.875, 0.625, 0.375, 0.125)  # where the target is put, while others are measured
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,13 @@ class _OneScore:
         self.asked: dict[Configuration, float] = {}
 
     def ask(self) -> Configuration | None:
-        for _ in range(_TRIES):
-            middle = math.sqrt(self.low * self.high)
+        for share in _SHARES:
+            middle = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
             found = self._solved(middle)
-            if found is None:
-                self.low = middle
-            elif found not in self.asked:
+            if found is not None and found not in self.asked:
                 self.asked[found] = middle
                 return found
-            elif self.high / self.low < 1.001:
-                return None
-            else:  # waiting for what was asked: a little beside it
-                self.high *= 0.98
-        return None
+        return None  # between what passes and what does not there is nothing new
 
     def _solved(self, target: float) -> Configuration | None:
         made = [[math.isfinite(one[0]) for one in axis] for axis in self.scores]

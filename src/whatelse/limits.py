@@ -7,6 +7,7 @@ against what the file itself holds and a limit that its reader can raise.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -25,7 +26,18 @@ SLOWEST = 10 * 2**20  # Bytes a second that any disk reads: large files may take
 # What reaches the workers of a study too.
 VARIABLE, TIME = "WHATELSE_MAX_MEMORY", "WHATELSE_MAX_SECONDS"
 RAISE = "--max-memory, or max_memory= in Python, raises the limit"
+_KEPT, _TRIM, _MAP = 2**30, -1, -3  # bytes, and what glibc calls the settings of when memory goes back
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def keep_memory() -> None:
+    """Keep memory that is let go for the next batch, in a process that is ours: as workers do; only glibc knows how."""
+    try:
+        settle = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # Windows, or another library of C's
+        return
+    settle(_MAP, _KEPT)
+    settle(_TRIM, _KEPT)
 
 
 @dataclass(frozen=True)

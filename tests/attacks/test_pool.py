@@ -11,23 +11,23 @@ STANDARD = _pool.Plan("linf", RADIUS, 10, 30, 1000, "standard")
 
 @pytest.mark.known_answer
 def test_each_strength_runs_its_attacks():
-    assert QUICK.climbs(10) == ["log odds"]
-    assert STANDARD.climbs(2) == ["log odds"]
-    assert STANDARD.climbs(3) == ["log odds", "ratio", "ratio"]
-    assert [p.targets(c) for p, c in ((QUICK, 10), (STANDARD, 2), (STANDARD, 3), (STANDARD, 20))] == [
-        (0, 0),
-        (0, 0),
-        (2, 2),
-        (9, 3),
+    # Classes looked at, gone for, and climbs on the ratio.
+    assert [p.targets(c) for p, c in ((QUICK, 10), (QUICK, 2), (STANDARD, 2), (STANDARD, 3), (STANDARD, 20))] == [
+        (5, 2, 0),
+        (1, 1, 0),
+        (1, 1, 0),
+        (2, 2, 1),
+        (9, 3, 1),
     ]
-    assert QUICK.passes(10) == 2 * 23
-    # Ten steps, two of them of a short climb.
-    assert STANDARD.passes(3) == 6 * 23 + 2 * 8
-    assert QUICK.blind_queries(10) == 30 + 46
+    # The first climb, two targets, the nearest again, the linearization, and five steps on from the first points.
+    assert QUICK.passes(10) == 4 * 23 + 1 + 5 + 2 * 6 + 2
+    assert STANDARD.passes(3) == 5 * 23 + 1 + 2 + 2 * 6 + 2
+    assert QUICK.blind_queries() == 30 + 2 * 23
 
 
 @pytest.mark.known_answer
-def test_the_target_that_is_nearest_is_gone_for_first(toy, rng):
+@pytest.mark.parametrize(("norm", "dual"), [("linf", 1), ("l2", 2)])
+def test_the_target_that_is_nearest_is_gone_for_first(toy, rng, norm, dual):
     """Of a linear model the gap to each class, over the dual norm of the difference of weights, says how far it is."""
     weight = torch.randn(6, 20, generator=rng)
     model = torch.nn.Linear(20, 6, bias=False)
@@ -35,14 +35,56 @@ def test_the_target_that_is_nearest_is_gone_for_first(toy, rng):
     inputs = torch.randn(50, 20, generator=rng)
     labels = (inputs @ weight.T).argmax(1)
     mine = toy.evidence_of(model, toy.task_of(inputs, labels, classes=6))
-    plan = _pool.Plan("linf", 1e-3, 20, 10, 50, "standard")
-    targets = torch.stack([torch.arange(6)[torch.arange(6) != y] for y in labels])
-    _, order = _pool._scouted(mine, (inputs, labels, targets), plan, inputs)
+    ranked, far = _pool._ranked(mine, inputs, labels, _pool.Plan(norm, 0.1, 20, 10, 50, "standard"), 5)
     scores = inputs @ weight.T
-    gap = scores.gather(1, labels[:, None]) - scores.gather(1, targets)
-    width = (weight[labels][:, None] - weight[targets]).abs().sum(2)
-    left = gap - 1e-3 * width
-    assert torch.equal(order[:, 0], left.argmin(1))
+    gap = scores.gather(1, labels[:, None]) - scores
+    wide = (weight[labels][:, None] - weight[None]).norm(p=dual, dim=2)
+    truth = (gap / wide / 0.1).scatter(1, labels[:, None], torch.inf).sort(1)
+    assert torch.equal(ranked, truth.indices[:, :5])
+    assert torch.allclose(far, truth.values[:, :5], rtol=1e-4)
+
+
+def test_what_says_nothing_of_its_slope_is_near(toy, rng):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Hardtanh(1e9, 2e9))
+    inputs, labels = torch.rand(7, 4, generator=rng), torch.arange(7) % 3
+    mine = toy.evidence_of(model, toy.task_of(inputs, labels, classes=3))
+    plan = _pool.Plan("linf", 0.1, 20, 10, 7, "quick")
+    assert bool((_pool._ranked(mine, inputs, labels, plan, 2)[1] == 0).all())
+
+
+@pytest.mark.known_answer
+def test_the_far_are_left_alone_unless_one_of_the_sample_falls(lines, toy):
+    mine = toy.evidence_of(lines.linear_of(lines.first), lines.task)
+    right = mine.predictions("test") == lines.labels
+    corner = lines.inputs + lines.worst(lines.first, lines.labels, 50.0)  # fells whoever is attacked
+    near = torch.arange(120) < 60
+    for sampled, attacked in ((None, right & near), (100, right)):
+        left = _pool._Standing(mine, lines.inputs, lines.labels)
+        if sampled is not None:
+            left.sample[right.nonzero().flatten()[-1]] = True
+        left.attack(lambda rows, x, y: corner[rows], near)
+        assert torch.equal(left.stands, right & ~attacked)
+
+
+@pytest.mark.known_answer
+def test_the_search_goes_outwards_until_of_a_block_none_falls(lines, toy, monkeypatch):
+    monkeypatch.setattr(_pool, "_BLOCK", 10)
+    mine = toy.evidence_of(lines.linear_of(lines.first), lines.task)
+    left = _pool._Standing(mine, lines.inputs, lines.labels)
+    order = left.stands.nonzero().flatten().flip(0)
+    distance = torch.full((120,), 99.0)
+    distance[order] = torch.arange(len(order)).float()
+    corner, asked = lines.inputs + lines.worst(lines.first, lines.labels, 50.0), []
+
+    def find(rows, x, y):
+        asked.append(rows.tolist())
+        return corner[rows] if len(asked) < 3 else x
+
+    left.search(find, distance)
+    assert asked == [order[k : k + 10].tolist() for k in (0, 10, 20)]
+    assert len(order) > 30
+    assert not left.stands[order[:20]].any()
+    assert bool(left.stands[order[20:]].all())
 
 
 @pytest.mark.parametrize("plan", [QUICK, STANDARD])

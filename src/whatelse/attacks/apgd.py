@@ -20,6 +20,12 @@ from whatelse.evidence.cache import Evidence
 from whatelse.evidence.loudness import matched
 
 _MOMENTUM, _RISING = 0.75, 0.75
+# Of a climb that spares: steps taken after the first point that fools (on digits, more made no point transfer better);
+# at the first checkpoint the most that may be missing, in units of what was gained, half of it at every further one;
+# where less than that share of what is missing was gained, the slope says nothing, and all steps are taken; the step
+# before which nobody is given up. Of 63 that fell later on ten networks two were further off, of 4,099 that never fell
+# seven in ten.
+_DEEPER, _HOPE, _MOVED, _SOONEST = 5, 0.4, 0.05, 4
 
 # Asked about points (m, ...) of the examples with these numbers (m,): their loss (m,), which depends on the points
 # differentiably, and whether the model is wrong there (m,).
@@ -51,6 +57,7 @@ def climb(
     loss: losses.Loss = losses.log_odds,
     targets: Tensor | None = None,
     stop: bool = False,
+    spare: bool = False,
     bounds: norms.Bounds | None = None,
     start: Tensor | None = None,
 ) -> Tensor:
@@ -67,8 +74,10 @@ def climb(
         rng: Source of the starts.
         loss: What is raised.
         targets: Target classes, ``(M,)``, of a loss that has them.
-        stop: Leave an example at the first point that fools; else all steps are taken, so that the point lies deep
-            behind the border and transfers.
+        stop: Leave an example at the first point that fools; else steps go on, so that the point lies deep behind the
+            border and transfers.
+        spare: Leave an example where further steps hardly help: a few after the first point that fools, and at a
+            checkpoint that it reaches so far from the border that what it gained does not let hope.
         bounds: Smallest and largest value of an input; those of the task where none are given.
         start: Points to start at, inside the balls, ``(M, ...)``; drawn where none are given.
     """
@@ -79,7 +88,7 @@ def climb(
     for k in range(0, len(inputs), evidence.batch):
         part = slice(k, k + evidence.batch)
         ask = _asking(evidence, loss, labels[part], targets[part])
-        found[part] = ascend(ask, inputs[part], begin[part], budget, bounds, stop=stop)
+        found[part] = ascend(ask, inputs[part], begin[part], budget, bounds, stop=stop, spare=spare)
     return found
 
 
@@ -123,6 +132,8 @@ class _Climb:
         risen: How often the loss rose since the last checkpoint, ``(m,)``.
         halved: Whether the step was halved there, ``(m,)``.
         then: The largest loss there, ``(m,)``.
+        begun: The loss at the start, ``(m,)``.
+        fallen: How many points were looked at since the first that fooled, itself included, ``(m,)``.
     """
 
     rows: Tensor
@@ -133,10 +144,12 @@ class _Climb:
     risen: Tensor
     halved: Tensor
     then: Tensor
+    begun: Tensor
+    fallen: Tensor
 
     def take(self, keep: Tensor) -> _Climb:
         """Return the climb of some of its examples."""
-        told = (self.before, self.step, self.risen, self.halved, self.then)
+        told = (self.before, self.step, self.risen, self.halved, self.then, self.begun, self.fallen)
         before, *rest = (t[keep] for t in told)
         return _Climb(self.rows[keep], self.now.take(keep), before, self.top.take(keep), *rest)
 
@@ -150,6 +163,7 @@ class _Climb:
         self.risen = self.risen + (ahead.loss > self.now.loss)
         self.before, self.now = at, ahead
         self.top = ahead.where(ahead.loss > self.top.loss, self.top)
+        self.fallen = self.fallen + ((self.fallen > 0) | ahead.wrong)
 
     def reconsider(self, since: int) -> None:
         """Halve the steps that rose too rarely or no further, and go back to the best point there."""
@@ -157,9 +171,21 @@ class _Climb:
         self.step, self.now = torch.where(stuck, self.step / 2, self.step), self.top.where(stuck, self.now)
         self.risen, self.halved, self.then = torch.zeros_like(self.risen), stuck, self.top.loss
 
+    def lost(self, hope: float) -> Tensor:
+        """Return which examples stand, did gain, and miss more than so many times what they gained, ``(m,)``."""
+        missing, gained = -self.top.loss, self.top.loss - self.begun
+        return (self.fallen == 0) & (gained > _MOVED * missing) & (missing > hope * gained)
+
 
 def ascend(
-    ask: Ask, clean: Tensor, start: Tensor, budget: Budget, bounds: norms.Bounds, *, stop: bool = False
+    ask: Ask,
+    clean: Tensor,
+    start: Tensor,
+    budget: Budget,
+    bounds: norms.Bounds,
+    *,
+    stop: bool = False,
+    spare: bool = False,
 ) -> Tensor:
     """Return the points at which the climb found each example most wrong, of the shape of ``clean``.
 
@@ -169,27 +195,35 @@ def ascend(
         start: Where the climbs start, inside the balls, ``(m, ...)``.
         budget: Radius, norm and steps.
         bounds: Smallest and largest value of an input.
-        stop: Leave an example at the first point that fools; else all steps are taken.
+        stop: Leave an example at the first point that fools.
+        spare: Leave an example where further steps hardly help; the loss must be 0 at the border. Else, and without
+            ``stop``, all steps are taken.
     """
     rows = torch.arange(len(clean))
     seen = _look(ask, start, rows)
     step = torch.full_like(seen.loss, 2 * budget.radius)
-    on = _Climb(rows, seen, start, seen, step, torch.zeros_like(step), torch.ones_like(seen.wrong), seen.loss)
+    zero = torch.zeros_like(step)
+    fallen = seen.wrong.long()
+    on = _Climb(rows, seen, start, seen, step, zero, torch.ones_like(seen.wrong), seen.loss, seen.loss, fallen)
     inside = norms.within(clean, budget.radius, budget.norm, bounds)
     best = _Best(start.clone(), seen.loss.clone(), seen.wrong.clone())
-    checks, since = _checkpoints(budget.steps), 0
+    checks, since, hope = _checkpoints(budget.steps), 0, _HOPE
     for k in range(budget.steps + 1):
         if k:
             on.advance(ask, inside, budget.norm, 1.0 if k == 1 else _MOMENTUM)
             best.meet(on.now, on.rows)
-        if stop and bool(on.now.wrong.any()):
-            on = on.take(~on.now.wrong)
-            inside = norms.within(clean[on.rows], budget.radius, budget.norm, bounds)
-        if not len(on.rows):
-            break
+        gone = on.fallen > (0 if stop else _DEEPER if spare else budget.steps + 1)
         if k in checks:
             on.reconsider(k - since)
             since = k
+            if spare and k >= _SOONEST:
+                gone |= on.lost(hope)
+                hope /= 2
+        if bool(gone.any()):
+            on = on.take(~gone)
+            inside = norms.within(clean[on.rows], budget.radius, budget.norm, bounds)
+        if not len(on.rows):
+            break
     return best.at
 
 

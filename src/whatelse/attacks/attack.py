@@ -22,7 +22,7 @@ from whatelse.evidence.cache import Evidence
 from whatelse.models.subject import log_odds
 
 # Of the kept points; raised when the same budget would give others.
-_VERSION = 2
+_VERSION = 3
 # What is raised of scores as they are, in single precision.
 _RAISED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross-entropy": lambda scores, labels: functional.cross_entropy(scores, labels, reduction="sum"),
@@ -35,9 +35,9 @@ _START = 2003
 def points(evidence: Evidence, budget: Budget, examples: int) -> tuple[Tensor, Tensor]:
     """Return the strongest point found near each of the first test examples, and whether it fools the model.
 
-    Points ``(M, ...)`` and flags ``(M,)``, ``M`` at most ``examples``. All steps are taken, also once the model
-    is fooled, since points that have only just crossed the border do not transfer. Made once, kept with the
-    evidence.
+    Points ``(M, ...)`` and flags ``(M,)``, ``M`` at most ``examples``. Some more steps are taken once the model is
+    fooled, since points that have only just crossed the border do not transfer, and none where it is without hope.
+    Made once, kept with the evidence.
 
     Args:
         evidence: The model under attack.
@@ -51,7 +51,7 @@ def points(evidence: Evidence, budget: Budget, examples: int) -> tuple[Tensor, T
     inputs, labels = attacked(evidence, examples)
 
     def make() -> dict[str, Tensor]:
-        found = climb(evidence, inputs, labels, budget, evidence.draws(_START))
+        found = climb(evidence, inputs, labels, budget, evidence.draws(_START), spare=True)
         return {"points": found, "fooled": fooled(evidence, found, labels)}
 
     told = f"{budget.norm} radius={budget.radius} steps={budget.steps} examples={examples}"

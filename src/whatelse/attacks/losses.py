@@ -4,14 +4,13 @@ None is the cross-entropy, whose gradient underflows in single precision where s
 
 Source:
     Croce & Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks,
-    ICML 2020, arXiv:2003.01690 (DLR and its targeted form, sections 4 and 5).
+    ICML 2020, arXiv:2003.01690 (DLR, section 4).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from whatelse.models import subject
@@ -49,26 +48,14 @@ def dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 
 
 def toward(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Return by how much the target class leads the true one: the log-odds between those two.
+    """Return by how much the target class leads the true one: the log-odds between those two, ``(M,)`` or ``(M, k)``.
 
     Args:
         logits: Class scores, ``(M, classes)``.
         labels: True classes, ``(M,)``.
-        targets: Target classes, ``(M,)``.
+        targets: Target classes, ``(M,)``, or some of each example, ``(M, k)``.
     """
-    return _of(logits, targets) - _of(logits, labels)
-
-
-def dlr_toward(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Return the targeted ratio, ``-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)``, of four classes or more.
-
-    Args:
-        logits: Class scores, ``(M, classes)``.
-        labels: True classes, ``(M,)``.
-        targets: Target classes, ``(M,)``.
-    """
-    top = logits.topk(4, 1).values
-    return toward(logits, labels, targets) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + _TINY)
+    return _of(logits, targets) - _of(logits, labels if targets.dim() == 1 else labels[:, None])
 
 
 def rivals(logits: Tensor, labels: Tensor, most: int) -> Tensor:
@@ -84,4 +71,4 @@ def rivals(logits: Tensor, labels: Tensor, most: int) -> Tensor:
 
 
 def _of(logits: Tensor, classes: Tensor) -> Tensor:
-    return torch.gather(logits, 1, classes[:, None]).squeeze(1)
+    return logits.gather(1, classes[:, None]).squeeze(1) if classes.dim() == 1 else logits.gather(1, classes)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+from scipy.special import bdtrc
 from torch import Tensor
 from torch.nn import functional
 
@@ -288,12 +289,10 @@ def _better(other: Tensor, plain: Tensor, targets: Tensor) -> bool:
     """Say whether another reading is better by far, or by more than chance could make of it (a sign test)."""
     if _far_better(other, plain, targets):
         return True
-    from scipy.stats import binom  # takes long to import: not for a listing
-
     won = int(((other == targets) & (plain != targets)).sum())
     lost = int(((other != targets) & (plain == targets)).sum())
     many = _recall(other, targets) > max(_recall(plain, targets) + _GAIN, _MANY)
-    return many and float(binom.sf(won - 1, won + lost, 0.5)) < _CHANCE
+    return many and won > 0 and float(bdtrc(won - 1, won + lost, 0.5)) < _CHANCE
 
 
 def _far_better(other: Tensor, plain: Tensor, targets: Tensor) -> bool:

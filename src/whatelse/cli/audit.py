@@ -65,7 +65,7 @@ def command(
     prepared: Asked,
     files: Files,
     results: Results = KEPT,
-    on: On = "processes",
+    on: On = "",
     workers: Workers = 0,
     seed: Seed = 0,
     batch: Annotated[int, typer.Option(min=0, metavar="N", help="Ask N examples at once, as it is served.")] = 0,
@@ -96,7 +96,7 @@ def command(
     out = files or {"html": "audit.html", "json": "audit.json"}
     probe(*(() if dry_run else out.values()))
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
-    run.check_engine(on)
+    run.check_engine(on or "inline")
     source = opening.data_text(data, told)
     controls = _given(placebo=placebo, twin=twin, recompressed=recompressed)
     how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
@@ -111,9 +111,11 @@ def command(
 
 def _shown(what: tuple[Any, ...], how: dict[str, Any], *, quiet: bool) -> Findings:
     """Audit, and show how far it is."""
+    from whatelse import limits
     from whatelse.study import audit
     from whatelse.study.bar import bar
 
+    limits.keep_memory()
     with bar(quiet=quiet) as (show, announce):
         return audit.audit(*what, show=show, announce=announce, **how)
 

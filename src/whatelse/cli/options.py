@@ -53,7 +53,7 @@ On = Annotated[
     typer.Option(
         "--on",
         metavar="ENGINE",
-        help="Where jobs run: processes (here) or ray.",
+        help="Where jobs run: processes or inline (here), or ray.",
         autocompletion=complete.names("engines"),
     ),
 ]

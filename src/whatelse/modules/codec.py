@@ -82,7 +82,7 @@ def decode(tensors: dict[str, Tensor], spec: architecture.Spec) -> nn.Module:
         # Weights that are made of codes are not stored, and zeros take a bit.
         asked = sum(map(_size, {*model.parameters(), *model.buffers()}))
         limits.check(asked, sum(map(_size, tensors.values())), "a saved model", ArtifactError)
-        model = model.to_empty(device="cpu")
+        model._apply(_empty)  # type: ignore[no-untyped-call] # noqa: SLF001 - `to_empty`, which imports sympy
         whole = {n: t for n, t in tensors.items() if not n.endswith((_VALUES, _MASK))}
         for name, shape in spec["shapes"].items():
             values, mask = tensors[name + _VALUES], tensors[name + _MASK]
@@ -101,6 +101,10 @@ def decode(tensors: dict[str, Tensor], spec: architecture.Spec) -> nn.Module:
         raise ArtifactError(f"a saved model does not fit its description: {reason}") from error
     model.eval()
     return model.requires_grad_(requires_grad=False)
+
+
+def _empty(planned: Tensor) -> Tensor:
+    return torch.empty_strided(planned.shape, planned.stride(), dtype=planned.dtype, device="cpu")
 
 
 def _size(tensor: Tensor) -> int:

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from whatelse import limits
 from whatelse.errors import WhatElseError
+from whatelse.modules import shapes
 
 # What one core does in a second at least: multiply-adds of a product, other products and comparisons, numbers moved.
 _PRODUCTS, _LOOPS, _MOVED = 2e10, 1e9, 3e8
@@ -142,7 +143,8 @@ def _on_meta(func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[t
         there = tree_map(shape, (args, given))
         if any(a.name == "device" for a in func._schema.arguments):  # noqa: SLF001 - torch offers no other way
             there[1]["device"] = torch.device("meta")
-        return there, func(*there[0], **there[1])
+        known = None if there[1] else shapes.returned(func, there[0])
+        return there, func(*there[0], **there[1]) if known is None else known
     except Exception:  # noqa: BLE001 - whatever an operation raises that has no shapes to tell, or that is wrong anyway
         return None
 

@@ -110,8 +110,7 @@ def search(
         TaskError: The model does not fit the data, or is no torch module.
         StoreError: Results cannot be written.
     """
-    name, given = recipe.read_call(strategy if "(" in strategy else f"{strategy}()", "strategy")
-    proposing = items.strategy(name)
+    proposing, given, called = _proposing(strategy)
     _check(trials, minutes, then, out)
     engine = on or ("processes" if isinstance(model, str) and isinstance(task, str) else "inline")
     run.check_engine(engine)
@@ -128,8 +127,7 @@ def search(
         limit = time.monotonic() + 60 * minutes if minutes else math.inf
         going.search(problem, proposing, given, limit)
         told, model_after = going.end(problem, questions.draws)
-        words: dict[str, Any] = {"strategy": str(recipe.Step(name, proposing.changed(given))), "budgets": read.title or where}
-        told = replace(told, model=_called(model), data=_called(task), **words)
+        told = replace(told, model=_called(model), data=_called(task), strategy=called, budgets=read.title or where)
         if model_after is None:
             return Found(told, None, None)
         place = out or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "winner"
@@ -216,6 +214,19 @@ def _check(trials: int, minutes: float, then: str, out: Path | None) -> None:
     recipe.parse(then)
     if out is not None:
         compress.check_free(out)
+
+
+def _proposing(text: str) -> tuple[Strategy, dict[str, Any], str]:
+    """Return a strategy with its settings, checked, and how a record calls it.
+
+    Raises:
+        RecipeError: The text is not of the form ``name(setting=value)``.
+        UnknownItemError: There is no such strategy.
+        SettingError: A setting is unknown or out of range.
+    """
+    name, given = recipe.read_call(text if "(" in text else f"{text}()", "strategy")
+    item = items.strategy(name)
+    return item, given, str(recipe.Step(name, item.changed(given)))
 
 
 def _budgets(given: Budgets | Path | str) -> tuple[Budgets, str]:

@@ -21,8 +21,8 @@ from whatelse.searching.trial import Bench
 from whatelse.statistics.power import settles_counted
 from whatelse.study.meeting import Meeting
 
-DRAWS = 2_000  # resamples of a look at select
-_ROWS = 6_000  # examples of select that predictions are judged on
+DRAWS = 500  # resamples of a look at select
+_ROWS = 3_000  # examples of select that predictions are judged on
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,14 @@ class Center:
         scores: Its class scores on the judge's examples, ``(n, classes)``.
         measured: By how much it exceeds each budget, ``(budgets,)``; NaN where that was not measured.
         judged: What the judge says of its scores, likewise; NaN where it cannot tell.
+        far: How far its scores are from the baseline's.
     """
 
     at: Configuration
     scores: Tensor
     measured: np.ndarray
     judged: np.ndarray
+    far: float = 0.0
 
 
 @dataclass(eq=False)
@@ -56,6 +58,7 @@ class Surrogate:
     _steps: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     _far: list[tuple[float, np.ndarray]] = field(default_factory=list)
     _known: dict[tuple[int, ...], float] = field(default_factory=dict)
+    _judged: dict[tuple[Configuration, Configuration], tuple[np.ndarray, float]] = field(default_factory=dict)
     _line: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def begin(self, at: Configuration) -> Center:
@@ -80,7 +83,7 @@ class Surrogate:
         measured = np.array([score.over.get(name, np.nan) for name in self.judge.names])
         self._far.append((self.distance(score.scores), measured))
         self._line = None
-        return Center(at, score.scores, measured, self.judge.over([score.scores])[0])
+        return Center(at, score.scores, measured, self.judge.over([score.scores])[0], self._far[-1][0])
 
     def distance(self, scores: Tensor) -> float:
         """Return how far scores are from the baseline's: the root of their mean squared change.
@@ -136,13 +139,41 @@ class Surrogate:
             center: What they are predicted around.
             asked: The configurations.
         """
-        scores = [self.scores(center, at) for at in asked]
-        raw = self.judge.over(scores) - center.judged
-        known = np.where(np.isnan(center.measured), self._guess(self.distance(center.scores)), center.measured)
+        raws, far = self._raw(center, asked)
+        raw = raws - center.judged
+        known = np.where(np.isnan(center.measured), self._guess(center.far), center.measured)
         found = known + self.belief() * raw
-        far = np.stack([self._guess(self.distance(one)) for one in scores]) - self._guess(self.distance(center.scores))
-        told: np.ndarray = np.where(self.judge.seen, found, known + far)
+        guessed = np.stack([self._guess(one) for one in far]) - self._guess(center.far)
+        told: np.ndarray = np.where(self.judge.seen, found, known + guessed)
         return told
+
+    def over_around(self, centers: Sequence[Center], asked: Sequence[Configuration]) -> np.ndarray:
+        """Return what `over` does, each around the measured configuration that it is nearest to, ``(M, budgets)``.
+
+        Args:
+            centers: Those that were measured.
+            asked: The configurations.
+        """
+        by: dict[Configuration, tuple[Center, list[int]]] = {}
+        for at, one in enumerate(asked):
+            center = self.nearest(centers, one)
+            by.setdefault(center.at, (center, []))[1].append(at)
+        found = np.empty((len(asked), len(self.judge.names)))
+        for center, some in by.values():
+            found[some] = self.over(center, [asked[at] for at in some])
+        return found
+
+    def _raw(self, center: Center, asked: Sequence[Configuration]) -> tuple[np.ndarray, list[float]]:
+        """Return what the judge says of predicted scores, ``(M, budgets)``, and how far these are from the baseline's.
+
+        What was asked before is known: a search comes back to its best again and again.
+        """
+        new = [at for at in dict.fromkeys(asked) if (center.at, at) not in self._judged]
+        scores = [self.scores(center, at) for at in new]
+        for at, one, row in zip(new, scores, self.judge.over(scores), strict=True):
+            self._judged[center.at, at] = row, self.distance(one)
+        rows = [self._judged[center.at, at] for at in asked]
+        return np.stack([row for row, _ in rows]), [far for _, far in rows]
 
     def note(self, center: Center, at: Configuration, found: Center) -> None:
         """Learn from a configuration that was proposed around a center and then measured.
@@ -152,7 +183,7 @@ class Surrogate:
             at: The configuration.
             found: What was measured of it.
         """
-        raw = self.judge.over([self.scores(center, at)])[0] - center.judged
+        raw = self._raw(center, [at])[0][0] - center.judged
         self.errors.append((center.measured + self.belief() * raw, found.measured))
         self._steps.append((raw, found.measured - center.measured))
 

@@ -87,8 +87,8 @@ def audit(
             declared ``batch``, are measured whole.
         force: True measures models that should not be compared, and states why they should not.
         results: Folder where finished cells are kept and found again; None keeps nothing.
-        on: Where jobs run, an engine of ``whatelse list engines``; empty chooses ``processes`` for texts and
-            ``inline`` for objects.
+        on: Where jobs run, an engine of ``whatelse list engines``; empty chooses ``inline`` for objects, and for texts
+            ``processes``, unless all is done in this one before others would have started.
         workers: How many jobs at once; 0 for as many as cores.
         max_memory: What opening a file may take, such as ``8G``; empty for the usual.
         batch: How many examples every model is asked at once, for models whose answers depend on their neighbours;
@@ -119,9 +119,14 @@ def audit(
             show, announce = stack.enter_context(bar.bar(quiet=False))
 
         def start() -> Engine:
-            place = run.engine(held.place, workers)
+            told = _estimate(asking, todo, store, workers or processes.cores()) if held.open else None
+            small = told is not None and told.small and not workers
+            if small:
+                asking.met.lend()
+                stack.enter_context(speed.one_thread())
+            place = run.engine("inline" if small else held.place, workers)
             if announce is not None:
-                announce(_estimate(asking, todo, store, place.slots))
+                announce(told or _estimate(asking, todo, store, place.slots))
             return place
 
         went = run.run(todo, store, start, show or _silent)
@@ -206,10 +211,14 @@ class _Held:
         return {Role.BASELINE: self.baseline, **own, **self.candidates}
 
     @property
+    def open(self) -> bool:
+        """Whether nobody says where jobs run, and they may run in any process."""
+        return not self.on and all(isinstance(one, str) for one in (self.task, *self.models.values()))
+
+    @property
     def place(self) -> str:
         """Name of the engine: objects stay in this process."""
-        texts = all(isinstance(one, str) for one in (self.task, *self.models.values()))
-        return self.on or ("processes" if texts else "inline")
+        return self.on or ("processes" if self.open else "inline")
 
     @contextmanager
     def planned(

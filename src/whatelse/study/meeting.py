@@ -43,11 +43,13 @@ class Meeting:
         remarks: Of each model how it is measured where a reader might think otherwise.
         offers: Of each model what it offers.
         baseline: Gives the baseline as it is asked, opened where it was not yet.
+        lend: Lets jobs that run in this process find the models as they are asked.
     """
 
     task: Task
     data: Data
     baseline: Callable[[], Audited]
+    lend: Callable[[], None]
     models: dict[str, Handed] = field(default_factory=dict)
     checks: dict[str, list[Check]] = field(default_factory=dict)
     remarks: dict[str, list[str]] = field(default_factory=dict)
@@ -91,7 +93,11 @@ def meet(
             "or a data loader as text"
         )
     guests = _Guests(found, lent, ways or {})
-    met = Meeting(found, data, lambda: guests.subject(Role.BASELINE)[0])
+
+    def lend() -> None:
+        lent.enter_context(handed.lent(guests.subjects(models), [found]))
+
+    met = Meeting(found, data, lambda: guests.subject(Role.BASELINE)[0], lend)
     for name, model in models.items():  # all of them first: where one is not there, nothing is written
         met.models[name] = guests.origin(name, model)
     made = {name: _compare(met, name, guests, store, force=force) for name in models}
@@ -100,7 +106,7 @@ def meet(
         if not store.has("effects", kept):
             store.save_record("effects", kept, record)
     if inline:
-        lent.enter_context(handed.lent(guests.subjects(models), [found]))
+        lend()
     return met
 
 

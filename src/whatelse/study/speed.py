@@ -55,7 +55,7 @@ def of_study(study: Study, task: Task) -> Speed:
     """
     model = worker.untrained(net_of(study), task, "speed")
     tokens = task.vocabulary > 0
-    with _one_thread():
+    with one_thread():
         model.eval().requires_grad_(requires_grad=False)
         measured = _timed(model, task.test.inputs[:_LOOKED], tokens=tokens) / 2
         held = subject.of(model, "", "", task.test.inputs[:4], generator("probe", task.key), tokens=tokens)
@@ -77,12 +77,12 @@ def of_model(model: Model, task: Task, models: int) -> Speed:
     if not isinstance(scorer, Scores):
         return Speed(0.0, 0.0, _memory(model, task, models))
     inputs = task.test.inputs[: 1 if model.alone else _LOOKED]
-    with _one_thread():
+    with one_thread():
         return Speed(_best(lambda: scorer.scores(inputs)) / len(inputs), 0.0, _memory(model, task, models))
 
 
 @contextmanager
-def _one_thread() -> Generator[None]:
+def one_thread() -> Generator[None]:
     """Let torch compute as it does in a worker."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,11 +1,13 @@
 """Share of examples that are classified correctly and stay so under every attack inside a small ball.
 
 An example of the first ``examples`` of test stands if the model is right on it and at every adversarial point. Attacks
-are run on what the cheaper ones left standing, *quick*: APGD on the log-odds margin, whose points are kept and shared,
-APGD from a second start, and Square, a random search; *standard*: APGD on the margin and on the ratio of logits (DLR)
-from two starts each, shortly towards each of the nine likeliest wrong classes and in full towards the three that came
-nearest, then Square. Gradients go straight through rounding, where the model rounds; whether a point fools is asked of
-the model itself.
+are run on what the cheaper ones left standing: APGD on the log-odds margin, whose points are kept and shared; APGD
+towards the two classes (*standard*: three) whose borders are nearest in the model's linearization, and towards the
+nearest once more; on from the first points towards the class that is nearest there; *standard*: on the ratio of logits
+(DLR); then Square, a random search. An example of which no border lies within two radii is left out of what follows the
+first attack, but for a sample of twenty, one of which must not fall; a climb ends where it is far from the border for
+what it gained; Square begins with the nearest, and ends when of fifty none falls. Gradients go straight through
+rounding, where the model rounds; whether a point fools is asked of the model itself.
 
 Without a ``radius`` one is chosen at which the baseline has something to lose and something to keep: of the steps
 1/255, 2/255, 4/255 ... of the range of the inputs (down to 1/8 of the first; in L2 1/64, 1/32 ...) the one at which a
@@ -45,11 +47,11 @@ Reading:
     that is comparable with other publications. A failed check makes it *not trusted*, however good it looks.
 
 Cost:
-    On ``examples`` of test ``2 * (steps + 1)`` passes forward and backward for the first attack, kept and shared with
-    `transfer`; as many for every further one, ``queries`` forward for Square, both only on what stands and only until
-    it falls; two passes forward for the other model's points; the checks, on a hundred examples, as much as a fifth of
-    that. The choice of a radius: ``43`` passes of at most a hundred examples of select a step, on the baseline, once;
-    138 where it only predicts.
+    On ``examples`` of test at most ``2 * (steps + 1)`` passes forward and backward for the first attack, kept and
+    shared with `transfer`; as many for every further one, ``queries`` forward for Square, both only on what stands and
+    only until it falls or is without hope: on small networks a fifth of all that; two passes forward for the other
+    model's points; the checks, on a hundred examples, as much as a fifth of that. The choice of a radius: ``43`` passes
+    of at most a hundred examples of select a step, on the baseline, once; 138 where it only predicts.
     Standard strength with ``steps`` 100 and ``queries`` 5000 costs some fifty times as much.
 
 Limits:
@@ -85,7 +87,7 @@ from whatelse.statistics import summaries
 from whatelse.tasks.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
-    7,
+    8,
     "accuracy",
     "higher",
     {"predicts", "inputs in bounds"},

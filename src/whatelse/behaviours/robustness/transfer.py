@@ -1,10 +1,10 @@
 """How often a point that fools one model fools the other: attacks that transfer between baseline and candidate.
 
 Counted are the first ``examples`` of test that both models classify correctly and whose point, found by APGD on the
-source model (all steps taken, kept from `robustness.accuracy`, which also chooses the radius where there is none),
-fools that source; the value is the share of them that fools the target too. *to candidate*: an attacker who has the
-public baseline against the compressed model; *from candidate*: one who has the deployed small model against the large
-one behind it.
+source model (five more steps once it is fooled, kept from `robustness.accuracy`, which also chooses the radius where
+there is none), fools that source; the value is the share of them that fools the target too. *to candidate*: an attacker
+who has the public baseline against the compressed model; *from candidate*: one who has the deployed small model against
+the large one behind it.
 
 The parts are the matrix of scenarios: of the examples that both models classify correctly, the share that falls to the
 points made on either model, tried on either; of a model that does not differentiate, those made on it are empty.
@@ -46,7 +46,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
-    3,
+    4,
     "share of attacks",
     "lower",
     {"predicts", "differentiates", "inputs in bounds"},

@@ -40,7 +40,7 @@ VERSION = 1
 
 _TIGHTER = 0.05  # of a budget, by which the program is tightened where what it finds is predicted not to keep it
 _SHAKEN = 0.25  # how far costs are shaken where nothing new is found
-_SAFER, _STEPS = 0.1, 5  # how far inside the budgets every eighth step aims, in steps: the confirmation begins safely
+_SAFER = (0.4, 0.2, 0.6, 0.1, 0.3)  # how far inside the budgets every eighth step aims: the confirmation begins safely
 _INSURED = 8
 _STUCK, _TRIES = 3, 4
 _SAME = -1e-6
@@ -90,7 +90,7 @@ class _Descent:
         safer = self.best is not None and count % _INSURED == _INSURED - 1
         # Another step from what is known already must differ from the one that is not told yet.
         shaken = _SHAKEN if count > self.told else 0.0
-        tight = -_SAFER * (1 + count // _INSURED % _STEPS) if safer else 0.0
+        tight = -_SAFER[count // _INSURED % len(_SAFER)] if safer else 0.0
         found = None
         for attempt in range(_TRIES):
             center = self.kept if safer or self.failures >= _STUCK or attempt % 2 else self.centers[-1]
@@ -155,8 +155,8 @@ class _Descent:
         found = program.nearby(tight, radius, most, set(self.asked), self.config.checked)
         if not found:
             return None, False
-        joint = [self.surrogate.over(self.surrogate.nearest(self.centers, one), [one])[0] for one in found]
-        worst = np.nan_to_num(np.stack(joint), nan=-1.0).max(1) - min(tight, 0.0)
+        joint = self.surrogate.over_around(self.centers, found)
+        worst = np.nan_to_num(joint, nan=-1.0).max(1) - min(tight, 0.0)
         good = [at for at in range(len(found)) if worst[at] <= 0]
         if good:
             return min((found[at] for at in good), key=self._size), True
