@@ -37,6 +37,8 @@ every_item = pytest.mark.parametrize(("kind", "name"), ITEMS, ids=[":".join(i) f
 MIXED = "conv2: prune.magnitude() > quantize.uniform(bits=4); linear: decompose.svd(rank=0.4); head: quantize.gptq()"
 GIVEN = {
     ("methods", "mixed.layers"): {"layers": MIXED},
+    ("methods", "prune.depth"): {"layers": "relu2"},
+    ("methods", "prune.widths"): {"keep": "conv1=0.5"},
     ("exhibits", "rebuilt"): {"behaviour": "leakage.inversion"},
     ("exhibits", "tree"): {"behaviour": "transparency.tree"},
     ("exhibits", "vulnerable_records"): {"behaviour": "membership.loss"},

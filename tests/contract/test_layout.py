@@ -53,7 +53,7 @@ MAY = {
     "explainers": OBSERVED,
     "behaviours": OBSERVED | {"training", "attacks", "explainers"},
     "searching": OBSERVED
-    | {"recipe", "artifacts", "auditing", "engines", "findings", "gate", "opening", "store", "study"},
+    | {"recipe", "artifacts", "auditing", "engines", "findings", "gate", "opening", "store", "study", "training"},
     "artifacts": OBSERVED | {"recipe"},
     "openers": MODELS | {"recipe", "artifacts", "items"},
     "opening": MODELS | {"parts", "recipe", "items"},

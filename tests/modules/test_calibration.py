@@ -187,7 +187,7 @@ def test_peak_memory_does_not_grow_with_the_examples(text, toy, rng, monkeypatch
     monkeypatch.setattr(calibration, "_OUTPUT", 2**14)
     monkeypatch.setattr(calibration, "_ROOM", 2**14)
     monkeypatch.setattr("whatelse.methods.distill._features._ROOM", 2**14)
-    monkeypatch.setattr("whatelse.methods.prune.structured._BATCH", 8)
+    monkeypatch.setattr("whatelse.modules.importance.BATCH", 8)
     parts = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()]
     model = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
     model.eval().requires_grad_(requires_grad=False)

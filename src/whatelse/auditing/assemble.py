@@ -12,7 +12,7 @@ import torch
 
 import whatelse
 from whatelse import items
-from whatelse.auditing import claims, overlap, prune_potential
+from whatelse.auditing import apart, claims, overlap, prune_potential
 from whatelse.auditing.effects import Moved
 from whatelse.auditing.inquiry import Inquiry
 from whatelse.auditing.questions import Row
@@ -140,6 +140,6 @@ def _row(inquiry: Inquiry, row: Row) -> record.Row:
     told = record.Row(row.name, row.title, row.status, row.survey, row.cited, row.question)
     lead = next((m for m in inquiry.measurements if m.row == row.name and m.primary), None)
     if lead is None:
-        return told
+        return replace(told, apart=apart.read(row.apart).apart) if row.apart else told
     item = items.behaviour(lead.item)
     return replace(told, task=lead.tasks[0], unit=item.unit, better=item.better, margin=lead.margin)

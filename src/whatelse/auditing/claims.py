@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from whatelse.auditing import apart
 from whatelse.auditing.inquiry import Inquiry
 from whatelse.auditing.questions import Claim, Expectation
 from whatelse.auditing.roles import Role
@@ -38,6 +39,10 @@ def judge(claim: Claim, inquiry: Inquiry, found: Decided, models: Sequence[Candi
     """
     votes: Counter[str] = Counter()
     because: list[Finding] = []
+    elsewhere = next((row.apart for row in inquiry.rows if row.name == claim.row), "")
+    if elsewhere:
+        outcome = apart.read(elsewhere)
+        votes.update("open" if v not in _DECIDED else "holds" if v == "improved" else "fails" for v in outcome.verdicts)
     for expectation in claim.expect:
         chosen = _chosen(expectation, inquiry, found, models)
         because += chosen
@@ -51,7 +56,7 @@ def judge(claim: Claim, inquiry: Inquiry, found: Decided, models: Sequence[Candi
         source=claim.source,
         supports=claim.supports,
         outcome=_outcome(votes),
-        reason=_reason(votes, because, found),
+        reason=f"{_counted(votes)} ({outcome.apart.brief})" if elsewhere else _reason(votes, because, found),
         because=tuple(f.id for f in because),
     )
 
@@ -100,7 +105,8 @@ def _reason(votes: Counter[str], because: Sequence[Finding], found: Decided) -> 
     seen = ", ".join(f"{n} {verdict}" for verdict, n in Counter(f.verdict for f in mine).most_common())
     closer = sum(f.id in found.agreement and f.verdict == "worsened" and _within(f) for f in mine)
     aside = f"; {closer} of the worsened moved less than a network that is merely trained again" if closer else ""
-    return (
-        f"of {votes.total()} predictions {votes['holds']} hold, {votes['fails']} fail, {votes['open']} stay open or "
-        f"inside the noise of retraining ({seen}{aside})"
-    )
+    return f"{_counted(votes)} or inside the noise of retraining ({seen}{aside})"
+
+
+def _counted(votes: Counter[str]) -> str:
+    return f"of {votes.total()} predictions {votes['holds']} hold, {votes['fails']} fail, {votes['open']} stay open"

@@ -21,7 +21,10 @@ WHERE = ("gradients", "answers", WORDS)
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: the survey's claim in short, whom it cites, and the question that is measured."""
+    """One row of the table: the survey's claim in short, whom it cites, and the question that is measured.
+
+    ``apart`` names a study of its own, which ships with its outcome: the row quotes it and has no measurements.
+    """
 
     name: str
     title: str
@@ -29,6 +32,7 @@ class Row:
     survey: str = ""
     cited: str = ""
     status: Status = "measured"
+    apart: str = ""
 
 
 @dataclass(frozen=True)

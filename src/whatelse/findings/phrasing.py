@@ -23,9 +23,10 @@ from whatelse.findings.numbers import (
     state,
     when,
 )
-from whatelse.findings.record import Environment, Finding, Floors, Part, Row
+from whatelse.findings.record import Apart, Environment, Finding, Floors, Part, Row
 
 __all__ = [
+    "APART",
     "NOT_YET",
     "OUTCOMES",
     "Sign",
@@ -37,6 +38,7 @@ __all__ = [
     "count",
     "decimals",
     "effect_unit",
+    "elsewhere",
     "facts",
     "harm",
     "interval",
@@ -65,6 +67,7 @@ __all__ = [
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$@])")
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 NOT_YET = "not measured yet"
+APART = "measured apart"
 
 
 class Sign(NamedTuple):
@@ -118,6 +121,15 @@ def measured_in(row: Row) -> str:
     unit = f"{row.unit} (effects in percentage points, pp)" if is_share(row.unit) else row.unit
     margin = "" if row.margin is None else f" Margin: ±{size(row.margin, row.unit)}."
     return f"Measured in {unit}. {harm(row.better)}{margin}"
+
+
+def elsewhere(apart: Apart) -> str:
+    """Return what a study of its own found, and where its numbers are.
+
+    Args:
+        apart: As the row has it.
+    """
+    return f"{capital(APART)}, by {apart.made_by}: {apart.told} All numbers: {apart.page}."
 
 
 def reason(finding: Finding) -> str:

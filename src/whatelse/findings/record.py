@@ -58,8 +58,21 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """What a study of its own found of a row whose question is not one about each candidate.
+
+    ``brief`` counts its verdicts, ``told`` says what was found; ``made_by`` is the command, ``page`` has all numbers.
+    """
+
+    brief: str
+    told: str
+    made_by: str
+    page: str
+
+
+@dataclass(frozen=True)
 class Row:
-    """One row of the table; everything after ``cited`` may be empty while it is not measured yet."""
+    """One row of the table; everything after ``cited`` may be empty while it is not measured yet, or measured apart."""
 
     name: str
     title: str
@@ -71,6 +84,7 @@ class Row:
     unit: str | None = None
     better: Better | None = None
     margin: float | None = None
+    apart: Apart | None = None
 
 
 @dataclass(frozen=True)

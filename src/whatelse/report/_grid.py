@@ -30,7 +30,7 @@ class Line:
     @property
     def measured(self) -> bool:
         """Whether there is anything to show in the cells."""
-        return self.row.status == "measured"
+        return self.row.status == "measured" and self.row.apart is None
 
 
 @dataclass(frozen=True)

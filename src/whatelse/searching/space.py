@@ -82,6 +82,25 @@ class Space:
         """The configuration that changes nothing."""
         return (0,) * len(self.axes)
 
+    def told(self, chosen: Configuration) -> dict[str, list[tuple[str, str]]]:
+        """Return by kind of axis the names that are not left alone, each with its option.
+
+        What stands in a layer or block that is taken out is not among them.
+
+        Args:
+            chosen: The number of an option for every axis.
+        """
+        every = [(axis, axis.options[at]) for axis, at in zip(self.axes, chosen, strict=True) if axis.options[at]]
+        gone = [axis.name for axis, _ in every if axis.kind == DEPTH]
+        return {
+            kind: [
+                (axis.name, option)
+                for axis, option in every
+                if axis.kind == kind and (kind == DEPTH or not any(f"{axis.name}.".startswith(f"{n}.") for n in gone))
+            ]
+            for kind in KINDS
+        }
+
     def recipe(self, chosen: Configuration) -> Recipe:
         """Return the recipe of a configuration.
 
@@ -90,18 +109,14 @@ class Space:
         Args:
             chosen: The number of an option for every axis.
         """
-        told: dict[str, list[tuple[str, str]]] = {kind: [] for kind in KINDS}
-        for axis, at in zip(self.axes, chosen, strict=True):
-            if axis.options[at] != ALONE:
-                told[axis.kind].append((axis.name, axis.options[at]))
-        gone = {name for name, _ in told[DEPTH]}
-        halves = [(name, _halves(option)) for name, option in told[LAYER] if name not in gone]
+        told = self.told(chosen)
+        halves = [(name, _halves(option)) for name, option in told[LAYER]]
         before = [(name, first + (() if self.trained else last)) for name, (first, last) in halves]
         after = [(name, last) for name, (_, last) in halves] if self.trained else []
         smaller = (
             *itertools.chain.from_iterable(recipe.parse(option) for _, option in told[WHOLE]),
             *_step("prune.depth", "layers", [name for name, _ in told[DEPTH]]),
-            *_step("prune.widths", "keep", [f"{name}={share}" for name, share in told[WIDTH] if name not in gone]),
+            *_step("prune.widths", "keep", [f"{name}={share}" for name, share in told[WIDTH]]),
             *_step("mixed.layers", "layers", _told(before)),
         )
         trained = _trained(smaller, self.trained) if any(chosen) else smaller

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from whatelse import items, limits, recipe, registry, toml_schema
+from whatelse.auditing import apart
 from whatelse.auditing.questions import DIRECTIONS, Claim, Measurement, Row
 from whatelse.errors import StudyError, WhatElseError, nearest
 
@@ -341,8 +342,12 @@ def _check_measurements(study: Study) -> None:
             raise StudyError(f"{where}: {told}; numbers of 0 or more and a task are needed")
     for row in study.rows:
         primary = [m.label for m in study.measurements if m.row == row.name and m.primary]
-        if len(primary) != (row.status == "measured"):
-            raise StudyError(f"row {row.name!r} has {len(primary)} primary measurements; a measured row has one")
+        if row.apart:
+            with _at(f"row {row.name!r}"):
+                apart.read(row.apart)
+        if len(primary) != (row.status == "measured" and not row.apart):
+            told = "a measured row has one, and one that is measured apart none"
+            raise StudyError(f"row {row.name!r} has {len(primary)} primary measurements; {told}")
     _distinct("measurements", [m.label for m in study.measurements])
 
 

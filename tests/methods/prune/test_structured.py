@@ -9,7 +9,7 @@ from whatelse import recipe
 from whatelse.behaviours.efficiency import macs
 from whatelse.errors import MissingExtraError, RecipeError
 from whatelse.methods.prune import structured
-from whatelse.modules import codec, surgery
+from whatelse.modules import codec, importance, surgery
 from whatelse.modules.dependency import Group, groups
 from whatelse.nets import cnn, resnet, transformer
 
@@ -110,11 +110,11 @@ def test_taylor_is_the_squared_slope_of_molchanovs_gate(toy, rng):
     found, _ = groups(model, task.calibration.inputs[:4], "test")
     gated = nn.Sequential(*model[:3], Gate(6), *model[3:5], Gate(4), *model[5:])
     slow = [torch.zeros(6), torch.zeros(4)]
-    for batch in torch.arange(120).split(structured._BATCH):
+    for batch in torch.arange(120).split(importance.BATCH):
         loss = functional.cross_entropy(gated(task.calibration.inputs[batch]), task.calibration.observed[batch])
         slopes = torch.autograd.grad(loss, [gated[3].open, gated[6].open])
         slow = [total + slope.flatten() ** 2 / 3 for total, slope in zip(slow, slopes, strict=True)]
-    scores = structured._scores(model, found, "taylor", task.calibration)
+    scores = importance.scores(model, found, "taylor", task.calibration)
     for score, expected in zip(scores, slow, strict=True):
         assert torch.allclose(score.float(), expected, rtol=1e-4)
 
@@ -125,7 +125,7 @@ def test_fpgm_is_the_sum_of_distances_to_the_other_filters(toy, rng):
     group = groups(model, images(toy, rng).train.inputs[:4], "test")[0][0]
     filters = model[0].weight.flatten(1).tolist()
     slow = [sum(sum((a - b) ** 2 for a, b in zip(f, g, strict=True)) ** 0.5 for g in filters) for f in filters]
-    assert structured._fpgm(model, group).tolist() == pytest.approx(slow, rel=1e-5)
+    assert importance._fpgm(model, group).tolist() == pytest.approx(slow, rel=1e-5)
 
 
 @pytest.mark.known_answer

@@ -40,20 +40,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.modules.conv import _ConvNd
 
 from whatelse.errors import RecipeError
+from whatelse.modules import importance
 from whatelse.modules.dependency import Group, groups, left_whole, without
 from whatelse.modules.notes import note
-from whatelse.modules.surgery import axes, part_at
-from whatelse.modules.walk import copied
 from whatelse.settings import param
-from whatelse.tasks.task import Split, Task
+from whatelse.tasks.task import Task
 
 VERSION, KNOB, TAKES, LEAVES = 1, "ratio", {"dense", "sparse"}, ""
 
-_BATCH, _HARDLY = 50, 0.005
+_HARDLY = 0.005
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Config:
     """Settings of structured pruning."""
 
     ratio: float = param(0.5, "Share of the removable channels to remove.", low=0.0, high=0.95)
-    importance: str = param("magnitude", "What ranks channels.", choices=("magnitude", "taylor", "fpgm"))
+    importance: str = param("magnitude", "What ranks channels.", choices=importance.KINDS)
     scope: str = param("global", "Rank all layers together, or each alone.", choices=("global", "uniform"))
     keep: float = param(0.1, "Share of its channels that a layer keeps at least under global scope.", low=0.0, high=1.0)
     round_to: int = param(8, "Kept widths are multiples of it in layers twice as wide; 1 is off.", low=1, high=256)
@@ -88,7 +85,7 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
             "; ".join(f"{name}: {reason}" for name, reason in refused.items()) or "no layer is reached by a gradient"
         )
         raise RecipeError(f"prune.structured: nothing can be removed ({reasons}); use prune.magnitude for such a model")
-    scores = _scores(model, found, config.importance, task.calibration)
+    scores = importance.scores(model, found, config.importance, task.calibration)
     sizes = _uniform(found, config) if config.scope == "uniform" else _global(found, scores, config)
     chosen = []
     for group, score, size in zip(found, scores, sizes, strict=True):
@@ -132,63 +129,3 @@ def _rounded(group: Group, size: int, step: int) -> int:
     if group.block > 1 or len(group) < 2 * step:
         return size
     return min(len(group), step * max(1, math.floor(size / step + 0.5)))
-
-
-def _scores(model: nn.Module, found: list[Group], importance: str, split: Split) -> list[Tensor]:
-    """Return the scores of each group's units, ``(units,)`` each."""
-    if importance == "taylor":
-        return _taylor(model, found, split)
-    score = _magnitude if importance == "magnitude" else _fpgm
-    scores = [score(model, group) for group in found]
-    return [s / s.mean().clamp(min=torch.finfo(s.dtype).tiny) for s in scores]
-
-
-def _magnitude(model: nn.Module, group: Group) -> Tensor:
-    total = torch.zeros(len(group), dtype=torch.float64)
-    for (name, side), units in group.places.items():
-        part = part_at(model, name)
-        if side != "loose" and not isinstance(part, nn.Embedding) and "weight" in axes(part, side):
-            squares = _rows(part.weight, axes(part, side)["weight"]).square().sum(1)
-            total += torch.stack([squares[list(unit)].sum() for unit in units])
-    return total
-
-
-def _fpgm(model: nn.Module, group: Group) -> Tensor:
-    total = torch.zeros(len(group), dtype=torch.float64)
-    for (name, side), units in group.places.items():
-        part = part_at(model, name)
-        if side == "out" and isinstance(part, _ConvNd | nn.Linear):
-            rows = _rows(part.weight, axes(part, side)["weight"])
-            filters = torch.stack([rows[list(unit)].flatten() for unit in units])
-            total += torch.cdist(filters, filters, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
-    return total
-
-
-def _taylor(model: nn.Module, found: list[Group], split: Split) -> list[Tensor]:
-    copy = copied(model).requires_grad_(requires_grad=True)
-    totals = [torch.zeros(len(group), dtype=torch.float64) for group in found]
-    batches = torch.split(torch.arange(len(split)), _BATCH)
-    for batch in batches:
-        copy.zero_grad()
-        with torch.enable_grad():  # type: ignore[no-untyped-call,unused-ignore] # torch's own
-            functional.cross_entropy(copy(split.inputs[batch]), split.observed[batch]).backward()  # type: ignore[no-untyped-call]
-        for total, group in zip(totals, found, strict=True):
-            total += _change(copy, group).square() / len(batches)
-    return totals
-
-
-def _change(model: nn.Module, group: Group) -> Tensor:
-    """Return ``sum g * w`` over what reads each unit, ``(units,)``."""
-    total = torch.zeros(len(group), dtype=torch.float64)
-    for (name, side), units in group.places.items():
-        part = part_at(model, name)
-        weight = part.weight if side == "in" else None
-        if weight is not None and weight.grad is not None:
-            slopes = _rows(weight.grad * weight, axes(part, side)["weight"]).sum(1)
-            total += torch.stack([slopes[list(unit)].sum() for unit in units])
-    return total
-
-
-def _rows(tensor: Tensor, dim: int) -> Tensor:
-    """Return a tensor with one row for every index along a dimension, float64."""
-    return tensor.detach().movedim(dim, 0).reshape(tensor.shape[dim], -1).double()

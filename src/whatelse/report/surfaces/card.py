@@ -118,6 +118,8 @@ def _limits(findings: Findings) -> str:
     )
     lines += [f"- Checked: {plain(line)}." for line in checks.told(findings.comparability)]
     lines += [f"- Not measured yet: {plain(title)}." for title in open_]
+    apart = [(row.title, row.apart) for row in findings.rows if row.apart is not None]
+    lines += [f"- {plain(title)}: {plain(words.elsewhere(one))}" for title, one in apart]
     lines += [f"- Failed: {plain(failure.cell)}: {plain(failure.error)}" for failure in findings.failed]
     return "\n".join(lines)
 

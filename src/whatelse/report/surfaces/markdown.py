@@ -52,6 +52,8 @@ def _joined(cells: list[str]) -> str:
 
 def _line(line: Line) -> str:
     title = f"**{plain(line.row.title)}**"
+    if line.row.apart is not None:
+        return _joined([title, *[words.APART] * len(line.cells)])
     if not line.measured:
         sign = words.VERDICTS[words.NOT_YET].symbol
         return _joined([title, *[f"{sign} {words.NOT_YET}"] * len(line.cells)])
@@ -72,9 +74,10 @@ def _cell(cell: Finding | None) -> str:
 def _claims(line: Line) -> list[str]:
     if not line.claims:
         return [f"- **{plain(line.row.title)}**: the survey makes no claim."]
+    apart = f" {words.elsewhere(line.row.apart)}" if line.row.apart is not None else ""
     return [
         f"- **{plain(line.row.title)}**: **{claim.outcome}**. “{plain(claim.claim)}” ({plain(claim.source)}) "
-        f"{plain(claim.reason)} What the source supports: {plain(claim.supports)}"
+        f"{plain(claim.reason)} What the source supports: {plain(claim.supports)}{plain(apart)}"
         for claim in line.claims
     ]
 

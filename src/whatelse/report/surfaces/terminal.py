@@ -32,6 +32,8 @@ def show(findings: Findings, console: Console) -> None:
     for row in grid.lines:
         for claim in row.claims:
             console.print(_claim(row, claim, plain))
+        if row.row.apart is not None:
+            console.print(_text(f"{row.row.title}: {words.elsewhere(row.row.apart)}", plain, "dim"))
     if counted := checks.counted(findings.comparability):
         console.print(_text(f"checked: {counted}", plain, "dim"))
     for line in checks.told(findings.comparability):
@@ -79,6 +81,8 @@ def _table(grid: Grid, families: tuple[Family, ...], plain: bool) -> Table:
         cells = [_cell(cell, plain) for c, cell in zip(grid.candidates, line.cells, strict=True) if c.name in wanted]
         if not line.measured:
             cells[1:] = [Text("") for _ in cells[1:]]
+        if line.row.apart is not None:
+            cells[:1] = [_text(words.APART, plain, "dim")]
         table.add_row(_text(line.row.title, plain, "bold"), *cells)
     return table
 

@@ -1,0 +1,156 @@
+"""Leave layers and blocks out of a model: what entered one is what comes out, and nothing else changes.
+
+A part can be left out where all its calls return what is shaped as what they are given, and the model then answers as
+it does where these calls return it. In a graph of calls, as a saved model is, a block stands as a stretch of calls that
+begins and ends with one tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+from whatelse.errors import RecipeError, nearest
+from whatelse.modules.calibration import batches, hooked
+from whatelse.modules.exchange import exchange
+from whatelse.modules.walk import copied
+
+_FEW = 4  # examples on which graphs are looked at
+
+
+def skippable(model: nn.Module, inputs: Tensor) -> list[str]:
+    """Return the layers and blocks with weights that can be left out one by one, in the order of the model.
+
+    Args:
+        model: In evaluation mode; not changed.
+        inputs: Some inputs, ``(N, ...)``.
+    """
+    names = [n for n, part in model.named_modules() if n and next(part.parameters(), None) is not None]
+    return [name for name in names if not isinstance(_left_out(model, name, inputs), str)]
+
+
+def skip(model: nn.Module, names: Sequence[str], inputs: Tensor, who: str) -> nn.Module:
+    """Return a copy without some layers or blocks.
+
+    Args:
+        model: In evaluation mode; not changed.
+        names: Of parts, none inside another.
+        inputs: Inputs on which it is tried, ``(N, ...)``.
+        who: Begins messages, such as ``prune.depth``.
+
+    Raises:
+        RecipeError: There is no such part, it stands inside another one, or it cannot be left out.
+    """
+    known = [name for name, _ in model.named_modules() if name]
+    for name in names:
+        if name not in known:
+            raise RecipeError(f"{who}: the model has no part {name!r}; {nearest(name, known)}")
+        around = next((other for other in names if name.startswith(f"{other}.")), None)
+        if around or list(names).count(name) > 1:
+            raise RecipeError(f"{who}: {name!r} goes twice, {'inside ' + repr(around) if around else 'by its name'}")
+    small = model
+    for name in names:
+        made = _left_out(small, name, inputs)
+        if isinstance(made, str):
+            raise RecipeError(f"{who}: {name!r} cannot be left out: {made}")
+        small = made
+    return small if names else copied(model)
+
+
+@torch.no_grad()
+def _left_out(model: nn.Module, name: str, inputs: Tensor) -> nn.Module | str:
+    """Return a copy without a part, or why there is none."""
+    calls = _calls(model, name, inputs)
+    if not calls:
+        small = copied(model)
+        return _bridged(small, name, inputs[:_FEW]) if isinstance(small, fx.GraphModule) else "no input reaches it"
+    for given, output in calls:
+        shapes = [str(tuple(x.shape[1:])) if isinstance(x, Tensor) else type(x).__name__ for x in (given[0], output)]
+        if shapes[0] != shapes[1] or not isinstance(output, Tensor) or given[0].dtype != output.dtype:
+            return f"it makes {shapes[1]} of {shapes[0]}"
+    alone = all(len(given) == 1 for given, _ in calls)
+    part = nn.Identity() if alone else _First()
+    small = exchange(copied(model), {name: part}, inputs)
+    return small if part in set(small.modules()) else "the model takes more of it than what its calls return"
+
+
+class _First(nn.Module):
+    """Returns the first of what it is given."""
+
+    def forward(self, x: Tensor, *rest: object, **also: object) -> Tensor:
+        del rest, also
+        return x
+
+
+def _calls(model: nn.Module, name: str, inputs: Tensor) -> list[tuple[tuple[Any, ...], Any]]:
+    """Return of every call of a part what it was given and what it returned, tensors without their numbers."""
+    seen: list[tuple[tuple[Any, ...], Any]] = []
+
+    def see(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
+        given = (*args, *kwargs.values())
+        seen.append((tuple(x.to("meta") if isinstance(x, Tensor) else x for x in given), _shape(output)))
+
+    handle = model.get_submodule(name).register_forward_hook(see, with_kwargs=True)
+    with hooked(model, [handle]):
+        for part in batches(model, inputs):
+            model(part)
+    return [call for call in seen if call[0]]
+
+
+def _shape(output: object) -> object:
+    return output.to("meta") if isinstance(output, Tensor) else output
+
+
+def _bridged(graph: fx.GraphModule, name: str, few: Tensor) -> nn.Module | str:
+    """Return a graph without the calls of a block, changed in place, or why it has no such stretch of calls."""
+    ShapeProp(graph).propagate(few)  # type: ignore[no-untyped-call,unused-ignore] # torch's own
+    nodes = list(graph.graph.nodes)
+    inside = [at for at, n in enumerate(nodes) if n.op == "call_module" and str(n.target).startswith(f"{name}.")]
+    if not inside:
+        return "no input reaches it"
+    firsts = _beside(nodes, inside[0], -1)
+    for last in _beside(nodes, inside[-1], 1):
+        for first in firsts:
+            enters = _enters(nodes[first : last + 1], set(nodes[last + 1 :]))
+            if enters is not None:
+                nodes[last].replace_all_uses_with(enters)
+                for node in reversed(nodes[first : last + 1]):
+                    graph.graph.erase_node(node)
+                graph.delete_all_unused_submodules()
+                graph.recompile()
+                return graph
+    return "its calls do not begin and end with one tensor of the same shape"
+
+
+def _beside(nodes: list[fx.Node], at: int, step: int) -> list[int]:
+    """Return a place and those next to it, as far as no other layer is called."""
+    found = [at]
+    while nodes[found[-1] + step].op in {"call_function", "call_method"}:
+        found.append(found[-1] + step)
+    return found
+
+
+def _enters(stretch: list[fx.Node], later: set[fx.Node]) -> fx.Node | None:
+    """Return the tensor that a stretch of calls makes another of its shape of; None where it does more or less."""
+    held = set(stretch)
+    if any(user not in held for node in stretch[:-1] for user in node.users):
+        return None
+    outside = dict.fromkeys(given for node in stretch for given in node.all_input_nodes if given not in held)
+    shape = _of(stretch[-1])
+    alike = [node for node in outside if shape is not None and _of(node) == shape]
+    if len(alike) != 1 or later & set(alike[0].users):
+        return None
+    # A shortcut beside a block also ends in its shape, but is not made of what would come out in its place.
+    made = {alike[0]}
+    for node in stretch:
+        made |= {node} if made & set(node.all_input_nodes) else set()
+    return alike[0] if all(node in made for node in stretch if node.op == "call_module") else None
+
+
+def _of(node: fx.Node) -> tuple[object, ...] | None:
+    seen: Any = node.meta.get("tensor_meta")
+    return (tuple(seen.shape), seen.dtype) if hasattr(seen, "shape") else None
