@@ -39,6 +39,7 @@ bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
 	.venv/bin/python bench/methods.py
 	.venv/bin/python bench/attacks.py
 	.venv/bin/python bench/shadows.py
+	.venv/bin/python bench/preserve.py
 
 fuzz: MINUTES = 10
 fuzz: .venv/ready-dev  ## open what was changed by chance or crafted, 30 minutes; also by atheris where it is installed

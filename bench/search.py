@@ -29,8 +29,8 @@ from whatelse.auditing.questions import default, read_questions
 from whatelse.findings.searched import Searched
 from whatelse.gate import budgets as owners
 from whatelse.gate.decide import decide
-from whatelse.search.driver import search
-from whatelse.search.trials import State
+from whatelse.searching.driver import search
+from whatelse.searching.trials import State
 from whatelse.training.initialize import initialize
 from whatelse.training.loop import Schedule, fit, hard_labels
 
@@ -79,7 +79,7 @@ STUDIES = {
             "accuracy": 0.02,
             "harmed": 0.04,
             "likelihood": 0.1,
-            "worst": 0.03,
+            "worst": 0.05,
             "parts": "generalization.macro_accuracy",
             "groups": [],
         },

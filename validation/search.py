@@ -2,9 +2,9 @@
 
 A world is a list of candidates from large to small, each with its chances, by group, to lose a right answer, to heal a
 wrong one, or to change it into another. Select and test are drawn from it: candidates answer alike where
-examples are hard. What is confirmed is confirmed by the package: `whatelse.search.confirm`, and the gate on findings
-whose bounds are those of an audit (`whatelse.search.gauge`). Beside it what one would have picked on select alone. Run
-alone it prints the table: ``python validation/search.py 100``.
+examples are hard. What is confirmed is confirmed by the package: `whatelse.searching.confirm`, and the gate on findings
+whose bounds are those of an audit (`whatelse.searching.gauge`). Beside it what one would have picked on select alone.
+Run alone it prints the table: ``python validation/search.py 100``.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from whatelse.gate import budgets as owners
 from whatelse.gate.degradation import LEVEL
 from whatelse.models.model import Model
 from whatelse.models.recorded import RecordedScores
-from whatelse.search.confirm import finalists, in_sequence
-from whatelse.search.gauge import Gauge, ahead
-from whatelse.search.trial import NAME
+from whatelse.searching.confirm import finalists, in_sequence
+from whatelse.searching.gauge import Gauge, ahead
+from whatelse.searching.trial import NAME
 from whatelse.statistics.mcnemar import reach
 from whatelse.statistics.shared import Pool
 from whatelse.tasks.task import SPLITS, Split, Task

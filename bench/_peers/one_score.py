@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from whatelse.search.program import Program
-from whatelse.search.protocol import Problem, Score, Search
-from whatelse.search.sensitivity import sensitivities
-from whatelse.search.space import Configuration
+from whatelse.searching.program import Program
+from whatelse.searching.protocol import Problem, Score, Search
+from whatelse.searching.sensitivity import sensitivities
+from whatelse.searching.space import Configuration
 
 ITEM = "strategy one_score"
 VERSION = 1

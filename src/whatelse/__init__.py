@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from whatelse.models.subject import Subject
     from whatelse.opening import load_task
     from whatelse.registry import add as add_items
-    from whatelse.search.driver import search
+    from whatelse.searching.driver import search
     from whatelse.study.audit import audit
     from whatelse.study.run_study import run_study
     from whatelse.study.spec import read as read_study
@@ -55,7 +55,7 @@ _HOMES = {
     "run_study": ("study.run_study", "run_study"),
     "read_study": ("study.spec", "read"),
     "save": ("artifacts.folder", "save"),
-    "search": ("search.driver", "search"),
+    "search": ("searching.driver", "search"),
 }
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from whatelse.answer import Answer
     from whatelse.evidence.cache import Evidence
-    from whatelse.search.protocol import Problem, Search
+    from whatelse.searching.protocol import Problem, Search
     from whatelse.tasks.columns import ColumnSeen
     from whatelse.tasks.task import Task
 

@@ -38,7 +38,7 @@ KINDS: dict[Kind, Room] = {
     "nets": Room("net", "nets", "net"),
     "layers": Room("layers", "layers", "file of layers", listed=False),
     "datasets": Room("loader", "datasets", "data loader"),
-    "strategies": Room("strategy", "search/strategies", "search strategy"),
+    "strategies": Room("strategy", "searching/strategies", "search strategy"),
     "controls": Room("control", "controls", "control"),
     "engines": Room("engine", "engines", "engine"),
     "openers": Room("opener", "openers", "form of a model"),

@@ -33,7 +33,7 @@ MAY = {
         "answer",
         "evidence",
         "tasks",
-        "search",
+        "searching",
         "models",
     },  # the last four as types
     "records": {"errors"},
@@ -52,7 +52,7 @@ MAY = {
     "attacks": OBSERVED | {"training"},
     "explainers": OBSERVED,
     "behaviours": OBSERVED | {"training", "attacks", "explainers"},
-    "search": OBSERVED
+    "searching": OBSERVED
     | {"recipe", "artifacts", "auditing", "engines", "findings", "gate", "opening", "store", "study"},
     "artifacts": OBSERVED | {"recipe"},
     "openers": MODELS | {"recipe", "artifacts", "items"},
@@ -67,15 +67,15 @@ MAY = {
     "controls": set(),
     "templates": {"errors", "kinds", "registry"},
     "testing": OBSERVED
-    | {"recipe", "search", "nets", "training", "parts", "kinds", "cards", "study", "findings", "surfaces", "records"}
+    | {"recipe", "searching", "nets", "training", "parts", "kinds", "cards", "study", "findings", "surfaces", "records"}
     | {"opening", "engines", "exhibits", "auditing", "gate"},
     "surfaces": {"errors", "registry", "parts"},
     "report": {"errors", "limits", "findings"},
     "gate": {"errors", "limits", "findings", "statistics", "toml_schema"},
     "cli": LOW
     | {"kinds", "templates"}
-    | {"artifacts", "auditing", "gate", "opening", "recipe", "findings", "report", "study", "search", "surfaces"},
-    "__init__": {"artifacts", "errors", "evidence", "models", "opening", "registry", "search", "study", "tasks"},
+    | {"artifacts", "auditing", "gate", "opening", "recipe", "findings", "report", "study", "searching", "surfaces"},
+    "__init__": {"artifacts", "errors", "evidence", "models", "opening", "registry", "searching", "study", "tasks"},
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from whatelse import testing
-from whatelse.search.space import Axis, Space
+from whatelse.searching.space import Axis, Space
 from whatelse.testing import problems
 
 

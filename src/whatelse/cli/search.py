@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,6 @@ from whatelse.cli.options import (
     with_data,
     with_files,
 )
-from whatelse.errors import SettingError
 
 ORDER = 4.5
 Model = Annotated[
@@ -80,32 +79,22 @@ def command(
     from whatelse import opening
     from whatelse.auditing import questions as asking
     from whatelse.cli.searching import hand_over, shown
-    from whatelse.search import driver, layered
+    from whatelse.searching import driver, layered
     from whatelse.study import spec
 
-    wanted = files or {"html": "search.html", "json": "search.json"}
-    probe(*wanted.values(), *([] if files else ["audit.html"]))
-    if not trials and not minutes:
-        raise SettingError("--trials 0 --minutes 0: one of them above 0 is needed, or the search would not end")
+    wanted, audit = _wanted(files)
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
+    how: dict[str, Any] = {"minimize": minimize, "strategy": strategy, "then": then, "seed": seed}
+    how |= {"choices": choice or layered.CHOICES, "trials": trials, "minutes": minutes, "asked": questions}
+    how |= {"out": Path(out) if out else None, "results": results, "on": on, "workers": workers}
     with shown(quiet=quiet) as show:
-        found = driver.search(
-            model,
-            opening.data_text(data, told),
-            budgets,
-            minimize=minimize,
-            strategy=strategy,
-            choices=choice or layered.CHOICES,
-            then=then,
-            trials=trials,
-            minutes=minutes,
-            asked=questions,
-            seed=seed,
-            out=Path(out) if out else None,
-            results=results,
-            on=on,
-            workers=workers,
-            max_memory=max_memory,
-            show=show,
-        )
-    hand_over(found, wanted, audit="" if files else "audit.html", quiet=quiet)
+        source = opening.data_text(data, told)
+        found = driver.search(model, source, budgets, max_memory=max_memory, show=show, **how)
+    hand_over(found, wanted, audit, quiet=quiet)
+
+
+def _wanted(files: Files) -> tuple[Files, str]:
+    """Return where each surface writes to, and where the winner's audit goes; nowhere where files were asked for."""
+    wanted, audit = (files, "") if files else ({"html": "search.html", "json": "search.json"}, "audit.html")
+    probe(*wanted.values(), audit)
+    return wanted, audit

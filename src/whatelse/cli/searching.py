@@ -14,8 +14,8 @@ from whatelse.cli.options import Files
 from whatelse.study.bar import closing_progress
 
 if TYPE_CHECKING:
-    from whatelse.search.driver import Found
-    from whatelse.search.trials import State
+    from whatelse.searching.driver import Found
+    from whatelse.searching.trials import State
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from whatelse import recipe
 from whatelse.errors import WhatElseError
 from whatelse.modules import codec
-from whatelse.search.protocol import Problem, Score
-from whatelse.search.space import LAYER, Axis, Configuration, Space
+from whatelse.searching.protocol import Problem, Score
+from whatelse.searching.space import LAYER, Axis, Configuration, Space
 from whatelse.testing import samples
 
 # Every kind of option that a layer takes, milder ones first.

@@ -9,8 +9,8 @@ import torch
 
 from whatelse import items
 from whatelse.errors import MissingExtraError, SettingError
-from whatelse.search.protocol import Problem, Score, Search
-from whatelse.search.space import LAYER, Axis, Configuration, Space
+from whatelse.searching.protocol import Problem, Score, Search
+from whatelse.searching.space import LAYER, Axis, Configuration, Space
 from whatelse.testing import problems, written
 from whatelse.testing.contract import Case
 

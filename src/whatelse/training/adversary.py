@@ -52,7 +52,7 @@ def pgd(model: nn.Module, inputs: Tensor, loss: Callable[[Tensor], Tensor], ball
     high = (inputs + ball.eps).clamp(max=ball.bounds[1])
     noise = 2 * torch.rand(inputs.shape, generator=rng, dtype=inputs.dtype) - 1
     x = (inputs + ball.eps * noise).clamp(low, high)
-    with _evaluating(model), torch.enable_grad():
+    with evaluating(model), torch.enable_grad():
         for _ in range(ball.steps):
             x.requires_grad_()
             (slope,) = torch.autograd.grad(loss(model(x)), x)
@@ -72,23 +72,45 @@ def attackable(model: nn.Module, inputs: Tensor, bounds: tuple[float, float], wh
     Raises:
         RecipeError: The inputs are whole numbers, such as tokens, or leave the bounds; or the model has no gradient.
     """
-    if not inputs.is_floating_point():
-        raise RecipeError(f"{where}: the inputs are {inputs.dtype}, which no gradient moves; it takes real numbers")
+    differentiable(model, inputs, where)
     if bool((inputs < bounds[0]).any()) or bool((inputs > bounds[1]).any()):
         found = f"{float(inputs.min()):.3g} to {float(inputs.max()):.3g}"
         raise RecipeError(f"{where}: train inputs lie in {found}, outside the bounds {bounds[0]} to {bounds[1]}")
-    with _evaluating(model), torch.enable_grad():
+
+
+def differentiable(model: nn.Module, inputs: Tensor, where: str) -> None:
+    """Refuse inputs that are no real numbers, or a model without a gradient by them.
+
+    Args:
+        model: To be differentiated.
+        inputs: ``(N, ...)``.
+        where: Name of the method, for the message.
+
+    Raises:
+        RecipeError: The inputs are whole numbers, such as tokens; or the model has no gradient.
+    """
+    if not inputs.is_floating_point():
+        raise RecipeError(f"{where}: the inputs are {inputs.dtype}, which no gradient moves; it takes real numbers")
+    with evaluating(model), torch.enable_grad():
         x = inputs[:2].clone().requires_grad_()
         said = model(x).sum()
         slope = torch.autograd.grad(said, x, allow_unused=True)[0] if said.requires_grad else None
     if slope is None:
         raise RecipeError(
-            f"{where}: the model has no gradient by its inputs, as one that looks tokens up; none to attack"
+            f"{where}: the model has no gradient by its inputs, as one that looks tokens up; nothing to follow"
         )
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Generator[None, None, None]:
+def evaluating(model: nn.Module) -> Generator[None, None, None]:
+    """Keep a model in evaluation mode; its modes are as before afterwards.
+
+    Args:
+        model: Any module.
+
+    Yields:
+        Nothing.
+    """
     before = [(part, part.training) for part in model.modules()]
     model.eval()
     try:

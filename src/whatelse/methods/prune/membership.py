@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import RecipeError
+from whatelse.methods._held import held_back
 from whatelse.methods.prune._mask import cubic, keep, magnitudes, prunable, zero
 from whatelse.methods.train._fresh import drawn_anew
 from whatelse.modules.walk import copied
@@ -112,13 +113,10 @@ def _halves(train: Split, rng: torch.Generator) -> tuple[Split, Split]:
     Raises:
         RecipeError: There are too few of either.
     """
-    clusters = torch.arange(len(train)) if train.clusters is None else train.clusters
-    names = torch.unique(clusters)
-    chosen = names[torch.randperm(len(names), generator=rng)[: len(names) // 2]]
-    inside = torch.isin(clusters, chosen)
-    if min(int(inside.sum()), int((~inside).sum())) < 2:
+    inside, outside = held_back(train, 0.5, rng)
+    if min(len(inside), len(outside)) < 2:
         raise RecipeError(f"prune.membership: train has {len(train)} records; it needs four, to hold half of them back")
-    return train.take(inside.nonzero().flatten()), train.take((~inside).nonzero().flatten())
+    return train.take(inside), train.take(outside)
 
 
 def _game(

@@ -1,0 +1,186 @@
+"""The loop of a search: configurations are asked for, measured by workers, and told back in the order of asking."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from whatelse import recipe
+from whatelse.auditing.effects import Contrast, Moved
+from whatelse.auditing.questions import Measurement
+from whatelse.findings.searched import Trial
+from whatelse.searching import gauge
+from whatelse.searching.protocol import Problem, Score, Search
+from whatelse.searching.ready import DRAWS, Ready
+from whatelse.searching.runner import Runner
+from whatelse.searching.space import Configuration
+from whatelse.searching.trial import Attempt, Bench, Spent
+
+AT_ONCE = 2  # configurations that are asked for before the first of them is told
+
+
+@dataclass
+class State:
+    """How far a search is, for whoever shows it.
+
+    Attributes:
+        phase: ``before``, ``searching``, ``confirming`` or ``auditing``.
+        total: Trials at the most; 0 where time decides.
+        trials: Those that were told.
+        best: The smallest that keeps all budgets.
+        remarks: What must be said beside.
+    """
+
+    phase: str = "before"
+    total: int = 0
+    trials: list[Trial] = field(default_factory=list)
+    best: Trial | None = None
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Asked:
+    """A configuration that is being measured."""
+
+    number: int
+    chosen: Configuration
+    cheap: Attempt
+    future: Future[Spent]
+
+
+@dataclass
+class Loop:
+    """One search in progress.
+
+    Attributes:
+        problem: What is searched.
+        strategy: Proposes.
+        ready: What was known before.
+        bench: Lays out attempts.
+        runner: Does them.
+        limit: Seconds after which nothing more is asked for; infinite for none.
+        show: Called whenever a trial was told.
+        state: How far it is.
+    """
+
+    problem: Problem
+    strategy: Search
+    ready: Ready
+    bench: Bench
+    runner: Runner
+    limit: float
+    show: Callable[[State], None]
+    state: State
+
+    def run(self) -> None:
+        """Search until trials, time or proposals end."""
+        waiting: deque[Asked] = deque()
+        number, more = 0, True
+        while True:
+            while more and len(waiting) < AT_ONCE:
+                within = not self.state.total or number < self.state.total
+                chosen = self.strategy.ask() if within and time.monotonic() < self.limit else None
+                more = chosen is not None
+                if chosen is not None:
+                    number += 1
+                    waiting.append(self._begin(number, chosen))
+            if not waiting:
+                return
+            self._end(waiting.popleft())
+
+    def _begin(self, number: int, chosen: Configuration) -> Asked:
+        steps = self.problem.space.recipe(chosen)
+        cheap = self.bench.attempt(self.bench.made(steps), self.ready.cheap, "select", DRAWS, scores=True)
+        return Asked(number, chosen, cheap, self.runner.submit([cheap]))
+
+    def _end(self, asked: Asked) -> None:
+        spent = self.runner.result(asked.future)
+        contrasts = asked.cheap.contrasts(self.runner.store)
+        measured = self._measured(self.ready.cheap, contrasts)
+        seconds, failed = spent.seconds, spent.report.failed
+        wins = self._may_win(contrasts, measured)
+        if wins and self.ready.costly:
+            costly = self.bench.attempt(asked.cheap.job.origin, self.ready.costly, "select", DRAWS)
+            more = self.runner.run([costly])
+            contrasts |= costly.contrasts(self.runner.store)
+            measured |= self._measured(self.ready.costly, contrasts)
+            seconds, failed = seconds + more.seconds, (*failed, *more.report.failed)
+        self._tell(asked, contrasts, measured, seconds, failed)
+
+    def _measured(
+        self, asked: Sequence[Measurement], contrasts: Mapping[str, Sequence[Contrast]]
+    ) -> dict[str, tuple[float, float]]:
+        """Return harm and excess of every constraint that is of some measurements."""
+        mine = {m.label: contrasts[m.label] for m in asked if m.label in contrasts}
+        held = self.ready.gauge.held(self.ready.gauge.findings(mine))
+        known = self.ready.sizes
+        return {
+            one.name: (one.value, gauge.over(one.question, one.value, one.upper, *known[one.name]))
+            for one in held
+            if one.name in known and one.question.harm is not None
+        }
+
+    def _value(self, contrasts: Mapping[str, Sequence[Contrast]]) -> tuple[float, float]:
+        """Return what is made small, and its share of the baseline's; infinite where it is not known."""
+        for one in contrasts.get(self.ready.size.label, ()):
+            if isinstance(one.outcome, Moved):
+                effect = one.outcome.effect
+                return effect.after, effect.after / effect.before
+        return math.inf, math.inf
+
+    def _may_win(
+        self, contrasts: Mapping[str, Sequence[Contrast]], measured: Mapping[str, tuple[float, float]]
+    ) -> bool:
+        best, (_, share) = self.state.best, self._value(contrasts)
+        smaller = best is None or best.share is None or share < best.share
+        return smaller and math.isfinite(share) and all(over <= 0 for _, over in measured.values())
+
+    def _tell(
+        self,
+        asked: Asked,
+        contrasts: Mapping[str, Sequence[Contrast]],
+        measured: Mapping[str, tuple[float, float]],
+        seconds: float,
+        failed: Sequence[tuple[str, str]],
+    ) -> None:
+        value, share = self._value(contrasts)
+        names = [one.name for one in self.ready.constraints]
+        over = {name: measured[name][1] for name in names if name in measured}
+        store, key = self.runner.store, asked.cheap.job.scores
+        kept = math.isfinite(share) and store.has("values", key)
+        scores = store.load("values", key)[0]["logits"][self.problem.judge.rows] if kept else None
+        why = "" if kept else _why(failed) or "it could not be measured"
+        # A budget of which a cheap trial says nothing, since it failed, is not kept.
+        cheap = [one.name for one in self.ready.constraints if one.label in {m.label for m in self.ready.cheap}]
+        lost = [name for name in cheap if name not in over] if kept else []
+        over |= dict.fromkeys(lost, math.inf)
+        skipped = tuple(name for name in names if name not in over)
+        score = Score(share, over, scores, why)
+        feasible = score.feasible and not skipped
+        trial = Trial(
+            number=asked.number,
+            recipe=recipe.write(self.problem.space.recipe(asked.chosen)),
+            value=value if kept else None,
+            share=share if kept else None,
+            harm={name: measured[name][0] for name in names if name in measured},
+            over={name: one for name, one in over.items() if math.isfinite(one)},
+            feasible=feasible,
+            binding=max(over, key=lambda name: over[name]) if over else "",
+            skipped=skipped if kept else (),
+            why=why,
+            seconds=seconds,
+        )
+        self.strategy.tell(asked.chosen, score)
+        self.state.trials.append(trial)
+        best = self.state.best
+        if feasible and (best is None or best.share is None or share < best.share):
+            self.state.best = trial
+        self.show(self.state)
+
+
+def _why(failed: Sequence[tuple[str, str]]) -> str:
+    return next((error for _, error in failed), "")
