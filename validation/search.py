@@ -26,6 +26,7 @@ from whatelse.auditing.effects import Comparison, Contrast, SubjectValues
 from whatelse.auditing.questions import Measurement, Questions, read_questions
 from whatelse.auditing.roles import Role
 from whatelse.evidence.cache import Evidence
+from whatelse.findings.record import Findings
 from whatelse.gate import budgets as owners
 from whatelse.gate.degradation import LEVEL
 from whatelse.models.model import Model
@@ -58,6 +59,7 @@ margin = 0.01
 label = "flips"
 row = "r"
 item = "generalization.flips"
+settings = {{ kind = "any" }}
 margin = 0.01
 [[measurements]]
 label = "worst group"
@@ -205,19 +207,20 @@ def on_select(sample: Sample, answers: np.ndarray, confirming: int) -> dict[str,
     n = len(sample.group)
     parts = [np.ones(n, bool), np.ones(n, bool), *(sample.group == g for g in range(len(GROUPS)))]
     most = [MOST["accuracy"], MOST["flips"], *[MOST["group"]] * len(GROUPS)]
-    found: dict[str, list[np.ndarray]] = {"estimate": [], "bound": [], "aimed": []}
+    every: dict[str, list[np.ndarray]] = {"estimate": [], "bound": [], "aimed": []}
     for at, (mine, budget) in enumerate(zip(parts, most, strict=True)):
         moved = answers[:, mine]
-        worse, better = ((moved != 0), (moved > len(GROUPS))) if at == 1 else ((moved == -1), (moved == 1))
-        lost, gained = worse.sum(1), better.sum(1)
+        flips = at == 1
+        lost = ((moved != 0) if flips else (moved == -1)).sum(1)
+        gained = np.zeros_like(lost) if flips else (moved == 1).sum(1)
         of = np.full(len(lost), int(mine.sum()))
         value = (lost - gained) / of
         upper = value + reach(lost, gained, of, LEVEL)[1]
         later = round(confirming * mine.mean())
         aimed = np.array([ahead(float(v), float(u), int(of[0]), later) for v, u in zip(value, upper, strict=True)])
         for name, number in (("estimate", value), ("bound", upper), ("aimed", aimed)):
-            found[name].append((number - budget) / budget)
-    return {name: np.max(over, 0) for name, over in found.items()}
+            every[name].append((number - budget) / budget)
+    return {name: np.max(over, 0) for name, over in every.items()}
 
 
 @cache
@@ -232,8 +235,8 @@ def gauge() -> Gauge:
     return Gauge(owners.parse(_BUDGETS, "budgets"), questions(), questions().measurements, "budgets")
 
 
-def ruled(sample: Sample, answer: np.ndarray, pool: Pool, seed: int) -> str:
-    """Return what the gate says of one candidate.
+def found(sample: Sample, answer: np.ndarray, pool: Pool, seed: int) -> Findings:
+    """Return the findings on one candidate.
 
     Args:
         sample: The examples of test.
@@ -251,7 +254,7 @@ def ruled(sample: Sample, answer: np.ndarray, pool: Pool, seed: int) -> str:
     base = _evidence(Role.BASELINE, before, task, None)
     mine = _evidence(NAME, after, task, base)
     contrasts = {m.label: _contrast(m, base, mine, pool, seed) for m in questions().measurements}
-    return gauge().decide(gauge().findings(contrasts)).verdict
+    return gauge().findings(contrasts)
 
 
 def _evidence(name: str, said: Tensor, task: Task, reference: Evidence | None) -> Evidence:
@@ -288,7 +291,7 @@ def searched(kind: str, seed: int) -> dict[str, Any]:
 
     def passes(at: int) -> bool:
         opened.append(at)
-        return ruled(test, answers[order.index(at)], pool, seed) == "GO"
+        return gauge().decide(found(test, answers[order.index(at)], pool, seed)).verdict == "GO"
 
     picked = {rule: _smallest(world, over[rule]) for rule in ("estimate", "bound", "aimed")}
     picked["confirmed"] = in_sequence(order, passes)

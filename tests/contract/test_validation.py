@@ -118,13 +118,22 @@ def test_the_worlds_of_searches_are_as_they_say(kind):
         assert ((world.harms - search._most()) > 0).sum(1).max() <= 2, "one group, and with it the worst"
 
 
-def test_the_gate_that_a_search_is_confirmed_by_tells_harm_from_none():
+@pytest.mark.known_answer
+def test_the_gate_that_a_search_is_confirmed_by_asks_what_the_world_knows():
     rng = np.random.default_rng(0)
     world, sample = search.drawn(rng), search.Sample.of(4000, rng)
     worst = int(world.harms[:, 0].argmax())
-    answers = sample.answers(world, np.array([2, worst]), rng)
     assert world.breaks[[2, worst]].tolist() == [False, True]
-    assert [search.ruled(sample, one, search.Pool(50, rng), 0) for one in answers] == ["GO", "NO-GO"]
+    for answer, verdict in zip(sample.answers(world, np.array([2, worst]), rng), ("GO", "NO-GO"), strict=True):
+        findings = search.found(sample, answer, search.Pool(50, rng), 0)
+        assert search.gauge().decide(findings).verdict == verdict
+        drop = (answer == -1).astype(float) - (answer == 1)
+        said = {"accuracy": drop.mean(), "flips": (answer != 0).mean()}
+        mine = [sample.group == g for g in range(len(search.GROUPS))]
+        said |= {f"worst group · group {g}": drop[of].mean() for g, of in enumerate(mine)}
+        said["worst group"] = min(sample.right[of].mean() for of in mine)
+        said["worst group"] -= min((sample.right - drop)[of].mean() for of in mine)
+        assert {one.name: one.value for one in search.gauge().held(findings)} == pytest.approx(said, abs=1e-6)
 
 
 def test_a_broken_promise_is_told():
