@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from whatelse.auditing.questions import read_questions
-from whatelse.errors import BudgetError, RecipeError, SettingError, StoreError, UnknownItemError, WhatElseError
+from whatelse.errors import (
+    BudgetError,
+    RecipeError,
+    SettingError,
+    StoreError,
+    TaskError,
+    UnknownItemError,
+    WhatElseError,
+)
 from whatelse.gate import budgets as owners
 from whatelse.searching.driver import search
 
@@ -99,3 +107,21 @@ def test_a_folder_with_other_files_is_left_as_it_is(model, task, tmp_path):
     with pytest.raises(StoreError, match="is there already"):
         tried(model, task, out=tmp_path)
     assert [place.name for place in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_classes_in_another_order_are_refused_before_work(model, task):
+    class Turned(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = model
+
+        def forward(self, inputs):
+            return self.inner(inputs)[:, [1, 2, 0]]
+
+    with pytest.raises(TaskError, match="class order"):
+        search(
+            Turned().eval(),
+            task,
+            owners.parse('[[budgets]]\nbehaviour = "generalization.accuracy"\nmost = 0.05\n'),
+            trials=2,
+        )
