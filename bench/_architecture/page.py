@@ -51,10 +51,10 @@ def _told(how: Mapping[str, Any], claim: Rows, volumes: Rows, each: Mapping[str,
     size = spread([one["parameters alone, with from scratch"] for one in each["tau"]])
     return (
         "Accuracy on test of a searched architecture less that of an evenly narrowed one of at most as many parameters "
-        f"(points, 95 % interval, {how['seeds']} seeds, small network on digits): {'; '.join(parts)}. Shown to reach a "
-        f"larger hypervolume than as many ({how['trials']}) random architectures: {better}. Accuracy with inherited "
-        f"weights ranks architectures as accuracy from scratch does with Kendall's tau {_interval(tau)}; their number "
-        f"of parameters alone does with {_interval(size)}."
+        f"(points, 95 % interval, {how['seeds']} seeds, small network on digits): {'; '.join(parts)}. On it shown to "
+        f"reach a larger hypervolume than as many ({how['trials']}) random architectures: {better}. Accuracy with "
+        f"inherited weights ranks architectures as accuracy from scratch does with Kendall's tau {_interval(tau)}; "
+        f"their number of parameters alone does with {_interval(size)}."
     )
 
 
