@@ -39,6 +39,8 @@ GIVEN = {
     ("methods", "mixed.layers"): {"layers": MIXED},
     ("methods", "prune.depth"): {"layers": "relu2"},
     ("methods", "prune.widths"): {"keep": "conv1=0.5"},
+    ("strategies", "evolve"): {"population": 4, "generations": 1, "warmup": 1},
+    ("strategies", "reinforce"): {"removals": 4, "rollouts": 2, "hidden": 4, "misses": 20},
     ("exhibits", "rebuilt"): {"behaviour": "leakage.inversion"},
     ("exhibits", "tree"): {"behaviour": "transparency.tree"},
     ("exhibits", "vulnerable_records"): {"behaviour": "membership.loss"},
