@@ -11,7 +11,7 @@ def test_the_shipped_study_is_sound():
     study = spec.parse(text, "table1.toml")
     assert len(study.seeds) >= 5
     assert {c.row for c in study.claims} == {r.name for r in study.rows} - {"efficiency"}
-    assert [r.name for r in study.rows if r.status != "measured"] == ["search"]
+    assert not [r.name for r in study.rows if r.status != "measured"]
 
 
 @pytest.mark.parametrize(
