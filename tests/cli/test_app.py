@@ -43,7 +43,7 @@ def test_a_file_with_a_command_is_a_command_and_no_other():
 
     files = {p.stem for p in Path(app.__file__).parent.glob("*.py")}
     found = app.commands()
-    assert list(found)[:7] == ["list", "table", "study", "compress", "audit", "gate", "report"]
+    assert list(found)[:8] == ["list", "table", "study", "compress", "search", "audit", "gate", "report"]
     assert set(found) <= files - {"__init__", "app", "files", "options", "progress", "running"}
     assert all(file.command.__doc__ for file in found.values()), "the docstring is the help"
 

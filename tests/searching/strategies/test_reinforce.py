@@ -91,7 +91,7 @@ def test_draws_come_with_the_chances_that_the_policy_says(both):
     total = 0.0
     for first in range(sizes[0]):
         for second in range(sizes[1]):
-            chance = math.exp(float(stage._log_chance([first, second])))
+            chance = math.exp(float(stage._log_chance([first, second]).detach()))
             total += chance
             # Within four binomial standard deviations.
             expected, spread = 600 * chance, (600 * chance * (1 - chance)) ** 0.5
@@ -129,8 +129,8 @@ def test_the_same_seed_proposes_the_same_and_the_end_comes():
 def test_it_learns_what_is_rewarded():
     given = small.problem((Axis(WIDTH, "0", small.SHARES), Axis(WIDTH, "2", small.SHARES)))
     stage = start(given, rate=0.05)._begun([0, 1], both=False)
-    before = math.exp(float(stage._log_chance([3, 3])))
+    before = math.exp(float(stage._log_chance([3, 3]).detach()))
     for _ in range(200):
         chosen = stage.draw()
         stage.note(chosen, sum(chosen) / 6)
-    assert math.exp(float(stage._log_chance([3, 3]))) > max(0.5, 2 * before)
+    assert math.exp(float(stage._log_chance([3, 3]).detach())) > max(0.5, 2 * before)
