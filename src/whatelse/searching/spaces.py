@@ -80,7 +80,7 @@ def check(wanted: Sequence[str]) -> None:
         raise SettingError(f"--space is empty; give {', '.join(WORDS)} or a recipe")
     for text in wanted:
         if text not in WORDS and "." not in text:
-            raise SettingError(f"--space {text!r}: {nearest(text, WORDS)}, or a recipe for the whole model")
+            raise SettingError(f"--space {text!r}: {nearest(text, WORDS)} A recipe for the whole model is taken, too")
         if list(wanted).count(text) > 1:
             raise SettingError(f"--space {text!r} stands twice; give it once")
         if text not in WORDS:
