@@ -120,11 +120,14 @@ def audit(
 
         def start() -> Engine:
             told = _estimate(asking, todo, store, workers or processes.cores()) if held.open else None
+            # The passes of a language model use all cores by themselves, and a model in every worker would not fit.
+            reads = held.open and asking.met.task.language is not None and not workers
             small = told is not None and told.small and not workers
-            if small:
+            if small or reads:
                 asking.met.lend()
+            if small and not reads:
                 stack.enter_context(speed.one_thread())
-            place = run.engine("inline" if small else held.place, workers)
+            place = run.engine("inline" if small or reads else held.place, workers)
             if announce is not None:
                 announce(told or _estimate(asking, todo, store, place.slots))
             return place
@@ -239,7 +242,8 @@ class _Held:
         Raises:
             StudyError: As `audit`.
         """
-        asked = settled(asked) if asked is not None else read_questions(default())
+        given = settled(asked) if asked is not None else None
+        asked = given or read_questions(default())
         study = study_of(asked, self.candidates, self.controls, [seed])
         if self.batch < 0:
             raise StudyError(f"batch={self.batch}; at least 1 is needed, or 0 for as many at once as suit a model")
@@ -257,9 +261,14 @@ class _Held:
             inline = self.place == "inline"
             meeting = partial(meet, self.models, self.task, self.max_memory, store, stack, ways=ways)
             met = meeting(force=force, inline=inline)
+            if given is None and met.task.language is not None:
+                asked = read_questions(default(met.task.modality))
+                study = study_of(asked, self.candidates, self.controls, [seed])
             asked, said = fitting(about(asked, met.task.modality), met.offers)
             met.remarks[Role.BASELINE] += said
-            asking = _Asking(asked, met, replace(study, measurements=asked.measurements), seed, remeasure, stop=stop)
+            asking = _Asking(
+                asked, met, replace(study, measurements=asked.measurements, rows=asked.rows), seed, remeasure, stop=stop
+            )
             yield asking, asking.plan(), store
 
 
