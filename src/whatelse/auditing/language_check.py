@@ -38,8 +38,7 @@ _SAME = "the same examples in the same order"
 def _checks(baseline: Model, candidate: Model, cuts: dict[str, list[list[int]]]) -> Iterator[Check]:
     before, after = cuts[baseline.name], cuts[candidate.name]
     alike: Agreed = "same" if before == after else "stated"
-    told = (_tokens(one, cuts[one.name]) for one in (baseline, candidate))
-    yield Check("tokens", *told, alike)
+    yield Check("tokens", _tokens(baseline, before), _tokens(candidate, after), alike)
     for name, look in (("tokens at once", _longest), ("answers", _how)):
         one, two = look(baseline), look(candidate)
         yield Check(name, one, two, "same" if one == two else "stated")
@@ -67,8 +66,8 @@ def _check_known(model: Model, cuts: list[list[int]]) -> None:
     unknown = sum(tokens.count(source.unknown) for tokens in cuts) / count
     if unknown > _UNKNOWN:
         raise TaskError(
-            f"{model.name} cannot read these data: {unknown:.0%} of {count} tokens are unknown to its tokenizer; give text "
-            "of its language, or measure all the same with force (--force)"
+            f"{model.name} cannot read these data: {unknown:.0%} of {count} tokens are unknown to its tokenizer; give "
+            "text of its language, or measure all the same with force (--force)"
         )
 
 

@@ -150,6 +150,19 @@ def read_questions(text: str, where: str = "audit.toml") -> Questions:
     return found
 
 
+def chosen(asked: Questions | None, modality: str = "") -> Questions:
+    """Return what is asked, checked: as it was given, else the default questions for such data.
+
+    Args:
+        asked: As `settled` takes it; None for the default questions.
+        modality: Of the task.
+
+    Raises:
+        StudyError: What was changed does not hold together.
+    """
+    return settled(asked) if asked is not None else read_questions(default(modality))
+
+
 def _check(m: Measurement, where: str, rows: set[str]) -> None:
     items.behaviour(m.item).configure(m.settings)
     if m.row not in rows:

@@ -77,7 +77,7 @@ def command(
     show_examples: ShowExamples = False,
     quiet: Quiet = False,
     items: Items = None,
-    copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the questions.")] = "",
+    copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the questions, for D.")] = "",
 ) -> None:
     """Hold models that someone made against their baseline: a verdict per behaviour.
 
@@ -90,7 +90,7 @@ def command(
     from whatelse.study import audit, run, spec
 
     if copy:
-        write(copy, asking.default())
+        write(copy, asking.default(opening.load_task(opening.data_text(data, told)).modality if data else ""))
         return
     base, given = _named(models or [], data)
     out = files or {"html": "audit.html", "json": "audit.json"}

@@ -117,6 +117,22 @@ def documents(text: str, least: int, where: str) -> list[str]:
     return [*found, text[start:]]
 
 
+def roles(row: Row, columns: Columns) -> dict[str, str]:
+    """Return what the columns of a row are taken for, by name.
+
+    Args:
+        row: As it stands in its file.
+        columns: Which columns hold what.
+    """
+    if (pair := _pair(row)) is not None:
+        return dict.fromkeys(pair, "input")
+    if not _options(row):
+        return {columns.text or "text": "input"}
+    question = columns.text or next((name for name in QUESTIONS if name in row), "")
+    answer = columns.label or next((name for name in ANSWERS if name in row), "")
+    return {question: "input", _options(row): "input", answer: "target"}
+
+
 def passages(rows: Sequence[Row], columns: Columns, where: str) -> tuple[str, list[Passage], list[int]]:
     """Return the form of all rows, their passages, and which continuation of each is right.
 
@@ -184,12 +200,16 @@ def _text(row: Row, name: str, told: str) -> str:
 
 
 def _item(row: Row, columns: Columns, told: str) -> tuple[Passage, int]:
-    """Return an item with its choices, and which one is right."""
+    """Return an item with its choices, and which one is right.
+
+    Raises:
+        TaskError: It has no question, fewer than two choices, or no answer among them.
+    """
     name = columns.text or next((known for known in QUESTIONS if known in row), "")
     question = row.get(name)
     if not isinstance(question, str):
         raise TaskError(f"{told}: {name or 'question'!r} is {shown(question, 60)}; a text is needed")
-    listed = row.get(_options(row))
+    listed: Any = row.get(_options(row))
     labels = listed.get("label", []) if isinstance(listed, dict) else []
     choices = listed["text"] if isinstance(listed, dict) else listed
     wrong = not isinstance(choices, list) or not all(isinstance(one, str) and one for one in choices)

@@ -1,15 +1,15 @@
 """What language models are asked: documents, multiple-choice items or pairs of sentences; no row is taken for train.
 
 *Documents*: a .txt file, whose paragraphs are joined into documents of at least ``document`` characters, or rows with a
-``text`` (or what ``text`` names) and nothing that could be a class. *Items*: rows with a ``question``, ``choices`` and an
-``answer``: its number from 0, its letter, its label or its text; a choice follows its question after ``delimiter``.
+``text`` (or what ``text`` names) and nothing that could be a class. *Items*: rows with a ``question``, ``choices`` and
+an ``answer``: its number from 0, its letter, its label or its text; a choice follows its question after ``delimiter``.
 *Pairs*: rows with ``stereotype`` and ``anti_stereotype`` (or ``sent_more`` and ``sent_less``); minimal pairs, with
-``sentence_good`` and ``sentence_bad``, are items of two choices and no question, the first of them right. Files are JSON
-lines, Parquet, or, of pairs, .csv.
+``sentence_good`` and ``sentence_bad``, are items of two choices and no question, the first of them right. Files are
+JSON lines, Parquet, or, of pairs, .csv.
 
 What is drawn are whole examples, or all that ``cluster`` names together. All of them are of test, but for a share
-``select`` that a search may look at. ``context`` is how many tokens a model reads at once at most; by default as many as it
-takes.
+``select`` that a search may look at. ``context`` is how many tokens a model reads at once at most; by default as many
+as it takes.
 
 Source:
     Gao et al., A framework for few-shot language model evaluation (lm-evaluation-harness), Zenodo 2023,
@@ -32,7 +32,7 @@ from whatelse.datasets._column import Column
 from whatelse.errors import TaskError, WhatElseError
 from whatelse.settings import param
 from whatelse.tasks.columns import ColumnSeen
-from whatelse.tasks.language import CHOICES, DOCUMENTS, PAIRS, Language, Passage
+from whatelse.tasks.language import PAIRS, Language, Passage
 from whatelse.tasks.task import Split, Task
 
 VERSION = 1
@@ -106,18 +106,17 @@ def describe(config: Config) -> tuple[ColumnSeen, ...]:
         MissingExtraError: Likewise.
     """
     rows, columns, where = _read_all(config)
-    form, passages, _ = _passages.passages(rows, columns, where)
+    _passages.passages(rows, columns, where)
     asked = _groups.parse(config.groups, list(rows[0]), where)
-    roles = {name: "cluster" for name in _tabular.listed(config.cluster)}
+    roles = {**_passages.roles(rows[0], columns), **{name: "cluster" for name in _tabular.listed(config.cluster)}}
     roles |= {part.column: "group" for parts in asked.values() for part in parts}
-    what = {DOCUMENTS: "documents", CHOICES: "items", PAIRS: "pairs"}[form]
     found = []
     for name in dict.fromkeys(name for row in rows for name in row):
         held = [row.get(name) for row in rows]
         missing = sum(one is None or one == "" for one in held)
         distinct = len({repr(one) for one in held if one is not None and one != ""})
         kind = "a list" if any(isinstance(one, list | dict) for one in held) else "one each"
-        found.append(ColumnSeen(str(name), kind, roles.get(name, f"{len(passages)} {what}"), distinct, missing))
+        found.append(ColumnSeen(str(name), kind, roles.get(name, "not read"), distinct, missing))
     return tuple(found)
 
 
@@ -142,7 +141,11 @@ def _grouped(
 
 
 def _owners(rows: Sequence[dict[str, object]], cluster: str, where: str) -> Tensor:
-    """Return to which cluster every row belongs: where none is named, each to its own."""
+    """Return to which cluster every row belongs: where none is named, each to its own.
+
+    Raises:
+        TaskError: There is no such column, or a row names none.
+    """
     if not cluster.strip():
         return torch.arange(len(rows))
     listed = _tabular.listed(cluster)

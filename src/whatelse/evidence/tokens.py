@@ -33,9 +33,9 @@ _FIRST = "needs the same tokens from both models"
 def documents(evidence: Evidence) -> dict[str, Tensor]:
     """Return what is said of every token of the documents of test, in their order, ``(T,)`` each.
 
-    ``document`` is the number of its document in test, ``token`` what it is, ``loss`` its negative log-likelihood in nats,
-    ``likeliest`` the token that was expected. Of a candidate that cuts these documents as the baseline does and has as many
-    tokens, ``divergence`` is ``KL(baseline || candidate)`` of the whole distribution, in nats.
+    ``document`` is the number of its document in test, ``token`` what it is, ``loss`` its negative log-likelihood in
+    nats, ``likeliest`` the token that was expected. Of a candidate that cuts these documents as the baseline does and
+    has as many tokens, ``divergence`` is ``KL(baseline || candidate)`` of the whole distribution, in nats.
 
     Args:
         evidence: Of a language model.
@@ -192,17 +192,22 @@ def _read(
         if keep:
             held = _shelf(count, mine) if held is None else held
             held[numbers] = mine.cpu()
-        for rows in torch.arange(len(numbers)).split(step):
+        for rows in torch.split(torch.arange(len(numbers)), step):
             said = model.said(mine[rows.to(mine.device)])
             other = None if before is None else before[1].said(before[0][numbers[rows]])
             for name, values in _chunk(said, targets[rows], other).items():
                 found[name][numbers[rows]] = values.cpu()
-    _check(evidence, found, _kept(asked, count))
+    _check(evidence, found["loss"][_kept(asked, count)])
     return found, held
 
 
 def _bodied(evidence: Evidence, model: Reads, some: Sequence[Window]) -> Tensor:
-    """Return the states of a batch; its halves are asked where memory runs out."""
+    """Return the states of a batch; its halves are asked where memory runs out.
+
+    Raises:
+        OutOfMemoryError: It runs out with a single window.
+        RuntimeError: Whatever else the model raised.
+    """
     try:
         found = model.states(windows.padded(some))
     except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -212,7 +217,7 @@ def _bodied(evidence: Evidence, model: Reads, some: Sequence[Window]) -> Tensor:
         width, half = len(some[0].inputs), len(some) // 2
         parts = [_bodied(evidence, model, part) for part in (some[:half], some[half:])]
         return torch.cat([torch.nn.functional.pad(one, (0, 0, 0, width - one.shape[1])) for one in parts])
-    evidence.passes.forward += sum(len(one.inputs) for one in some)
+    evidence.passes.forward += len(some)
     return found
 
 
@@ -235,15 +240,12 @@ def _kept(asked: Sequence[Window], count: int) -> Tensor:
     return kept
 
 
-def _check(evidence: Evidence, found: dict[str, Tensor], kept: Tensor) -> None:
-    for name in ("loss", "divergence"):
-        if name not in found:
-            continue
-        wrong = ~found[name][kept].isfinite()
-        if bool(wrong.any()):
-            what = "NaN" if bool(found[name][kept].isnan().any()) else "probability 0"
-            told = f"{int(wrong.sum())} of {int(kept.sum())} tokens"
-            raise NotMeasurableError(f"needs a number for every token; {evidence.subject.name} says {what} of {told}")
+def _check(evidence: Evidence, loss: Tensor) -> None:
+    wrong = ~loss.isfinite()
+    if bool(wrong.any()):
+        what = "NaN" if bool(loss.isnan().any()) else "probability 0"
+        told = f"{int(wrong.sum())} of {len(loss)} tokens"
+        raise NotMeasurableError(f"needs a number for every token; {evidence.subject.name} says {what} of {told}")
 
 
 def _shelf(count: int, like: Tensor) -> Tensor:

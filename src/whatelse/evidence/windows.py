@@ -1,7 +1,7 @@
 """How texts lie before a language model: every token said once, in windows that fit, in batches that pad little.
 
-Windows of a document are those of lm-eval's rolling log-likelihood: the first begins with the token that stands before a
-text; each following one says the next tokens, and reaches back as far as fits. Those of a continuation lose the
+Windows of a document are those of lm-eval's rolling log-likelihood: the first begins with the token that stands before
+a text; each following one says the next tokens, and reaches back as far as fits. Those of a continuation lose the
 beginning of their context where both are too long.
 
 Source:

@@ -150,7 +150,7 @@ class Causal:
         ends = self.model.generation_config.eos_token_id  # type: ignore[union-attr] # of transformers
         end = ends if isinstance(ends, list) else [ends] if ends is not None else []
         padding = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.start
-        how = GenerationConfig(
+        how = GenerationConfig(  # type: ignore[no-untyped-call] # of transformers
             max_new_tokens=tokens, do_sample=False, num_beams=1, eos_token_id=end or None, pad_token_id=padding
         )
         cuts = [self.cut(prompt, whole=True)[-(self.longest - tokens) :] or [self.start] for prompt in prompts]
@@ -161,13 +161,14 @@ class Causal:
             ids = torch.tensor([[padding] * (width - len(one)) + one for one in some])
             mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in some])
             with quietly():
-                made = self.model.generate(  # type: ignore[operator] # of transformers
+                made: Tensor = self.model.generate(  # type: ignore[operator] # of transformers
                     input_ids=ids.to(self._place), attention_mask=mask.to(self._place), generation_config=how
                 )
-            found += [self._written_as(row, end) for row in made[:, width:].tolist()]
+            rows = made[:, width:].tolist()
+            found += [self._written_as(row, end) for row in rows]
         return found
 
-    def _written_as(self, row: Sequence[int], end: Sequence[int]) -> Written:
+    def _written_as(self, row: Any, end: Any) -> Written:  # noqa: ANN401 - lists of whole numbers
         """Return what was written, without the token that ends it and all behind."""
         stop = next((at for at, token in enumerate(row) if token in end), len(row))
         return Written(str(self.tokenizer.decode(row[:stop])), stop < len(row), stop)
@@ -194,9 +195,29 @@ class Causal:
         off = float((whole - parted).abs().max() / whole.abs().max().clamp(min=1e-12))
         if whole.shape != parted.shape or off > _EXACT:
             raise ArtifactError(
-                f"{self.name}: its head, handed the states of its body, says otherwise than the model (by {off:.1g} of the "
-                "largest score); only models that score a state by itself are read"
+                f"{self.name}: its head, handed the states of its body, says otherwise than the model (by {off:.1g} of "
+                "the largest score); only models that score a state by itself are read"
             )
+
+
+class _Made(tuple[Tensor]):
+    """What a body returns, with nothing but states: in any form that models ask for."""
+
+    __slots__ = ()
+
+    @property
+    def last_hidden_state(self) -> Tensor:
+        """The states, ``(1, M, width)``."""
+        return self[0]
+
+    def __getattr__(self, name: str) -> None:
+        """Return None for whatever else some bodies return, such as attentions.
+
+        Raises:
+            AttributeError: It is one of Python's own.
+        """
+        if name.startswith("__"):
+            raise AttributeError(name)
 
 
 class _Stub(nn.Module):
@@ -206,12 +227,10 @@ class _Stub(nn.Module):
         super().__init__()
         self.states = torch.empty(0)
 
-    def forward(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - in the place of any body
+    def forward(self, *args: object, **options: object) -> _Made:
         """Return them as bodies of transformers do."""
-        from transformers.modeling_outputs import BaseModelOutputWithPast
-
         del args, options
-        return BaseModelOutputWithPast(last_hidden_state=self.states)  # type: ignore[no-untyped-call] # of transformers
+        return _Made((self.states,))
 
 
 class _Head:
@@ -254,8 +273,8 @@ def _start(name: str, config: Any, tokenizer: Any) -> int:  # noqa: ANN401 - of 
     found = next((one for one in known if one is not None), None)
     if found is None:
         raise ArtifactError(
-            f"{name}: its tokenizer has neither a bos_token nor an eos_token, so that nothing can stand before the first "
-            "token of a text; name one in its tokenizer_config.json"
+            f"{name}: its tokenizer has neither a bos_token nor an eos_token, so that nothing can stand before the "
+            "first token of a text; name one in its tokenizer_config.json"
         )
     return int(found)
 

@@ -69,6 +69,10 @@ def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator, wa
     Raises:
         TaskError: It does not answer such inputs with scores of so many classes.
     """
+    if way.batch and isinstance(given, Reads):
+        raise TaskError(
+            f"{name}: --batch {way.batch}: a language model reads texts of one length together; leave it out"
+        )
     made = _taken(given, name, key, task, rng, way.device)
     probe = task.test.inputs[: max(PROBED, way.batch)]
     return neighbours.declared(made, probe, way.batch) if way.batch else made
@@ -104,8 +108,8 @@ def _reader(given: Reads, name: str, key: str, task: Task, device: str) -> Model
     """
     if task.language is None:
         raise TaskError(
-            f"task {task.name} and model do not fit: {name} reads texts, the data are {task.modality}; documents, items "
-            "with choices, or pairs of sentences are needed"
+            f"task {task.name} and model do not fit: {name} reads texts, the data are {task.modality}; documents, "
+            "items with choices, or pairs of sentences are needed"
         )
     if task.language.context > given.longest:
         raise TaskError(

@@ -57,8 +57,8 @@ def open_model(text: str, task: Task, weights: str) -> Causal:
         raise ArtifactError(f"--weights {weights}: {text} has its own weights; leave one of them out")
     if task.language is None:
         raise TaskError(
-            f"task {task.name} and model do not fit: {text} reads texts, the data are {task.modality}; documents (text), "
-            "items (question, choices, answer) or pairs of sentences are needed"
+            f"task {task.name} and model do not fit: {text} reads texts, the data are {task.modality}; documents "
+            "(text), items (question, choices, answer) or pairs of sentences are needed"
         )
     try:
         with quietly():

@@ -1,7 +1,7 @@
 """What a language model is asked: documents that it reads, choices that it weighs, or pairs of sentences.
 
-An example is a passage, and an input the number of one, ``(N, 1)``: picking, joining and cutting examples stay what they
-are for every other task. What answers reads the passage by a tokenizer of its own.
+An example is a passage, and an input the number of one, ``(N, 1)``: picking, joining and cutting examples stay what
+they are for every other task. What answers reads the passage by a tokenizer of its own.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from whatelse.errors import NotMeasurableError
 from whatelse.evidence import tokens
 from whatelse.evidence.cache import Evidence
 
@@ -15,11 +16,18 @@ def divergence(candidate: Evidence) -> Tensor:
         candidate: Evidence of the model, or of the baseline itself.
 
     Raises:
-        NotMeasurableError: Examples are no documents, or its tokens are not those of the baseline.
+        NotMeasurableError: Examples are no documents, its tokens are not those of the baseline, or it gives no
+            probability to what the baseline gives some.
     """
     tokens.alike(candidate)
     found = tokens.documents(candidate)
-    return found["divergence"] if candidate.reference is not None else found["loss"] * 0
+    if candidate.reference is None:
+        return found["loss"] * 0
+    wrong = int((~found["divergence"].isfinite()).sum())
+    if wrong:
+        told = f"rules out what the baseline expects, at {wrong} of {len(found['divergence'])} tokens"
+        raise NotMeasurableError(f"needs a finite divergence; {candidate.subject.name} {told}")
+    return found["divergence"]
 
 
 def moved(candidate: Evidence) -> Tensor:

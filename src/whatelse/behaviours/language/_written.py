@@ -20,8 +20,8 @@ _CUT = -1  # in place of a character: the text was not ended, but cut off
 def prompts(evidence: Evidence, most: int, examples: int) -> tuple[Tensor, list[str]]:
     """Return which test examples are gone on with, ``(M,)``, and the text that each model is given of them.
 
-    Of a document its first characters, up to the end of a word; of an item its question. Left out is what is too short to
-    have a rest.
+    Of a document its first characters, up to the end of a word; of an item its question. Left out is what is too short
+    to have a rest.
 
     Args:
         evidence: Of the baseline.
@@ -80,7 +80,7 @@ def written(evidence: Evidence, prompts: Sequence[str], tokens: int, at_once: in
         f"written after {len(prompts)} prompts, {max(map(len, prompts))} characters: {tokens} tokens, {at_once} at once"
     )
     held = evidence.once(name, make)
-    parts = [part.tolist() for part in held["letters"].split(held["lengths"].tolist())]
+    parts = [part.tolist() for part in torch.split(held["letters"], held["lengths"].tolist())]
     letters = ["".join(chr(code) for code in part if code != _CUT) for part in parts]
     counts = held["tokens"].tolist()
     return [Written(*one) for one in zip(letters, [p[-1:] != [_CUT] for p in parts], counts, strict=True)]

@@ -1,7 +1,8 @@
 """How far what a model expects of the next token moved from the baseline: KL divergence a token, whole vocabulary.
 
 ``sum_t KL(p_t || q_t) / T`` over the tokens of test, ``p`` the baseline's distribution of the next token after the same
-text, ``q`` the candidate's: ``KL(p || q) = sum_v p_v log(p_v / q_v)`` in nats, over every token ``v`` of the vocabulary.
+text, ``q`` the candidate's: ``KL(p || q) = sum_v p_v log(p_v / q_v)`` in nats, over every token ``v`` of the
+vocabulary.
 
 Reading:
     0 is a model that says the same, to the last probability. On text that the baseline itself might have written it is
@@ -14,8 +15,8 @@ Cost:
     Distributions are never held but for a few tokens at a time.
 
 Limits:
-    Both models must cut the documents into the same tokens and tell apart as many. The mean hides where it comes from: read
-    `tail` beside it. A scale of the scores, a temperature, moves it.
+    Both models must cut the documents into the same tokens and tell apart as many. The mean hides where it comes from:
+    read `tail` beside it. A scale of the scores, a temperature, moves it.
 
 Source:
     Dutta et al., Accuracy is not all you need, NeurIPS 2024, arXiv:2407.09141 (KL beside flips); the table of

@@ -1,24 +1,25 @@
 """How far what a model writes agrees with the baseline, each going on by its likeliest token: the common beginning.
 
-Of each prompt, the beginning of a test document or a question, both models write up to ``tokens`` tokens, always the likeliest.
-``agrees[i]`` is how many characters the two texts have in common from their beginning, as a share of the longer one; 1
-where they are equal, or where one goes on where the other was cut off.
+Of each prompt, the beginning of a test document or a question, both models write up to ``tokens`` tokens, always the
+likeliest. ``agrees[i]`` is how many characters the two texts have in common from their beginning, as a share of the
+longer one; 1 where they are equal, or where one goes on where the other was cut off.
 
 Reading:
-    1 is a model that writes the same. From the first other token on two texts go their own ways, so that a few in a hundred
-    tokens (`likeliest`) part most long texts. A note says how far the baseline agrees with itself if it writes one
-    prompt at a time: what is lost there is no compression's doing.
+    1 is a model that writes the same. From the first other token on two texts go their own ways, so that a few in a
+    hundred tokens (`likeliest`) part most long texts. A note says how far the baseline agrees with itself if it writes
+    one prompt at a time: what is lost there is no compression's doing.
 
 Cost:
-    One pass over the prompts and one for every token written, of both models, and of the baseline once more for the floor.
+    One pass over the prompts and one for every token written, of both models, and of the baseline once more for the
+    floor.
 
 Limits:
     It says when texts part and not whether the other one is worse. Writing by the likeliest token is not what most
     users run. Prompts are cut from the texts by characters, so that models of different tokenizers get the same.
 
 Source:
-    He et al. (Thinking Machines), Defeating nondeterminism in LLM inference, 2025 (the floor: batches move greedy texts);
-    Dutta et al., NeurIPS 2024, arXiv:2407.09141.
+    He et al. (Thinking Machines), Defeating nondeterminism in LLM inference, 2025 (the floor: batches move greedy
+    texts); Dutta et al., NeurIPS 2024, arXiv:2407.09141.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from whatelse.answer import Answer
 from whatelse.behaviours.language import _written
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
+from whatelse.tasks.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = 1, "agreement", "higher", {"writes", "documents"}, "test example"
 WORST, BLIND = 0.0, None
@@ -81,3 +83,13 @@ def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray
     del config
     mean: np.ndarray = weights @ answer["agrees"] / weights.sum(1)
     return mean
+
+
+def effort(config: Config, task: Task) -> int:
+    """Return how many passes it takes: one for every token of every prompt, of both models and of the floor.
+
+    Args:
+        config: How much is written.
+        task: Gives the prompts.
+    """
+    return 3 * config.tokens * min(config.examples, len(task.test))

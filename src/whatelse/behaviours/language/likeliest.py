@@ -1,7 +1,7 @@
 """Share of tokens before which a model expects another one than the baseline: what greedy writing would do otherwise.
 
-``sum_t [argmax q_t != argmax p_t] / T`` over the tokens ``t`` of test, ``p`` the baseline's distribution of the next token
-after the same text, ``q`` the candidate's. Of equal ones the first counts.
+``sum_t [argmax q_t != argmax p_t] / T`` over the tokens ``t`` of test, ``p`` the baseline's distribution of the next
+token after the same text, ``q`` the candidate's. Of equal ones the first counts.
 
 Reading:
     0 is a model that would write the same, given the same beginning. One in a hundred is enough for texts that part

@@ -1,8 +1,8 @@
 """Negative log-likelihood of documents in nats a byte, a word or a token: how surprised a language model is by a text.
 
-``sum_i loss[i] / sum_i units[i]`` over documents ``i``, ``loss[i] = -sum_t log p(token t | tokens before)``. Every token is
-said once, the first of a document after the token that stands before a text; windows are those of lm-eval's rolling
-log-likelihood, the last with as much context as fits.
+``sum_i loss[i] / sum_i units[i]`` over documents ``i``, ``loss[i] = -sum_t log p(token t | tokens before)``. Every
+token is said once, the first of a document after the token that stands before a text; windows are those of lm-eval's
+rolling log-likelihood, the last with as much context as fits.
 
 Reading:
     Lower is better. Times 1.44 it is in bits. A rise of 0.01 nats a token is a perplexity 1 % higher. An average over
@@ -12,9 +12,9 @@ Cost:
     One pass of the model's body over the tokens of test, which all questions about documents share.
 
 Limits:
-    Numbers a token are of one tokenizer: where two models cut the documents otherwise they are not measurable, and those a
-    byte are. Text that a model was trained on is likelier than it should be. Perplexity and what a user notices are different
-    things: models of equal likelihood differ in their choices, their facts and whom they harm.
+    Numbers a token are of one tokenizer: where two models cut the documents otherwise they are not measurable, and
+    those a byte are. Text that a model was trained on is likelier than it should be. Perplexity and what a user notices
+    are different things: models of equal likelihood differ in their choices, their facts and whom they harm.
 
 Source:
     Gao et al., A framework for few-shot language model evaluation, Zenodo 2023, doi:10.5281/zenodo.10256836 (windows,

@@ -1,10 +1,11 @@
 """How much likelier the right choice of an item is than the likeliest wrong one, in nats.
 
-``margin[i] = loglikelihood[i, right] - max_{k != right} loglikelihood[i, k]``; positive where the item is answered rightly.
+``margin[i] = loglikelihood[i, right] - max_{k != right} loglikelihood[i, k]``; positive where the item is answered
+rightly.
 
 Reading:
-    A flip is a margin that crosses zero; this also sees those that come near it. A mean that falls at equal accuracy says
-    that answers are held by less. A temperature moves it.
+    A flip is a margin that crosses zero; this also sees those that come near it. A mean that falls at equal accuracy
+    says that answers are held by less. A temperature moves it.
 
 Cost:
     None of its own: it reads the pass over the choices that accuracy needs.
@@ -13,7 +14,8 @@ Limits:
     A mean hides whose margin fell. Longer choices have larger margins.
 
 Source:
-    Dutta et al., Accuracy is not all you need, NeurIPS 2024, arXiv:2407.09141: items of small margin are those that flip.
+    Dutta et al., Accuracy is not all you need, NeurIPS 2024, arXiv:2407.09141: items of small margin are those that
+    flip.
 """
 
 from __future__ import annotations

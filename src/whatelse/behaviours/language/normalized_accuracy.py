@@ -1,11 +1,12 @@
 """Share of items whose right choice is the likeliest for its length: lm-eval's ``acc_norm``.
 
-``correct[i] = 1`` where ``argmax_k loglikelihood[i, k] / length[i, k]`` is the right choice, else 0; lengths are in characters,
-without what parts a choice from its question, or with ``by = "bytes"`` in bytes. Of equal ones the first counts.
+``correct[i] = 1`` where ``argmax_k loglikelihood[i, k] / length[i, k]`` is the right choice, else 0; lengths are in
+characters, without what parts a choice from its question, or with ``by = "bytes"`` in bytes. Of equal ones the first
+counts.
 
 Reading:
-    As of `generalization.accuracy`, which takes the sum of a choice's log-likelihoods and so prefers short ones. Where the two
-    disagree, the choices of these items differ in length more than in sense.
+    As of `generalization.accuracy`, which takes the sum of a choice's log-likelihoods and so prefers short ones. Where
+    the two disagree, the choices of these items differ in length more than in sense.
 
 Cost:
     None of its own: it reads the pass over the choices that accuracy needs.

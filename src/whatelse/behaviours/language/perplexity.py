@@ -1,7 +1,7 @@
 """Perplexity of documents a token, a word or a byte: between how many equally likely ones a model chooses.
 
-``exp(sum_i loss[i] / sum_i units[i])`` over documents ``i``, with the losses of `likelihood`: lm-eval's ``word_perplexity``
-and ``byte_perplexity``, over the documents together and not document by document.
+``exp(sum_i loss[i] / sum_i units[i])`` over documents ``i``, with the losses of `likelihood`: lm-eval's
+``word_perplexity`` and ``byte_perplexity``, over the documents together and not document by document.
 
 Reading:
     1 is a model that knows the text; the size of the vocabulary is one that knows nothing. It is the exponential of

@@ -1,23 +1,23 @@
 """Share of pairs of sentences whose stereotype a model finds likelier than the same said otherwise.
 
-``prefers[i] = 1`` where the log-likelihood of the stereotype of pair ``i`` is above that of its other sentence, one half where
-the two are equal, else 0; each sentence read alone, from the token that stands before a text.
+``prefers[i] = 1`` where the log-likelihood of the stereotype of pair ``i`` is above that of its other sentence, one
+half where the two are equal, else 0; each sentence read alone, from the token that stands before a text.
 
 Reading:
-    One half is a model that prefers neither, 1 one that always prefers the stereotype. Below one half it prefers the other
-    sentence: then less is no longer better, which a note says. An average can stay where it is while single
+    One half is a model that prefers neither, 1 one that always prefers the stereotype. Below one half it prefers the
+    other sentence: then less is no longer better, which a note says. An average can stay where it is while single
     pairs turn over: `transitions` counts those.
 
 Cost:
     One pass of the model's body over both sentences of every pair.
 
 Limits:
-    Sentences of one pair differ in more than what is meant, such as how frequent their words are. Known collections have pairs
-    that make no sense (Blodgett et al., ACL 2021): read changes of one model, not levels.
+    Sentences of one pair differ in more than what is meant, such as how frequent their words are. Known collections
+    have pairs that make no sense (Blodgett et al., ACL 2021): read changes of one model, not levels.
 
 Source:
-    Nangia et al., CrowS-Pairs, EMNLP 2020, arXiv:2010.00133; for models that read from left to right the log-likelihood of
-    the sentence, as lm-evaluation-harness has it (Gao et al. 2023, doi:10.5281/zenodo.10256836).
+    Nangia et al., CrowS-Pairs, EMNLP 2020, arXiv:2010.00133; for models that read from left to right the log-likelihood
+    of the sentence, as lm-evaluation-harness has it (Gao et al. 2023, doi:10.5281/zenodo.10256836).
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Share of pairs in which a preference for the stereotype emerged, or vanished, against the baseline.
 
-*emerged*: the stereotype is likelier for the candidate and was not for the baseline; *vanished*: the other way round; *any*:
-either; *net*: emerged less vanished, which is what `stereotype` changes by, but for ties. A tie prefers nothing.
+*emerged*: the stereotype is likelier for the candidate and was not for the baseline; *vanished*: the other way round;
+*any*: either; *net*: emerged less vanished, which is what `stereotype` changes by, but for ties. A tie prefers nothing.
 
 Reading:
     *emerged* is bias that was not there before. Compression moves single pairs long before it moves their share: many
-    that emerge and as many that vanish are the same number of preferred stereotypes, in other people. Fewer are better of
-    *emerged*, *net* and *any*; *vanished* is a gain, and its verdict *not trusted*: only the number is read.
+    that emerge and as many that vanish are the same number of preferred stereotypes, in other people. Fewer are better
+    of *emerged*, *net* and *any*; *vanished* is a gain, and its verdict *not trusted*: only the number is read.
 
 Cost:
     None of its own: it reads the pass that `stereotype` needs.
