@@ -3,6 +3,7 @@ their path. Here stands what needs this repository: a test of one's own with a k
 is broken.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 from whatelse import registry, testing
 from whatelse.artifacts import folder, formats
 from whatelse.kinds import KINDS
+from whatelse.tasks.language import Passage
 from whatelse.testing import speakers
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +50,10 @@ GIVEN = {
     ("openers", "folder"): {"text": "model"},
     ("openers", "hugging_face"): {"text": "vit"},
     ("openers", "language_model"): {"text": "gpt", "task": speakers.documents(["a b", "b a b"])},
+    ("openers", "lm_eval"): {
+        "text": "log.jsonl",
+        "task": speakers.task_of("choices", [Passage("q", (" a", " b"), (1, 1), f"d{i} p{i} t{i}") for i in range(3)]),
+    },
     ("openers", "net"): {"text": "cnn(width=4)"},
     ("openers", "onnx"): {"text": "m.onnx"},
     ("openers", "openvino"): {"text": "m.xml"},
@@ -72,6 +78,11 @@ def models(tmp_path_factory):
         _vit(place / "vit")
         _gpt(place / "gpt")
     (place / "mine.py").write_text(NET, "utf-8")
+    with (place / "log.jsonl").open("w") as log:
+        for i in range(3):
+            line = {"doc_id": i, "doc_hash": f"d{i}", "prompt_hash": f"p{i}", "target_hash": f"t{i}", "target": "0"}
+            answers = {"arguments": [["q", " a"], ["q", " b"]], "resps": [[["-1.5", "True"]], [["-2.5", "False"]]]}
+            log.write(json.dumps(line | answers) + "\n")
     examples = testing.images().test
     np.savez(place / "scores.npz", logits=np.eye(3, dtype="float32")[examples.targets])
     formats.write("onnx", testing.models()[0].eval(), place / "m.onnx", examples.inputs[:4])

@@ -35,7 +35,7 @@ Models = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="BASELINE CANDIDATE...",
-        help="Folders, file.py:function[@weights], .onnx, .skops, .xml, http://, hf:, or scores.",
+        help="Folders, file.py:function[@weights], .onnx, .skops, .xml, http://, hf:, scores, or logs of lm-eval.",
     ),
 ]
 Data = Annotated[
@@ -43,6 +43,9 @@ Data = Annotated[
     typer.Option(
         "--data", metavar="D", help="A file, a folder of images, hf:owner/name, file.py:function or a loader."
     ),
+]
+FromLogs = Annotated[
+    bool, typer.Option("--from-logs", help="The models are logs of lm-eval, and the first one is the data.")
 ]
 Recompressed = Annotated[
     str, typer.Option("--recompressed", "--again", metavar="MODEL", help="The candidate, compressed once more.")
@@ -55,6 +58,7 @@ Recompressed = Annotated[
 def command(
     models: Models = None,
     data: Data = "",
+    from_logs: FromLogs = False,
     placebo: Annotated[str, typer.Option(metavar="MODEL", help="The baseline given the same extra training.")] = "",
     twin: Annotated[str, typer.Option(metavar="MODEL", help="The baseline's recipe under another seed.")] = "",
     recompressed: Recompressed = "",
@@ -92,6 +96,7 @@ def command(
     if copy:
         write(copy, asking.default(opening.load_task(opening.data_text(data, told)).modality if data else ""))
         return
+    data = data or ((models or [""])[0] if from_logs else "")
     base, given = _named(models or [], data)
     out = files or {"html": "audit.html", "json": "audit.json"}
     probe(*(() if dry_run else out.values()))

@@ -23,6 +23,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -56,6 +57,30 @@ class Config:
     limit: int = param(0, "Largest number of examples of each split; 0 for all.", low=0)
 
 
+class Cut(Protocol):
+    """Settings of how passages are grouped and cut, of whichever loader."""
+
+    @property
+    def groups(self) -> str:
+        """Columns that make groups."""
+
+    @property
+    def cluster(self) -> str:
+        """The column of what belongs together."""
+
+    @property
+    def select(self) -> float:
+        """Share held back for choices."""
+
+    @property
+    def limit(self) -> int:
+        """Largest number of examples of each split."""
+
+    @property
+    def context(self) -> int:
+        """Tokens that a model reads at once at most."""
+
+
 def load(config: Config) -> Task:
     """Return passages as a task.
 
@@ -67,7 +92,25 @@ def load(config: Config) -> Task:
         MissingExtraError: It is Parquet, and pyarrow is not installed.
     """
     rows, columns, where = _read_all(config)
-    form, passages, right = _passages.passages(rows, columns, where)
+    return task(Path(config.path).stem, _passages.passages(rows, columns, where), rows, config, where)
+
+
+def task(
+    name: str, told: tuple[str, list[Passage], list[int]], rows: Sequence[dict[str, object]], config: Cut, where: str
+) -> Task:
+    """Return passages as a task.
+
+    Args:
+        name: Of the task.
+        told: The form of all passages, the passages, and which continuation of each is right.
+        rows: What each was made of: columns of groups and clusters.
+        config: How they are grouped and cut.
+        where: How messages call the data.
+
+    Raises:
+        TaskError: A column is not there, or a value makes no sense; its row is named.
+    """
+    form, passages, right = told
     groups, names = _grouped(rows, config.groups, where)
     owners = _owners(rows, config.cluster, where)
     count = max(len(one.continuations) for one in passages)
@@ -75,10 +118,10 @@ def load(config: Config) -> Task:
     inputs = torch.tensor([known.setdefault(one, len(known)) for one in passages]).float()[:, None]
     targets = torch.tensor(right)
     whole = Split(inputs, targets, targets, groups, clusters=owners)
-    splits = {name: whole.take(picks) for name, picks in _cut_up(owners, config).items()}
+    splits = {split: whole.take(picks) for split, picks in _cut_up(owners, config).items()}
     called = ("stereotype", "anti-stereotype") if form == PAIRS else ()
-    told = Language(form, tuple(known), config.context)
-    return Task(Path(config.path).stem, count, None, splits, names, class_names=called, language=told)
+    held = Language(form, tuple(known), config.context)
+    return Task(name, count, None, splits, names, class_names=called, language=held)
 
 
 def takes(text: str) -> bool:
@@ -164,7 +207,7 @@ def _column_of(rows: Sequence[dict[str, object]], name: str, where: str) -> Colu
     return builder.finish()
 
 
-def _cut_up(owners: Tensor, config: Config) -> dict[str, Tensor]:
+def _cut_up(owners: Tensor, config: Cut) -> dict[str, Tensor]:
     """Return the rows of every split: all of them are of test, but for the share of select, cut by whole clusters.
 
     Raises:

@@ -19,7 +19,7 @@ from whatelse.errors import NotMeasurableError
 from whatelse.evidence import windows
 from whatelse.evidence.batches import out_of_memory
 from whatelse.evidence.windows import Window
-from whatelse.models.model import Model, Reads
+from whatelse.models.model import Likelihoods, Model, Reads
 from whatelse.tasks.language import DOCUMENTS, Language
 
 if TYPE_CHECKING:
@@ -70,6 +70,25 @@ def alike(evidence: Evidence) -> None:
     raise NotMeasurableError(f"{_FIRST}; {evidence.subject.name} tells apart {sizes[0]}, the baseline {sizes[1]}")
 
 
+def losses(evidence: Evidence) -> Tensor:
+    """Return the negative log-likelihood of every document of test, its tokens together, in nats, ``(N,)`` float64.
+
+    Args:
+        evidence: Of a language model, or of log-likelihoods that somebody recorded.
+
+    Raises:
+        NotMeasurableError: As `documents`; or what was recorded is no number.
+    """
+    known = evidence.subject.source
+    if isinstance(known, Likelihoods):
+        found = -known.loglikelihoods("test").double()
+        _check(evidence, found)
+        return found
+    said = documents(evidence)
+    whole = torch.zeros(len(evidence.split("test")), dtype=torch.float64)
+    return whole.index_add_(0, said["document"], said["loss"])
+
+
 def choices(evidence: Evidence, split: str) -> dict[str, Tensor]:
     """Return the log-likelihood of every continuation of every passage of a split, ``logits``, ``(N, continuations)``.
 
@@ -88,8 +107,8 @@ def choices(evidence: Evidence, split: str) -> dict[str, Tensor]:
     asked: list[Window] = []
     place, owners = 0, list[int]()
     for row, passage in enumerate(passages):
-        for at, text in enumerate(passage.continuations):
-            before, own = windows.cut_pair(model, passage.context, text)
+        for at, (context, text) in enumerate(passage.pairs):
+            before, own = windows.cut_pair(model, context, text)
             if own:
                 asked.append(windows.continuation(before, own, longest, place))
             owners += [row * evidence.task.classes + at] * len(own)
@@ -244,8 +263,9 @@ def _check(evidence: Evidence, loss: Tensor) -> None:
     wrong = ~loss.isfinite()
     if bool(wrong.any()):
         what = "NaN" if bool(loss.isnan().any()) else "probability 0"
-        told = f"{int(wrong.sum())} of {len(loss)} tokens"
-        raise NotMeasurableError(f"needs a number for every token; {evidence.subject.name} says {what} of {told}")
+        what_of = "documents" if isinstance(evidence.subject.source, Likelihoods) else "tokens"
+        told = f"{int(wrong.sum())} of {len(loss)} {what_of}"
+        raise NotMeasurableError(f"needs a number for all {what_of}; {evidence.subject.name} says {what} of {told}")
 
 
 def _shelf(count: int, like: Tensor) -> Tensor:

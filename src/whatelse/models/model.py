@@ -121,6 +121,18 @@ class Written:
 
 
 @runtime_checkable
+class Likelihoods(Protocol):
+    """What has log-likelihoods of known documents only, as a log of another tool has them."""
+
+    def loglikelihoods(self, split: str) -> Tensor:
+        """Return the log-likelihood of every document of a split in nats, ``(N,)``.
+
+        Args:
+            split: Its name.
+        """
+
+
+@runtime_checkable
 class Writes(Protocol):
     """What goes on with a text, always by the likeliest token."""
 
@@ -215,6 +227,7 @@ PROTOCOLS: Mapping[str, type[Any]] = {
     "differentiates": Gradients,
     "opens": Opens,
     "recorded": Recorded,
+    "likelihoods": Likelihoods,
     "reads": Reads,
     "writes": Writes,
 }
@@ -290,6 +303,8 @@ class Model:
         words = [word for word in (*CAPABILITIES, *READING) if word in self.offers]
         if isinstance(self.source, Recorded):
             words.append(f"has recorded scores of {', '.join(self.source.splits)}")
+        if isinstance(self.source, Likelihoods):
+            words.append("has recorded log-likelihoods of documents")
         only = ", ".join(words) or "has a name"
         return NotMeasurableError(f"needs a model that {_NEEDED.get(need, need)}; {self.name} only {only}")
 

@@ -17,6 +17,7 @@ from whatelse.models import fit, neighbours, subject
 from whatelse.models.model import (
     Gradients,
     Keyed,
+    Likelihoods,
     Mixes,
     Model,
     Moves,
@@ -34,7 +35,7 @@ from whatelse.models.slopes import stated_agreement
 from whatelse.modules.lent import copied, in_training, quietly, resting
 from whatelse.tasks.task import Task
 
-Given = nn.Module | Scores | Recorded | Opens | Reads
+Given = nn.Module | Scores | Recorded | Opens | Reads | Likelihoods
 PROBED = 64  # test examples that a model is asked, to see how it answers
 _FEW = 4  # on which gradients are held against differences
 
@@ -79,7 +80,7 @@ def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator, wa
 
 
 def _taken(given: Given, name: str, key: str, task: Task, rng: torch.Generator, device: str) -> Model:
-    if isinstance(given, Reads):
+    if isinstance(given, Reads | Likelihoods):
         return _reader(given, name, key, task, device)
     module = given if isinstance(given, nn.Module) else given.module if isinstance(given, Opens) else None
     probe = task.test.inputs[:PROBED]
@@ -100,7 +101,7 @@ def _taken(given: Given, name: str, key: str, task: Task, rng: torch.Generator, 
     raise TaskError(f"{name}: got {kind}; a torch.nn.Module, or an object with scores(inputs) or recorded(split)")
 
 
-def _reader(given: Reads, name: str, key: str, task: Task, device: str) -> Model:
+def _reader(given: Reads | Likelihoods, name: str, key: str, task: Task, device: str) -> Model:
     """Return a language model under audit.
 
     Raises:
@@ -111,12 +112,12 @@ def _reader(given: Reads, name: str, key: str, task: Task, device: str) -> Model
             f"task {task.name} and model do not fit: {name} reads texts, the data are {task.modality}; documents, "
             "items with choices, or pairs of sentences are needed"
         )
-    if task.language.context > given.longest:
+    if isinstance(given, Reads) and task.language.context > given.longest:
         raise TaskError(
             f"task {task.name} and model do not fit: context={task.language.context}; {name} takes {given.longest} "
             "tokens at once; give as many or fewer, or leave it out"
         )
-    if device:
+    if device and isinstance(given, Reads):  # what was recorded computes nowhere
         if not isinstance(given, Moves):
             raise TaskError(f"{name}: --device {device}: a {type(given).__name__} computes where it is; leave it out")
         given.to(device)

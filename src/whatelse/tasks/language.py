@@ -26,17 +26,25 @@ class Passage:
         lengths: Characters by which scores of the continuations are normalized, without what parts them from the
             context, as lm-eval counts them; nothing for those of the continuations.
         mark: By what a log of another tool knows the example; empty where there is none.
+        contexts: What stands before every continuation, where that differs; nothing where it is ``context``.
     """
 
     context: str
     continuations: tuple[str, ...]
     lengths: tuple[int, ...] = ()
     mark: str = ""
+    contexts: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Characters of every continuation."""
         return self.lengths or tuple(map(len, self.continuations))
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """What stands before every continuation, and it."""
+        before = self.contexts or (self.context,) * len(self.continuations)
+        return tuple(zip(before, self.continuations, strict=True))
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,7 @@ def losses(evidence: Evidence, per: str) -> Answer:
     Raises:
         NotMeasurableError: Examples are no documents, or tokens are asked for that are not those of the baseline.
     """
-    loss = summed(evidence, tokens.documents(evidence)["loss"])
-    return Answer({"loss": loss, "units": lengths(evidence, per)})
+    return Answer({"loss": tokens.losses(evidence), "units": lengths(evidence, per)})
 
 
 def ratio(answer: Answer, of: str, weights: np.ndarray) -> np.ndarray:
