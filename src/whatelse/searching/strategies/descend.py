@@ -103,7 +103,7 @@ class _Descent:
                 break
             shaken = _SHAKEN
         if found is not None:
-            self.asked[found] = self.surrogate.nearest(self.centers, found)
+            [self.asked[found]] = self.surrogate.nearest(self.centers, [found])
         return found
 
     def tell(self, tried: Configuration, score: Score) -> None:
@@ -155,7 +155,7 @@ class _Descent:
         found = program.nearby(tight, radius, most, set(self.asked), self.config.checked)
         if not found:
             return None, False
-        joint = self.surrogate.over_around(self.centers, found)
+        joint = self.surrogate.over_around(self.surrogate.nearest(self.centers, found), found)
         worst = np.nan_to_num(joint, nan=-1.0).max(1) - min(tight, 0.0)
         good = [at for at in range(len(found)) if worst[at] <= 0]
         if good:
