@@ -4,7 +4,8 @@ A world is a list of candidates from large to small, each with its chances, by g
 wrong one, or to change it into another, and to be less sure of a right one. Select and test are drawn from it:
 candidates answer alike where examples are hard. What is confirmed is confirmed by the package:
 `whatelse.searching.confirm`, and the gate on findings whose bounds are those of an audit (`whatelse.searching.gauge`).
-Beside it what one would have picked on select alone. Run alone it prints the table: ``python validation/search.py 100``.
+Beside it what one would have picked on select alone. Run alone it prints the table, and keeps what it has measured:
+``python validation/search.py 100``.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ MOST = {"accuracy": 0.01, "flips": 0.03, "group": 0.025, "likelihood": 0.02}
 SURE, WRONG = 0.02, 1.5  # losses of a right answer, and of a wrong one
 LESS, SELDOM = (0.1, 0.9), 0.2  # by how much more a right answer may lose, and how often that is the larger
 ALIKE = 0.5  # correlation of candidates, by how hard examples are
-_CLASSES, _DRAWS = 3, 500
+_CLASSES, _DRAWS = 3, 2000
 _QUESTIONS = f"""name = "search"
 title = "Search"
 draws = {_DRAWS}
@@ -166,7 +167,10 @@ def least_favorable(rng: np.random.Generator) -> World:
     # A group that is not the worst, and small.
     lost[broken == 2, 2] = MOST["group"] * hair / RIGHT[2]
     # A few examples carry all of a loss.
-    spent = World(size, lost, healed, moved, np.ones(count)).harms[:, 2], World(size, lost, healed, moved, unsure).harms[:, 2]
+    spent = (
+        World(size, lost, healed, moved, np.ones(count)).harms[:, 2],
+        World(size, lost, healed, moved, unsure).harms[:, 2],
+    )
     unsure[broken == 3] = ((MOST["likelihood"] * hair - spent[1]) / (spent[0] - spent[1]))[broken == 3]
     return World(size, lost, healed, moved, unsure)
 

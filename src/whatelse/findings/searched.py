@@ -67,12 +67,12 @@ class Trial:
         over: Likewise by how much it is exceeded as it is aimed at the confirmation, as a share of the budget; None
             where that has no number, as of a budget of nothing.
         feasible: Whether all budgets are kept so.
-        chance: That a confirmation shows all budgets kept, by what select says; None where the recipe failed, or a
-            costly budget was not measured.
         binding: The constraint that is exceeded most or, where none is, that is nearest; empty where the recipe failed.
         skipped: Constraints that were not measured, since a cheaper one decided.
         why: What went wrong where the recipe failed.
         seconds: Of making and measuring.
+        chance: That a confirmation shows all budgets kept, by what select says; None where the recipe failed, or a
+            costly budget was not measured.
     """
 
     number: int
@@ -82,11 +82,11 @@ class Trial:
     harm: Mapping[str, float | None] = field(default_factory=dict)
     over: Mapping[str, float | None] = field(default_factory=dict)
     feasible: bool = False
-    chance: float | None = None
     binding: str = ""
     skipped: tuple[str, ...] = ()
     why: str = ""
     seconds: float = 0.0
+    chance: float | None = None
 
 
 @dataclass(frozen=True)

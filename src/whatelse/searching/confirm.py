@@ -15,8 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from scipy.special import ndtr, ndtri
+
 MOST = 6  # finalists
 LEAST = 0.1  # chance below which a trial is no finalist
+# What select says of a trial that was chosen for it is too good, and test may differ from select: of trials of which it
+# said .93, .71 passed, and of .5, .16 (searches on digits). In normal quantiles: how much is believed, and its rest.
+_BELIEVED, _LUCK = 0.8, 0.7
 _TOGETHER = 0.5  # how much of what a finalist shows the next one shares: they are tested on the same examples
 
 T = TypeVar("T")
@@ -35,8 +40,8 @@ def finalists(trials: Sequence[tuple[T, float, float]], most: int = MOST) -> lis
 
     Of all lines in which each is smaller and less sure than the one before, the one whose answer is expected to be
     smallest, by the logarithm of its size: a first that is unsure risks everything, a step that is too small wastes one
-    of six, and an unsure last costs nothing. What passed makes the next more likely to pass: with chances ``c`` and
-    ``d`` one after the other, the second does so with ``d / sqrt(c)``.
+    of six, and an unsure last costs nothing. Chances are taken for what such chances came to. What passed makes the
+    next more likely to pass: with chances ``c`` and ``d`` one after the other, the second does so with ``d / sqrt(c)``.
 
     Args:
         trials: Each with its size, as a share of the whole, and the chance that it passes by what select says.
@@ -46,6 +51,7 @@ def finalists(trials: Sequence[tuple[T, float, float]], most: int = MOST) -> lis
     for one in sorted((t for t in trials if t[2] >= LEAST and t[1] < 1), key=lambda t: (t[1], -t[2])):
         if not front or one[2] > front[-1][2]:
             front.append(one)
+    front = [(name, size, believed(chance)) for name, size, chance in front]
     # What follows each, the smallest first, with so many still to be opened.
     after: list[list[_Rest[T]]] = []
     for at, (_, size, chance) in enumerate(front):
@@ -63,6 +69,15 @@ def finalists(trials: Sequence[tuple[T, float, float]], most: int = MOST) -> lis
         for (name, size, chance), rests in zip(front, after, strict=True)
     ]
     return list(max(lines, key=lambda one: one.gain).order) if lines else []
+
+
+def believed(chance: float) -> float:
+    """Return what a chance of passing, as select says it of a trial that was chosen for it, comes to.
+
+    Args:
+        chance: As select says.
+    """
+    return float(ndtr(_BELIEVED * ndtri(min(chance, 1 - 1e-9)) - _LUCK))
 
 
 def in_sequence(order: Sequence[T], passes: Callable[[T], bool]) -> T | None:

@@ -235,8 +235,8 @@ def ahead(value: Number, upper: Number, n: int, confirming: int, weight: Number 
     if not n or not confirming:
         return upper
     se, ratio = (upper - value) / REACHED, math.sqrt(n / confirming)
-    strays: Number | float = (weight + ratio**2) ** 0.5
-    return value + se * (REACHED * ratio + STRAYS * strays)
+    told: Number = value + se * (REACHED * ratio + STRAYS * (weight + ratio**2) ** 0.5)
+    return told
 
 
 def passes(n: int, most: float) -> float | None:

@@ -26,7 +26,8 @@ from whatelse.tasks.task import SPLITS, Split, Task
 
 _DRAWS = 8  # resamples that a predicted standard error is of, where a number is no mean
 _AT_ONCE = 2**23  # class scores that are asked at once
-_OTHERS = 900  # examples with changes of others that harms are drawn toward, at the least
+_OTHERS = 600  # examples with changes of others that harms are drawn toward, at the least
+_KNOWN = 16  # numbers of models whose examples, below each other, are kept
 _ALIKE = 5  # examples of a kind, from which on changes are exchanged among these alone
 
 
@@ -173,7 +174,8 @@ class ScoresJudge:
             moved = sums[0] - asked.base[0]
         harm = self._sign(k) * moved
         se = float(np.nanstd(harm[1:])) / self._stands_for**0.5
-        return over(question, float(harm[0]), float(harm[0]) + REACHED * se, *self._sizes[k])
+        told: float = over(question, float(harm[0]), float(harm[0]) + REACHED * se, *self._sizes[k])
+        return told
 
     def _seen(self, m: Measurement) -> _Asked | None:
         """Return how a measurement is asked of scores; None where it does not answer from them row by row."""
@@ -218,9 +220,12 @@ class ScoresJudge:
         """Return what a behavior answers of scores of several models below each other; None where it needs more."""
         task = self._many.get(len(scores))
         if task is None:
-            self._many = {len(scores): (task := _repeated(self._task, len(scores)))}
+            if len(self._many) >= _KNOWN:
+                self._many.clear()
+            task = self._many[len(scores)] = _repeated(self._task, len(scores))
         models = [
-            Evidence(Model(name, RecordedScores({"test": torch.cat(held)}), name), task)
+            # A key of their own would be a hash of all of them, and nothing is kept by it.
+            Evidence(Model(name, RecordedScores({"test": torch.cat(held)}, key="predicted"), name), task)
             for name, held in ((NAME, list(scores)), (Role.BASELINE, [self._whole] * len(scores)))
         ]
         mine, base = models
@@ -255,18 +260,17 @@ def _swaps(task: Task, base: Tensor) -> list[Tensor]:
 
     Kinds of a few examples are taken together with others that the baseline says the same of.
     """
-    n = len(base)
-    said, rng = base.argmax(1), torch.Generator().manual_seed(0)
-    kinds = torch.stack([said, *task.test.groups.values()], 1)
-    _, kind, sizes = torch.unique(kinds, dim=0, return_inverse=True, return_counts=True)
-    kind = torch.where(sizes[kind] < _ALIKE, len(sizes) + said, kind)
+    n, said, rng = len(base), base.argmax(1).numpy(), np.random.default_rng(0)
+    kinds = np.stack([said, *(codes.numpy() for codes in task.test.groups.values())], 1)
+    _, kind, sizes = np.unique(kinds, axis=0, return_inverse=True, return_counts=True)
+    kind = np.where(sizes[kind] < _ALIKE, len(sizes) + said, kind)
     found = []
     for _ in range(max(1, round(_OTHERS / max(1, n)))):
-        swap = torch.arange(n)
-        for one in kind.unique():
-            places = (kind == one).nonzero().squeeze(1)
-            swap[places] = places[torch.randperm(len(places), generator=rng)]
-        found.append(swap)
+        swap = np.arange(n)
+        for one in np.unique(kind):
+            places = np.flatnonzero(kind == one)
+            swap[places] = rng.permutation(places)
+        found.append(torch.from_numpy(swap))
     return found
 
 

@@ -18,8 +18,8 @@ from whatelse.statistics.counts import countable
 from whatelse.statistics.mcnemar import reach
 from whatelse.statistics.paired import hall
 
-# How far a harm may lie from that of the same changes on other examples, as a share of it.
-_APART = 0.5
+# How far a harm lies from that of the same changes on other examples, as a share of it: one standard error.
+_APART = 0.3
 
 
 class Harms(NamedTuple):
@@ -111,7 +111,7 @@ class Means:
             others = self._moments(moved[:, 1:].reshape(-1, len(self.base)), inside / n)
             others = others.reshape(3, models, -1, len(parts)).mean(2)
             se = np.sqrt(np.maximum((own[1] + others[1]) / 2 - (own[0] + others[0]) ** 2 / 4, 0) / (n * scale))
-            apart = _APART * (np.abs(others[0]) + se)
+            apart = _APART * np.abs(others[0])
             weight = np.where(se > 0, apart**2 / np.where(se > 0, apart**2 + se**2, 1), 1.0)
             mixed = weight * own + (1 - weight) * others
         below, above = self._reach(mixed, n * scale)
@@ -139,7 +139,7 @@ class Means:
             counts = np.stack([up, down, np.broadcast_to(n, up.shape)], -1).reshape(-1, 3)
             # Few different counts occur, and their bounds take longer than to find these.
             few, back = np.unique(np.maximum(counts, 0).round(3), axis=0, return_inverse=True)
-            below, above = reach(*few.T, LEVEL)
+            below, above = reach(few[:, 0], few[:, 1], few[:, 2], LEVEL)
             return below[back].reshape(up.shape), above[back].reshape(up.shape)
         variance = np.maximum(square - mean**2, 0)
         third = cube - 3 * mean * variance - mean**3

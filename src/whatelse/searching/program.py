@@ -50,12 +50,12 @@ class Program:
         self.moved = np.where(np.isnan(np.concatenate(list(harms))), 0.0, moved - self.at)
 
     def nearby(
-        self, tight: float, radius: int, most: float, cuts: Collection[Configuration], count: int
+        self, tight: np.ndarray | float, radius: int, most: float, cuts: Collection[Configuration], count: int
     ) -> list[Configuration]:
         """Return the best configurations, the best first: by trying all near the center, where these are few enough.
 
         Args:
-            tight: What each excess may be at most; 0 is the budget.
+            tight: What each excess may be at most, of every budget or of all; 0 is the budget.
             radius: Axes that may differ from the center.
             most: What a size must be below, as a sum of `sizes`.
             cuts: Configurations that are not wanted.
@@ -84,7 +84,7 @@ class Program:
         self,
         options: Sequence[Sequence[int]],
         axes: Sequence[int],
-        tight: float,
+        tight: np.ndarray | float,
         most: float,
         limit: float,
         count: int,
@@ -116,7 +116,7 @@ class Program:
         return objective[best], found
 
     def _solved(
-        self, tight: float, radius: int, most: float, cuts: Collection[Configuration], count: int
+        self, tight: np.ndarray | float, radius: int, most: float, cuts: Collection[Configuration], count: int
     ) -> list[Configuration]:
         found: list[Configuration] = []
         for _ in range(min(count, _SOLVED)):
@@ -127,12 +127,12 @@ class Program:
         return found
 
     def solve(
-        self, tight: float, radius: int, most: float = math.inf, cuts: Sequence[Configuration] = ()
+        self, tight: np.ndarray | float, radius: int, most: float = math.inf, cuts: Sequence[Configuration] = ()
     ) -> Configuration | None:
         """Return the best configuration, or None where there is none.
 
         Args:
-            tight: What each excess may be at most; 0 is the budget.
+            tight: What each excess may be at most, of every budget or of all; 0 is the budget.
             radius: Axes that may differ from the center.
             most: What its size must be below, as a sum of `sizes`.
             cuts: Configurations that are not wanted.
@@ -146,10 +146,11 @@ class Program:
             rows.append(self._row(range(self.starts[axis], self.starts[axis] + count)))
             low.append(1.0)
             high.append(1.0)
+        room = np.broadcast_to(tight, self.at.shape) - self.at
         for k in range(budgets):
             rows.append(np.append(self.moved[:, k], -1.0))
             low.append(-np.inf)
-            high.append(tight - self.at[k])
+            high.append(float(room[k]))
         rows.append(self._row(self._places(self.center)))
         low.append(len(self.counts) - radius)
         high.append(np.inf)

@@ -22,7 +22,7 @@ from whatelse.statistics.power import settles_counted
 from whatelse.study.meeting import Meeting
 
 DRAWS = 500  # resamples of a look at select
-_ROWS = 3_000  # examples of select that predictions are judged on
+_ROWS = 1_500  # examples of select that predictions are judged on
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from whatelse.searching.gauge import chance
 from whatelse.searching.protocol import Judge, Score
 from whatelse.searching.space import Configuration
 
@@ -33,6 +34,7 @@ class Center:
         judged: What the judge says of its scores, likewise; NaN where it cannot tell.
         spread: How far a confirmation strays in each, likewise; zero where that is not known.
         far: How far its scores are from the baseline's.
+        chance: That a confirmation passes, as far as it was measured.
     """
 
     at: Configuration
@@ -41,6 +43,7 @@ class Center:
     judged: np.ndarray
     spread: np.ndarray
     far: float = 0.0
+    chance: float = 1.0
 
 
 @dataclass(eq=False)
@@ -88,7 +91,8 @@ class Surrogate:
         self._far.append((self.distance(score.scores), measured))
         self._line = None
         strays = np.array([score.spread.get(name, 0.0) for name in self.judge.names])
-        return Center(at, score.scores, measured, self.judge.over([score.scores])[0], strays, self._far[-1][0])
+        judged, sure = self.judge.over([score.scores])[0], chance(score.over, score.spread)
+        return Center(at, score.scores, measured, judged, strays, self._far[-1][0], sure)
 
     def distance(self, scores: Tensor) -> float:
         """Return how far scores are from the baseline's: the root of their mean squared change.

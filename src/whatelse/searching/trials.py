@@ -153,8 +153,8 @@ class Loop:
             drawn = dict(zip(judge.names, zip(shift[0].tolist(), weight[0].tolist(), strict=True), strict=True))
         for one in held:
             if one.name in known and one.question.harm is not None:
-                shift, weight = drawn[one.name]
-                told = (one.question, one.value + shift, one.upper + shift, *known[one.name], weight)
+                away, kept = drawn[one.name]
+                told = (one.question, one.value + away, one.upper + away, *known[one.name], kept)
                 found[one.name] = Measured(one.value, gauge.over(*told), gauge.spread(*told))
         return found
 
