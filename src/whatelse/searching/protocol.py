@@ -22,16 +22,16 @@ class Score:
         value: What is to be made small, as a share of the baseline's; infinite where the recipe failed.
         over: For every budget by how much it is exceeded, as a share of it; zero or less is inside. It is aimed at the
             confirmation: with what sampling may add there. A costly one may be missing where a cheap one is exceeded.
-        spread: Likewise how far what a confirmation shows strays from what is expected of it: one standard error.
         scores: Class scores on the examples of `Judge.rows`, ``(n, classes)``; None where the recipe failed.
         why: What went wrong where the recipe failed.
+        spread: For every budget how far what a confirmation shows strays from what is expected: one standard error.
     """
 
     value: float
     over: Mapping[str, float] = field(default_factory=dict)
-    spread: Mapping[str, float] = field(default_factory=dict)
     scores: Tensor | None = field(default=None, compare=False)
     why: str = ""
+    spread: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def feasible(self) -> bool:

@@ -101,7 +101,7 @@ class Loop:
         while True:
             while more and len(waiting) < AT_ONCE:
                 within = not self.state.total or number < self.state.total
-                chosen = self.strategy.ask() if within and time.monotonic() < self.limit else None
+                chosen = self._asked() if within and time.monotonic() < self.limit else None
                 more = chosen is not None
                 if chosen is not None:
                     number += 1
@@ -109,6 +109,12 @@ class Loop:
             if not waiting:
                 return
             self._end(waiting.popleft())
+
+    def _asked(self) -> Configuration | None:
+        began = time.process_time()
+        chosen = self.strategy.ask()
+        self.runner.seconds["searching"] += time.process_time() - began
+        return chosen
 
     def _begin(self, number: int, chosen: Configuration) -> Asked:
         steps = self.problem.space.recipe(chosen)
@@ -190,7 +196,7 @@ class Loop:
         lost = [name for name in cheap if name not in over] if kept else []
         over |= dict.fromkeys(lost, math.inf)
         skipped = tuple(name for name in names if name not in over)
-        score = Score(share, over, {name: one.spread for name, one in measured.items()}, scores, why)
+        score = Score(share, over, scores, why, {name: one.spread for name, one in measured.items()})
         feasible = score.feasible and not skipped
         trial = Trial(
             number=asked.number,
@@ -206,7 +212,9 @@ class Loop:
             why=why,
             seconds=seconds,
         )
+        began = time.process_time()
         self.strategy.tell(asked.chosen, score)
+        self.runner.seconds["searching"] += time.process_time() - began
         self.state.trials.append(trial)
         best = self.state.best
         if feasible and (best is None or best.share is None or share < best.share):
