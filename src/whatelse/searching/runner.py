@@ -23,7 +23,7 @@ class Runner:
     def __init__(self, start: Callable[[], Engine], store: Store) -> None:
         self._start, self.store = start, store
         self._place: Engine | None = None
-        self.seconds = {"making": 0.0, "measuring": 0.0, "searching": 0.0}
+        self.seconds = {"making": 0.0, "measuring": 0.0}
 
     def submit(self, attempts: Sequence[Attempt]) -> Future[Spent]:
         """Begin attempts that go together.
