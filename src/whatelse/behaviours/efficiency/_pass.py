@@ -142,6 +142,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
         self.alive: list[Tensor] = []
         self.objects: list[list[Tensor]] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and torch would import its compiler, which takes seconds
+
     def made(self, tensor: Tensor, roots: frozenset[int] | None = None) -> None:
         self.roots[id(tensor)] = roots
         self.alive.append(tensor)
