@@ -35,6 +35,8 @@ _BYTES, _PARTS = 255, 64
 _MIDDLE = {"linf": 3, "l2": 5}
 # A share so near to all or to nothing that the ladder has ended.
 _END = 0.1
+# Steps of the ladder that an attack with gradients tries, at the most but for a baseline without any slope.
+_TRIED = 4
 
 # Asked how far to go and about which examples, (m,) numbers: which of these the model still gets right, (m,).
 Withstands = Callable[[float, Tensor], Tensor]
@@ -177,18 +179,23 @@ def choose(
     return Chosen(value, (f"{told} {kept} of the {right} that it gets right of {asked}{_ended(kept / right)}",))
 
 
-def effort(task: Task, norm: str) -> int:
+def effort(task: Task, norm: str, *, blind: bool = False) -> int:
     """Return the passes that `chosen` costs at most, on the baseline; none where the task has no bounds.
+
+    With gradients four steps are counted, of the full attack: it begins beside the step that is taken, and leaves
+    early who is far.
 
     Args:
         task: Gives the examples of select, the bounds and the shape of the inputs.
         norm: ``linf`` or ``l2``.
+        blind: The baseline may be one without gradients, which is searched from the first step on.
     """
     if task.bounds is None:
         return 0
-    # An attack goes forward and backward at each point, and looks once more at the last; one for the first step.
     steps = ladder(task.bounds, task.shape, norm)
-    return spent(task, replace(steps, first=0), max(2 * (STEPS + 1) + 1, _QUERIES + 3) + 1)
+    # A search looks twice before it begins. An attack goes forward and backward at each point; both look at the last.
+    searched = spent(task, steps, _QUERIES + 3) if blind else 0
+    return max(searched, spent(task, replace(steps, first=0, steps=steps.steps[:_TRIED]), 2 * (STEPS + 1) + 2))
 
 
 def spent(task: Task, steps: Ladder, each: int) -> int:

@@ -162,8 +162,7 @@ class _Drawing:
 
     def picks(self) -> np.ndarray:
         """Return the units of one resample, ``(size,)``."""
-        found: np.ndarray = self.rng.integers(0, self.size, self.size, np.uint32)
-        return found
+        return self.rng.integers(0, self.size, self.size, np.uint32)
 
 
 class _Alone(_Drawing):
@@ -196,7 +195,8 @@ class _Alone(_Drawing):
         bits = words.astype("<u8", copy=False).view("<u4")
         product = np.multiply(bits, self.size, dtype="<u8").view("<u4")
         low, high = product[::2], product[1::2]
-        return high if low.min() >= self.short else high[low >= self.short]
+        found: np.ndarray = high if low.min() >= self.short else high[low >= self.short]
+        return found
 
 
 def _drawing(n: int, rng: np.random.Generator, clusters: np.ndarray | None) -> _Drawing:

@@ -198,7 +198,7 @@ def effort(config: Config, task: Task) -> int:
     # Square's start, its first points and the check of its last; each model's points, of two attacks at most, on the
     # other.
     each = plan.passes(task.classes) + plan.queries + 3 + 2
-    choice = _radius.effort(task, config.norm) if config.radius is None else 0
+    choice = _radius.effort(task, config.norm, blind=True) if config.radius is None else 0
     return 2 * examples * each + checks.passes(plan, examples) + choice
 
 
