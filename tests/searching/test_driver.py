@@ -80,6 +80,7 @@ def test_a_second_search_finds_all_done_and_the_seed_decides(found, model, task,
         assert [t.over for t in other.record.trials] == [t.over for t in found.record.trials]
         assert other.record.winner == found.record.winner
     assert first.record.seconds["measuring"]
+    assert first.record.seconds["planning"]
     assert not again.record.seconds["measuring"]
     assert [t.seconds for t in again.record.trials] == [t.seconds for t in first.record.trials]
 
@@ -129,6 +130,50 @@ def test_where_nothing_is_feasible_the_nearest_is_named(model, task):
     assert nearest.over[nearest.binding] > 0
 
 
+@pytest.mark.parametrize("strategy", ["descend", "uniform"])
+def test_widths_and_recipes_for_the_whole_model_are_searched(model, task, budgets, strategy):
+    space = ("widths", "prune.magnitude(sparsity=[0.3, 0.6])")
+    how = {"space": space, "strategy": strategy, "trials": 4, "minimize": "parameters", "asked": asked()}
+    record = search(model, task, budgets, **how).record
+    assert "choices: 1 of the whole model, " in record.space
+    smaller = [t for t in record.trials if t.share is not None and t.share < 1]
+    assert {step.split("(")[0] for t in smaller for step in t.recipe.split(" > ")} >= {"prune.widths"}
+    for trial in smaller[:2]:
+        made = whatelse.compress(model, trial.recipe, task).model
+        assert trial.value == sum(int((p != 0).sum()) for p in made.parameters())
+
+
+def test_costly_measurements_end_once_they_are_clear(model, task, monkeypatch):
+    from whatelse.auditing import sequential
+
+    looked, whole = [], sequential.effects
+
+    def watched(m, models, *rest):
+        found = whole(m, models, *rest)
+        looked.append((m.label, m.margin, {e.on for e in models.values()}, found[0]))
+        return found
+
+    monkeypatch.setattr(sequential, "effects", watched)
+    every = read_questions(default())
+    attack = next(m for m in every.measurements if m.costly)
+    attack = replace(attack, settings={**attack.settings, "examples": 200})
+    some = settled(replace(every, measurements=[m for m in every.measurements if m.item == "generalization.accuracy"]))
+    some = replace(some, measurements=[*some.measurements, attack])
+    text = f'[[budgets]]\nbehaviour = "generalization.accuracy"\nmost = 0.05\n[[budgets]]\nlabel = "{attack.label}"\n'
+    budgets = owners.parse(f"{text}most = 0.6\n")
+    how = {"choices": FEW, "strategy": "uniform", "trials": 2, "asked": some}
+    record = search(model, task, budgets, **how, stop=True).record
+    assert {name for name, *_ in looked} == {attack.label}
+    assert {margin for _, margin, _, _ in looked} == {0.6}
+    assert {on for *_, splits, _ in looked for on in splits} == {"select"}
+    assert min(contrast.n for *_, contrast in looked) < 200
+    measured = [t.harm[attack.label] for t in record.trials if attack.label in t.harm]
+    assert len(measured) == len(looked)
+    looked.clear()
+    search(model, task, budgets, **how)
+    assert not looked
+
+
 def test_after_training_layers_are_packed_and_the_surrogate_goes_on(model, task, budgets):
     record = search(
         model, task, budgets, choices=FEW[:1], then="train.finetune(epochs=1)", trials=3, asked=asked()
@@ -141,6 +186,7 @@ BAD = {
     "no such strategy": ({"strategy": "descent"}, UnknownItemError, "descend"),
     "a wrong setting": ({"strategy": "descend(radius=0)"}, SettingError, "radius=0 is outside"),
     "no end": ({"trials": 0}, SettingError, "one of them above 0"),
+    "no such space": ({"space": ("width",)}, SettingError, "did you mean widths"),
     "no such cost": ({"minimize": "byte"}, SettingError, "bytes"),
     "no recipe": ({"choices": ("quantize.uniform(",)}, RecipeError, "never closed"),
     "a choice for all": ({"choices": (FEW[0], "distill.logits()")}, RecipeError, "does not go by a layer"),

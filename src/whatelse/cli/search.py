@@ -42,6 +42,11 @@ Strategy = Annotated[
 ]
 _CHOICE = "A recipe for one layer, whose settings may be lists: quantize.uniform(bits=[8, 4]); may be repeated."
 Choices = Annotated[list[str] | None, typer.Option("--choice", metavar="RECIPE", help=_CHOICE)]
+_SPACE = (
+    "What may be proposed: layers, widths, depth, or a recipe for the whole model whose settings may be lists; may be "
+    "repeated."
+)
+Spaces = Annotated[list[str] | None, typer.Option("--space", metavar="WHAT", help=_SPACE)]
 _THEN = "Trains what was made smaller, before layers are packed: train.finetune(epochs=1)."
 
 
@@ -55,9 +60,11 @@ def command(
     strategy: Strategy = "descend",
     trials: Annotated[int, typer.Option(min=0, help="Configurations to measure; 0 leaves it to --minutes.")] = 60,
     minutes: Annotated[float, typer.Option(min=0, help="After which no more is begun; 0 for no limit.")] = 0,
+    space: Spaces = None,
     choice: Choices = None,
     then: Annotated[str, typer.Option("--then", metavar="RECIPE", help=_THEN)] = "",
     asked: Annotated[str, typer.Option("--questions", metavar="FILE", help="What may be asked, as of audit.")] = "",
+    stop: Annotated[bool, typer.Option("--stop", help="Stop costly measurements once they are clear.")] = False,
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder to write the winner to.")] = "",
     *,
     told: Told,
@@ -79,13 +86,14 @@ def command(
     from whatelse import opening
     from whatelse.auditing import questions as asking
     from whatelse.cli.searching import hand_over, shown
-    from whatelse.searching import driver, layered
+    from whatelse.searching import driver, layered, spaces
     from whatelse.study import spec
 
     wanted, audit = _wanted(files)
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     how: dict[str, Any] = {"minimize": minimize, "strategy": strategy, "then": then, "seed": seed}
-    how |= {"choices": choice or layered.CHOICES, "trials": trials, "minutes": minutes, "asked": questions}
+    how |= {"space": space or [spaces.LAYERS], "choices": choice or layered.CHOICES}
+    how |= {"trials": trials, "minutes": minutes, "asked": questions, "stop": stop}
     how |= {"out": Path(out) if out else None, "results": results, "on": on, "workers": workers}
     with shown(quiet=quiet) as show:
         source = opening.data_text(data, told)

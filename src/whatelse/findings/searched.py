@@ -129,7 +129,8 @@ class Searched:
         folder: Where its model was written; empty where there is none.
         nearest: Number of the trial that came nearest where none is feasible; else 0.
         remarks: What must be said beside, such as the error of a surrogate.
-        seconds: By ``making``, ``measuring``, ``searching`` and ``confirming``.
+        seconds: By ``making`` models, ``measuring`` them, the two summed over workers, and ``planning``: what the
+            strategy took.
         schema: Version of the form of the file.
     """
 

@@ -22,16 +22,17 @@ from whatelse.auditing.ask import generator
 from whatelse.auditing.questions import Questions, default, fitting, read_questions, settled
 from whatelse.auditing.roles import Role
 from whatelse.errors import SettingError
+from whatelse.findings.consistent import check_search
 from whatelse.findings.record import Findings
 from whatelse.findings.searched import Searched
 from whatelse.gate import budgets as owners
 from whatelse.gate.budgets import Budgets
 from whatelse.items import Strategy
-from whatelse.searching import layered
+from whatelse.searching import layered, spaces
 from whatelse.searching.ending import Ending, write
 from whatelse.searching.made_small import cost, module, sized
 from whatelse.searching.protocol import Problem
-from whatelse.searching.ready import Ready, ready
+from whatelse.searching.ready import Ready, ready, watching
 from whatelse.searching.runner import Runner
 from whatelse.searching.trial import NAME, Bench
 from whatelse.searching.trials import Loop, State
@@ -64,11 +65,13 @@ def search(
     *,
     minimize: str = "bytes",
     strategy: str = "descend",
+    space: Sequence[str] = (spaces.LAYERS,),
     choices: Sequence[str] = layered.CHOICES,
     then: str = "",
     trials: int = 60,
     minutes: float = 0.0,
     asked: Questions | None = None,
+    stop: bool = False,
     seed: int = 0,
     out: Path | None = None,
     results: Path | None = None,
@@ -89,11 +92,15 @@ def search(
         budgets: A budgets file, or what was read; empty for the default budgets.
         minimize: What is made small: ``bytes``, ``parameters``, ``macs`` or ``latency``.
         strategy: One of ``whatelse list strategies``, with settings where they differ, such as ``descend(radius=3)``.
+        space: What may be proposed: ``layers`` (each by itself), ``widths`` (of groups of coupled layers), ``depth``
+            (layers and blocks that go), and recipes for the whole model whose settings may be lists.
         choices: Recipes for one layer, whose settings may be lists: what each layer may become.
         then: A recipe that trains what was made smaller, such as ``train.finetune(epochs=1)``; empty for nothing.
         trials: How many configurations are measured; 0 leaves it to ``minutes``.
         minutes: After which no more is begun; 0 for no limit.
         asked: What may be asked; the questions of an audit where it is None.
+        stop: True ends a ``costly`` measurement of a trial once its verdict is clear: hopeless trials cost less, and
+            intervals of the others are wider, since they hold at every look; not with clusters, or budgets by groups.
         seed: Decides everything random.
         out: Folder to write the winner to; None writes none.
         results: Folder where trials are kept and found again; None keeps nothing.
@@ -111,10 +118,10 @@ def search(
         StoreError: Results cannot be written.
     """
     proposing, given, called = _proposing(strategy)
-    _check(trials, minutes, then, out)
+    _check(trials, minutes, then, space, out)
     engine = on or ("processes" if isinstance(model, str) and isinstance(task, str) else "inline")
     run.check_engine(engine)
-    read, where = _budgets(budgets)
+    budget = _budgets(budgets)
     with ExitStack() as stack:
         store = Folder((results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
         # Held against itself: what an audit would refuse at the end, such as swapped classes, is refused now.
@@ -123,22 +130,21 @@ def search(
         runner = stack.enter_context(Runner(lambda: run.engine(engine, workers), store))
         questions, size = sized(_questions(asked, met), minimize)
         bench = Bench(met.data, met.models[Role.BASELINE], seed)
-        known = ready(read, where, questions, size, bench, met, runner)
+        known = watching(ready(*budget, questions, size, bench, met, runner), met.task, stop=stop)
         going = _Going(met, known, bench, runner, State(total=trials), show or _silent, seed)
-        problem = going.problem(choices, then)
-        limit = time.monotonic() + 60 * minutes if minutes else math.inf
-        going.search(problem, proposing, given, limit)
-        told, model_after = going.end(problem, questions.draws)
-        told = replace(told, model=_called(model), data=_called(task), strategy=called, budgets=read.title or where)
-        if model_after is None:
+        problem = going.problem(space, choices, then)
+        going.search(problem, proposing, given, time.monotonic() + 60 * minutes if minutes else math.inf)
+        told, winner = going.end(problem, questions.draws)
+        told = replace(told, model=_called(model), data=_called(task), strategy=called, budgets=_title(*budget))
+        if winner is None:
             return Found(told, None, None)
         place = out or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "winner"
-        write(model_after, told, place, met.task, bench, store)
+        write(winner, told, place, met.task, bench, store)
         going.tell("auditing")
         runner.end()
         how: dict[str, Any] = {"seed": seed, "results": store.root, "on": engine, "workers": workers}
         found = audit(model, {"winner": str(place)}, task, questions, max_memory=max_memory, **how)
-        return Found(replace(told, folder="" if out is None else str(out)), model_after, found)
+        return Found(replace(told, folder="" if out is None else str(out)), winner, found)
 
 
 @dataclass
@@ -153,19 +159,20 @@ class _Going:
     show: Callable[[State], None]
     seed: int
 
-    def problem(self, choices: Sequence[str], then: str) -> Problem:
+    def problem(self, wanted: Sequence[str], choices: Sequence[str], then: str) -> Problem:
         """Return what is searched."""
         met, whole = self.met, module(self.met)
         measured = partial(cost, self.known.size.item, met.task)
-        space, parts, sizes = layered.space_of(whole, met.task, choices, then, measured, self.seed)
+        space, parts, sizes = spaces.space_of(whole, met.task, wanted, choices, then, measured, self.seed)
         on_select = met.task.on("select")
         return Problem(space, whole, on_select, self.known.judge, measured, parts, sizes, self.state.total)
 
     def search(self, problem: Problem, proposing: Strategy, given: dict[str, object], limit: float) -> None:
         """Measure what a strategy asks for, and take what it has to say at the end."""
         self.tell("searching")
-        rng = generator("search", proposing.name, str(self.seed))
+        rng, started = generator("search", proposing.name, str(self.seed)), time.perf_counter()
         strategy = proposing.start(problem, proposing.configure(given), rng)
+        self.state.planning += time.perf_counter() - started
         Loop(problem, strategy, self.known, self.bench, self.runner, limit, self.show, self.state).run()
         self.state.remarks += strategy.remarks()
 
@@ -185,7 +192,7 @@ class _Going:
             unit=items.behaviour(self.known.size.item).unit,
             baseline=problem.cost(problem.model),
             splits={split: len(self.met.task.splits[split]) for split in ("train", "select", "test")},
-            space=f"{problem.space.size:.3g} configurations of {len(problem.space.axes)} layers",
+            space=spaces.told(problem.space),
             budgets="",
             constraints=self.known.constraints,
             trials=tuple(self.state.trials),
@@ -193,8 +200,9 @@ class _Going:
             winner=0 if winner is None else winner.number,
             nearest=ending.nearest(),
             remarks=tuple(self.state.remarks),
-            seconds=self.runner.seconds,
+            seconds={**self.runner.seconds, "planning": self.state.planning},
         )
+        check_search(told)
         return told, None if winner is None else ending.model(winner)
 
     def tell(self, phase: str) -> None:
@@ -203,17 +211,18 @@ class _Going:
         self.show(self.state)
 
 
-def _check(trials: int, minutes: float, then: str, out: Path | None) -> None:
+def _check(trials: int, minutes: float, then: str, space: Sequence[str], out: Path | None) -> None:
     """Refuse what is wrong before any work.
 
     Raises:
-        SettingError: There is no end, or one below 0.
-        RecipeError: What follows is no recipe.
+        SettingError: There is no end, or one below 0, or no such space.
+        RecipeError: What follows, or is to be tried of the whole model, is no recipe.
         StoreError: There is something where the winner would be written.
     """
     if trials < 0 or minutes < 0 or not (trials or minutes):
         raise SettingError(f"trials={trials}, minutes={minutes:g}; one of them above 0 is needed, none below")
     recipe.parse(then)
+    spaces.check(space)
     if out is not None:
         compress.check_free(out)
 
@@ -237,6 +246,10 @@ def _budgets(given: Budgets | Path | str) -> tuple[Budgets, str]:
     if not given:
         return owners.parse(owners.default(), "default budgets"), "default budgets"
     return owners.read(Path(given)), str(given)
+
+
+def _title(read: Budgets, where: str) -> str:
+    return read.title or where
 
 
 def _questions(asked: Questions | None, met: Meeting) -> Questions:

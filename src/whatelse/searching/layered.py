@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -12,7 +11,8 @@ from whatelse import items, recipe
 from whatelse.errors import RecipeError, SettingError
 from whatelse.modules import calibration
 from whatelse.modules.walk import copied, layers, place
-from whatelse.searching.space import ALONE, LAYER, Axis, Space, alternatives
+from whatelse.searching.laid import Laid, laid_out
+from whatelse.searching.space import LAYER, alternatives
 from whatelse.tasks.task import Task
 
 # Per layer bits, sparsity with bits, and rank with bits: what can be stored small in this package's format.
@@ -22,28 +22,19 @@ CHOICES = (
     "decompose.svd(rank=[0.5, 0.25]) > quantize.uniform(bits=[8, 4], activation_bits=32)",
 )
 
-Parts = dict[tuple[int, int], nn.Module]
 
-
-def space_of(
-    model: nn.Module,
-    task: Task,
-    choices: Sequence[str],
-    then: str,
-    cost: Callable[[nn.Module], float],
-    seed: int,
-) -> tuple[Space, Parts, list[np.ndarray]]:
-    """Return the space in which every layer has the choices that it takes, what each makes of it, and its size.
+def layers_of(
+    model: nn.Module, task: Task, choices: Sequence[str], cost: Callable[[nn.Module], float], seed: int
+) -> list[Laid]:
+    """Return an axis of every layer that becomes smaller by a choice.
 
     A layer takes a choice that makes it smaller: one that raises, that the method leaves alone, or that is as large as
-    the layer is dropped for it. Options stand in the order of their size, the largest first; sizes are differences to
-    the layer that is left alone, as shares of the whole model.
+    the layer is dropped for it. Options stand in the order of their size, the largest first.
 
     Args:
         model: The baseline, frozen and in evaluation mode.
         task: Its calibration split shows layers their inputs.
         choices: Recipes for one layer, whose settings may be lists.
-        then: A recipe that trains what was made smaller; empty for nothing.
         cost: What is to be made small.
         seed: Of what methods draw.
 
@@ -66,19 +57,15 @@ def space_of(
             size = cost(place(copied(model), name, part))
             if size < whole:
                 found[name].append((size, text, part))
-    axes: list[Axis] = []
-    parts: Parts = {}
-    sizes: list[np.ndarray] = []
-    for name, options in found.items():
-        if options:
-            options.sort(key=lambda one: -one[0])
-            parts |= {(len(axes), at + 1): part for at, (_, _, part) in enumerate(options)}
-            sizes.append(np.array([0.0, *(size / whole - 1 for size, _, _ in options)]))
-            axes.append(Axis(LAYER, name, (ALONE, *(text for _, text, _ in options))))
-    if not axes:
+    laid = [
+        laid_out(LAYER, name, [(size, text) for size, text, _ in options], whole, [part for _, _, part in options])
+        for name, options in found.items()
+        if options
+    ]
+    if not laid:
         why = f" ({last})" if last else ""
         raise SettingError(f"search: the space is empty: no layer of this model becomes smaller by any choice{why}")
-    return Space(tuple(axes), then), parts, sizes
+    return laid
 
 
 def _read(choices: Sequence[str]) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from whatelse import items
+from whatelse.auditing.ask import clustered
 from whatelse.auditing.questions import Measurement, Questions
 from whatelse.errors import BudgetError, nearest
 from whatelse.evidence.cache import Evidence
@@ -20,6 +21,7 @@ from whatelse.searching.runner import Runner
 from whatelse.searching.trial import Bench
 from whatelse.statistics.power import settles_counted
 from whatelse.study.meeting import Meeting
+from whatelse.tasks.task import Task
 
 DRAWS = 500  # resamples of a look at select
 _ROWS = 3_000  # examples of select that predictions are judged on
@@ -37,6 +39,7 @@ class Ready:
         constraints: What trials are held against, for the record.
         sizes: By name how many examples a constraint has on select and on test.
         judge: Tells of scores by how much budgets are exceeded.
+        watched: By label of a costly measurement that ends once it is clear, the strictest budget on it.
     """
 
     gauge: Gauge
@@ -46,6 +49,7 @@ class Ready:
     constraints: tuple[Constraint, ...]
     sizes: dict[str, tuple[int, int]]
     judge: ScoresJudge
+    watched: Mapping[str, float] = field(default_factory=dict)
 
 
 def ready(
@@ -93,7 +97,8 @@ def ready(
     cheap = [m for m in wanted if m.label in seen]
     still = bench.attempt(bench.baseline, cheap, "test", DRAWS)
     runner.run([bench.of_baseline(cheap, "test"), still])
-    confirming = {one.name: one for one in held_by.held(held_by.findings(still.contrasts(store)))}
+    told = held_by.held(held_by.findings(still.contrasts(store)))  # of what is costly nothing: it waits
+    confirming = {one.name: one for one in told if one.question.place.label in seen}
     _refuse_power(confirming, where)
     known = {one.name: pair for one, pair in zip(held, sizes, strict=True)}
     known |= {
@@ -102,8 +107,27 @@ def ready(
     _refuse_sight(held, [known[one.name] for one in held], where)
     judge = ScoresJudge(held, labels, on_select, base, rows, [known[one.name] for one in held])
     constraints = tuple(gauge.constraint(one, confirming.get(one.name), _floor(one)) for one in held)
-    costly = tuple(m for m in wanted if m.label not in seen)
-    return Ready(held_by, (*cheap, size), costly, size, constraints, known, judge)
+    return Ready(
+        held_by, (*cheap, size), tuple(m for m in wanted if m.label not in seen), size, constraints, known, judge
+    )
+
+
+def watching(known: Ready, task: Task, *, stop: bool) -> Ready:
+    """Return what is known, with costly measurements to end once they are clear, where nothing hinders that.
+
+    What is held to budgets by groups is measured whole, as is everything on a task with clusters.
+
+    Args:
+        known: What was known so far.
+        task: The examples.
+        stop: Whether anything may end early at all.
+    """
+    found = {}
+    for m in (m for m in known.costly if stop and m.costly and not clustered(task)):
+        mine = [one for one in known.constraints if one.label == m.label]
+        if mine and not any(one.group for one in mine):
+            found[m.label] = min(one.most for one in mine)
+    return replace(known, watched=found)
 
 
 def _floor(one: Held) -> float | None:

@@ -96,7 +96,7 @@ class Space:
             kind: [
                 (axis.name, option)
                 for axis, option in every
-                if axis.kind == kind and (kind == DEPTH or not any(f"{axis.name}.".startswith(f"{n}.") for n in gone))
+                if axis.kind == kind and not any(_inside(axis.name, name, itself=kind != DEPTH) for name in gone)
             ]
             for kind in KINDS
         }
@@ -121,6 +121,11 @@ class Space:
         )
         trained = _trained(smaller, self.trained) if any(chosen) else smaller
         return (*trained, *_step("mixed.layers", "layers", _told(after)))
+
+
+def _inside(name: str, gone: str, *, itself: bool) -> bool:
+    """Whether a part stands in one that is taken out, or is that one itself."""
+    return name.startswith(f"{gone}.") or (itself and name == gone)
 
 
 def _trained(smaller: Recipe, then: Recipe) -> Recipe:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 
 from whatelse import registry
 from whatelse.auditing.effects import Contrast
@@ -19,7 +20,7 @@ from whatelse.store.protocol import Store
 from whatelse.study import cells, worker
 from whatelse.study.analysis import analyze
 from whatelse.study.assemble import effects_of
-from whatelse.study.jobs import Data, Effects, Handed, Job, Link, Made, together
+from whatelse.study.jobs import Data, Effects, Handed, Job, Link, Made, Watch, together
 from whatelse.study.worker import Report
 
 NAME = "candidate"  # how findings call the model: it is in no key, so that trials are found again
@@ -32,10 +33,17 @@ class Attempt:
     Attributes:
         job: Makes and measures the model.
         effects: Of its measurements, against the baseline; none of the baseline itself.
+        watches: Measurements of it and of the baseline side by side, each only until its verdict is clear.
     """
 
     job: Job
     effects: tuple[Effects, ...] = ()
+    watches: tuple[Watch, ...] = ()
+
+    @property
+    def compared(self) -> tuple[Effects | Watch, ...]:
+        """All that holds it against the baseline."""
+        return (*self.effects, *self.watches)
 
     def done(self, store: Store) -> bool:
         """Return whether all of it is kept.
@@ -43,13 +51,15 @@ class Attempt:
         Args:
             store: Where.
         """
-        kept = [*self.job.kept(), *(pair for one in self.effects for pair in one.kept())]
+        kept = [*self.job.kept(), *(pair for one in self.compared for pair in one.kept())]
         return all([store.has(*pair) for pair in kept])
 
     @property
     def key(self) -> str:
         """What it is known by: what it leaves in a store."""
-        return key("attempt", 1, {}, *(name for _, name in self.job.kept()), *(one.key for one in self.effects), seed=0)
+        return key(
+            "attempt", 1, {}, *(name for _, name in self.job.kept()), *(one.key for one in self.compared), seed=0
+        )
 
     def contrasts(self, store: Store) -> dict[str, tuple[Contrast, ...]]:
         """Return what was found, by label of the measurement; what failed has nothing.
@@ -57,7 +67,7 @@ class Attempt:
         Args:
             store: Where effects are kept.
         """
-        return {one.label: effects_of(one, store) for one in self.effects if store.has("effects", one.key)}
+        return {one.label: effects_of(one, store) for one in self.compared if store.has("effects", one.key)}
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,7 @@ class Bench:
         *,
         again: int = 0,
         scores: bool = False,
+        watched: Mapping[str, float] = MappingProxyType({}),
     ) -> Attempt:
         """Return the attempt that measures a model and holds it against the baseline.
 
@@ -115,7 +126,10 @@ class Bench:
             draws: Resamples an interval.
             again: 0, or the number of another measurement with other random numbers.
             scores: Whether its class scores are kept.
+            watched: By label of a measurement that ends once it is clear, what is accepted of its harm.
         """
+        early = [replace(m, margin=watched[m.label]) for m in measurements if m.label in watched]
+        measurements = [m for m in measurements if m.label not in watched]
         job = self._job(origin, NAME, measurements, on, again)
         if scores:
             job = replace(job, scores=key("scores", 1, {"on": on}, origin.key, self.data.key, seed=0))
@@ -124,7 +138,16 @@ class Bench:
         for m, mine, theirs in zip(measurements, job.cells, base.cells, strict=True):
             drawn_by = (m.label, self.data.key, on, str(self.seed))
             found.append(cells.effects(m, DATA, [(base, theirs), (job, mine)], pairs, draws, drawn_by))
-        return Attempt(job, tuple(found))
+        return Attempt(job, tuple(found), tuple(self._watch(m, origin, on) for m in early))
+
+    def _watch(self, m: Measurement, origin: Made | Handed, on: str) -> Watch:
+        models = ((str(Role.BASELINE), self.baseline), (NAME, origin))
+        pairs = ((NAME, str(Role.BASELINE)),)
+        given = {"measurement": asdict(m), "models": [(name, one.key) for name, one in models], "on": on}
+        name = key("watch", 2, given, self.data.key, self.data.names, seed=self.seed)
+        return Watch(
+            f"{NAME} on {on} · {m.label}", name, m.label, DATA, m, self.data, models, pairs, 1, self.seed, on=on
+        )
 
     def _job(self, origin: Made | Handed, name: str, measurements: Sequence[Measurement], on: str, again: int) -> Job:
         asked = [cells.cell(m, self.data, (origin, self.baseline), self.seed, again, on=on) for m in measurements]
@@ -180,12 +203,13 @@ def work_on(attempts: Sequence[Attempt], store: Store, added: Sequence[Added] = 
         began = time.perf_counter()
         left = [one for one in attempt.effects if not store.has("effects", one.key)]
         failed = analyze(together(left), store) if left else ()
+        watched = [worker.watch(one, store) for one in attempt.watches if not store.has("effects", one.key)]
         report = Report(
             attempt.job.name,
             report.training + done.training,
             report.compressing + done.compressing,
-            report.measuring + done.measuring,
-            report.analyzing + time.perf_counter() - began,
+            report.measuring + done.measuring + sum(one.measuring for one in watched),
+            report.analyzing + time.perf_counter() - began - sum(one.measuring for one in watched),
             (*report.failed, *done.failed, *failed),
             (*report.damaged, *done.damaged),
         )

@@ -33,6 +33,7 @@ class State:
         trials: Those that were told.
         best: The smallest that keeps all budgets.
         remarks: What must be said beside.
+        planning: Seconds that the strategy took to propose, and to take note.
     """
 
     phase: str = "before"
@@ -40,6 +41,7 @@ class State:
     trials: list[Trial] = field(default_factory=list)
     best: Trial | None = None
     remarks: list[str] = field(default_factory=list)
+    planning: float = 0.0
 
 
 @dataclass
@@ -83,7 +85,7 @@ class Loop:
         while True:
             while more and len(waiting) < AT_ONCE:
                 within = not self.state.total or number < self.state.total
-                chosen = self.strategy.ask() if within and time.monotonic() < self.limit else None
+                chosen = self._ask() if within and time.monotonic() < self.limit else None
                 more = chosen is not None
                 if chosen is not None:
                     number += 1
@@ -91,6 +93,12 @@ class Loop:
             if not waiting:
                 return
             self._end(waiting.popleft())
+
+    def _ask(self) -> Configuration | None:
+        started = time.perf_counter()
+        chosen = self.strategy.ask()
+        self.state.planning += time.perf_counter() - started
+        return chosen
 
     def _begin(self, number: int, chosen: Configuration) -> Asked:
         steps = self.problem.space.recipe(chosen)
@@ -104,7 +112,8 @@ class Loop:
         seconds, failed = spent.seconds, spent.report.failed
         wins = self._may_win(contrasts, measured)
         if wins and self.ready.costly:
-            costly = self.bench.attempt(asked.cheap.job.origin, self.ready.costly, "select", DRAWS)
+            made, watched = asked.cheap.job.origin, self.ready.watched
+            costly = self.bench.attempt(made, self.ready.costly, "select", DRAWS, watched=watched)
             more = self.runner.run([costly])
             contrasts |= costly.contrasts(self.runner.store)
             measured |= self._measured(self.ready.costly, contrasts)
@@ -174,7 +183,9 @@ class Loop:
             why=why,
             seconds=seconds,
         )
+        started = time.perf_counter()
         self.strategy.tell(asked.chosen, score)
+        self.state.planning += time.perf_counter() - started
         self.state.trials.append(trial)
         best = self.state.best
         if feasible and (best is None or best.share is None or share < best.share):

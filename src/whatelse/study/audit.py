@@ -353,7 +353,7 @@ class _Asking:
         name = key("watch", 2, given, self.met.data.key, self.met.data.names, seed=self.seed)
         label = _name("until it is clear", m.label)
         found = Watch(label, name, m.label, DATA, m, self.met.data, models, pairs, family, self.seed)
-        return replace(found, resources=_ACCELERATED) if models[0][1].way.device else found
+        return replace(found, resources=_ACCELERATED) if self.met.models[Role.BASELINE].way.device else found
 
     def _pairs(self, m: Measurement) -> tuple[tuple[str, str], ...]:
         return pairs(self.study, m)

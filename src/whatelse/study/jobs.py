@@ -207,7 +207,7 @@ class Effects:
 
 @dataclass(frozen=True)
 class Watch:
-    """One costly measurement of models that were handed over, ended for each candidate once its verdict is clear.
+    """One costly measurement of models that are there, ended for each candidate once its verdict is clear.
 
     Attributes:
         name: How progress and messages call it.
@@ -216,12 +216,13 @@ class Watch:
         task: Name of the task.
         measurement: What is measured.
         data: Where a worker finds the task.
-        models: Where it finds the models, by name, the baseline first.
+        models: Where it finds the models, by name, the baseline first, which was handed over.
         pairs: Which candidate is held against which control.
         family: How many primary questions are asked together.
         seed: Decides the order of the examples, and what behaviours draw.
         needs: Names of the jobs that must have ended before.
         resources: What it needs while it runs.
+        on: The split that it is measured on.
     """
 
     name: str
@@ -230,12 +231,13 @@ class Watch:
     task: str
     measurement: Measurement
     data: Data
-    models: tuple[tuple[str, Handed], ...]
+    models: tuple[tuple[str, Made | Handed], ...]
     pairs: tuple[tuple[str, str], ...]
     family: int
     seed: int
     needs: tuple[str, ...] = ()
     resources: Resources = Resources()
+    on: str = "test"
 
     def kept(self) -> list[tuple[str, str]]:
         """Return kind and key of everything that it leaves in a store."""

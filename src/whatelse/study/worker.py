@@ -326,7 +326,7 @@ def _measure(cell: Cell, job: Job, mine: Evidence, base: Evidence, store: Store)
 
 
 def watch(what: Watch, store: Store) -> Report:
-    """Measure models that were handed over, each only until its verdict is clear, and keep the effects.
+    """Measure models that are there, each only until its verdict is clear, and keep the effects.
 
     Args:
         what: The measurement and the models.
@@ -341,8 +341,12 @@ def watch(what: Watch, store: Store) -> Report:
     models: dict[str, Evidence] = {}
     for name, origin in what.models:
         base = models.get(Role.BASELINE)
+        if isinstance(origin, Made):
+            own = subject_of(_model(origin, len(origin.chain) - 1, task, store), name, origin.key, task)
+            models[name] = Evidence(own, task, reference=base, on=what.on)
+            continue
         keep = KeptEvidence(store, origin.key, task.key) if base is None else None
-        models[name] = handed.evidence(origin, name, task, reference=base, keep=keep)
+        models[name] = handed.evidence(origin, name, task, reference=base, keep=keep, on=what.on)
     rng = generator("looks", what.label, task.key, str(what.seed))
     found = sequential.effects(what.measurement, models, what.pairs, what.family, rng)
     store.save_record("effects", what.key, keep_effects(found))
