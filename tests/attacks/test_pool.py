@@ -18,9 +18,9 @@ def test_each_strength_runs_its_attacks():
     assert ranks(QUICK, 2) == ranks(STANDARD, 2) == [0, 0, "on"]
     assert ranks(STANDARD, 3) == [0, 1, "ratio", 0, "on"]
     assert ranks(STANDARD, 20) == [0, 1, "ratio", 0, 2, "on", 3]
-    # The first climb, two targets, the ratio, the nearest again, the linearization, and five steps on from the ends.
-    assert QUICK.passes(10) == 5 * 23 + 1 + 5 + 2 * 6 + 2
-    assert STANDARD.passes(3) == 5 * 23 + 1 + 2 + 2 * 6 + 2
+    # The first climb, two targets, the linearization, and of the nearest the ratio, again, and five steps on.
+    assert QUICK.passes(10) == 3 * 23 + 1 + 5 + 2 * (23 // 2) + (2 * 6 + 2) // 2
+    assert STANDARD.passes(3) == 3 * 23 + 1 + 2 + 2 * (23 // 2) + (2 * 6 + 2) // 2
     assert QUICK.blind_queries() == 30 + 2 * 23
 
 

@@ -131,10 +131,6 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
         self.now, self.peak = 0, 0
         self.sizes: dict[weakref.ref[Any], int] = {}
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here, and torch would import its compiler, which takes seconds
-
     def follow(self, tensor: Tensor) -> None:
         for storage in _storages(tensor):
             mark = weakref.ref(storage, self._release)
