@@ -16,12 +16,14 @@ from whatelse import registry
 
 FOLDER = Path(__file__).parent / "behaviours"
 _SOURCE = "../../src/whatelse/behaviours"
-_CAPABILITIES = ("predicts", "differentiates", "opens")
+_CAPABILITIES = ("predicts", "differentiates", "opens", "reads", "writes")
 _WORDS = {
     "groups": "named groups",
     "masks": "masks of where the evidence lies",
     "references": "shadow models of the same recipe",
     "label noise": "recorded labels that are wrong",
+    "choices": "items with choices",
+    "pairs": "pairs of sentences",
 }
 _REFERENCE = re.compile(r"(?<!`)`([a-z_.0-9]+)`(?!`)")
 _PAPER = re.compile(r"(arXiv|doi):([\w./()-]*\w)")

@@ -3,6 +3,7 @@ their path. Here stands what needs this repository: a test of one's own with a k
 is broken.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from sklearn.tree import DecisionTreeClassifier
 from whatelse import registry, testing
 from whatelse.artifacts import folder, formats
 from whatelse.kinds import KINDS
+from whatelse.tasks.language import Passage
+from whatelse.testing import speakers
 
 ROOT = Path(__file__).parents[2]
 # Never a network: real data lies beside the project, or the loader says that it is missing and the check is skipped.
@@ -46,6 +49,11 @@ GIVEN = {
     ("exhibits", "vulnerable_records"): {"behaviour": "membership.loss"},
     ("openers", "folder"): {"text": "model"},
     ("openers", "hugging_face"): {"text": "vit"},
+    ("openers", "language_model"): {"text": "gpt", "task": speakers.documents(["a b", "b a b"])},
+    ("openers", "lm_eval"): {
+        "text": "log.jsonl",
+        "task": speakers.task_of("choices", [Passage("q", (" a", " b"), (1, 1), f"d{i} p{i} t{i}") for i in range(3)]),
+    },
     ("openers", "net"): {"text": "cnn(width=4)"},
     ("openers", "onnx"): {"text": "m.onnx"},
     ("openers", "openvino"): {"text": "m.xml"},
@@ -68,7 +76,13 @@ def models(tmp_path_factory):
     folder.save(testing.models()[0].eval(), place / "model")
     with warnings.catch_warnings(action="ignore"):  # of torch, at the import of transformers
         _vit(place / "vit")
+        _gpt(place / "gpt")
     (place / "mine.py").write_text(NET, "utf-8")
+    with (place / "log.jsonl").open("w") as log:
+        for i in range(3):
+            line = {"doc_id": i, "doc_hash": f"d{i}", "prompt_hash": f"p{i}", "target_hash": f"t{i}", "target": "0"}
+            answers = {"arguments": [["q", " a"], ["q", " b"]], "resps": [[["-1.5", "True"]], [["-2.5", "False"]]]}
+            log.write(json.dumps(line | answers) + "\n")
     examples = testing.images().test
     np.savez(place / "scores.npz", logits=np.eye(3, dtype="float32")[examples.targets])
     formats.write("onnx", testing.models()[0].eval(), place / "m.onnx", examples.inputs[:4])
@@ -94,6 +108,27 @@ def _vit(place):
             weights.copy_(torch.sin(torch.arange(weights.numel()) + number).view(weights.shape))
     model.save_pretrained(place)
     transformers.ViTImageProcessor(do_resize=False, image_mean=[0.5], image_std=[0.5]).save_pretrained(place)
+
+
+def _gpt(place):
+    """Likewise a language model of two words."""
+    try:
+        import transformers
+        from tokenizers import Tokenizer, models, pre_tokenizers
+    except ImportError:
+        place.mkdir()
+        (place / "config.json").write_text('{"architectures": ["GPT2LMHeadModel"]}')
+        return
+    size = {"vocab_size": 8, "n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 1}
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**size, bos_token_id=0, eos_token_id=0))
+    with torch.no_grad():
+        for number, weights in enumerate(model.parameters()):
+            weights.copy_(torch.sin(torch.arange(weights.numel()) + number).view(weights.shape))
+    model.save_pretrained(place)
+    inner = Tokenizer(models.WordLevel({"<s>": 0, "<unk>": 1, "a": 2, "b": 3}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", bos_token="<s>")
+    tokenizer.save_pretrained(place)
 
 
 @pytest.mark.parametrize(("kind", "name", "check"), CASES, ids=[f"{k}:{n}: {c}" for k, n, c in CASES])

@@ -12,7 +12,7 @@ from torch import nn
 
 import whatelse
 from whatelse import items, opening, registry
-from whatelse.auditing.questions import WHERE, default, read_questions
+from whatelse.auditing.questions import FORMS, WHERE, about, default, read_questions
 from whatelse.errors import StudyError, TaskError
 from whatelse.findings import codec
 from whatelse.findings import record as reader
@@ -124,9 +124,17 @@ def test_the_default_questions_are_sound():
             asked = [m for m in found.measurements if m.row == row.name and m.where in {"", where}]
             # Of words some rows ask nothing; no form asks two.
             many = len([m for m in asked if m.primary])
-            assert many == 1 or (many == 0 and where == "words"), row.name
+            assert many == 1 or (many == 0 and where in FORMS), row.name
     assert found.text == default()
     assert {tuple(m.tasks) for m in found.measurements} == {("data",)}
+
+
+def test_the_default_questions_to_language_models_are_sound():
+    for form in ("documents", "choices", "pairs"):
+        found = about(read_questions(default(form)), form)
+        assert {m.where for m in found.measurements} <= {"", form}
+        for row in found.rows:
+            assert sum(m.primary for m in found.measurements if m.row == row.name) == 1, row.name
 
 
 def test_a_model_is_unchanged_against_itself(good, digits):

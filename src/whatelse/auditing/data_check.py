@@ -19,6 +19,7 @@ from whatelse.items import Behaviour
 from whatelse.statistics import power
 from whatelse.tasks.alike import Alike, alike
 from whatelse.tasks.columns import ColumnSeen
+from whatelse.tasks.language import FORMS
 from whatelse.tasks.task import SPLITS, Split, Task
 
 CHANGED = 0.05
@@ -78,7 +79,7 @@ class DataSeen:
     Attributes:
         task: Its name.
         key: Of its content.
-        modality: ``table``, ``images``, ``tokens`` or ``words``.
+        modality: ``table``, ``images``, ``tokens`` or ``words``; ``documents``, ``choices`` or ``pairs``.
         shape: Of one input.
         bounds: Of inputs; None where none are known.
         lowest: Smallest input of test.
@@ -152,6 +153,8 @@ def _order(task: Task) -> list[str]:
 
 
 def _classes(task: Task) -> dict[str, dict[str, int]]:
+    if task.language is not None:  # where the right choice stands is no class
+        return {}
     names = task.class_names or tuple(map(str, range(task.classes)))
     counts = {s: torch.bincount(task.splits[s].targets, minlength=task.classes).tolist() for s in _order(task)}
     return {name: {s: count[i] for s, count in counts.items()} for i, name in enumerate(names)}
@@ -210,6 +213,7 @@ def _lacks(behaviour: Behaviour, task: Task) -> str:
         "tables": (task.modality == "table", "needs a table"),
         "texts": (task.modality == "tokens", "needs texts"),
         "sentences": (bool(task.sentences), "needs sentences with a label a word"),
+        **{form: (task.modality == form, f"needs {form}") for form in FORMS},
         "shifted split": ("shifted" in task.splits, "needs a split shifted"),
     }
     told = [why for need, (has, why) in wanting.items() if need in behaviour.needs and not has]
@@ -268,7 +272,8 @@ def _hints(task: Task, groups: Sequence[GroupSeen], found: Alike, columns: Seque
     told += [f"{g.sizes['test']} examples of test lack {g.grouping}" for g in groups if g.name == "missing"]
     names = task.class_names or tuple(map(str, range(task.classes)))
     counts = torch.bincount(task.test.targets, minlength=task.classes).tolist()
-    told += [f"no example of test is of class {name}" for name, count in zip(names, counts, strict=True) if not count]
+    if task.language is None:
+        told += [f"no example of test is of class {n}" for n, count in zip(names, counts, strict=True) if not count]
     if len(task.train):
         told.append(
             "train is taken for what the models were trained on; where it is not, say --split test, and --members"

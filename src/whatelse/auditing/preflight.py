@@ -17,6 +17,7 @@ from scipy.special import bdtrc
 from torch import Tensor
 from torch.nn import functional
 
+from whatelse.auditing import language_check
 from whatelse.errors import TaskError
 from whatelse.findings.checks import Agreed, Check
 from whatelse.models.model import Model, Recorded, Scores
@@ -58,8 +59,11 @@ def compare(
         force: True states what would be refused.
 
     Raises:
-        TaskError: Classes are in another order, or inputs are prepared otherwise, for one of them.
+        TaskError: Classes are in another order, or inputs are prepared otherwise, for one of them; or one cannot read
+            what language models are asked.
     """
+    if task.language is not None:
+        return language_check.compare(baseline, candidate, task, force=force)
     split = _looked_at(baseline, candidate)
     inputs, targets = task.split(split).inputs[:_MOST], task.split(split).targets[:_MOST]
     said = {one.name: _said(one, split, inputs) for one in (baseline, candidate)}

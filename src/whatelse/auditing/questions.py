@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -11,12 +12,13 @@ from whatelse import items, registry, toml_schema
 from whatelse.auditing.roles import ZERO, Role
 from whatelse.errors import StudyError, WhatElseError, nearest
 from whatelse.findings.record import Status
+from whatelse.tasks import language
 
 DATA = "data"  # how the one task of an audit is called in its findings
 _DRAWS = 100  # resamples below which a tail of 2.5 % is a matter of one or two
 DIRECTIONS = ("worse", "better", "not worse", "not better")
-WORDS = "words"
-WHERE = ("gradients", "answers", WORDS)
+FORMS = ("words", *language.FORMS)  # of data that a question may be for
+WHERE = ("gradients", "answers", *FORMS)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Measurement:
     answered at greater cost. ``gain`` is the largest improvement that is believed, 0 for any: a larger one is
     as suspicious as a loss, and *not trusted*. A ``costly`` one is stopped by an audit as soon as its verdict is clear.
     Of an audit, ``where`` says which models it is for: ``gradients`` where all of them differentiate, ``answers`` where
-    some only predict; it is asked of all models alike, or of none. ``words`` is for data whose examples are words.
+    some only predict; it is asked of all models alike, or of none. ``words`` is for data whose examples are words;
+    ``documents``, ``choices`` and ``pairs`` are for what language models are asked.
     """
 
     row: str
@@ -112,9 +115,14 @@ class Questions:
     text: str = ""
 
 
-def default() -> str:
-    """Return the text of the questions that are asked where none are given."""
-    return resources.files("whatelse.auditing").joinpath("default.toml").read_text("utf-8")
+def default(modality: str = "") -> str:
+    """Return the text of the questions that are asked where none are given.
+
+    Args:
+        modality: Of the task; what language models are asked has questions of its own.
+    """
+    name = "language.toml" if modality in language.FORMS else "default.toml"
+    return resources.files("whatelse.auditing").joinpath(name).read_text("utf-8")
 
 
 def read_questions(text: str, where: str = "audit.toml") -> Questions:
@@ -142,6 +150,19 @@ def read_questions(text: str, where: str = "audit.toml") -> Questions:
     return found
 
 
+def chosen(asked: Questions | None, modality: str = "") -> Questions:
+    """Return what is asked, checked: as it was given, else the default questions for such data.
+
+    Args:
+        asked: As `settled` takes it; None for the default questions.
+        modality: Of the task.
+
+    Raises:
+        StudyError: What was changed does not hold together.
+    """
+    return settled(asked) if asked is not None else read_questions(default(modality))
+
+
 def _check(m: Measurement, where: str, rows: set[str]) -> None:
     items.behaviour(m.item).configure(m.settings)
     if m.row not in rows:
@@ -166,8 +187,8 @@ def _check_whole(asked: Questions) -> None:
     for label in labels:
         if labels.count(label) > 1:
             raise StudyError(f"measurements: the label {label!r} stands twice; verdicts go by it")
-    for where in WHERE:
-        rows = [m.row for m in asked.measurements if m.primary and m.where in {"", where, WORDS}]
+    for where, form in itertools.product(("gradients", "answers"), FORMS):
+        rows = [m.row for m in asked.measurements if m.primary and m.where in {"", where, form}]
         for row in rows:
             if rows.count(row) > 1:
                 raise StudyError(f"row {row!r} has {rows.count(row)} primary measurements; one gives its verdict")
@@ -180,7 +201,10 @@ def about(asked: Questions, modality: str) -> Questions:
         asked: What is asked.
         modality: Of the task.
     """
-    return replace(asked, measurements=[m for m in asked.measurements if m.where != WORDS or modality == WORDS])
+    kept = [m for m in asked.measurements if m.where not in FORMS or m.where == modality]
+    known = {m.row for m in asked.measurements}
+    asked_of = {m.row for m in kept}
+    return replace(asked, measurements=kept, rows=[r for r in asked.rows if r.name in asked_of or r.name not in known])
 
 
 def fitting(asked: Questions, offers: Mapping[str, Collection[str]]) -> tuple[Questions, list[str]]:
@@ -199,7 +223,7 @@ def fitting(asked: Questions, offers: Mapping[str, Collection[str]]) -> tuple[Qu
     blind = [name for name, words in offers.items() if "differentiates" not in words]
     # What has recorded scores alone can be asked neither form: it stays with the usual one.
     where = "answers" if blind and all("predicts" in words for words in offers.values()) else "gradients"
-    kept = [m for m in asked.measurements if m.where in {"", where, WORDS}]
+    kept = [m for m in asked.measurements if m.where in {"", where, *FORMS}]
     if asked.measurements and not kept:
         raise StudyError(f"every question is for models of which there are none here: where = {where!r} is needed")
     fit = replace(asked, measurements=kept)

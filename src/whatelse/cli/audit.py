@@ -35,7 +35,7 @@ Models = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="BASELINE CANDIDATE...",
-        help="Folders, file.py:function[@weights], .onnx, .skops, .xml, http://, hf:, or scores.",
+        help="Folders, file.py:function[@weights], .onnx, .skops, .xml, http://, hf:, scores, or logs of lm-eval.",
     ),
 ]
 Data = Annotated[
@@ -43,6 +43,9 @@ Data = Annotated[
     typer.Option(
         "--data", metavar="D", help="A file, a folder of images, hf:owner/name, file.py:function or a loader."
     ),
+]
+FromLogs = Annotated[
+    bool, typer.Option("--from-logs", help="The models are logs of lm-eval, and the first one is the data.")
 ]
 Recompressed = Annotated[
     str, typer.Option("--recompressed", "--again", metavar="MODEL", help="The candidate, compressed once more.")
@@ -55,6 +58,7 @@ Recompressed = Annotated[
 def command(
     models: Models = None,
     data: Data = "",
+    from_logs: FromLogs = False,
     placebo: Annotated[str, typer.Option(metavar="MODEL", help="The baseline given the same extra training.")] = "",
     twin: Annotated[str, typer.Option(metavar="MODEL", help="The baseline's recipe under another seed.")] = "",
     recompressed: Recompressed = "",
@@ -77,7 +81,7 @@ def command(
     show_examples: ShowExamples = False,
     quiet: Quiet = False,
     items: Items = None,
-    copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the questions.")] = "",
+    copy: Annotated[str, typer.Option("--copy", metavar="FILE", help="Only write the questions, for D.")] = "",
 ) -> None:
     """Hold models that someone made against their baseline: a verdict per behaviour.
 
@@ -90,23 +94,22 @@ def command(
     from whatelse.study import audit, run, spec
 
     if copy:
-        write(copy, asking.default())
+        write(copy, asking.default(opening.load_task(opening.data_text(data, told)).modality if data else ""))
         return
-    base, given = _named(models or [], data)
+    base, given = _named(models or [], data or from_logs)
     out = files or {"html": "audit.html", "json": "audit.json"}
     probe(*(() if dry_run else out.values()))
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
     run.check_engine(on or "inline")
-    source = opening.data_text(data, told)
     controls = _given(placebo=placebo, twin=twin, recompressed=recompressed)
     how: dict[str, Any] = {"controls": controls, "seed": seed, "remeasure": remeasure, "stop": stop, "force": force}
     how |= {"results": results, "on": on, "workers": workers, "max_memory": max_memory, "batch": batch}
     how |= {"device": device, "prepare": opening.preparations(prepared, ["baseline", *given, *controls])}
+    what = (base, given, opening.data_text(data or (models or [""])[0], told), questions)
     if dry_run:
-        foretell(audit.dry_run(base, given, source, questions, **how))
+        foretell(audit.dry_run(*what, **how))
         return
-    found = _shown((base, given, source, questions), how | {"show_examples": show_examples}, quiet=quiet)
-    hand_out(found, out, quiet=quiet)
+    hand_out(_shown(what, how | {"show_examples": show_examples}, quiet=quiet), out, quiet=quiet)
 
 
 def _shown(what: tuple[Any, ...], how: dict[str, Any], *, quiet: bool) -> Findings:
@@ -125,14 +128,18 @@ def _given(**controls: str) -> dict[str, str]:
     return {name: text for name, text in controls.items() if text}
 
 
-def _named(models: list[str], data: str) -> tuple[str, dict[str, str]]:
+def _named(models: list[str], data: str | bool) -> tuple[str, dict[str, str]]:
     """Return what opens the baseline, and what opens each candidate, by the short names that findings call them."""
-    from whatelse import opening
+    from whatelse import items, opening
     from whatelse.auditing.questions import handed
     from whatelse.auditing.roles import ZERO
 
     if not data or len(models) < 2:  # noqa: PLR2004 - a baseline and a candidate
         raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
+    if data is True and not items.loader("lm_eval").takes(models[0]):
+        raise StudyError(
+            f"--from-logs: {models[0]} is no log of lm-eval (samples_*.jsonl); leave it out, or say --data"
+        )
     taken = {ZERO, *handed()}
     names = [text if name in taken else name for name, text in zip(opening.short_names(models), models, strict=True)]
     given = dict(zip(names, models, strict=True))

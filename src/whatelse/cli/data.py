@@ -46,11 +46,13 @@ def command(
     if action not in _ACTIONS:
         raise StudyError(f"data {action}: {nearest(action, _ACTIONS)}")
     probe(json_file)
-    questions = asking.read_questions(spec.find(asked) if asked else asking.default(), asked or "audit.toml")
     text = opening.data_text(data, told)
     name, given = opening.data_call(text)
     loader = registered.loader(name)
     task = opening.load_task(text)
+    questions = asking.read_questions(
+        spec.find(asked) if asked else asking.default(task.modality), asked or "audit.toml"
+    )
     columns = loader.describe(loader.configure(given)) if loader.describe else ()
     seen = data_check.look(task, questions, columns)
     if json_file:
@@ -89,10 +91,16 @@ def _print(seen: DataSeen, console: Console) -> None:
 
 
 def _inputs(seen: DataSeen) -> Iterator[str]:
+    from whatelse.tasks.language import FORMS
+
     name = f"[bold]{escape(seen.task)}[/bold]: {seen.modality}"
     if seen.sentences:
         drawn = "" if seen.clusters == seen.sentences else f" in {seen.clusters} clusters"
         yield f"{name}; test has {seen.sentences} different sentences{drawn}, which intervals draw whole"
+        return
+    if seen.modality in FORMS:
+        drawn = "" if seen.clusters == seen.splits["test"] else f" in {seen.clusters} clusters"
+        yield f"{name}; test has {seen.splits['test']} of them{drawn}, which intervals draw whole"
         return
     bounds = f"bounds {seen.bounds[0]:g} to {seen.bounds[1]:g}" if seen.bounds else "no bounds"
     yield f"{name}, inputs {' x '.join(map(str, seen.shape))}, {bounds}"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from whatelse.answer import Doubt
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import activations, gradients, scores, shared_pass
+from whatelse.evidence import activations, gradients, scores, shared_pass, tokens
 from whatelse.evidence.batches import channels_last, collected
 from whatelse.evidence.loudness import moves, temperature
 from whatelse.evidence.said import Said
@@ -24,6 +24,7 @@ from whatelse.models.activations import editing
 from whatelse.models.model import Model, Scores
 from whatelse.models.subject import Subject
 from whatelse.modules import programs
+from whatelse.tasks.language import CHOICES, PAIRS
 from whatelse.tasks.task import Split, Task
 
 _VALUES = 400_000  # of one batch: with gradients, it holds every layer of a ResNet-20 in about 300 MB
@@ -59,6 +60,7 @@ class Evidence:
     on: str = field(default="test", kw_only=True)
     passes: Passes = field(default_factory=Passes)
     _held: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _here: dict[str, Tensor] = field(default_factory=dict)
     _told: dict[str, Said] = field(default_factory=dict)
     _hearing: list[Said] = field(default_factory=list)
 
@@ -319,6 +321,17 @@ class Evidence:
         """
         return self._once(name if self.on == "test" or name.startswith(APART) else f"{name} on {self.on}", make)
 
+    def here(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """Return what this process alone holds for whoever asks next, made on first use: too large to be kept.
+
+        Args:
+            name: Says what it is.
+            make: Computes it.
+        """
+        if name not in self._here:
+            self._here[name] = make()
+        return self._here[name]
+
     def _once(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         if name not in self._held:
             kept = None if self.keep is None else self.keep.load(name)
@@ -340,6 +353,8 @@ class Evidence:
         return self._once(f"pass {split}", lambda: self._pass(split, gradient=False))
 
     def _pass(self, split: str, *, gradient: bool) -> dict[str, Tensor]:
+        if "reads" in self.subject.offers and self.task.modality in {CHOICES, PAIRS}:
+            return tokens.choices(self, split)
         if "predicts" not in self.subject.offers:
             return scores.recorded(self, self.split(split), split)
         fixed = None if self.reference is None or not gradient else self.explained(split)

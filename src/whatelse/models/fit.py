@@ -60,8 +60,13 @@ def check_form(task: Task, name: str) -> None:
         name: How the message calls the model.
 
     Raises:
-        TaskError: The task's examples are words.
+        TaskError: The task's examples are words, or what language models are asked.
     """
+    if task.language is not None:
+        raise TaskError(
+            f"task {task.name} and model do not fit: {name} takes tensors, the data are {task.modality} for language "
+            "models: a Hugging Face folder of a causal language model, or scores that were recorded"
+        )
     if task.sentences:
         raise TaskError(
             f"task {task.name} and model do not fit: {name} takes tensors, the data are words of sentences; what reads "

@@ -63,6 +63,102 @@ class Opens(Protocol):
 
 
 @runtime_checkable
+class Reads(Protocol):
+    """What reads texts token by token: a language model with its tokenizer, its head apart from its body."""
+
+    @property
+    def longest(self) -> int:
+        """How many tokens it reads at once, at most."""
+
+    @property
+    def start(self) -> int:
+        """The token that stands before a text of which nothing else is known."""
+
+    @property
+    def unknown(self) -> int:
+        """The token that stands for whatever it cannot cut; -1 where it has none."""
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens it tells apart."""
+
+    def cut(self, text: str, *, whole: bool) -> list[int]:
+        """Return the tokens of a text.
+
+        Args:
+            text: Any.
+            whole: Whether it is a text of its own, which may get a token at its beginning, or goes on.
+        """
+
+    def states(self, tokens: Tensor) -> Tensor:
+        """Return the state after each token, from which the next one is said, ``(B, T, width)``.
+
+        Args:
+            tokens: ``(B, T)``; what stands to the right of a token does not move its state.
+        """
+
+    def said(self, states: Tensor) -> Tensor:
+        """Return the log-odds of the next token, ``(M, vocabulary)`` float32.
+
+        Args:
+            states: Some of what `states` returns, ``(M, width)``.
+        """
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a model wrote.
+
+    Attributes:
+        text: All of it, without the prompt.
+        ended: Whether the model ended it itself; else it was cut off.
+        tokens: How many tokens it has.
+    """
+
+    text: str
+    ended: bool
+    tokens: int
+
+
+@runtime_checkable
+class Likelihoods(Protocol):
+    """What has log-likelihoods of known documents only, as a log of another tool has them."""
+
+    def loglikelihoods(self, split: str) -> Tensor:
+        """Return the log-likelihood of every document of a split in nats, ``(N,)``.
+
+        Args:
+            split: Its name.
+        """
+
+
+@runtime_checkable
+class Writes(Protocol):
+    """What goes on with a text, always by the likeliest token."""
+
+    def write(self, prompts: Sequence[str], tokens: int, at_once: int) -> Sequence[Written]:
+        """Return what follows each prompt.
+
+        Args:
+            prompts: Texts.
+            tokens: How many tokens at most.
+            at_once: How many prompts go in one batch.
+        """
+
+
+@runtime_checkable
+class Moves(Protocol):
+    """What can compute on another device."""
+
+    def to(self, device: str) -> object:
+        """Move there, for good.
+
+        Args:
+            device: As torch names it.
+        """
+
+
+@runtime_checkable
 class Stores(Protocol):
     """What says how much it stores, without showing it as tensors of torch."""
 
@@ -131,9 +227,13 @@ PROTOCOLS: Mapping[str, type[Any]] = {
     "differentiates": Gradients,
     "opens": Opens,
     "recorded": Recorded,
+    "likelihoods": Likelihoods,
+    "reads": Reads,
+    "writes": Writes,
 }
 CAPABILITIES = ("predicts", "differentiates", "opens")
-_NEEDED = {"predicts": "predicts new inputs"}
+READING = ("reads", "writes")  # those of language models
+_NEEDED = {"predicts": "predicts new inputs", "reads": "reads texts token by token", "writes": "writes texts"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,9 +300,11 @@ class Model:
         Args:
             need: A capability, out of `PROTOCOLS`.
         """
-        words = [word for word in CAPABILITIES if word in self.offers]
+        words = [word for word in (*CAPABILITIES, *READING) if word in self.offers]
         if isinstance(self.source, Recorded):
             words.append(f"has recorded scores of {', '.join(self.source.splits)}")
+        if isinstance(self.source, Likelihoods):
+            words.append("has recorded log-likelihoods of documents")
         only = ", ".join(words) or "has a name"
         return NotMeasurableError(f"needs a model that {_NEEDED.get(need, need)}; {self.name} only {only}")
 

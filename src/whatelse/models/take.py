@@ -14,7 +14,20 @@ from torch.utils._pytree import tree_leaves
 from whatelse.errors import NotMeasurableError, TaskError, WhatElseError, in_short
 from whatelse.layers.compressed import remarks
 from whatelse.models import fit, neighbours, subject
-from whatelse.models.model import Gradients, Keyed, Mixes, Model, Opens, Recorded, Remarked, Scores, Stores
+from whatelse.models.model import (
+    Gradients,
+    Keyed,
+    Likelihoods,
+    Mixes,
+    Model,
+    Moves,
+    Opens,
+    Reads,
+    Recorded,
+    Remarked,
+    Scores,
+    Stores,
+)
 from whatelse.models.preparation import PLAIN, Way
 from whatelse.models.readings import READINGS, other_classes, reading
 from whatelse.models.recorded import RecordedScores
@@ -22,7 +35,7 @@ from whatelse.models.slopes import stated_agreement
 from whatelse.modules.lent import copied, in_training, quietly, resting
 from whatelse.tasks.task import Task
 
-Given = nn.Module | Scores | Recorded | Opens
+Given = nn.Module | Scores | Recorded | Opens | Reads | Likelihoods
 PROBED = 64  # test examples that a model is asked, to see how it answers
 _FEW = 4  # on which gradients are held against differences
 
@@ -57,12 +70,18 @@ def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator, wa
     Raises:
         TaskError: It does not answer such inputs with scores of so many classes.
     """
+    if way.batch and isinstance(given, Reads):
+        raise TaskError(
+            f"{name}: --batch {way.batch}: a language model reads texts of one length together; leave it out"
+        )
     made = _taken(given, name, key, task, rng, way.device)
     probe = task.test.inputs[: max(PROBED, way.batch)]
     return neighbours.declared(made, probe, way.batch) if way.batch else made
 
 
 def _taken(given: Given, name: str, key: str, task: Task, rng: torch.Generator, device: str) -> Model:
+    if isinstance(given, Reads | Likelihoods):
+        return _reader(given, name, key, task, device)
     module = given if isinstance(given, nn.Module) else given.module if isinstance(given, Opens) else None
     probe = task.test.inputs[:PROBED]
     if module is not None or isinstance(given, Scores):
@@ -80,6 +99,30 @@ def _taken(given: Given, name: str, key: str, task: Task, rng: torch.Generator, 
         return Model(name, given, key)
     kind = type(given).__name__
     raise TaskError(f"{name}: got {kind}; a torch.nn.Module, or an object with scores(inputs) or recorded(split)")
+
+
+def _reader(given: Reads | Likelihoods, name: str, key: str, task: Task, device: str) -> Model:
+    """Return a language model under audit.
+
+    Raises:
+        TaskError: The data are nothing that is read, or it cannot be moved.
+    """
+    if task.language is None:
+        raise TaskError(
+            f"task {task.name} and model do not fit: {name} reads texts, the data are {task.modality}; documents, "
+            "items with choices, or pairs of sentences are needed"
+        )
+    if isinstance(given, Reads) and task.language.context > given.longest:
+        raise TaskError(
+            f"task {task.name} and model do not fit: context={task.language.context}; {name} takes {given.longest} "
+            "tokens at once; give as many or fewer, or leave it out"
+        )
+    if device and isinstance(given, Reads):  # what was recorded computes nowhere
+        if not isinstance(given, Moves):
+            raise TaskError(f"{name}: --device {device}: a {type(given).__name__} computes where it is; leave it out")
+        given.to(device)
+    remarks = tuple(given.told) if isinstance(given, Remarked) else ()
+    return Model(name, given, key, remarks=remarks, stores=given if isinstance(given, Stores) else None)
 
 
 @contextmanager
@@ -129,6 +172,10 @@ def key_of(given: Given, task: Task) -> str:
         return _content(given)
     if isinstance(given, Keyed):
         return given.key
+    if isinstance(given, Reads) and not isinstance(given, Scores):
+        raise TaskError(
+            f"got {type(given).__name__}; what reads texts has a key, which says by what its results are found"
+        )
     if isinstance(given, Opens):
         return _content(given.module)
     if not isinstance(given, Scores):

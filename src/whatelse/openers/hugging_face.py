@@ -24,6 +24,7 @@ from whatelse.errors import ArtifactError, MissingExtraError, TaskError, Told, i
 from whatelse.models import fit, held, sentences
 from whatelse.models.recorded import RecordedScores
 from whatelse.modules.lent import alike, quietly
+from whatelse.openers import language_model
 from whatelse.tasks.task import Task
 
 FORM = "a Hugging Face folder, or hf:owner/name"
@@ -56,7 +57,7 @@ def takes(text: str) -> bool:
         text: What a user types.
     """
     here = {name for name in ("config.json", folder.ARCHITECTURE) if os.path.isfile(os.path.join(text, name))}
-    return text.startswith(_HUB) or here == {"config.json"}
+    return text.startswith(_HUB) or (here == {"config.json"} and not language_model.takes(text))
 
 
 def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScores:

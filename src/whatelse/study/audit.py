@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from whatelse.auditing.ask import clustered
 from whatelse.auditing.assemble import Circumstances, Costs, assemble, costs
 from whatelse.auditing.effects import Contrast
 from whatelse.auditing.inquiry import Inquiry
-from whatelse.auditing.questions import DATA, Measurement, Questions, about, default, fitting, read_questions, settled
+from whatelse.auditing.questions import DATA, Measurement, Questions, about, chosen, fitting
 from whatelse.auditing.roles import Actor, Role
 from whatelse.auditing.verdicts import Compared
 from whatelse.engines import Engine, Resources, processes
@@ -120,11 +120,11 @@ def audit(
 
         def start() -> Engine:
             told = _estimate(asking, todo, store, workers or processes.cores()) if held.open else None
-            small = told is not None and told.small and not workers
-            if small:
+            alone = told is not None and not workers and (asking.reads or told.small)
+            if alone:
                 asking.met.lend()
-                stack.enter_context(speed.one_thread())
-            place = run.engine("inline" if small else held.place, workers)
+                stack.enter_context(nullcontext() if asking.reads else speed.one_thread())
+            place = run.engine("inline" if alone else held.place, workers)
             if announce is not None:
                 announce(told or _estimate(asking, todo, store, place.slots))
             return place
@@ -239,8 +239,7 @@ class _Held:
         Raises:
             StudyError: As `audit`.
         """
-        asked = settled(asked) if asked is not None else read_questions(default())
-        study = study_of(asked, self.candidates, self.controls, [seed])
+        study_of(chosen(asked), self.candidates, self.controls, [seed])  # refuses names before anything is opened
         if self.batch < 0:
             raise StudyError(f"batch={self.batch}; at least 1 is needed, or 0 for as many at once as suit a model")
         if remeasure < 0 or (remeasure and stop):
@@ -257,9 +256,10 @@ class _Held:
             inline = self.place == "inline"
             meeting = partial(meet, self.models, self.task, self.max_memory, store, stack, ways=ways)
             met = meeting(force=force, inline=inline)
-            asked, said = fitting(about(asked, met.task.modality), met.offers)
+            asked, said = fitting(about(chosen(asked, met.task.modality), met.task.modality), met.offers)
             met.remarks[Role.BASELINE] += said
-            asking = _Asking(asked, met, replace(study, measurements=asked.measurements), seed, remeasure, stop=stop)
+            study = study_of(asked, self.candidates, self.controls, [seed])
+            asking = _Asking(asked, met, study, seed, remeasure, stop=stop)
             yield asking, asking.plan(), store
 
 
@@ -280,6 +280,11 @@ class _Asking:
     seed: int
     remeasure: int
     stop: bool = field(kw_only=True)
+
+    @property
+    def reads(self) -> bool:
+        """Whether language models are asked: a pass uses all cores by itself, and one in every worker would not fit."""
+        return self.met.task.language is not None
 
     def plan(self) -> Plan:
         """Return all work: the costliest questions first, so that none is left over at the end."""

@@ -93,7 +93,7 @@ def _hashed(split: Split) -> NDArray[np.void]:
 def _near(task: Task, beside: str, equal: NDArray[np.bool_]) -> tuple[int, int, int]:
     """Return how many test examples have a near neighbor, of how many, among how many."""
     test, other = task.test, task.split(beside)
-    if not len(other) or not test.inputs.is_floating_point() or task.modality == "words":
+    if not len(other) or not test.inputs.is_floating_point() or task.sentences or task.language:
         return 0, 0, 0
     mine = np.flatnonzero(~equal)[:_LOOKED]
     known = other.inputs[:_AGAINST].flatten(1).float()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from whatelse.errors import TaskError, nearest
+from whatelse.tasks.language import Language
 
 SPLITS = ("train", "calibration", "select", "test")
 _WHOLE = (torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
@@ -98,10 +99,12 @@ class Task:
             where inputs are as their source has them.
         sentences: Where examples are words of sentences, the words of every sentence, in order: an input is the number
             of its sentence and its place in it, from 0, ``(N, 2)``, which only what reads sentences can answer.
+        language: Where examples are what a language model is asked, the passages: an input is the number of one.
 
     Raises:
         TaskError: A split is missing or has no examples, labels are out of range, those of test are constant, or shapes
             or lengths do not agree. Train and calibration may hold one class, or nothing: what trains refuses that.
+            Of passages select may be empty too, and labels constant.
     """
 
     name: str
@@ -115,6 +118,7 @@ class Task:
     class_names: tuple[str, ...] = ()
     units: tuple[tuple[float, float], ...] = ()
     sentences: tuple[tuple[str, ...], ...] = ()
+    language: Language | None = None
     _elsewhere: dict[str, Task] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -124,15 +128,19 @@ class Task:
         _check_names(self)
         for name, split in self.splits.items():
             where = f"task {self.name}, split {name}"
-            _check_inputs(where, split, empty=name in {"train", "calibration"})
+            spared = {"train", "calibration", *(["select"] if self.language else [])}
+            _check_inputs(where, split, empty=name in spared)
             _check_labels(where, split, self.classes)
             _check_groups(where, split, self.group_names)
             _check_beside(where, split)
             _check_places(where, split, self.sentences)
+            if self.language is not None:
+                self.language.check(where, split.inputs, split.targets)
             if len(split) and split.inputs.shape[1:] != self.test.inputs.shape[1:]:
                 shapes = f"{tuple(split.inputs.shape[1:])}, those of test {self.shape}"
                 raise TaskError(f"{where}: inputs are of shape {shapes}; they must agree")
-        _check_classes(f"task {self.name}, split test", self.test)
+        if self.language is None:
+            _check_classes(f"task {self.name}, split test", self.test)
 
     def split(self, name: str) -> Split:
         """Return one split.
@@ -184,7 +192,12 @@ class Task:
 
     @property
     def modality(self) -> str:
-        """What one input is: ``images`` (channels, height, width), ``tokens`` (ids), ``words`` or ``table`` (else)."""
+        """What one input is: ``images`` (channels, height, width), ``tokens`` (ids), ``words`` or ``table`` (else).
+
+        What a language model is asked is ``documents``, ``choices`` or ``pairs``.
+        """
+        if self.language is not None:
+            return self.language.form
         if self.sentences:
             return "words"
         if self.vocabulary:
@@ -195,8 +208,10 @@ class Task:
         """Refuse to be trained on where there is nothing to learn.
 
         Raises:
-            TaskError: Train has no examples, those of one class alone, or words of sentences.
+            TaskError: Train has no examples, those of one class alone, or words of sentences, or passages.
         """
+        if self.language is not None:
+            raise TaskError(f"task {self.name}: its examples are what a language model reads; nothing here learns that")
         if self.sentences:
             raise TaskError(f"task {self.name}: its examples are words of sentences, which nothing here learns to read")
         if not len(self.train):
@@ -221,6 +236,8 @@ class Task:
             digest.update(f"{self.vocabulary} token ids".encode())
         if self.sentences:
             digest.update(repr(self.sentences).encode())
+        if self.language is not None:
+            digest.update(repr(self.language).encode())
         for name in (*SPLITS, *sorted(set(self.splits) - set(SPLITS))):
             split = self.splits[name]
             parts = [split.inputs, split.targets, split.observed, split.masks, split.clusters]

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from torch import nn
 
 from whatelse import items, parts, registry
 from whatelse.answer import Answer, Doubt, Shown
@@ -102,16 +103,17 @@ def it_repeats_and_leaves_everything_alone(case: Case) -> None:
     item, one = _item(case), _first(case).answer
     state = torch.get_rng_state()
     base, mine = samples.pair(item.needs)
-    weights = [copy.deepcopy(e.model.state_dict()) for e in (base, mine)]
+    models = [_module(e) for e in (base, mine)]
+    weights = [copy.deepcopy(model.state_dict()) for model in models]
     held, public = copy.deepcopy(mine.task), [_public(e) for e in (base, mine)]
     two = _run(case, base, mine).answer
     case.demand(public == [_public(e) for e in (base, mine)], "it wrote on the evidence, a cache; say it in the answer")
-    for evidence, before in zip((base, mine), weights, strict=True):
-        after = evidence.model.state_dict()
+    for model, before in zip(models, weights, strict=True):
+        after = model.state_dict()
         case.demand(all(torch.equal(v, after[k]) for k, v in before.items()), "it changed the weights of a model")
-        hooks = any(m._forward_hooks or m._forward_pre_hooks for m in evidence.model.modules())  # noqa: SLF001
+        hooks = any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())  # noqa: SLF001
         case.demand(not hooks, "it left a hook on a model")
-        case.demand(not any(p.requires_grad for p in evidence.model.parameters()), "it left a parameter unfrozen")
+        case.demand(not any(p.requires_grad for p in model.parameters()), "it left a parameter unfrozen")
     case.demand(_same(held, mine.task), "it wrote on the examples of the task")
     written.alone(case, state)
     case.demand(list(one.columns) == list(two.columns), "other columns under the same seed")
@@ -209,6 +211,13 @@ def _demand_parts(case: Case, answer: Answer, moved: Answer) -> None:
     form = "the outcome, then of every grouping where its part is and whether it counts"
     case.demand(told.ndim == 2 and told.shape[1] % 2 == 1, f"outcomes is of {told.shape}; it has {form}")  # noqa: PLR2004
     case.demand(told[:, 1:].max() < len(names), "outcomes point at a part that has no name")
+
+
+def _module(evidence: samples.Watched) -> nn.Module:
+    """Return the module that answers: a language model is asked as the object that it is."""
+    held = evidence.subject.model
+    assert isinstance(held, nn.Module)
+    return held
 
 
 def _item(case: Case) -> items.Behaviour:

@@ -11,7 +11,7 @@ from torch import nn
 from whatelse import opening, registry
 from whatelse.errors import MissingExtraError, WhatElseError
 from whatelse.models import take
-from whatelse.models.model import Opens, Recorded, Scores
+from whatelse.models.model import Opens, Reads, Recorded, Scores
 from whatelse.opening import Opener
 from whatelse.tasks.task import Task
 from whatelse.testing import samples, written
@@ -113,8 +113,9 @@ def it_opens_a_model(case: Case) -> None:
     except MissingExtraError as error:
         case.skip(str(error))
     kind = type(one).__name__
-    right = isinstance(one, (nn.Module, Scores, Recorded, Opens))
-    case.demand(right, f"it gave {kind}; a torch.nn.Module, or an object with scores(inputs) or recorded(split)")
+    right = isinstance(one, (nn.Module, Scores, Recorded, Opens, Reads))
+    needed = "a torch.nn.Module, or an object with scores(inputs), recorded(split) or what reads texts"
+    case.demand(right, f"it gave {kind}; {needed}")
     if isinstance(one, nn.Module):
         case.demand(not any(part.training for part in one.modules()), "its module is in training mode; call eval()")
         case.demand(not any(p.requires_grad for p in one.parameters()), "its module has parameters that are not frozen")

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from whatelse.evidence.cache import Evidence, References
 from whatelse.models import subject
+from whatelse.models.model import Model
 from whatelse.nets import cnn, transformer
 from whatelse.tasks.task import SPLITS, Split, Task
+from whatelse.testing import speakers
 from whatelse.training import loop
 
 CLASSES, SHAPE = 3, (1, 8, 8)
@@ -147,11 +149,13 @@ def sentences() -> Task:
 
 
 def of(needs: frozenset[str]) -> tuple[Task, tuple[nn.Module, nn.Module]]:
-    """Return the task that a behaviour is tried on, and two models of it: of texts, of sentences, else of images.
+    """Return the task that a behaviour is tried on, and two models: of passages, texts, sentences, else of images.
 
     Args:
         needs: What the behaviour asks for.
     """
+    if (spoken := speakers.of(needs)) is not None:
+        return spoken
     if "texts" in needs:
         return texts(), readers()
     return (sentences(), taggers()) if "sentences" in needs else (images(), models())
@@ -335,6 +339,8 @@ def _shadows() -> tuple[References, References]:
     return References(logits, inside, moves), References(logits + 0.1, inside, moves)
 
 
-def _subject(model: nn.Module, name: str, task: Task) -> subject.Subject:
+def _subject(model: nn.Module, name: str, task: Task) -> Model:
+    if task.language is not None:
+        return speakers.subject_of(model, name, task)
     probe, rng = task.test.inputs[:4], torch.Generator().manual_seed(0)
     return subject.of(model, name, f"key of {name}", probe, rng, tokens=task.vocabulary > 0)

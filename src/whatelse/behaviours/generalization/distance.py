@@ -72,7 +72,8 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
 
 
 def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    return (log_p.exp() * (log_p - log_q)).sum(1).clamp(min=0)
+    apart = (log_p - log_q).masked_fill(log_p == -torch.inf, 0)  # of a class that the first rules out nothing comes
+    return (log_p.exp() * apart).sum(1).clamp(min=0)
 
 
 def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:

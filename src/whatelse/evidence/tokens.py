@@ -1,0 +1,278 @@
+"""What a language model says of every token of every document, and how far from the baseline: one pass of its body.
+
+States are made window by window; log-odds of a chunk of them at a time, which is all that is ever held of the
+vocabulary. Beside its own head, a candidate's pass asks that of the baseline for the same tokens, of the states that
+the baseline's pass left: nobody passes twice.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from whatelse.errors import NotMeasurableError
+from whatelse.evidence import windows
+from whatelse.evidence.batches import out_of_memory
+from whatelse.evidence.windows import Window
+from whatelse.models.model import Likelihoods, Model, Reads
+from whatelse.tasks.language import DOCUMENTS, Language
+
+if TYPE_CHECKING:
+    from whatelse.evidence.cache import Evidence
+
+_STATES = "states"
+_LARGE = 2**28  # bytes of states that go into a file
+_FIRST = "needs the same tokens from both models"
+
+
+def documents(evidence: Evidence) -> dict[str, Tensor]:
+    """Return what is said of every token of the documents of test, in their order, ``(T,)`` each.
+
+    ``document`` is the number of its document in test, ``token`` what it is, ``loss`` its negative log-likelihood in
+    nats, ``likeliest`` the token that was expected. Of a candidate that cuts these documents as the baseline does and
+    has as many tokens, ``divergence`` is ``KL(baseline || candidate)`` of the whole distribution, in nats.
+
+    Args:
+        evidence: Of a language model.
+
+    Raises:
+        NotMeasurableError: It does not read, examples are no documents, or it says something that is no number.
+    """
+    language, model = _reading(evidence)
+    if language.form != DOCUMENTS:
+        raise NotMeasurableError(f"needs documents; task {evidence.task.name} is of {language.form}")
+    return evidence.once("tokens of documents", lambda: _passed(evidence, language, model))
+
+
+def alike(evidence: Evidence) -> None:
+    """Refuse to compare token by token what is cut otherwise than by the baseline.
+
+    Args:
+        evidence: Of a candidate, or of the baseline.
+
+    Raises:
+        NotMeasurableError: Its tokens are others than the baseline's.
+    """
+    if evidence.reference is None:
+        return
+    mine, base = documents(evidence), documents(evidence.reference)
+    if "divergence" in mine:
+        return
+    if not _same(mine, base):
+        counts = f"{len(mine['token'])} tokens of {evidence.subject.name}, {len(base['token'])} of the baseline"
+        raise NotMeasurableError(f"{_FIRST}; their tokenizers cut these documents otherwise: {counts}; bytes are alike")
+    sizes = [_reader(one.subject).vocabulary for one in (evidence, evidence.reference)]
+    raise NotMeasurableError(f"{_FIRST}; {evidence.subject.name} tells apart {sizes[0]}, the baseline {sizes[1]}")
+
+
+def losses(evidence: Evidence) -> Tensor:
+    """Return the negative log-likelihood of every document of test, its tokens together, in nats, ``(N,)`` float64.
+
+    Args:
+        evidence: Of a language model, or of log-likelihoods that somebody recorded.
+
+    Raises:
+        NotMeasurableError: As `documents`; or what was recorded is no number.
+    """
+    known = evidence.subject.source
+    if isinstance(known, Likelihoods):
+        found = -known.loglikelihoods("test").double()
+        _check(evidence, found)
+        return found
+    said = documents(evidence)
+    whole = torch.zeros(len(evidence.split("test")), dtype=torch.float64)
+    return whole.index_add_(0, said["document"], said["loss"])
+
+
+def choices(evidence: Evidence, split: str) -> dict[str, Tensor]:
+    """Return the log-likelihood of every continuation of every passage of a split, ``logits``, ``(N, continuations)``.
+
+    Minus infinity where a passage has fewer. A continuation of no tokens is as likely as can be: 0.
+
+    Args:
+        evidence: Of a language model.
+        split: Which passages.
+
+    Raises:
+        NotMeasurableError: It does not read, or it says something that is no number.
+    """
+    language, model = _reading(evidence)
+    passages = language.of(evidence.split(split).inputs)
+    longest = language.context or model.longest
+    asked: list[Window] = []
+    place, owners = 0, list[int]()
+    for row, passage in enumerate(passages):
+        for at, (context, text) in enumerate(passage.pairs):
+            before, own = windows.cut_pair(model, context, text)
+            if own:
+                asked.append(windows.continuation(before, own, longest, place))
+            owners += [row * evidence.task.classes + at] * len(own)
+            place += len(own)
+    loss, _ = _read(evidence, model, asked, place, None)
+    width = evidence.task.classes
+    scores = torch.full((len(passages) * width,), -torch.inf, dtype=torch.float64)
+    there = [row * width + at for row, one in enumerate(passages) for at in range(len(one.continuations))]
+    scores[there] = 0.0
+    kept = _kept(asked, place)
+    scores.index_add_(0, torch.tensor(owners, dtype=torch.int64)[kept], -loss["loss"][kept])
+    return {"logits": scores.view(len(passages), width).float()}
+
+
+def _reading(evidence: Evidence) -> tuple[Language, Reads]:
+    language = evidence.task.language
+    if language is None:
+        raise NotMeasurableError(f"needs documents; task {evidence.task.name} is of {evidence.task.modality}")
+    return language, _reader(evidence.subject)
+
+
+def _reader(subject: Model) -> Reads:
+    if not isinstance(subject.source, Reads):
+        raise subject.lacking("reads")
+    return subject.source
+
+
+def _cut(evidence: Evidence, language: Language, model: Reads) -> tuple[list[Window], dict[str, Tensor]]:
+    """Return the windows of all documents of test, and their tokens.
+
+    Raises:
+        NotMeasurableError: There are none.
+    """
+    longest = language.context or model.longest
+    asked: list[Window] = []
+    owners, tokens = list[int](), list[int]()
+    for row, passage in enumerate(language.of(evidence.split("test").inputs)):
+        own = model.cut(passage.continuations[0], whole=True)
+        asked += windows.rolling(own, model.start, longest, len(tokens))
+        owners += [row] * len(own)
+        tokens += own
+    if not tokens:
+        raise NotMeasurableError(f"needs tokens; {evidence.subject.name} makes none of these documents")
+    return asked, {"document": torch.tensor(owners), "token": torch.tensor(tokens)}
+
+
+def _passed(evidence: Evidence, language: Language, model: Reads) -> dict[str, Tensor]:
+    asked, found = _cut(evidence, language, model)
+    base = evidence.reference
+    beside = base if base is not None and _comparable(evidence, base, found) else None
+    said, states = _read(evidence, model, asked, len(found["token"]), beside, keep=base is None)
+    if states is not None:
+        evidence.here(_STATES, lambda: states)
+    return {**found, **said}
+
+
+def _comparable(evidence: Evidence, base: Evidence, mine: dict[str, Tensor]) -> bool:
+    """Return whether two models cut the documents alike, and have as many tokens."""
+    other = base.subject.source
+    if not isinstance(other, Reads):
+        return False
+    return _same(mine, documents(base)) and other.vocabulary == _reader(evidence.subject).vocabulary
+
+
+def _same(mine: dict[str, Tensor], base: dict[str, Tensor]) -> bool:
+    return all(torch.equal(mine[name], base[name]) for name in ("document", "token"))
+
+
+def _states(evidence: Evidence) -> Tensor:
+    """Return the states of the baseline, which its pass left in this process; they are made anew where it did not."""
+
+    def make() -> Tensor:
+        language, model = _reading(evidence)
+        asked, _ = _cut(evidence, language, model)
+        _, states = _read(evidence, model, asked, sum(len(one.targets) for one in asked), None, keep=True)
+        assert states is not None
+        return states
+
+    return evidence.here(_STATES, make)
+
+
+def _read(
+    evidence: Evidence, model: Reads, asked: Sequence[Window], count: int, base: Evidence | None, *, keep: bool = False
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Return what is said of so many tokens, and the states, where they are kept.
+
+    Raises:
+        NotMeasurableError: Something is no number.
+    """
+    found = {"loss": torch.zeros(count, dtype=torch.float64), "likeliest": torch.zeros(count, dtype=torch.int64)}
+    before = None if base is None else (_states(base), _reader(base.subject))
+    if before is not None:
+        found["divergence"] = torch.zeros(count, dtype=torch.float64)
+    held: Tensor | None = None
+    step = max(1, windows.SAID // (4 * model.vocabulary))
+    for some in windows.batches(asked, windows.TOKENS):
+        states = _bodied(evidence, model, some)
+        at, targets, numbers = windows.saying(some)
+        mine = states.flatten(0, 1)[at.to(states.device)]
+        if keep:
+            held = _shelf(count, mine) if held is None else held
+            held[numbers] = mine.cpu()
+        for rows in torch.split(torch.arange(len(numbers)), step):
+            said = model.said(mine[rows.to(mine.device)])
+            other = None if before is None else before[1].said(before[0][numbers[rows]])
+            for name, values in _chunk(said, targets[rows], other).items():
+                found[name][numbers[rows]] = values.cpu()
+    _check(evidence, found["loss"][_kept(asked, count)])
+    return found, held
+
+
+def _bodied(evidence: Evidence, model: Reads, some: Sequence[Window]) -> Tensor:
+    """Return the states of a batch; its halves are asked where memory runs out.
+
+    Raises:
+        OutOfMemoryError: It runs out with a single window.
+        RuntimeError: Whatever else the model raised.
+    """
+    try:
+        found = model.states(windows.padded(some))
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not out_of_memory(error) or len(some) == 1:
+            raise
+        evidence.say(note=f"memory ran out: {len(some)} texts at once were halved")
+        width, half = len(some[0].inputs), len(some) // 2
+        parts = [_bodied(evidence, model, part) for part in (some[:half], some[half:])]
+        return torch.cat([torch.nn.functional.pad(one, (0, 0, 0, width - one.shape[1])) for one in parts])
+    evidence.passes.forward += len(some)
+    return found
+
+
+def _chunk(said: Tensor, targets: Tensor, other: Tensor | None) -> dict[str, Tensor]:
+    """Return loss and likeliest token of some tokens, and how far from another distribution it is."""
+    mine = said.log_softmax(1)
+    found = {"loss": -mine.gather(1, targets.to(mine.device)[:, None])[:, 0].double(), "likeliest": said.argmax(1)}
+    if other is not None:
+        base = other.to(mine.device).log_softmax(1)
+        apart = (base - mine).masked_fill_(base == -torch.inf, 0)  # of what the baseline rules out nothing comes
+        found["divergence"] = (base.exp() * apart).sum(1, dtype=torch.float64).clamp(min=0)
+    return found
+
+
+def _kept(asked: Sequence[Window], count: int) -> Tensor:
+    """Return which tokens are said: those of a continuation that is longer than fits lose their beginning."""
+    kept = torch.zeros(count, dtype=torch.bool)
+    for one in asked:
+        kept[one.place : one.place + len(one.targets)] = True
+    return kept
+
+
+def _check(evidence: Evidence, loss: Tensor) -> None:
+    wrong = ~loss.isfinite()
+    if bool(wrong.any()):
+        what = "NaN" if bool(loss.isnan().any()) else "probability 0"
+        what_of = "documents" if isinstance(evidence.subject.source, Likelihoods) else "tokens"
+        told = f"{int(wrong.sum())} of {len(loss)} {what_of}"
+        raise NotMeasurableError(f"needs a number for all {what_of}; {evidence.subject.name} says {what} of {told}")
+
+
+def _shelf(count: int, like: Tensor) -> Tensor:
+    """Return room for the states of so many tokens: in memory, or in a file without a name where they are many."""
+    shape = (count, like.shape[1])
+    if prod(shape) * like.element_size() < _LARGE:
+        return torch.empty(shape, dtype=like.dtype)
+    with tempfile.NamedTemporaryFile() as file:  # it lives as long as somebody maps it
+        file.truncate(prod(shape) * like.element_size())
+        return torch.from_file(file.name, shared=True, size=prod(shape), dtype=like.dtype).view(shape)

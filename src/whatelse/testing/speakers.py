@@ -1,0 +1,204 @@
+"""A small language model without any library, and texts for it: what language behaviours are tried on.
+
+It reads letters, and expects the next one from a fading memory of those before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from whatelse.evidence.cache import Evidence
+from whatelse.models import take
+from whatelse.models.model import Model, Written
+from whatelse.models.recorded import RecordedScores
+from whatelse.tasks.language import CHOICES, DOCUMENTS, PAIRS, Language, Passage
+from whatelse.tasks.task import SPLITS, Split, Task
+
+LETTERS = " .abcdefghijklmnopqrstuvwxyz"
+_START, _UNKNOWN, _FIRST = 0, 1, 2
+_WIDTH, _LONGEST, _COUNT = 8, 1024, 30
+_WORDS = ("the", "a", "dog", "cat", "ran", "sat", "home", "she", "he", "saw", "red", "big")
+
+
+class Speaker(nn.Module):
+    """A language model of letters, at rest.
+
+    Args:
+        seed: Of its weights.
+        moved: How far its weights lie from those of the seed, as a compression would leave them.
+        longest: Letters that it reads at once at most.
+    """
+
+    start, unknown, vocabulary = _START, _UNKNOWN, _FIRST + len(LETTERS)
+
+    def __init__(self, seed: int = 0, moved: float = 0.0, longest: int = _LONGEST) -> None:
+        super().__init__()
+        rng = torch.Generator().manual_seed(seed)
+        self.longest = longest
+        for name, shape in (("table", (self.vocabulary, _WIDTH)), ("head", (self.vocabulary, _WIDTH))):
+            first = torch.randn(shape, generator=rng)
+            held = first + moved * torch.randn(shape, generator=rng)
+            self.register_parameter(name, nn.Parameter(held, requires_grad=False))
+        self.training = False
+
+    @property
+    def key(self) -> str:
+        """What it is known by."""
+        return f"speaker {float(self.get_parameter('table').sum())} {self.longest}"
+
+    def cut(self, text: str, *, whole: bool) -> list[int]:
+        """Return the letters of a text.
+
+        Args:
+            text: Any.
+            whole: Not used: nothing is put at a beginning.
+        """
+        del whole
+        return [_FIRST + at if (at := LETTERS.find(letter)) >= 0 else _UNKNOWN for letter in text.lower()]
+
+    def states(self, tokens: Tensor) -> Tensor:
+        """Return the state after each letter, ``(B, T, width)``: half of the one before, and the letter's vector.
+
+        Args:
+            tokens: ``(B, T)``.
+        """
+        vectors, found = self.get_parameter("table")[tokens], []
+        state = torch.zeros_like(vectors[:, 0])
+        for at in range(tokens.shape[1]):
+            state = state / 2 + vectors[:, at]
+            found.append(state)
+        return torch.stack(found, 1)
+
+    def said(self, states: Tensor) -> Tensor:
+        """Return the log-odds of the next letter, ``(M, vocabulary)``.
+
+        Args:
+            states: ``(M, width)``.
+        """
+        return states @ self.get_parameter("head").T
+
+    def write(self, prompts: Sequence[str], tokens: int, at_once: int) -> list[Written]:
+        """Return what follows each prompt, always the likeliest letter; a full stop ends it.
+
+        Args:
+            prompts: Texts.
+            tokens: Letters at most.
+            at_once: Not used: prompts are read one by one.
+        """
+        del at_once
+        found = []
+        for prompt in prompts:
+            held, text = self.cut(prompt, whole=True), ""
+            while len(text) < tokens and not text.endswith("."):
+                token = int(self.said(self.states(torch.tensor([held]))[0, -1:]).argmax())
+                held.append(token)
+                text += LETTERS[token - _FIRST] if token >= _FIRST else "?"
+            found.append(Written(text, text.endswith("."), len(text)))
+        return found
+
+
+def task_of(form: str, passages: Sequence[Passage], targets: Sequence[int] = (), context: int = 0) -> Task:
+    """Return passages as a task, all of them in every split.
+
+    Args:
+        form: Of them, such as ``documents``.
+        passages: What is asked.
+        targets: Numbers of the right continuations; the first ones where they are left out.
+        context: Tokens that are read at once at most; 0 for as many as a model takes.
+    """
+    count = len(passages)
+    right = torch.tensor([*targets] or [0] * count)
+    inputs = torch.arange(count).float()[:, None]
+    split = Split(inputs, right, right, clusters=torch.arange(count))
+    classes = max(len(one.continuations) for one in passages)
+    language = Language(form, tuple(passages), context)
+    return Task("texts", classes, None, dict.fromkeys(SPLITS, split), language=language)
+
+
+def documents(texts: Sequence[str], context: int = 0) -> Task:
+    """Return documents as a task.
+
+    Args:
+        texts: The documents.
+        context: Tokens that are read at once at most; 0 for as many as a model takes.
+    """
+    return task_of(DOCUMENTS, [Passage("", (text,)) for text in texts], context=context)
+
+
+def evidence_of(model: object, task: Task, *, name: str = "model", reference: Evidence | None = None) -> Evidence:
+    """Return evidence of a language model.
+
+    Args:
+        model: Satisfies `whatelse.models.model.Reads`.
+        task: What it is asked.
+        name: How messages call it.
+        reference: Evidence of the baseline, where this is a candidate.
+    """
+    return Evidence(subject_of(model, name, task), task, reference=reference)
+
+
+def subject_of(model: object, name: str, task: Task) -> Model:
+    """Return a language model under audit.
+
+    Args:
+        model: Satisfies `whatelse.models.model.Reads`.
+        name: How messages call it.
+        task: What it is asked.
+    """
+    return take.take(model, name, f"key of {name}", task, torch.Generator())  # type: ignore[arg-type] # a protocol
+
+
+def recorded_of(held: RecordedScores, task: Task) -> Evidence:
+    """Return evidence of a model whose log-likelihoods somebody recorded.
+
+    Args:
+        held: Of the choices of every item.
+        task: The items.
+    """
+    return Evidence(Model("model", held, held.key), task)
+
+
+def scored(
+    scores: Sequence[Sequence[float]], targets: Sequence[int], form: str = CHOICES
+) -> tuple[Task, Mapping[str, Tensor]]:
+    """Return items of which somebody recorded the log-likelihoods, and these, as `RecordedScores` takes them.
+
+    Args:
+        scores: Of every choice of every item.
+        targets: Numbers of the right choices.
+        form: ``choices`` or ``pairs``.
+    """
+    table = torch.tensor(scores, dtype=torch.float32)
+    passages = [
+        Passage(f"item {at}", tuple(f" {'x' * (1 + k)}" for k in range(table.shape[1]))) for at in range(len(table))
+    ]
+    return task_of(form, passages, targets), dict.fromkeys(("select", "test"), table)
+
+
+def of(needs: frozenset[str]) -> tuple[Task, tuple[Speaker, Speaker]] | None:
+    """Return the task that a language behaviour is tried on, and two models of it; None where it asks for no texts.
+
+    Args:
+        needs: What the behaviour asks for.
+    """
+    form = next((form for form in (DOCUMENTS, CHOICES, PAIRS) if form in needs), "")
+    return (_task(form), (Speaker(), Speaker(moved=0.3))) if form else None
+
+
+@cache
+def _task(form: str) -> Task:
+    rng = torch.Generator().manual_seed(5)
+
+    def line(words: int) -> str:
+        return " ".join(_WORDS[i] for i in torch.randint(len(_WORDS), (words,), generator=rng).tolist()) + "."
+
+    if form == DOCUMENTS:
+        return documents([f"{line(2 + at % 5)} {line(40)}" for at in range(_COUNT)])
+    if form == PAIRS:
+        return task_of(PAIRS, [Passage("", (line(4), line(4))) for _ in range(_COUNT)])
+    passages = [Passage(line(3), tuple(f" {line(1 + k % 2)}" for k in range(3))) for _ in range(_COUNT)]
+    return task_of(CHOICES, passages, [at % 3 for at in range(_COUNT)])
