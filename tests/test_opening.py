@@ -263,3 +263,13 @@ def test_what_was_understood_of_weights_stands_beside_the_model(tmp_path, monkey
     told = "; ".join(next(c.remarks for c in found.candidates if c.name == "c"))
     assert "matched without what wrappers put into them" in told
     assert "weights stored as bfloat16 are computed with as float32" in told
+
+
+def test_names_of_what_is_served_stand_behind_their_addresses():
+    texts = ["http://one/v1", "folder", "https://two:8000/v1"]
+    assert opening.served(texts, []) == texts
+    named = opening.served(texts, ["a", "b"])
+    assert named == ["http://one/v1#a", "folder", "https://two:8000/v1#b"]
+    assert opening.short_names(named) == ["a", "folder", "b"]
+    with pytest.raises(ArtifactError, match="--model is given 1 times for 2 addresses; one for each"):
+        opening.served(texts, ["a"])
