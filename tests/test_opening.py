@@ -131,7 +131,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(file, tmp_path, capsys, thr
     [
         (
             "nowhere",
-            "no such folder or file; a model is .* a folder written by whatelse compress; or a GGUF file .* or a Hugging Face",
+            "no such folder or file; a model is .* a folder written by whatelse compress; or a GGUF .* a Hugging Face",
         ),
         ("nowhere.py:make", "no such file"),
         ("cnn(width=0)", "width=0 is outside"),
