@@ -2,7 +2,7 @@
 # Behavior: a GGUF file of a Llama 3.1 holds the scaling of its rotary frequencies as a tensor, rope_freqs.weight, which
 #   llama.cpp divides them by. transformers loads such a file without it and without a word: no key is reported as unexpected,
 #   the configuration says rope_type default, and the model answers otherwise than the one that was converted.
-# Version: transformers 5.24.0, gguf 0.19.0, torch 2.13.0.
+# Version: transformers 5.24.0, gguf 0.19.0, accelerate 1.15.0, torch 2.13.0.
 # Source: transformers/modeling_gguf_pytorch_utils.py (load_gguf_checkpoint: a tensor that the map does not name is left
 #   out); llama.cpp, convert_hf_to_gguf.py (LlamaModel.generate_extra_tensors writes rope_freqs).
 # Why it matters: quality measured on such a file, at any length of text, is that of another model.
@@ -10,7 +10,8 @@ set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" --quiet --disable-pip-version-check install "torch==2.13.0" "transformers==5.24.0" "gguf==0.19.0"
+"$folder/venv/bin/pip" --quiet --disable-pip-version-check install "torch==2.13.0" "transformers==5.24.0" "gguf==0.19.0" \
+  "accelerate==1.15.0"
 cd "$folder"
 "$folder/venv/bin/python" -W ignore - <<'PY'
 import sys
