@@ -90,7 +90,7 @@ class ScoresJudge:
         self._swaps = _swaps(self._task, self._base)
         counts = np.random.default_rng(0).multinomial(len(rows), [1 / len(rows)] * len(rows), size=_DRAWS)
         self._weights = np.concatenate([np.ones((1, len(rows))), counts])
-        self._many: dict[int, Task] = {}
+        self._many: dict[int, Evidence] = {}
         labels = dict.fromkeys(one.question.place.label for one in constraints)
         found = {label: self._seen(measurements[label]) for label in labels}
         self._asked = {label: asked for label, asked in found.items() if asked is not None}
@@ -135,9 +135,9 @@ class ScoresJudge:
     def _judged(self, scores: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         found = np.full((len(scores), len(self.names)), np.nan)
         shift, weight = np.zeros_like(found), np.ones_like(found)
-        scores = [self._beside(one) for one in scores]
+        pair = self._pair([self._beside(one) for one in scores])
         for asked in self._asked.values():
-            answer = self._answer(asked.item, asked.config, asked.measurement, scores)
+            answer = self._answer(asked.item, asked.config, asked.measurement, pair)
             assert answer is not None
             if asked.means is not None and asked.averaged:
                 signs = np.array([self._sign(k) for k in asked.averaged])
@@ -182,8 +182,8 @@ class ScoresJudge:
         item = items.behaviour(m.item)
         config = item.configure(m.settings)
         moved = self._base.roll(1, 0)  # scores of other examples, so that answers differ
-        both = self._answer(item, config, m, [self._base, moved])
-        alone = [self._answer(item, config, m, [one]) for one in (self._base, moved)]
+        both = self._answer(item, config, m, self._pair([self._base, moved]))
+        alone = [self._answer(item, config, m, self._pair([one])) for one in (self._base, moved)]
         if both is None or any(one is None or len(one) != len(self.rows) for one in alone):
             return None
         cut = [self._cut(both, at) for at in range(2)]
@@ -216,22 +216,24 @@ class ScoresJudge:
                 drawn.append(k)
         return _Asked(m, item, config, means, averaged, tuple(drawn), sums if drawn else None, names)
 
-    def _answer(self, item: Behaviour, config: object, m: Measurement, scores: Sequence[Tensor]) -> Answer | None:
-        """Return what a behavior answers of scores of several models below each other; None where it needs more."""
-        task = self._many.get(len(scores))
-        if task is None:
+    def _pair(self, scores: Sequence[Tensor]) -> tuple[Evidence, Evidence]:
+        """Return evidence of the baseline and of several models below each other, which all behaviors share."""
+        base = self._many.get(len(scores))
+        if base is None:
             if len(self._many) >= _KNOWN:
                 self._many.clear()
-            task = self._many[len(scores)] = _repeated(self._task, len(scores))
-        models = [
-            # A key of their own would be a hash of all of them, and nothing is kept by it.
-            Evidence(Model(name, RecordedScores({"test": torch.cat(held)}, key="predicted"), name), task)
-            for name, held in ((NAME, list(scores)), (Role.BASELINE, [self._whole] * len(scores)))
-        ]
-        mine, base = models
+            task = _repeated(self._task, len(scores))
+            base = self._many[len(scores)] = _evidence(Role.BASELINE, [self._whole] * len(scores), task)
+        mine = _evidence(NAME, scores, base.task)
         mine.reference = base
+        return base, mine
+
+    def _answer(
+        self, item: Behaviour, config: object, m: Measurement, pair: tuple[Evidence, Evidence]
+    ) -> Answer | None:
+        """Return what a behavior answers of several models below each other; None where it needs more than scores."""
         try:
-            found = item.answer(base, mine, config, asked_alike(m.item, m.settings, "", 0))
+            found = item.answer(*pair, config, asked_alike(m.item, m.settings, "", 0))
         except NotMeasurableError:
             return None
         return found if found.rows is None else None
@@ -246,6 +248,11 @@ class ScoresJudge:
         mine = self._cut(answer, at)
         parts = None if item.by_part is None else item.by_part(mine, config, self._weights)
         return item.summarise(mine, config, self._weights), parts
+
+
+def _evidence(name: str, scores: Sequence[Tensor], task: Task) -> Evidence:
+    # A key of their own would be a hash of all of them, and nothing is kept by it.
+    return Evidence(Model(name, RecordedScores({"test": torch.cat(list(scores))}, key="predicted"), name), task)
 
 
 def _bare(task: Task, rows: Tensor) -> Task:
