@@ -9,7 +9,9 @@ the center, and what they do together is predicted once more before one is chose
 tightens the next ones. Where nothing smaller can be found nearby, the costs are shaken,
 and a step begins at a kick: the best with two layers smaller than it dares.
 
-Configurations are aimed at the confirmation (`whatelse.searching.gauge.over`): they are to pass on other examples.
+Configurations are aimed at the confirmation (`whatelse.searching.gauge.over`): they are to pass on other examples. The
+first steps aim at a chance of .8; then steps aim in turn at what is safer and at what may just pass, since the
+confirmation goes from safe to small (`whatelse.searching.confirm`).
 Budgets that class scores do not tell are regressed on how far scores move from the baseline's. After training
 (``then``) the surrogate ranks; how much of a predicted step comes true is learned over the trials.
 
