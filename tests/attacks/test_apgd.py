@@ -172,7 +172,7 @@ def test_points_are_made_once(lines, toy):
         spent = mine.passes.backward
         assert torch.equal(points, attack.points(mine, attack.Budget(RADIUS, 9, norm), 50)[0])
         assert mine.passes.backward == spent
-    assert set(mine.once("apgd 3 l2 radius=0.3 steps=9 examples=50", dict)) == {"points", "fooled"}
+    assert set(mine.once("apgd 4 l2 radius=0.3 steps=9 examples=50", dict)) == {"points", "fooled", "far"}
 
 
 @pytest.mark.known_answer

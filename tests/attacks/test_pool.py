@@ -11,17 +11,16 @@ STANDARD = _pool.Plan("linf", RADIUS, 10, 30, 1000, "standard")
 
 @pytest.mark.known_answer
 def test_each_strength_runs_its_attacks():
-    # Classes looked at, gone for, and climbs on the ratio.
-    assert [p.targets(c) for p, c in ((QUICK, 10), (QUICK, 2), (STANDARD, 2), (STANDARD, 3), (STANDARD, 20))] == [
-        (5, 2, 0),
-        (1, 1, 0),
-        (1, 1, 0),
-        (2, 2, 1),
-        (9, 3, 1),
-    ]
-    # The first climb, two targets, the nearest again, the linearization, and five steps on from the first points.
-    assert QUICK.passes(10) == 4 * 23 + 1 + 5 + 2 * 6 + 2
-    assert STANDARD.passes(3) == 5 * 23 + 1 + 2 + 2 * 6 + 2
+    def ranks(plan, classes):
+        return [c.rank if c.way == "toward" else c.way for c in plan.climbs(classes)]
+
+    assert ranks(QUICK, 10) == [0, 1, "ratio", 0, "on"]
+    assert ranks(QUICK, 2) == ranks(STANDARD, 2) == [0, 0, "on"]
+    assert ranks(STANDARD, 3) == [0, 1, "ratio", 0, "on"]
+    assert ranks(STANDARD, 20) == [0, 1, "ratio", 0, 2, "on", 3]
+    # The first climb, two targets, the linearization, and of the nearest the ratio, again, and five steps on.
+    assert QUICK.passes(10) == 3 * 23 + 1 + 5 + 2 * (23 // 2) + (2 * 6 + 2) // 2
+    assert STANDARD.passes(3) == 3 * 23 + 1 + 2 + 2 * (23 // 2) + (2 * 6 + 2) // 2
     assert QUICK.blind_queries() == 30 + 2 * 23
 
 
@@ -59,10 +58,10 @@ def test_the_far_are_left_alone_unless_one_of_the_sample_falls(lines, toy):
     corner = lines.inputs + lines.worst(lines.first, lines.labels, 50.0)  # fells whoever is attacked
     near = torch.arange(120) < 60
     for sampled, attacked in ((None, right & near), (100, right)):
-        left = _pool._Standing(mine, lines.inputs, lines.labels)
+        left, sample = _pool._Standing(mine, lines.inputs, lines.labels), torch.zeros(120, dtype=torch.bool)
         if sampled is not None:
-            left.sample[right.nonzero().flatten()[-1]] = True
-        left.attack(lambda rows, x, y: corner[rows], near)
+            sample[right.nonzero().flatten()[-1]] = True
+        left.attack(lambda rows, x, y: corner[rows], near, sample)
         assert torch.equal(left.stands, right & ~attacked)
 
 
@@ -71,20 +70,32 @@ def test_the_search_goes_outwards_until_of_a_block_none_falls(lines, toy, monkey
     monkeypatch.setattr(_pool, "_BLOCK", 10)
     mine = toy.evidence_of(lines.linear_of(lines.first), lines.task)
     left = _pool._Standing(mine, lines.inputs, lines.labels)
-    order = left.stands.nonzero().flatten().flip(0)
-    distance = torch.full((120,), 99.0)
-    distance[order] = torch.arange(len(order)).float()
+    order, sample = left.stands.nonzero().flatten().flip(0), torch.zeros(120, dtype=torch.bool)
+    left.least[order] = torch.arange(len(order)).float()
+    sample[order[-3:]] = True
     corner, asked = lines.inputs + lines.worst(lines.first, lines.labels, 50.0), []
 
     def find(rows, x, y):
         asked.append(rows.tolist())
         return corner[rows] if len(asked) < 3 else x
 
-    left.search(find, distance)
-    assert asked == [order[k : k + 10].tolist() for k in (0, 10, 20)]
-    assert len(order) > 30
-    assert not left.stands[order[:20]].any()
-    assert bool(left.stands[order[20:]].all())
+    left.search(find, sample)
+    assert asked == [order[[-3, -2, -1, *range(10)]].tolist(), order[10:30].tolist(), order[30:50].tolist()]
+    assert len(order) > 60
+    assert not left.stands[order[[-3, -2, -1, *range(30)]]].any()
+    assert bool(left.stands[order[30:-3]].all())
+
+
+@pytest.mark.known_answer
+def test_how_far_attacks_ended_is_that_of_the_closed_form(lines, toy):
+    """Of a linear model the climb ends in a corner, and the border is as far from there as the margin there says."""
+    mine = toy.evidence_of(lines.linear_of(lines.first), lines.task)
+    corner = lines.inputs + lines.worst(lines.first, lines.labels, RADIUS)
+    ends = attack.first(mine, QUICK.gradient_budget(), 1000)
+    stands = (mine.predictions("test") == lines.labels) & ~ends.fooled
+    truth = lines.margin(lines.first, corner, lines.labels) / (lines.first[0] - lines.first[1]).abs().sum() / RADIUS
+    assert int(stands.sum()) > 5
+    assert torch.allclose(ends.far[stands], truth[stands], atol=1e-4)
 
 
 @pytest.mark.parametrize("plan", [QUICK, STANDARD])

@@ -85,3 +85,17 @@ def test_bumps_are_those_of_the_source():
     assert torch.allclose(square._bump(5, 5), expected / expected.norm())
     assert square._bump(1, 1).tolist() == [[-1.0]]
     assert torch.allclose(square._bump(1, 4).norm(), torch.tensor(1.0))
+
+
+@pytest.mark.known_answer
+def test_whoever_would_not_arrive_is_left(lines, toy):
+    left, begun = torch.tensor([5.9, 6.1, 10.0, 1.0]), torch.tensor([6.9, 7.1, 10.4, 0.5])
+    # At a fifth of the queries and half again the speed, four fifths lead six times as far; the last two hardly moved.
+    assert square._lost(left, begun, 0.2).tolist() == [False, True, False, False]
+    mine = toy.evidence_of(lines.linear_of(lines.first), lines.task)
+    budget, rng = attack.Budget(RADIUS, 400), torch.Generator().manual_seed(2)
+    found = attack.search(mine, lines.inputs, lines.labels, budget, rng, stop=True)
+    corner = lines.inputs + lines.worst(lines.first, lines.labels, RADIUS)
+    falls = lines.margin(lines.first, corner, lines.labels) < 0
+    assert torch.equal(attack.fooled(mine, found, lines.labels), falls)
+    assert mine.passes.forward < 401 * int((~falls).sum())  # as many as those that never fall would be asked

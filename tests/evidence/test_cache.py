@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 
 import pytest
@@ -8,6 +9,7 @@ from whatelse.answer import Doubt
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.models import subject
+from whatelse.models.placed import Placed
 from whatelse.nets import cnn
 
 QUICK = [
@@ -201,7 +203,9 @@ def test_the_batch_fits_the_size_of_an_input(toy, linear, task):
     assert toy.evidence_of(linear, task).batch == 512
     split = toy.split_of(torch.zeros(2, 3, 64, 64), torch.tensor([0, 1]))
     wide = dataclasses.replace(task, splits=dict.fromkeys(("train", "calibration", "select", "test"), split))
-    assert type(toy.evidence_of(linear, task))(toy.evidence_of(linear, task).subject, wide).batch == 32
+    near = toy.evidence_of(linear, task).subject
+    there = dataclasses.replace(near, model=Placed(copy.deepcopy(linear), "cpu"))  # an accelerator takes more at once
+    assert [Evidence(subject, wide).batch for subject in (near, there)] == [16, 32]
 
 
 def test_answers_that_are_no_numbers_are_doubted(toy, task):

@@ -73,3 +73,32 @@ def test_memory_beyond_the_answer_is_bounded():
 def test_bad_input_is_named(n, draws, clusters, said):
     with pytest.raises(ValueError, match=said):
         resample.counts(n, draws, np.random.default_rng(0), clusters)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("n", [1, 2, 7, 1000, 9001, 40_000])
+def test_the_faster_way_draws_what_numpy_draws(n):
+    """Also where numpy holds half a word between two resamples, and where it draws anew."""
+    drawn = [way(n, np.random.default_rng(5), None) for way in (resample._Drawing, resample._Alone)]
+    for draws in (3, 1, 4):
+        one, two = (way.rows(draws) for way in drawn)
+        assert np.array_equal(one, two)
+
+
+@pytest.mark.known_answer
+def test_the_faster_way_draws_anew_where_numpy_does():
+    size = 3 * 2**30  # a third of all bits falls short
+    drawing = resample._Alone(7, np.random.default_rng(5), None)
+    drawing.size, drawing.short = size, (2**32 - size) % size
+    found = np.concatenate([drawing._more(1000) for _ in range(4)])
+    assert 2000 < len(found) < 3800
+    assert np.array_equal(found, np.random.default_rng(5).integers(0, size, len(found), np.uint32))
+
+
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.Philox])
+def test_a_generator_in_use_or_of_another_kind_draws_in_the_usual_way(kind):
+    one, two = (np.random.Generator(kind(3)) for _ in range(2))
+    for rng in (one, two):
+        rng.integers(0, 5, 3, np.uint32)  # leaves half a word
+    sheets = resample.Resamples(11, 40, one, None).sheets()
+    assert np.array_equal(np.concatenate(list(sheets)), resample.counts(11, 40, two))

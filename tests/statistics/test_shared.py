@@ -138,6 +138,25 @@ def test_sums_do_not_depend_on_who_else_asks():
     assert np.array_equal(every[2].drawn(), alone)
 
 
+@pytest.mark.known_answer
+@pytest.mark.parametrize("most", [1, 128, 129, 1999, 2**20 + 1])
+def test_sums_of_whole_numbers_are_exact(most):
+    """Also where all counts are the largest that a byte holds, and just beyond what single precision would hold."""
+    column = np.full(N, most)
+    column[::7] -= 1
+
+    def summed(counts):
+        return np.stack([counts @ column, (counts * counts) @ column], 1)
+
+    counts = np.full((3, N), 255, np.uint8)
+    counts[1:] = RNG.integers(0, 256, (2, N))
+    asked = shared.asked_by(summed, N)
+    assert asked.whole is None
+    found = shared.replayed(summed, None, shared.collect([asked], [counts], 3)[0])
+    each = counts.astype(np.int64)
+    assert np.array_equal(found, np.stack([each @ column, (each * each) @ column], 1))
+
+
 @pytest.mark.parametrize(("sheet", "most"), [(1, 1), (2 * N, 3), (70 * N, 256), (10**9, 10**6)])
 def test_resamples_do_not_depend_on_the_size_of_blocks(monkeypatch, sheet, most):
     usual = [shared.Shared(resamples(N, 130)).group().ask(summary).drawn() for summary in (of_means, of_ranks)]

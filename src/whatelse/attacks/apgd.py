@@ -83,13 +83,61 @@ def climb(
     """
     bounds = evidence.bounds() if bounds is None else bounds
     begin = norms.start(inputs, budget.radius, budget.norm, bounds, rng) if start is None else start
-    targets = labels if targets is None else targets
-    found = torch.empty_like(inputs)
+    aims = _Aims(loss, labels, labels if targets is None else targets)
+    return climbed(evidence, inputs, aims, budget, begin, bounds, stop=stop, spare=spare).points
+
+
+class Ends(NamedTuple):
+    """Where climbs ended.
+
+    Attributes:
+        points: Where each example was found most wrong, ``(M, ...)``.
+        far: How far the border of the linearization at the point of the largest loss is from there, in radii, ``(M,)``:
+            negative beyond it, 0 where the slope says nothing.
+    """
+
+    points: Tensor
+    far: Tensor
+
+
+class _Aims(NamedTuple):
+    """What climbs raise: a loss, of true and of target classes, ``(M,)`` each."""
+
+    loss: losses.Loss
+    labels: Tensor
+    targets: Tensor
+
+
+def climbed(
+    evidence: Evidence,
+    inputs: Tensor,
+    aims: tuple[losses.Loss, Tensor, Tensor],
+    budget: Budget,
+    start: Tensor,
+    bounds: norms.Bounds,
+    *,
+    stop: bool = False,
+    spare: bool = False,
+) -> Ends:
+    """Return what `climb` does, and how far the border was where each climb ended.
+
+    Args:
+        evidence: The model, which differentiates.
+        inputs: ``(M, ...)``, inside the bounds.
+        aims: The loss, true classes and target classes, ``(M,)`` each.
+        budget: Radius, norm and steps.
+        start: Points to start at, inside the balls, ``(M, ...)``.
+        bounds: Smallest and largest value of an input.
+        stop: As of `climb`.
+        spare: As of `climb`.
+    """
+    loss, labels, targets = aims
+    found, far = torch.empty_like(inputs), torch.zeros(len(inputs))
     for k in range(0, len(inputs), evidence.batch):
         part = slice(k, k + evidence.batch)
         ask = _asking(evidence, loss, labels[part], targets[part])
-        found[part] = ascend(ask, inputs[part], begin[part], budget, bounds, stop=stop, spare=spare)
-    return found
+        found[part], far[part] = ascend(ask, inputs[part], start[part], budget, bounds, stop=stop, spare=spare)
+    return Ends(found, far)
 
 
 def _asking(evidence: Evidence, loss: losses.Loss, labels: Tensor, targets: Tensor) -> Ask:
@@ -186,8 +234,8 @@ def ascend(
     *,
     stop: bool = False,
     spare: bool = False,
-) -> Tensor:
-    """Return the points at which the climb found each example most wrong, of the shape of ``clean``.
+) -> Ends:
+    """Return the points at which the climb found each example most wrong, and how far the border was there.
 
     Args:
         ask: Answers for points; it is told which examples they belong to, as some leave before others.
@@ -206,7 +254,7 @@ def ascend(
     fallen = seen.wrong.long()
     on = _Climb(rows, seen, start, seen, step, zero, torch.ones_like(seen.wrong), seen.loss, seen.loss, fallen)
     inside = norms.within(clean, budget.radius, budget.norm, bounds)
-    best = _Best(start.clone(), seen.loss.clone(), seen.wrong.clone())
+    best = _Best(start.clone(), seen.loss.clone(), seen.wrong.clone(), zero.clone())
     checks, since, hope = _checkpoints(budget.steps), 0, _HOPE
     for k in range(budget.steps + 1):
         if k:
@@ -220,20 +268,23 @@ def ascend(
                 gone |= on.lost(hope)
                 hope /= 2
         if bool(gone.any()):
+            best.leave(on.top.take(gone), on.rows[gone], budget)
             on = on.take(~gone)
             inside = norms.within(clean[on.rows], budget.radius, budget.norm, bounds)
         if not len(on.rows):
             break
-    return best.at
+    best.leave(on.top, on.rows, budget)
+    return Ends(best.at, best.far)
 
 
 @dataclass
 class _Best:
-    """The worst points so far of all examples: a wrong answer before a larger loss."""
+    """The worst points so far of all examples: a wrong answer before a larger loss; and how far their climbs ended."""
 
     at: Tensor
     loss: Tensor
     wrong: Tensor
+    far: Tensor
 
     def meet(self, seen: _Seen, rows: Tensor) -> None:
         """Take over what was seen of some examples where it is worse."""
@@ -241,6 +292,11 @@ class _Best:
         better = (seen.wrong & ~wrong) | ((seen.wrong == wrong) & (seen.loss > loss))
         place = rows[better]
         self.at[place], self.loss[place], self.wrong[place] = seen.at[better], seen.loss[better], seen.wrong[better]
+
+    def leave(self, top: _Seen, rows: Tensor, budget: Budget) -> None:
+        """Write down how far from the border some examples end, in radii."""
+        steep = norms.dual(top.slope, budget.norm) * budget.radius
+        self.far[rows] = torch.where(steep > 0, -top.loss / steep, 0.0)
 
 
 def _look(ask: Ask, at: Tensor, rows: Tensor) -> _Seen:

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from whatelse.attacks import losses, norms
 from whatelse.attacks.apgd import Budget as Budget
 from whatelse.attacks.apgd import climb as climb
+from whatelse.attacks.apgd import climbed
 from whatelse.attacks.square import search as search
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.models.subject import log_odds
 
 # Of the kept points; raised when the same budget would give others.
-_VERSION = 3
+_VERSION = 4
 # What is raised of scores as they are, in single precision.
 _RAISED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross-entropy": lambda scores, labels: functional.cross_entropy(scores, labels, reduction="sum"),
@@ -47,16 +50,48 @@ def points(evidence: Evidence, budget: Budget, examples: int) -> tuple[Tensor, T
     Raises:
         NotMeasurableError: The model does not differentiate or is training, or test inputs are not numbers in bounds.
     """
+    ends = first(evidence, budget, examples)
+    return ends.points, ends.fooled
+
+
+class First(NamedTuple):
+    """What a first attack found.
+
+    Attributes:
+        points: The strongest near each example, ``(M, ...)``.
+        fooled: Whether each fools the model, ``(M,)`` bool.
+        far: How far each climb ended from the border, as `whatelse.attacks.apgd.Ends` has it, ``(M,)``.
+    """
+
+    points: Tensor
+    fooled: Tensor
+    far: Tensor
+
+
+def first(evidence: Evidence, budget: Budget, examples: int) -> First:
+    """Return what `points` does, and how far each climb ended from the border.
+
+    Args:
+        evidence: The model under attack.
+        budget: Radius, norm and steps.
+        examples: How many test examples, from the first.
+
+    Raises:
+        NotMeasurableError: As of `points`.
+    """
     evidence.subject.require("differentiates")
     inputs, labels = attacked(evidence, examples)
 
     def make() -> dict[str, Tensor]:
-        found = climb(evidence, inputs, labels, budget, evidence.draws(_START), spare=True)
-        return {"points": found, "fooled": fooled(evidence, found, labels)}
+        bounds = evidence.bounds()
+        begin = norms.start(inputs, budget.radius, budget.norm, bounds, evidence.draws(_START))
+        aims = (losses.log_odds, labels, labels)
+        found, far = climbed(evidence, inputs, aims, budget, begin, bounds, spare=True)
+        return {"points": found, "fooled": fooled(evidence, found, labels), "far": far}
 
     told = f"{budget.norm} radius={budget.radius} steps={budget.steps} examples={examples}"
     kept = evidence.once(f"apgd {_VERSION} {told}", make)
-    return kept["points"], kept["fooled"]
+    return First(*(kept[name] for name in First._fields))
 
 
 def fooled(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:

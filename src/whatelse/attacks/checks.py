@@ -195,7 +195,8 @@ def _withstand(evidence: Evidence, rows: Tensor, budget: attack.Budget, rng: tor
     """Return whether each of the examples is right at what one attack finds, ``(len(rows),)``."""
     test = evidence.split("test")
     inputs, labels = test.inputs[rows], test.targets[rows]
-    return ~attack.fooled(evidence, apgd.climb(evidence, inputs, labels, budget, rng, stop=True), labels)
+    found = apgd.climb(evidence, inputs, labels, budget, rng, stop=True, spare=True)
+    return ~attack.fooled(evidence, found, labels)
 
 
 def _check_planted(evidence: Evidence, pool: Pool, plan: Plan, rng: torch.Generator) -> Remarks:
@@ -231,7 +232,7 @@ def unfound(evidence: Evidence, examples: int, plan: Plan, rng: torch.Generator)
         return over, over.detach() > 0
 
     begin = norms.start(clean, plan.radius, plan.norm, bounds, rng)
-    found = apgd.ascend(ask, clean, begin, plan.gradient_budget(), bounds, stop=True)
+    found = apgd.ascend(ask, clean, begin, plan.gradient_budget(), bounds, stop=True).points
     return int(((axis * _centered(evidence.answers(found))).sum(1) <= border).sum()), len(clean)
 
 

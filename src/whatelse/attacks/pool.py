@@ -1,23 +1,23 @@
 """All attacks on one model, in order of cost, each on the examples that still stand; and their points, kept for others.
 
-After the first attack each example has a *distance* to every likely wrong class: that of the border of the model's
-linearization at the input, as a share of the radius. It says which targets are worth an attack, and in which order: of
-30 points that a first attack had missed on ten networks, 21 were found towards the class that is nearest so (11 towards
-the one of the largest score), and none of them lay beyond 1.4. A few of the far are attacked all the same; where one of
-them falls, all are.
+What is attacked again, and towards which class, is decided by two *distances*, in radii: that of the border of the
+model's linearization at the input, of every likely wrong class; and that where attacks ended so far, the least. Of 90
+examples that fell to more than a first attack on ten networks, at three radii each, one lay beyond 1.75 by the first,
+and none beyond 0.6 by the second; of those that nothing felled more than half do. So most are attacked once more or not
+at all, and the nearest several times. A few of the far are attacked all the same; where one of them falls, all are.
 
 Source:
     Croce & Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks,
     ICML 2020, arXiv:2003.01690 (the ensemble). Departures: the log-odds margin takes the place of the cross-entropy;
     of FAB (Croce & Hein, ICML 2020, arXiv:1907.02044) there is the linearization alone, and the other attacks go for
-    the targets that it finds near; the random search begins with the nearest, and ends when none of a hundred falls.
+    the targets that it finds near; the random search begins with the nearest, and ends when of some none falls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,16 +28,52 @@ from whatelse.attacks import losses as _losses
 from whatelse.evidence.cache import Evidence
 
 # Of the kept points; raised when the same plan would give others.
-_VERSION = 4
+_VERSION = 5
 # Every model of a study is attacked from the same starts: they are drawn for all examples, standing or not.
 _START = 1912
-# Wrong classes whose distance is looked at, those gone for, and climbs on the ratio of logits.
-_TARGETS, _NEAREST, _RATIOS = {"quick": 5, "standard": 9}, {"quick": 2, "standard": 3}, {"quick": 0, "standard": 1}
-# Distance beyond which an example or a target is far, how many of the far are attacked all the same, and how many are
-# searched at a time.
-_REACH, _SAMPLE, _BLOCK = 2.0, 20, 50
+
+
+class _Climb(NamedTuple):
+    """A further attack with gradients.
+
+    Attributes:
+        way: Towards a class, on from the ends of the first attack towards the class that is nearest there, or by the
+            ratio of logits.
+        reach: How far those before may have ended from the border, in radii.
+        rank: Of the target among the nearest.
+    """
+
+    way: Literal["toward", "on", "ratio"]
+    reach: float
+    rank: int = 0
+
+
+# One start in ten misses a border that is there: the nearest target has two.
+_CLIMBS = {
+    "quick": (
+        _Climb("toward", 0.6),
+        _Climb("toward", 0.3, 1),
+        _Climb("ratio", 0.05),
+        _Climb("toward", 0.05),
+        _Climb("on", 0.05),
+    ),
+    "standard": (
+        _Climb("toward", 0.6),
+        _Climb("toward", 0.3, 1),
+        _Climb("ratio", 0.1),
+        _Climb("toward", 0.05),
+        _Climb("toward", 0.25, 2),
+        _Climb("on", 0.05),
+        _Climb("toward", 0.25, 3),
+    ),
+}
+# Wrong classes whose distance is looked at.
+_TARGETS = {"quick": 5, "standard": 9}
+# Distance at the input beyond which an example is far, how many of the far are attacked all the same, up to which reach
+# an attack is for the nearest alone, and how many are searched at a time.
+_REACH, _SAMPLE, _CLOSE, _BLOCK = 1.75, 20, 0.1, 20
 # A model without gradients is asked as often as so many full climbs would.
-_CLIMBS = {"quick": 2, "standard": 10}
+_BLIND = {"quick": 2, "standard": 10}
 
 
 @dataclass(frozen=True)
@@ -70,14 +106,14 @@ class Plan:
         """Return the budget of one attack with gradients."""
         return _attack.Budget(self.radius, self.steps, self.norm)
 
-    def targets(self, classes: int) -> tuple[int, int, int]:
-        """Return of how many wrong classes the distance is looked at, how many are gone for, and climbs on the ratio.
+    def climbs(self, classes: int) -> tuple[_Climb, ...]:
+        """Return the further attacks with gradients, in order.
 
         Args:
             classes: Of two classes there is one other, and no ratio.
         """
-        looked = min(_TARGETS[self.strength], classes - 1)
-        return looked, min(_NEAREST[self.strength], looked), _RATIOS[self.strength] if classes > 2 else 0
+        most = min(_TARGETS[self.strength], classes - 1)
+        return tuple(c for c in _CLIMBS[self.strength] if c.rank < most and (c.way != "ratio" or classes > 2))
 
     @property
     def going_on(self) -> _attack.Budget:
@@ -90,8 +126,11 @@ class Plan:
         Args:
             classes: Of the task.
         """
-        looked, gone_for, ratios = self.targets(classes)
-        return (2 + gone_for + ratios) * self._climb + 1 + looked + 2 * (self.going_on.steps + 1) + 2
+        looked = min(_TARGETS[self.strength], classes - 1)
+        on = 2 * (self.going_on.steps + 1) + 2
+        # Those for the nearest alone are counted for half of the examples: never were so many so near.
+        costs = [(on if c.way == "on" else self._climb, c.reach) for c in self.climbs(classes)]
+        return self._climb + 1 + looked + sum(cost // (2 if reach <= _CLOSE else 1) for cost, reach in costs)
 
     @property
     def _climb(self) -> int:
@@ -99,7 +138,7 @@ class Plan:
 
     def blind_queries(self) -> int:
         """Return the queries on a model without gradients: what these would have cost is spent on more."""
-        return self.queries + _CLIMBS[self.strength] * self._climb
+        return self.queries + _BLIND[self.strength] * self._climb
 
 
 # From numbers, inputs and labels of examples to a point near each.
@@ -162,41 +201,43 @@ def tried(evidence: Evidence, pool: Pool, among: Tensor) -> Tensor:
 
 
 class _Standing:
-    """The examples that still stand, and the points that felled the others."""
+    """The examples that still stand, how near to the border attacks came, and the points that felled the others."""
 
     def __init__(self, evidence: Evidence, inputs: Tensor, labels: Tensor) -> None:
         self.evidence, self.inputs, self.labels = evidence, inputs, labels
         self.stands = evidence.predictions("test")[: len(labels)] == labels
-        self.sample = torch.zeros_like(self.stands)
+        self.least = torch.full((len(labels),), torch.inf)
         self.rows: list[Tensor] = []
         self.points: list[Tensor] = []
 
-    def attack(self, find: Find, near: Tensor) -> None:
+    def attack(self, find: Find, near: Tensor, sample: Tensor) -> None:
         """Strike out those for which points are found that fool the model, whose own answers decide.
 
-        Those that are near are attacked and the sample of the others, and all where one of these falls.
+        Those that are near are attacked and a sample of the others, and all where one of these falls.
 
         Args:
             find: From numbers, inputs and labels of some that stand to a point near each.
             near: Which are near, ``(M,)`` bool.
+            sample: Which of the others, ``(M,)`` bool.
         """
         far = self.stands & ~near
-        self._fell((self.stands & (near | self.sample)).nonzero().flatten(), find)
-        if bool((far & self.sample & ~self.stands).any()):
-            self._fell((far & ~self.sample & self.stands).nonzero().flatten(), find)
+        self._fell((self.stands & (near | sample)).nonzero().flatten(), find)
+        if bool((far & sample & ~self.stands).any()):
+            self._fell((far & ~sample & self.stands).nonzero().flatten(), find)
 
-    def search(self, find: Find, distance: Tensor) -> None:
-        """Strike out as `attack` does, from the nearest on, until of a block with the sample in it none falls.
+    def search(self, find: Find, sample: Tensor) -> None:
+        """Strike out as `attack` does, the sample and from the nearest on, until of a block none falls.
 
         Args:
             find: Likewise.
-            distance: The nearest first, ``(M,)``.
+            sample: Likewise.
         """
-        order = torch.where(self.sample, -1.0, distance).argsort(stable=True)
-        rows = order[self.stands[order]]
-        for start in range(0, len(rows), _BLOCK):
-            if not self._fell(rows[start : start + _BLOCK], find):
-                break
+        order = self.least.argsort(stable=True)
+        order = order[self.stands[order]]
+        rows = torch.cat([order[sample[order]], order[~sample[order]]])
+        start, block = 0, int(sample[order].sum()) + _BLOCK
+        while start < len(rows) and self._fell(rows[start : start + block], find):
+            start, block = start + block, 2 * _BLOCK
 
     def _fell(self, rows: Tensor, find: Find) -> bool:
         if not len(rows):
@@ -221,13 +262,15 @@ def _made(evidence: Evidence, plan: Plan) -> dict[str, Tensor]:
     left = _Standing(evidence, inputs, labels)
     right = left.stands.clone()
     if "differentiates" in evidence.subject.offers:
-        points, fools = _attack.points(evidence, plan.gradient_budget(), plan.examples)
-        left.stands &= ~fools
+        ends = _attack.first(evidence, plan.gradient_budget(), plan.examples)
+        points = ends.points
+        left.stands &= ~ends.fooled
+        left.least = ends.far.clone()
         first = left.stands.clone()
-        distance = _climbed(left, plan, points, rng)
+        sample = _climbed(left, plan, points, rng)
         gradients = left.stands.clone()
         budget = _attack.Budget(plan.radius, plan.queries, plan.norm)
-        left.search(lambda _, x, y: square.search(evidence, x, y, budget, rng, stop=True), distance)
+        left.search(lambda _, x, y: square.search(evidence, x, y, budget, rng, stop=True), sample)
     else:
         budget = _attack.Budget(plan.radius, plan.blind_queries(), plan.norm)
         points = square.search(evidence, inputs, labels, budget, rng, stop=True)
@@ -238,25 +281,52 @@ def _made(evidence: Evidence, plan: Plan) -> dict[str, Tensor]:
 
 
 def _climbed(left: _Standing, plan: Plan, points: Tensor, rng: torch.Generator) -> Tensor:
-    """Attack what the first attack left, towards the nearest targets first; return the least distances, ``(M,)``."""
-    evidence, labels, classes = left.evidence, left.labels, left.evidence.task.classes
-    looked, gone_for, ratios = plan.targets(classes)
-    rows = left.stands.nonzero().flatten()
-    targets, distance = labels[:, None].repeat(1, looked), torch.full((len(labels), looked), torch.inf)
-    targets[rows], distance[rows] = _ranked(evidence, left.inputs[rows], labels[rows], plan, looked)
-    far = (distance[:, 0] > _REACH) & left.stands
+    """Attack what the first attack left, towards the nearest targets first; return a sample of the far, ``(M,)``."""
+    ranked = _Ranked(left, plan)
+    climbs = plan.climbs(left.evidence.task.classes)
+    near = left.stands & (left.least <= climbs[0].reach)
+    near &= ranked.of(near.nonzero().flatten())
+    far = left.stands & ~near
     drawn = torch.rand(len(far), generator=rng).masked_fill(~far, -1.0).topk(min(_SAMPLE, len(far))).indices
-    left.sample[drawn] = True
-    for k in (*range(gone_for), 0):  # one start in ten misses a border that is there
-        _climb(left, plan, _losses.toward, targets[:, k], distance[:, k], rng)
-    nearest = labels.clone()
-    rows = left.stands.nonzero().flatten()
-    if len(rows):
-        nearest[rows] = _losses.rivals(evidence.answers(points[rows]), labels[rows], 1).squeeze(1)
-    _climb(left, plan, _losses.toward, nearest, distance[:, 0], rng, points)
-    for _ in range(ratios):
-        _climb(left, plan, _losses.dlr, labels, distance[:, 0], rng)
-    return distance[:, 0]
+    sample, none = torch.zeros_like(far), torch.zeros_like(far)
+    sample[drawn] = far[drawn]
+    for climb in climbs:
+        find = _finding(left, plan, climb, ranked, points, rng)
+        left.attack(find, near & (left.least <= climb.reach), sample if climb.reach > _CLOSE else none)
+    return sample
+
+
+class _Ranked:
+    """The likeliest wrong classes from near to far, of those examples that were asked about."""
+
+    def __init__(self, left: _Standing, plan: Plan) -> None:
+        self.left, self.plan = left, plan
+        self.looked = min(_TARGETS[plan.strength], left.evidence.task.classes - 1)
+        self.targets = left.labels[:, None].repeat(1, self.looked)
+        self.near = torch.zeros_like(left.stands)
+        self.known = torch.zeros_like(left.stands)
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Return which of all examples are known to be near, ``(M,)`` bool, some having been looked at.
+
+        Args:
+            rows: Those that are looked at, ``(m,)``.
+        """
+        new = rows[~self.known[rows]]
+        inputs, labels = self.left.inputs[new], self.left.labels[new]
+        self.targets[new], distance = _ranked(self.left.evidence, inputs, labels, self.plan, self.looked)
+        self.near[new], self.known[new] = distance[:, 0] <= _REACH, True
+        return self.near
+
+    def aims(self, rows: Tensor, rank: int) -> Tensor:
+        """Return a target of some examples, ``(m,)``.
+
+        Args:
+            rows: Which, ``(m,)``.
+            rank: From the nearest, 0.
+        """
+        self.of(rows)
+        return self.targets[rows, rank]
 
 
 def _ranked(evidence: Evidence, inputs: Tensor, labels: Tensor, plan: Plan, most: int) -> tuple[Tensor, Tensor]:
@@ -282,25 +352,21 @@ def _ranked(evidence: Evidence, inputs: Tensor, labels: Tensor, plan: Plan, most
     return (torch.cat(ranked), torch.cat(far)) if ranked else (labels.new_zeros(0, most), inputs.new_zeros(0, most))
 
 
-def _climb(
-    left: _Standing,
-    plan: Plan,
-    loss: _losses.Loss,
-    targets: Tensor,
-    distance: Tensor,
-    rng: torch.Generator,
-    points: Tensor | None = None,
-) -> None:
-    """Attack what stands with one loss, towards the target of each example where the loss has one.
-
-    It starts at random, or goes on from points.
-    """
-    evidence, bounds = left.evidence, left.evidence.bounds()
-    begin = norms.start(left.inputs, plan.radius, plan.norm, bounds, rng) if points is None else points
-    budget = plan.gradient_budget() if points is None else plan.going_on
+def _finding(left: _Standing, plan: Plan, climb: _Climb, ranked: _Ranked, points: Tensor, rng: torch.Generator) -> Find:
+    """Return one more attack with gradients, from random starts or from the given points."""
+    evidence, bounds, on = left.evidence, left.evidence.bounds(), climb.way == "on"
+    begin = points if on else norms.start(left.inputs, plan.radius, plan.norm, bounds, rng)
+    budget = plan.going_on if on else plan.gradient_budget()
+    loss = _losses.dlr if climb.way == "ratio" else _losses.toward
 
     def find(rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        to, start = targets[rows], begin[rows]
-        return apgd.climb(evidence, x, y, budget, rng, loss=loss, targets=to, stop=True, spare=True, start=start)
+        to, start = y, begin[rows]
+        if on:
+            to = _losses.rivals(evidence.answers(start), y, 1).squeeze(1)
+        elif climb.way == "toward":
+            to = ranked.aims(rows, climb.rank)
+        ends = apgd.climbed(evidence, x, (loss, y, to), budget, start, bounds, stop=True, spare=True)
+        left.least[rows] = torch.minimum(left.least[rows], ends.far)
+        return ends.points
 
-    left.attack(find, distance <= _REACH)
+    return find

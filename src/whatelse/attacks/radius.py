@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from whatelse.attacks import attack
+from whatelse.attacks import attack, norms
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
+from whatelse.evidence.loudness import matched
 from whatelse.evidence.shadows import APART
+from whatelse.models.subject import log_odds
 from whatelse.tasks.task import Task
 
 EXAMPLES, STEPS = 100, 20
 # Of what is kept; raised when the same question would find another radius.
-_VERSION = 1
+_VERSION = 2
 _START = 2026
 # Of a model without gradients: what a quick attack asks of it, since a radius at which a weaker search leaves half is
 # one at which that leaves nothing.
@@ -33,6 +35,8 @@ _BYTES, _PARTS = 255, 64
 _MIDDLE = {"linf": 3, "l2": 5}
 # A share so near to all or to nothing that the ladder has ended.
 _END = 0.1
+# Steps of the ladder that an attack with gradients tries, at the most but for a baseline without any slope.
+_TRIED = 4
 
 # Asked how far to go and about which examples, (m,) numbers: which of these the model still gets right, (m,).
 Withstands = Callable[[float, Tensor], Tensor]
@@ -92,13 +96,22 @@ def chosen(baseline: Evidence, norm: str, given: float | None = None) -> Chosen:
     def withstands(radius: float, rows: Tensor) -> Tensor:
         x, y = inputs[rows], labels[rows]
         if sighted:
-            found = attack.climb(baseline, x, y, attack.Budget(radius, STEPS, norm), rng, stop=True)
+            found = attack.climb(baseline, x, y, attack.Budget(radius, STEPS, norm), rng, stop=True, spare=True)
         else:
             found = attack.search(baseline, x, y, attack.Budget(radius, _QUERIES, norm), rng, stop=True)
         return ~attack.fooled(baseline, found, y)
 
+    steps = ladder(baseline.bounds(), baseline.task.shape, norm)
+
+    def near(rows: Tensor) -> int:  # where the linearization of half of them has its border within the ball
+        slopes = baseline.gradients(inputs[rows], labels[rows])
+        margins = log_odds(matched(baseline, baseline.answers(inputs[rows])), labels[rows])
+        middle = float((margins / norms.dual(slopes, norm)).nanmedian())
+        longer = [place for place, radius in enumerate(steps.steps) if radius > middle]
+        return longer[0] if longer else len(steps.steps) - 1
+
     by = norm if sighted else f"{norm} queries={_QUERIES}"
-    return choose(baseline, ("radius", by), ladder(baseline.bounds(), baseline.task.shape, norm), withstands)
+    return choose(baseline, ("radius", by), steps, withstands, near if sighted else None)
 
 
 def ladder(bounds: tuple[float, float], shape: tuple[int, ...], norm: str) -> Ladder:
@@ -123,7 +136,13 @@ def ladder(bounds: tuple[float, float], shape: tuple[int, ...], norm: str) -> La
     return Ladder(tuple((high - low) * share for share in shares), names, _MIDDLE[norm])
 
 
-def choose(baseline: Evidence, what: tuple[str, str], steps: Ladder, withstands: Withstands) -> Chosen:
+def choose(
+    baseline: Evidence,
+    what: tuple[str, str],
+    steps: Ladder,
+    withstands: Withstands,
+    near: Callable[[Tensor], int] | None = None,
+) -> Chosen:
     """Return the step of a ladder at which the baseline keeps about half of what it gets right.
 
     What falls at one step falls at every longer one, and is not asked about again.
@@ -133,6 +152,8 @@ def choose(baseline: Evidence, what: tuple[str, str], steps: Ladder, withstands:
         what: The name of the setting, and all that decides it beside the ladder.
         steps: The ladder.
         withstands: Attacks the baseline.
+        near: From the numbers of the examples that it gets right to the place of the step that is tried first; None for
+            that of the ladder.
 
     Raises:
         NotMeasurableError: The baseline gets none of the examples right.
@@ -142,7 +163,8 @@ def choose(baseline: Evidence, what: tuple[str, str], steps: Ladder, withstands:
     def make() -> dict[str, Tensor]:
         inputs, labels = split.inputs[:EXAMPLES], split.targets[:EXAMPLES]
         right = (~attack.fooled(baseline, inputs, labels)).nonzero().flatten()
-        place, kept = _nearest(steps, withstands, right) if len(right) else (0, 0)
+        begin = near(right) if near is not None and len(right) else steps.first
+        place, kept = _nearest(replace(steps, first=begin), withstands, right) if len(right) else (0, 0)
         return {"found": torch.tensor([place, kept, len(right), len(labels)])}
 
     found = baseline.once(f"{APART}{' '.join(what)} {_VERSION} examples={EXAMPLES}", make)["found"]
@@ -157,17 +179,23 @@ def choose(baseline: Evidence, what: tuple[str, str], steps: Ladder, withstands:
     return Chosen(value, (f"{told} {kept} of the {right} that it gets right of {asked}{_ended(kept / right)}",))
 
 
-def effort(task: Task, norm: str) -> int:
+def effort(task: Task, norm: str, *, blind: bool = False) -> int:
     """Return the passes that `chosen` costs at most, on the baseline; none where the task has no bounds.
+
+    With gradients four steps are counted, of the full attack: it begins beside the step that is taken, and leaves
+    early who is far.
 
     Args:
         task: Gives the examples of select, the bounds and the shape of the inputs.
         norm: ``linf`` or ``l2``.
+        blind: The baseline may be one without gradients, which is searched from the first step on.
     """
     if task.bounds is None:
         return 0
-    # An attack goes forward and backward at each point, and looks once more at the last.
-    return spent(task, ladder(task.bounds, task.shape, norm), max(2 * (STEPS + 1) + 1, _QUERIES + 2))
+    steps = ladder(task.bounds, task.shape, norm)
+    # A search looks twice before it begins. An attack goes forward and backward at each point; both look at the last.
+    searched = spent(task, steps, _QUERIES + 3) if blind else 0
+    return max(searched, spent(task, replace(steps, first=0, steps=steps.steps[:_TRIED]), 2 * (STEPS + 1) + 2))
 
 
 def spent(task: Task, steps: Ladder, each: int) -> int:

@@ -28,6 +28,7 @@ from whatelse.tasks.language import CHOICES, PAIRS
 from whatelse.tasks.task import Split, Task
 
 _VALUES = 400_000  # of one batch: with gradients, it holds every layer of a ResNet-20 in about 300 MB
+_NEAR = 100_000  # likewise on this processor: layers of more leave its caches, and take up to twice the time
 _FURTHER = 1_000_003  # lies between the seeds of one measurement and of the next
 _NOISE = 2022  # seed of what inputs are moved by, for the sensitivity
 
@@ -68,10 +69,12 @@ class Evidence:
             raise ValueError(f"evidence on {self.on} with a reference on {self.reference.on}; both need the same split")
         self.task = self.task.on(self.on)
         fit = max(16, _VALUES // prod(self.task.shape))
+        near = isinstance(self.subject, Subject) and not self.subject.elsewhere
+        some = max(16, _NEAR // prod(self.task.shape)) if near else fit
         self.batch = (
             self.subject.batch
             or self.batch
-            or (1 if self.subject.alone else fit if self.subject.mixes else min(512, fit))
+            or (1 if self.subject.alone else fit if self.subject.mixes else min(512, some))
         )
 
     @property

@@ -68,6 +68,11 @@ class Subject(Model):
         return inner
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether it computes on another device than this processor."""
+        return any(isinstance(part, Placed) for part in self.model.modules())
+
+    @property
     def slopes(self) -> nn.Module:
         """The module that gradients are taken of: the model, or where its kernels drop them its surrogate."""
         return self.surrogate or self.model

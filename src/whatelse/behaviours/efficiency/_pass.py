@@ -8,6 +8,7 @@ input: weights that no module lists.
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,9 +105,20 @@ def weights_of(evidence: Evidence) -> Seen:
     return seen
 
 
-@torch.no_grad()
 def _watched(evidence: Evidence, inputs: Tensor) -> Seen:
-    watch = _Watch(evidence.model)
+    compiler = "torch._dynamo"
+    if compiler in sys.modules:
+        return _watched_by(_Guarded(evidence.model), evidence, inputs)
+    try:
+        return _watched_by(_Watch(evidence.model), evidence, inputs)
+    except Exception:  # what the compiler, brought by an operation of the model, says of code that it should not see
+        if compiler not in sys.modules:
+            raise
+    return _watched_by(_Guarded(evidence.model), evidence, inputs)
+
+
+@torch.no_grad()
+def _watched_by(watch: _Watch, evidence: Evidence, inputs: Tensor) -> Seen:
     watch.made(inputs := inputs.clone())
     watch.products.start(inputs)
     evidence.passes.forward += len(inputs)
@@ -141,6 +153,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
         self.products = Products()
         self.alive: list[Tensor] = []
         self.objects: list[list[Tensor]] = []
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would import its compiler, which takes seconds
 
     def made(self, tensor: Tensor, roots: frozenset[int] | None = None) -> None:
         self.roots[id(tensor)] = roots
@@ -235,6 +251,23 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
         if not any(len(whole) == len(old) and all(map(plain.same, whole, old)) for old in self.objects):
             self.objects.append(whole)
             self.seen.packed += found
+
+
+class _Guarded(_Watch):  # type: ignore[no-untyped-call] # torch's own
+    """The same, hidden from the compiler, which some operations call although nobody compiles anything."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return True
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401 - an operation of any kind
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 def inside(mode: TorchDispatchMode, func: HigherOrderOperator, args: tuple[Any, ...]) -> Any:  # noqa: ANN401 - as the operation
