@@ -29,6 +29,7 @@ from whatelse.auditing.questions import default, read_questions
 from whatelse.findings.searched import Searched
 from whatelse.gate import budgets as owners
 from whatelse.gate.decide import decide
+from whatelse.searching import gauge
 from whatelse.searching.driver import search
 from whatelse.searching.trials import State
 from whatelse.training.initialize import initialize
@@ -158,11 +159,17 @@ def run(name: str, strategy: str, seed: int, trials: int, results: Path) -> dict
         while len(spent) < len(state.trials):
             spent.append(time.process_time() - began)
 
-    found = search(net, task, budgets, strategy=strategy, trials=trials, seed=seed, results=results, show=show)
+    # What no budget asks is not audited at the end: all strategies would pay the same for it.
+    asked = read_questions(default())
+    asked.measurements[:] = gauge.asked_for(budgets, asked)
+    told: dict[str, Any] = {"asked": asked, "seed": seed, "results": results, "show": show}
+    found = search(net, task, budgets, strategy=strategy, trials=trials, **told)
     record = found.record
     line: dict[str, Any] = {"study": name, "strategy": strategy, "seed": seed, "trials": len(record.trials)}
     line |= {"cpu": round(spent[-1] if spent else 0.0, 2), "confirmed": confirmed(record), "path": path(record, spent)}
     line |= {"finalists": [one.verdict for one in record.finalists], "remarks": list(record.remarks)}
+    line["seconds"] = {name: round(value, 2) for name, value in record.seconds.items()}
+    line["whole"] = round(time.process_time() - began, 2)
     if strategy == "uniform":
         line["plain"] = plain(record, net, task, budgets)
     return line

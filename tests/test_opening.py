@@ -131,7 +131,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(file, tmp_path, capsys, thr
     [
         (
             "nowhere",
-            "no such folder or file; a model is .* a folder written by whatelse compress; or a Hugging Face",
+            "no such folder or file; a model is .* a folder written by whatelse compress; or a GGUF .* a Hugging Face",
         ),
         ("nowhere.py:make", "no such file"),
         ("cnn(width=0)", "width=0 is outside"),
@@ -263,3 +263,13 @@ def test_what_was_understood_of_weights_stands_beside_the_model(tmp_path, monkey
     told = "; ".join(next(c.remarks for c in found.candidates if c.name == "c"))
     assert "matched without what wrappers put into them" in told
     assert "weights stored as bfloat16 are computed with as float32" in told
+
+
+def test_names_of_what_is_served_stand_behind_their_addresses():
+    texts = ["http://one/v1", "folder", "https://two:8000/v1"]
+    assert opening.served(texts, []) == texts
+    named = opening.served(texts, ["a", "b"])
+    assert named == ["http://one/v1#a", "folder", "https://two:8000/v1#b"]
+    assert opening.short_names(named) == ["a", "folder", "b"]
+    with pytest.raises(ArtifactError, match="--model is given 1 times for 2 addresses; one for each"):
+        opening.served(texts, ["a"])

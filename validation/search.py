@@ -1,28 +1,30 @@
 """How often the answer of a search breaks a budget, in worlds where the truth of every candidate is known.
 
 A world is a list of candidates from large to small, each with its chances, by group, to lose a right answer, to heal a
-wrong one, or to change it into another. Select and test are drawn from it: candidates answer alike where
-examples are hard. What is confirmed is confirmed by the package: `whatelse.searching.confirm`, and the gate on findings
-whose bounds are those of an audit (`whatelse.searching.gauge`). Beside it what one would have picked on select alone.
-Run alone it prints the table: ``python validation/search.py 100``.
+wrong one, or to change it into another, and to be less sure of a right one. Select and test are drawn from it:
+candidates answer alike where examples are hard. What is confirmed is confirmed by the package:
+`whatelse.searching.confirm`, and the gate on findings whose bounds are those of an audit (`whatelse.searching.gauge`).
+Beside it what one would have picked on select alone. Run alone it prints the table, and keeps what it has measured:
+``python validation/search.py 100``.
 """
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from whatelse import items
 from whatelse.auditing import ask
-from whatelse.auditing.effects import Comparison, Contrast, SubjectValues
+from whatelse.auditing.effects import Comparison, SubjectValues
 from whatelse.auditing.questions import Measurement, Questions, read_questions
 from whatelse.auditing.roles import Role
 from whatelse.evidence.cache import Evidence
@@ -32,18 +34,21 @@ from whatelse.gate.degradation import LEVEL
 from whatelse.models.model import Model
 from whatelse.models.recorded import RecordedScores
 from whatelse.searching.confirm import finalists, in_sequence
-from whatelse.searching.gauge import Gauge, ahead
+from whatelse.searching.gauge import AIM, REACHED, STRAYS, Gauge, ahead
 from whatelse.searching.trial import NAME
 from whatelse.statistics.mcnemar import reach
+from whatelse.statistics.paired import hall, skewness
 from whatelse.statistics.shared import Pool
 from whatelse.tasks.task import SPLITS, Split, Task
 
 SELECT, TEST = 2000, 4000  # examples
 GROUPS = np.array([0.4, 0.3, 0.2, 0.1])  # shares of the examples
 RIGHT = np.array([0.93, 0.92, 0.9, 0.87])  # what the baseline answers right of each
-MOST = {"accuracy": 0.01, "flips": 0.03, "group": 0.025}
+MOST = {"accuracy": 0.01, "flips": 0.03, "group": 0.025, "likelihood": 0.02}
+SURE, WRONG = 0.02, 1.5  # losses of a right answer, and of a wrong one
+LESS, SELDOM = (0.1, 0.9), 0.2  # by how much more a right answer may lose, and how often that is the larger
 ALIKE = 0.5  # correlation of candidates, by how hard examples are
-_CLASSES, _DRAWS = 3, 500
+_CLASSES, _DRAWS = 3, 2000
 _QUESTIONS = f"""name = "search"
 title = "Search"
 draws = {_DRAWS}
@@ -62,6 +67,11 @@ item = "generalization.flips"
 settings = {{ kind = "any" }}
 margin = 0.01
 [[measurements]]
+label = "likelihood"
+row = "r"
+item = "generalization.likelihood"
+margin = 0.01
+[[measurements]]
 label = "worst group"
 row = "r"
 item = "fairness.worst_group"
@@ -75,6 +85,9 @@ most = {MOST["accuracy"]}
 [[budgets]]
 label = "flips"
 most = {MOST["flips"]}
+[[budgets]]
+label = "likelihood"
+most = {MOST["likelihood"]}
 [[budgets]]
 label = "worst group"
 most = {MOST["group"]}
@@ -91,20 +104,28 @@ class World:
         lost: Chance that a right answer is lost, ``(candidates, groups)``.
         healed: Chance that a wrong one becomes right, likewise.
         moved: Chance that a wrong one becomes another wrong one, likewise.
+        unsure: Chance that a right answer stays and loses more, ``(candidates,)``.
     """
 
     size: np.ndarray
     lost: np.ndarray
     healed: np.ndarray
     moved: np.ndarray
+    unsure: np.ndarray
 
     @property
     def harms(self) -> np.ndarray:
-        """The true harm of every budget: accuracy, flips, the worst group and each group, ``(candidates, k)``."""
+        """The true harm of every budget, ``(candidates, k)``.
+
+        Accuracy, flips, likelihood, the worst group and each group.
+        """
         groups = RIGHT * self.lost - (1 - RIGHT) * self.healed
         flips = RIGHT * self.lost + (1 - RIGHT) * (self.healed + self.moved)
         worst = RIGHT.min() - (RIGHT - groups).min(1)
-        return np.column_stack([groups @ GROUPS, flips @ GROUPS, worst, groups])
+        more = (1 - SELDOM) * LESS[0] + SELDOM * LESS[1]
+        stay = (RIGHT * (1 - self.lost)) @ GROUPS
+        loss = (groups @ GROUPS) * (WRONG - SURE) + self.unsure * stay * more
+        return np.column_stack([groups @ GROUPS, flips @ GROUPS, loss, worst, groups])
 
     @property
     def breaks(self) -> np.ndarray:
@@ -113,7 +134,7 @@ class World:
 
 
 def _most() -> np.ndarray:
-    return np.array([MOST["accuracy"], MOST["flips"], *[MOST["group"]] * (1 + len(GROUPS))])
+    return np.array([MOST["accuracy"], MOST["flips"], MOST["likelihood"], *[MOST["group"]] * (1 + len(GROUPS))])
 
 
 def drawn(rng: np.random.Generator) -> World:
@@ -126,7 +147,7 @@ def drawn(rng: np.random.Generator) -> World:
     harm = 0.08 * (1 - size) ** rng.uniform(1, 4) * np.exp(0.5 * rng.normal(size=60))
     uneven = np.exp(0.3 * rng.normal(size=(1, 4)) + 0.2 * rng.normal(size=(60, 4)))
     lost = np.clip(harm[:, None] * uneven, 0, 0.5)
-    return World(size, lost, np.clip(4 * lost, 0, 0.4), np.clip(2 * lost, 0, 0.4))
+    return World(size, lost, np.clip(4 * lost, 0, 0.4), np.clip(2 * lost, 0, 0.4), harm)
 
 
 def least_favorable(rng: np.random.Generator) -> World:
@@ -139,13 +160,19 @@ def least_favorable(rng: np.random.Generator) -> World:
     size = np.exp(-np.linspace(0, 2.3, count))
     lost = np.full((count, 4), 0.001)
     moved, healed = np.zeros((count, 4)), np.zeros((count, 4))
-    broken = rng.integers(3, size=count)
+    unsure, broken = np.zeros(count), rng.integers(4, size=count)
     hair = 1 + 1e-6
     lost[broken == 0] = MOST["accuracy"] * hair / (RIGHT @ GROUPS)
     moved[broken == 1] = (MOST["flips"] * hair - 0.001 * (RIGHT @ GROUPS)) / ((1 - RIGHT) @ GROUPS)
     # A group that is not the worst, and small.
     lost[broken == 2, 2] = MOST["group"] * hair / RIGHT[2]
-    return World(size, lost, healed, moved)
+    # A few examples carry all of a loss.
+    spent = (
+        World(size, lost, healed, moved, np.ones(count)).harms[:, 2],
+        World(size, lost, healed, moved, unsure).harms[:, 2],
+    )
+    unsure[broken == 3] = ((MOST["likelihood"] * hair - spent[1]) / (spent[0] - spent[1]))[broken == 3]
+    return World(size, lost, healed, moved, unsure)
 
 
 WORLDS: dict[str, Callable[[np.random.Generator], World]] = {
@@ -180,7 +207,9 @@ class Sample:
         return cls(group, rng.random(n) < RIGHT[group], rng.normal(size=n))
 
     def answers(self, world: World, which: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return what becomes of every answer: -1 lost, 1 healed, 2 another wrong one, 0 as it was, ``(k, n)``.
+        """Return what becomes of every answer, ``(k, n)``: -1 lost, 1 healed, 2 another wrong one, 0 as it was.
+
+        3 and 4 are right ones that lose a little or much more.
 
         Args:
             world: The candidates.
@@ -193,34 +222,60 @@ class Sample:
             ndtri(chance[which])[:, self.group] for chance in (world.lost, world.healed, world.healed + world.moved)
         )
         wrong = np.where(at < healed, 1, np.where(at < both, 2, 0))
-        return np.where(self.right, np.where(at < lost, -1, 0), wrong)
+        less = np.where(rng.random(own.shape) < SELDOM, 4, 3)
+        stays = np.where(rng.random(own.shape) < world.unsure[which, None], less, 0)
+        return np.where(self.right, np.where(at < lost, -1, stays), wrong)
+
+    def losses(self, answers: np.ndarray) -> np.ndarray:
+        """Return the loss of every example after what became of its answer, of the shape of the answers.
+
+        Args:
+            answers: What `answers` returned.
+        """
+        told = [answers == -1, answers == 1, answers == 3, answers == 4]  # noqa: PLR2004 - kinds of answers
+        lost = [WRONG, SURE, SURE + LESS[0], SURE + LESS[1]]
+        return np.select(told, lost, np.where(self.right, SURE, WRONG))
 
 
 def on_select(sample: Sample, answers: np.ndarray, confirming: int) -> dict[str, np.ndarray]:
-    """Return the most that any budget is exceeded by, in shares of it, by three rules, ``(candidates,)`` each.
+    """Return the most that any budget is exceeded by, in shares of it, by two rules, ``(candidates,)`` each.
+
+    By the estimate and by its bound; and the ``chance`` that a confirmation passes.
 
     Args:
         sample: The examples of select.
         answers: What became of every answer.
         confirming: Examples of test.
     """
+    every: dict[str, list[np.ndarray]] = {"estimate": [], "bound": [], "chance": []}
+    for value, upper, n, budget in _measured(sample, answers):
+        later = round(confirming * n / len(sample.group))
+        spread = (upper - value) / REACHED * np.sqrt(1 + n / later)
+        every["estimate"].append((value - budget) / budget)
+        every["bound"].append((upper - budget) / budget)
+        # Of a budget that nothing strays from, whether it is kept.
+        with np.errstate(divide="ignore"):
+            away = (budget - ahead(value, upper, n, later)) / spread
+        every["chance"].append(ndtr(STRAYS + away))
+    return {name: (np.min if name == "chance" else np.max)(over, 0) for name, over in every.items()}
+
+
+def _measured(sample: Sample, answers: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int, float]]:
+    """Return of every budget the harms, their upper bounds, the number of examples, and what is accepted."""
     n = len(sample.group)
     parts = [np.ones(n, bool), np.ones(n, bool), *(sample.group == g for g in range(len(GROUPS)))]
     most = [MOST["accuracy"], MOST["flips"], *[MOST["group"]] * len(GROUPS)]
-    every: dict[str, list[np.ndarray]] = {"estimate": [], "bound": [], "aimed": []}
     for at, (mine, budget) in enumerate(zip(parts, most, strict=True)):
         moved = answers[:, mine]
-        flips = at == 1
-        lost = ((moved != 0) if flips else (moved == -1)).sum(1)
-        gained = np.zeros_like(lost) if flips else (moved == 1).sum(1)
+        lost = (np.isin(moved, (-1, 1, 2)) if at == 1 else (moved == -1)).sum(1)
+        gained = np.zeros_like(lost) if at == 1 else (moved == 1).sum(1)
         of = np.full(len(lost), int(mine.sum()))
         value = (lost - gained) / of
-        upper = value + reach(lost, gained, of, LEVEL)[1]
-        later = round(confirming * mine.mean())
-        aimed = np.array([ahead(float(v), float(u), int(of[0]), later) for v, u in zip(value, upper, strict=True)])
-        for name, number in (("estimate", value), ("bound", upper), ("aimed", aimed)):
-            every[name].append((number - budget) / budget)
-    return {name: np.max(over, 0) for name, over in every.items()}
+        yield value, value + reach(lost, gained, of, LEVEL)[1], int(of[0]), budget
+    more = sample.losses(answers) - np.where(sample.right, SURE, WRONG)
+    skew = np.array([skewness(one) for one in more])
+    se = more.std(1) / math.sqrt(n)
+    yield more.mean(1), more.mean(1) + se * hall(np.array(REACHED), skew), n, MOST["likelihood"]
 
 
 @cache
@@ -235,41 +290,55 @@ def gauge() -> Gauge:
     return Gauge(owners.parse(_BUDGETS, "budgets"), questions(), questions().measurements, "budgets")
 
 
-def found(sample: Sample, answer: np.ndarray, pool: Pool, seed: int) -> Findings:
-    """Return the findings on one candidate.
+def found(sample: Sample, answers: np.ndarray, pool: Pool, seed: int) -> list[Findings]:
+    """Return the findings on some candidates, each held against the baseline.
 
     Args:
         sample: The examples of test.
-        answer: What became of every answer, ``(n,)``.
+        answers: What became of every answer, ``(k, n)``.
         pool: Resamples, the same of every candidate.
         seed: Of whatever else is random.
     """
-    truth = torch.arange(len(answer)) % _CLASSES
-    off = np.where(sample.right, 0, 1)  # classes from the true one
-    before = (truth + torch.from_numpy(off)) % _CLASSES
-    after = (truth + torch.from_numpy(np.select([answer == -1, answer == 1, answer == 2], [1, 0, 2], off))) % _CLASSES
-    split = Split(torch.zeros(len(answer), 1), truth, truth, {"group": torch.from_numpy(sample.group)})
+    n = len(sample.group)
+    truth = torch.arange(n) % _CLASSES
+    split = Split(torch.zeros(n, 1), truth, truth, {"group": torch.from_numpy(sample.group)})
     names = {"group": tuple(f"group {g}" for g in range(len(GROUPS)))}
     task = Task("search", _CLASSES, None, dict.fromkeys(SPLITS, split), names)
-    base = _evidence(Role.BASELINE, before, task, None)
-    mine = _evidence(NAME, after, task, base)
-    contrasts = {m.label: _contrast(m, base, mine, pool, seed) for m in questions().measurements}
-    return gauge().findings(contrasts)
+    base = _evidence(Role.BASELINE, sample, np.zeros(n, int), truth, task, None)
+    models = [_evidence(NAME, sample, one, truth, task, base) for one in answers]
+    # All are taken before any is held against another, so that resamples are drawn once.
+    taken = {m.label: _taken(m, base, models, pool, seed) for m in questions().measurements}
+    pairs = [(f"{NAME} {at}", str(Role.BASELINE)) for at in range(len(models))]
+    contrasts = {name: [replace(one, candidate=NAME) for one in held.against(pairs)] for name, held in taken.items()}
+    return [gauge().findings({label: (told[at],) for label, told in contrasts.items()}) for at in range(len(answers))]
 
 
-def _evidence(name: str, said: Tensor, task: Task, reference: Evidence | None) -> Evidence:
-    scores = torch.nn.functional.one_hot(said.long(), _CLASSES).float()
-    return Evidence(Model(name, RecordedScores({"test": scores}), name), task, reference=reference)
+def _evidence(
+    name: str, sample: Sample, answers: np.ndarray, truth: Tensor, task: Task, reference: Evidence | None
+) -> Evidence:
+    """Return a model that is as sure of the truth as its losses say, and of one other class that it may answer."""
+    right = (sample.right & (answers != -1)) | (answers == 1)
+    off = np.where(right, 0, np.where(answers == 2, 2, 1))  # noqa: PLR2004 - another wrong one
+    sure = torch.from_numpy(np.exp(-sample.losses(answers)))
+    chances = ((1 - sure) / (_CLASSES - 1))[:, None].repeat(1, _CLASSES)
+    chances[torch.arange(len(truth)), truth] = sure
+    # A wrong answer has nearly all that the truth has not.
+    wrong, said = torch.from_numpy(~right), (truth + torch.from_numpy(off)) % _CLASSES
+    chances[wrong, said[wrong]] += 0.1
+    rest = (truth[wrong] + torch.from_numpy(3 - off[~right])) % _CLASSES
+    chances[wrong, rest] -= 0.1
+    return Evidence(Model(name, RecordedScores({"test": chances.log().float()}), name), task, reference=reference)
 
 
-def _contrast(m: Measurement, base: Evidence, mine: Evidence, pool: Pool, seed: int) -> tuple[Contrast, ...]:
+def _taken(m: Measurement, base: Evidence, models: Sequence[Evidence], pool: Pool, seed: int) -> Comparison:
     item = items.behaviour(m.item)
     held = Comparison(item, item.configure(m.settings), pool, np.random.default_rng([seed, 1]))
-    for name, evidence in ((str(Role.BASELINE), base), (NAME, mine)):
+    names = [f"{NAME} {at}" for at in range(len(models))]
+    for name, evidence in zip((str(Role.BASELINE), *names), (base, *models), strict=True):
         seen = SubjectValues()
         seen.add(ask.ask(item, m.settings, evidence, base, ask.generator(m.label, str(seed))))
         held.take(name, seen)
-    return held.against(((NAME, str(Role.BASELINE)),))
+    return held
 
 
 def searched(kind: str, seed: int) -> dict[str, Any]:
@@ -283,17 +352,20 @@ def searched(kind: str, seed: int) -> dict[str, Any]:
     world = WORLDS[kind](rng)
     select, test = Sample.of(SELECT, rng), Sample.of(TEST, rng)
     every = np.arange(len(world.size))
-    over = on_select(select, select.answers(world, every, rng), TEST)
-    order = finalists([(at, float(world.size[at]), float(over["aimed"][at])) for at in every])
+    told = on_select(select, select.answers(world, every, rng), TEST)
+    order = finalists([(at, float(world.size[at]), float(told["chance"][at])) for at in every])
     answers = test.answers(world, np.array(order, dtype=int), rng)
+    pool, held = Pool(_DRAWS, np.random.default_rng(seed)), list[Findings]()
     opened: list[int] = []
-    pool = Pool(_DRAWS, np.random.default_rng(seed))
 
     def passes(at: int) -> bool:
+        if len(held) < 2:  # noqa: PLR2004 - the first alone: where it fails the others need not be measured
+            held.extend(found(test, answers[:1] if not held else answers[1:], pool, seed))
         opened.append(at)
-        return gauge().decide(found(test, answers[order.index(at)], pool, seed)).verdict == "GO"
+        return gauge().decide(held[order.index(at)]).verdict == "GO"
 
-    picked = {rule: _smallest(world, over[rule]) for rule in ("estimate", "bound", "aimed")}
+    picked = {rule: _smallest(world, told[rule] <= 0) for rule in ("estimate", "bound")}
+    picked["aimed"] = _smallest(world, told["chance"] >= AIM)
     picked["confirmed"] = in_sequence(order, passes)
     kept = world.size[~world.breaks]
     return {
@@ -307,9 +379,9 @@ def searched(kind: str, seed: int) -> dict[str, Any]:
     }
 
 
-def _smallest(world: World, over: np.ndarray) -> int | None:
-    passing = np.flatnonzero(over <= 0)
-    return int(passing[world.size[passing].argmin()]) if len(passing) else None
+def _smallest(world: World, passing: np.ndarray) -> int | None:
+    some = np.flatnonzero(passing)
+    return int(some[world.size[some].argmin()]) if len(some) else None
 
 
 def main() -> None:

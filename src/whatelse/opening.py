@@ -14,6 +14,7 @@ from torch import nn
 from whatelse import items, limits, recipe, registry
 from whatelse.errors import ArtifactError, SettingError, TaskError
 from whatelse.models import preparation
+from whatelse.models.completions import PARTED
 from whatelse.models.preparation import Preparation
 from whatelse.models.take import Given
 from whatelse.parts import Parts
@@ -226,6 +227,24 @@ def open_module(text: str, task: Task, weights: str = "") -> nn.Module:
     return found
 
 
+def served(texts: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return models as a user types them, with the names of what is served at their addresses behind these.
+
+    Args:
+        texts: As `open_model` takes them.
+        names: One for each address, in their order; nothing where an address serves one model alone.
+
+    Raises:
+        ArtifactError: There are more or fewer names than addresses.
+    """
+    places = [at for at, text in enumerate(texts) if "://" in text]
+    if names and len(names) != len(places):
+        told = f"--model is given {len(names)} times for {len(places)} addresses"
+        raise ArtifactError(f"{told}; one for each, in their order")
+    named = dict(zip(places, names, strict=False))
+    return [f"{text}{PARTED}{named[at]}" if at in named else text for at, text in enumerate(texts)]
+
+
 def short_names(texts: Sequence[str]) -> list[str]:
     """Return what models are called by in a report: the last part of what was typed, whole where that is not unique.
 
@@ -249,7 +268,7 @@ def short_names(texts: Sequence[str]) -> list[str]:
 
 def _short(text: str) -> str:
     if "://" in text:
-        return text.rstrip("/").rpartition("/")[2]
+        return text.rstrip("/").rpartition(PARTED if PARTED in text else "/")[2]
     model, _, weights = text.rpartition("@")
     if model and weights and not os.path.exists(text):
         return Path(weights).name

@@ -3,6 +3,7 @@ their path. Here stands what needs this repository: a test of one's own with a k
 is broken.
 """
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -48,6 +49,7 @@ GIVEN = {
     ("exhibits", "tree"): {"behaviour": "transparency.tree"},
     ("exhibits", "vulnerable_records"): {"behaviour": "membership.loss"},
     ("openers", "folder"): {"text": "model"},
+    ("openers", "gguf"): {"text": "m.gguf", "task": speakers.documents(["a b", "b a b"])},
     ("openers", "hugging_face"): {"text": "vit"},
     ("openers", "language_model"): {"text": "gpt", "task": speakers.documents(["a b", "b a b"])},
     ("openers", "lm_eval"): {
@@ -77,6 +79,7 @@ def models(tmp_path_factory):
     with warnings.catch_warnings(action="ignore"):  # of torch, at the import of transformers
         _vit(place / "vit")
         _gpt(place / "gpt")
+        _gguf(place)
     (place / "mine.py").write_text(NET, "utf-8")
     with (place / "log.jsonl").open("w") as log:
         for i in range(3):
@@ -129,6 +132,20 @@ def _gpt(place):
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", bos_token="<s>")
     tokenizer.save_pretrained(place)
+
+
+def _gguf(place):
+    """Likewise a GGUF file."""
+    try:
+        import gguf  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError:
+        (place / "m.gguf").write_bytes(b"GGUF")
+        return
+    spec = importlib.util.spec_from_file_location("language", ROOT / "tests" / "subjects" / "language.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    made.packed(made.random(place / "llama", tokenizer=False), place / "m.gguf")
 
 
 @pytest.mark.parametrize(("kind", "name", "check"), CASES, ids=[f"{k}:{n}: {c}" for k, n, c in CASES])

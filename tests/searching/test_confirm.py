@@ -1,35 +1,60 @@
+import itertools
+import math
+
 import numpy as np
 import pytest
+from scipy.stats import norm
 
-from whatelse.searching.confirm import MOST, finalists, in_sequence
+from whatelse.searching.confirm import LEAST, MOST, believed, finalists, in_sequence
+
+
+def expected(line, together=0.5):
+    """How much smaller the answer of a line of finalists is expected to be, by the logarithm of its size."""
+    gain, passed, size = 0.0, 1.0, 1.0
+    for at, (_, smaller, chance) in enumerate(line):
+        passed *= believed(chance) / (believed(line[at - 1][2]) ** together if at else 1.0)
+        gain, size = gain + passed * math.log(size / smaller), smaller
+    return gain
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("seed", range(6))
+def test_no_other_line_is_expected_to_end_smaller(seed):
+    rng = np.random.default_rng(seed)
+    trials = [(i, float(s), float(c)) for i, (s, c) in enumerate(rng.random((9, 2)))]
+    found = finalists(trials, most=3)
+    lines = [
+        line
+        for count in (1, 2, 3)
+        for line in itertools.permutations([t for t in trials if t[2] >= LEAST], count)
+        if all(a[1] > b[1] and a[2] > b[2] for a, b in itertools.pairwise(line))
+    ]
+    assert found == [name for name, _, _ in max(lines, key=expected)]
 
 
 def test_finalists_go_from_safe_to_small():
-    trials = [
-        ("a", 0.10, -0.01),
-        ("b", 0.104, -0.5),
-        ("c", 0.12, -0.2),
-        ("d", 0.2, -0.1),
-        ("e", 0.3, -0.6),
-        ("f", 0.05, 0.1),
-    ]
-    # b is not 6 % larger than a, d is less inside than c, and f breaks a budget.
-    assert finalists(trials) == ["e", "c", "a"]
+    trials = [("a", 0.08, 0.7), ("b", 0.104, 0.99), ("c", 0.2, 0.9), ("d", 0.05, 0.3), ("e", 0.04, 0.05)]
+    # c is larger than b and less sure, and e would hardly pass.
+    assert finalists(trials) == ["b", "a", "d"]
 
 
-def test_a_larger_one_that_is_as_far_inside_is_safer():
-    assert finalists([("a", 0.1, -0.1), ("b", 0.2, -0.1)]) == ["b", "a"]
+def test_an_unsure_first_is_not_risked():
+    assert finalists([("safe", 0.2, 0.97), ("small", 0.19, 0.5)])[0] == "safe"
 
 
-def test_of_a_long_line_both_ends_and_some_between_are_taken():
-    trials = [(i, 0.1 * 1.1**i, -0.01 * i) for i in range(21)]
+def test_there_are_at_most_six():
+    trials = [(i, 0.5 * 0.9**i, float(norm.cdf(4 - 0.2 * i))) for i in range(21)]
     found = finalists(trials)
-    assert found == [20, 16, 12, 8, 4, 0]
     assert len(found) == MOST
+    assert found == sorted(found)
 
 
-def test_without_a_feasible_trial_nobody_is_a_finalist():
-    assert finalists([("a", 0.1, 0.1)]) == []
+def test_what_would_hardly_pass_is_no_finalist():
+    assert finalists([("a", 0.1, LEAST / 2)]) == []
+
+
+def test_what_is_no_smaller_than_the_baseline_is_no_finalist():
+    assert finalists([("a", 1.0, 0.99)]) == []
 
 
 @pytest.mark.known_answer

@@ -1,10 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.stats import binom
 
 from whatelse.auditing.questions import default, read_questions
 from whatelse.gate import budgets as owners
-from whatelse.searching.gauge import REACHED, ahead, asked_for, passes
+from whatelse.searching.gauge import REACHED, ahead, asked_for, chance, over, passes, spread
 from whatelse.statistics.mcnemar import reach
 
 
@@ -20,6 +22,25 @@ def test_what_is_aimed_ahead_passes_four_times_in_five(n, confirming):
     found = truth + se_confirming * rng.standard_normal(draws)
     passed = (found + REACHED * se_confirming <= most).mean()
     assert passed == pytest.approx(0.8, abs=4 * (0.16 / draws) ** 0.5)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("weight", [1.0, 0.25, 0.0])
+def test_the_chance_is_that_with_which_the_confirmation_passes(weight):
+    rng, draws, n, confirming, most = np.random.default_rng(1), 200_000, 300, 900, 0.5
+    se, se_confirming, seen = n**-0.5, confirming**-0.5, 0.35
+    question = SimpleNamespace(budget=SimpleNamespace(most=most), tier="critical")
+    told = (question, seen, seen + REACHED * se, n, confirming, weight)
+    said = chance({"a": over(*told), "other": -9.0}, {"a": spread(*told), "other": 0.1})
+    truth = seen + weight**0.5 * se * rng.standard_normal(draws)
+    found = truth + se_confirming * rng.standard_normal(draws)
+    passed = (found + REACHED * se_confirming <= most).mean()
+    assert said == pytest.approx(passed, abs=4 * (0.25 / draws) ** 0.5)
+
+
+def test_a_budget_from_which_nothing_strays_is_kept_or_not():
+    assert chance({"a": 0.1}, {"a": 0.0}) == 0
+    assert chance({"a": -0.1}, {"a": 0.0}) == 1
 
 
 def test_without_sizes_the_bound_itself_is_aimed():

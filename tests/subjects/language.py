@@ -105,7 +105,7 @@ def random(folder, kind="llama", *, seed=0, moved=0.0, longest=64, tokenizer=Tru
 
     if kind == "llama":
         size = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
-        config = LlamaConfig(**SIZE, **size, num_key_value_heads=2, max_position_embeddings=longest, **more)
+        config = LlamaConfig(**SIZE, **{**size, **more}, num_key_value_heads=2, max_position_embeddings=longest)
         model = LlamaForCausalLM(config)
     else:
         model = GPT2LMHeadModel(GPT2Config(**SIZE, n_embd=16, n_layer=2, n_head=2, n_positions=longest, **more))
@@ -118,3 +118,76 @@ def random(folder, kind="llama", *, seed=0, moved=0.0, longest=64, tokenizer=Tru
     if tokenizer:
         letters().save_pretrained(folder)
     return folder
+
+
+_NAMES = {
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.down_proj": "ffn_down",
+    "mlp.up_proj": "ffn_up",
+}
+
+
+def tensors(model):
+    """Return the weights of a Llama by the names that GGUF has, heads in the order of llama.cpp."""
+    config, found = model.config, {}
+    for name, weights in model.state_dict().items():
+        array = weights.float().numpy()
+        for part, heads in (("q_proj", config.num_attention_heads), ("k_proj", config.num_key_value_heads)):
+            if part in name:
+                array = array.reshape(heads, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
+        if name.startswith("model.layers."):
+            layer, part = name.removeprefix("model.layers.").removesuffix(".weight").split(".", 1)
+            found[f"blk.{layer}.{_NAMES[part]}.weight"] = np.ascontiguousarray(array)
+        elif name != "lm_head.weight" or not config.tie_word_embeddings:
+            named = {"model.embed_tokens.weight": "token_embd", "model.norm.weight": "output_norm"}
+            found[f"{named.get(name, 'output')}.weight"] = array
+    return found
+
+
+def packed(folder, file, kind="F32", *, more=None, without=(), scaling=""):
+    """Write a Llama as a GGUF file, its matrices in blocks of a kind."""
+    import gguf
+    from transformers import LlamaForCausalLM
+
+    model = LlamaForCausalLM.from_pretrained(folder)
+    config, writer = model.config, gguf.GGUFWriter(file, "llama")
+    writer.add_name("small")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_vocab_size(config.vocab_size)
+    if scaling:
+        writer.add_rope_scaling_type(gguf.RopeScalingType(scaling))
+    words = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
+    words += [chr(0x2581), *(chr(c) for c in range(97, 97 + config.vocab_size - len(words) - 1))]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([word.encode() for word in words])
+    writer.add_token_scores([float(-i) for i in range(len(words))])
+    writer.add_token_types([2, 3, 3, *[6] * 256, *[1] * (len(words) - 259)])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    wanted = gguf.GGMLQuantizationType[kind]
+    for name, array in (tensors(model) | (more or {})).items():
+        if name in without:
+            continue
+        plain = array.ndim == 1 or kind == "F32" or array.shape[1] % 32 > 0  # no whole blocks
+        data = array if plain else gguf.quants.quantize(array, wanted)
+        writer.add_tensor(name, data, raw_dtype=None if plain else wanted)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return str(file)

@@ -47,6 +47,9 @@ Data = Annotated[
 FromLogs = Annotated[
     bool, typer.Option("--from-logs", help="The models are logs of lm-eval, and the first one is the data.")
 ]
+Served = Annotated[
+    list[str] | None, typer.Option("--model", metavar="NAME", help="What is served at each address, in their order.")
+]
 Recompressed = Annotated[
     str, typer.Option("--recompressed", "--again", metavar="MODEL", help="The candidate, compressed once more.")
 ]
@@ -59,6 +62,7 @@ def command(
     models: Models = None,
     data: Data = "",
     from_logs: FromLogs = False,
+    model: Served = None,
     placebo: Annotated[str, typer.Option(metavar="MODEL", help="The baseline given the same extra training.")] = "",
     twin: Annotated[str, typer.Option(metavar="MODEL", help="The baseline's recipe under another seed.")] = "",
     recompressed: Recompressed = "",
@@ -90,13 +94,12 @@ def command(
     """
     from whatelse import opening
     from whatelse.auditing import questions as asking
-    from whatelse.cli.progress import foretell
-    from whatelse.study import audit, run, spec
+    from whatelse.study import run, spec
 
     if copy:
         write(copy, asking.default(opening.load_task(opening.data_text(data, told)).modality if data else ""))
         return
-    base, given = _named(models or [], data or from_logs)
+    base, given = _named(opening.served(models or [], model or []), data or from_logs)
     out = files or {"html": "audit.html", "json": "audit.json"}
     probe(*(() if dry_run else out.values()))
     questions = asking.read_questions(spec.find(asked), asked) if asked else None
@@ -107,9 +110,17 @@ def command(
     how |= {"device": device, "prepare": opening.preparations(prepared, ["baseline", *given, *controls])}
     what = (base, given, opening.data_text(data or (models or [""])[0], told), questions)
     if dry_run:
-        foretell(audit.dry_run(*what, **how))
-        return
-    hand_out(_shown(what, how | {"show_examples": show_examples}, quiet=quiet), out, quiet=quiet)
+        _foretold(what, how)
+    else:
+        hand_out(_shown(what, how | {"show_examples": show_examples}, quiet=quiet), out, quiet=quiet)
+
+
+def _foretold(what: tuple[Any, ...], how: dict[str, Any]) -> None:
+    """Say what an audit would cost."""
+    from whatelse.cli.progress import foretell
+    from whatelse.study import audit
+
+    foretell(audit.dry_run(*what, **how))
 
 
 def _shown(what: tuple[Any, ...], how: dict[str, Any], *, quiet: bool) -> Findings:

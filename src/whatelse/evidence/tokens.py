@@ -113,7 +113,7 @@ def choices(evidence: Evidence, split: str) -> dict[str, Tensor]:
                 asked.append(windows.continuation(before, own, longest, place))
             owners += [row * evidence.task.classes + at] * len(own)
             place += len(own)
-    loss, _ = _read(evidence, model, asked, place, None)
+    loss, _ = _read(evidence, model, windows.merged(asked), place, None)
     width = evidence.task.classes
     scores = torch.full((len(passages) * width,), -torch.inf, dtype=torch.float64)
     there = [row * width + at for row, one in enumerate(passages) for at in range(len(one.continuations))]
@@ -183,7 +183,8 @@ def _states(evidence: Evidence) -> Tensor:
     def make() -> Tensor:
         language, model = _reading(evidence)
         asked, _ = _cut(evidence, language, model)
-        _, states = _read(evidence, model, asked, sum(len(one.targets) for one in asked), None, keep=True)
+        count = sum(len(said.targets) for one in asked for said in one.said)
+        _, states = _read(evidence, model, asked, count, None, keep=True)
         assert states is not None
         return states
 
@@ -254,8 +255,8 @@ def _chunk(said: Tensor, targets: Tensor, other: Tensor | None) -> dict[str, Ten
 def _kept(asked: Sequence[Window], count: int) -> Tensor:
     """Return which tokens are said: those of a continuation that is longer than fits lose their beginning."""
     kept = torch.zeros(count, dtype=torch.bool)
-    for one in asked:
-        kept[one.place : one.place + len(one.targets)] = True
+    for said in (said for one in asked for said in one.said):
+        kept[said.place : said.place + len(said.targets)] = True
     return kept
 
 

@@ -24,18 +24,31 @@ TOKENS, SAID = 4096, 64 * 2**20
 
 
 @dataclass(frozen=True)
+class Said:
+    """Tokens that are said one after the other within a window.
+
+    Attributes:
+        stop: After how many tokens of the window the last of them is said.
+        targets: Which.
+        place: The number of the first of them among all tokens that are said.
+    """
+
+    stop: int
+    targets: tuple[int, ...]
+    place: int
+
+
+@dataclass(frozen=True)
 class Window:
-    """Tokens that go in, and those that the last of them say.
+    """Tokens that go in, and those that are said after some of them.
 
     Attributes:
         inputs: What goes in, in order.
-        targets: What is said after the last ``len(targets)`` of them.
-        place: The number of the first target among all tokens that are said.
+        said: What is said.
     """
 
     inputs: tuple[int, ...]
-    targets: tuple[int, ...]
-    place: int
+    said: tuple[Said, ...]
 
 
 def rolling(tokens: Sequence[int], start: int, longest: int, place: int) -> Iterator[Window]:
@@ -50,7 +63,8 @@ def rolling(tokens: Sequence[int], start: int, longest: int, place: int) -> Iter
     done, whole = 0, [start, *tokens]  # token t of the document is the input at t + 1
     while done < len(tokens):
         end = min(done + longest, len(tokens))
-        yield Window(tuple(whole[max(0, end - longest) : end]), tuple(tokens[done:end]), place + done)
+        inputs = tuple(whole[max(0, end - longest) : end])
+        yield Window(inputs, (Said(len(inputs), tuple(tokens[done:end]), place + done),))
         done = end
 
 
@@ -65,7 +79,23 @@ def continuation(context: Sequence[int], tokens: Sequence[int], longest: int, pl
     """
     inputs = [*context, *tokens][-(longest + 1) :][:-1]
     said = tuple(tokens[-longest:])
-    return Window(tuple(inputs), said, place + len(tokens) - len(said))
+    return Window(tuple(inputs), (Said(len(inputs), said, place + len(tokens) - len(said)),))
+
+
+def merged(windows: Sequence[Window]) -> list[Window]:
+    """Return windows of which none begins another one: what it says is said within that, as states look back alone.
+
+    Choices of one token after the same question are one window.
+
+    Args:
+        windows: All of them.
+    """
+    found: list[Window] = []
+    for one in sorted(windows, key=lambda window: window.inputs):  # what begins another stands right before it
+        if found and one.inputs[: len(found[-1].inputs)] == found[-1].inputs:
+            one = Window(one.inputs, found.pop().said + one.said)  # noqa: PLW2901 - with what it takes in
+        found.append(one)
+    return found
 
 
 def cut_pair(model: Reads, context: str, text: str) -> tuple[list[int], list[int]]:
@@ -129,10 +159,8 @@ def saying(some: Sequence[Window]) -> tuple[Tensor, Tensor, Tensor]:
         some: The batch.
     """
     width = len(some[0].inputs)
-    rows = [
-        torch.arange(row * width + len(w.inputs) - len(w.targets), row * width + len(w.inputs))
-        for row, w in enumerate(some)
-    ]
-    numbers = [torch.arange(w.place, w.place + len(w.targets)) for w in some]
-    targets = torch.tensor([token for w in some for token in w.targets])
-    return torch.cat(rows), targets, torch.cat(numbers)
+    every = [(row * width + one.stop, one) for row, window in enumerate(some) for one in window.said]
+    places = [torch.arange(stop - len(one.targets), stop) for stop, one in every]
+    numbers = [torch.arange(one.place, one.place + len(one.targets)) for _, one in every]
+    targets = torch.tensor([token for _, one in every for token in one.targets])
+    return torch.cat(places), targets, torch.cat(numbers)

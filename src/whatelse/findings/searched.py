@@ -71,6 +71,8 @@ class Trial:
         skipped: Constraints that were not measured, since a cheaper one decided.
         why: What went wrong where the recipe failed.
         seconds: Of making and measuring.
+        chance: That a confirmation shows all budgets kept, by what select says; None where the recipe failed, or a
+            costly budget was not measured.
     """
 
     number: int
@@ -84,6 +86,7 @@ class Trial:
     skipped: tuple[str, ...] = ()
     why: str = ""
     seconds: float = 0.0
+    chance: float | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from whatelse.errors import ArtifactError, in_short
 from whatelse.models import held
-from whatelse.models.model import Written
+from whatelse.models.model import Stores, Written
 from whatelse.modules.lent import quietly
 
 # How models call the most tokens that they take, and what is taken where neither they nor the tokenizer say it.
@@ -43,10 +43,31 @@ class Causal:
         start: The token that stands before a text.
         unknown: The token for what cannot be cut; -1 where there is none.
         vocabulary: How many tokens it tells apart.
+
+    Args:
+        name: How messages call it.
+        model: Of transformers, at rest, on whose own device it computes.
+        tokenizer: Likewise.
+        stores: Says what it stores, where that is not what it computes with.
+        key: What its results are found by; empty for its content.
+        told: What else a reader must know of it.
+
+    Raises:
+        ArtifactError: Its tokenizer is not its own, or its head cannot be asked apart from its body.
     """
 
-    def __init__(self, name: str, model: nn.Module, tokenizer: Any) -> None:  # noqa: ANN401 - of transformers
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        tokenizer: Any,  # noqa: ANN401 - of transformers
+        *,
+        stores: Stores | None = None,
+        key: str = "",
+        told: Sequence[str] = (),
+    ) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer
+        self._stores, self._key, self._told = stores, key, tuple(told)
         config: Any = model.config
         self.longest = _longest(config, tokenizer)
         self.unknown = -1 if tokenizer.unk_token_id is None else int(tokenizer.unk_token_id)
@@ -63,11 +84,13 @@ class Causal:
         """What a reader must know of it."""
         kinds = sorted({str(p.dtype).removeprefix("torch.") for p in self.model.parameters() if p.is_floating_point()})
         reads = f"{self.name} reads by its own tokenizer, {self.longest} tokens at once at most"
-        return (f"{reads}, and computes in {', '.join(kinds) or 'its own types'}",)
+        return (f"{reads}, and computes in {', '.join(kinds) or 'its own types'}", *self._told)
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of its weights, its configuration and its tokenizer."""
+        """SHA-256 of its weights, its configuration and its tokenizer, or of the file that it was read from."""
+        if self._key:
+            return self._key
         digest = hashlib.sha256(f"{self.model.config}\n{self.start} {self.longest}".encode())
         digest.update(repr(sorted(self.tokenizer.get_vocab().items())).encode())
         for name, tensor in sorted(self.model.state_dict().items()):
@@ -77,11 +100,11 @@ class Causal:
 
     def stored_bytes(self) -> Sequence[int]:
         """Return the bytes of every tensor that it stores."""
-        return held.of(self.model).stored_bytes()
+        return (self._stores or held.of(self.model)).stored_bytes()
 
     def stored_weights(self) -> Sequence[int]:
         """Return how many numbers of every parameter are not zero."""
-        return held.of(self.model).stored_weights()
+        return (self._stores or held.of(self.model)).stored_weights()
 
     def to(self, device: str) -> Causal:
         """Move to a device, for good.

@@ -44,13 +44,16 @@ class Line:
     def __del__(self) -> None:
         self._close()
 
-    def asked(self) -> dict[str, Any]:
+    def asked(self, beside: str = "") -> dict[str, Any]:
         """Return what the address says of itself.
+
+        Args:
+            beside: What follows the address.
 
         Raises:
             TaskError: It does not answer.
         """
-        return self._answer("GET", "", b"", _ROOM)
+        return self._answer("GET", beside, b"", _ROOM)
 
     def sent(self, given: Mapping[str, Any], numbers: int, beside: str = "") -> dict[str, Any]:
         """Return the answer to what is sent.

@@ -27,6 +27,7 @@ from whatelse.models.model import (
     Remarked,
     Scores,
     Stores,
+    Writes,
 )
 from whatelse.models.preparation import PLAIN, Way
 from whatelse.models.readings import READINGS, other_classes, reading
@@ -35,7 +36,7 @@ from whatelse.models.slopes import stated_agreement
 from whatelse.modules.lent import copied, in_training, quietly, resting
 from whatelse.tasks.task import Task
 
-Given = nn.Module | Scores | Recorded | Opens | Reads | Likelihoods
+Given = nn.Module | Scores | Recorded | Opens | Reads | Likelihoods | Writes
 PROBED = 64  # test examples that a model is asked, to see how it answers
 _FEW = 4  # on which gradients are held against differences
 
@@ -80,7 +81,7 @@ def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator, wa
 
 
 def _taken(given: Given, name: str, key: str, task: Task, rng: torch.Generator, device: str) -> Model:
-    if isinstance(given, Reads | Likelihoods):
+    if isinstance(given, Reads | Likelihoods) or (isinstance(given, Writes) and not isinstance(given, Recorded)):
         return _reader(given, name, key, task, device)
     module = given if isinstance(given, nn.Module) else given.module if isinstance(given, Opens) else None
     probe = task.test.inputs[:PROBED]
@@ -101,7 +102,7 @@ def _taken(given: Given, name: str, key: str, task: Task, rng: torch.Generator, 
     raise TaskError(f"{name}: got {kind}; a torch.nn.Module, or an object with scores(inputs) or recorded(split)")
 
 
-def _reader(given: Reads | Likelihoods, name: str, key: str, task: Task, device: str) -> Model:
+def _reader(given: Reads | Likelihoods | Writes, name: str, key: str, task: Task, device: str) -> Model:
     """Return a language model under audit.
 
     Raises:
@@ -121,8 +122,7 @@ def _reader(given: Reads | Likelihoods, name: str, key: str, task: Task, device:
         if not isinstance(given, Moves):
             raise TaskError(f"{name}: --device {device}: a {type(given).__name__} computes where it is; leave it out")
         given.to(device)
-    remarks = tuple(given.told) if isinstance(given, Remarked) else ()
-    return Model(name, given, key, remarks=remarks, stores=given if isinstance(given, Stores) else None)
+    return Model(name, given, key, stores=given if isinstance(given, Stores) else None)
 
 
 @contextmanager

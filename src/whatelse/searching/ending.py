@@ -45,7 +45,7 @@ class Ending:
         Args:
             draws: Resamples an interval.
         """
-        trials = [(t, t.share, _worst(t)) for t in self.state.trials if t.feasible and t.share is not None]
+        trials = [(t, t.share, t.chance) for t in self.state.trials if t.share is not None and t.chance is not None]
         order = finalists(trials)
         found: dict[int, Finalist] = {}
 

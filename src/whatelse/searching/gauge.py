@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
-from scipy.special import betaincinv, ndtri
+from scipy.special import betaincinv, ndtr, ndtri
 
 from whatelse.auditing import verdicts
 from whatelse.auditing.effects import Contrast
@@ -27,7 +28,9 @@ from whatelse.study.as_study import study_of
 from whatelse.study.assemble import inquiry_of
 
 REACHED = float(ndtri(1 - LEVEL))  # standard errors from an estimate to its upper bound
-_STRAYS = float(ndtri(0.8))  # how far a confirmation strays to the worse with chance .2, in standard errors
+AIM = 0.8  # chance that a confirmation passes, from which on a budget counts as kept
+STRAYS = float(ndtri(AIM))  # how far a confirmation strays to the worse with the rest of it, in standard errors
+Number = TypeVar("Number", float, np.ndarray)
 ADVISORY, SUPPORTING = "advisory", "supporting"
 
 
@@ -160,7 +163,9 @@ def refused(held: Sequence[Held], where: str) -> None:
         )
 
 
-def over(question: Question, value: float, upper: float, n: int, confirming: int) -> float:
+def over(
+    question: Question, value: Number, upper: Number, n: int, confirming: int, weight: Number | float = 1.0
+) -> Number:
     """Return by how much a budget is exceeded, as a share of it, aimed at a confirmation on other examples.
 
     A critical budget counts as kept where the upper bound on the confirmation will lie inside it with chance .8: the
@@ -169,29 +174,69 @@ def over(question: Question, value: float, upper: float, n: int, confirming: int
 
     Args:
         question: The budget as it is asked.
+        value: The harm, a number or an array.
+        upper: Its upper bound at one-sided level .05, likewise.
+        n: Examples that it was measured on.
+        confirming: Examples of the confirmation.
+        weight: How much of the harm is these examples' own word.
+    """
+    most = question.budget.most
+    aimed = value if question.tier == SUPPORTING else ahead(value, upper, n, confirming, weight)
+    return (aimed - most) / (most or 1.0)
+
+
+def spread(question: Question, value: float, upper: float, n: int, confirming: int, weight: float = 1.0) -> float:
+    """Return how far a confirmation's bound strays from what is expected: its standard error, as a share of the budget.
+
+    Zero of a supporting budget, which a confirmation need not show kept, and where numbers of examples are not known.
+
+    Args:
+        question: The budget as it is asked.
         value: The harm.
         upper: Its upper bound at one-sided level .05.
         n: Examples that it was measured on.
         confirming: Examples of the confirmation.
+        weight: How much of the harm is these examples' own word.
     """
-    most = question.budget.most
-    aimed = value if question.tier == SUPPORTING else ahead(value, upper, n, confirming)
-    return (aimed - most) / (most or 1.0)
+    if question.tier == SUPPORTING or not n or not confirming:
+        return 0.0
+    se = (upper - value) / REACHED
+    return se * math.sqrt(weight + n / confirming) / (question.budget.most or 1.0)
 
 
-def ahead(value: float, upper: float, n: int, confirming: int) -> float:
-    """Return the upper bound that a confirmation stays below with chance .8.
+def chance(over: Mapping[str, float], spread: Mapping[str, float]) -> float:
+    """Return the chance that a confirmation passes, that of the budget that is least sure.
+
+    Budgets stray together, as they are of the same examples: the least of the chances is near that of all.
 
     Args:
-        value: The estimate.
-        upper: Its upper bound at one-sided level .05.
+        over: By how much each budget is exceeded, aimed at chance .8.
+        spread: How far each strays; zero where it does not.
+    """
+    each = [
+        float(ndtr(STRAYS - one / spread[name])) if spread.get(name, 0.0) > 0 else float(one <= 0)
+        for name, one in over.items()
+    ]
+    return min(each, default=1.0)
+
+
+def ahead(value: Number, upper: Number, n: int, confirming: int, weight: Number | float = 1.0) -> Number:
+    """Return the upper bound that a confirmation stays below with chance .8.
+
+    The truth lies as far from an estimate as examples say, the less so the less of it is their own word.
+
+    Args:
+        value: The estimate, a number or an array.
+        upper: Its upper bound at one-sided level .05, likewise.
         n: Examples that it was measured on.
         confirming: Examples of the confirmation.
+        weight: How much of the estimate is these examples' own word.
     """
     if not n or not confirming:
         return upper
     se, ratio = (upper - value) / REACHED, math.sqrt(n / confirming)
-    return value + se * (REACHED * ratio + _STRAYS * math.sqrt(1 + ratio**2))
+    told: Number = value + se * (REACHED * ratio + STRAYS * (weight + ratio**2) ** 0.5)
+    return told
 
 
 def passes(n: int, most: float) -> float | None:

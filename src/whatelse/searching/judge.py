@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,11 +20,15 @@ from whatelse.items import Behaviour
 from whatelse.models.model import Model
 from whatelse.models.recorded import RecordedScores
 from whatelse.searching.gauge import REACHED, Held, over
+from whatelse.searching.means import Means
 from whatelse.searching.trial import NAME
 from whatelse.tasks.task import SPLITS, Split, Task
 
-_DRAWS = 8  # resamples that a predicted standard error is of
-_AT_ONCE = 2**24  # class scores that are asked at once
+_DRAWS = 8  # resamples that a predicted standard error is of, where a number is no mean
+_AT_ONCE = 2**23  # class scores that are asked at once
+_OTHERS = 600  # examples with changes of others that harms are drawn toward, at the least
+_KNOWN = 16  # numbers of models whose examples, below each other, are kept
+_ALIKE = 5  # examples of a kind, from which on changes are exchanged among these alone
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,20 @@ class _Asked:
         measurement: Which.
         item: Its behaviour.
         config: Its settings.
-        base: The baseline's sums: over all, and of every part, on the same resamples.
+        means: How its numbers are means; None where none of them is.
+        averaged: Constraints whose numbers are means, each with the parts that it is the plain mean of.
+        drawn: The other constraints, by place, whose standard errors are those of resamples.
+        base: The baseline's sums on the same resamples: over all, and of every part; None where nothing is drawn.
         names: Of its parts.
     """
 
     measurement: Measurement
     item: Behaviour
     config: object
-    base: tuple[np.ndarray, np.ndarray | None]
+    means: Means | None
+    averaged: Mapping[int, tuple[int, ...]]
+    drawn: tuple[int, ...]
+    base: tuple[np.ndarray, np.ndarray | None] | None
     names: tuple[str, ...]
 
 
@@ -52,8 +61,8 @@ class ScoresJudge:
 
     A behavior is taken as it is: it is asked of scores that stand below each other, as of one model on as many times
     the examples, and its answer is cut into that of each model. One that does not answer so, row by row, is not seen:
-    what needs gradients or inputs, what asks other splits, what picks examples. Standard errors are those of a few
-    resamples, and bounds lie 1.645 of them above the estimate.
+    what needs gradients or inputs, what asks other splits, what picks examples. Bounds of counts are exact, those of
+    other means lie 1.645 standard errors above them; the standard error of what is no mean is that of a few resamples.
 
     Args:
         constraints: What candidates are held against, as the baseline was.
@@ -75,15 +84,21 @@ class ScoresJudge:
     ) -> None:
         self.names = tuple(one.name for one in constraints)
         self.rows, self._held, self._sizes = rows, constraints, sizes
-        self._scale = math.sqrt(len(rows) / len(task.test))
-        self._task = _bare(task, rows)
+        self._stands_for = len(task.test) / len(rows)
+        self._plain = self._task = _bare(task, rows)
+        self._base = self._whole = baseline[rows]
+        self._swaps = _swaps(self._task, self._base)
         counts = np.random.default_rng(0).multinomial(len(rows), [1 / len(rows)] * len(rows), size=_DRAWS)
         self._weights = np.concatenate([np.ones((1, len(rows))), counts])
-        self._base = baseline[rows]
+        self._many: dict[int, Task] = {}
         labels = dict.fromkeys(one.question.place.label for one in constraints)
         found = {label: self._seen(measurements[label]) for label in labels}
         self._asked = {label: asked for label, asked in found.items() if asked is not None}
         self.seen = np.array([one.question.place.label in self._asked for one in constraints])
+        # From here on each model stands for the examples, and for these with the changes of others.
+        self._many.clear()
+        self._task = _repeated(self._plain, 1 + len(self._swaps))
+        self._whole = self._base.repeat(1 + len(self._swaps), 1)
 
     def over(self, scores: Sequence[Tensor]) -> np.ndarray:
         """Return by how much each budget would be exceeded, ``(M, budgets)``, NaN where it cannot tell.
@@ -91,40 +106,76 @@ class ScoresJudge:
         Args:
             scores: Class scores of M models on its examples, ``(n, classes)`` each.
         """
-        most = max(1, _AT_ONCE // max(1, self._base.numel()))
-        portions = [scores[at : at + most] for at in range(0, len(scores), most)]
-        return np.concatenate([self._over(portion) for portion in portions] or [np.empty((0, len(self.names)))])
+        return self.judged(scores)[0]
 
-    def _over(self, scores: Sequence[Tensor]) -> np.ndarray:
+    def judged(self, scores: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return by how much each budget would be exceeded; by how much harms were drawn, and what weight they kept.
+
+        Whoever looks for the smallest model that passes on some examples finds one that passes on these. So a harm is
+        drawn toward that of the same model if its changes of scores fell on other examples of the same kind, which no
+        search can choose for: the more so the fewer examples tell of it.
+
+        Args:
+            scores: Class scores of M models on its examples, ``(n, classes)`` each.
+
+        Returns:
+            ``(M, budgets)`` each; NaN, 0 and 1 where it cannot tell.
+        """
+        most = max(1, _AT_ONCE // max(1, self._whole.numel()))
+        portions = [self._judged(scores[at : at + most]) for at in range(0, len(scores), most)]
+        empty = np.empty((0, len(self.names)))
+        over, shift, weight = (np.concatenate(some) for some in zip(*(portions or [(empty,) * 3]), strict=True))
+        return over, shift, weight
+
+    def _beside(self, scores: Tensor) -> Tensor:
+        """Return scores, and the baseline's with the changes of other examples below them."""
+        change = scores - self._base
+        return torch.cat([scores, *(self._base + change[swap] for swap in self._swaps)])
+
+    def _judged(self, scores: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         found = np.full((len(scores), len(self.names)), np.nan)
-        for label, asked in self._asked.items():
+        shift, weight = np.zeros_like(found), np.ones_like(found)
+        scores = [self._beside(one) for one in scores]
+        for asked in self._asked.values():
             answer = self._answer(asked.item, asked.config, asked.measurement, scores)
             assert answer is not None
-            for at in range(len(scores)):
+            if asked.means is not None and asked.averaged:
+                signs = np.array([self._sign(k) for k in asked.averaged])
+                parts = list(asked.averaged.values())
+                harms = asked.means.harms(answer, len(scores), parts, signs, self._stands_for)
+                for at, k in enumerate(asked.averaged):
+                    value, upper, kept, drawn = (column[:, at] for column in harms)
+                    found[:, k] = over(self._held[k].question, value, upper, *self._sizes[k], kept)
+                    shift[:, k], weight[:, k] = drawn, kept
+            for at in range(len(scores)) if asked.drawn else ():
                 sums = self._sums(asked.item, asked.config, answer, at)
-                for k, one in enumerate(self._held):
-                    if one.question.place.label == label:
-                        found[at, k] = self._exceeded(one, asked, sums, self._sizes[k])
-        return found
+                for k in asked.drawn:
+                    found[at, k] = self._exceeded(k, asked, sums)
+        return found, shift, weight
 
-    def _exceeded(
-        self, one: Held, asked: _Asked, sums: tuple[np.ndarray, np.ndarray | None], sizes: tuple[int, int]
-    ) -> float:
-        group = one.question.group
-        if group:
-            at = asked.names.index(group)
+    def _sign(self, k: int) -> int:
+        """Return 1 where more is worse of a constraint, and -1 where less is."""
+        question = self._held[k].question
+        finding = question.finding
+        assert finding is not None
+        parts = finding.parts
+        better = (parts.better if question.group and parts is not None else "") or finding.better
+        return 1 if better == "lower" else -1
+
+    def _exceeded(self, k: int, asked: _Asked, sums: tuple[np.ndarray, np.ndarray | None]) -> float:
+        assert asked.base is not None
+        question = self._held[k].question
+        if question.group:
+            at = asked.names.index(question.group)
             assert sums[1] is not None
             assert asked.base[1] is not None
             moved = sums[1][:, at] - asked.base[1][:, at]
         else:
             moved = sums[0] - asked.base[0]
-        finding = one.question.finding
-        assert finding is not None
-        parts = finding.parts
-        better = (parts.better if group and parts is not None else "") or finding.better
-        harm = moved if better == "lower" else -moved
-        se = float(np.nanstd(harm[1:])) * self._scale
-        return over(one.question, float(harm[0]), float(harm[0]) + REACHED * se, *sizes)
+        harm = self._sign(k) * moved
+        se = float(np.nanstd(harm[1:])) / self._stands_for**0.5
+        told: float = over(question, float(harm[0]), float(harm[0]) + REACHED * se, *self._sizes[k])
+        return told
 
     def _seen(self, m: Measurement) -> _Asked | None:
         """Return how a measurement is asked of scores; None where it does not answer from them row by row."""
@@ -140,14 +191,42 @@ class ScoresJudge:
             assert whole is not None
             if len(both) != 2 * len(self.rows) or not np.array_equal(one.matrix(), whole.matrix(), equal_nan=True):
                 return None
-        return _Asked(m, item, config, self._sums(item, config, both, 0), both.parts.names)
+        return self._taken(m, item, config, cut, both.parts.names)
+
+    def _taken(
+        self, m: Measurement, item: Behaviour, config: object, cut: Sequence[Answer], names: tuple[str, ...]
+    ) -> _Asked:
+        """Return which constraints of a measurement are means, and the baseline's sums for the others."""
+        sums = self._sums(item, config, cut[0])
+        parts = 0 if sums[1] is None else sums[1].shape[1]
+        means = Means.of(item, config, cut, parts)
+        averaged: dict[int, tuple[int, ...]] = {}
+        drawn: list[int] = []
+        for k, one in enumerate(self._held):
+            if one.question.place.label != m.label:
+                continue
+            group = one.question.group
+            mine: tuple[int, ...] = ()
+            if means is not None:
+                is_mean = item.outcomes is not None
+                mine = means.whole if not group else (names.index(group),) if is_mean else ()
+            if mine:
+                averaged[k] = mine
+            else:
+                drawn.append(k)
+        return _Asked(m, item, config, means, averaged, tuple(drawn), sums if drawn else None, names)
 
     def _answer(self, item: Behaviour, config: object, m: Measurement, scores: Sequence[Tensor]) -> Answer | None:
         """Return what a behavior answers of scores of several models below each other; None where it needs more."""
-        task = _repeated(self._task, len(scores))
+        task = self._many.get(len(scores))
+        if task is None:
+            if len(self._many) >= _KNOWN:
+                self._many.clear()
+            task = self._many[len(scores)] = _repeated(self._task, len(scores))
         models = [
-            Evidence(Model(name, RecordedScores({"test": torch.cat(held)}), name), task)
-            for name, held in ((NAME, list(scores)), (Role.BASELINE, [self._base] * len(scores)))
+            # A key of their own would be a hash of all of them, and nothing is kept by it.
+            Evidence(Model(name, RecordedScores({"test": torch.cat(held)}, key="predicted"), name), task)
+            for name, held in ((NAME, list(scores)), (Role.BASELINE, [self._whole] * len(scores)))
         ]
         mine, base = models
         mine.reference = base
@@ -158,10 +237,12 @@ class ScoresJudge:
         return found if found.rows is None else None
 
     def _cut(self, answer: Answer, at: int) -> Answer:
-        n = len(self.rows)
-        return answer.over(answer.matrix()[at * n : (at + 1) * n])
+        n, step = len(self.rows), len(self._whole)
+        return answer.over(answer.matrix()[at * step : at * step + n])
 
-    def _sums(self, item: Behaviour, config: object, answer: Answer, at: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _sums(
+        self, item: Behaviour, config: object, answer: Answer, at: int = 0
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         mine = self._cut(answer, at)
         parts = None if item.by_part is None else item.by_part(mine, config, self._weights)
         return item.summarise(mine, config, self._weights), parts
@@ -172,6 +253,25 @@ def _bare(task: Task, rows: Tensor) -> Task:
     whole = task.test.take(rows)
     bare = Split(torch.zeros(len(rows), 1), whole.targets, whole.observed, whole.groups)
     return replace(task, splits=dict.fromkeys(SPLITS, bare), bounds=None, features=(), units=(), vocabulary=0, words=())
+
+
+def _swaps(task: Task, base: Tensor) -> list[Tensor]:
+    """Return permutations of the examples among those of a kind: that the baseline says the same of, and of one group.
+
+    Kinds of a few examples are taken together with others that the baseline says the same of.
+    """
+    n, said, rng = len(base), base.argmax(1).numpy(), np.random.default_rng(0)
+    kinds = np.stack([said, *(codes.numpy() for codes in task.test.groups.values())], 1)
+    _, kind, sizes = np.unique(kinds, axis=0, return_inverse=True, return_counts=True)
+    kind = np.where(sizes[kind] < _ALIKE, len(sizes) + said, kind)
+    found = []
+    for _ in range(max(1, round(_OTHERS / max(1, n)))):
+        swap = np.arange(n)
+        for one in np.unique(kind):
+            places = np.flatnonzero(kind == one)
+            swap[places] = rng.permutation(places)
+        found.append(torch.from_numpy(swap))
+    return found
 
 
 def _repeated(task: Task, times: int) -> Task:

@@ -50,12 +50,12 @@ class Program:
         self.moved = np.where(np.isnan(np.concatenate(list(harms))), 0.0, moved - self.at)
 
     def nearby(
-        self, tight: float, radius: int, most: float, cuts: Collection[Configuration], count: int
+        self, tight: np.ndarray | float, radius: int, most: float, cuts: Collection[Configuration], count: int
     ) -> list[Configuration]:
         """Return the best configurations, the best first: by trying all near the center, where these are few enough.
 
         Args:
-            tight: What each excess may be at most; 0 is the budget.
+            tight: What each excess may be at most, of every budget or of all; 0 is the budget.
             radius: Axes that may differ from the center.
             most: What a size must be below, as a sum of `sizes`.
             cuts: Configurations that are not wanted.
@@ -64,24 +64,35 @@ class Program:
         free = [self._options(axis) for axis in range(len(self.counts))]
         if _volume([len(axis) for axis in free], radius) > _TRIED:
             return self._solved(tight, radius, most, cuts, count)
+        best, wanted = np.empty(0), count + len(cuts)
         found: list[tuple[float, Configuration]] = []
         for many in range(1, min(radius, len(free)) + 1):
             for axes in itertools.combinations(range(len(free)), many):
-                found += self._best([free[axis] for axis in axes], axes, tight, most, count + len(cuts))
-        order = sorted(found)
-        wanted = [at for _, at in order if at not in cuts]
-        return wanted[:count]
+                if not all(free[axis] for axis in axes):
+                    continue
+                limit = best[-1] if len(best) == wanted else np.inf
+                values, more = self._best([free[axis] for axis in axes], axes, tight, most, limit, wanted)
+                found += more
+                best = np.sort(np.concatenate([best, values]))[:wanted]
+        return [at for _, at in sorted(found) if at not in cuts][:count]
 
     def _options(self, axis: int) -> list[int]:
         start, own = self.starts[axis], self.center[axis]
         return [option for option in range(self.counts[axis]) if option != own and self.top[start + option]]
 
     def _best(
-        self, options: Sequence[Sequence[int]], axes: Sequence[int], tight: float, most: float, count: int
-    ) -> list[tuple[float, Configuration]]:
-        """Return the best configurations in which just some axes differ from the center, each with what it costs."""
-        if not all(options):
-            return []
+        self,
+        options: Sequence[Sequence[int]],
+        axes: Sequence[int],
+        tight: np.ndarray | float,
+        most: float,
+        limit: float,
+        count: int,
+    ) -> tuple[np.ndarray, list[tuple[float, Configuration]]]:
+        """Return the best configurations in which just some axes differ from the center, each with what it costs.
+
+        Only what costs less than the limit is among them.
+        """
         size, harm = np.array([sum(self.size[place] for place in self._places(self.center))]), self.at[None]
         shaken = size
         for axis, some in zip(axes, options, strict=True):
@@ -92,18 +103,20 @@ class Program:
             harm = (harm[:, None] + self.moved[places][None] - self.moved[own]).reshape(-1, len(self.at))
         excess = np.maximum(harm - tight, 0).max(1)
         objective = np.where(size < most, shaken + _WEIGHT * excess, np.inf)
-        best = np.argsort(objective, kind="stable")[:count]
+        best = np.flatnonzero(objective < limit)
+        if len(best) > count:
+            best = best[np.argsort(objective[best], kind="stable")[:count]]
         shape = [len(some) for some in options]
         found = []
-        for at in best[np.isfinite(objective[best])]:
+        for at in best:
             chosen = list(self.center)
             for axis, some, option in zip(axes, options, np.unravel_index(int(at), shape), strict=True):
                 chosen[axis] = some[int(option)]
             found.append((float(objective[at]), tuple(chosen)))
-        return found
+        return objective[best], found
 
     def _solved(
-        self, tight: float, radius: int, most: float, cuts: Collection[Configuration], count: int
+        self, tight: np.ndarray | float, radius: int, most: float, cuts: Collection[Configuration], count: int
     ) -> list[Configuration]:
         found: list[Configuration] = []
         for _ in range(min(count, _SOLVED)):
@@ -114,12 +127,12 @@ class Program:
         return found
 
     def solve(
-        self, tight: float, radius: int, most: float = math.inf, cuts: Sequence[Configuration] = ()
+        self, tight: np.ndarray | float, radius: int, most: float = math.inf, cuts: Sequence[Configuration] = ()
     ) -> Configuration | None:
         """Return the best configuration, or None where there is none.
 
         Args:
-            tight: What each excess may be at most; 0 is the budget.
+            tight: What each excess may be at most, of every budget or of all; 0 is the budget.
             radius: Axes that may differ from the center.
             most: What its size must be below, as a sum of `sizes`.
             cuts: Configurations that are not wanted.
@@ -133,10 +146,11 @@ class Program:
             rows.append(self._row(range(self.starts[axis], self.starts[axis] + count)))
             low.append(1.0)
             high.append(1.0)
+        room = np.broadcast_to(tight, self.at.shape) - self.at
         for k in range(budgets):
             rows.append(np.append(self.moved[:, k], -1.0))
             low.append(-np.inf)
-            high.append(tight - self.at[k])
+            high.append(float(room[k]))
         rows.append(self._row(self._places(self.center)))
         low.append(len(self.counts) - radius)
         high.append(np.inf)

@@ -24,12 +24,14 @@ class Score:
             confirmation: with what sampling may add there. A costly one may be missing where a cheap one is exceeded.
         scores: Class scores on the examples of `Judge.rows`, ``(n, classes)``; None where the recipe failed.
         why: What went wrong where the recipe failed.
+        spread: For every budget how far what a confirmation shows strays from what is expected: one standard error.
     """
 
     value: float
     over: Mapping[str, float] = field(default_factory=dict)
     scores: Tensor | None = field(default=None, compare=False)
     why: str = ""
+    spread: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def feasible(self) -> bool:

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from whatelse.searching.gauge import chance
 from whatelse.searching.protocol import Judge, Score
 from whatelse.searching.space import Configuration
 
@@ -30,14 +32,18 @@ class Center:
         scores: Its class scores on the judge's examples, ``(n, classes)``.
         measured: By how much it exceeds each budget, ``(budgets,)``; NaN where that was not measured.
         judged: What the judge says of its scores, likewise; NaN where it cannot tell.
+        spread: How far a confirmation strays in each, likewise; zero where that is not known.
         far: How far its scores are from the baseline's.
+        chance: That a confirmation passes, as far as it was measured.
     """
 
     at: Configuration
     scores: Tensor
     measured: np.ndarray
     judged: np.ndarray
+    spread: np.ndarray
     far: float = 0.0
+    chance: float = 1.0
 
 
 @dataclass(eq=False)
@@ -55,9 +61,10 @@ class Surrogate:
     judge: Judge
     base: Tensor
     errors: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
-    _steps: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    _came: np.ndarray | float = 0.0
+    _said: np.ndarray | float = 0.0
     _far: list[tuple[float, np.ndarray]] = field(default_factory=list)
-    _known: dict[tuple[int, ...], float] = field(default_factory=dict)
+    _apart: list[np.ndarray] = field(default_factory=list)
     _judged: dict[tuple[Configuration, Configuration], tuple[np.ndarray, float]] = field(default_factory=dict)
     _line: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
@@ -70,7 +77,7 @@ class Surrogate:
         judged = self.judge.over([self.base])[0]
         measured = np.where(self.judge.seen, judged, -1.0)
         self._far.append((0.0, measured))
-        return Center(at, self.base, measured, judged)
+        return Center(at, self.base, measured, judged, np.zeros(len(judged)))
 
     def center(self, at: Configuration, score: Score) -> Center:
         """Return a measured configuration to predict around.
@@ -83,7 +90,9 @@ class Surrogate:
         measured = np.array([score.over.get(name, np.nan) for name in self.judge.names])
         self._far.append((self.distance(score.scores), measured))
         self._line = None
-        return Center(at, score.scores, measured, self.judge.over([score.scores])[0], self._far[-1][0])
+        strays = np.array([score.spread.get(name, 0.0) for name in self.judge.names])
+        judged, sure = self.judge.over([score.scores])[0], chance(score.over, score.spread)
+        return Center(at, score.scores, measured, judged, strays, self._far[-1][0], sure)
 
     def distance(self, scores: Tensor) -> float:
         """Return how far scores are from the baseline's: the root of their mean squared change.
@@ -93,29 +102,18 @@ class Surrogate:
         """
         return float((scores - self.base).square().mean().sqrt())
 
-    def nearest(self, centers: Sequence[Center], at: Configuration) -> Center:
-        """Return the measured configuration from which scores are predicted to move least.
+    def nearest(self, centers: Sequence[Center], asked: Sequence[Configuration]) -> list[Center]:
+        """Return of each configuration the measured one from which scores are predicted to move least.
 
         Args:
             centers: Those that were measured.
-            at: The configuration that is to be predicted.
+            asked: The configurations that are to be predicted.
         """
-        return min(
-            centers,
-            key=lambda one: sum(self._apart(*change) for change in zip(range(len(at)), one.at, at, strict=True)),
-        )
-
-    def _apart(self, axis: int, old: int, new: int) -> float:
-        """Return how far scores move, squared, from one option of an axis to another."""
-        if old == new:
-            return 0.0
-        known = (axis, *sorted((old, new)))
-        if known not in self._known:
-            before, after = self.moves[axis][old], self.moves[axis][new]
-            assert before is not None
-            assert after is not None
-            self._known[known] = float((after - before).square().mean())
-        return self._known[known]
+        if not self._apart:
+            self._apart = [_apart(options) for options in self.moves]
+        have, want = np.array([one.at for one in centers]), np.array(asked)
+        far = sum(table[have[:, axis][:, None], want[:, axis]] for axis, table in enumerate(self._apart))
+        return [centers[at] for at in np.argmin(far, 0)]
 
     def scores(self, center: Center, at: Configuration) -> Tensor:
         """Return the class scores that are predicted of a configuration, ``(n, classes)``.
@@ -139,7 +137,25 @@ class Surrogate:
             center: What they are predicted around.
             asked: The configurations.
         """
-        raws, far = self._raw(center, asked)
+        return self.over_around([center] * len(asked), asked)
+
+    def over_around(self, centers: Sequence[Center], asked: Sequence[Configuration]) -> np.ndarray:
+        """Return what `over` does, each around a measured configuration of its own, ``(M, budgets)``.
+
+        Args:
+            centers: One for each.
+            asked: The configurations.
+        """
+        raws, far = self._raw(centers, asked)
+        by: dict[Configuration, tuple[Center, list[int]]] = {}
+        for at, center in enumerate(centers):
+            by.setdefault(center.at, (center, []))[1].append(at)
+        found = np.empty_like(raws)
+        for center, some in by.values():
+            found[some] = self._around(center, raws[some], [far[at] for at in some])
+        return found
+
+    def _around(self, center: Center, raws: np.ndarray, far: Sequence[float]) -> np.ndarray:
         raw = raws - center.judged
         known = np.where(np.isnan(center.measured), self._guess(center.far), center.measured)
         found = known + self.belief() * raw
@@ -147,32 +163,17 @@ class Surrogate:
         told: np.ndarray = np.where(self.judge.seen, found, known + guessed)
         return told
 
-    def over_around(self, centers: Sequence[Center], asked: Sequence[Configuration]) -> np.ndarray:
-        """Return what `over` does, each around the measured configuration that it is nearest to, ``(M, budgets)``.
-
-        Args:
-            centers: Those that were measured.
-            asked: The configurations.
-        """
-        by: dict[Configuration, tuple[Center, list[int]]] = {}
-        for at, one in enumerate(asked):
-            center = self.nearest(centers, one)
-            by.setdefault(center.at, (center, []))[1].append(at)
-        found = np.empty((len(asked), len(self.judge.names)))
-        for center, some in by.values():
-            found[some] = self.over(center, [asked[at] for at in some])
-        return found
-
-    def _raw(self, center: Center, asked: Sequence[Configuration]) -> tuple[np.ndarray, list[float]]:
+    def _raw(self, centers: Sequence[Center], asked: Sequence[Configuration]) -> tuple[np.ndarray, list[float]]:
         """Return what the judge says of predicted scores, ``(M, budgets)``, and how far these are from the baseline's.
 
         What was asked before is known: a search comes back to its best again and again.
         """
-        new = [at for at in dict.fromkeys(asked) if (center.at, at) not in self._judged]
-        scores = [self.scores(center, at) for at in new]
-        for at, one, row in zip(new, scores, self.judge.over(scores), strict=True):
-            self._judged[center.at, at] = row, self.distance(one)
-        rows = [self._judged[center.at, at] for at in asked]
+        pairs = list(zip(centers, asked, strict=True))
+        new = {(one.at, at): (one, at) for one, at in pairs if (one.at, at) not in self._judged}
+        scores = [self.scores(*pair) for pair in new.values()]
+        for known, one, row in zip(new, scores, self.judge.over(scores), strict=True):
+            self._judged[known] = row, self.distance(one)
+        rows = [self._judged[one.at, at] for one, at in pairs]
         return np.stack([row for row, _ in rows]), [far for _, far in rows]
 
     def note(self, center: Center, at: Configuration, found: Center) -> None:
@@ -183,21 +184,17 @@ class Surrogate:
             at: The configuration.
             found: What was measured of it.
         """
-        raw = self._raw(center, [at])[0][0] - center.judged
+        raw = self._raw([center], [at])[0][0] - center.judged
         self.errors.append((center.measured + self.belief() * raw, found.measured))
-        self._steps.append((raw, found.measured - center.measured))
+        real = found.measured - center.measured
+        good = np.isfinite(raw) & np.isfinite(real)
+        self._came = self._came + np.where(good, raw * real, 0)
+        self._said = self._said + np.where(good, raw * raw, 0)
 
     def belief(self) -> np.ndarray:
         """Return which share of a predicted step is believed, ``(budgets,)``: by regression through the origin."""
-        over, under = (
-            np.full(len(self.judge.names), _PRIOR * _STEP**2),
-            np.full(len(self.judge.names), _PRIOR * _STEP**2),
-        )
-        for raw, real in self._steps:
-            good = np.isfinite(raw) & np.isfinite(real)
-            over += np.where(good, raw * real, 0)
-            under += np.where(good, raw * raw, 0)
-        share: np.ndarray = np.clip(over / under, 0.1, 3.0)
+        prior = _PRIOR * _STEP**2
+        share: np.ndarray = np.clip((self._came + prior) / (self._said + prior), 0.1, 3.0)
         return share
 
     def _guess(self, distance: float) -> np.ndarray:
@@ -210,6 +207,20 @@ class Surrogate:
         middle, level, slope = self._line
         told: np.ndarray = level + slope * (distance - middle)
         return told
+
+
+def _apart(options: Sequence[Tensor | None]) -> np.ndarray:
+    """Return how far scores move, squared, from each option of an axis to each other; infinite where it cannot be made.
+
+    ``|a - b|^2 = |a|^2 + |b|^2 - 2 ab``.
+    """
+    made = [at for at, one in enumerate(options) if one is not None]
+    rows = torch.stack([one.flatten() for one in options if one is not None]).double()
+    products = (rows @ rows.T / rows.shape[1]).numpy()
+    squares = np.diag(products)
+    found = np.full((len(options), len(options)), np.inf)
+    found[np.ix_(made, made)] = np.maximum(squares[:, None] + squares - 2 * products, 0)
+    return found
 
 
 def _lines(far: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

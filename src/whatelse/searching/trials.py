@@ -9,11 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from whatelse import recipe
 from whatelse.auditing.effects import Contrast, Moved
 from whatelse.auditing.questions import Measurement
 from whatelse.findings.searched import Trial
 from whatelse.searching import gauge
+from whatelse.searching.confirm import LEAST
 from whatelse.searching.protocol import Problem, Score, Search
 from whatelse.searching.ready import DRAWS, Ready
 from whatelse.searching.runner import Runner
@@ -42,6 +45,21 @@ class State:
     best: Trial | None = None
     remarks: list[str] = field(default_factory=list)
     planning: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one constraint.
+
+    Attributes:
+        harm: In its unit.
+        over: By how much the budget is exceeded, as a share of it, aimed at the confirmation.
+        spread: How far the confirmation may stray, likewise.
+    """
+
+    harm: float
+    over: float
+    spread: float
 
 
 @dataclass
@@ -108,7 +126,8 @@ class Loop:
     def _end(self, asked: Asked) -> None:
         spent = self.runner.result(asked.future)
         contrasts = asked.cheap.contrasts(self.runner.store)
-        measured = self._measured(self.ready.cheap, contrasts)
+        scores = self._scores(asked, contrasts)
+        measured = self._measured(self.ready.cheap, contrasts, scores)
         seconds, failed = spent.seconds, spent.report.failed
         wins = self._may_win(contrasts, measured)
         if wins and self.ready.costly:
@@ -116,22 +135,37 @@ class Loop:
             costly = self.bench.attempt(made, self.ready.costly, "select", DRAWS, watched=watched)
             more = self.runner.run([costly])
             contrasts |= costly.contrasts(self.runner.store)
-            measured |= self._measured(self.ready.costly, contrasts)
+            measured |= self._measured(self.ready.costly, contrasts, None)
             seconds, failed = seconds + more.seconds, (*failed, *more.report.failed)
-        self._tell(asked, contrasts, measured, seconds, failed)
+        self._tell(asked, contrasts, measured, scores, seconds, failed)
+
+    def _scores(self, asked: Asked, contrasts: Mapping[str, Sequence[Contrast]]) -> Tensor | None:
+        """Return a trial's class scores on the judge's examples; None where it failed."""
+        store, key = self.runner.store, asked.cheap.job.scores
+        if not math.isfinite(self._value(contrasts)[1]) or not store.has("values", key):
+            return None
+        found: Tensor = store.load("values", key)[0]["logits"][self.problem.judge.rows]
+        return found
 
     def _measured(
-        self, asked: Sequence[Measurement], contrasts: Mapping[str, Sequence[Contrast]]
-    ) -> dict[str, tuple[float, float]]:
-        """Return harm and excess of every constraint that is of some measurements."""
+        self, asked: Sequence[Measurement], contrasts: Mapping[str, Sequence[Contrast]], scores: Tensor | None
+    ) -> dict[str, Measured]:
+        """Return harm, excess and spread of every constraint that is of some measurements."""
         mine = {m.label: contrasts[m.label] for m in asked if m.label in contrasts}
         held = self.ready.gauge.held(self.ready.gauge.findings(mine))
-        known = self.ready.sizes
-        return {
-            one.name: (one.value, gauge.over(one.question, one.value, one.upper, *known[one.name]))
-            for one in held
-            if one.name in known and one.question.harm is not None
-        }
+        known, judge = self.ready.sizes, self.ready.judge
+        found: dict[str, Measured] = {}
+        # What is seen in scores is drawn toward what the same changes do elsewhere, as predictions are.
+        drawn = {name: (0.0, 1.0) for name in judge.names}
+        if scores is not None:
+            _, shift, weight = judge.judged([scores])
+            drawn = dict(zip(judge.names, zip(shift[0].tolist(), weight[0].tolist(), strict=True), strict=True))
+        for one in held:
+            if one.name in known and one.question.harm is not None:
+                away, kept = drawn[one.name]
+                told = (one.question, one.value + away, one.upper + away, *known[one.name], kept)
+                found[one.name] = Measured(one.value, gauge.over(*told), gauge.spread(*told))
+        return found
 
     def _value(self, contrasts: Mapping[str, Sequence[Contrast]]) -> tuple[float, float]:
         """Return what is made small, and its share of the baseline's; infinite where it is not known."""
@@ -141,43 +175,41 @@ class Loop:
                 return effect.after, effect.after / effect.before
         return math.inf, math.inf
 
-    def _may_win(
-        self, contrasts: Mapping[str, Sequence[Contrast]], measured: Mapping[str, tuple[float, float]]
-    ) -> bool:
+    def _may_win(self, contrasts: Mapping[str, Sequence[Contrast]], measured: Mapping[str, Measured]) -> bool:
         best, (_, share) = self.state.best, self._value(contrasts)
         smaller = best is None or best.share is None or share < best.share
-        return smaller and math.isfinite(share) and all(over <= 0 for _, over in measured.values())
+        return smaller and math.isfinite(share) and _chance(measured) >= LEAST
 
     def _tell(
         self,
         asked: Asked,
         contrasts: Mapping[str, Sequence[Contrast]],
-        measured: Mapping[str, tuple[float, float]],
+        measured: Mapping[str, Measured],
+        scores: Tensor | None,
         seconds: float,
         failed: Sequence[tuple[str, str]],
     ) -> None:
         value, share = self._value(contrasts)
         names = [one.name for one in self.ready.constraints]
-        over = {name: measured[name][1] for name in names if name in measured}
-        store, key = self.runner.store, asked.cheap.job.scores
-        kept = math.isfinite(share) and store.has("values", key)
-        scores = store.load("values", key)[0]["logits"][self.problem.judge.rows] if kept else None
+        over = {name: measured[name].over for name in names if name in measured}
+        kept = scores is not None
         why = "" if kept else _why(failed) or "it could not be measured"
         # A budget of which a cheap trial says nothing, since it failed, is not kept.
         cheap = [one.name for one in self.ready.constraints if one.label in {m.label for m in self.ready.cheap}]
         lost = [name for name in cheap if name not in over] if kept else []
         over |= dict.fromkeys(lost, math.inf)
         skipped = tuple(name for name in names if name not in over)
-        score = Score(share, over, scores, why)
+        score = Score(share, over, scores, why, {name: one.spread for name, one in measured.items()})
         feasible = score.feasible and not skipped
         trial = Trial(
             number=asked.number,
             recipe=recipe.write(self.problem.space.recipe(asked.chosen)),
             value=value if kept else None,
             share=share if kept else None,
-            harm={name: measured[name][0] for name in names if name in measured},
+            harm={name: measured[name].harm for name in names if name in measured},
             over={name: one for name, one in over.items() if math.isfinite(one)},
             feasible=feasible,
+            chance=gauge.chance(over, score.spread) if kept and not skipped else None,
             binding=max(over, key=lambda name: over[name]) if over else "",
             skipped=skipped if kept else (),
             why=why,
@@ -191,6 +223,12 @@ class Loop:
         if feasible and (best is None or best.share is None or share < best.share):
             self.state.best = trial
         self.show(self.state)
+
+
+def _chance(measured: Mapping[str, Measured]) -> float:
+    """Return the chance that a confirmation passes, as far as it was measured."""
+    over = {name: one.over for name, one in measured.items()}
+    return gauge.chance(over, {name: one.spread for name, one in measured.items()})
 
 
 def _why(failed: Sequence[tuple[str, str]]) -> str:

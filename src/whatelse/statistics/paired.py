@@ -25,6 +25,8 @@ Pairs = list[tuple[np.ndarray, np.ndarray]]
 _FEW = 64
 # A resample may lack a whole group; with more undefined resamples than this share there is no interval.
 _UNDEFINED = 0.05
+# Skewness of a mean below which its intervals are left as they are.
+_SYMMETRIC = 1e-6
 
 
 def effect(
@@ -71,14 +73,17 @@ def effect(
         return _nothing(*points.mean(0))
     if exact:
         return judged(points, None, sample.unseen, rng, draws)
+    asymmetry = 0.0
     if clusters is None and resamples is None and len(pairs) == 1:
-        found = sample.exactly(rng)
+        each = sample.each(rng)
+        found = None if each is None else sample.exactly(*each)
         if found is not None:
             return found
+        asymmetry = 0.0 if each is None else skewness(each[1] - each[0])
     units = resample.units(len(pairs[0][0]), clusters)[0]
     if clusters is None and resamples is None:
         sample = sample.collapsed(rng)
-    return judged(points, sample.drawn(draws, rng, resamples), sample.unseen, rng, draws, units)
+    return judged(points, sample.drawn(draws, rng, resamples), sample.unseen, rng, draws, units, asymmetry=asymmetry)
 
 
 def judged(
@@ -90,6 +95,7 @@ def judged(
     units: int = 0,
     *,
     floored: bool = False,
+    asymmetry: float = 0.0,
 ) -> Effect:
     """Return the effect, its intervals, p value and standard error from what was drawn already.
 
@@ -102,6 +108,7 @@ def judged(
         units: Number of examples, or of clusters, that were resampled; 0 where it is not known.
         floored: True widens every bound to at least that of ``unseen``, as a part of few examples needs it: a single
             change in one of many seeds shows no more than none at all.
+        asymmetry: Skewness of the effect's own distribution, where it is a mean; 0 where that is not known.
     """
     if not np.isfinite(points).all():
         return _nothing(*points.mean(0))
@@ -114,6 +121,7 @@ def judged(
             return _nothing(*points.mean(0))
         drawn = drawn[defined]
         offsets = _shared(drawn) if len(each) > 1 else stretched(drawn[:, 0] - each[0], units, rng)
+        offsets = offsets if len(each) > 1 else unskewed(offsets, asymmetry)
     if len(each) > 1:
         spread = math.sqrt(each.var(ddof=1) / len(each))
         offsets += rng.standard_t(len(each) - 1, len(offsets)) * spread
@@ -141,6 +149,48 @@ def stretched(offsets: np.ndarray, units: int, rng: np.random.Generator) -> np.n
         return offsets
     spread = rng.chisquare(units - 1, len(offsets))
     return np.asarray(offsets * np.sqrt(units / spread))
+
+
+def skewness(changes: np.ndarray) -> float:
+    """Return the skewness of the mean of changes: that of a change, over the root of their number; 0 of equal ones.
+
+    Args:
+        changes: Of each example, ``(N,)``.
+    """
+    off = changes - changes.mean()
+    spread = float(np.sqrt(np.mean(off**2)))
+    return float(np.mean((off / spread) ** 3)) / math.sqrt(len(changes)) if spread > 0 else 0.0
+
+
+def unskewed(offsets: np.ndarray, asymmetry: float) -> np.ndarray:
+    """Return resampled offsets of a mean with the bounds that its skewness asks for, ``(draws,)``.
+
+    Where a few examples carry the harm, as with losses, a sample that lacks some of them shows less harm and less
+    spread at once, so that percentiles end too near: an upper bound of level .05 errs with .1 to .15. Hall's cubic
+    transformation takes the skewness out of Student's ratio, and is monotone (Hall, Journal of the Royal Statistical
+    Society B 54:221-228, 1992). Of what it asks beyond the percentiles, only that is added: without skewness nothing.
+
+    Args:
+        offsets: Resampled effects less the effect, ``(draws,)``.
+        asymmetry: Skewness of the mean.
+    """
+    if abs(asymmetry) < _SYMMETRIC:
+        return offsets
+    z = ndtri((np.arange(len(offsets)) + 0.5) / len(offsets))
+    shown = z + asymmetry * (z**2 - 1) / 6
+    moved: np.ndarray = np.sort(offsets) + offsets.std() * (hall(z, np.array(asymmetry)) - shown)
+    return moved
+
+
+def hall(z: np.ndarray, asymmetry: np.ndarray) -> np.ndarray:
+    """Return how many standard errors above a mean its bounds lie, of the shape of both together.
+
+    Args:
+        z: Normal quantiles.
+        asymmetry: Skewness of the mean.
+    """
+    near = np.where(np.abs(asymmetry) < _SYMMETRIC, _SYMMETRIC, asymmetry)
+    return np.asarray(3 / near * (1 - np.cbrt(1 - near * (z + near / 6))))
 
 
 @dataclass(frozen=True)
@@ -175,8 +225,8 @@ class _Sample:
         agree = np.allclose(self.both(tried), few.both(same), rtol=1e-9, atol=1e-12, equal_nan=True)
         return few if agree else self
 
-    def exactly(self, rng: np.random.Generator) -> Effect | None:
-        """Return the effect from exact counts, if the summary is a mean that every example moves by -1, 0 or 1.
+    def each(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return what every example adds to the summary of either side, if that is a mean.
 
         Args:
             rng: Where the random numbers come from.
@@ -184,7 +234,16 @@ class _Sample:
         tried = resample.counts(len(self.often), 2, rng).astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             before, after = (contributions(values, self.summarise, tried) for values in self.pairs[0])
-        if before is None or after is None or not counting.countable(before):
+        return None if before is None or after is None else (before, after)
+
+    def exactly(self, before: np.ndarray, after: np.ndarray) -> Effect | None:
+        """Return the effect from exact counts, if every example moves the mean by -1, 0 or 1.
+
+        Args:
+            before: What every example adds to the control's, ``(N,)``.
+            after: Likewise to the candidate's.
+        """
+        if not counting.countable(before):
             return None
         return counting.counted(float(before.mean()), float(after.mean()), after - before)
 

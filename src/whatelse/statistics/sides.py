@@ -308,7 +308,10 @@ def contrast(before: Side, after: Side, rng: np.random.Generator, *, draws: int 
         assert after.left is not None
         return paired.spread_of_unseen(np.stack([before.left, after.left], 2), units, count)
 
-    return paired.judged(points, drawn, unseen, rng, draws, units, floored=whole)
+    asymmetry = 0.0
+    if before.each is not None and after.each is not None and not whole:
+        asymmetry = paired.skewness(after.each - before.each)
+    return paired.judged(points, drawn, unseen, rng, draws, units, floored=whole, asymmetry=asymmetry)
 
 
 def _counted(before: Side, after: Side, points: np.ndarray) -> Effect | None:

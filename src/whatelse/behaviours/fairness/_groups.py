@@ -300,11 +300,11 @@ def _intersect(evidence: Evidence, columns: list[str], least: int) -> Grouping:
     stacked = _cells(evidence.split("test"), columns)
     whole = (stacked >= 0).all(1)
     # Sorted by the first code, then the next: the same order for every model of a task.
-    cells, place, sizes = torch.unique(stacked[whole], dim=0, return_inverse=True, return_counts=True)
+    cells, place, sizes = _distinct(stacked[whole])
     code = torch.full((len(stacked),), LEFT_OUT, dtype=torch.int64)
     code[whole] = place
     elsewhere = [_cells(s, columns) for s in evidence.task.splits.values() if set(columns) <= set(s.groups)]
-    every = torch.unique(torch.cat(elsewhere), dim=0)
+    every = _distinct(torch.cat(elsewhere))[0]
     here = {tuple(cell) for cell in cells.tolist()}
     absent = [c for c in every[(every >= 0).all(1)].tolist() if tuple(c) not in here]
 
@@ -314,6 +314,23 @@ def _intersect(evidence: Evidence, columns: list[str], least: int) -> Grouping:
 
     names, gone = (tuple(map(named, some)) for some in (cells.tolist(), absent))
     return Grouping(AND.join(columns), code, names, tuple(sizes.tolist()), least, gone)
+
+
+def _distinct(cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the different rows of codes from -1, sorted, which each row is, and how many are alike.
+
+    Rows are written as one number each, whose digits they are: to sort numbers takes a tenth of the time of rows.
+    """
+    most = (cells.max(0).values + 2).tolist() if len(cells) else [1] * cells.shape[1]
+    key = torch.zeros(len(cells), dtype=torch.int64)
+    for column, base in zip(cells.unbind(1), most, strict=True):
+        key = key * base + column + 1
+    found, place, sizes = torch.unique(key, return_inverse=True, return_counts=True)
+    digits = []
+    for base in reversed(most):
+        digits.append(found % base - 1)
+        found = found // base
+    return torch.stack(digits[::-1], 1), place, sizes
 
 
 def _cells(split: Split, columns: list[str]) -> Tensor:

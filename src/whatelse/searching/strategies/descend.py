@@ -27,8 +27,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import ndtri
 from torch import Tensor
 
+from whatelse.searching.gauge import AIM, STRAYS
 from whatelse.searching.program import Program
 from whatelse.searching.protocol import Problem, Score, Search
 from whatelse.searching.sensitivity import sensitivities
@@ -40,9 +42,11 @@ VERSION = 1
 
 _TIGHTER = 0.05  # of a budget, by which the program is tightened where what it finds is predicted not to keep it
 _SHAKEN = 0.25  # how far costs are shaken where nothing new is found
-_SAFER = (0.4, 0.2, 0.6, 0.1, 0.3)  # how far inside the budgets every eighth step aims: the confirmation begins safely
-_INSURED = 8
-_STUCK, _TRIES = 3, 4
+# The chances of passing that steps aim at in turn, once the first steps have aimed at the usual one: the confirmation
+# begins with what is safe and goes on to what may just pass.
+_AIMS = (0.95, 0.6, 0.99, AIM, 0.9, 0.5, 0.999, 0.7)
+_FIRST = 8
+_STUCK, _TRIES = 3, 3
 _SAME = -1e-6
 
 
@@ -81,44 +85,53 @@ class _Descent:
         self.centers = [self.surrogate.begin(problem.space.alone)]
         self.asked: dict[Configuration, Center] = {}
         self.told = 0
-        self.best: tuple[float, Configuration] | None = None
-        self.kept = self.centers[0]  # around the smallest that keeps all budgets
         self.failures = 0
 
     def ask(self) -> Configuration | None:
         count = len(self.asked)
-        safer = self.best is not None and count % _INSURED == _INSURED - 1
+        aim = AIM if count < _FIRST else _AIMS[(count - _FIRST) % len(_AIMS)]
+        best = self._best(aim)
         # Another step from what is known already must differ from the one that is not told yet.
         shaken = _SHAKEN if count > self.told else 0.0
-        tight = -_SAFER[count // _INSURED % len(_SAFER)] if safer else 0.0
         found = None
         for attempt in range(_TRIES):
-            center = self.kept if safer or self.failures >= _STUCK or attempt % 2 else self.centers[-1]
+            last = self.failures < _STUCK and attempt % 2 == 0 and count < _FIRST
+            center = self.centers[-1] if last else best
             # Where nothing near was found for a while, a step begins at a kick from the best.
-            kicked = self.failures >= _STUCK and not safer and (self.failures + attempt) % 2 == 0
-            around = self._kick() if kicked else center.at
+            kicked = self.failures >= _STUCK and (self.failures + attempt) % 2 == 0
+            around = self._kick(center) if kicked else center.at
             radius = self.config.radius if count else len(self.sizes)
-            found, good = self._step(center, around, radius, shaken, tight - _TIGHTER * attempt, safer=safer)
+            most = self._size(best.at) * (1 + _SAME) if any(best.at) else math.inf
+            tight = self._inside(best, aim) - _TIGHTER * attempt
+            found, good = self._step(center, around, radius, shaken, tight, most)
             if good:
                 break
             shaken = _SHAKEN
         if found is not None:
-            self.asked[found] = self.surrogate.nearest(self.centers, found)
+            [self.asked[found]] = self.surrogate.nearest(self.centers, [found])
         return found
+
+    def _best(self, aim: float) -> Center:
+        """Return the smallest configuration that was measured and passes with such a chance; at first the baseline."""
+        passing = [one for one in self.centers if one.chance >= aim]
+        return min(passing, key=lambda one: self._size(one.at), default=self.centers[0])
+
+    def _inside(self, center: Center, aim: float) -> np.ndarray:
+        """Return how far inside each budget, aimed at the usual chance, a configuration of another lies, negative."""
+        told: np.ndarray = (STRAYS - float(ndtri(aim))) * center.spread
+        return told
 
     def tell(self, tried: Configuration, score: Score) -> None:
         self.told += 1
         if score.scores is None:
             self.failures += 1
             return
+        before = {aim: self._best(aim) for aim in (AIM, *_AIMS)}
         found = self.surrogate.center(tried, score)
         self.surrogate.note(self.asked[tried], tried, found)
         self.centers.append(found)
-        self.failures += 1
-        if score.feasible:
-            self.failures = 0
-            if self.best is None or score.value < self.best[0]:
-                self.best, self.kept = (score.value, tried), found
+        better = any(self._best(aim) is not one for aim, one in before.items())
+        self.failures = 0 if better else self.failures + 1
 
     def remarks(self) -> list[str]:
         """Return what is to be said of the search: the error of its predictions."""
@@ -129,9 +142,9 @@ class _Descent:
         told = ", ".join(f"{name} {at:.2f}" for name, at in known)
         return [f"median error of a predicted step, in shares of the budget: {told}"] if known else []
 
-    def _kick(self) -> Configuration:
-        """Return the best configuration with two axes, large ones rather than small ones, each at a smaller option."""
-        at = list(self.kept.at)
+    def _kick(self, center: Center) -> Configuration:
+        """Return a configuration with two axes, large ones rather than small ones, each at a smaller option."""
+        at = list(center.at)
         weights = torch.tensor([axis[option] - axis.min() for axis, option in zip(self.sizes, at, strict=True)])
         for axis in torch.multinomial(weights + 1e-3, min(2, len(at)), generator=self.rng).tolist():
             sizes = self.sizes[axis]
@@ -141,22 +154,21 @@ class _Descent:
         return tuple(at)
 
     def _step(
-        self, center: Center, around: Configuration, radius: int, shaken: float, tight: float, *, safer: bool
+        self, center: Center, around: Configuration, radius: int, shaken: float, tight: np.ndarray, most: float
     ) -> tuple[Configuration | None, bool]:
-        """Return the smallest new configuration near one that is predicted to keep all budgets by so much.
+        """Return the smallest new configuration near one that is predicted to exceed budgets by no more than so much.
 
         Each is predicted around the measured configuration that it is nearest to. Where none keeps them the one that
         exceeds them least is returned, and False beside it.
         """
         harms = self._singles(center, around)
         noise = 1 + shaken * (2 * torch.rand(self._count(), generator=self.rng).numpy() - 1)
-        most = math.inf if self.best is None or safer else self._size(self.best[1]) * (1 + _SAME)
         program = Program(self.sizes, self.made, harms, around, noise)
         found = program.nearby(tight, radius, most, set(self.asked), self.config.checked)
         if not found:
             return None, False
-        joint = self.surrogate.over_around(self.centers, found)
-        worst = np.nan_to_num(joint, nan=-1.0).max(1) - min(tight, 0.0)
+        joint = self.surrogate.over_around(self.surrogate.nearest(self.centers, found), found)
+        worst = (np.nan_to_num(joint, nan=-1.0) - tight).max(1)
         good = [at for at in range(len(found)) if worst[at] <= 0]
         if good:
             return min((found[at] for at in good), key=self._size), True
