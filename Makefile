@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Processes with one thread each: two threads in one process can be far slower than one on a busy machine.
 export OMP_NUM_THREADS = 1
 
-.PHONY: help table full test lint fast mutants validate bench fuzz docs site picture clean
+.PHONY: help table full reference test lint fast mutants validate bench fuzz docs site picture clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -14,6 +14,9 @@ table: .venv/ready-table  ## measure Table 1 on real digits; write table.html an
 
 full: .venv/ready-dev  ## the same with every candidate, which takes long
 	.venv/bin/whatelse table --full --show-examples
+
+reference: .venv/ready-table  ## measure Table 1 with 64 seeds, in an hour or so; write docs/studies/table1.md; can be taken up again
+	.venv/bin/python bench/reference.py
 
 test: .venv/ready-dev lint  ## check style and types, then run all tests
 	.venv/bin/python -m pytest -n auto

@@ -12,11 +12,11 @@ import torch
 
 import whatelse
 from whatelse import items
-from whatelse.auditing import apart, claims, overlap, prune_potential
+from whatelse.auditing import apart, claims, overlap, prune_potential, redrawn, verdicts
 from whatelse.auditing.effects import Moved
 from whatelse.auditing.inquiry import Inquiry
 from whatelse.auditing.questions import Row
-from whatelse.auditing.verdicts import Compared, Decided
+from whatelse.auditing.verdicts import Compared
 from whatelse.findings import record
 from whatelse.findings.checks import Check, Comparability
 from whatelse.findings.consistent import check
@@ -76,7 +76,7 @@ class Circumstances:
 def assemble(
     inquiry: Inquiry,
     tasks: Mapping[str, Task],
-    found: Decided,
+    compared: Sequence[Compared],
     models: Sequence[record.Candidate],
     exhibits: Sequence[Exhibit],
     around: Circumstances,
@@ -86,7 +86,7 @@ def assemble(
     Args:
         inquiry: What was asked.
         tasks: By name.
-        found: Findings with their verdicts.
+        compared: The effects of every measurement.
         models: The candidates and controls.
         exhibits: Examples to show.
         around: How it came about.
@@ -94,6 +94,8 @@ def assemble(
     Raises:
         FindingsError: Something is named that is not there, or there twice.
     """
+    found = verdicts.decided(inquiry, compared)
+    judged = [claims.judge(claim, inquiry, found, models) for claim in inquiry.claims]
     made = record.Findings(
         whatelse=whatelse.__version__,
         created=around.ended,
@@ -113,7 +115,7 @@ def assemble(
         rows=tuple(_row(inquiry, row) for row in inquiry.rows),
         candidates=tuple(models),
         findings=found.findings,
-        claims=tuple(claims.judge(claim, inquiry, found, models) for claim in inquiry.claims),
+        claims=redrawn.settled(inquiry, compared, models, judged),
         exhibits=tuple(exhibits),
         failed=around.failed,
         potential=tuple(prune_potential.potentials(models, found.findings)),

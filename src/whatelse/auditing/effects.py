@@ -12,12 +12,13 @@ from whatelse import answer, records
 from whatelse.answer import Answer
 from whatelse.auditing import ends
 from whatelse.auditing.ask import Failed, Measured, NotMeasurable, Outcome
+from whatelse.auditing.redraws import picks
 from whatelse.auditing.roles import ZERO, Role
 from whatelse.errors import StoreError, StudyError
 from whatelse.findings.record import Part, Parts, Share, Side
 from whatelse.items import Behaviour
 from whatelse.statistics import multiplicity, sides
-from whatelse.statistics.effect import Effect
+from whatelse.statistics.effect import Effect, Numbers
 from whatelse.statistics.shared import Group, Pool
 
 Pairs = Sequence[tuple[str, str]]
@@ -34,6 +35,7 @@ class Moved:
         ends: What the scale leaves the pair.
         share: Of agreement, how far the candidate is on the way from the random model to the placebo.
         of: Where a measurement stopped once its verdict was clear: of how many examples.
+        again: The numbers of the effect under each draw of `whatelse.auditing.redraws`; empty where none was asked for.
     """
 
     effect: Effect
@@ -42,6 +44,7 @@ class Moved:
     ends: ends.Ends = ends.Ends()
     share: Share | None = None
     of: int | None = None
+    again: tuple[Numbers, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,10 +157,14 @@ class Comparison:
         config: Its settings.
         pool: The resamples, which other measurements share.
         rng: Where other random numbers come from.
+        redraws: Whether the leading effect of every model is also told under seeds that are drawn again.
     """
 
-    def __init__(self, item: Behaviour, config: object, pool: Pool, rng: np.random.Generator) -> None:
+    def __init__(
+        self, item: Behaviour, config: object, pool: Pool, rng: np.random.Generator, *, redraws: bool = False
+    ) -> None:
         self.item, self.config, self.pool, self.draws, self.rng = item, config, pool, pool.draws, rng
+        self.redraws = redraws
         self._seen: dict[str, SubjectValues] = {}
         self._made: dict[str, sides.Side] = {}
         self._broken: dict[str, list[sides.Side]] = {}
@@ -246,13 +253,14 @@ class Comparison:
         waiting, self._later = self._later, []
         for name, summarize in waiting:
             self._guarded(name, summarize)
+        first = dict(reversed(pairs))
         return [
-            self._contrast(name, control)
+            self._contrast(name, control, leads=first[name] == control)
             for name, control in pairs
             if name in self._seen and (control == ZERO or control in self._seen)
         ]
 
-    def _contrast(self, name: str, against: str) -> Contrast:
+    def _contrast(self, name: str, against: str, *, leads: bool) -> Contrast:
         after, control = self._seen[name], self._seen.get(against)
         doubts = [*after.doubts, *(f"its control: {d}" for d in (control.doubts if control else ()))]
         missing = after.missing or (control.missing if control else None)
@@ -264,6 +272,8 @@ class Comparison:
             outcome = NotMeasurable(numberless)
         else:
             outcome = self._moved(name, against, lone=control is None)
+            if self.redraws and leads and len(outcome.per_seed) > 1:
+                outcome = replace(outcome, again=self._again(name, against))
         return Contrast(
             name,
             against,
@@ -290,6 +300,13 @@ class Comparison:
             share=self._share(name) if self.item.pair else None,
             ends=ends.between(self.item.better, None if lone else self._own(against), self._own(name)),
         )
+
+    def _again(self, name: str, against: str) -> tuple[Numbers, ...]:
+        """Return the numbers of the effect under seeds that are drawn again."""
+        made, rng = self._made[name], self.rng.spawn(1)[0]
+        old = sides.zero(made) if against == ZERO else self._made[against]
+        pairs = ((sides.of_seeds(old, which), sides.of_seeds(made, which)) for which in picks(len(made.points)))
+        return tuple(sides.contrast(*pair, rng, draws=self.draws).numbers for pair in pairs)
 
     def _own(self, name: str) -> tuple[Effect, ends.Scale]:
         """Return a model's own number, with its interval, and where the scale of it ends."""

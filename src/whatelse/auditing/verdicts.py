@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,7 +42,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class _Open:
+class Open:
     """A contrast with all that its verdict is given by, and the finding as far as it is known."""
 
     contrast: Contrast
@@ -82,15 +82,34 @@ def decided(inquiry: Inquiry, compared: Sequence[Compared]) -> Decided:
         inquiry: Its measurements give margins and rows, its actors floors.
         compared: The effects of every measurement.
     """
-    measurements = {m.label: m for m in inquiry.measurements}
-    every = [one for each in compared for one in _of_measurement(inquiry, measurements[each.label], each)]
-    every = [replace(one, finding=replace(one.finding, id=f"f{i + 1}")) for i, one in enumerate(every)]
-    every = _corrected(every)
-    about = frozenset(one.finding.id for one in every if one.agreement)
-    return Decided(tuple(_decided(one) for one in every), about)
+    every = [one for each in compared for one in opened(inquiry, each)]
+    return concluded([replace(one, finding=replace(one.finding, id=f"f{i + 1}")) for i, one in enumerate(every)])
 
 
-def _of_measurement(inquiry: Inquiry, m: Measurement, compared: Compared) -> Iterator[_Open]:
+def opened(inquiry: Inquiry, compared: Compared) -> list[Open]:
+    """Return the contrasts of a measurement with all but their corrections and verdicts; findings have no id yet.
+
+    Args:
+        inquiry: Its measurements give margins and rows, its actors floors.
+        compared: The effects.
+    """
+    m = next(m for m in inquiry.measurements if m.label == compared.label)
+    return list(_of_measurement(inquiry, m, compared))
+
+
+def concluded(every: Sequence[Open], told: Callable[[Finding], bool] = lambda _: True) -> Decided:
+    """Return findings with their verdicts, corrected together.
+
+    Args:
+        every: All of them, as `opened` returns them, with ids.
+        told: Says of which the verdict is wanted; the others are there to be corrected with.
+    """
+    corrected = _corrected(every)
+    about = frozenset(one.finding.id for one in corrected if one.agreement)
+    return Decided(tuple(_decided(one) for one in corrected if told(one.finding)), about)
+
+
+def _of_measurement(inquiry: Inquiry, m: Measurement, compared: Compared) -> Iterator[Open]:
     item, card, task = items.behaviour(m.item), registry.card("behaviours", m.item), compared.task
     leading = dict(reversed(compared.pairs))
     noise = _Noise(inquiry, item, compared.contrasts)
@@ -124,7 +143,7 @@ def _of_measurement(inquiry: Inquiry, m: Measurement, compared: Compared) -> Ite
             leading=leads,
             parts=one.parts,
         )
-        yield _Open(one, finding, noise.agreement)
+        yield Open(one, finding, noise.agreement)
 
 
 class _Noise:
@@ -166,7 +185,7 @@ def _floor(effects: Sequence[float], *, agreement: bool) -> float:
     return abs(float(np.mean(effects))) if agreement else seeds.floor(effects)
 
 
-def _corrected(every: Sequence[_Open]) -> list[_Open]:
+def _corrected(every: Sequence[Open]) -> list[Open]:
     """Return findings with their adjusted p: Holm over a candidate's primary ones, false discovery over its others."""
     made = list(every)
     families: dict[tuple[str, bool], list[int]] = {}
@@ -182,7 +201,7 @@ def _corrected(every: Sequence[_Open]) -> list[_Open]:
     return made
 
 
-def _decided(one: _Open) -> Finding:
+def _decided(one: Open) -> Finding:
     outcome = one.contrast.outcome
     if isinstance(outcome, Failed):
         return replace(one.finding, verdict="failed", why=outcome.error)
@@ -198,7 +217,7 @@ def _decided(one: _Open) -> Finding:
     return _settling(finding, outcome) if finding.verdict == "inconclusive" else finding
 
 
-def _numbered(one: _Open, moved: Moved) -> Finding:
+def _numbered(one: Open, moved: Moved) -> Finding:
     """Return a finding with its numbers; those that are not finite are missing."""
     effect = moved.effect
     return replace(
@@ -222,11 +241,11 @@ def _numbered(one: _Open, moved: Moved) -> Finding:
     )
 
 
-def _adjusted(one: _Open, effect: Effect) -> float:
+def _adjusted(one: Open, effect: Effect) -> float:
     return effect.p if one.adjusted_p is None else one.adjusted_p
 
 
-def _judged(finding: Finding, one: _Open, moved: Moved) -> Finding:
+def _judged(finding: Finding, one: Open, moved: Moved) -> Finding:
     """Return a finding with its verdict, and why where it is not measurable after all."""
     effect, against = moved.effect, one.contrast.control
     doubts = tuple(doubt for doubt in (_miracle(finding, effect), _undefined(finding, effect)) if doubt)

@@ -58,6 +58,10 @@ On = Annotated[
     ),
 ]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Jobs at once; 0 for as many as cores.")]
+Seeds = Annotated[
+    str,
+    typer.Option("--seeds", metavar="N", help="Seeds 0 to N - 1, or A-B with both ends, in place of the study's own."),
+]
 Full = Annotated[
     bool,
     typer.Option("--full", help="Also what the study marks full, and its full settings; needs whatelse[methods]."),

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whatelse.cli.files import hand_out, probe
 from whatelse.cli.options import Files
+from whatelse.errors import StudyError
+
+if TYPE_CHECKING:
+    from whatelse.study.spec import Study
+
+_MOST = 10_000
 
 
 def conduct(
@@ -13,6 +21,7 @@ def conduct(
     files: Files,
     results: Path,
     place: tuple[str, int],
+    seeds: str,
     *,
     full: bool,
     quiet: bool,
@@ -25,15 +34,16 @@ def conduct(
         files: Where each surface writes to, by its name.
         results: Folder of the results.
         place: Name of the engine, and how many jobs at once.
+        seeds: Those that are asked for in place of the study's own; empty for these.
         full: Also what the study marks full.
         quiet: Show nothing.
         show_examples: Also examples: rows of people.
     """
-    from whatelse.study import run, spec
+    from whatelse.study import run
     from whatelse.study.bar import bar
     from whatelse.study.run_study import run_study
 
-    study = spec.parse(*asked, tier="full" if full else "quick")
+    study = _study(asked, seeds, full=full)
     run.check_engine(place[0])
     probe(*files.values())
     with bar(quiet=quiet) as (show, announce):
@@ -49,18 +59,42 @@ def conduct(
     hand_out(found, files, quiet=quiet)
 
 
-def foretell(asked: tuple[str, str], results: Path, place: tuple[str, int], *, full: bool) -> None:
+def foretell(asked: tuple[str, str], results: Path, place: tuple[str, int], seeds: str, *, full: bool) -> None:
     """Print what a study will cost.
 
     Args:
         asked: Text of the study, and how messages call it.
         results: Folder of the results.
         place: Name of the engine, and how many jobs at once.
+        seeds: Those that are asked for in place of the study's own; empty for these.
         full: Also what the study marks full.
     """
     from whatelse.cli import progress
-    from whatelse.study import run, spec
+    from whatelse.study import run
     from whatelse.study.run_study import dry_run
 
     run.check_engine(place[0])
-    progress.foretell(dry_run(spec.parse(*asked, tier="full" if full else "quick"), results, place[1]))
+    progress.foretell(dry_run(_study(asked, seeds, full=full), results, place[1]))
+
+
+def _study(asked: tuple[str, str], seeds: str, *, full: bool) -> Study:
+    """Return a study with the seeds that are asked for.
+
+    Raises:
+        StudyError: It cannot be read, or the seeds are none.
+    """
+    from whatelse.study import spec
+
+    study = spec.parse(*asked, tier="full" if full else "quick")
+    return replace(study, seeds=_seeds(seeds)) if seeds else study
+
+
+def _seeds(text: str) -> list[int]:
+    first, dash, last = text.partition("-")
+    if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
+        found = range(0)
+    else:
+        found = range(int(first), int(last) + 1) if dash else range(int(first))
+    if not 0 < len(found) <= _MOST:
+        raise StudyError(f"--seeds {text!r}; give how many, 1 to {_MOST:,}, or two ends such as 32-63")
+    return list(found)

@@ -19,6 +19,7 @@ from whatelse.cli.options import (
     On,
     Quiet,
     Results,
+    Seeds,
     ShowExamples,
     Workers,
     with_files,
@@ -44,6 +45,7 @@ def command(
     on: On = "processes",
     workers: Workers = 0,
     full: Full = False,
+    seeds: Seeds = "",
     dry_run: DryRun = False,
     show_examples: ShowExamples = False,
     quiet: Quiet = False,
@@ -61,8 +63,10 @@ def command(
         write(copy, text)
         return
     if dry_run:
-        foretell((text, file), results, (on, workers), full=full)
+        foretell((text, file), results, (on, workers), seeds, full=full)
         return
     stem = Path(file).stem
     usual = {"html": f"{stem}.html", "json": f"{stem}.json"}
-    conduct((text, file), files or usual, results, (on, workers), full=full, quiet=quiet, show_examples=show_examples)
+    conduct(
+        (text, file), files or usual, results, (on, workers), seeds, full=full, quiet=quiet, show_examples=show_examples
+    )

@@ -15,6 +15,7 @@ from whatelse.cli.options import (
     On,
     Quiet,
     Results,
+    Seeds,
     ShowExamples,
     Workers,
     with_files,
@@ -32,6 +33,7 @@ def command(
     on: On = "processes",
     workers: Workers = 0,
     full: Full = False,
+    seeds: Seeds = "",
     dry_run: DryRun = False,
     show_examples: ShowExamples = False,
     quiet: Quiet = False,
@@ -49,6 +51,6 @@ def command(
         return
     asked = (text, "table1.toml")
     if dry_run:
-        foretell(asked, results, (on, workers), full=full)
+        foretell(asked, results, (on, workers), seeds, full=full)
     else:
-        conduct(asked, files, results, (on, workers), full=full, quiet=quiet, show_examples=show_examples)
+        conduct(asked, files, results, (on, workers), seeds, full=full, quiet=quiet, show_examples=show_examples)

@@ -23,7 +23,7 @@ from whatelse.findings.numbers import (
     state,
     when,
 )
-from whatelse.findings.record import Apart, Environment, Finding, Floors, Part, Row
+from whatelse.findings.record import Apart, Claim, Environment, Finding, Floors, Part, Row
 
 __all__ = [
     "APART",
@@ -40,6 +40,7 @@ __all__ = [
     "effect_unit",
     "elsewhere",
     "facts",
+    "grounds",
     "harm",
     "interval",
     "is_brief",
@@ -48,6 +49,7 @@ __all__ = [
     "measured_in",
     "moved",
     "number",
+    "outcome",
     "parts",
     "parts_unit",
     "plural",
@@ -95,8 +97,30 @@ OUTCOMES: Mapping[str, str] = {
     "contradicted": "the measurements say otherwise",
     "level-dependent": "true at some strengths of compression, false at others",
     "indistinguishable": "not told apart from what retraining alone does",
+    "not settled": "with other seeds, as many as these, it comes out otherwise too often to say",
     "not measured": "not measured",
 }
+_SETTLED = 0.9  # of draws of the seeds, in which an outcome must be the same to be said
+
+
+def outcome(claim: Claim) -> str:
+    """Return what is said to have become of a claim: its outcome, or that these seeds do not settle it.
+
+    Args:
+        claim: As judged.
+    """
+    return claim.outcome if claim.settled is None or claim.settled >= _SETTLED else "not settled"
+
+
+def grounds(claim: Claim) -> str:
+    """Return what an outcome rests on, and how sure it is.
+
+    Args:
+        claim: As judged.
+    """
+    if claim.settled is None:
+        return claim.reason
+    return f"{claim.reason}. Seeds drawn again: {claim.outcome} in {claim.settled:.0%} of draws"
 
 
 def harm(better: str) -> str:

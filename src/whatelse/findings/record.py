@@ -217,7 +217,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the survey under test, and what became of it."""
+    """A sentence of the survey under test, and what became of it.
+
+    ``settled`` is the share of draws of the seeds, with replacement, in which the outcome is the same; missing where
+    there is one seed, or where the claim is measured apart.
+    """
 
     row: str
     claim: str
@@ -226,6 +230,7 @@ class Claim:
     outcome: Outcome
     reason: str
     because: tuple[str, ...] = ()
+    settled: float | None = None
 
 
 @dataclass(frozen=True)

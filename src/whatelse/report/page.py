@@ -46,7 +46,7 @@ def render(findings: Findings, made_from: str = "") -> str:
 
 def _outcomes(findings: Findings) -> str:
     """Say how many of the survey's claims had which outcome."""
-    counts: Counter[str] = Counter(claim.outcome for claim in findings.claims)
+    counts: Counter[str] = Counter(words.outcome(claim) for claim in findings.claims)
     return ", ".join(f"{counts[word]} {word}" for word in words.OUTCOMES if counts[word])
 
 

@@ -13,6 +13,9 @@ LEVELS = (0.05, 0.025, 0.01, 0.005, 0.0025, 0.001, 0.0005)
 FINER = (2e-4, 1e-4, 5e-5, 2e-5, 1e-5, 5e-6, 2e-6, 1e-6, 1e-7, 1e-8)
 
 
+Numbers = tuple[float, float, float, float, float, float, float, float, float]
+
+
 class Effect(NamedTuple):
     """An effect in the behaviour's unit, its intervals, p value, standard error and bounds.
 
@@ -35,7 +38,7 @@ class Effect(NamedTuple):
     fell: int | None = None
 
     @property
-    def numbers(self) -> tuple[float, ...]:
+    def numbers(self) -> Numbers:
         """All of it but the tails and the counts."""
         return self[:9]
 

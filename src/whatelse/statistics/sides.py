@@ -314,6 +314,18 @@ def contrast(before: Side, after: Side, rng: np.random.Generator, *, draws: int 
     return paired.judged(points, drawn, unseen, rng, draws, units, floored=whole, asymmetry=asymmetry)
 
 
+def of_seeds(of: Side, which: np.ndarray) -> Side:
+    """Return a side as it would be with other seeds: some of them, perhaps more than once.
+
+    Args:
+        of: Any side, of several seeds.
+        which: Numbers of seeds, ``(S,)``.
+    """
+    drawn = None if of.drawn is None else of.drawn[:, which]
+    left = None if of.left is None else of.left[:, which]
+    return Side(of.points[which], drawn, left, of.units, whole=of.whole)
+
+
 def _counted(before: Side, after: Side, points: np.ndarray) -> Effect | None:
     """Return the effect from exact counts, where every example moves the summary by -1, 0 or 1 of its share."""
     ends = points.mean(0).tolist()

@@ -40,7 +40,7 @@ def analyze(work: Analysis, store: Store) -> tuple[tuple[str, str], ...]:
 def _compared(effects: Effects, pool: Pool, store: Store) -> Comparison:
     item = items.behaviour(effects.item)
     rng = np.random.default_rng(number(effects.drawn_by))
-    held = Comparison(item, item.configure(dict(effects.given)), pool, rng)
+    held = Comparison(item, item.configure(dict(effects.given)), pool, rng, redraws=effects.redraws)
     for name, keys in effects.cells:
         held.take(name, values_of([outcome_of(key, store) for key in keys]))
     return held

@@ -50,7 +50,7 @@ def assemble(
     ]
     models = list(_candidates(study, plan, store, assembling.costs(inquiry, compared)))
     around = Circumstances(*took, failed(plan, store))
-    return assembling.assemble(inquiry, tasks, verdicts.decided(inquiry, compared), models, exhibits, around)
+    return assembling.assemble(inquiry, tasks, compared, models, exhibits, around)
 
 
 def inquiry_of(study: Study, *beside: Actor) -> Inquiry:

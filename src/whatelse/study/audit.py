@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from whatelse import items
-from whatelse.auditing import verdicts
 from whatelse.auditing.ask import clustered
 from whatelse.auditing.assemble import Circumstances, Costs, assemble, costs
 from whatelse.auditing.effects import Contrast
@@ -326,7 +325,7 @@ class _Asking:
         failures = (*failed(todo, store), *failed_watches(todo, contrasts))
         listed = self._listed(inquiry, costs(inquiry, compared))
         around = Circumstances(*took, failures, self.met.checks)
-        return assemble(inquiry, {DATA: self.met.task}, verdicts.decided(inquiry, compared), listed, shown, around)
+        return assemble(inquiry, {DATA: self.met.task}, compared, listed, shown, around)
 
     def _jobs(self, m: Measurement) -> Iterator[tuple[Job, Cell]]:
         """Yield the job of every model with its cell, the baseline first: the others need what was seen of it."""

@@ -58,6 +58,7 @@ def effects(
     draws: int,
     drawn_by: tuple[str, ...],
     *told: str,
+    redraws: bool = False,
 ) -> Effects:
     """Return all effects of one measurement on one task.
 
@@ -69,11 +70,13 @@ def effects(
         draws: Resamples an interval.
         drawn_by: The label, and what decides which resamples are drawn.
         told: What tells it apart from others of the same measurement, in its name.
+        redraws: Whether effects are also told under seeds that are drawn again.
     """
     cells: dict[str, list[str]] = {}
     for job, one in made:
         cells.setdefault(job.subject, []).append(one.key)
     given = {"pairs": pairs, "draws": draws, "drawn by": drawn_by, "cells": list(cells.items())}
+    given |= {"redraws": 1} if redraws else {}
     return Effects(
         name=" · ".join(("effects", task, m.label, *told)),
         key=key("effects", 8, given, m.item, seed=0),
@@ -87,4 +90,5 @@ def effects(
         resampled_by=drawn_by[1:],
         drawn_by=drawn_by,
         needs=tuple(job.name for job, _ in made),
+        redraws=redraws,
     )

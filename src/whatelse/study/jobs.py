@@ -184,6 +184,7 @@ class Effects:
         drawn_by: What decides what else is drawn.
         needs: Names of the jobs that must have ended before.
         resources: What it needs while it runs.
+        redraws: Whether effects are also told under seeds that are drawn again.
     """
 
     name: str
@@ -199,6 +200,7 @@ class Effects:
     drawn_by: tuple[str, ...]
     needs: tuple[str, ...]
     resources: Resources = Resources()
+    redraws: bool = False
 
     def kept(self) -> list[tuple[str, str]]:
         """Return kind and key of everything that it leaves in a store."""

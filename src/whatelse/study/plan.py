@@ -261,7 +261,16 @@ def _effects(study: Study, jobs: list[Job]) -> Iterator[Effects]:
         for task in m.tasks:
             mine = [(job, c) for job in jobs if job.task == task for c in job.cells if c.label == m.label]
             # The label and the task decide which resamples are drawn.
-            yield effects(m, task, mine, pairs(study, m), study.draws, (m.label, task))
+            redraws = _claimed(study, m, task)
+            yield effects(m, task, mine, pairs(study, m), study.draws, (m.label, task), redraws=redraws)
+
+
+def _claimed(study: Study, m: Measurement, task: str) -> bool:
+    """Say whether claims rest on a measurement, or on what is corrected with it."""
+    if len(study.seeds) == 1 or not study.claims:
+        return False
+    expected = [e for claim in study.claims for e in claim.expect if e.label == m.label]
+    return any((e.task or m.tasks[0]) == task for e in expected) or (m.primary and task == m.tasks[0])
 
 
 def _name(*parts: str) -> str:

@@ -76,8 +76,8 @@ def _claims(line: Line) -> list[str]:
         return [f"- **{plain(line.row.title)}**: the survey makes no claim."]
     apart = f" {words.elsewhere(line.row.apart)}" if line.row.apart is not None else ""
     return [
-        f"- **{plain(line.row.title)}**: **{claim.outcome}**. “{plain(claim.claim)}” ({plain(claim.source)}) "
-        f"{plain(claim.reason)} What the source supports: {plain(claim.supports)}{plain(apart)}"
+        f"- **{plain(line.row.title)}**: **{words.outcome(claim)}**. “{plain(claim.claim)}” ({plain(claim.source)}) "
+        f"{plain(words.grounds(claim))}. What the source supports: {plain(claim.supports)}{plain(apart)}"
         for claim in line.claims
     ]
 

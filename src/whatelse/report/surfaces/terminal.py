@@ -104,6 +104,7 @@ def _legend(plain: bool) -> Text:
 
 def _claim(line: Line, claim: Claim, plain: bool) -> Text:
     text = _text(f"{line.row.title}: ", plain, "bold")
-    text.append_text(_text(claim.outcome, plain, _OUTCOME_STYLES.get(claim.outcome, "yellow")))
-    text.append_text(_text(f'. The survey: "{claim.claim}" {claim.reason}', plain))
+    told = words.outcome(claim)
+    text.append_text(_text(told, plain, _OUTCOME_STYLES.get(told, "yellow")))
+    text.append_text(_text(f'. The survey: "{claim.claim}" {words.grounds(claim)}', plain))
     return text
