@@ -14,6 +14,7 @@ memory is that of ours alone, in a process of its own, beside what the two model
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import resource
 import statistics
@@ -169,6 +170,9 @@ def main() -> None:
             run()
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
+    if importlib.util.find_spec("lm_eval") is None:
+        print("lm-eval is not installed, and there is nothing to hold it against: pip install lm-eval==0.4.13")
+        return
     counts = [int(one) for one in given] or [24, 60]
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(action="ignore"):
         folders = models(Path(place))
@@ -189,8 +193,8 @@ def main() -> None:
         mine, other = (statistics.median(each) for each in zip(*took, strict=True))
         peak, alone = _memory(folders, counts)
     print(
-        f"{counts[0]} documents, {counts[1]} items, both models: {mine:.2f} CPU seconds of ours, {other:.2f} of lm-eval "
-        "twice and a script"
+        f"{counts[0]} documents, {counts[1]} items, both models: {mine:.2f} CPU seconds of ours, {other:.2f} of "
+        "lm-eval twice and a script"
     )
     print(f"ratio {other / mine:.2f} (of single turns {', '.join(f'{b / a:.2f}' for a, b in took)})")
     print(f"peak memory of ours {peak:.0f} MB; with both models opened and nothing asked {alone:.0f} MB")

@@ -449,9 +449,10 @@ def _searches(rows: dict[str, Rows]) -> str:
     return "\n\n".join(
         [
             "## A search ends in what it says",
-            "Worlds of candidates whose every harm is known: accuracy, flips, and the accuracy of four groups, each with a "
-            "budget. In *drawn* ones harm grows as size falls, unevenly; in the *least favorable* every candidate breaks one "
-            "budget by next to nothing, so that whatever is answered is an error. Candidates err alike on hard examples; select "
+            "Worlds of candidates whose every harm is known: accuracy, flips, log-likelihood, whose harm a few examples carry, "
+            "and the accuracy of four groups, each with a budget. In *drawn* ones harm grows as size falls, unevenly; in the "
+            "*least favorable* every candidate breaks one budget by next to nothing, so that whatever is answered is an error. "
+            "Candidates err alike on hard examples; select "
             f"and test are drawn anew in each of {len(every) // len(dict.fromkeys(r['world'] for r in every))} searches. *Breaks* "
             "counts the answers that truly break a budget (nominal: at most 5 %; of the answer on test among the searches that "
             "open it), *size* is the median of the answer's size as a multiple of that of the smallest candidate that keeps all.",

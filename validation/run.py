@@ -125,7 +125,7 @@ STAGES: dict[str, Callable[[Counts, ProcessPoolExecutor], Rows]] = {
 }
 
 
-def _code() -> str:
+def code() -> str:
     """Return a hash of everything that the numbers come from."""
     digest = hashlib.sha256()
     files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "src").rglob("*.toml"), *Path(__file__).parent.glob("*.py")]
@@ -143,17 +143,17 @@ def measure(counts: Counts, wanted: Iterable[str], kept: Path | None) -> dict[st
         kept: Folder where stages are kept; None keeps nothing.
     """
     found: dict[str, dict[str, Any]] = {}
-    code = _code()
+    made_by = code()
     with ProcessPoolExecutor(os.cpu_count() or 1, get_context("spawn")) as pool:
         for name in wanted:
             path = kept / f"{name}.json" if kept else None
-            if path and path.exists() and (old := json.loads(path.read_text("utf-8")))["code"] == code:
+            if path and path.exists() and (old := json.loads(path.read_text("utf-8")))["code"] == made_by:
                 found[name] = old
                 continue
             started = time.perf_counter()
             sys.stderr.write(f"{name} ...\n")
             rows = STAGES[name](counts, pool)
-            found[name] = {"code": code, "seconds": time.perf_counter() - started, "rows": rows}
+            found[name] = {"code": made_by, "seconds": time.perf_counter() - started, "rows": rows}
             if path:
                 path.parent.mkdir(exist_ok=True)
                 path.with_suffix(".part").write_text(json.dumps(found[name]), "utf-8")

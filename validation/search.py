@@ -10,6 +10,7 @@ Beside it what one would have picked on select alone. Run alone it prints the ta
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +48,7 @@ RIGHT = np.array([0.93, 0.92, 0.9, 0.87])  # what the baseline answers right of 
 MOST = {"accuracy": 0.01, "flips": 0.03, "group": 0.025, "likelihood": 0.02}
 SURE, WRONG = 0.02, 1.5  # losses of a right answer, and of a wrong one
 LESS, SELDOM = (0.1, 0.9), 0.2  # by how much more a right answer may lose, and how often that is the larger
+_KEPT = 40  # searches after which a run that is cut off goes on
 ALIKE = 0.5  # correlation of candidates, by how hard examples are
 _CLASSES, _DRAWS = 3, 2000
 _QUESTIONS = f"""name = "search"
@@ -385,12 +387,24 @@ def _smallest(world: World, passing: np.ndarray) -> int | None:
 
 
 def main() -> None:
-    """Print how often each rule answers, and how often its answer breaks a budget."""
+    """Print how often each rule answers, and how often its answer breaks a budget; a run that was cut off goes on."""
     import page
+    import run
 
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    rows = [searched(kind, seed) for kind in WORLDS for seed in range(count)]
-    print(page._searches({"search": rows}))
+    path, code = run.KEPT / "searches.json", run.code()
+    old = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    rows: list[dict[str, Any]] = old["rows"] if old.get("code") == code else []
+    done = {(row["world"], row["seed"]) for row in rows}
+    left = [(kind, seed) for seed in range(count) for kind in WORLDS if (kind, seed) not in done]
+    path.parent.mkdir(exist_ok=True)
+    for at, asked in enumerate(left):
+        rows.append(searched(*asked))
+        if at % _KEPT == _KEPT - 1 or at == len(left) - 1:
+            path.with_suffix(".part").write_text(json.dumps({"code": code, "rows": rows}), "utf-8")
+            path.with_suffix(".part").replace(path)
+    asked_for = [row for kind in WORLDS for row in rows if row["world"] == kind and row["seed"] < count]
+    print(page._searches({"search": asked_for}))
 
 
 if __name__ == "__main__":

@@ -110,7 +110,9 @@ def test_the_worlds_of_searches_are_as_they_say(kind):
     groups = np.stack([drop[:, sample.group == g].mean(1) for g in range(len(search.GROUPS))], 1)
     before = np.array([sample.right[sample.group == g].mean() for g in range(len(search.GROUPS))])
     worst = before.min() - (before - groups).min(1)
-    seen = np.column_stack([drop.mean(1), (answers != 0).mean(1), worst, groups])
+    flips = np.isin(answers, (-1, 1, 2)).mean(1)
+    loss = (sample.losses(answers) - sample.losses(np.zeros_like(answers))).mean(1)
+    seen = np.column_stack([drop.mean(1), flips, loss, worst, groups])
     # Ten thousand of the smallest group, of whom a tenth changes: four standard errors.
     assert np.abs(seen - world.harms[which]).max() < 4 * 0.0032
     if kind == "least favorable":
@@ -124,11 +126,13 @@ def test_the_gate_that_a_search_is_confirmed_by_asks_what_the_world_knows():
     world, sample = search.drawn(rng), search.Sample.of(4000, rng)
     worst = int(world.harms[:, 0].argmax())
     assert world.breaks[[2, worst]].tolist() == [False, True]
-    for answer, verdict in zip(sample.answers(world, np.array([2, worst]), rng), ("GO", "NO-GO"), strict=True):
-        findings = search.found(sample, answer, search.Pool(50, rng), 0)
+    answers = sample.answers(world, np.array([2, worst]), rng)
+    told = search.found(sample, answers, search.Pool(50, rng), 0)
+    for answer, findings, verdict in zip(answers, told, ("GO", "NO-GO"), strict=True):
         assert search.gauge().decide(findings).verdict == verdict
         drop = (answer == -1).astype(float) - (answer == 1)
-        said = {"accuracy": drop.mean(), "flips": (answer != 0).mean()}
+        said = {"accuracy": drop.mean(), "flips": np.isin(answer, (-1, 1, 2)).mean()}
+        said["likelihood"] = (sample.losses(answer) - sample.losses(np.zeros_like(answer))).mean()
         mine = [sample.group == g for g in range(len(search.GROUPS))]
         said |= {f"worst group · group {g}": drop[of].mean() for g, of in enumerate(mine)}
         said["worst group"] = min(sample.right[of].mean() for of in mine)

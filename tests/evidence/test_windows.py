@@ -88,6 +88,7 @@ def test_what_is_merged_padded_and_chunked_is_said_as_alone(monkeypatch):
             assert float(found[row, at]) == pytest.approx(expected, abs=1e-4)
     monkeypatch.setattr(windows, "TOKENS", 20)
     monkeypatch.setattr(windows, "SAID", 300)
+    monkeypatch.setattr(windows, "ROWS", 1)
     again = speakers.evidence_of(speakers.Speaker(longest=9), task).logits()
     assert torch.allclose(found, again, atol=1e-5)
 
@@ -101,6 +102,7 @@ def test_choices_of_one_token_after_a_question_are_one_pass():
 
 def test_log_odds_are_never_held_for_more_than_a_chunk_and_each_token_is_said_once(monkeypatch):
     monkeypatch.setattr(windows, "SAID", 4 * 30 * 7)
+    monkeypatch.setattr(windows, "ROWS", 1)
     rows = {"base": [], "mine": []}
 
     class Counting(speakers.Speaker):

@@ -8,11 +8,11 @@ from scipy.stats import norm
 from whatelse.searching.confirm import LEAST, MOST, believed, finalists, in_sequence
 
 
-def expected(line, together=0.5):
+def expected(line, together=0.8):
     """How much smaller the answer of a line of finalists is expected to be, by the logarithm of its size."""
     gain, passed, size = 0.0, 1.0, 1.0
     for at, (_, smaller, chance) in enumerate(line):
-        passed *= believed(chance) / (believed(line[at - 1][2]) ** together if at else 1.0)
+        passed *= chance / (line[at - 1][2] ** together if at else 1.0)
         gain, size = gain + passed * math.log(size / smaller), smaller
     return gain
 
@@ -23,19 +23,27 @@ def test_no_other_line_is_expected_to_end_smaller(seed):
     rng = np.random.default_rng(seed)
     trials = [(i, float(s), float(c)) for i, (s, c) in enumerate(rng.random((9, 2)))]
     found = finalists(trials, most=3)
+    some = [t for t in trials if t[2] >= LEAST]
+    least = min(size for _, size, _ in some)
+    some = [(name, size, believed(chance, least / size)) for name, size, chance in some]
     lines = [
         line
         for count in (1, 2, 3)
-        for line in itertools.permutations([t for t in trials if t[2] >= LEAST], count)
+        for line in itertools.permutations(some, count)
         if all(a[1] > b[1] and a[2] > b[2] for a, b in itertools.pairwise(line))
     ]
     assert found == [name for name, _, _ in max(lines, key=expected)]
 
 
 def test_finalists_go_from_safe_to_small():
-    trials = [("a", 0.08, 0.7), ("b", 0.104, 0.99), ("c", 0.2, 0.9), ("d", 0.05, 0.3), ("e", 0.04, 0.05)]
+    trials = [("a", 0.08, 0.7), ("b", 0.104, 0.99), ("c", 0.11, 0.9), ("d", 0.05, 0.3), ("e", 0.04, 0.05)]
     # c is larger than b and less sure, and e would hardly pass.
     assert finalists(trials) == ["b", "a", "d"]
+
+
+def test_of_two_of_which_select_says_the_same_the_larger_is_safer():
+    assert finalists([("a", 0.1, 0.95), ("b", 0.2, 0.95)]) == ["b", "a"]
+    assert believed(0.9, 0.5) > believed(0.9, 1.0)
 
 
 def test_an_unsure_first_is_not_risked():

@@ -11,6 +11,7 @@ from whatelse.auditing.questions import default, read_questions, settled
 from whatelse.errors import BudgetError, RecipeError, SettingError, StoreError, TaskError, UnknownItemError
 from whatelse.gate import budgets as owners
 from whatelse.gate.decide import decide
+from whatelse.searching.confirm import LEAST
 from whatelse.searching.driver import search
 
 pytestmark = pytest.mark.slow  # whole searches: not for every save
@@ -52,7 +53,7 @@ def test_it_ends_in_a_smaller_model_that_keeps_every_budget_on_test(found, model
     record = found.record
     winner = record.trial(record.winner)
     assert winner.share < 0.5
-    assert winner.feasible
+    assert winner.chance >= LEAST  # it need not be sure on select: what is confirmed is confirmed
     findings = whatelse.audit(model, {"winner": found.model}, task, asked())
     assert decide(budgets, findings).verdict == "GO"
     assert decide(budgets, found.findings).verdict == "GO"

@@ -116,18 +116,17 @@ def _shrunk(move: Tensor, radius: Tensor, low: Tensor, high: Tensor) -> Tensor:
     It is ``clip(s * move)`` with one ``s`` in [0, 1] for each example. From the ``s`` that ignores the bounds upwards:
     what is held at its bound stays there, and the rest may take the length that this has left.
     """
-    room = torch.where(move > 0, high, -low)
-    length, budget = move.abs(), (radius**2).flatten()
+    room, length, budget = torch.where(move > 0, high, -low).flatten(1), move.abs().flatten(1), (radius**2).flatten()
     scale = torch.ones_like(budget)
     tiny = torch.finfo(move.dtype).tiny
-    inside = torch.minimum(length, room).flatten(1).square().sum(1) <= budget
-    held = torch.zeros_like(move, dtype=torch.bool)
+    inside = torch.minimum(length, room).square().sum(1) <= budget
+    rooms, lengths = room.square(), length.square()
+    held = torch.zeros_like(room, dtype=torch.bool)
     for _ in range(_ROUNDS):
-        taken = torch.where(held, room, 0).flatten(1).square().sum(1)
-        free = torch.where(held, 0, length).flatten(1).square().sum(1)
+        taken, free = torch.where(held, rooms, 0).sum(1), torch.where(held, 0, lengths).sum(1)
         scale = ((budget - taken).clamp(min=0) / free.clamp(min=tiny)).sqrt().clamp(max=1)
-        now = length * _each(scale, move) >= room
-        if bool((now == held).all()):
+        now = length * scale[:, None] >= room
+        if torch.equal(now, held):
             break
         held = now
     scale = torch.where(inside, 1, scale)

@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from whatelse.datasets import _groups, _read, language
+from whatelse.datasets import _groups, _language, _read
 from whatelse.errors import TaskError, WhatElseError
 from whatelse.settings import param
 from whatelse.tasks import samples
@@ -56,7 +56,7 @@ def load(config: Config) -> Task:
     form = DOCUMENTS if held[0].document else CHOICES
     name = Path(config.path).stem
     told = (form, [one.passage for one in held], [one.right for one in held])
-    return language.task(name, told, [dict(one.doc) for one in held], config, where)
+    return _language.task(name, told, [dict(one.doc) for one in held], config, where)
 
 
 def takes(text: str) -> bool:

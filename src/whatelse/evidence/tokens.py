@@ -204,7 +204,7 @@ def _read(
     if before is not None:
         found["divergence"] = torch.zeros(count, dtype=torch.float64)
     held: Tensor | None = None
-    step = max(1, windows.SAID // (4 * model.vocabulary))
+    step = max(windows.ROWS, windows.SAID // (4 * model.vocabulary))
     for some in windows.batches(asked, windows.TOKENS):
         states = _bodied(evidence, model, some)
         at, targets, numbers = windows.saying(some)
@@ -246,10 +246,17 @@ def _chunk(said: Tensor, targets: Tensor, other: Tensor | None) -> dict[str, Ten
     mine = said.log_softmax(1)
     found = {"loss": -mine.gather(1, targets.to(mine.device)[:, None])[:, 0].double(), "likeliest": said.argmax(1)}
     if other is not None:
-        base = other.to(mine.device).log_softmax(1)
-        apart = (base - mine).masked_fill_(base == -torch.inf, 0)  # of what the baseline rules out nothing comes
-        found["divergence"] = (base.exp() * apart).sum(1, dtype=torch.float64).clamp(min=0)
+        found["divergence"] = _divergence(other.to(mine.device).log_softmax(1), mine)
     return found
+
+
+def _divergence(base: Tensor, mine: Tensor) -> Tensor:
+    """Return ``sum_v p_v (log p_v - log q_v)`` of every row, ``(M,)`` float64; nothing comes of what p rules out."""
+    apart = base - mine
+    found: Tensor = torch.linalg.vecdot(base.exp(), apart)
+    if not bool(found.isfinite().all()):
+        found = torch.linalg.vecdot(base.exp(), apart.masked_fill_(base == -torch.inf, 0))
+    return found.double().clamp(min=0)
 
 
 def _kept(asked: Sequence[Window], count: int) -> Tensor:

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from whatelse.models.model import Reads
 
-# Tokens of a pass, padding included, and bytes of the log-odds of a chunk of them.
-TOKENS, SAID = 4096, 64 * 2**20
+# Tokens of a pass, padding included. Of a chunk, bytes of its log-odds, which stay in a cache, or as many tokens as a
+# product of matrices needs to be fast.
+TOKENS, SAID, ROWS = 4096, 8 * 2**20, 64
 
 
 @dataclass(frozen=True)

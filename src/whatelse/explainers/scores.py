@@ -33,7 +33,8 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
         b: As ``a``.
     """
     kept = (a != 0) | (b != 0)
-    x, y = (_centered_ranks(maps.abs(), kept) for maps in (a, b))
+    x = _centered_ranks(a.abs(), kept)
+    y = x if torch.equal(a, b) else _centered_ranks(b.abs(), kept)
     scale = (x.square().sum(1) * y.square().sum(1)).sqrt()
     # A map of one value throughout ranks nothing: it is as bad as none.
     return torch.where(scale > 0, (x * y).sum(1) / scale.clamp(min=1e-12), -1.0)

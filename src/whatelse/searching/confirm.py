@@ -19,10 +19,11 @@ from scipy.special import ndtr, ndtri
 
 MOST = 6  # finalists
 LEAST = 0.1  # chance below which a trial is no finalist
-# What select says of a trial that was chosen for it is too good, and test may differ from select: of trials of which it
-# said .93, .71 passed, and of .5, .16 (searches on digits). In normal quantiles: how much is believed, and its rest.
-_BELIEVED, _LUCK = 0.8, 0.7
-_TOGETHER = 0.5  # how much of what a finalist shows the next one shares: they are tested on the same examples
+# What select says of a trial that was chosen for it is too good: of trials of which it said .93, .71 passed, and of .5,
+# .16. In normal quantiles by how much, of the smallest; of larger ones less, by their size. The values are those with
+# which thirteen searches on digits would have ended smallest; the less is believed, the finer the line.
+_STRETCHED, _LUCK = 0.5, 2.0
+_TOGETHER = 0.8  # how much of what a finalist shows the next one shares: they are tested on the same examples
 
 T = TypeVar("T")
 
@@ -41,17 +42,18 @@ def finalists(trials: Sequence[tuple[T, float, float]], most: int = MOST) -> lis
     Of all lines in which each is smaller and less sure than the one before, the one whose answer is expected to be
     smallest, by the logarithm of its size: a first that is unsure risks everything, a step that is too small wastes one
     of six, and an unsure last costs nothing. Chances are taken for what such chances came to. What passed makes the
-    next more likely to pass: with chances ``c`` and ``d`` one after the other, the second does so with ``d / sqrt(c)``.
+    next more likely to pass: with chances ``c`` and ``d`` one after the other, the second does so with ``d / c^0.8``.
 
     Args:
         trials: Each with its size, as a share of the whole, and the chance that it passes by what select says.
         most: How many are wanted.
     """
+    some = sorted((t for t in trials if t[2] >= LEAST and t[1] < 1), key=lambda t: (t[1], -t[2]))
     front: list[tuple[T, float, float]] = []
-    for one in sorted((t for t in trials if t[2] >= LEAST and t[1] < 1), key=lambda t: (t[1], -t[2])):
-        if not front or one[2] > front[-1][2]:
-            front.append(one)
-    front = [(name, size, believed(chance)) for name, size, chance in front]
+    for name, size, chance in some:
+        sure = believed(chance, some[0][1] / size if size else 1.0)
+        if not front or sure > front[-1][2]:
+            front.append((name, size, sure))
     # What follows each, the smallest first, with so many still to be opened.
     after: list[list[_Rest[T]]] = []
     for at, (_, size, chance) in enumerate(front):
@@ -71,13 +73,17 @@ def finalists(trials: Sequence[tuple[T, float, float]], most: int = MOST) -> lis
     return list(max(lines, key=lambda one: one.gain).order) if lines else []
 
 
-def believed(chance: float) -> float:
-    """Return what a chance of passing, as select says it of a trial that was chosen for it, comes to.
+def believed(chance: float, small: float) -> float:
+    """Return what a chance of passing comes to, as select says it of a trial that was chosen for it.
+
+    The smallest were chosen most for what select says of them; of two of which it says the same the larger is safer.
 
     Args:
         chance: As select says.
+        small: Size of the smallest trial as a share of this one's.
     """
-    return float(ndtr(_BELIEVED * ndtri(min(chance, 1 - 1e-9)) - _LUCK))
+    z = float(ndtri(min(chance, 1 - 1e-9)))
+    return float(ndtr((1 - _STRETCHED * small) * z - _LUCK * small))
 
 
 def in_sequence(order: Sequence[T], passes: Callable[[T], bool]) -> T | None:

@@ -26,7 +26,9 @@ from whatelse.tasks.task import SPLITS, Split, Task
 
 _DRAWS = 8  # resamples that a predicted standard error is of, where a number is no mean
 _AT_ONCE = 2**23  # class scores that are asked at once
-_OTHERS = 600  # examples with changes of others that harms are drawn toward, at the least
+# Examples with changes of others that harms are drawn toward, about: of what is predicted, and of what was measured,
+# for which they are others than those by which it was chosen.
+_OTHERS, _FRESH = 600, 3_600
 _KNOWN = 16  # numbers of models whose examples, below each other, are kept
 _ALIKE = 5  # examples of a kind, from which on changes are exchanged among these alone
 
@@ -85,20 +87,17 @@ class ScoresJudge:
         self.names = tuple(one.name for one in constraints)
         self.rows, self._held, self._sizes = rows, constraints, sizes
         self._stands_for = len(task.test) / len(rows)
-        self._plain = self._task = _bare(task, rows)
-        self._base = self._whole = baseline[rows]
-        self._swaps = _swaps(self._task, self._base)
+        self._plain, self._base = _bare(task, rows), baseline[rows]
+        self._swaps, self._fresh = (
+            _swaps(self._plain, self._base, many, at) for at, many in enumerate((_OTHERS, _FRESH))
+        )
         counts = np.random.default_rng(0).multinomial(len(rows), [1 / len(rows)] * len(rows), size=_DRAWS)
         self._weights = np.concatenate([np.ones((1, len(rows))), counts])
-        self._many: dict[int, Task] = {}
+        self._many: dict[tuple[int, int], Evidence] = {}
         labels = dict.fromkeys(one.question.place.label for one in constraints)
         found = {label: self._seen(measurements[label]) for label in labels}
         self._asked = {label: asked for label, asked in found.items() if asked is not None}
         self.seen = np.array([one.question.place.label in self._asked for one in constraints])
-        # From here on each model stands for the examples, and for these with the changes of others.
-        self._many.clear()
-        self._task = _repeated(self._plain, 1 + len(self._swaps))
-        self._whole = self._base.repeat(1 + len(self._swaps), 1)
 
     def over(self, scores: Sequence[Tensor]) -> np.ndarray:
         """Return by how much each budget would be exceeded, ``(M, budgets)``, NaN where it cannot tell.
@@ -106,7 +105,9 @@ class ScoresJudge:
         Args:
             scores: Class scores of M models on its examples, ``(n, classes)`` each.
         """
-        return self.judged(scores)[0]
+        most = max(1, _AT_ONCE // max(1, self._base.numel() * (1 + len(self._swaps))))
+        portions = [self._judged(scores[at : at + most], self._swaps)[0] for at in range(0, len(scores), most)]
+        return np.concatenate(portions or [np.empty((0, len(self.names)))])
 
     def judged(self, scores: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return by how much each budget would be exceeded; by how much harms were drawn, and what weight they kept.
@@ -121,23 +122,19 @@ class ScoresJudge:
         Returns:
             ``(M, budgets)`` each; NaN, 0 and 1 where it cannot tell.
         """
-        most = max(1, _AT_ONCE // max(1, self._whole.numel()))
-        portions = [self._judged(scores[at : at + most]) for at in range(0, len(scores), most)]
-        empty = np.empty((0, len(self.names)))
-        over, shift, weight = (np.concatenate(some) for some in zip(*(portions or [(empty,) * 3]), strict=True))
-        return over, shift, weight
+        return self._judged(scores, self._fresh)
 
-    def _beside(self, scores: Tensor) -> Tensor:
+    def _beside(self, scores: Tensor, swaps: Sequence[Tensor]) -> Tensor:
         """Return scores, and the baseline's with the changes of other examples below them."""
         change = scores - self._base
-        return torch.cat([scores, *(self._base + change[swap] for swap in self._swaps)])
+        return torch.cat([scores, *(self._base + change[swap] for swap in swaps)])
 
-    def _judged(self, scores: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _judged(self, scores: Sequence[Tensor], swaps: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         found = np.full((len(scores), len(self.names)), np.nan)
         shift, weight = np.zeros_like(found), np.ones_like(found)
-        scores = [self._beside(one) for one in scores]
+        pair = self._pair([self._beside(one, swaps) for one in scores], 1 + len(swaps))
         for asked in self._asked.values():
-            answer = self._answer(asked.item, asked.config, asked.measurement, scores)
+            answer = self._answer(asked.item, asked.config, asked.measurement, pair)
             assert answer is not None
             if asked.means is not None and asked.averaged:
                 signs = np.array([self._sign(k) for k in asked.averaged])
@@ -148,7 +145,7 @@ class ScoresJudge:
                     found[:, k] = over(self._held[k].question, value, upper, *self._sizes[k], kept)
                     shift[:, k], weight[:, k] = drawn, kept
             for at in range(len(scores)) if asked.drawn else ():
-                sums = self._sums(asked.item, asked.config, answer, at)
+                sums = self._sums(asked.item, asked.config, answer, at, 1 + len(swaps))
                 for k in asked.drawn:
                     found[at, k] = self._exceeded(k, asked, sums)
         return found, shift, weight
@@ -182,8 +179,8 @@ class ScoresJudge:
         item = items.behaviour(m.item)
         config = item.configure(m.settings)
         moved = self._base.roll(1, 0)  # scores of other examples, so that answers differ
-        both = self._answer(item, config, m, [self._base, moved])
-        alone = [self._answer(item, config, m, [one]) for one in (self._base, moved)]
+        both = self._answer(item, config, m, self._pair([self._base, moved]))
+        alone = [self._answer(item, config, m, self._pair([one])) for one in (self._base, moved)]
         if both is None or any(one is None or len(one) != len(self.rows) for one in alone):
             return None
         cut = [self._cut(both, at) for at in range(2)]
@@ -216,36 +213,49 @@ class ScoresJudge:
                 drawn.append(k)
         return _Asked(m, item, config, means, averaged, tuple(drawn), sums if drawn else None, names)
 
-    def _answer(self, item: Behaviour, config: object, m: Measurement, scores: Sequence[Tensor]) -> Answer | None:
-        """Return what a behavior answers of scores of several models below each other; None where it needs more."""
-        task = self._many.get(len(scores))
-        if task is None:
+    def _pair(self, scores: Sequence[Tensor], times: int = 1) -> tuple[Evidence, Evidence]:
+        """Return evidence of the baseline and of several models below each other, which all behaviors share.
+
+        Args:
+            scores: Of each model.
+            times: How often each has the examples.
+        """
+        known = len(scores), times
+        base = self._many.get(known)
+        if base is None:
             if len(self._many) >= _KNOWN:
                 self._many.clear()
-            task = self._many[len(scores)] = _repeated(self._task, len(scores))
-        models = [
-            # A key of their own would be a hash of all of them, and nothing is kept by it.
-            Evidence(Model(name, RecordedScores({"test": torch.cat(held)}, key="predicted"), name), task)
-            for name, held in ((NAME, list(scores)), (Role.BASELINE, [self._whole] * len(scores)))
-        ]
-        mine, base = models
+            task = _repeated(self._plain, len(scores) * times)
+            base = self._many[known] = _evidence(Role.BASELINE, [self._base] * len(scores) * times, task)
+        mine = _evidence(NAME, scores, base.task)
         mine.reference = base
+        return base, mine
+
+    def _answer(
+        self, item: Behaviour, config: object, m: Measurement, pair: tuple[Evidence, Evidence]
+    ) -> Answer | None:
+        """Return what a behavior answers of several models below each other; None where it needs more than scores."""
         try:
-            found = item.answer(base, mine, config, asked_alike(m.item, m.settings, "", 0))
+            found = item.answer(*pair, config, asked_alike(m.item, m.settings, "", 0))
         except NotMeasurableError:
             return None
         return found if found.rows is None else None
 
-    def _cut(self, answer: Answer, at: int) -> Answer:
-        n, step = len(self.rows), len(self._whole)
-        return answer.over(answer.matrix()[at * step : at * step + n])
+    def _cut(self, answer: Answer, at: int, times: int = 1) -> Answer:
+        n = len(self.rows)
+        return answer.over(answer.matrix()[at * times * n : (at * times + 1) * n])
 
     def _sums(
-        self, item: Behaviour, config: object, answer: Answer, at: int = 0
+        self, item: Behaviour, config: object, answer: Answer, at: int = 0, times: int = 1
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        mine = self._cut(answer, at)
+        mine = self._cut(answer, at, times)
         parts = None if item.by_part is None else item.by_part(mine, config, self._weights)
         return item.summarise(mine, config, self._weights), parts
+
+
+def _evidence(name: str, scores: Sequence[Tensor], task: Task) -> Evidence:
+    # A key of their own would be a hash of all of them, and nothing is kept by it.
+    return Evidence(Model(name, RecordedScores({"test": torch.cat(list(scores))}, key="predicted"), name), task)
 
 
 def _bare(task: Task, rows: Tensor) -> Task:
@@ -255,17 +265,17 @@ def _bare(task: Task, rows: Tensor) -> Task:
     return replace(task, splits=dict.fromkeys(SPLITS, bare), bounds=None, features=(), units=(), vocabulary=0, words=())
 
 
-def _swaps(task: Task, base: Tensor) -> list[Tensor]:
+def _swaps(task: Task, base: Tensor, many: int, seed: int) -> list[Tensor]:
     """Return permutations of the examples among those of a kind: that the baseline says the same of, and of one group.
 
     Kinds of a few examples are taken together with others that the baseline says the same of.
     """
-    n, said, rng = len(base), base.argmax(1).numpy(), np.random.default_rng(0)
+    n, said, rng = len(base), base.argmax(1).numpy(), np.random.default_rng(seed)
     kinds = np.stack([said, *(codes.numpy() for codes in task.test.groups.values())], 1)
     _, kind, sizes = np.unique(kinds, axis=0, return_inverse=True, return_counts=True)
     kind = np.where(sizes[kind] < _ALIKE, len(sizes) + said, kind)
     found = []
-    for _ in range(max(1, round(_OTHERS / max(1, n)))):
+    for _ in range(max(1, round(many / max(1, n)))):
         swap = np.arange(n)
         for one in np.unique(kind):
             places = np.flatnonzero(kind == one)

@@ -109,10 +109,12 @@ class Means:
         weight, mixed = np.ones_like(own[0]), own
         if moved.shape[1] > 1:
             others = self._moments(moved[:, 1:].reshape(-1, len(self.base)), inside / n)
-            others = others.reshape(3, models, -1, len(parts)).mean(2)
+            times = moved.shape[1] - 1
+            others = others.reshape(3, models, times, len(parts)).mean(2)
             se = np.sqrt(np.maximum((own[1] + others[1]) / 2 - (own[0] + others[0]) ** 2 / 4, 0) / (n * scale))
-            apart = _APART * np.abs(others[0])
-            weight = np.where(se > 0, apart**2 / np.where(se > 0, apart**2 + se**2, 1), 1.0)
+            # What others show is a sample, too: of as many as there are.
+            apart = (_APART * others[0]) ** 2 + se**2 * scale / times
+            weight = np.where(se > 0, apart / np.where(se > 0, apart + se**2, 1), 1.0)
             mixed = weight * own + (1 - weight) * others
         below, above = self._reach(mixed, n * scale)
         places = {part: at for at, part in enumerate(parts)}

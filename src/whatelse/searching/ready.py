@@ -24,7 +24,7 @@ from whatelse.study.meeting import Meeting
 from whatelse.tasks.task import Task
 
 DRAWS = 500  # resamples of a look at select
-_ROWS = 1_500  # examples of select that predictions are judged on
+_ROWS = 1_200  # examples of select that predictions are judged on
 
 
 @dataclass(frozen=True)

@@ -142,3 +142,34 @@ def test_gradients_of_what_vmap_cannot_run_are_taken_in_turn(way, toy, rng):
         )
         for name, want in zip(names, torch.autograd.grad(loss, (first, bias, last, end)), strict=True):
             assert torch.allclose(found[name][i], want.flatten(), atol=1e-10), name
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_outer_product_says_the_same_as_its_entries(rng, masked):
+    rows, columns, other = (torch.randn(5, n, generator=rng, dtype=torch.float64) for n in (4, 7, 28))
+    mask = (torch.rand(4, 7, generator=rng) < 0.5).double() if masked else None
+    other = other * mask.flatten() if masked else other
+    outer = _examples.Outer(rows, columns, mask)
+    entries = torch.einsum("bi,bj->bij", rows, columns) * (mask if masked else 1.0)
+    assert torch.allclose(outer.dense(), entries.flatten(1))
+    assert torch.allclose(outer.dot(other), (entries.flatten(1) * other).sum(1))
+    assert torch.allclose(outer.square(), entries.square().sum((1, 2)))
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (2, 1, 1), ((2, 3), (1, 0), 1), (3, 2, (1, 2))])
+def test_a_convolution_is_differentiated_twice_as_torch_does(rng, stride, padding, dilation):
+    part = torch.nn.Conv2d(2, 3, (3, 2), stride, padding, dilation).double().requires_grad_(requires_grad=False)
+    inputs, way = (torch.randn(2, 2, n, 11, generator=rng, dtype=torch.float64) for n in (10, 10))
+    found = []
+    for ask in (part, lambda x: _examples._Convolution.apply(x, part)):
+        x = inputs.clone().requires_grad_()
+        answer = ask(x)
+        (slope,) = torch.autograd.grad(answer.square().sum(), x, create_graph=True)
+        found.append((answer, slope, *torch.autograd.grad((slope * way).sum(), x)))
+    assert all(torch.allclose(one, two) for one, two in zip(*found, strict=True))
+    with _examples._twice([part]):
+        assert torch.allclose(part(inputs), found[0][0])
+        assert part(inputs.requires_grad_()).grad_fn.name() == "_ConvolutionBackward"
+    assert "_conv_forward" not in vars(part)

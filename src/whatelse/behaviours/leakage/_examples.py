@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,6 +19,41 @@ from whatelse.layers.quantized import Quantized, options_of
 from whatelse.models import placed
 
 _Layer = nn.Conv2d | nn.Linear | Quantized
+
+
+class Outer(NamedTuple):
+    """The gradient of a matrix of weights that one example, or one place, has: all entries of an outer product.
+
+    Attributes:
+        rows: Slopes of the outputs, ``(B, units)``.
+        columns: The inputs, ``(B, entries a unit)``.
+        mask: 1 where an entry is shared, ``(units, entries a unit)``; None where all are.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    mask: Tensor | None
+
+    def dense(self) -> Tensor:
+        """Return the entries, ``(B, units * entries a unit)``."""
+        whole = self.rows[:, :, None] * self.columns[:, None]
+        return (whole if self.mask is None else whole * self.mask).flatten(1)
+
+    def dot(self, other: Tensor) -> Tensor:
+        """Return the inner product with entries that are zero where the mask is, ``(B,)``; none of its own is made.
+
+        Args:
+            other: ``(B, units * entries a unit)``.
+        """
+        seen = other.view(len(other), self.rows.shape[1], -1) @ self.columns[:, :, None]
+        found: Tensor = torch.linalg.vecdot(seen.squeeze(2), self.rows)
+        return found
+
+    def square(self) -> Tensor:
+        """Return the squared length, ``(B,)``."""
+        rows, columns = self.rows.square(), self.columns.square()
+        shared = columns.sum(1, keepdim=True) if self.mask is None else columns @ self.mask.T
+        return (rows * shared).sum(1)
 
 
 def gradients(shared: Shared, inputs: Tensor, labels: Tensor, *names: str, batch: int = 1) -> dict[str, Tensor]:
@@ -33,6 +72,25 @@ def gradients(shared: Shared, inputs: Tensor, labels: Tensor, *names: str, batch
 
     Raises:
         NotMeasurableError: No gradient of the weights can be had.
+    """
+    found = factored(shared, inputs, labels, *names, batch=batch)
+    return {name: _dense(g) for name, g in found.items()}
+
+
+def factored(
+    shared: Shared, inputs: Tensor, labels: Tensor, *names: str, batch: int = 1
+) -> dict[str, Tensor] | dict[str, Tensor | Outer]:
+    """Return what `gradients` does, outer products as such: their entries are many, and most of the time.
+
+    Args:
+        shared: The model.
+        inputs: As of `gradients`.
+        labels: As of `gradients`.
+        names: As of `gradients`.
+        batch: As of `gradients`.
+
+    Raises:
+        NotMeasurableError: As of `gradients`.
     """
     wanted = set(names or shared.tensors)
     parts = _gradients.leaves(shared.model)
@@ -67,13 +125,13 @@ def _together_or_in_turn(shared: Shared, parted: list[Tensor], names: tuple[str,
 
 def _by_layer(
     shared: Shared, layers: dict[str, _Layer], wanted: set[str], inputs: Tensor, labels: Tensor, batch: int
-) -> dict[str, Tensor] | None:
+) -> dict[str, Tensor | Outer] | None:
     """Return the gradients, or None where a layer does not see every example, or is not called at all."""
     entered: list[tuple[str, Tensor]] = []
     left: list[Tensor] = []
     hooks = [hook for name, part in layers.items() for hook in _watch(name, part, entered, left)]
     try:
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _twice(layers.values()):
             logits = shared.model(inputs if inputs.requires_grad else inputs.detach().requires_grad_())
     finally:
         for hook in hooks:
@@ -82,18 +140,78 @@ def _by_layer(
         return None
     loss = functional.cross_entropy(logits / shared.louder, labels, reduction="sum") / batch
     slopes = torch.autograd.grad(loss, left, create_graph=inputs.requires_grad, materialize_grads=True)
-    found: dict[str, Tensor] = {}
-    for (name, x), slope in zip(entered, slopes, strict=True):
-        columns, rows = (_together(part, batch) for part in _places(layers[name], x, slope))
-        both = (rows @ columns.transpose(1, 2), rows.sum(2))
-        for tensor, gradient in zip(_gradients.tensor_names(name), both, strict=True):
+    found: dict[str, Tensor | Outer] = {}
+    for (name, x), slope in zip(entered, slopes if inputs.requires_grad else map(Tensor.detach, slopes), strict=True):
+        x = x if inputs.requires_grad else x.detach()
+        columns, rows = (placed.home(_together(part, batch)) for part in _places(layers[name], x, slope))
+        for tensor, gradient in zip(_gradients.tensor_names(name), _of_layer(rows, columns), strict=True):
             if tensor in shared.tensors:
-                flat = placed.home(gradient.flatten(1))
-                flat = flat * shared.masks[tensor].flatten() if tensor in shared.masks else flat
-                found[tensor] = found[tensor] + flat if tensor in found else flat
-    if len(found) < len(wanted):  # a weight is read without a call of its layer
-        return None
-    return found if inputs.requires_grad else {name: g.detach() for name, g in found.items()}
+                mine = _masked(gradient, shared.masks.get(tensor))
+                found[tensor] = _dense(found[tensor]) + _dense(mine) if tensor in found else mine
+    return found if len(found) >= len(wanted) else None  # a weight is read without a call of its layer
+
+
+class _Convolution(torch.autograd.Function):
+    """A convolution with frozen weights, its slope written as the transposed one.
+
+    Of its own slope torch also works out that of the weights when it is differentiated again, whether or not anybody
+    asks: a seventh of the time of an inversion.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, part: nn.Conv2d) -> Tensor:  # noqa: ANN401 - torch's own
+        ctx.part, ctx.sides = part, x.shape[2:]
+        return functional.conv2d(x, part.weight, part.bias, part.stride, part.padding, part.dilation)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - torch's own
+        part, pairs = ctx.part, zip(ctx.sides, slope.shape[2:], strict=True)
+        reach = [d * (k - 1) + 1 - 2 * p for d, k, p in zip(part.dilation, part.kernel_size, part.padding, strict=True)]
+        left = [
+            side - (there - 1) * step - far for (side, there), step, far in zip(pairs, part.stride, reach, strict=True)
+        ]
+        back = functional.conv_transpose2d(
+            slope, part.weight, None, part.stride, part.padding, left, part.groups, part.dilation
+        )
+        return back, None
+
+
+@contextmanager
+def _twice(layers: Iterable[_Layer]) -> Generator[None]:
+    """Let plain convolutions be differentiated twice at the cost of what is asked of them."""
+    plain = [part for part in layers if type(part) is nn.Conv2d and not _odd(part) and not part.weight.requires_grad]
+    for part in plain:
+        vars(part)["_conv_forward"] = _convolving(part)
+    try:
+        yield
+    finally:
+        for part in plain:
+            del vars(part)["_conv_forward"]
+
+
+def _convolving(part: nn.Conv2d) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        del weight, bias
+        found: Tensor = _Convolution.apply(x, part)  # type: ignore[no-untyped-call] # torch's own
+        return found
+
+    return forward
+
+
+def _of_layer(rows: Tensor, columns: Tensor) -> tuple[Tensor | Outer, Tensor]:
+    if columns.shape[2] == 1:
+        return Outer(rows.squeeze(2), columns.squeeze(2), None), rows.squeeze(2)
+    return (rows @ columns.transpose(1, 2)).flatten(1), rows.sum(2)
+
+
+def _masked(gradient: Tensor | Outer, mask: Tensor | None) -> Tensor | Outer:
+    if mask is None:
+        return gradient
+    return gradient._replace(mask=mask.flatten(1)) if isinstance(gradient, Outer) else gradient * mask.flatten()
+
+
+def _dense(gradient: Tensor | Outer) -> Tensor:
+    return gradient.dense() if isinstance(gradient, Outer) else gradient
 
 
 def _together(places: Tensor, batch: int) -> Tensor:

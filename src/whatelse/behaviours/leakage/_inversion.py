@@ -17,12 +17,14 @@ Source:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from whatelse.behaviours.leakage import _descent, _examples, _gradients, _scores, _sent, _states
+from whatelse.behaviours.leakage._examples import Outer
 from whatelse.behaviours.leakage._gradients import Shared
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
@@ -31,7 +33,7 @@ ATTACKS, LABELS = ("cosine", "dlg"), ("known", "joint")
 # The attack on every model starts at the same points: what differs is then due to the model.
 _START = 2020
 # Of what is kept; raised when the same budget would give other reconstructions.
-_VERSION = 3
+_VERSION = 4
 _TINY = 1e-300
 _TOGETHER, _ENTRIES = 64, 4_000_000  # At most so many inputs, and entries of gradients, at once.
 
@@ -177,9 +179,13 @@ class _Search:
         point = point.detach().requires_grad_()
         x, y = self._parts(point)
         joint = self.budget.labels == "joint"
-        found = _examples.gradients(self.model, x, y.softmax(1) if joint else self.labels, batch=self.budget.batch)
-        found = _sent.likened(found, self.known, self.model.masks, self.budget.gradient)
-        far = self._angle(found, x) if self.budget.attack == "cosine" else self._distance(found)
+        asked = (self.model, x, y.softmax(1) if joint else self.labels)
+        if self.budget.attack == "cosine" and self.budget.gradient == "whole":
+            far = self._angle(_examples.factored(*asked, batch=self.budget.batch), x)
+        else:
+            found = _examples.gradients(*asked, batch=self.budget.batch)
+            found = _sent.likened(found, self.known, self.model.masks, self.budget.gradient)
+            far = self._angle(found, x) if self.budget.attack == "cosine" else self._distance(found)
         (slope,) = torch.autograd.grad(far.sum(), point)
         self.passes.forward += len(x)
         self.passes.backward += 3 * len(x)  # The gradient itself, and the two passes back through it.
@@ -194,7 +200,7 @@ class _Search:
         inside = (torch.where(pixel, low, -math.inf), torch.where(pixel, high, math.inf))
         return _descent.adam(self.ask, point, self.budget.iterations, rate, inside, signed=self.budget.signed)
 
-    def _angle(self, found: dict[str, Tensor], x: Tensor) -> Tensor:
+    def _angle(self, found: Mapping[str, Tensor | Outer], x: Tensor) -> Tensor:
         apart = [1 - _cosine(g, self.sent[n], self.squares[n]) for n, g in found.items()]
         rough = variation(x).view(-1, self.budget.batch).mean(1) / (self.bounds[1] - self.bounds[0])
         return torch.stack(apart).mean(0) + self.budget.smooth * rough
@@ -212,8 +218,10 @@ class _Search:
         return point[:, : self.entries].reshape(self.shape), y.reshape(len(self.labels), -1)
 
 
-def _cosine(found: Tensor, shared: Tensor, square: Tensor) -> Tensor:
+def _cosine(found: Tensor | Outer, shared: Tensor, square: Tensor) -> Tensor:
     """Return the cosine of two gradients of each batch, 0 where one of them is zero, ``(B,)``."""
+    if isinstance(found, Outer):
+        return found.dot(shared) / (found.square() * square + _TINY).sqrt()
     cosine: Tensor = torch.linalg.vecdot(found, shared) / (torch.linalg.vecdot(found, found) * square + _TINY).sqrt()
     return cosine
 

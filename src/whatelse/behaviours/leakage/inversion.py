@@ -58,7 +58,7 @@ from whatelse.statistics import summaries
 from whatelse.tasks.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
-    4,
+    5,
     "dB",
     "lower",
     {"predicts", "differentiates", "opens", "inputs in bounds"},

@@ -9,7 +9,9 @@ the center, and what they do together is predicted once more before one is chose
 tightens the next ones. Where nothing smaller can be found nearby, the costs are shaken,
 and a step begins at a kick: the best with two layers smaller than it dares.
 
-Configurations are aimed at the confirmation (`whatelse.searching.gauge.over`): they are to pass on other examples.
+Configurations are aimed at the confirmation (`whatelse.searching.gauge.over`): they are to pass on other examples. The
+first steps aim at a chance of .8; then steps aim in turn at what is safer and at what may just pass, since the
+confirmation goes from safe to small (`whatelse.searching.confirm`).
 Budgets that class scores do not tell are regressed on how far scores move from the baseline's. After training
 (``then``) the surrogate ranks; how much of a predicted step comes true is learned over the trials.
 
@@ -42,12 +44,28 @@ VERSION = 1
 
 _TIGHTER = 0.05  # of a budget, by which the program is tightened where what it finds is predicted not to keep it
 _SHAKEN = 0.25  # how far costs are shaken where nothing new is found
-# The chances of passing that steps aim at in turn, once the first steps have aimed at the usual one: the confirmation
-# begins with what is safe and goes on to what may just pass.
-_AIMS = (0.95, 0.6, 0.99, AIM, 0.9, 0.5, 0.999, 0.7)
-_FIRST = 8
+_FIRST = 8  # steps that aim at the usual chance
 _STUCK, _TRIES = 3, 3
 _SAME = -1e-6
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """What a step is to be predicted to keep.
+
+    Attributes:
+        chance: That a confirmation passes.
+        room: How much of what the baseline itself leaves of each budget, as a share; 0 where the chance says enough.
+    """
+
+    chance: float
+    room: float = 0.0
+
+
+_USUAL = _Aim(AIM)
+# What steps aim at in turn after the first: the confirmation begins with what is safe, the more so as select is luckier
+# than it seems, and goes on to what may just pass.
+_AIMS = (_Aim(0.97), _Aim(AIM, 0.85), _Aim(0.6), _Aim(0.9), _Aim(AIM, 0.65), _Aim(0.95), _USUAL, _Aim(0.5))
 
 
 @dataclass(frozen=True)
@@ -89,7 +107,7 @@ class _Descent:
 
     def ask(self) -> Configuration | None:
         count = len(self.asked)
-        aim = AIM if count < _FIRST else _AIMS[(count - _FIRST) % len(_AIMS)]
+        aim = _USUAL if count < _FIRST else _AIMS[(count - _FIRST) % len(_AIMS)]
         best = self._best(aim)
         # Another step from what is known already must differ from the one that is not told yet.
         shaken = _SHAKEN if count > self.told else 0.0
@@ -111,14 +129,20 @@ class _Descent:
             [self.asked[found]] = self.surrogate.nearest(self.centers, [found])
         return found
 
-    def _best(self, aim: float) -> Center:
-        """Return the smallest configuration that was measured and passes with such a chance; at first the baseline."""
-        passing = [one for one in self.centers if one.chance >= aim]
+    def _best(self, aim: _Aim) -> Center:
+        """Return the smallest configuration that was measured and keeps what is aimed at; at first the baseline."""
+        room = self._room(aim)
+        passing = [one for one in self.centers if one.chance >= aim.chance and not (one.measured > room).any()]
         return min(passing, key=lambda one: self._size(one.at), default=self.centers[0])
 
-    def _inside(self, center: Center, aim: float) -> np.ndarray:
-        """Return how far inside each budget, aimed at the usual chance, a configuration of another lies, negative."""
-        told: np.ndarray = (STRAYS - float(ndtri(aim))) * center.spread
+    def _room(self, aim: _Aim) -> np.ndarray:
+        """Return what each excess may be, that of the baseline being its own, ``(budgets,)``."""
+        own = self.centers[0].measured
+        return np.minimum(aim.room * own, 0.0) if aim.room else np.full(len(own), np.inf)
+
+    def _inside(self, center: Center, aim: _Aim) -> np.ndarray:
+        """Return what excess, as it is aimed at the usual chance, a step may be predicted to have of each budget."""
+        told: np.ndarray = np.minimum((STRAYS - float(ndtri(aim.chance))) * center.spread, self._room(aim))
         return told
 
     def tell(self, tried: Configuration, score: Score) -> None:
@@ -126,7 +150,7 @@ class _Descent:
         if score.scores is None:
             self.failures += 1
             return
-        before = {aim: self._best(aim) for aim in (AIM, *_AIMS)}
+        before = {aim: self._best(aim) for aim in _AIMS}
         found = self.surrogate.center(tried, score)
         self.surrogate.note(self.asked[tried], tried, found)
         self.centers.append(found)
