@@ -8,7 +8,7 @@ from scipy.stats import norm
 from whatelse.searching.confirm import LEAST, MOST, believed, finalists, in_sequence
 
 
-def expected(line, together=0.7):
+def expected(line, together=0.8):
     """How much smaller the answer of a line of finalists is expected to be, by the logarithm of its size."""
     gain, passed, size = 0.0, 1.0, 1.0
     for at, (_, smaller, chance) in enumerate(line):

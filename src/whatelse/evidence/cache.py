@@ -61,6 +61,7 @@ class Evidence:
     passes: Passes = field(default_factory=Passes)
     _held: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _here: dict[str, Tensor] = field(default_factory=dict)
+    _broken: dict[str, str] = field(default_factory=dict)
     _told: dict[str, Said] = field(default_factory=dict)
     _hearing: list[Said] = field(default_factory=list)
 
@@ -182,7 +183,9 @@ class Evidence:
             split: Which examples.
         """
         found = self._observed(split)["logits"]
-        if told := scores.broken(found):
+        if split not in self._broken:
+            self._broken[split] = scores.broken(found)
+        if told := self._broken[split]:
             self.say(doubt=f"{self.subject.name} answers {told} of {split} with NaN or infinity")
         return found
 
@@ -192,7 +195,8 @@ class Evidence:
         Args:
             split: Which examples.
         """
-        return self.logits(split).argmax(1)
+        found = self.logits(split)
+        return self.here(f"predictions of {split}", lambda: found.argmax(1))
 
     def explained(self, split: str = "test") -> Tensor:
         """Return the class whose log-odds margin is differentiated, ``(N,)``: the baseline's prediction.
