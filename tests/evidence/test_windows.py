@@ -126,3 +126,19 @@ def test_log_odds_are_never_held_for_more_than_a_chunk_and_each_token_is_said_on
     assert [one.passes.forward for one in evidence] == [2, 2], "each body once over each document"
     tokens.documents(evidence[1])
     assert sum(rows["mine"]) == count
+
+
+def test_states_that_are_many_lie_in_a_file_without_a_name_and_say_the_same(monkeypatch, tmp_path):
+    task = speakers.documents(["the dog ran home to the cat. " * 9, "a cat."])
+
+    def divergence():
+        base = speakers.evidence_of(speakers.Speaker(), task)
+        mine = speakers.evidence_of(speakers.Speaker(moved=0.2), task, reference=base)
+        return tokens.documents(mine)["divergence"]
+
+    plain = divergence()
+    monkeypatch.setattr(tokens, "_LARGE", 1)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert torch.equal(divergence(), plain)
+    assert not list(tmp_path.iterdir())
