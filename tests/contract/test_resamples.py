@@ -8,7 +8,7 @@ from whatelse.statistics import resample, shared
 from whatelse.testing import samples, written
 
 # No functions of sums: they look at counts themselves, in blocks, and cost as much as they always did.
-OF_COUNTS = {"efficiency.latency", "generalization.risk_coverage"}
+OF_COUNTS = {"efficiency.latency", "generalization.risk_coverage", "language.tail"}
 
 
 @pytest.mark.slow
