@@ -15,10 +15,13 @@ from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.models import subject
 from whatelse.study import audit
+from whatelse.tasks.language import FORMS
 from whatelse.testing import samples, written
 
 # Wall times do not repeat; and there a pass holds its inputs twice, which is its memory indeed.
 OTHERWISE = {"efficiency.latency", "efficiency.memory"}
+# What is asked of passages is asked of language models, which these samples only stand for: they compute nowhere.
+OTHERWISE |= {name for name in registry.ours("behaviours") if items.behaviour(name).needs & {*FORMS}}
 
 
 def test_forgetting_to_move_an_input_is_refused_there_as_on_any_accelerator(elsewhere):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from whatelse.auditing import questions as asking
 from whatelse.auditing.questions import read_questions
 from whatelse.findings import codec
 from whatelse.findings.record import parse
@@ -23,7 +24,7 @@ N = 3000
 
 def questions(*more):
     """Those of the default questions that are about accuracy and gated, with fewer resamples; and what more is told."""
-    table = tomllib.loads(audits.default())
+    table = tomllib.loads(asking.default())
     kept = [m for m in table["measurements"] if m["item"] in GATED]
     kept += [{"row": "fairness", "item": item, "label": item, "margin": 0.02} for item in more]
     lines = ['name = "few"\ntitle = "Few"\ndraws = 200\n']

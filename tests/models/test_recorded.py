@@ -21,7 +21,10 @@ ANSWERED = {
     *(f"membership.{n}" for n in ("calibration", "lira", "loss", "pair", "reference")),
     *(f"transparency.{n}" for n in ("size", "stability", "tree")),
 }
-REFUSED = r"^needs a model that (predicts new inputs|differentiates|opens); small.npz only has recorded scores of test"
+REFUSED = (
+    r"^needs a model that (predicts new inputs|differentiates|opens); small.npz only has recorded scores of test"
+    r"|^needs (documents|documents or questions|choices|pairs); task toy is of images$"
+)
 
 
 def taken(arrays, task, name="small.npz"):

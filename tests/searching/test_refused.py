@@ -88,10 +88,8 @@ def test_a_split_too_small_is_refused_with_the_number_that_it_takes(model, task,
 
 
 def test_a_budget_of_no_counted_examples_below_its_noise_is_refused_in_words(model, task):
-    # Measured once more it is worse or, by chance, better: then it is not shown to keep the budget.
-    with pytest.raises(
-        BudgetError, match="latency: (the baseline itself, measured once more|on test not even)"
-    ) as told:
+    # Measured once more it is worse or, by chance, better: the next time it is worse as likely.
+    with pytest.raises(BudgetError, match="latency: the baseline itself, measured once more") as told:
         tried(model, task, budgets(latency=1e-6))
     assert "None" not in str(told.value)
 

@@ -313,6 +313,8 @@ class _Ranked:
             rows: Those that are looked at, ``(m,)``.
         """
         new = rows[~self.known[rows]]
+        if not len(new):  # no model is asked about nothing: programs and kernels refuse that
+            return self.near
         inputs, labels = self.left.inputs[new], self.left.labels[new]
         self.targets[new], distance = _ranked(self.left.evidence, inputs, labels, self.plan, self.looked)
         self.near[new], self.known[new] = distance[:, 0] <= _REACH, True

@@ -154,11 +154,12 @@ def _refuse_noise(held: Sequence[Held], sizes: Sequence[tuple[int, int]], where:
         BudgetError: It does.
     """
     for one, pair in zip(held, sizes, strict=True):
-        if one.value > 0 and gauge.over(one.question, one.value, one.upper, *pair) > 0:
+        moved, upper = abs(one.value), abs(one.value) + one.upper - one.value  # the next time it is worse as likely
+        if moved > 0 and gauge.over(one.question, moved, upper, *pair) > 0:
             most = one.question.budget.most
             raise BudgetError(
-                f"{where}: {one.name}: the baseline itself, measured once more with other random numbers, is worse by "
-                f"{one.value:.3g} (at most {one.upper:.3g}), and most={most:g}; raise it, or ask of more examples"
+                f"{where}: {one.name}: the baseline itself, measured once more with other random numbers, moves by "
+                f"{moved:.3g} (to {upper:.3g} by chance), and most={most:g}; raise it, or ask of more examples"
             )
 
 
