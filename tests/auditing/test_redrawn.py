@@ -18,6 +18,7 @@ from whatelse.auditing.roles import Actor, Role
 from whatelse.auditing.verdicts import Compared
 from whatelse.findings import phrasing
 from whatelse.findings.record import Candidate
+from whatelse.statistics import shared
 from whatelse.statistics.shared import Pool
 
 LABEL, N = "accuracy", 400
@@ -112,3 +113,33 @@ def test_draws_are_of_all_seeds_and_never_of_one_alone():
         assert found.shape == (DRAWS, seeds)
         assert set(found.ravel()) == set(range(seeds))
         assert (np.ptp(found, axis=1) > 0).all()
+
+
+def test_where_much_waits_models_are_summarized_on_the_way_and_sums_let_go(monkeypatch):
+    # More columns than answers fit: resamples are drawn after every model, and say the same.
+    ece = items.behaviour("generalization.smooth_ece")
+    rng = torch.Generator().manual_seed(2)
+
+    def said():
+        confidence = torch.rand(N, generator=rng)
+        correct = (torch.rand(N, generator=rng) < confidence).float()
+        return [Measured(Answer({"confidence": confidence, "correct": correct}), {}, 0.0)]
+
+    models = {name: said() for name in ("baseline", *NAMES)}
+
+    def found():
+        held = Comparison(ece, ece.configure({}), Pool(400, np.random.default_rng(1)), np.random.default_rng(0))
+        most = 0
+        for name, outcomes in models.items():
+            held.take(name, values_of(outcomes))
+            most = max(most, len(held._group.known))
+        return held.against(PAIRS), held._group.times, most
+
+    whole, times, _ = found()
+    assert times == 1
+    monkeypatch.setattr(shared, "_HELD", 1_000_000)
+    cut, times, most = found()
+    assert times > 2
+    assert most <= 2
+    for one, other in zip(whole, cut, strict=True):
+        assert other.outcome.effect.numbers == pytest.approx(one.outcome.effect.numbers, rel=1e-9)

@@ -62,7 +62,7 @@ settings = { examples = 900, units = 64 }
     (tmp_path / "small.toml").write_text(text + costly)
     running = launched("small.toml", tmp_path)
     values = tmp_path / "whatelse-results" / "values"
-    for _ in range(600):
+    for _ in range(2400):
         if any(values.glob("generalization.accuracy-*")):
             break
         time.sleep(0.05)

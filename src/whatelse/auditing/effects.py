@@ -193,7 +193,17 @@ class Comparison:
         # Parameters and bytes are no sample: only seeds vary.
         if self._group is None and self.item.unit_of_analysis != "layer":
             self._group = self.pool.of(self._units, seen.clusters).group()
+        drawn = 0 if self._group is None else self._group.times
         self._guarded(name, lambda: self._later.append((name, self._asked(name, answers))))
+        if self._group is not None and self._group.times > drawn:
+            # Resamples were drawn on the way, as much waited: others are summarized, and their sums let go.
+            self._summarized([one for one in self._later if one[0] != name])
+            self._later = [one for one in self._later if one[0] == name]
+            self._group.forget(drawn)
+
+    def _summarized(self, waiting: Sequence[tuple[str, Callable[[], None]]]) -> None:
+        for name, summarize in waiting:
+            self._guarded(name, summarize)
 
     def _guarded(self, name: str, call: Callable[[], None]) -> None:
         try:
@@ -251,8 +261,7 @@ class Comparison:
             pairs: Candidate and control; ``zero`` for the values themselves.
         """
         waiting, self._later = self._later, []
-        for name, summarize in waiting:
-            self._guarded(name, summarize)
+        self._summarized(waiting)
         first = dict(reversed(pairs))
         return [
             self._contrast(name, control, leads=first[name] == control)

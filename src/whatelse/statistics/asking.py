@@ -251,6 +251,12 @@ class Asked:
     whole: bytes | None = None
     holds: int = 0
 
+    @property
+    def summed(self) -> int:
+        """How many columns are to be summed, and so how many answers each resample has."""
+        tables: int = sum(cells.shape[1] for cells in self.tables.values())
+        return len(self.columns) + tables
+
     def sums(self, columns: np.ndarray, power: int) -> np.ndarray:
         """Write columns down and return their sums over the sample, ``(1, k)``."""
         self.width += columns.shape[1]

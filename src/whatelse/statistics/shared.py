@@ -53,7 +53,7 @@ class Shared:
 
     def held(self) -> int:
         """Return how many bytes wait, and will be answered."""
-        answers = 8 * self.resamples.draws * sum(len(g.asked.columns) for g in self.waiting)
+        answers = 8 * self.resamples.draws * sum(g.asked.summed for g in self.waiting)
         return sum(g.asked.size() for g in self.waiting) + answers
 
     def draw(self) -> None:
@@ -122,12 +122,21 @@ class Group:
         """
         alone = asked_by(answer, self.shared.resamples.n, self.shared.resamples.clusters)
         alone.holds = holds
-        if self.asked.columns and self.asked.size() + alone.size() > _HELD:
+        answers = 8 * self.shared.resamples.draws * (self.asked.summed + alone.summed)
+        if self.asked.summed and max(self.asked.size() + alone.size(), answers) > _HELD:
             self.shared.draw()
         self.asked.add(alone)
         if self not in self.shared.waiting:
             self.shared.waiting.append(self)
         return Later(self, answer, alone, self.times)
+
+    def forget(self, time: int) -> None:
+        """Let go of what was answered before a drawing: all that waited for it has its summary.
+
+        Args:
+            time: Number of the drawing.
+        """
+        self.known = {at: known for at, known in self.known.items() if at >= time}
 
 
 @dataclass(eq=False)
