@@ -40,25 +40,31 @@ def settled(
         judged: The claims of the inquiry with their outcomes, in its order.
     """
     told = {e.label for claim in inquiry.claims for e in claim.expect}
-    before = [verdicts.opened(inquiry, one) for one in compared]
     moves = [any(isinstance(c.outcome, Moved) and c.outcome.again for c in one.contrasts) for one in compared]
     if not any(move for move, one in zip(moves, compared, strict=True) if one.label in told):
         return tuple(judged)
+    names = (f"f{at}" for at in itertools.count())
+    before = [[_named(o, next(names)) for o in verdicts.opened(inquiry, one)] for one in compared]
+    still = [o for each, move in zip(before, moves, strict=True) if not move for o in each]
+    moved = [(one, each) for one, each, move in zip(compared, before, moves, strict=True) if move]
     same = np.zeros(len(judged))
     for at in range(DRAWS):
-        every = [
-            verdicts.opened(inquiry, _redrawn(one, at, len(inquiry.seeds))) if move else was
-            for one, was, move in zip(compared, before, moves, strict=True)
-        ]
-        numbered = [replace(o, finding=replace(o.finding, id=f"f{i}")) for i, o in enumerate(itertools.chain(*every))]
-        found = verdicts.concluded(numbered, lambda finding: finding.leading and finding.label in told)
-        for which, (claim, was) in enumerate(zip(inquiry.claims, judged, strict=True)):
-            same[which] += claims.judge(claim, inquiry, found, models).outcome == was.outcome
+        every = list(still)
+        for one, was in moved:
+            new = verdicts.opened(inquiry, _redrawn(one, at, len(inquiry.seeds)))
+            every += [_named(o, old.finding.id) for o, old in zip(new, was, strict=True)]
+        found = verdicts.concluded(every, lambda finding: finding.leading and finding.label in told)
+        for which, (claim, first) in enumerate(zip(inquiry.claims, judged, strict=True)):
+            same[which] += claims.judge(claim, inquiry, found, models).outcome == first.outcome
     known = [bool(claim.expect) for claim in inquiry.claims]
     return tuple(
         replace(claim, settled=float(share / DRAWS)) if has else claim
         for claim, share, has in zip(judged, same, known, strict=True)
     )
+
+
+def _named(contrast: verdicts.Open, name: str) -> verdicts.Open:
+    return replace(contrast, finding=replace(contrast.finding, id=name))
 
 
 def _redrawn(compared: Compared, at: int, seeds: int) -> Compared:
