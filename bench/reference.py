@@ -44,8 +44,7 @@ def measured(seeds: Sequence[int], folder: Path, engine: str) -> Findings:
         folder: Where results are kept.
         engine: Where jobs run.
     """
-    text = resources.files("whatelse.study").joinpath("table1.toml").read_text("utf-8")
-    study = replace(spec.parse(text, "table1.toml"), seeds=list(seeds))
+    study = replace(spec.parse(_text(), "table1.toml"), seeds=list(seeds))
     with bar(quiet=False) as (show, announce):
         return run_study(study, folder, on=engine, show=show, announce=announce)
 
