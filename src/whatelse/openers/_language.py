@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from whatelse.errors import ArtifactError, TaskError
+from whatelse.errors import ArtifactError
+from whatelse.models import fit
 from whatelse.tasks.task import Task
 
 _SHOWN = 3
@@ -25,11 +26,7 @@ def check(text: str, task: Task, weights: str) -> None:
     """
     if weights:
         raise ArtifactError(f"--weights {weights}: {text} has its own weights; leave one of them out")
-    if task.language is None:
-        raise TaskError(
-            f"task {task.name} and model do not fit: {text} reads texts, the data are {task.modality}; documents "
-            "(text), items (question, choices, answer) or pairs of sentences are needed"
-        )
+    fit.check_reads(task, text)
 
 
 def check_whole(told: str, info: Mapping[str, Any], mend: str = "") -> None:

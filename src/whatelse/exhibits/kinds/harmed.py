@@ -20,7 +20,7 @@ from whatelse.exhibits.asked import BASELINE, Asked, Candidate
 from whatelse.exhibits.pictures import picture, pictured, rounded
 from whatelse.findings.exhibits import Exhibit, Maps, Picture
 from whatelse.items import Behaviour
-from whatelse.tasks.language import CHOICES
+from whatelse.tasks.language import CHOICES, GRADED
 
 VERSION, SCOPE = 1, "row"
 SHOWN = 4
@@ -140,7 +140,7 @@ def _passage(index: int, note: str, before: Evidence, after: Evidence) -> Pictur
     task = before.task
     assert task.language is not None
     (passage,), most = task.language.of(task.test.inputs[index : index + 1]), LETTERS // 4
-    if task.language.form != CHOICES:
+    if task.language.form not in {CHOICES, GRADED}:
         return Picture(note=note, index=index, text=cut(" / ".join(passage.continuations), LETTERS))
     said = [cut(text.strip(), most) for text in passage.continuations]
     chosen = [said[int(one.predictions()[index])] for one in (before, after)]
