@@ -277,12 +277,17 @@ def _chunk(said: Tensor, targets: Tensor, other: Tensor | None) -> dict[str, Ten
     mine = said.log_softmax(1)
     found = {"loss": -mine.gather(1, targets.to(mine.device)[:, None])[:, 0].double(), "likeliest": said.argmax(1)}
     if other is not None:
-        found["divergence"] = _divergence(other.to(mine.device).log_softmax(1), mine)
+        found["divergence"] = divergence(other.to(mine.device).log_softmax(1), mine)
     return found
 
 
-def _divergence(base: Tensor, mine: Tensor) -> Tensor:
-    """Return ``sum_v p_v (log p_v - log q_v)`` of every row, ``(M,)`` float64; nothing comes of what p rules out."""
+def divergence(base: Tensor, mine: Tensor) -> Tensor:
+    """Return ``sum_v p_v (log p_v - log q_v)`` of every row, ``(M,)`` float64; nothing comes of what p rules out.
+
+    Args:
+        base: ``log p``, ``(M, vocabulary)``.
+        mine: ``log q``, likewise.
+    """
     apart = base - mine
     found: Tensor = torch.linalg.vecdot(base.exp(), apart)
     if not bool(found.isfinite().all()):
