@@ -62,6 +62,25 @@ def of_documents(evidence: Evidence) -> tuple[Language, Reads]:
     return language, model
 
 
+def before(evidence: Evidence) -> Tensor:
+    """Return how many tokens of its document stand before each token of test in its window, ``(T,)`` int64.
+
+    Args:
+        evidence: Of a language model.
+
+    Raises:
+        NotMeasurableError: It does not read, or examples are no documents.
+    """
+    language, model = of_documents(evidence)
+    asked, held = cut(evidence, language, model)
+    found = torch.zeros(len(held["token"]), dtype=torch.int64)
+    for said in (said for window in asked for said in window.said):
+        found[said.place : said.place + len(said.targets)] = torch.arange(said.stop - len(said.targets), said.stop) + 1
+    _, sizes = torch.unique_consecutive(held["document"], return_counts=True)
+    place = torch.cat([torch.arange(size) for size in sizes.tolist()])
+    return torch.minimum(found, place)  # what stands before a document is no token of it
+
+
 def alike(evidence: Evidence) -> None:
     """Refuse to compare token by token what is cut otherwise than by the baseline.
 
