@@ -20,7 +20,7 @@ from whatelse.evidence import windows
 from whatelse.evidence.batches import out_of_memory
 from whatelse.evidence.windows import Window
 from whatelse.models.model import Likelihoods, Model, Reads
-from whatelse.tasks.language import DOCUMENTS, Language
+from whatelse.tasks.language import DOCUMENTS, Language, Passage
 
 if TYPE_CHECKING:
     from whatelse.evidence.cache import Evidence
@@ -133,8 +133,21 @@ def choices(evidence: Evidence, split: str) -> dict[str, Tensor]:
     Raises:
         NotMeasurableError: It does not read, or it says something that is no number.
     """
+    language, _ = _reading(evidence)
+    return {"logits": weighed(evidence, language.of(evidence.split(split).inputs))}
+
+
+def weighed(evidence: Evidence, passages: Sequence[Passage]) -> Tensor:
+    """Return the log-likelihood of every continuation of some passages, ``(N, continuations)``; minus infinity beyond.
+
+    Args:
+        evidence: Of a language model.
+        passages: Any, of as many continuations as the task's at most.
+
+    Raises:
+        NotMeasurableError: It does not read, or it says something that is no number.
+    """
     language, model = _reading(evidence)
-    passages = language.of(evidence.split(split).inputs)
     longest = language.context or model.longest
     asked: list[Window] = []
     place, owners = 0, list[int]()
@@ -152,7 +165,7 @@ def choices(evidence: Evidence, split: str) -> dict[str, Tensor]:
     scores[there] = 0.0
     kept = _kept(asked, place)
     scores.index_add_(0, torch.tensor(owners, dtype=torch.int64)[kept], -loss["loss"][kept])
-    return {"logits": scores.view(len(passages), width).float()}
+    return scores.view(len(passages), width).float()
 
 
 def _reading(evidence: Evidence) -> tuple[Language, Reads]:
