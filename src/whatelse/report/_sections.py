@@ -59,6 +59,7 @@ class Shown:
     heading: str
     tiles: tuple[Tile, ...]
     note: str
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -357,7 +358,7 @@ def _shown(item: Picture) -> Shown:
         tiles.append(Tile(_pictures.signed(item.maps.baseline), "before", signed=True))
         tiles.append(Tile(_pictures.signed(item.maps.candidate), "after", signed=True))
     heading = _heading(item) if tiles else _line_of(item)
-    return Shown(heading, tuple(tiles), item.note)
+    return Shown(heading, tuple(tiles), item.note, item.text or "")
 
 
 def _line_of(item: Picture) -> str:
