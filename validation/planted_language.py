@@ -150,14 +150,15 @@ class Biased(Causal):
 
 @torch.no_grad()
 def beheaded(base: Causal, rank: int) -> nn.Module:
-    """Return a copy without one head: the one of ``rank`` from the least effect on the loss."""
+    """Return a copy without one head: the one of ``rank`` from the least effect on what is expected."""
     rng = torch.Generator().manual_seed(1)
-    rows = torch.stack([speech.encoded(speech.text(rng)) for _ in range(16)])
+    rows = torch.stack([speech.encoded(speech.text(rng)) for _ in range(16)])[:, :-1]
     heads = [part for part in base.parts if part.head != FEED_FORWARD]
-    lost = {}
+    whole, lost = base.model(input_ids=rows).logits.log_softmax(-1), {}
     for part in heads:
         with base.left_out(part):
-            lost[part] = float(speech.loss_of(base.model, rows))
+            without = base.model(input_ids=rows).logits.log_softmax(-1)
+        lost[part] = float((whole.exp() * (whole - without)).sum(-1).mean())
     part = sorted(heads, key=lambda one: lost[one])[rank]
     made, width = deepcopy(base.model), speech.WIDTH // speech.HEADS
     out = made.model.layers[part.layer].self_attn.o_proj
