@@ -29,7 +29,9 @@ from torch.overrides import TorchFunctionMode
 
 from whatelse.errors import MissingExtraError, RecipeError
 from whatelse.modules.calibration import batches
+from whatelse.modules.decoder import Decoder
 from whatelse.modules.exchange import CLOSE
+from whatelse.modules.siblings import proposals
 from whatelse.modules.surgery import Cut, Place, axes, mask, part_at, remove
 from whatelse.modules.walk import branches, copied, is_computed
 
@@ -86,6 +88,8 @@ def groups(model: nn.Module, inputs: Tensor, who: str) -> tuple[list[Group], dic
     parts, unseen = _reaching(model, inputs)
     few = torch.cat(parts)
     sizes, trials = _head_sizes(model, few), _trials(model, parts)
+    if isinstance(model, Decoder):
+        return _beside(model, trials, sizes)
     order = {name: i for i, (name, _) in enumerate(model.named_modules())}
     traced, failed = _traced(model, few, who)
     for root, items in sorted(traced.items(), key=lambda group: order[group[0]]):
@@ -97,6 +101,26 @@ def groups(model: nn.Module, inputs: Tensor, who: str) -> tuple[list[Group], dic
         else:
             found.append(group)
     return found, {**refused, **failed}
+
+
+def _beside(
+    model: Decoder, trials: list[_Trial], sizes: Mapping[int, list[int]]
+) -> tuple[list[Group], dict[str, str]]:
+    """Return the groups of a language model, proposed by shapes, and why the other readers are left alone."""
+    found: list[Group] = []
+    refused: dict[str, str] = {}
+    taken: set[Place] = set()
+    for name, offered in proposals(model, sizes):
+        for one in offered:
+            group = Group(one.name, one.block, one.places)
+            reason = "its channels go with those of another layer" if taken & set(one.places) else ""
+            refused[name] = reason or _failure(trials, group)
+            if not refused[name]:
+                del refused[name]
+                found.append(group)
+                taken |= set(one.places)
+                break
+    return found, refused
 
 
 def without(

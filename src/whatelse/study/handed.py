@@ -21,6 +21,7 @@ from whatelse.errors import ArtifactError, ChangedError, Told
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.shadows import Keep
 from whatelse.models import take
+from whatelse.models.causal import Causal
 from whatelse.models.model import Elsewhere, Model, Opens
 from whatelse.models.preparation import PLAIN, Way, before, behind
 from whatelse.models.subject import Subject
@@ -115,6 +116,8 @@ def module(of: Handed, name: str, task: Task) -> nn.Module:
         NotMeasurableError: It is no torch module.
     """
     found = _subject(of, name, task)
+    if isinstance(found.source, Causal):
+        return found.source.decoder()
     if not isinstance(found, Subject):
         raise found.lacking("opens")
     return found.inside

@@ -238,6 +238,8 @@ class Task:
             digest.update(repr(self.sentences).encode())
         if self.language is not None:
             digest.update(repr(self.language).encode())
+            if self.language.calibration.texts:
+                digest.update(repr(self.language.calibration).encode())
         for name in (*SPLITS, *sorted(set(self.splits) - set(SPLITS))):
             split = self.splits[name]
             parts = [split.inputs, split.targets, split.observed, split.masks, split.clusters]
