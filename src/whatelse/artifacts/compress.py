@@ -208,7 +208,7 @@ def answers(model: nn.Module, inputs: Tensor, name: str) -> Tensor:
     return outputs
 
 
-def check_before(model: nn.Module, steps: str, task: Task, also: tuple[str, ...]) -> None:
+def check_before(model: nn.Module, steps: str, task: Task, also: tuple[str, ...], *, packed: bool = False) -> None:
     """Refuse, before any work, what could not be written after it.
 
     Args:
@@ -216,12 +216,15 @@ def check_before(model: nn.Module, steps: str, task: Task, also: tuple[str, ...]
         steps: A recipe.
         task: Gives a few inputs.
         also: The formats of others that are asked for.
+        packed: Whether our own form is asked for.
 
     Raises:
         RecipeError: The recipe cannot be read, or the model does not answer with class scores alone.
         ArtifactError: The model cannot be described, so neither could what is made of it; or it returns NaN.
         MissingExtraError: A package for one of the formats is not installed.
     """
+    if packed and not isinstance(model, Decoder):
+        raise ArtifactError("--packed: only a language model can be written otherwise; leave it out")
     check_answers(model, task.calibration.inputs[:_FIT], "the model")
     # A tree has nothing of the model that it was fitted to.
     if not any(items.method(step.name).leaves == "tree" for step in recipe.parse(steps)):

@@ -79,12 +79,15 @@ def costs(before: nn.Module, after: nn.Module, task: Task, save: Save = artifact
     rng = torch.Generator().manual_seed(0)
     made = []
     for name, model in (("original", before), ("compressed", after)):
-        made.append(Evidence(_subject(name, model), task, on="select"))  # test is for verdicts, never for a passing look
-    found = [*_disk(before, after, save), Cost("parameters, zeros too", "parameters", _weights(before), _weights(after))]
+        # Test is for verdicts, never for a look in passing.
+        made.append(Evidence(_subject(name, model), task, on="select"))
+    found = _disk(before, after, save)
+    found.append(Cost("parameters, zeros too", "parameters", _weights(before), _weights(after)))
     asked = ["generalization.accuracy", *(n for n in registry.names("behaviours") if n.startswith("efficiency."))]
     if isinstance(before, Decoder):
         asked = ["efficiency.bytes", "efficiency.parameters"]
-        found.append(Cost("perplexity, calibration windows", "", *(language.perplexity(m, task) for m in (before, after))))
+        said = language.perplexity(before, task), language.perplexity(after, task)
+        found.append(Cost("perplexity, calibration windows", "", *said))
     for name in asked:
         found += _measured(name, made, rng)
     return found

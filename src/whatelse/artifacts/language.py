@@ -59,8 +59,8 @@ def calibrated(task: Task) -> Task:
         return task
     if told.form != DOCUMENTS:
         raise TaskError(
-            f"data {task.name}: it holds {told.form}, and methods look at text; give documents as --data, or name them: "
-            "language(path=..., calibration='text.jsonl')"
+            f"data {task.name}: it holds {told.form}, and methods look at text; give documents as --data, or name them "
+            "by language(path=..., calibration='text.jsonl')"
         )
     texts = tuple(passage.continuations[0] for passage in told.passages)
     return replace(task, language=replace(told, calibration=replace(told.calibration, texts=texts)))

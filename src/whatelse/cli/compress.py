@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ORDER = 4
 Key = Annotated[str, typer.Option("--weights-key", metavar="NAME", help="Which of several weights in that file.")]
 
+_PACKED = "Store a language model in few bits, zeros as such, in a folder that whatelse alone opens."
 _STEPS = "What to do: method(setting=...) > ..."
 Steps = Annotated[str, typer.Option("--recipe", metavar="RECIPE", help=_STEPS, autocompletion=complete.steps)]
 
@@ -42,12 +43,7 @@ def command(
     seed: Seed = 0,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx too, checked in onnxruntime.")] = False,
     pt2: Annotated[bool, typer.Option("--pt2", help="Write model.pt2 too, an exported PyTorch program.")] = False,
-    packed: Annotated[
-        bool,
-        typer.Option(
-            "--packed", help="Of a language model: store few bits and zeros as such, in a folder that whatelse alone opens."
-        ),
-    ] = False,
+    packed: Annotated[bool, typer.Option("--packed", help=_PACKED)] = False,
     json_file: Annotated[str, typer.Option("--json", metavar="FILE", help="Write costs as JSON; - for stdout.")] = "",
     max_memory: Memory = "",
     quiet: Quiet = False,
@@ -65,7 +61,7 @@ def command(
     task = opening.load_task(data)
     whole = opening.open_module(model, task, _chosen(weights, weights_key))
     task = language.read(whole, task, seed)
-    compress.check_before(whole, steps, task, also)
+    compress.check_before(whole, steps, task, also, packed=packed)
     terminal = Console(stderr=True, quiet=quiet)
     with terminal.status("starting") as status:
         small = compress.compress(whole, steps, task, seed, lambda step: status.update(escape(step)))
@@ -79,15 +75,20 @@ def command(
     record = costs.record(small, found, warned)
     if json_file:
         write(json_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
-    if not quiet and json_file != "-":
+    _say(record, "" if quiet or json_file == "-" else str(out), terminal)
+    for reason in failed.values():
+        raise ArtifactError(f"{out} is written and proven; {reason}")
+
+
+def _say(record: dict[str, Any], out: str, terminal: Console) -> None:
+    """Print what a model costs and where it is, unless nothing is to be printed, and whatever there is to warn of."""
+    if out:
         from whatelse.report.costs import print_costs
 
         print_costs(record, Console())
         terminal.print(f"written: {out}, reloaded in a fresh process, outputs equal bit for bit", highlight=False)
-    for line in warned:
+    for line in record["warnings"]:
         sys.stderr.write(f"warning: {line}\n")
-    for reason in failed.values():
-        raise ArtifactError(f"{out} is written and proven; {reason}")
 
 
 def _formed(small: Compressed, *, packed: bool) -> tuple[Compressed, list[str]]:
@@ -100,8 +101,8 @@ def _formed(small: Compressed, *, packed: bool) -> tuple[Compressed, list[str]]:
         made = compress.as_floats(small)
     except ArtifactError as error:
         return small, [f"written as a folder that whatelse alone opens: {error}"]
-    if small.remarks and made.form != small.form:
-        return made, ["weights in few bits are written as floats, which transformers loads; --packed keeps them packed"]
+    if set(made.model.state_dict()) != set(small.model.state_dict()):
+        return made, ["smaller layers are written as whole matrices of floats; --packed keeps them as they are"]
     return made, []
 
 

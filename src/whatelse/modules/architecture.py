@@ -111,6 +111,7 @@ def planned(spec: Spec) -> nn.Module:
     Raises:
         ArtifactError: The description names a kind of layer, an argument or a call that is not allowed, or more of
             them than any network has.
+        MissingExtraError: It is a language model, and transformers is not installed.
     """
     try:
         if _parts(spec) > _MOST:

@@ -74,6 +74,7 @@ def decode(tensors: dict[str, Tensor], spec: architecture.Spec) -> nn.Module:
     Raises:
         ArtifactError: Tensors and description do not fit each other, or what they stand for takes more memory than
             `limits` allow.
+        MissingExtraError: It is a language model, and transformers is not installed.
     """
     try:
         model = architecture.planned(spec["tree"])

@@ -54,6 +54,8 @@ class Decoder(walk.Guarded):
         dtype: In which its weights are stored, where they are stored as floats.
     """
 
+    lm: Any
+
     def __init__(self, lm: nn.Module, words: Words, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.lm, self.words, self.dtype = lm, words, dtype
@@ -72,7 +74,9 @@ class Decoder(walk.Guarded):
         config: Any = model.config
         told = getattr(config, "quantization_config", None)
         if told is not None:
-            how = told.get("quant_method", "another library") if isinstance(told, dict) else type(told).__name__
+            named = told if isinstance(told, dict) else told.to_dict()
+            method = named.get("quant_method", "another library")
+            how = str(getattr(method, "value", method))
             raise ArtifactError(f"its weights are stored by {how} already; give the folder of the float model")
         for name, part in list(model.named_modules()):
             if isinstance(part, _turned()):
@@ -93,12 +97,12 @@ class Decoder(walk.Guarded):
     @property
     def longest(self) -> int:
         """How many tokens it reads at once; 0 where its configuration does not say."""
-        told: Any = self.lm.config.get_text_config()  # type: ignore[union-attr] # of transformers
+        told = self.lm.config.get_text_config()
         return int(getattr(told, "max_position_embeddings", 0) or getattr(told, "n_positions", 0) or 0)
 
     def apart(self) -> list[nn.Module]:
         """Return what makes scores of states."""
-        found: nn.Module | None = self.lm.get_output_embeddings()  # type: ignore[operator] # of transformers
+        found: nn.Module | None = self.lm.get_output_embeddings()
         return [] if found is None else [found]
 
     def plain(self) -> Decoder:
@@ -124,7 +128,7 @@ class Decoder(walk.Guarded):
             raise ArtifactError(_no_floats(left[0], made.lm.get_submodule(left[0])))
         if made.dtype != torch.float32:
             made.lm.to(made.dtype)
-            made.lm.config.dtype = made.dtype  # type: ignore[union-attr] # of transformers
+            made.lm.config.dtype = made.dtype
         return made
 
 
@@ -157,7 +161,7 @@ def describe(model: Decoder, inner: Callable[[nn.Module], Spec]) -> Spec:
     Raises:
         ArtifactError: A part cannot be described.
     """
-    lm: Any = model.lm
+    lm = model.lm
     parts = {name: inner(lm.get_submodule(name)) for name in _differing(lm, reference(lm.config))}
     return {
         "kind": KIND,
@@ -206,7 +210,7 @@ def settle(model: Decoder) -> Decoder:
     Args:
         model: Changed in place.
     """
-    for name in _unlisted(reference(model.lm.config)):  # type: ignore[arg-type] # of transformers
+    for name in _unlisted(reference(model.lm.config)):
         place, _, last = name.rpartition(".")
         owner = model.lm.get_submodule(place)
         if last in owner._buffers:
@@ -227,7 +231,7 @@ def shortened(model: Decoder, names: Sequence[str]) -> Decoder:
     made = copied(model)
     assert isinstance(made, Decoder)
     places = {name.rpartition(".")[0] for name in names}
-    config: Any = made.lm.config
+    config = made.lm.config
     blocks = made.get_submodule(places.pop()) if len(places) == 1 else None
     count = int(config.num_hidden_layers)
     if not isinstance(blocks, nn.ModuleList) or len(blocks) != count:
@@ -256,9 +260,8 @@ def _differing(lm: nn.Module, like: nn.Module) -> list[str]:
             continue
         twin = known.get(name)
         sizes = {n: p.shape for n, p in part.named_parameters(recurse=False)}
-        if twin is None or type(twin) is not type(part):
-            found.append(name)
-        elif sizes != {n: p.shape for n, p in twin.named_parameters(recurse=False)}:
+        alike = twin is not None and type(twin) is type(part)
+        if twin is None or not alike or sizes != {n: p.shape for n, p in twin.named_parameters(recurse=False)}:
             found.append(name)
     return found
 
@@ -289,13 +292,14 @@ def _refit(lm: nn.Module) -> None:
 def _dense(part: nn.Module, twin: nn.Module | None) -> nn.Module | None:
     """Return the layer of a twin's kind that computes the same with floats; None where there is none."""
     chain = list(part) if isinstance(part, nn.Sequential) else [part]
-    layers = [one.plain() if isinstance(one, CompressedLayer) else one for one in chain]
-    if not all(type(one) is nn.Linear and (one is layers[-1] or one.bias is None) for one in layers):
+    floats = [one.plain() if isinstance(one, CompressedLayer) else one for one in chain]
+    layers = [one for one in floats if isinstance(one, nn.Linear)]
+    if len(layers) < len(floats) or not layers or any(one.bias is not None for one in layers[:-1]):
         return None
-    weight: Tensor = layers[0].weight  # type: ignore[union-attr,assignment] # a linear layer
+    weight: Tensor = layers[0].weight
     for one in layers[1:]:
-        weight = one.weight @ weight  # type: ignore[union-attr,operator] # likewise
-    made = linear(weight, layers[-1].bias)  # type: ignore[union-attr,arg-type] # likewise
+        weight = one.weight @ weight
+    made = linear(weight, layers[-1].bias)
     kind = _turned()
     if not isinstance(twin, kind):
         return made

@@ -103,9 +103,7 @@ def groups(model: nn.Module, inputs: Tensor, who: str) -> tuple[list[Group], dic
     return found, {**refused, **failed}
 
 
-def _beside(
-    model: Decoder, trials: list[_Trial], sizes: Mapping[int, list[int]]
-) -> tuple[list[Group], dict[str, str]]:
+def _beside(model: Decoder, trials: list[_Trial], sizes: Mapping[int, list[int]]) -> tuple[list[Group], dict[str, str]]:
     """Return the groups of a language model, proposed by shapes, and why the other readers are left alone."""
     found: list[Group] = []
     refused: dict[str, str] = {}

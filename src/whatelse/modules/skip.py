@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional
 from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional
 
 from whatelse.errors import ArtifactError, RecipeError, nearest
 from whatelse.modules.calibration import batches, hooked
@@ -123,9 +123,9 @@ def influences(model: nn.Module, names: Sequence[str], inputs: Tensor) -> dict[s
 
         return see
 
-    handles = [model.get_submodule(name).register_forward_hook(hook(name), with_kwargs=True) for name in names]
-    with hooked(model, handles):
-        for part in batches(model, inputs):
+    for part in batches(model, inputs):  # which passes a few on its own, that no hook may count
+        handles = [model.get_submodule(name).register_forward_hook(hook(name), with_kwargs=True) for name in names]
+        with hooked(model, handles):
             model(part)
     return {name: 1 - total[name] / count for name, count in places.items() if count}
 

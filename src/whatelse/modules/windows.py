@@ -43,7 +43,7 @@ def read(model: nn.Module, task: Task, rng: torch.Generator) -> Task:
     followed = stream[starts[:, None] + torch.arange(length)]
     before = torch.full((len(starts), 1), start)
     windows = Split(torch.cat([before, followed[:, :-1]], 1), followed, followed)
-    vocabulary = int(model.lm.config.get_text_config().vocab_size)  # type: ignore[union-attr] # of transformers
+    vocabulary = int(model.lm.config.get_text_config().vocab_size)
     splits = dict.fromkeys(("train", "calibration", "select", "test"), windows)
     return Task(task.name, vocabulary, None, splits, vocabulary=vocabulary)
 

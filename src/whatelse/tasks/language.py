@@ -76,7 +76,12 @@ class Language:
     form: str
     passages: tuple[Passage, ...]
     context: int = 0
-    calibration: Calibration = field(default=Calibration(), repr=False)  # as keys are made of what is printed
+    calibration: Calibration = field(default=Calibration(), repr=False)
+
+    @property
+    def content(self) -> str:
+        """All that it holds, as text; what methods look at only where there is some."""
+        return repr(self) + (repr(self.calibration) if self.calibration.texts else "")
 
     def of(self, inputs: torch.Tensor) -> list[Passage]:
         """Return the passages of some inputs.

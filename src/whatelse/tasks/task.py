@@ -237,9 +237,7 @@ class Task:
         if self.sentences:
             digest.update(repr(self.sentences).encode())
         if self.language is not None:
-            digest.update(repr(self.language).encode())
-            if self.language.calibration.texts:
-                digest.update(repr(self.language.calibration).encode())
+            digest.update(self.language.content.encode())
         for name in (*SPLITS, *sorted(set(self.splits) - set(SPLITS))):
             split = self.splits[name]
             parts = [split.inputs, split.targets, split.observed, split.masks, split.clusters]

@@ -118,7 +118,7 @@ def answers(model: nn.Module, inputs: Tensor) -> Tensor:
 
 @torch.no_grad()
 def teaching(model: nn.Module, inputs: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return what tells a model's answers to a batch of inputs by their indices: held, or asked anew where they are many.
+    """Return what tells a model's answers to inputs by their indices: held, or asked anew where they are many.
 
     Scores of every place of every example, as language models have them, would fill the memory.
 

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 def divergence(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Return ``T^2 * KL(p_teacher^T || p_student^T)``, averaged over the examples, and over places where there are some.
+    """Return ``T^2 * KL(p_teacher^T || p_student^T)``, averaged over the examples, and over their places.
 
     Args:
         logits: Of the student, ``(B, classes, ...)``.

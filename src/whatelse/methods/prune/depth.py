@@ -11,9 +11,9 @@ model at once. Blocks are the members of a list or chain of parts of one kind, e
 model what is left is a shorter one, its blocks numbered anew.
 
 Source:
-    Least similar blocks: Men et al., ShortGPT: layers in large language models are more redundant than you expect, 2024,
-    arXiv:2403.03853 (block influence). Removal of layers: Ashok et al., N2N learning, ICLR 2018, arXiv:1709.06030. Blocks of residual networks hardly need
-    each other: Veit et al., NeurIPS 2016, arXiv:1605.06431.
+    Blocks of least influence: Men et al., ShortGPT: layers in large language models are more redundant than you expect,
+    2024, arXiv:2403.03853. Removal of layers: Ashok et al., N2N learning, ICLR 2018, arXiv:1709.06030. Blocks of
+    residual networks hardly need each other: Veit et al., NeurIPS 2016, arXiv:1605.06431.
 """
 
 from __future__ import annotations
