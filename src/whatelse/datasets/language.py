@@ -24,7 +24,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from whatelse.datasets import _groups, _language, _passages, _tabular
+from whatelse.datasets import _groups, _language, _passages, _place, _tabular
 from whatelse.errors import TaskError, WhatElseError
 from whatelse.settings import param
 from whatelse.tasks.columns import ColumnSeen
@@ -133,4 +133,4 @@ def _read_all(config: Config) -> tuple[list[dict[str, object]], _passages.Column
         allowed = ", ".join((_passages.TEXT, *_passages.ENDINGS))
         raise TaskError(f"data language: path={config.path!r}; a file that ends in {allowed} is needed")
     columns = _passages.Columns(config.text.strip(), config.label.strip(), config.delimiter, config.document)
-    return _passages.rows(Path(config.path), where, columns), columns, where
+    return _passages.rows(_place.shipped(config.path), where, columns), columns, where

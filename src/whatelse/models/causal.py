@@ -25,7 +25,7 @@ from whatelse.layers.compressed import remarks
 from whatelse.models import held
 from whatelse.models.model import Stores, Written
 from whatelse.modules.decoder import Decoder
-from whatelse.modules.lent import quietly, rest
+from whatelse.modules.lent import copied, quietly, rest
 
 # How models call the most tokens that they take, and what is taken where neither they nor the tokenizer say it.
 _LONGEST, _USUAL, _NONE = ("n_positions", "max_position_embeddings", "n_ctx"), 2048, 10**12
@@ -97,13 +97,13 @@ class Causal:
         return cls(name, decoder.lm, decoder.words.tokenizer, key=key)
 
     def decoder(self) -> Decoder:
-        """Return the module that methods treat, which is handed over: it computes in float32 from now on.
+        """Return a copy as the module that methods treat, which computes in float32.
 
         Raises:
             ArtifactError: Its layers are of another library.
         """
         try:
-            return Decoder.of(self.model, self.tokenizer)
+            return Decoder.of(copied(self.model), self.tokenizer)
         except ArtifactError as error:
             raise ArtifactError(f"{self.name}: {error}") from error
 

@@ -8,10 +8,15 @@ in heads that share their keys. A proposal is no more than that; whoever gets it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from whatelse.modules.decoder import Decoder
 
@@ -73,3 +78,38 @@ def _proposal(name: str, width: int, makers: Mapping[str, int], count: int) -> P
 def _cut(width: int, count: int) -> _Units:
     step = width // count
     return tuple(tuple(range(at * step, (at + 1) * step)) for at in range(count))
+
+
+class _Shapes(TorchFunctionMode):
+    """Sees where a forward splits its last dimension in two, as attention does into heads and the size of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[int, int]] = set()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:  # noqa: ANN401 - whatever torch returns
+        del types
+        out = func(*args, **(kwargs or {}))
+        given = args[0] if args else None
+        if isinstance(out, Tensor) and isinstance(given, Tensor) and out.dim() > max(3, given.dim()):
+            self.seen.update((a * b, b) for a, b in pairwise(out.shape[-2:]))
+        return out
+
+
+@torch.no_grad()
+def head_sizes(model: nn.Module, example: Tensor) -> dict[int, list[int]]:
+    """Return the sizes of a head that occur for each number of channels.
+
+    Args:
+        model: In evaluation mode.
+        example: Some inputs, ``(N, ...)``.
+    """
+    shapes = _Shapes()
+    with shapes:
+        model(example)
+    sizes: defaultdict[int, list[int]] = defaultdict(list)
+    for count, size in sorted(shapes.seen):
+        sizes[count].append(size)
+    return sizes

@@ -249,6 +249,14 @@ class Task:
                 digest.update(repr(split.texts).encode())
         return digest.hexdigest()[:16]
 
+    @property
+    def learned(self) -> str:
+        """Key of what methods see of it: of passages the text to calibrate on, which no model is asked about."""
+        told = self.language
+        if told is None or not told.calibration.texts:
+            return self.key
+        return hashlib.sha256(f"{told.calibration} {told.context}".encode()).hexdigest()[:16]
+
     @cached_property
     def names(self) -> str:
         """SHA-256 of what the data are called: groupings in their order, groups, columns, further splits."""
