@@ -28,7 +28,7 @@ from whatelse.training.rng import fork_rng
 OUT = Path(__file__).parents[1] / "src" / "whatelse" / "studies" / "stories"
 TOKENS, BATCH = 300, 50
 DOCUMENTS, CALIBRATION, ITEMS = 60, 80, 240
-_BEGINNINGS = ("Once upon a time,", "One day,", "There was a", "Lily", "Tim", "The", "She", "He")
+_COOLER = 0.5  # stories that hang together, of which items are made
 
 # Grammar: a sentence, and the same with a fault, of words that the stories use.
 _ONE = ("cat", "dog", "bird", "boy", "girl", "bear", "frog", "toy", "ball", "car", "tree", "friend")
@@ -55,11 +55,11 @@ _HIS = (
 
 
 @torch.no_grad()
-def told(model: Causal, count: int, rng: torch.Generator) -> list[str]:
+def told(model: Causal, count: int, rng: torch.Generator, temperature: float = 1.0) -> list[str]:
     """Return stories that the model tells, each cut where its last sentence ends."""
     found: list[str] = []
     how = GenerationConfig(
-        max_new_tokens=TOKENS, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, eos_token_id=2, pad_token_id=2
+        max_new_tokens=TOKENS, do_sample=True, temperature=temperature, top_k=0, top_p=1.0, eos_token_id=2, pad_token_id=2
     )
     while len(found) < count:
         start = torch.full((BATCH, 1), model.start)
@@ -76,9 +76,8 @@ def told(model: Causal, count: int, rng: torch.Generator) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences of a story that are neither short nor speech."""
-    found = [one.strip() for one in re.split(r"(?<=[.!?])\s+", text.replace("\n", " "))]
-    return [one for one in found if 20 <= len(one) <= 90 and '"' not in one]
+    """Return the sentences of a story."""
+    return [one.strip() for one in re.split(r"(?<=[.!?])\s+", text.replace("\n", " ")) if one.strip()]
 
 
 def items(stories: list[str], rng: torch.Generator) -> Iterable[dict[str, object]]:
@@ -87,19 +86,22 @@ def items(stories: list[str], rng: torch.Generator) -> Iterable[dict[str, object
     Yields:
         One item.
     """
-    cut = [(number, parts) for number, text in enumerate(stories) if len(parts := sentences(text)) > 2]
-    every = [(number, one) for number, parts in cut for one in parts]
+    cut = [(number, sentences(text)) for number, text in enumerate(stories)]
+    every = [(number, one) for number, parts in cut for one in parts[1:] if _plain(one)]
     for number, parts in cut:
-        for at in range(1, len(parts)):
-            others = [one for of, one in every if of != number]
+        others = [one for of, one in every if of != number]
+        for at in (at for at in range(1, len(parts)) if _plain(parts[at])):
             picks = torch.randperm(len(others), generator=rng)[:3].tolist()
             choices = [others[pick] for pick in picks]
             right = int(torch.randint(4, (), generator=rng))
             choices.insert(right, parts[at])
             if len(set(choices)) == 4:
-                kind = "early" if at < 3 else "late"
                 asked = {"question": " ".join(parts[:at]), "choices": choices, "answer": right}
-                yield {**asked, "kind": kind, "story": number}
+                yield {**asked, "kind": "early" if at < 3 else "late", "story": number}
+
+
+def _plain(sentence: str) -> bool:
+    return 20 <= len(sentence) <= 90 and '"' not in sentence
 
 
 def minimal() -> Iterable[dict[str, object]]:
@@ -154,10 +156,10 @@ def main() -> None:
     model = opening.open_model(os.path.join(root, "stories260K", "stories260K.bin"), task)
     assert isinstance(model, Causal)
     rng = torch.Generator().manual_seed(0)
-    stories = told(model, DOCUMENTS + CALIBRATION + 90, rng)
+    stories = told(model, DOCUMENTS + CALIBRATION, rng)
     write("documents", ({"text": text} for text in stories[:DOCUMENTS]))
-    write("calibration", ({"text": text} for text in stories[DOCUMENTS : DOCUMENTS + CALIBRATION]))
-    write("choices", list(items(stories[DOCUMENTS + CALIBRATION :], rng))[:ITEMS])
+    write("calibration", ({"text": text} for text in stories[DOCUMENTS:]))
+    write("choices", list(items(told(model, 90, rng, _COOLER), rng))[:ITEMS])
     write("minimal", minimal())
     write("pairs", pairs())
 
