@@ -59,7 +59,7 @@ def told(model: Causal, count: int, rng: torch.Generator, temperature: float = 1
     """Return stories that the model tells, each cut where its last sentence ends."""
     found: list[str] = []
     how = GenerationConfig(
-        max_new_tokens=TOKENS, do_sample=True, temperature=temperature, top_k=0, top_p=1.0, eos_token_id=2, pad_token_id=2
+        max_new_tokens=TOKENS, do_sample=True, temperature=temperature, top_k=0, eos_token_id=2, pad_token_id=2
     )
     while len(found) < count:
         start = torch.full((BATCH, 1), model.start)
