@@ -3,6 +3,7 @@ their path. Here stands what needs this repository: a test of one's own with a k
 is broken.
 """
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -10,6 +11,7 @@ import struct
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,6 +25,7 @@ from sklearn.tree import DecisionTreeClassifier
 from whatelse import registry, testing
 from whatelse.artifacts import folder, formats
 from whatelse.kinds import KINDS
+from whatelse.tasks import evals
 from whatelse.tasks.language import Passage
 from whatelse.testing import speakers
 
@@ -40,6 +43,9 @@ every_item = pytest.mark.parametrize(("kind", "name"), ITEMS, ids=[":".join(i) f
 # What an item is tried with where its contract says that it needs something: an exhibit a question of whose answers it
 # shows something, an opener a text that names a model of the sample images, a method layers of their network.
 MIXED = "conv2: prune.magnitude() > quantize.uniform(bits=4); linear: decompose.svd(rank=0.4); head: quantize.gptq()"
+# Hashes of the log that `_eval` writes: of its items, of no messages, and of no solvers and settings.
+_ITEM = [hashlib.sha256(json.dumps([f"q{i}", None, "A"]).encode()).hexdigest()[:16] for i in range(3)]
+_ASKED = [hashlib.sha256(json.dumps(part).encode()).hexdigest()[:16] for part in ([[]], [[], {}])]
 GIVEN = {
     ("methods", "mixed.layers"): {"layers": MIXED},
     ("methods", "prune.depth"): {"layers": "relu2"},
@@ -52,6 +58,16 @@ GIVEN = {
     ("openers", "folder"): {"text": "model"},
     ("openers", "gguf"): {"text": "m.gguf", "task": speakers.documents(["a b", "b a b"])},
     ("openers", "hugging_face"): {"text": "vit"},
+    ("openers", "inspect"): {
+        "text": "log.eval",
+        "task": speakers.task_of(
+            "graded",
+            [
+                Passage(f"q{i}", evals.GRADES, mark=str(evals.Mark(f"q{i}", 1, "t", _ITEM[i], *_ASKED, "s")))
+                for i in range(3)
+            ],
+        ),
+    },
     ("openers", "language_model"): {"text": "gpt", "task": speakers.documents(["a b", "b a b"])},
     ("openers", "llama2c"): {"text": "tiny.bin", "task": speakers.documents(["a b", "b a b"])},
     ("openers", "lm_eval"): {
@@ -89,6 +105,7 @@ def models(tmp_path_factory):
             line = {"doc_id": i, "doc_hash": f"d{i}", "prompt_hash": f"p{i}", "target_hash": f"t{i}", "target": "0"}
             answers = {"arguments": [["q", " a"], ["q", " b"]], "resps": [[["-1.5", "True"]], [["-2.5", "False"]]]}
             log.write(json.dumps(line | answers) + "\n")
+    _eval(place)
     examples = testing.images().test
     np.savez(place / "scores.npz", logits=np.eye(3, dtype="float32")[examples.targets])
     formats.write("onnx", testing.models()[0].eval(), place / "m.onnx", examples.inputs[:4])
@@ -96,6 +113,22 @@ def models(tmp_path_factory):
     rows = examples.inputs.flatten(1).numpy()
     skops.io.dump(DecisionTreeClassifier(max_depth=3).fit(rows, examples.targets.numpy()), place / "m.skops")
     return place
+
+
+def _eval(place):
+    """Write what Inspect writes, as far as it is read."""
+    told = {"status": "success", "eval": {"task": "t"}, "plan": {}, "results": {"scores": [{"name": "s"}]}}
+    with zipfile.ZipFile(place / "log.eval", "w") as file:
+        file.writestr("header.json", json.dumps(told))
+        for i in range(3):
+            sample = {
+                "id": f"q{i}",
+                "epoch": 1,
+                "input": f"q{i}",
+                "target": "A",
+                "scores": {"s": {"value": "CI"[i % 2]}},
+            }
+            file.writestr(f"samples/q{i}_epoch_1.json", json.dumps(sample))
 
 
 def _vit(place):

@@ -39,7 +39,7 @@ MAY = {
     "records": {"errors"},
     "toml_schema": {"errors", "records"},
     "statistics": {"errors"},
-    "tasks": {"errors"},
+    "tasks": {"errors", "limits"},
     "datasets": LOW,
     "layers": {"errors"},
     "modules": LOW | {"layers"},

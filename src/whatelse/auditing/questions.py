@@ -48,7 +48,7 @@ class Measurement:
     as suspicious as a loss, and *not trusted*. A ``costly`` one is stopped by an audit as soon as its verdict is clear.
     Of an audit, ``where`` says which models it is for: ``gradients`` where all of them differentiate, ``answers`` where
     some only predict; it is asked of all models alike, or of none. ``words`` is for data whose examples are words;
-    ``documents``, ``choices`` and ``pairs`` are for what language models are asked.
+    ``documents``, ``choices``, ``pairs`` and ``graded`` are for what language models are asked.
     """
 
     row: str

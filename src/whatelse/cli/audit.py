@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from whatelse.findings.record import Findings
 
 ORDER = 5
+_LOGS = ("lm_eval", "inspect")  # loaders of what is both data and a model
 Models = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="BASELINE CANDIDATE...",
-        help="Folders, file.py:function[@weights], .onnx, .skops, .xml, http://, hf:, scores, or logs of lm-eval.",
+        help="Folders, file.py:function[@weights], .onnx, .skops, .xml, http://, hf:, scores, logs (lm-eval, Inspect).",
     ),
 ]
 Data = Annotated[
@@ -45,7 +46,7 @@ Data = Annotated[
     ),
 ]
 FromLogs = Annotated[
-    bool, typer.Option("--from-logs", help="The models are logs of lm-eval, and the first one is the data.")
+    bool, typer.Option("--from-logs", help="The models are logs of lm-eval or Inspect; the first one is the data.")
 ]
 Served = Annotated[
     list[str] | None, typer.Option("--model", metavar="NAME", help="What is served at each address, in their order.")
@@ -147,9 +148,10 @@ def _named(models: list[str], data: str | bool) -> tuple[str, dict[str, str]]:
 
     if not data or len(models) < 2:  # noqa: PLR2004 - a baseline and a candidate
         raise StudyError("a BASELINE, at least one CANDIDATE and --data D are needed; see whatelse audit --help")
-    if data is True and not items.loader("lm_eval").takes(models[0]):
+    if data is True and not any(items.loader(name).takes(models[0]) for name in _LOGS):
         raise StudyError(
-            f"--from-logs: {models[0]} is no log of lm-eval (samples_*.jsonl); leave it out, or say --data"
+            f"--from-logs: {models[0]} is no log of lm-eval (samples_*.jsonl) or Inspect (.eval); leave it out, or say "
+            "--data"
         )
     taken = {ZERO, *handed()}
     names = [text if name in taken else name for name, text in zip(opening.short_names(models), models, strict=True)]

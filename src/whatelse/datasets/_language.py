@@ -11,7 +11,8 @@ from torch import Tensor
 from whatelse.datasets import _column, _cut, _groups, _read, _tabular
 from whatelse.datasets._column import Column
 from whatelse.errors import TaskError
-from whatelse.tasks.language import PAIRS, Language, Passage
+from whatelse.tasks.evals import GRADES
+from whatelse.tasks.language import GRADED, PAIRS, Language, Passage
 from whatelse.tasks.task import Split, Task
 
 
@@ -63,7 +64,7 @@ def task(
     targets = torch.tensor(right)
     whole = Split(inputs, targets, targets, groups, clusters=owners)
     splits = {split: whole.take(picks) for split, picks in _cut_up(owners, config).items()}
-    called = ("stereotype", "anti-stereotype") if form == PAIRS else ()
+    called = {PAIRS: ("stereotype", "anti-stereotype"), GRADED: GRADES}.get(form, ())
     held = Language(form, tuple(known), config.context)
     return Task(name, count, None, splits, names, class_names=called, language=held)
 

@@ -8,7 +8,7 @@ the baseline's pass left: nobody passes twice.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -43,10 +43,23 @@ def documents(evidence: Evidence) -> dict[str, Tensor]:
     Raises:
         NotMeasurableError: It does not read, examples are no documents, or it says something that is no number.
     """
+    language, model = of_documents(evidence)
+    return evidence.once("tokens of documents", lambda: _passed(evidence, language, model))
+
+
+def of_documents(evidence: Evidence) -> tuple[Language, Reads]:
+    """Return what is asked, if it is documents, and what reads them.
+
+    Args:
+        evidence: Of a language model.
+
+    Raises:
+        NotMeasurableError: It does not read, or examples are no documents.
+    """
     language, model = _reading(evidence)
     if language.form != DOCUMENTS:
         raise NotMeasurableError(f"needs documents; task {evidence.task.name} is of {language.form}")
-    return evidence.once("tokens of documents", lambda: _passed(evidence, language, model))
+    return language, model
 
 
 def alike(evidence: Evidence) -> None:
@@ -82,7 +95,7 @@ def losses(evidence: Evidence) -> Tensor:
     known = evidence.subject.source
     if isinstance(known, Likelihoods):
         found = -known.loglikelihoods("test").double()
-        _check(evidence, found)
+        check(evidence, found)
         return found
     said = documents(evidence)
     whole = torch.zeros(len(evidence.split("test")), dtype=torch.float64)
@@ -136,8 +149,13 @@ def _reader(subject: Model) -> Reads:
     return subject.source
 
 
-def _cut(evidence: Evidence, language: Language, model: Reads) -> tuple[list[Window], dict[str, Tensor]]:
-    """Return the windows of all documents of test, and their tokens.
+def cut(evidence: Evidence, language: Language, model: Reads) -> tuple[list[Window], dict[str, Tensor]]:
+    """Return the windows of all documents of test, and their tokens: ``document`` and ``token``, ``(T,)`` each.
+
+    Args:
+        evidence: Of the model.
+        language: What is asked.
+        model: What reads.
 
     Raises:
         NotMeasurableError: There are none.
@@ -156,7 +174,7 @@ def _cut(evidence: Evidence, language: Language, model: Reads) -> tuple[list[Win
 
 
 def _passed(evidence: Evidence, language: Language, model: Reads) -> dict[str, Tensor]:
-    asked, found = _cut(evidence, language, model)
+    asked, found = cut(evidence, language, model)
     base = evidence.reference
     beside = base if base is not None and _comparable(evidence, base, found) else None
     said, states = _read(evidence, model, asked, len(found["token"]), beside, keep=base is None)
@@ -182,7 +200,7 @@ def _states(evidence: Evidence) -> Tensor:
 
     def make() -> Tensor:
         language, model = _reading(evidence)
-        asked, _ = _cut(evidence, language, model)
+        asked, _ = cut(evidence, language, model)
         count = sum(len(said.targets) for one in asked for said in one.said)
         _, states = _read(evidence, model, asked, count, None, keep=True)
         assert states is not None
@@ -204,21 +222,34 @@ def _read(
     if before is not None:
         found["divergence"] = torch.zeros(count, dtype=torch.float64)
     held: Tensor | None = None
+    for mine, targets, numbers in chunks(evidence, model, asked):
+        if keep:
+            held = _shelf(count, mine) if held is None else held
+            held[numbers] = mine.cpu()
+        other = None if before is None else before[1].said(before[0][numbers])
+        for name, values in _chunk(model.said(mine), targets, other).items():
+            found[name][numbers] = values.cpu()
+    check(evidence, found["loss"][_kept(asked, count)])
+    return found, held
+
+
+def chunks(evidence: Evidence, model: Reads, asked: Sequence[Window]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield the states from which something is said, ``(M, width)``, what, and their numbers among all, ``(M,)`` each.
+
+    As many at once as may have all their log-odds in memory.
+
+    Args:
+        evidence: Of the model; counts its passes.
+        model: The same, as what reads.
+        asked: What goes in, and what is said.
+    """
     step = max(windows.ROWS, windows.SAID // (4 * model.vocabulary))
     for some in windows.batches(asked, windows.TOKENS):
         states = _bodied(evidence, model, some)
         at, targets, numbers = windows.saying(some)
         mine = states.flatten(0, 1)[at.to(states.device)]
-        if keep:
-            held = _shelf(count, mine) if held is None else held
-            held[numbers] = mine.cpu()
         for rows in torch.split(torch.arange(len(numbers)), step):
-            said = model.said(mine[rows.to(mine.device)])
-            other = None if before is None else before[1].said(before[0][numbers[rows]])
-            for name, values in _chunk(said, targets[rows], other).items():
-                found[name][numbers[rows]] = values.cpu()
-    _check(evidence, found["loss"][_kept(asked, count)])
-    return found, held
+            yield mine[rows.to(mine.device)], targets[rows], numbers[rows]
 
 
 def _bodied(evidence: Evidence, model: Reads, some: Sequence[Window]) -> Tensor:
@@ -267,7 +298,16 @@ def _kept(asked: Sequence[Window], count: int) -> Tensor:
     return kept
 
 
-def _check(evidence: Evidence, loss: Tensor) -> None:
+def check(evidence: Evidence, loss: Tensor) -> None:
+    """Refuse losses that are no numbers.
+
+    Args:
+        evidence: Of the model.
+        loss: Any.
+
+    Raises:
+        NotMeasurableError: There is one.
+    """
     wrong = ~loss.isfinite()
     if bool(wrong.any()):
         what = "NaN" if bool(loss.isnan().any()) else "probability 0"

@@ -19,7 +19,7 @@ class Maps:
 
 @dataclass(frozen=True)
 class Picture:
-    """One example to look at: its image in [0, 1] where it has one, and what the two models made of it."""
+    """One example to look at: its image in [0, 1] or its text, and what the two models made of it."""
 
     image: Grey | None = None
     note: str = ""
@@ -29,6 +29,7 @@ class Picture:
     after: str | None = None
     maps: Maps | None = None
     reconstruction: Grey | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True)

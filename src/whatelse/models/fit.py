@@ -9,6 +9,7 @@ from torch import nn
 from whatelse.errors import TaskError
 from whatelse.models.asked import asked
 from whatelse.modules.lent import check_filled, rest
+from whatelse.tasks.language import GRADED, Language
 from whatelse.tasks.task import Task
 
 # Test examples that a model is asked, to see whether it fits, and values that they may have together.
@@ -50,6 +51,29 @@ def check_fit(model: nn.Module, task: Task, name: str) -> None:
         asked(model, name, task.test.inputs[:few], task.classes)
     except TaskError as error:
         raise TaskError(f"task {task.name} and model do not fit: {error}") from error
+
+
+def check_reads(task: Task, name: str) -> Language:
+    """Return what a language model is asked; refuse data that none reads.
+
+    Args:
+        task: The data.
+        name: How messages call the model.
+
+    Raises:
+        TaskError: They are others, or answers that another tool graded.
+    """
+    if task.language is None:
+        raise TaskError(
+            f"task {task.name} and model do not fit: {name} reads texts, the data are {task.modality}; documents "
+            "(text), items (question, choices, answer) or pairs of sentences are needed"
+        )
+    if task.language.form == GRADED:
+        raise TaskError(
+            f"task {task.name} and model do not fit: {name} reads texts, the data are answers that Inspect graded, "
+            "which logs of it have alone (.eval)"
+        )
+    return task.language
 
 
 def check_form(task: Task, name: str) -> None:

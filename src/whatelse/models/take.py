@@ -111,14 +111,10 @@ def _reader(given: Reads | Likelihoods | Writes, name: str, key: str, task: Task
     Raises:
         TaskError: The data are nothing that is read, or it cannot be moved.
     """
-    if task.language is None:
+    language = fit.check_reads(task, name)
+    if isinstance(given, Reads) and language.context > given.longest:
         raise TaskError(
-            f"task {task.name} and model do not fit: {name} reads texts, the data are {task.modality}; documents, "
-            "items with choices, or pairs of sentences are needed"
-        )
-    if isinstance(given, Reads) and task.language.context > given.longest:
-        raise TaskError(
-            f"task {task.name} and model do not fit: context={task.language.context}; {name} takes {given.longest} "
+            f"task {task.name} and model do not fit: context={language.context}; {name} takes {given.longest} "
             "tokens at once; give as many or fewer, or leave it out"
         )
     if device and isinstance(given, Reads):  # what was recorded computes nowhere

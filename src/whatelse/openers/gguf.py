@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from whatelse import limits
-from whatelse.errors import ArtifactError, MissingExtraError, TaskError, in_short
+from whatelse.errors import ArtifactError, MissingExtraError, in_short
 from whatelse.models import held
 from whatelse.models.causal import Causal
 from whatelse.modules.lent import quietly, rest
+from whatelse.openers import _language
 from whatelse.tasks.task import Task
 
 FORM = "a GGUF file (.gguf)"
@@ -76,13 +77,7 @@ def open_model(text: str, task: Task, weights: str) -> Causal:
         MissingExtraError: gguf or transformers is not installed.
         TaskError: The data are nothing that a language model reads.
     """
-    if weights:
-        raise ArtifactError(f"--weights {weights}: {text} has its own weights; leave one of them out")
-    if task.language is None:
-        raise TaskError(
-            f"task {task.name} and model do not fit: {text} reads texts, the data are {task.modality}; documents "
-            "(text), items (question, choices, answer) or pairs of sentences are needed"
-        )
+    _language.check(text, task, weights)
     try:
         with quietly():
             import gguf
@@ -129,12 +124,7 @@ def _loaded(text: str, transformers: Any) -> tuple[nn.Module, Any]:  # noqa: ANN
             tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
     except Exception as error:  # whatever a file of a stranger raises
         raise ArtifactError(f"{text}: transformers cannot rebuild it: {in_short(error, 120)}") from error
-    lacking = sorted({str(one) for kind in ("missing_keys", "mismatched_keys") for one in info[kind]})
-    if lacking:
-        some = ", ".join(lacking[:3])
-        raise ArtifactError(
-            f"{text}: it has no fitting weights for {some} ({len(lacking)} in all), which would be random"
-        )
+    _language.check_whole(f"{text}: it has", info)
     return model, tokenizer
 
 

@@ -16,9 +16,10 @@ import torch
 
 from whatelse import limits
 from whatelse.artifacts import folder
-from whatelse.errors import ArtifactError, MissingExtraError, TaskError, Told, in_short
+from whatelse.errors import ArtifactError, MissingExtraError, Told, in_short
 from whatelse.models.causal import Causal
 from whatelse.modules.lent import quietly, rest
+from whatelse.openers import _language
 from whatelse.tasks.task import Task
 
 FORM = "a Hugging Face folder of a causal language model"
@@ -53,13 +54,7 @@ def open_model(text: str, task: Task, weights: str) -> Causal:
         MissingExtraError: transformers is not installed.
         TaskError: The data are nothing that a language model reads.
     """
-    if weights:
-        raise ArtifactError(f"--weights {weights}: {text} has its own weights; leave one of them out")
-    if task.language is None:
-        raise TaskError(
-            f"task {task.name} and model do not fit: {text} reads texts, the data are {task.modality}; documents "
-            "(text), items (question, choices, answer) or pairs of sentences are needed"
-        )
+    _language.check(text, task, weights)
     try:
         with quietly():
             import transformers
@@ -71,13 +66,7 @@ def open_model(text: str, task: Task, weights: str) -> Causal:
     _check_size(text, transformers.AutoModelForCausalLM, config)
     loading = {**options, "use_safetensors": True, "output_loading_info": True}
     model, info = _loaded(text, transformers.AutoModelForCausalLM, "weights", loading)
-    lacking = sorted({str(name) for kind in ("missing_keys", "mismatched_keys") for name in info[kind]})
-    if lacking:
-        some = ", ".join(lacking[:3])
-        raise ArtifactError(
-            f"{text}: its file has no fitting weights for {some} ({len(lacking)} in all), which would be random; give "
-            "the folder of the model as it was trained"
-        )
+    _language.check_whole(f"{text}: its file has", info, "; give the folder of the model as it was trained")
     rest(model)
     if unused := sorted(map(str, info["unexpected_keys"])):
         warnings.warn(f"{text}: its file has {len(unused)} tensors that the model does not use: {unused[0]}", Told, 3)

@@ -21,7 +21,7 @@ from whatelse import limits
 from whatelse.errors import ArtifactError, NotMeasurableError, TaskError, in_short
 from whatelse.models.recorded import RecordedScores
 from whatelse.tasks import samples
-from whatelse.tasks.language import DOCUMENTS, PAIRS, Passage
+from whatelse.tasks.language import CHOICES, DOCUMENTS, Passage
 from whatelse.tasks.samples import Sample
 from whatelse.tasks.task import Task
 
@@ -95,7 +95,7 @@ def open_model(text: str, task: Task, weights: str) -> RecordedScores | Recorded
     """
     if weights:
         raise ArtifactError(f"--weights {weights}: {text} holds answers and takes no weights; leave one of them out")
-    if task.language is None or task.language.form == PAIRS:
+    if task.language is None or task.language.form not in {CHOICES, DOCUMENTS}:
         raise TaskError(
             f"task {task.name} and model do not fit: {text} is a log of lm-eval, the data are {task.modality}; say "
             "--data with a log of the same questions, or --from-logs"

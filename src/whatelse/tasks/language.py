@@ -1,4 +1,4 @@
-"""What a language model is asked: documents that it reads, choices that it weighs, or pairs of sentences.
+"""What a language model is asked: documents that it reads, choices that it weighs, pairs, or graded samples.
 
 An example is a passage, and an input the number of one, ``(N, 1)``: picking, joining and cutting examples stay what
 they are for every other task. What answers reads the passage by a tokenizer of its own.
@@ -12,7 +12,7 @@ import torch
 
 from whatelse.errors import TaskError
 
-DOCUMENTS, CHOICES, PAIRS = FORMS = ("documents", "choices", "pairs")
+DOCUMENTS, CHOICES, PAIRS, GRADED = FORMS = ("documents", "choices", "pairs", "graded")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Passage:
     Attributes:
         context: What stands before; empty for nothing.
         continuations: What may follow: the choices, with whatever parts them from the context; the two sentences of a
-            pair; of a document the document alone.
+            pair; of a document the document alone; of a sample that another tool graded its two grades.
         lengths: Characters by which scores of the continuations are normalized, without what parts them from the
             context, as lm-eval counts them; nothing for those of the continuations.
         mark: By what a log of another tool knows the example; empty where there is none.

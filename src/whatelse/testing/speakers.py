@@ -101,7 +101,14 @@ class Speaker(nn.Module):
         return found
 
 
-def task_of(form: str, passages: Sequence[Passage], targets: Sequence[int] = (), context: int = 0) -> Task:
+def task_of(
+    form: str,
+    passages: Sequence[Passage],
+    targets: Sequence[int] = (),
+    context: int = 0,
+    *,
+    members: Sequence[bool] = (),
+) -> Task:
     """Return passages as a task, all of them in every split.
 
     Args:
@@ -109,14 +116,17 @@ def task_of(form: str, passages: Sequence[Passage], targets: Sequence[int] = (),
         passages: What is asked.
         targets: Numbers of the right continuations; the first ones where they are left out.
         context: Tokens that are read at once at most; 0 for as many as a model takes.
+        members: Which of them a model was trained on, as a grouping ``member``; empty for no grouping.
     """
     count = len(passages)
     right = torch.tensor([*targets] or [0] * count)
     inputs = torch.arange(count).float()[:, None]
-    split = Split(inputs, right, right, clusters=torch.arange(count))
+    groups = {"member": torch.tensor(members).long()} if members else {}
+    split = Split(inputs, right, right, groups, clusters=torch.arange(count))
     classes = max(len(one.continuations) for one in passages)
     language = Language(form, tuple(passages), context)
-    return Task("texts", classes, None, dict.fromkeys(SPLITS, split), language=language)
+    names = {"member": ("no", "yes")} if members else {}
+    return Task("texts", classes, None, dict.fromkeys(SPLITS, split), names, language=language)
 
 
 def documents(texts: Sequence[str], context: int = 0) -> Task:
@@ -197,7 +207,8 @@ def _task(form: str) -> Task:
         return " ".join(_WORDS[i] for i in torch.randint(len(_WORDS), (words,), generator=rng).tolist()) + "."
 
     if form == DOCUMENTS:
-        return documents([f"{line(2 + at % 5)} {line(40)}" for at in range(_COUNT)])
+        texts = [Passage("", (f"{line(2 + at % 5)} {line(40)}",)) for at in range(_COUNT)]
+        return task_of(DOCUMENTS, texts, members=[at % 2 == 1 for at in range(_COUNT)])
     if form == PAIRS:
         return task_of(PAIRS, [Passage("", (line(4), line(4))) for _ in range(_COUNT)])
     passages = [Passage(line(3), tuple(f" {line(1 + k % 2)}" for k in range(3))) for _ in range(_COUNT)]

@@ -3,14 +3,23 @@ import dataclasses
 import pytest
 import torch
 
+from whatelse import surfaces
 from whatelse.answer import Answer, Shown
+from whatelse.auditing.questions import Measurement
 from whatelse.exhibits.kinds import harmed
+from whatelse.tasks.language import Passage
 from whatelse.tasks.task import Task
+from whatelse.testing import speakers
+from whatelse.testing.surfaces import findings
 
 
 def answers_of(columns):
     """Whether each of the examples was right, by name and seed."""
     return {of: Answer({"right": torch.tensor(column)}) for of, column in columns.items()}
+
+
+def page_of(found):
+    return surfaces.surface("surfaces", "html").text(found)
 
 
 @pytest.fixture
@@ -98,3 +107,69 @@ def test_a_colored_example_is_shown_in_gray_with_what_all_its_channels_contribut
     assert harmed.shown_as(1, made.asked_of(colored, evidence=evidence), "half", 0).maps is None
     boundless = dataclasses.replace(colored, bounds=None)
     assert harmed.shown_as(1, made.asked_of(boundless, evidence=evidence), "half", 0).image is None
+
+
+def passages_of(made, task, item, label, answers):
+    """Both models are speakers, which read passages."""
+    base = speakers.evidence_of(speakers.Speaker(), task, name="baseline")
+    mine = speakers.evidence_of(speakers.Speaker(moved=0.3), task, name="half", reference=base)
+    evidence = {("baseline", 0): base, ("half", 0): mine}
+    measured = Measurement("overfitting", item, ["clean"], 0.02, label, primary=True)
+    asked = made.asked_of(task, item=item, answers=answers(base, mine), evidence=evidence)
+    return dataclasses.replace(asked, measurement=measured), evidence
+
+
+@pytest.mark.known_answer
+def test_of_documents_the_text_is_shown_whose_number_a_unit_rose_most(made):
+    task = speakers.documents(["<b>the dog</b>", "a" * 500, "the cat sat."])
+
+    def answers(base, mine):
+        units = torch.tensor([10.0, 100.0, 10.0])
+        losses = {"baseline": [10.0, 10.0, 10.0], "half": [20.0, 30.0, 5.0]}
+        return {(name, 0): Answer({"loss": torch.tensor(loss), "units": units}) for name, loss in losses.items()}
+
+    asked, _ = passages_of(made, task, "language.likelihood", "loss", answers)
+    (shown,) = harmed.exhibits(asked)
+    assert [item.index for item in shown.items] == [0, 1], "by 1 a unit and by 0.2; the third was helped"
+    assert shown.items[0].note == "loss: 1 → 2, mean of 1 seeds"
+    assert shown.items[0].text == "<b>the dog</b>"
+    assert shown.items[1].text == "a" * 397 + "..."
+    made.there_and_back(shown)
+    page = page_of(dataclasses.replace(findings(), exhibits=(dataclasses.replace(shown, row="performance"),)))
+    assert "&lt;b&gt;the dog&lt;/b&gt;" in page
+    assert "<b>the dog" not in page
+
+
+def test_of_items_it_is_said_what_was_right_and_what_was_chosen(made):
+    passages = [Passage(f"question {i}", (" the", " a dog", " home")) for i in range(3)]
+    task = speakers.task_of("choices", passages, [0, 1, 2])
+    columns = {("baseline", 0): [1.0, 1.0, 1.0], ("half", 0): [1.0, 0.0, 1.0]}
+    asked, evidence = passages_of(
+        made, task, "generalization.accuracy", "accuracy", lambda base, mine: answers_of(columns)
+    )
+    (shown,) = harmed.exhibits(asked)
+    (item,) = shown.items
+    said = ["the", "a dog", "home"]
+    assert (item.index, item.truth, item.text) == (1, "a dog", "question 1")
+    assert item.before == said[int(evidence["baseline", 0].predictions()[1])]
+    assert item.after == said[int(evidence["half", 0].predictions()[1])]
+
+
+def test_rows_of_an_answer_are_named_by_their_example_and_tokens_by_none(made):
+    task = speakers.documents(["one.", "two.", "three."])
+
+    def answers(base, mine):
+        rows = torch.tensor([2, 1])
+        agrees = {"baseline": [1.0, 1.0], "half": [0.25, 1.0]}
+        return {(name, 0): Answer({"agrees": torch.tensor(one)}, rows=rows) for name, one in agrees.items()}
+
+    asked, _ = passages_of(made, task, "language.generation", "agreement", answers)
+    (shown,) = harmed.exhibits(asked)
+    assert [(item.index, item.text) for item in shown.items] == [(2, "three.")]
+
+    def tokens(base, mine):
+        rows = torch.tensor([0, 0, 1])
+        far = {"baseline": [0.0, 0.0, 0.0], "half": [1.0, 2.0, 3.0]}
+        return {(name, 0): Answer({"divergence": torch.tensor(one)}, rows=rows) for name, one in far.items()}
+
+    assert not list(harmed.exhibits(passages_of(made, task, "language.tail", "tail", tokens)[0]))

@@ -49,6 +49,20 @@ def summed(evidence: Evidence, each: Tensor) -> Tensor:
     return found.index_add_(0, tokens.documents(evidence)["document"], each.double())
 
 
+def over(evidence: Evidence, name: str, each: Tensor) -> Answer:
+    """Return for every document of test the sum of a value of its tokens, and ``units``, how many tokens it has.
+
+    Args:
+        evidence: Of a language model.
+        name: Of the column of the sum.
+        each: A value for every token, ``(T,)``.
+
+    Raises:
+        NotMeasurableError: Its tokens are not those of the baseline.
+    """
+    return Answer({name: summed(evidence, each), "units": lengths(evidence, "token")})
+
+
 def losses(evidence: Evidence, per: str) -> Answer:
     """Return for every document of test the ``loss`` of its tokens together, in nats, and how many units it has.
 

@@ -53,8 +53,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         rng: Not used; the behaviour is deterministic.
     """
     del baseline, config, rng
-    units = _documents.lengths(candidate, "token")
-    return Answer({"divergence": _documents.summed(candidate, _tokens.divergence(candidate)), "units": units})
+    return _documents.over(candidate, "divergence", _tokens.divergence(candidate))
 
 
 def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:

@@ -48,8 +48,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         rng: Not used; the behaviour is deterministic.
     """
     del baseline, config, rng
-    units = _documents.lengths(candidate, "token")
-    return Answer({"moved": _documents.summed(candidate, _tokens.moved(candidate)), "units": units})
+    return _documents.over(candidate, "moved", _tokens.moved(candidate))
 
 
 def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The examples that a candidate harmed most: those whose value moved furthest to the worse, mean over seeds.
 
-Of images, with what each pixel contributes where both models differentiate. Of tables and texts no row is printed, and
-a question whose answers bring something to look at by themselves needs no examples.
+Of images, with what each pixel contributes where both models differentiate; of what language models are asked, its
+beginning. Of tables and of texts with a class no row is printed, and a question whose answers bring something to look
+at by themselves needs no examples.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import torch
 from torch import Tensor
 
 from whatelse.answer import Answer
+from whatelse.errors import cut
+from whatelse.evidence.cache import Evidence
 from whatelse.exhibits.asked import BASELINE, Asked, Candidate
 from whatelse.exhibits.pictures import picture, pictured, rounded
 from whatelse.findings.exhibits import Exhibit, Maps, Picture
 from whatelse.items import Behaviour
+from whatelse.tasks.language import CHOICES, GRADED
 
 VERSION, SCOPE = 1, "row"
 SHOWN = 4
+LETTERS = 400  # of a passage, and of a choice a quarter of them
 # Answers of up to so many rows are summed up row by row where no single column is the outcome.
 ROWS = 2000
 
@@ -28,12 +33,13 @@ def exhibits(asked: Asked) -> Iterator[Exhibit]:
     """Return one exhibit for every candidate that harmed some example.
 
     Args:
-        asked: A question about test examples that are images.
+        asked: A question about test examples that are images or passages.
 
     Yields:
         Those of the candidates.
     """
-    if not asked.of_test or not pictured(asked.task) or asked.shows_by_itself():
+    seen = pictured(asked.task) or asked.task.language is not None
+    if not asked.of_test or not seen or asked.shows_by_itself():
         return
     for candidate in asked.candidates:
         made = _exhibit(asked, candidate)
@@ -53,7 +59,12 @@ def _exhibit(asked: Asked, candidate: Candidate) -> Exhibit | None:
     order = harm.mean(0).argsort(descending=True, stable=True)
     picks = [i for i in order[:SHOWN].tolist() if harm[:, i].mean() > 0]
     worst = {i: asked.seeds[int(harm[:, i].argmax())] for i in picks}  # the seed under which it shows best
-    shown = [shown_as(i, asked, candidate.name, worst[i], _note(asked, i, before, after)) for i in picks]
+    rows = held[0][1].rows
+    place = {i: i if rows is None else int(rows[i]) for i in picks}
+    shown = [
+        shown_as(place[i], asked, candidate.name, worst[i], _note(asked, place[i], before[:, i], after[:, i]))
+        for i in picks
+    ]
     items = tuple(one for one in shown if one is not None)
     if not items:
         return None
@@ -70,8 +81,9 @@ def _exhibit(asked: Asked, candidate: Candidate) -> Exhibit | None:
 def outcomes(answer: Answer, item: Behaviour, config: object) -> Tensor | None:
     """Return one number for each example, ``(N,)``; None where it has none of its own.
 
-    The outcome that the behaviour says it has; or the first of two columns, the second being a group. Of more columns
-    it is the summary of the example alone, such as that of an attack by several means.
+    The outcome that the behaviour says it has; a sum over a passage by its ``units``; or the first of two columns, the
+    second being a group. Of more columns it is the summary of the example alone, such as that of an attack by several
+    means. Where the rows of an answer are parts of examples, such as tokens, there is none.
 
     Args:
         answer: What was answered of one model.
@@ -81,6 +93,10 @@ def outcomes(answer: Answer, item: Behaviour, config: object) -> Tensor | None:
     double = answer.over(answer.matrix().astype(np.float64))
     if item.outcomes is not None and np.isfinite(told := item.outcomes(double, config)[:, 0]).all():
         return torch.from_numpy(told)
+    if answer.rows is not None and len(set(answer.rows.tolist())) < len(answer.rows):
+        return None
+    if "units" in answer.columns:
+        return next(column for name, column in double.columns.items() if name != "units") / double.columns["units"]
     if len(answer.columns) <= 2:
         return next(iter(answer.columns.values()))
     rows = [np.eye(1, len(answer), i) for i in range(len(answer))] if len(answer) <= ROWS else []
@@ -103,6 +119,8 @@ def shown_as(index: int, asked: Asked, name: str, seed: int, note: str = "") -> 
     if before is None or after is None:
         return None
     task = asked.task
+    if task.language is not None:
+        return _passage(index, note, before, after)
     image, maps = task.test.inputs[index], None
     if all("differentiates" in one.subject.offers for one in (before, after)):
         maps = Maps(*(rounded((image * one.margin_gradient()[index]).sum(0)) for one in (before, after)))
@@ -117,8 +135,22 @@ def shown_as(index: int, asked: Asked, name: str, seed: int, note: str = "") -> 
     )
 
 
+def _passage(index: int, note: str, before: Evidence, after: Evidence) -> Picture:
+    """Return a passage: a document, a question with what was right and what was chosen, or both sentences of a pair."""
+    task = before.task
+    assert task.language is not None
+    (passage,), most = task.language.of(task.test.inputs[index : index + 1]), LETTERS // 4
+    if task.language.form not in {CHOICES, GRADED}:
+        return Picture(note=note, index=index, text=cut(" / ".join(passage.continuations), LETTERS))
+    said = [cut(text.strip(), most) for text in passage.continuations]
+    chosen = [said[int(one.predictions()[index])] for one in (before, after)]
+    truth = said[int(task.test.targets[index])]
+    text = cut(passage.context, LETTERS)
+    return Picture(note=note, index=index, truth=truth, before=chosen[0], after=chosen[1], text=text)
+
+
 def _note(asked: Asked, index: int, before: Tensor, after: Tensor) -> str:
-    moved = f"{float(before[:, index].mean()):.2g} → {float(after[:, index].mean()):.2g}"
+    moved = f"{float(before.mean()):.2g} → {float(after.mean()):.2g}"
     groups = "".join(f"; {name}" for name in groups_of(index, asked))
     return f"{asked.measurement.label}: {moved}, mean of {len(asked.seeds)} seeds{groups}"
 
