@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from whatelse.behaviours.language import _parts, mechanism
+from whatelse.models import heads
 from whatelse.models.causal import Causal
 from whatelse.models.heads import FEED_FORWARD, Part
 from whatelse.testing import speakers
@@ -138,3 +139,13 @@ def test_a_head_that_was_removed_is_found_and_named(tmp_path):
     assert not answer["after layer 1 head 2"].any()
     assert "layer 1 head 2: " in answer.notes[-1]
     assert mechanism.summarise(answer, CONFIG, np.ones((1, 3)))[0] < 1
+
+
+def test_a_layer_with_other_heads_than_its_configuration_says_has_no_parts(tmp_path):
+    model = model_of(tmp_path, "llama")
+    attention = model.model.layers[1].self_attn
+    fewer = torch.nn.Linear(12, 16, bias=False)
+    mine = Causal("model", model, language.letters())
+    assert len(mine.parts) == 10
+    attention.o_proj = fewer
+    assert heads.layers(model) == ()

@@ -62,13 +62,14 @@ def layers(model: nn.Module) -> tuple[Layer, ...]:
     told = config.get_text_config()
     count, heads = (int(getattr(told, name, 0) or 0) for name in ("num_hidden_layers", "num_attention_heads"))
     stacks = (part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
-    found = [_layer(one, heads) for one in next(stacks, ())] if count and heads else []
+    size = int(getattr(told, "head_dim", 0) or 0) or int(told.hidden_size) // max(1, heads)
+    found = [_layer(one, heads, size) for one in next(stacks, ())] if count and heads else []
     whole = [one for one in found if one is not None]
     return tuple(whole) if len(whole) == len(found) else ()
 
 
-def _layer(block: nn.Module, heads: int) -> Layer | None:
-    """Return what a layer is made of; None where that does not go by known names."""
+def _layer(block: nn.Module, heads: int, size: int) -> Layer | None:
+    """Return what a layer is made of; None where that does not go by known names, or has other heads than it says."""
     outs, blocks = [], []
     for name, part in block.named_modules():
         parent, _, own = name.rpartition(".")
@@ -76,7 +77,7 @@ def _layer(block: nn.Module, heads: int) -> Layer | None:
             outs.append(part)
         if own.lower() in _BLOCKS and "." not in name:
             blocks.append(part)
-    if len(outs) != 1 or len(blocks) != 1:
+    if len(outs) != 1 or len(blocks) != 1 or _width(outs[0]) not in {heads * size, None}:
         return None
     return Layer(outs[0], heads, blocks[0])
 
@@ -88,6 +89,15 @@ def parts(found: Sequence[Layer]) -> tuple[Part, ...]:
         found: What `layers` returned.
     """
     return tuple(Part(at, head) for at, one in enumerate(found) for head in (*range(one.heads), FEED_FORWARD))
+
+
+def _width(out: nn.Module) -> int | None:
+    """Return how many numbers go into a projection; None where it does not say."""
+    weight = getattr(out, "weight", None)
+    if hasattr(out, "nf") and isinstance(weight, Tensor):  # as GPT-2 has it, its weight turned around
+        return int(weight.shape[0])
+    told = getattr(out, "in_features", None)
+    return int(told) if isinstance(told, int) else None
 
 
 @contextmanager
