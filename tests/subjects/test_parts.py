@@ -93,9 +93,9 @@ def test_what_heads_write_is_together_what_attention_writes(tmp_path, kind):
     model(ids)
     for hook in hooks:
         hook.remove()
-    for layer, (heads, attention) in enumerate(zip(each, seen, strict=True)):
+    for layer, (every, attention) in enumerate(zip(each, seen, strict=True)):
         bias = 0 if kind == "llama" else outs[layer].c_proj.bias
-        assert torch.allclose(heads.sum(0) + bias, attention, atol=1e-5)
+        assert torch.allclose(every.sum(0) + bias, attention, atol=1e-5)
 
 
 def turned(model):
