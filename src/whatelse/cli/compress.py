@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from whatelse.cli import complete
 from whatelse.cli.files import probe, write
-from whatelse.cli.options import Items, Memory, Quiet, Seed
+from whatelse.cli.options import Device, Items, Memory, Quiet, Seed
 from whatelse.errors import ArtifactError
 
 ORDER = 4
@@ -36,6 +36,7 @@ def command(
     onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx too, checked in onnxruntime.")] = False,
     pt2: Annotated[bool, typer.Option("--pt2", help="Write model.pt2 too, an exported PyTorch program.")] = False,
     json_file: Annotated[str, typer.Option("--json", metavar="FILE", help="Write costs as JSON; - for stdout.")] = "",
+    device: Device = "",
     max_memory: Memory = "",
     quiet: Quiet = False,
     items: Items = None,
@@ -54,7 +55,7 @@ def command(
     compress.check_before(whole, steps, task, also)
     terminal = Console(stderr=True, quiet=quiet)
     with terminal.status("starting") as status:
-        small = compress.compress(whole, steps, task, seed, lambda step: status.update(escape(step)))
+        small = compress.compress(whole, steps, task, seed, lambda step: status.update(escape(step)), device)
         status.update("writing, and proving the copy equal in a fresh process")
         failed = compress.write(small, out, task, steps, seed, also)
         status.update("measuring both models in turn")

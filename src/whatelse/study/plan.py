@@ -8,13 +8,17 @@ from dataclasses import dataclass, replace
 from whatelse import items, recipe, registry
 from whatelse.auditing.questions import Measurement
 from whatelse.auditing.roles import ZERO, Actor, Role
+from whatelse.engines import Resources
 from whatelse.items import Control, Item
+from whatelse.models import placed
+from whatelse.models.preparation import Way
 from whatelse.recipe import Recipe
 from whatelse.store.folder import key
 from whatelse.study.cells import cell, effects
 from whatelse.study.jobs import Cell, Data, Effects, Job, Link, Made, Net, Plan
 from whatelse.study.spec import CandidateSpec, Study, TaskSpec, template
 
+ACCELERATED = Resources(gpus=0.25)
 # Seeds of shadow models lie far from those of baselines.
 _SHADOW = 20_000
 
@@ -55,7 +59,7 @@ def net_of(study: Study) -> Net:
     Args:
         study: A checked study.
     """
-    return Net(study.net.item, items.net(study.net.item).changed(study.net.settings))
+    return Net(study.net.item, items.net(study.net.item).changed(study.net.settings), placed.named(study.device))
 
 
 def data_of(study: Study, task: str, key: str, names: str) -> Data:
@@ -69,6 +73,15 @@ def data_of(study: Study, task: str, key: str, names: str) -> Data:
     """
     spec = study.tasks[task]
     return Data(task, spec.data, items.loader(spec.data).changed(spec.settings), key, names)
+
+
+def resources(made: Made) -> Resources:
+    """Return what a job needs while it runs: of an accelerator a share, as passes are short and others ask meanwhile.
+
+    Args:
+        made: Its model.
+    """
+    return ACCELERATED if made.device else Resources()
 
 
 def pairs(study: Study, measurement: Measurement) -> tuple[tuple[str, str], ...]:
@@ -188,7 +201,9 @@ def _made(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int, fur
         method = items.method(step.name)
         inputs = (links[-1].key, task, *_from(method))
         links.append(Link(step, key(step.name, method.version, dict(step.given), *inputs, seed=own)))
-    return Made(net, tuple(links))
+    # Not in what keys are made of: random numbers come of these, and are the same on any device.
+    mark = Way(device=net.device).mark
+    return Made(net, tuple(replace(link, key=f"{link.key}{mark}") for link in links))
 
 
 def _from(item: Item) -> tuple[str, ...]:
@@ -212,7 +227,8 @@ def _shadow_jobs(study: Study, data: Data, subjects: list[_Subject]) -> Iterator
             first = _name(task, f"shadow {k}", "baseline")
             name = _name(task, f"shadow {k}", subject.name)
             needs = () if subject.name == Role.BASELINE else (first,)
-            yield Job(name, data, made, subject.name, _SHADOW + k, 0, made, k, (), (), cells, needs)
+            here = resources(made)
+            yield Job(name, data, made, subject.name, _SHADOW + k, 0, made, k, (), (), cells, needs, resources=here)
 
 
 def _audit_jobs(study: Study, data: Data, subjects: list[_Subject], seed: int, shadows: list[Job]) -> Iterator[Job]:
@@ -241,6 +257,7 @@ def _audit_jobs(study: Study, data: Data, subjects: list[_Subject], seed: int, s
             base_shadows=tuple(c.key for j in shadows if j.subject == "baseline" for c in j.cells),
             cells=cells,
             needs=tuple(n for n in needs if n != _name(task, f"seed {seed}", subject.name)),
+            resources=resources(origin),
         )
 
 

@@ -20,6 +20,8 @@ from whatelse.auditing.roles import Role
 from whatelse.errors import ChangedError, StoreError, StudyError
 from whatelse.evidence.cache import Evidence, References
 from whatelse.layers.compressed import remarks
+from whatelse.models.preparation import Way
+from whatelse.modules.device import training_on
 from whatelse.registry import Added
 from whatelse.store.folder import KeptEvidence
 from whatelse.store.protocol import Store
@@ -187,7 +189,7 @@ def _make(job: Job, made: Made, task: Task, store: Store, spent: dict[str, float
             model = None
             continue
         before = _model(made, i - 1, task, store) if model is None else model
-        model = _step(link, before, task, store, spent)
+        model = _step(link, before, task, store, spent, made.device)
     return _model(made, len(made.chain) - 1, task, store) if model is None else model
 
 
@@ -197,13 +199,14 @@ def _model(made: Made, at: int, task: Task, store: Store) -> nn.Module:
         return store.load_model(link.key)
     if isinstance(made.net, Handed):
         return handed.module(made.net, Role.BASELINE, task)
-    return untrained(made.net, task, link.key)
+    return untrained(made.net, task, link.drawn_by(made.device))
 
 
-def _step(link: Link, model: nn.Module, task: Task, store: Store, spent: dict[str, float]) -> nn.Module:
+def _step(link: Link, model: nn.Module, task: Task, store: Store, spent: dict[str, float], device: str) -> nn.Module:
     assert link.step is not None
     started = time.perf_counter()
-    made = recipe.apply(link.step, model, task, generator(link.key))
+    with training_on(device):
+        made = recipe.apply(link.step, model, task, generator(link.drawn_by(device)))
     seconds = time.perf_counter() - started
     spent["training" if link.step.name.split(".")[0] in recipe.TRAINING else "compressing"] += seconds
     left = recipe.left_alone(link.step, model, made)
@@ -287,7 +290,8 @@ def _keep_shadow(job: Job, missing: Sequence[Cell], seen: Evidence, store: Store
 
 def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Evidence, Evidence]:
     keep = KeptEvidence(store, job.baseline, task.key)
-    own = subject_of(model, job.subject, job.origin.key, task)
+    assert isinstance(job.origin, Made)
+    own = subject_of(model, job.subject, job.origin.key, task, Way(device=job.origin.device))
     if job.shadow is not None:
         mine = Evidence(own, task)
         return mine, mine
@@ -299,7 +303,8 @@ def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Ev
         return Evidence(own, task, reference=base, again=job.again, on=job.on), base
     if store.absent("models", job.baseline):
         raise StudyError("its baseline failed")
-    whole = subject_of(store.load_model(job.baseline), Role.BASELINE, job.baseline, task)
+    way = Way(device=job.origin.device)
+    whole = subject_of(store.load_model(job.baseline), Role.BASELINE, job.baseline, task, way)
     base = Evidence(whole, task, shadows=_shadows(job.base_shadows, store), keep=keep)
     return Evidence(own, task, reference=base, shadows=_shadows(job.shadows, store), again=job.again), base
 
@@ -342,7 +347,8 @@ def watch(what: Watch, store: Store) -> Report:
     for name, origin in what.models:
         base = models.get(Role.BASELINE)
         if isinstance(origin, Made):
-            own = subject_of(_model(origin, len(origin.chain) - 1, task, store), name, origin.key, task)
+            model = _model(origin, len(origin.chain) - 1, task, store)
+            own = subject_of(model, name, origin.key, task, Way(device=origin.device))
             models[name] = Evidence(own, task, reference=base, on=what.on)
             continue
         keep = KeptEvidence(store, origin.key, task.key) if base is None else None
