@@ -122,10 +122,13 @@ def prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]
     """
     placed.check(study.device)
     tasks = {name: worker.load_task(study, name) for name in study.tasks}
-    for task in tasks.values():
-        worker.check_net(study, task)
-    keys = ({name: getattr(task, what) for name, task in tasks.items()} for what in ("key", "names"))
-    return Folder(results.resolve()), tasks, plan(study, *keys)  # workers may stand in another folder
+    begun = {name: worker.begun(study, task) for name, task in tasks.items()}
+    given = {name: origin for name, origin in begun.items() if origin is not None}
+    keys, names, learned = (
+        {name: getattr(task, what) for name, task in tasks.items()} for what in ("key", "names", "learned")
+    )
+    work = plan(study, keys, names, learned, given)
+    return Folder(results.resolve()), tasks, work  # workers may stand in another folder
 
 
 def _silent(progress: Progress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,8 @@ from whatelse.auditing.roles import Role
 from whatelse.errors import ChangedError, StoreError, StudyError
 from whatelse.evidence.cache import Evidence, References
 from whatelse.layers.compressed import remarks
-from whatelse.models.preparation import Way
+from whatelse.models import placed
+from whatelse.models.preparation import PLAIN, Way
 from whatelse.modules.device import training_on
 from whatelse.registry import Added
 from whatelse.store.folder import KeptEvidence
@@ -28,7 +30,7 @@ from whatelse.store.protocol import Store
 from whatelse.study import handed
 from whatelse.study.analysis import analyze
 from whatelse.study.jobs import Cell, Data, Effects, Handed, Job, Link, Made, Net, Watch, Work, together
-from whatelse.study.plan import net_of
+from whatelse.study.plan import Origin, net_of
 from whatelse.study.spec import Study
 from whatelse.tasks.task import Task
 
@@ -215,17 +217,32 @@ def _step(link: Link, model: nn.Module, task: Task, store: Store, spent: dict[st
     return made
 
 
-def check_net(study: Study, task: Task) -> None:
-    """Refuse a network that cannot take the inputs of a task, before any work.
+def begun(study: Study, task: Task) -> Origin | None:
+    """Return where the model lies that a study starts from, None of a network of ours; refused where it does not fit.
 
     Args:
-        study: Gives the network.
+        study: Gives the network, or the model.
         task: Gives the shape of its inputs.
 
     Raises:
-        TaskError: The network cannot take such inputs.
+        TaskError: It cannot take such inputs.
+        StudyError: The model is named by what the environment does not say, or a device is named too.
+        ArtifactError: The model cannot be opened.
     """
-    untrained(net_of(study), task, "check")
+    if not study.net.model:
+        untrained(net_of(study), task, "check")
+        return None
+    if placed.named(study.device):
+        told = "a study of a model that is there computes on the CPU; leave it out"
+        raise StudyError(f"device={study.device!r} with net.model={study.net.model!r}: {told}")
+    text = os.path.expandvars(study.net.model)
+    if "$" in study.net.model and not os.path.exists(text):
+        told = "the environment does not say what stands there" if "$" in text else f"there is no {text}"
+        raise StudyError(f"net.model={study.net.model!r}: {told}; set the variable to the folder that holds the model")
+    model = handed.opened(text, Role.BASELINE, task, PLAIN)
+    found = Handed(text, handed.key_of(text, task, model, PLAIN), PLAIN)
+    subject_of(model, Role.BASELINE, found.key, task)
+    return Origin(found, handed.content_of(text, task, model))
 
 
 def untrained(net: Net, task: Task, name: str) -> nn.Module:

@@ -16,6 +16,7 @@ from whatelse.modules.device import visiting
 from whatelse.modules.walk import pruned
 from whatelse.training.rng import fork_rng
 
+_MATRIX = 2  # dimensions of one row of scores an example
 Loss = Callable[[Tensor, Tensor], Tensor]
 Objective = Callable[[Tensor], Tensor]
 
@@ -125,6 +126,28 @@ def answers(model: nn.Module, inputs: Tensor) -> Tensor:
     """
     with visiting(model):
         return torch.cat([model(part) for part in batches(model, inputs, 1024)])
+
+
+@torch.no_grad()
+def teaching(model: nn.Module, inputs: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return what tells a model's answers to inputs by their indices: held, or asked anew where they are many.
+
+    Scores of every place of every example, as language models have them, would fill the memory.
+
+    Args:
+        model: In evaluation mode.
+        inputs: ``(N, ...)``.
+    """
+    if model(inputs[:2]).dim() <= _MATRIX:
+        held = answers(model, inputs)
+        return lambda batch: held[batch]
+
+    def ask(batch: Tensor) -> Tensor:
+        with torch.no_grad():
+            said: Tensor = model(inputs[batch])
+        return said
+
+    return ask
 
 
 def hard_labels(labels: Tensor) -> Loss:
