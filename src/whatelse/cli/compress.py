@@ -24,17 +24,12 @@ Key = Annotated[str, typer.Option("--weights-key", metavar="NAME", help="Which o
 
 _PACKED = "Store a language model in few bits, zeros as such, in a folder that whatelse alone opens."
 _STEPS = "What to do: method(setting=...) > ..."
+Model = Annotated[str,]
 Steps = Annotated[str, typer.Option("--recipe", metavar="RECIPE", help=_STEPS, autocompletion=complete.steps)]
 
 
 def command(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A folder written by compress, one of a language model, file.py:function, or 'cnn()'.",
-        ),
-    ],
+    model: Model,
     steps: Steps,
     data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
