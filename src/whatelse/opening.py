@@ -14,6 +14,7 @@ from torch import nn
 from whatelse import items, limits, recipe, registry
 from whatelse.errors import ArtifactError, SettingError, TaskError
 from whatelse.models import preparation
+from whatelse.models.causal import Causal
 from whatelse.models.completions import PARTED
 from whatelse.models.preparation import Preparation
 from whatelse.models.take import Given
@@ -209,7 +210,7 @@ def preparations(options: Mapping[str, Sequence[str]], names: Sequence[str]) -> 
 
 
 def open_module(text: str, task: Task, weights: str = "") -> nn.Module:
-    """Return the torch module that a text names, for what changes or writes modules.
+    """Return the torch module that a text names, for what changes or writes modules; of a language model a `Decoder`.
 
     Args:
         text: As `open_model` takes it.
@@ -222,6 +223,8 @@ def open_module(text: str, task: Task, weights: str = "") -> nn.Module:
         TaskError: Likewise.
     """
     found = open_model(text, task, weights)
+    if isinstance(found, Causal):
+        return found.decoder()
     if not isinstance(found, nn.Module):
         raise ArtifactError(f"{text}: a torch module is needed; it is none, and can only be audited")
     return found

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from whatelse import items, settings
 from whatelse.errors import RecipeError, WhatElseError, cut, in_short, shown
+from whatelse.modules import windows
 from whatelse.modules.notes import noted
 from whatelse.modules.walk import copied
 from whatelse.tasks.task import Task
@@ -135,6 +136,7 @@ def apply(step: Step, model: nn.Module, task: Task, rng: torch.Generator) -> nn.
     """
     method = items.method(step.name)
     config = method.configure(dict(step.given))
+    task = windows.read(model, task, rng)
     if step.name.split(".")[0] in TRAINING:
         task.check_training()
     rest, few = _at_rest(model), task.calibration.inputs[:_FEW]

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import struct
 import subprocess
 import sys
 import warnings
@@ -68,6 +69,7 @@ GIVEN = {
         ),
     },
     ("openers", "language_model"): {"text": "gpt", "task": speakers.documents(["a b", "b a b"])},
+    ("openers", "llama2c"): {"text": "tiny.bin", "task": speakers.documents(["a b", "b a b"])},
     ("openers", "lm_eval"): {
         "text": "log.jsonl",
         "task": speakers.task_of("choices", [Passage("q", (" a", " b"), (1, 1), f"d{i} p{i} t{i}") for i in range(3)]),
@@ -96,6 +98,7 @@ def models(tmp_path_factory):
         _vit(place / "vit")
         _gpt(place / "gpt")
         _gguf(place)
+        _llama2c(place)
     (place / "mine.py").write_text(NET, "utf-8")
     with (place / "log.jsonl").open("w") as log:
         for i in range(3):
@@ -179,6 +182,17 @@ def _gguf(place):
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
     made.packed(made.random(place / "llama", tokenizer=False), place / "m.gguf")
+
+
+def _llama2c(place):
+    """Write a checkpoint of llama2.c, and its tokenizer of bytes and two words."""
+    dim, hidden, layers, heads, few, vocab, longest = sizes = (8, 8, 1, 2, 1, 262, 16)
+    count = vocab * dim + layers * (2 * dim * dim + 2 * dim * few * dim // heads + 3 * dim * hidden + 2 * dim) + dim
+    numbers = np.sin(np.arange(count + longest * dim // heads)).astype("<f4")
+    (place / "tiny.bin").write_bytes(struct.pack("<7i", *sizes) + numbers.tobytes())
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), " ", "a", "b"]
+    told = (struct.pack("<fi", 0.0, len(piece)) + piece.encode() for piece in pieces)
+    (place / "tok262.bin").write_bytes(struct.pack("<i", 6) + b"".join(told))
 
 
 @pytest.mark.parametrize(("kind", "name", "check"), CASES, ids=[f"{k}:{n}: {c}" for k, n, c in CASES])

@@ -52,7 +52,7 @@ def test_the_table_is_on_the_first_screen(page: Page) -> None:
     assert table.get_by_role("gridcell").count() == 9 * 10 + 1
     box = table.bounding_box()
     assert box is not None
-    assert box["y"] < 500
+    assert box["y"] < 560  # below what was claimed and found, and an alarm
     assert box["x"] + box["width"] <= 1280
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import re
 import xml.etree.ElementTree as ET
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 
@@ -40,31 +39,60 @@ def test_a_figure_is_well_formed_and_says_what_it_shows(findings: Findings) -> N
     assert {"placebo", "twin", "50 %", "80 %", "95 %", "mild", "strong", "↓ harm"} <= set(written)
 
 
-def test_the_same_findings_give_the_same_bytes_and_no_setting_changes(findings: Findings) -> None:
-    before = dict(mpl.rcParams)
+def test_the_same_findings_give_the_same_bytes(findings: Findings) -> None:
     assert _draw(findings) == _draw(findings)
-    assert dict(mpl.rcParams) == before
 
 
 def test_colors_are_the_pages_and_ids_are_the_figures_own(findings: Findings) -> None:
     svg = _draw(findings)
-    assert not re.search(r"#[0-9a-f]{6}", svg)
-    assert "var(--worsened)" in svg
-    assert "var(--margin)" in svg
-    assert "var(--floor)" in svg
-    ids = re.findall(r' id="([^"]*)"', svg)
-    assert ids
-    assert len(ids) == len(set(ids))
-    assert all(one.startswith("figure-1-") for one in ids)
-    used = re.findall(r'(?:href="#|url\(#)([^")]*)', svg)
-    assert set(used) <= set(ids)
-    assert "<style" not in svg
-    assert "http" not in svg
+    assert not re.search(r"#[0-9a-f]{6}|style=|<style|http", svg)
+    looks = {word for found in re.findall(r'class="([^"]*)"', svg) for word in found.split()}
+    assert {"worsened", "margin", "floor", "control"} <= looks
+    assert set(re.findall(r' id="([^"]*)"', svg)) == {"figure-1-title", "figure-1-desc"}
 
 
-def _height(svg: str, color: str) -> float:
-    """Vertical place of the marker of a color: the point where its symbol is used."""
-    return float(re.findall(rf'<use [^>]*y="([\d.]+)"[^>]*fill: var\(--{color}\)', svg)[0])
+def test_every_mark_stands_where_its_number_is(findings: Findings) -> None:
+    grid, line = _row(findings, "fairness")
+    cells = [
+        dataclasses.replace(
+            c, effect=-0.04 * at, low=-0.04 * at - 0.01, high=-0.04 * at + 0.01, margin=0.02, floor=0.03
+        )
+        for at, c in enumerate(line.cells[:3])
+        if c
+    ]
+    scale = figures.Scale(-10.0, 5.0, None, down=True)
+    root = ET.fromstring(figures.effect_figure(grid.families[0], cells, {}, scale, "f"))
+    top, height, (low, high) = figures.TOP, figures.PLOT, (-10.0, 5.0)
+
+    def place(value: float) -> float:
+        return top + height * (high - value) / (high - low)
+
+    bars = [e for e in root.iter("line") if e.attrib["class"].startswith("bar")]
+    for at, bar in enumerate(bars):
+        assert float(bar.attrib["y1"]) == pytest.approx(place(-4 * at - 1), abs=0.06)
+        assert float(bar.attrib["y2"]) == pytest.approx(place(-4 * at + 1), abs=0.06)
+    floors = [e for e in root.iter("rect") if e.attrib["class"] == "floor"]
+    assert len(floors) == len(cells) == len(bars) == 3
+    assert float(floors[0].attrib["height"]) == pytest.approx(place(-3) - place(3), abs=0.06)
+    (margin,) = (e.attrib["d"] for e in root.iter("path") if e.attrib["class"] == "margin")
+    levels = {float(y) for y in re.findall(r"M[\d.]+ ([\d.]+)H", margin)}
+    assert sorted(levels) == pytest.approx([place(2), place(-2)], abs=0.06)
+
+
+def test_what_lies_beyond_the_axis_ends_at_its_edge(findings: Findings) -> None:
+    grid, line = _row(findings, "fairness")
+    cells = [dataclasses.replace(c, effect=0.0, low=-0.9, high=0.9, floor=0.9) for c in line.cells[:3] if c]
+    root = ET.fromstring(
+        figures.effect_figure(grid.families[0], cells, {}, figures.Scale(-10.0, 5.0, 2.0, down=False), "f")
+    )
+    ends = {float(e.attrib[y]) for e in root.iter("line") if e.attrib["class"].startswith("bar") for y in ("y1", "y2")}
+    assert ends == {figures.TOP, figures.TOP + figures.PLOT}
+
+
+def _height(svg: str, verdict: str) -> float:
+    """Vertical place of the middle of a mark."""
+    start = float(re.findall(rf'class="dot {verdict}" d="M[-\d.]+ ([-\d.]+)', svg)[0])
+    return start - figures.MARKS[verdict][1]
 
 
 @pytest.mark.parametrize("name", ["fairness", "membership"])

@@ -14,6 +14,7 @@ import pytest
 
 from whatelse.findings import phrasing as words
 from whatelse.findings.record import Findings, Verdict, parse
+from whatelse.report import _listing
 from whatelse.report._grid import arrange
 from whatelse.report.page import render
 from whatelse.report.surfaces import markdown
@@ -23,6 +24,9 @@ pytestmark = pytest.mark.slow  # processes, whole models or many of them: not fo
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}</style>"
 LOADING = {("img", "src"), ("script", "src"), ("link", "href"), ("image", "href"), ("iframe", "src"), ("use", "href")}
 VOID = {"meta", "link", "img", "br", "input", "hr"}
+# Whose end may be left out, as HTML has it: each with the tags that end it by beginning.
+ENDS = {"td": {"td", "th", "tr"}, "th": {"td", "th", "tr"}, "tr": {"tr"}, "dt": {"dt", "dd"}, "dd": {"dt", "dd"}}
+ENDS["li"] = {"li"}
 
 
 class Reader(HTMLParser):
@@ -38,6 +42,8 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        while self.open and tag in ENDS.get(self.open[-1], ()):
+            self.open.pop()
         if tag not in VOID:
             self.open.append(tag)
 
@@ -45,6 +51,8 @@ class Reader(HTMLParser):
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
 
     def handle_endtag(self, tag: str) -> None:
+        while self.open[-1] != tag and self.open[-1] in ENDS:
+            self.open.pop()
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
@@ -90,7 +98,7 @@ def test_every_cell_has_word_symbol_effect_and_details(rendered: str, findings: 
         details = page[page.index(f'id="{tip}"') :]
         details = html.unescape(details[: details.index("</dl>")])
         for name, value in words.facts(finding):
-            assert f"<dt>{name}</dt><dd>{value}</dd>" in details
+            assert f"<dt>{name}<dd>{value}\n" in details
         if finding.effect is not None:
             assert words.brief(finding.effect, finding.unit) in body
 
@@ -312,3 +320,17 @@ def test_where_no_survey_speaks_none_is_mentioned(findings: Findings) -> None:
         assert said not in render(alone)
     assert "The claims" in markdown.render(findings)
     assert "The claims" not in markdown.render(alone)
+
+
+def test_what_all_rows_of_a_question_share_is_said_once(findings: Findings) -> None:
+    line = next(f for f in findings.findings if f.n is not None)
+    notes = ("8 shadow models, 600 members", "9 shadow models, 600 members")
+    some = [dataclasses.replace(line, candidate=name, validity=notes, why="") for name in ("a", "b")]
+    other = dataclasses.replace(line, candidate="c", n=(line.n or 0) + 1, validity=(), why="", needed=None)
+    told = _listing.listed("asked", [*some, other])
+    first, second, third = (row.cells for row in told.rows)
+    assert told.usual == words.sample(line)
+    assert first[4:6] == ["", words.remarks(some[0])]
+    assert first[5].startswith("8 shadow models, 600 members (and 1 alike)")
+    assert second[5] == "as above"
+    assert third[4] == words.sample(other)

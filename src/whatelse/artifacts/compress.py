@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,17 @@ from torch import Tensor, nn
 
 from whatelse import __version__, items, recipe
 from whatelse.artifacts import folder as artifact
-from whatelse.artifacts import formats
+from whatelse.artifacts import formats, language
 from whatelse.errors import ArtifactError, RecipeError, StoreError, in_short
 from whatelse.layers.compressed import CompressedLayer, remarks
+from whatelse.models import placed
 from whatelse.modules import codec
+from whatelse.modules.decoder import Decoder
+from whatelse.modules.device import training_on
 from whatelse.modules.lent import quietly, resting
 from whatelse.tasks.task import Task
 
+Save = Callable[[nn.Module, Path, Mapping[str, Any]], None]
 _PROBES, _MORE = 64, 1.05
 _FIT, _MATRIX = 2, 2  # examples that show what a model answers with; dimensions of class scores
 
@@ -48,15 +52,42 @@ class Compressed:
         model: The model, frozen and in evaluation mode.
         steps: What was done, in order.
         remarks: Layers that are computed otherwise than a reader might think, by name.
+        form: How it is written: ``whatelse``, or ``transformers`` for a folder that ``from_pretrained`` loads.
     """
 
     model: nn.Module
     steps: list[Done]
     remarks: dict[str, str]
+    form: str = "whatelse"
+
+    @property
+    def saved(self) -> Save:
+        """What writes it."""
+        return language.save if self.form == "transformers" else artifact.save
+
+
+def as_floats(small: Compressed) -> Compressed:
+    """Return a language model as floats in the classes of transformers; any other model as it is.
+
+    Args:
+        small: What `compress` returned.
+
+    Raises:
+        ArtifactError: A part of it has no such form; it is named.
+    """
+    if not isinstance(small.model, Decoder):
+        return small
+    made = small.model.plain()
+    return Compressed(made, small.steps, remarks(made), "transformers")
 
 
 def compress(
-    model: nn.Module, steps: str, task: Task, seed: int = 0, show: Callable[[str], None] = lambda step: None
+    model: nn.Module,
+    steps: str,
+    task: Task,
+    seed: int = 0,
+    show: Callable[[str], None] = lambda step: None,
+    device: str = "",
 ) -> Compressed:
     """Return a model compressed by a recipe; the given model is left as it was.
 
@@ -66,18 +97,23 @@ def compress(
         task: Its train and calibration splits may be read, and nothing else.
         seed: Decides everything random.
         show: Called with every step before it begins.
+        device: Where it is trained, such as ``cuda``, or ``auto`` for what is there; empty for the CPU. The model that
+            comes back is on the CPU.
 
     Raises:
+        TaskError: The device is not there.
         RecipeError: The recipe cannot be read, or a step cannot treat the model, as where it does not answer with class
             scores alone.
     """
+    placed.check(device)
     with resting(model, "the model", task.test.inputs[:1]) as guest:
         check_answers(guest.model, task.test.inputs[:_FIT], "the model")
     done = []
     for number, step in enumerate(recipe.parse(steps)):
         show(str(step))
         started = time.perf_counter()
-        made = recipe.apply(step, model, task, torch.Generator().manual_seed(1000 * seed + number))
+        with training_on(placed.named(device)):
+            made = recipe.apply(step, model, task, torch.Generator().manual_seed(1000 * seed + number))
         done.append(Done(str(step), time.perf_counter() - started, recipe.left_alone(step, model, made)))
         model = made
     return Compressed(model, done, remarks(model))
@@ -121,8 +157,8 @@ def write(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as part:
             aside = Path(part) / "whole"
-            artifact.save(small.model, aside, record)
-            artifact.prove(aside, inputs, outputs)
+            small.saved(small.model, aside, record)
+            (language if small.form == "transformers" else artifact).prove(aside, inputs, outputs)
             for kind in also:
                 path = aside / f"model.{kind}"
                 try:
@@ -159,7 +195,8 @@ def check_answers(model: nn.Module, inputs: Tensor, name: str) -> None:
             outputs = model(inputs.clone())
     except Exception as error:  # whatever a module's own forward raises
         raise RecipeError(f"{name} cannot be compressed as it is: {in_short(error)}; {way}") from error
-    if not isinstance(outputs, Tensor) or outputs.dim() != _MATRIX or not outputs.is_floating_point():
+    matrix = _MATRIX + isinstance(model, Decoder)  # of every token
+    if not isinstance(outputs, Tensor) or outputs.dim() != matrix or not outputs.is_floating_point():
         kind = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
         raise RecipeError(f"{name} cannot be compressed as it is: its answer is of {kind}; {way}")
 
@@ -177,13 +214,13 @@ def answers(model: nn.Module, inputs: Tensor, name: str) -> Tensor:
     """
     with torch.no_grad():
         outputs: Tensor = model(inputs)
-    broken = int((~outputs.isfinite()).any(1).sum())
+    broken = int((~outputs.isfinite()).flatten(1).any(1).sum())
     if broken:
         raise ArtifactError(f"{name} returns NaN or infinity for {broken} of {len(inputs)} calibration examples")
     return outputs
 
 
-def check_before(model: nn.Module, steps: str, task: Task, also: tuple[str, ...]) -> None:
+def check_before(model: nn.Module, steps: str, task: Task, also: tuple[str, ...], *, packed: bool = False) -> None:
     """Refuse, before any work, what could not be written after it.
 
     Args:
@@ -191,18 +228,23 @@ def check_before(model: nn.Module, steps: str, task: Task, also: tuple[str, ...]
         steps: A recipe.
         task: Gives a few inputs.
         also: The formats of others that are asked for.
+        packed: Whether our own form is asked for.
 
     Raises:
         RecipeError: The recipe cannot be read, or the model does not answer with class scores alone.
         ArtifactError: The model cannot be described, so neither could what is made of it; or it returns NaN.
         MissingExtraError: A package for one of the formats is not installed.
     """
+    if packed and not isinstance(model, Decoder):
+        raise ArtifactError("--packed: only a language model can be written otherwise; leave it out")
     check_answers(model, task.calibration.inputs[:_FIT], "the model")
     # A tree has nothing of the model that it was fitted to.
     if not any(items.method(step.name).leaves == "tree" for step in recipe.parse(steps)):
         codec.encode(model)
     answers(model, task.calibration.inputs[:_PROBES], "the model")
     for kind in also:
+        if isinstance(model, Decoder):
+            raise ArtifactError(f"--{kind}: a language model is written as a folder of transformers or of whatelse")
         formats.check(kind)
 
 

@@ -16,13 +16,16 @@ from torch import nn
 from whatelse import items, registry
 from whatelse.answer import Answer
 from whatelse.artifacts import folder as artifact
-from whatelse.artifacts import formats
-from whatelse.artifacts.compress import Compressed
+from whatelse.artifacts import formats, language
+from whatelse.artifacts.compress import Compressed, Save
 from whatelse.errors import ArtifactError, NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.layers.compressed import CompressedLayer
 from whatelse.models import subject
+from whatelse.models.causal import Causal
+from whatelse.models.model import Model
 from whatelse.modules import codec
+from whatelse.modules.decoder import Decoder
 from whatelse.tasks.task import Task
 
 _PROBES, _MORE = 64, 1.05
@@ -61,13 +64,14 @@ class Cost:
     why: str = ""
 
 
-def costs(before: nn.Module, after: nn.Module, task: Task) -> list[Cost]:
+def costs(before: nn.Module, after: nn.Module, task: Task, save: Save = artifact.save) -> list[Cost]:
     """Return what both models cost and how well they do on the select split, the timings taken in turn.
 
     Args:
         before: The original.
         after: The compressed model.
         task: Gives the examples.
+        save: Writes a model as the compressed one is written.
 
     Raises:
         ArtifactError: One of the models cannot be described.
@@ -75,10 +79,16 @@ def costs(before: nn.Module, after: nn.Module, task: Task) -> list[Cost]:
     rng = torch.Generator().manual_seed(0)
     made = []
     for name, model in (("original", before), ("compressed", after)):
-        known = subject.Subject(name, model, name, without=frozenset({"differentiates"}))
-        made.append(Evidence(known, task, on="select"))  # test is for verdicts, never for a look in passing
-    found = [*_disk(before, after), Cost("parameters, zeros too", "parameters", _weights(before), _weights(after))]
-    for name in ("generalization.accuracy", *(n for n in registry.names("behaviours") if n.startswith("efficiency."))):
+        # Test is for verdicts, never for a look in passing.
+        made.append(Evidence(_subject(name, model), task, on="select"))
+    found = _disk(before, after, save)
+    found.append(Cost("parameters, zeros too", "parameters", _weights(before), _weights(after)))
+    asked = ["generalization.accuracy", *(n for n in registry.names("behaviours") if n.startswith("efficiency."))]
+    if isinstance(before, Decoder):
+        asked = ["efficiency.bytes", "efficiency.parameters"]
+        said = language.perplexity(before, task), language.perplexity(after, task)
+        found.append(Cost("perplexity, calibration windows", "", *said))
+    for name in asked:
         found += _measured(name, made, rng)
     return found
 
@@ -154,17 +164,26 @@ def record(small: Compressed, found: list[Cost], warned: list[str]) -> dict[str,
     return {"costs": [vars(c) for c in found], "steps": steps, "remarks": small.remarks, "warnings": warned}
 
 
-def _disk(before: nn.Module, after: nn.Module) -> list[Cost]:
+def _subject(name: str, model: nn.Module) -> Model:
+    """Return a model as evidence takes it: of a language model what it stores, as it is asked texts and not windows."""
+    if isinstance(model, Decoder):
+        reader = Causal.of(name, model)
+        return Model(name, reader, name, stores=reader)
+    return subject.Subject(name, model, name, without=frozenset({"differentiates"}))
+
+
+def _disk(before: nn.Module, after: nn.Module, save: Save) -> list[Cost]:
     try:
-        return [Cost("bytes on disk", "bytes", _bytes(before), _bytes(after), warned="is larger on disk")]
+        sizes = _bytes(before, save), _bytes(after, save)
+        return [Cost("bytes on disk", "bytes", *sizes, warned="is larger on disk")]
     except ArtifactError:  # the original of a tree may be of a kind that cannot be saved
         return []
 
 
-def _bytes(model: nn.Module) -> float:
+def _bytes(model: nn.Module, save: Save) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        artifact.save(model, Path(folder), {})
-        return float(sum((Path(folder) / name).stat().st_size for name in (artifact.MODEL, artifact.ARCHITECTURE)))
+        save(model, Path(folder), {})
+        return float(sum(path.stat().st_size for path in Path(folder).iterdir() if path.name != artifact.RECORD))
 
 
 def _packed(model: nn.Module) -> int:

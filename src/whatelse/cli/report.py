@@ -25,7 +25,7 @@ def command(
 ) -> None:
     """Show findings: in the terminal, as a page, as a model card, as Markdown for a pull request."""
     del items  # taken up when they were read
-    # Imported here, as in every command: `whatelse list` must not wait for torch or matplotlib.
+    # Imported here, as in every command: `whatelse list` must not wait for torch.
     from whatelse.findings import record as reader
     from whatelse.findings import views
 

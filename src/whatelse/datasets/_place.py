@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,17 @@ def folder(name: str, files: tuple[str, ...]) -> Path | None:
         if not (place / file).is_file():
             raise TaskError(f"data {name}: no file {place / file}; put it there, or set {VARIABLE} to where it lies")
     return place
+
+
+def shipped(path: str) -> Path:
+    """Return the path of a file; of one that comes with the package where ``whatelse/...`` names no other.
+
+    Args:
+        path: As a user types it.
+    """
+    if path.startswith("whatelse/") and not os.path.exists(path):
+        return Path(str(resources.files("whatelse"))).joinpath(*path.split("/")[1:])
+    return Path(path)
 
 
 def openml(name: str, title: str, version: int, *, as_frame: bool) -> Any:  # noqa: ANN401 - scikit-learn's Bunch

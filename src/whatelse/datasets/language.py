@@ -8,7 +8,8 @@ an ``answer``: its number from 0, its letter, its label or its text; a choice fo
 JSON lines, Parquet, or, of pairs, .csv.
 
 What is drawn are whole examples, or all that ``cluster`` names together. All of them are of test, but for a share
-``select`` that a search may look at. ``context`` is how many tokens a model reads at once at most; by default as many
+``select`` that a search may look at. Methods that look at data see windows of the text in ``calibration``, and nothing
+that is measured. ``context`` is how many tokens a model reads at once at most; by default as many
 as it takes.
 
 Source:
@@ -20,13 +21,14 @@ Source:
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from whatelse.datasets import _groups, _language, _passages, _tabular
+from whatelse.datasets import _groups, _language, _passages, _place, _tabular
 from whatelse.errors import TaskError, WhatElseError
 from whatelse.settings import param
 from whatelse.tasks.columns import ColumnSeen
+from whatelse.tasks.language import DOCUMENTS, Calibration
 from whatelse.tasks.task import Task
 
 VERSION = 1
@@ -46,6 +48,9 @@ class Config:
     delimiter: str = param(" ", "What parts a question from a choice.")
     document: int = param(2000, "Characters of a document of plain text, at least; 0 for the whole file.", low=0)
     context: int = param(0, "Tokens that a model reads at once at most; 0 for as many as it takes.", low=0)
+    calibration: str = param("", "A file of documents that methods look at: .txt, .jsonl, .parquet; none is measured.")
+    windows: int = param(128, "Windows of that text that a method sees, drawn at random.", low=2)
+    window: int = param(0, "Tokens of a window; 0 for as many as a model reads at once, at most 2,048.", low=0)
     select: float = param(0.0, "Share of examples held back for choices, such as those of a search.", low=0, high=0.9)
     limit: int = param(0, "Largest number of examples of each split; 0 for all.", low=0)
 
@@ -62,7 +67,10 @@ def load(config: Config) -> Task:
     """
     rows, columns, where = _read_all(config)
     told = _passages.passages(rows, columns, where)
-    return _language.task(Path(config.path).stem, told, rows, config, where)
+    made = _language.task(Path(config.path).stem, told, rows, config, where)
+    assert made.language is not None
+    looked_at = Calibration(_calibration(config), config.windows, config.window)
+    return replace(made, language=replace(made.language, calibration=looked_at))
 
 
 def takes(text: str) -> bool:
@@ -104,10 +112,25 @@ def describe(config: Config) -> tuple[ColumnSeen, ...]:
     return tuple(found)
 
 
+def _calibration(config: Config) -> tuple[str, ...]:
+    """Return the documents that methods look at; none where no file is named.
+
+    Raises:
+        TaskError: The file holds something else.
+    """
+    if not config.calibration:
+        return ()
+    rows, columns, where = _read_all(replace(config, path=config.calibration, text="", label=""))
+    form, passages, _ = _passages.passages(rows, columns, where)
+    if form != DOCUMENTS:
+        raise TaskError(f"data language: calibration={config.calibration!r} holds {form}; documents are needed")
+    return tuple(passage.continuations[0] for passage in passages)
+
+
 def _read_all(config: Config) -> tuple[list[dict[str, object]], _passages.Columns, str]:
     where = f"language, {Path(config.path).name}"
     if not config.path.lower().endswith((*_passages.ENDINGS, _passages.TEXT)):
         allowed = ", ".join((_passages.TEXT, *_passages.ENDINGS))
         raise TaskError(f"data language: path={config.path!r}; a file that ends in {allowed} is needed")
     columns = _passages.Columns(config.text.strip(), config.label.strip(), config.delimiter, config.document)
-    return _passages.rows(Path(config.path), where, columns), columns, where
+    return _passages.rows(_place.shipped(config.path), where, columns), columns, where

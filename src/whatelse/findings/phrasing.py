@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from whatelse.findings.alike import folded
 from whatelse.findings.numbers import (
     brief,
     chance,
@@ -112,15 +113,17 @@ def outcome(claim: Claim) -> str:
     return claim.outcome if claim.settled is None or claim.settled >= _SETTLED else "not settled"
 
 
-def grounds(claim: Claim) -> str:
+def grounds(claim: Claim, *, brief: bool = False) -> str:
     """Return what an outcome rests on, and how sure it is.
 
     Args:
         claim: As judged.
+        brief: Without the verdicts that were counted.
     """
+    reason = re.split(" or |[(]", claim.reason)[0].strip() if brief else claim.reason
     if claim.settled is None:
-        return claim.reason
-    return f"{claim.reason}. Seeds drawn again: {claim.outcome} in {claim.settled:.0%} of draws"
+        return reason
+    return f"{reason}. Seeds drawn again: {claim.outcome} in {claim.settled:.0%} of draws"
 
 
 def harm(better: str) -> str:
@@ -170,7 +173,7 @@ def reason(finding: Finding) -> str:
     if finding.verdict in {"improved", "worsened"}:
         side = "better" if finding.verdict == "improved" else "harm"
         return f"The whole 95 % interval lies on the {side} side of zero. {harm(finding.better)}"
-    why = finding.why or "; ".join(finding.validity) or "no reason was recorded"
+    why = finding.why or "; ".join(folded(finding.validity)) or "no reason was recorded"
     return f"{why[0].upper()}{why[1:].rstrip('.')}."
 
 
@@ -216,7 +219,7 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
     if finding.adjusted_p is not None:
         pairs.append(("p, adjusted", chance(finding.adjusted_p)))
     passed = "all checks passed" if finding.effect is not None else ""
-    pairs.append(("Validity", "; ".join(finding.validity) or passed))
+    pairs.append(("Validity", "; ".join(folded(finding.validity)) or passed))
     if finding.why:
         pairs.append(("Note", finding.why))
     return tuple((name, value) for name, value in pairs if value)
@@ -370,7 +373,7 @@ def remarks(finding: Finding) -> str:
     Args:
         finding: Any finding.
     """
-    parts = [*finding.validity, finding.why]
+    parts = [*folded(finding.validity), finding.why]
     if finding.needed is not None:
         parts.append(f"about {count(finding.needed)} examples would settle it")
     if finding.needed_seeds is not None:

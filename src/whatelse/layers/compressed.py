@@ -62,6 +62,10 @@ class CompressedLayer(nn.Module):
             bound = 1 / math.sqrt(max(1, fan_in))
             parameter.uniform_(-bound, bound)
 
+    def plain(self) -> nn.Module | None:
+        """Return the layer of torch that computes the same with its weights as floats; None where there is none."""
+        return None
+
     def drawing(self) -> str:
         """Return what a person can read of it, such as a tree with a line a node; nothing for most layers."""
         return ""
@@ -84,6 +88,20 @@ class CompressedLayer(nn.Module):
         """
         with torch.device("meta"):
             return cls(**arguments)
+
+
+def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """Return a frozen linear layer with the given numbers.
+
+    Args:
+        weight: ``(out, in)``.
+        bias: ``(out,)``, or none.
+    """
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    made.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    if bias is not None:
+        made.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return made
 
 
 def remarks(model: nn.Module) -> dict[str, str]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatelse.errors import ArtifactError, MissingExtraError
-from whatelse.layers.compressed import CompressedLayer
+from whatelse.layers.compressed import CompressedLayer, linear
 from whatelse.layers.exported import Dequantizing, Integers
 
 # What each mode computes in; the layer hands its inputs over in this type and returns them in their own.
@@ -29,6 +29,7 @@ _COMPUTED = {
 }
 MODES = tuple(_COMPUTED)
 _CUDA = {"int4_weight", "float8_dynamic"}  # Kernels of CUDA alone, which no exporter knows.
+_FLOATS = {"int8_weight", "float8_weight"}  # Weights are multiplied as the floats that they stand for.
 _REMARKS = {
     "int8_dynamic": "an int8 kernel multiplies, activations rounded a row at a time; input gradients are dropped",
     "int8_weight": "stored as int8, multiplied as floats; activations are not rounded",
@@ -107,6 +108,10 @@ class Kernel(CompressedLayer):
     def remark(self) -> str:
         """Say what multiplies, and what becomes of gradients."""
         return _REMARKS[self.mode]
+
+    def plain(self) -> nn.Module | None:
+        """Return the layer with its weight as floats; None where its kernel rounds what enters."""
+        return linear(self._weight().dequantize(), self.bias) if self.mode in _FLOATS else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output in the type of its input.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatelse.layers.compressed import CompressedLayer
+from whatelse.layers.compressed import CompressedLayer, linear
 from whatelse.layers.exported import Dequantizing, Integers, Unpacking
 
 GRIDS = ("tensor", "channel", "group")
@@ -210,6 +210,12 @@ class Quantized(CompressedLayer):
     def weights(self) -> list[Tensor]:
         """Return the dequantized weight and the bias."""
         return [self.weight] if self.bias is None else [self.weight, self.bias]
+
+    def plain(self) -> nn.Module | None:
+        """Return the layer with its dequantized weight; None where it rounds its inputs, or is a convolution."""
+        if self.activation_bits < UNROUNDED or self.like != "Linear":
+            return None
+        return linear(self.weight, self.bias)
 
     def remark(self) -> str:
         """Say that no integer kernel runs."""

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -21,9 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from whatelse.errors import ArtifactError, in_short
-from whatelse.models import held
+from whatelse.layers.compressed import remarks
+from whatelse.models import heads, held
+from whatelse.models.heads import Layer, Part
 from whatelse.models.model import Stores, Written
-from whatelse.modules.lent import quietly
+from whatelse.modules.decoder import Decoder
+from whatelse.modules.lent import copied, quietly, rest
 
 # How models call the most tokens that they take, and what is taken where neither they nor the tokenizer say it.
 _LONGEST, _USUAL, _NONE = ("n_positions", "max_position_embeddings", "n_ctx"), 2048, 10**12
@@ -79,12 +83,39 @@ class Causal:
         self._body, self._head = _parted(name, model)
         self._check_parts()
 
+    @classmethod
+    def of(cls, name: str, decoder: Decoder, key: str = "") -> Causal:
+        """Return the language model of a module that methods treat, at rest.
+
+        Args:
+            name: How messages call it.
+            decoder: The module.
+            key: What its results are found by; empty for its content.
+
+        Raises:
+            ArtifactError: As the constructor.
+        """
+        rest(decoder)
+        return cls(name, decoder.lm, decoder.words.tokenizer, key=key)
+
+    def decoder(self) -> Decoder:
+        """Return a copy as the module that methods treat, which computes in float32.
+
+        Raises:
+            ArtifactError: Its layers are of another library.
+        """
+        try:
+            return Decoder.of(copied(self.model), self.tokenizer)
+        except ArtifactError as error:
+            raise ArtifactError(f"{self.name}: {error}") from error
+
     @property
     def told(self) -> tuple[str, ...]:
         """What a reader must know of it."""
         kinds = sorted({str(p.dtype).removeprefix("torch.") for p in self.model.parameters() if p.is_floating_point()})
         reads = f"{self.name} reads by its own tokenizer, {self.longest} tokens at once at most"
-        return (f"{reads}, and computes in {', '.join(kinds) or 'its own types'}", *self._told)
+        layers = dict.fromkeys(remarks(self.model).values())
+        return (f"{reads}, and computes in {', '.join(kinds) or 'its own types'}", *layers, *self._told)
 
     @cached_property
     def key(self) -> str:
@@ -195,6 +226,33 @@ class Causal:
         """Return what was written, without the token that ends it and all behind."""
         stop = next((at for at, token in enumerate(row) if token in end), len(row))
         return Written(str(self.tokenizer.decode(row[:stop])), stop < len(row), stop)
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """Heads of attention and feed-forward blocks, layer by layer; none where they cannot be told apart."""
+        return heads.parts(self._layers)
+
+    def left_out(self, part: Part) -> AbstractContextManager[None]:
+        """Leave a part out for a while: nothing is added by it.
+
+        Args:
+            part: One of ``parts``.
+        """
+        return heads.left_out(self._layers, part)
+
+    def written(self, tokens: Tensor) -> Iterator[Tensor]:
+        """Yield what every head of every layer adds to the state of each token, ``(heads, B T, width)`` a layer.
+
+        Args:
+            tokens: ``(B, T)``.
+        """
+        with heads.mixing(self._layers) as mixed:
+            self.states(tokens)
+        yield from (heads.written(self._layers, at, one.flatten(0, 1)) for at, one in enumerate(mixed))
+
+    @cached_property
+    def _layers(self) -> tuple[Layer, ...]:
+        return heads.layers(self.model)
 
     @property
     def _place(self) -> torch.device:

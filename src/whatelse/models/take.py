@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from whatelse.errors import NotMeasurableError, TaskError, WhatElseError, in_short
 from whatelse.layers.compressed import remarks
 from whatelse.models import fit, neighbours, subject
+from whatelse.models.causal import Causal
 from whatelse.models.model import (
     Gradients,
     Keyed,
@@ -33,6 +34,7 @@ from whatelse.models.preparation import PLAIN, Way
 from whatelse.models.readings import READINGS, other_classes, reading
 from whatelse.models.recorded import RecordedScores
 from whatelse.models.slopes import stated_agreement
+from whatelse.modules.decoder import Decoder
 from whatelse.modules.lent import copied, in_training, quietly, resting
 from whatelse.tasks.task import Task
 
@@ -71,10 +73,11 @@ def take(given: Given, name: str, key: str, task: Task, rng: torch.Generator, wa
     Raises:
         TaskError: It does not answer such inputs with scores of so many classes.
     """
-    if way.batch and isinstance(given, Reads):
+    if way.batch and isinstance(given, Reads | Decoder):
         raise TaskError(
             f"{name}: --batch {way.batch}: a language model reads texts of one length together; leave it out"
         )
+    given = Causal.of(name, given, key) if isinstance(given, Decoder) else given
     made = _taken(given, name, key, task, rng, way.device)
     probe = task.test.inputs[: max(PROBED, way.batch)]
     return neighbours.declared(made, probe, way.batch) if way.batch else made
@@ -140,6 +143,7 @@ def lent(given: Given, name: str, key: str, task: Task, rng: torch.Generator, wa
         NotMeasurableError: It has tensors without numbers.
         TaskError: It does not answer such inputs with scores of so many classes.
     """
+    given = Causal.of(name, given, key) if isinstance(given, Decoder) else given
     module = given if isinstance(given, nn.Module) else given.module if isinstance(given, Opens) else None
     if module is None:
         yield Taken(take(given, name, key, task, rng, way), tuple(given.told) if isinstance(given, Remarked) else ())

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from whatelse import registry
-from whatelse.errors import ArtifactError, UnknownItemError
+from whatelse.errors import ArtifactError, MissingExtraError, UnknownItemError
 from whatelse.layers.compressed import CompressedLayer
+from whatelse.modules import decoder as _decoder
 from whatelse.modules import encoder as _encoder
 from whatelse.modules import graph as _graph
 from whatelse.modules import walk
@@ -89,6 +90,8 @@ def describe(model: nn.Module) -> Spec:
         return _layer(model)
     if type(model) in _encoder.KINDS.values():
         return _encoder.describe(model, describe)
+    if isinstance(model, _decoder.Decoder):
+        return _decoder.describe(model, describe)
     if not list(model.children()):
         known = ", ".join([*sorted({**_KINDS, **_encoder.KINDS}), "Sequential"])
         raise ArtifactError(f"cannot save a layer of type {type(model).__name__}; allowed are {known}")
@@ -108,13 +111,14 @@ def planned(spec: Spec) -> nn.Module:
     Raises:
         ArtifactError: The description names a kind of layer, an argument or a call that is not allowed, or more of
             them than any network has.
+        MissingExtraError: It is a language model, and transformers is not installed.
     """
     try:
         if _parts(spec) > _MOST:
             raise ArtifactError(f"a saved model has more than {_MOST} layers and calls")
         with torch.device("meta"):
             return _build(spec)
-    except ArtifactError:
+    except (ArtifactError, MissingExtraError):
         raise
     except Exception as error:  # whatever a constructor raises that is given damaged arguments
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -173,6 +177,8 @@ def _build(spec: Spec) -> nn.Module:
         return _graph.build(spec, {name: _build(part) for name, part in spec["parts"].items()})
     if kind in _encoder.KINDS:
         return _encoder.build(spec, {name: _build(part) for name, part in spec["parts"].items()})
+    if kind == _decoder.KIND:
+        return _decoder.build(spec, {name: _build(part) for name, part in spec["parts"].items()})
     if "." in kind:
         return _own(kind).empty({name: v for name, v in spec.items() if name != "kind"})
     if kind not in _KINDS:

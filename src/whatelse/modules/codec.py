@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from whatelse import limits
-from whatelse.errors import ArtifactError
+from whatelse.errors import ArtifactError, MissingExtraError
 from whatelse.layers.compressed import CompressedLayer
 from whatelse.layers.quantized import Quantized, pack, unpack
 from whatelse.modules import architecture, plain
+from whatelse.modules.decoder import Decoder, settle
 
 _VALUES, _MASK = ".values", ".mask"
 
@@ -73,6 +74,7 @@ def decode(tensors: dict[str, Tensor], spec: architecture.Spec) -> nn.Module:
     Raises:
         ArtifactError: Tensors and description do not fit each other, or what they stand for takes more memory than
             `limits` allow.
+        MissingExtraError: It is a language model, and transformers is not installed.
     """
     try:
         model = architecture.planned(spec["tree"])
@@ -94,7 +96,9 @@ def decode(tensors: dict[str, Tensor], spec: architecture.Spec) -> nn.Module:
         for part in model.modules():
             if isinstance(part, CompressedLayer) and part.damage():
                 raise ArtifactError(f"a saved model is damaged: {part.damage()}")
-    except ArtifactError:
+            if isinstance(part, Decoder):
+                settle(part)
+    except (ArtifactError, MissingExtraError):
         raise
     except Exception as error:  # whatever torch makes of damaged files
         reason = (str(error).splitlines() or [type(error).__name__])[-1]

@@ -16,20 +16,20 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-from torch.overrides import TorchFunctionMode
 
 from whatelse.errors import MissingExtraError, RecipeError
 from whatelse.modules.calibration import batches
+from whatelse.modules.decoder import Decoder
 from whatelse.modules.exchange import CLOSE
+from whatelse.modules.siblings import head_sizes, proposals
 from whatelse.modules.surgery import Cut, Place, axes, mask, part_at, remove
 from whatelse.modules.walk import branches, copied, is_computed
 
@@ -85,7 +85,9 @@ def groups(model: nn.Module, inputs: Tensor, who: str) -> tuple[list[Group], dic
         raise RecipeError(f"{who}: this {type(model).__name__} does not return one tensor of logits")
     parts, unseen = _reaching(model, inputs)
     few = torch.cat(parts)
-    sizes, trials = _head_sizes(model, few), _trials(model, parts)
+    sizes, trials = head_sizes(model, few), _trials(model, parts)
+    if isinstance(model, Decoder):
+        return _beside(model, trials, sizes)
     order = {name: i for i, (name, _) in enumerate(model.named_modules())}
     traced, failed = _traced(model, few, who)
     for root, items in sorted(traced.items(), key=lambda group: order[group[0]]):
@@ -97,6 +99,24 @@ def groups(model: nn.Module, inputs: Tensor, who: str) -> tuple[list[Group], dic
         else:
             found.append(group)
     return found, {**refused, **failed}
+
+
+def _beside(model: Decoder, trials: list[_Trial], sizes: Mapping[int, list[int]]) -> tuple[list[Group], dict[str, str]]:
+    """Return the groups of a language model, proposed by shapes, and why the other readers are left alone."""
+    found: list[Group] = []
+    refused: dict[str, str] = {}
+    taken: set[Place] = set()
+    for name, offered in proposals(model, sizes):
+        for one in offered:
+            group = Group(one.name, one.block, one.places)
+            reason = "its channels go with those of another layer" if taken & set(one.places) else ""
+            refused[name] = reason or _failure(trials, group)
+            if not refused[name]:
+                del refused[name]
+                found.append(group)
+                taken |= set(one.places)
+                break
+    return found, refused
 
 
 def without(
@@ -364,33 +384,3 @@ def _differs(trials: list[_Trial], cut: Cut) -> str:
         if not all(torch.allclose(one, other, rtol=0, atol=close, equal_nan=True) for one, other in pairs):
             return "its answers are not those with these channels set to zero"
     return ""
-
-
-class _Shapes(TorchFunctionMode):
-    """Sees where a forward splits its last dimension in two, as attention does into heads and the size of one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[tuple[int, int]] = set()
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:  # noqa: ANN401 - whatever torch returns
-        del types
-        out = func(*args, **(kwargs or {}))
-        given = args[0] if args else None
-        if isinstance(out, Tensor) and isinstance(given, Tensor) and out.dim() > max(3, given.dim()):
-            self.seen.update((a * b, b) for a, b in pairwise(out.shape[-2:]))
-        return out
-
-
-@torch.no_grad()
-def _head_sizes(model: nn.Module, example: Tensor) -> dict[int, list[int]]:
-    """Return the sizes of a head that occur for each number of channels."""
-    shapes = _Shapes()
-    with shapes:
-        model(example)
-    sizes: defaultdict[int, list[int]] = defaultdict(list)
-    for count, size in sorted(shapes.seen):
-        sizes[count].append(size)
-    return sizes

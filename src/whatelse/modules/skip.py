@@ -13,12 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional
 
-from whatelse.errors import RecipeError, nearest
+from whatelse.errors import ArtifactError, RecipeError, nearest
 from whatelse.modules.calibration import batches, hooked
-from whatelse.modules.exchange import exchange
+from whatelse.modules.decoder import Decoder, shortened
+from whatelse.modules.exchange import exchange, same
 from whatelse.modules.walk import copied
 
+_IMAGES = 4  # dimensions of what convolutions pass on, channels second
 _FEW = 4  # examples on which graphs are looked at
 
 
@@ -58,7 +61,73 @@ def skip(model: nn.Module, names: Sequence[str], inputs: Tensor, who: str) -> nn
         if isinstance(made, str):
             raise RecipeError(f"{who}: {name!r} cannot be left out: {made}")
         small = made
+    if isinstance(model, Decoder) and names:
+        return _short(model, names, small, inputs, who)
     return small if names else copied(model)
+
+
+@torch.no_grad()
+def _short(model: Decoder, names: Sequence[str], skipping: nn.Module, inputs: Tensor, who: str) -> nn.Module:
+    """Return a language model with fewer blocks, which answers as the one that skips them.
+
+    Raises:
+        RecipeError: It does not, or these are no blocks of it.
+    """
+    try:
+        made = shortened(model, names)
+    except ArtifactError as error:
+        raise RecipeError(f"{who}: {error}") from error
+    if not all(same(made(part), skipping(part)) for part in batches(model, inputs[:_FEW])):
+        raise RecipeError(f"{who}: without {', '.join(names)} the model answers otherwise than where they are skipped")
+    return made
+
+
+def blocks(model: nn.Module) -> list[str]:
+    """Return the names of the blocks of a model: members of one kind of a list or chain, each with layers inside it.
+
+    Args:
+        model: Any module.
+    """
+    found: list[str] = []
+    for name, part in model.named_modules():
+        inner = [one for one in part.children() if next(one.children(), None) is not None]
+        if not isinstance(part, nn.ModuleList | nn.Sequential) or any(name.startswith(f"{one}.") for one in found):
+            continue
+        if len(inner) == len(list(part.children())) > 1 and len({type(one) for one in inner}) == 1:
+            found += [f"{name}.{last}".lstrip(".") for last, _ in part.named_children()]
+    return found
+
+
+@torch.no_grad()
+def influences(model: nn.Module, names: Sequence[str], inputs: Tensor) -> dict[str, float]:
+    """Return how far blocks turn what passes them, ``1 - mean cos(entering, leaving)`` over places, by name.
+
+    A place is a token of a sequence, a position of an image, or an example. A block that does not return what is shaped
+    as what it is given has none.
+
+    Args:
+        model: In evaluation mode.
+        names: Of parts.
+        inputs: Some inputs, ``(N, ...)``.
+    """
+    total, places = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
+
+    def hook(name: str) -> Any:  # noqa: ANN401 - as torch has it
+        def see(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
+            given = (*args, *kwargs.values())[0]
+            if isinstance(output, Tensor) and isinstance(given, Tensor) and output.shape == given.shape:
+                along = 1 if output.dim() == _IMAGES else -1
+                cosines = functional.cosine_similarity(given.double(), output.double(), dim=along)
+                total[name] += float(cosines.sum())
+                places[name] += cosines.numel()
+
+        return see
+
+    for part in batches(model, inputs):  # which passes a few on its own, that no hook may count
+        handles = [model.get_submodule(name).register_forward_hook(hook(name), with_kwargs=True) for name in names]
+        with hooked(model, handles):
+            model(part)
+    return {name: 1 - total[name] / count for name, count in places.items() if count}
 
 
 @torch.no_grad()

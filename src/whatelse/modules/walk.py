@@ -15,13 +15,26 @@ from whatelse.modules.lent import skeleton
 Layer = nn.Conv2d | nn.Linear
 
 
+class Guarded(nn.Module):
+    """A model that says which of its layers no method may treat."""
+
+    def apart(self) -> list[nn.Module]:
+        """Return these layers.
+
+        Raises:
+            NotImplementedError: A model does not say it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say which of its layers stand apart")
+
+
 def layers(model: nn.Module) -> dict[str, Layer]:
     """Return the convolutions and linear layers that a method may treat, by name, in order.
 
     A layer that stands under several names comes once, under the first. Three kinds are left out, and so left alone by
     every method: a layer whose weight another part shares (replacing one would untie them); one whose weight is
     computed anew at every pass, as under weight norm or a pruning mask (what is set would be gone); and a subclass,
-    such as the projection inside ``nn.MultiheadAttention``, whose weight is read without the layer being called.
+    such as the projection inside ``nn.MultiheadAttention``, whose weight is read without the layer being called. So is
+    what a model holds apart (`Guarded`).
 
     Args:
         model: Any module; its own name is empty.
@@ -31,7 +44,9 @@ def layers(model: nn.Module) -> dict[str, Layer]:
     """
     owners = Counter(id(p) for m in model.modules() for p in m.parameters(recurse=False))
     found = {name: part for name, part in model.named_modules() if isinstance(part, Layer)}
+    apart = {id(part) for one in model.modules() if isinstance(one, Guarded) for part in one.apart()}
     plain = {n: part for n, part in found.items() if type(part) in {nn.Conv2d, nn.Linear} and not is_computed(part)}
+    plain = {n: part for n, part in plain.items() if id(part) not in apart}
     treatable = {n: part for n, part in plain.items() if owners[id(part.weight)] == 1}
     if not treatable:
         refuse_computed(model)

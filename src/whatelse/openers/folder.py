@@ -9,7 +9,9 @@ from torch import nn
 from whatelse.artifacts import folder
 from whatelse.errors import ArtifactError
 from whatelse.models import fit
+from whatelse.models.causal import Causal
 from whatelse.modules import foretell
+from whatelse.modules.decoder import Decoder
 from whatelse.tasks.task import Task
 
 FORM = "a folder written by whatelse compress"
@@ -27,7 +29,7 @@ def takes(text: str) -> bool:
     )
 
 
-def open_model(text: str, task: Task, weights: str) -> nn.Module:
+def open_model(text: str, task: Task, weights: str) -> nn.Module | Causal:
     """Return the model of a folder, frozen and in evaluation mode, after passing it examples of the task.
 
     Args:
@@ -44,4 +46,6 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module:
         raise ArtifactError(f"--weights {weights}: the folder {text} has its own weights; leave one of them out")
     model = folder.load(text)
     with foretell.foretold(text, folder.held(text), ArtifactError):
+        if isinstance(model, Decoder):
+            return Causal.of(text, model)
         return fit.at_rest(model, task, text)

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from whatelse import limits
 from whatelse.errors import ArtifactError
+from whatelse.models import llama2c
 from whatelse.tasks.task import Task
 
 FORM = "a TorchScript or .pt2 program by a function of your own that loads it"
@@ -24,7 +25,7 @@ def takes(text: str) -> bool:
     Args:
         text: What a user types.
     """
-    return text.lower().endswith(_SUFFIXES) and os.path.isfile(text)
+    return text.lower().endswith(_SUFFIXES) and os.path.isfile(text) and llama2c.sizes(text) is None
 
 
 def open_model(text: str, task: Task, weights: str) -> NoReturn:

@@ -15,6 +15,7 @@ from whatelse.findings.record import Finding, Findings, Potential
 from whatelse.report import _pictures, figures
 from whatelse.report import parts as parting
 from whatelse.report._grid import Family, Grid, Line, anchors, questions
+from whatelse.report._listing import Listing, listed
 
 CONTROL_MEANING: Mapping[str, str] = {
     "baseline": "the model before it was made smaller",
@@ -123,7 +124,7 @@ class Section:
     tally: str
     plots: tuple[Plot, ...]
     notes: tuple[str, ...]
-    numbers: Mapping[str, list[Finding]]
+    numbers: tuple[Listing, ...]
     galleries: tuple[Gallery, ...]
     left_out: tuple[str, ...]
     groves: tuple[Grove, ...]
@@ -138,7 +139,7 @@ class Section:
     @property
     def counted(self) -> str:
         """How many findings the row has, primary and others."""
-        every = [f for group in self.numbers.values() for f in group]
+        every = [row.finding for listing in self.numbers for row in listing.rows]
         primary = sum(f.primary for f in every)
         return f"{primary} primary, {len(every) - primary} secondary and control"
 
@@ -192,7 +193,7 @@ def _section(findings: Findings, grid: Grid, line: Line, at: int) -> Section:
         tally=tally(line.cells) if line.measured else "",
         plots=plots,
         notes=notes,
-        numbers=questions(findings, line),
+        numbers=tuple(listed(*asked) for asked in questions(findings, line).items()),
         galleries=tuple(_gallery(e) for e in exhibits if e.tree is None and (e.items or not e.left_out)),
         left_out=tuple(_left_out(e) for e in exhibits if e.left_out),
         groves=tuple(_grove(e, e.tree) for e in exhibits if e.tree is not None),

@@ -30,6 +30,15 @@ class Axis:
         return [at * step for at in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
+def place(value: float) -> str:
+    """Return a place to a tenth of a pixel, as short as that can be said.
+
+    Args:
+        value: In pixels.
+    """
+    return f"{value:.1f}".removesuffix(".0")
+
+
 def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     """Return a line.
 
@@ -40,7 +49,7 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
         y2: Likewise.
         kind: Classes of its style.
     """
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+    return f'<line class="{kind}" x1="{place(x1)}" y1="{place(y1)}" x2="{place(x2)}" y2="{place(y2)}"/>'
 
 
 def path(points: Sequence[tuple[float, float]], kind: str) -> str:
@@ -50,18 +59,19 @@ def path(points: Sequence[tuple[float, float]], kind: str) -> str:
         points: In pixels from the left and from the top.
         kind: Classes of its style, besides ``path``.
     """
-    places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    places = " ".join(f"{place(x)},{place(y)}" for x, y in points)
     return f'<polyline class="path {kind}" points="{places}"/>'
 
 
-def text(x: float, y: float, text: str, kind: str, turn: str = "") -> str:
+def text(x: float, y: float, text: str, kind: str = "", turn: str = "") -> str:
     """Return a text, escaped.
 
     Args:
         x: Where it stands, in pixels from the left.
         y: Its base line, from the top.
         text: What it says.
-        kind: Classes of its style.
+        kind: Classes of its style; none where those around it have them.
         turn: Attributes that turn it.
     """
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{turn}>{html.escape(text)}</text>'
+    named = f' class="{kind}"' if kind else ""
+    return f'<text{named} x="{place(x)}" y="{place(y)}"{turn}>{html.escape(text)}</text>'

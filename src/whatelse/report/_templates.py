@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,14 +24,17 @@ def filled(name: str, *, styles: Sequence[str], scripts: Sequence[str], **given:
         given: What the template shows.
     """
     environment = _environment()
-    style, script = ("".join(environment.get_template(one).render() for one in some) for some in (styles, scripts))
-    return environment.get_template(name).render(
+    style, script = (
+        "".join(environment.get_template(one).render(words=words) for one in some) for some in (styles, scripts)
+    )
+    page = environment.get_template(name).render(
         **given,
         words=words,
         style=Markup(style),  # noqa: S704 - ships with the package
         script=Markup(script),  # noqa: S704 - ships with the package
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
+    return re.sub(r"\s*\n\s*(?=<)", "\n", page)  # tags are indented for those who write them
 
 
 def _environment() -> Environment:

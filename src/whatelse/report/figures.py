@@ -1,61 +1,32 @@
 """Plots of effect against strength, one per family, as inline SVG that follows the page's colors.
 
-Drawn with matplotlib's object interface on an SVG canvas of its own: no process-wide setting changes. Colors
-are stand-ins while drawing and become CSS variables in the text, so that light, dark and print share a figure.
-Down is always harm: where lower is better, the axis is turned over.
+Colors and sizes of text are the page's, by class, so that light, dark and print share a figure. Down is always harm:
+where lower is better, the axis is turned over.
 """
 
 from __future__ import annotations
 
 import html
-import io
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 from whatelse.findings import phrasing as words
 from whatelse.findings.record import Candidate, Finding
 from whatelse.report._grid import Family, short_name
+from whatelse.report._svg import line, path, place, text
 
 SLOT, LETTER, LEFT, RIGHT, TOP, PLOT, LINE = 44, 6.2, 40, 6, 8, 190, 14
-MARKS: Mapping[str, str] = {
-    "improved": "^",
-    "worsened": "v",
-    "unchanged": "s",
-    "inconclusive": "o",
-    "not trusted": "X",
-    "control": "D",
-}
-_COLORS = {
-    "ink": "#010101",
-    "soft": "#020202",
-    "rule": "#030303",
-    "surface": "#040404",
-    "floor": "#050505",
-    "margin": "#060606",
-    "improved": "#070707",
-    "worsened": "#080808",
-    "unchanged": "#090909",
-    "inconclusive": "#0a0a0a",
-    "not trusted": "#0b0b0b",
-    "control": "#0c0c0c",
-}
-_SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "whatelse",
-    "text.parse_math": False,
-    "axes.unicode_minus": True,
-    "font.size": 11.0,
-    "path.simplify": False,
+# From the middle of a mark to where its outline begins, and the outline.
+MARKS: Mapping[str, tuple[float, float, str]] = {
+    "improved": (-4, 4, "h8l-4 -8z"),
+    "worsened": (-4, -4, "h8l-4 8z"),
+    "unchanged": (-4, -4, "h8v8h-8z"),
+    "not trusted": (-4, -2, "l2 -2l2 2l2 -2l2 2l-2 2l2 2l-2 2l-2 -2l-2 2l-2 -2l2 -2z"),
+    "control": (-4.2, 0, "l4.2 4.2l4.2 -4.2l-4.2 -4.2z"),
 }
 
 
@@ -114,6 +85,29 @@ def within(finding: Finding, scale: Scale) -> bool:
     return scale.low <= finding.effect * words.scale(finding.unit) <= scale.high
 
 
+@dataclass(frozen=True)
+class _Plot:
+    """Where things stand: slots from left to right, the axis from below to above."""
+
+    scale: Scale
+    slot: float
+    slots: int
+
+    @property
+    def width(self) -> float:
+        return LEFT + RIGHT + self.slot * self.slots
+
+    def x(self, at: float) -> float:
+        return LEFT + self.slot * (at + 0.5)
+
+    def y(self, value: float) -> float:
+        """Return the place of a value; beyond the axis that of its end."""
+        scale = self.scale
+        low, high, here = _forward(np.array([scale.low, scale.high, value]), scale.linear)
+        share = min(max(float((here - low) / (high - low)), 0.0), 1.0)
+        return TOP + PLOT * (1 - share if scale.down else share)
+
+
 def effect_figure(
     family: Family, cells: Sequence[Finding | None], anchors: Mapping[str, Finding], scale: Scale, name: str
 ) -> str:
@@ -126,24 +120,22 @@ def effect_figure(
         scale: The axis shared with the other families.
         name: Unique in the page; prefixes every id in the figure.
     """
-    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
-        # The text stays text: the reader's fonts draw it, not matplotlib's.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        drawn = {name: anchor for name, anchor in anchors.items() if within(anchor, scale)}
-        labels = [wrap(name, 8) for name in drawn] + [_below(candidate) for candidate in family.candidates]
-        figure, axes = _axes(labels)
-        _frame(axes, scale, len(drawn), len(labels))
-        _bands(axes, cells, len(drawn))
-        if _of_one_kind(family):
-            _line(axes, cells, len(drawn))
-        for at, anchor in enumerate(drawn.values()):
-            _point(axes, at, anchor, "control")
-        for at, cell in enumerate(cells, len(drawn)):
-            _mark(axes, at, cell)
-        _labels(axes, labels, len(drawn))
-        out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _inline(out.getvalue(), name, *_told(family, cells, anchors))
+    drawn = {name: anchor for name, anchor in anchors.items() if within(anchor, scale)}
+    labels = [wrap(name, 8) for name in drawn] + [_below(candidate) for candidate in family.candidates]
+    longest = max(len(part) for label in labels for part in label or [""])
+    plot = _Plot(scale, max(SLOT, LETTER * longest), len(labels))
+    body = _frame(plot, len(drawn)) + _bands(plot, cells, len(drawn))
+    body += line(LEFT, plot.y(0), plot.width - RIGHT, plot.y(0), "zero")
+    if _of_one_kind(family):
+        body += _line(plot, cells, len(drawn))
+    body += "".join(_point(plot, at, anchor, "control") for at, anchor in enumerate(drawn.values()))
+    body += "".join(_mark(plot, at, cell) for at, cell in enumerate(cells, len(drawn)))
+    body += _labels(plot, labels, len(drawn))
+    title, description = _told(family, cells, anchors)
+    height = TOP + PLOT + LINE * max(map(len, labels)) + 8
+    head = f'<svg class="figure" viewBox="0 0 {plot.width:.1f} {height}" width="{plot.width:.1f}" role="img" '
+    head += f'aria-labelledby="{name}-title {name}-desc"><title id="{name}-title">{html.escape(title)}</title>'
+    return f'{head}<desc id="{name}-desc">{html.escape(description)}</desc>{body}</svg>'
 
 
 def _below(candidate: Candidate) -> list[str]:
@@ -155,17 +147,6 @@ def _below(candidate: Candidate) -> list[str]:
 def _of_one_kind(family: Family) -> bool:
     """Return whether the candidates are one method at several strengths: a line may lead from one to the next."""
     return len({tuple(re.findall(r"(\w+\.\w+)\(", c.recipe)) for c in family.candidates}) == 1
-
-
-def _axes(labels: list[list[str]]) -> tuple[Figure, Axes]:
-    longest = max(len(part) for label in labels for part in label or [""])
-    slots, slot, lines = len(labels), max(SLOT, LETTER * longest), max(map(len, labels))
-    width, foot = LEFT + RIGHT + slot * slots, LINE * lines + 8
-    height = TOP + PLOT + foot
-    figure = Figure(figsize=(width / 72, height / 72))
-    FigureCanvasSVG(figure)
-    figure.patch.set_visible(False)
-    return figure, figure.add_axes((LEFT / width, foot / height, 1 - (LEFT + RIGHT) / width, PLOT / height))
 
 
 def _forward(values: np.ndarray, linear: float | None) -> np.ndarray:
@@ -182,25 +163,15 @@ def _backward(values: np.ndarray, linear: float | None) -> np.ndarray:
     return np.where(np.abs(values) <= linear, values, np.sign(values) * linear * np.exp(beyond / linear - 1))
 
 
-def _frame(axes: Axes, scale: Scale, controls: int, slots: int) -> None:
-    low, high = scale.low, scale.high
-    if scale.linear is not None:
-        linear = scale.linear
-        axes.set_yscale("function", functions=(lambda v: _forward(v, linear), lambda v: _backward(v, linear)))
-    axes.set_ylim(*((low, high) if scale.down else (high, low)))
-    axes.set_xlim(-0.5, slots - 0.5)
-    for side in ("top", "right", "bottom", "left"):
-        axes.spines[side].set_visible(False)
-    ticks = _ticks(scale)
-    axes.set_yticks(ticks, labels=[_tick(tick) for tick in ticks])
-    axes.yaxis.minorticks_off()
-    axes.tick_params(length=0, colors=_COLORS["soft"], labelsize=10.5)
-    axes.patch.set_visible(False)
-    for tick in ticks:
-        axes.axhline(tick, color=_COLORS["rule"], linewidth=0.6, zorder=0)
-    axes.axhline(0, color=_COLORS["soft"], linewidth=1.0, zorder=1)
+def _frame(plot: _Plot, controls: int) -> str:
+    lines = ticks = ""
+    for tick in _ticks(plot.scale):
+        y = plot.y(tick)
+        lines += f"M{LEFT} {place(y)}H{place(plot.width - RIGHT)}"
+        ticks += text(LEFT - 4, y + 4, _tick(tick))
     if controls:
-        axes.axvline(controls - 0.5, color=_COLORS["rule"], linewidth=1.0, zorder=0)
+        lines += f"M{place(plot.x(controls - 0.5))} {TOP}v{PLOT}"
+    return f'<path class="grid" d="{lines}"/><g class="soft end">{ticks}</g>'
 
 
 def _ticks(scale: Scale) -> list[float]:
@@ -226,67 +197,59 @@ def _tick(value: float) -> str:
     return words.number(value, plus=True, places=places) if abs(value) < 1000 else words.number(value, plus=True)
 
 
-def _bands(axes: Axes, cells: Sequence[Finding | None], first: int) -> None:
+def _bands(plot: _Plot, cells: Sequence[Finding | None], first: int) -> str:
+    floors = margins = ""
     for at, cell in enumerate(cells, first):
-        if cell is None:
-            continue
-        unit = words.scale(cell.unit)
-        if cell.floor:
-            height = 2 * cell.floor * unit
-            axes.bar(at, height, 0.86, -cell.floor * unit, color=_COLORS["floor"], linewidth=0, zorder=0.5)
-        if cell.margin:
+        if cell is not None and cell.floor:
+            reach = cell.floor * words.scale(cell.unit)
+            top, bottom = sorted((plot.y(reach), plot.y(-reach)))
+            corner = f'x="{place(plot.x(at - 0.43))}" y="{place(top)}"'
+            size = f'width="{place(0.86 * plot.slot)}" height="{place(bottom - top)}"'
+            floors += f'<rect class="floor" {corner} {size}/>'
+        if cell is not None and cell.margin:
             for sign in (-1, 1):
-                height = sign * cell.margin * unit
-                ends = (at - 0.5, at + 0.5)
-                axes.plot(ends, (height, height), color=_COLORS["margin"], linewidth=1, dashes=(3, 2), zorder=1)
+                y = plot.y(sign * cell.margin * words.scale(cell.unit))
+                margins += f"M{place(plot.x(at - 0.5))} {place(y)}H{place(plot.x(at + 0.5))}"
+    return floors + (f'<path class="margin" d="{margins}"/>' if margins else "")
 
 
-def _line(axes: Axes, cells: Sequence[Finding | None], first: int) -> None:
-    there = [(at, c.effect * words.scale(c.unit)) for at, c in enumerate(cells, first) if c and c.effect is not None]
-    if len(there) > 1:
-        x, y = zip(*there, strict=True)
-        axes.plot(x, y, color=_COLORS["soft"], linewidth=0.9, zorder=2)
+def _line(plot: _Plot, cells: Sequence[Finding | None], first: int) -> str:
+    there = [
+        (plot.x(at), plot.y(c.effect * words.scale(c.unit)))
+        for at, c in enumerate(cells, first)
+        if c is not None and c.effect is not None
+    ]
+    return path(there, "thin") if len(there) > 1 else ""
 
 
-def _mark(axes: Axes, at: int, cell: Finding | None) -> None:
+def _mark(plot: _Plot, at: int, cell: Finding | None) -> str:
     if cell is not None and cell.effect is not None:
-        _point(axes, at, cell, cell.verdict)
-        return
-    told = words.NOT_YET if cell is None else cell.verdict
-    axes.text(at, 0, f" {told} ", rotation=90, ha="center", va="center", color=_COLORS["soft"], fontsize=10, zorder=4)
+        return _point(plot, at, cell, cell.verdict)
+    x, y = plot.x(at), plot.y(0)
+    turn = f' transform="rotate(-90 {x:.1f} {y:.1f})"'
+    return text(x, y + 4, words.NOT_YET if cell is None else cell.verdict, "soft middle", turn)
 
 
-def _point(axes: Axes, at: int, finding: Finding, kind: str) -> None:
-    unit = words.scale(finding.unit)
-    color = _COLORS.get(kind, _COLORS["soft"])
+def _point(plot: _Plot, at: int, finding: Finding, kind: str) -> str:
+    unit, x, body = words.scale(finding.unit), plot.x(at), ""
+    looks = kind.replace(" ", "-")
     if finding.low is not None and finding.high is not None:
-        ends = (finding.low * unit, finding.high * unit)
-        axes.plot((at, at), ends, color=color, linewidth=2, solid_capstyle="butt", zorder=3)
-    hollow = kind in {"inconclusive", "control"}
-    axes.plot(
-        [at],
-        [(finding.effect or 0.0) * unit],
-        color=color,
-        marker=MARKS.get(kind, "o"),
-        markersize=6 if kind == "control" else 8,
-        markerfacecolor=_COLORS["surface"] if hollow else color,
-        markeredgecolor=color,
-        markeredgewidth=1.6 if hollow else 0,
-        zorder=4,
-    )
+        body = line(x, plot.y(finding.low * unit), x, plot.y(finding.high * unit), f"bar {looks}")
+    y = plot.y((finding.effect or 0.0) * unit)
+    if kind not in MARKS:
+        return body + f'<circle class="dot {looks}" cx="{place(x)}" cy="{place(y)}" r="4"/>'
+    right, down, outline = MARKS[kind]
+    return body + f'<path class="dot {looks}" d="M{place(x + right)} {place(y + down)}{outline}"/>'
 
 
-def _labels(axes: Axes, labels: Sequence[Sequence[str]], controls: int) -> None:
-    axes.set_xticks([])
-    below = axes.get_xaxis_transform()
+def _labels(plot: _Plot, labels: Sequence[Sequence[str]], controls: int) -> str:
+    said = {"soft": "", "": ""}
     for at, lines in enumerate(labels):
-        for line, text in enumerate(lines):
-            tone = _COLORS["soft" if line or at < controls else "ink"]
-            y = -(5 + LINE * line) / PLOT
-            axes.text(at, y, text, transform=below, ha="center", va="top", fontsize=11, color=tone)
-    for height, edge, text in ((0.995, "top", "↑ better"), (0.005, "bottom", "↓ harm")):
-        place = axes.transAxes
-        axes.text(0.01, height, text, transform=place, ha="left", va=edge, fontsize=10, color=_COLORS["soft"])
+        for row, told in enumerate(lines):
+            tone = "soft" if row or at < controls else ""
+            said[tone] += text(plot.x(at), TOP + PLOT + 14 + LINE * row, told)
+    body = text(LEFT + 4, TOP + 9, "↑ better", "soft") + text(LEFT + 4, TOP + PLOT - 4, "↓ harm", "soft")
+    return body + f'<g class="middle"><g class="soft">{said["soft"]}</g>{said[""]}</g>'
 
 
 def _told(family: Family, cells: Sequence[Finding | None], anchors: Mapping[str, Finding]) -> tuple[str, str]:
@@ -304,25 +267,3 @@ def _spoken(cell: Finding | None) -> str:
     if cell.effect is None:
         return cell.verdict
     return f"{words.signed(cell.effect, cell.unit)}, {cell.verdict}"
-
-
-def _inline(svg: str, name: str, title: str, description: str) -> str:
-    """Cut a matplotlib file down to an element for a page: own ids, CSS colors, no fixed size."""
-    body = svg[svg.index("<svg") :]
-    box = re.search(r'viewBox="([^"]*)"', body)
-    size = box.group(1) if box else "0 0 1 1"
-    inner = body[body.index(">") + 1 : body.rindex("</svg>")]
-    inner = re.sub(r"<metadata>.*?</metadata>", "", inner, flags=re.DOTALL)
-    inner = re.sub(r"<style.*?</style>", "", inner, flags=re.DOTALL).replace("xlink:href", "href")
-    used = set(re.findall(r"#([A-Za-z_][\w.-]*)", " ".join(re.findall(r'href="[^"]*"|url\([^)]*\)', inner))))
-    inner = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m.group(1)}"' if m.group(1) in used else "", inner)
-    inner = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", inner)
-    for role, color in _COLORS.items():
-        inner = inner.replace(color, f"var(--{role.replace(' ', '-')})")
-    inner = re.sub(r" font-family: [^;\"]*;", "", inner)
-    inner = re.sub(r"<(g|defs)>\s*</\1>|<g ?/>", "", inner)
-    head = f'<svg class="figure" viewBox="{size}" width="{size.split()[2]}" role="img" '
-    head += f'aria-labelledby="{name}-title {name}-desc">'
-    told = f'<title id="{name}-title">{html.escape(title)}</title>'
-    told += f'<desc id="{name}-desc">{html.escape(description)}</desc>'
-    return re.sub(r"\n\s*", "\n", f"{head}{told}{inner}</svg>")

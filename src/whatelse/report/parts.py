@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from whatelse.findings import phrasing as words
 from whatelse.findings.record import Finding, Part, Parts
-from whatelse.report._svg import Axis, line, path, text
+from whatelse.report._svg import Axis, line, path, place, text
 
 SHOWN = 24  # dots of one figure; of more parts those with the largest effects
 ORDERED = frozenset({"layer", "depth", "severity"})
@@ -83,7 +83,7 @@ def _dot(finding: Finding, part: Part, axis: Axis, label: float, y: float) -> st
     kind, unit = _verdict(finding, part), words.scale(words.parts_unit(finding))
     if part.low is not None and part.high is not None:
         body += line(axis(part.low * unit), y, axis(part.high * unit), y, f"bar {kind}")
-    body += f'<circle class="dot {kind}" cx="{axis(part.effect * unit):.1f}" cy="{y:.1f}" r="4"/>'
+    body += f'<circle class="dot {kind}" cx="{place(axis(part.effect * unit))}" cy="{place(y)}" r="4"/>'
     return body + text(_WIDTH - 4, y + 4, words.brief(part.effect, words.parts_unit(finding)), "end")
 
 
@@ -149,7 +149,7 @@ def _points(finding: Finding, parts: Parts, axis: Axis, across: Axis) -> str:
     unit = words.scale(words.parts_unit(finding))
     found = [(at, part.after * unit, part) for at, part in enumerate(parts.items) if part.after is not None]
     return "".join(
-        f'<circle class="dot {_verdict(finding, part)}" cx="{across(at):.1f}" cy="{axis(level):.1f}" r="4"/>'
+        f'<circle class="dot {_verdict(finding, part)}" cx="{place(across(at))}" cy="{place(axis(level))}" r="4"/>'
         for at, level, part in found
     )
 
@@ -167,7 +167,7 @@ def _reliability(finding: Finding, parts: Parts, name: str) -> Drawn:
         found = [(sum(_ends(p.name)) / 2, p.before if kind == "before" else p.after) for p in parts.items]
         dots = [(across(x), axis(_within(y))) for x, y in found if y is not None]
         body += path(dots, kind)
-        body += "".join(f'<circle class="dot {kind}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in dots)
+        body += "".join(f'<circle class="dot {kind}" cx="{place(x)}" cy="{place(y)}" r="3.5"/>' for x, y in dots)
         body += line(44, 8 + 16 * at, 66, 8 + 16 * at, f"path {kind}") + text(72, 12 + 16 * at, _short(told, 34), "")
     body += text(across.end, axis.start + 31, "confidence; dashed: as often right as sure", "soft end")
     return Drawn(_svg(finding, parts, (size, axis.start + 36), body, name), size)

@@ -128,6 +128,8 @@ def _left_alone(job: Job, store: Store) -> list[str]:
 
 def _remarks(job: Job, store: Store) -> list[str]:
     """Return how a model is really computed where a reader might think otherwise, each remark once."""
+    if not job.chain:  # it was there before
+        return []
     last = job.chain[-1].key
     found = store.load("models", last)[1].get("remarks", {}) if store.has("models", last) else {}
     return list(dict.fromkeys(found.values()))

@@ -21,6 +21,7 @@ from whatelse.errors import ArtifactError, ChangedError, Told
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.shadows import Keep
 from whatelse.models import take
+from whatelse.models.causal import Causal
 from whatelse.models.model import Elsewhere, Model, Opens
 from whatelse.models.preparation import PLAIN, Way, before, behind
 from whatelse.models.subject import Subject
@@ -115,6 +116,8 @@ def module(of: Handed, name: str, task: Task) -> nn.Module:
         NotMeasurableError: It is no torch module.
     """
     found = _subject(of, name, task)
+    if isinstance(found.source, Causal):
+        return found.source.decoder()
     if not isinstance(found, Subject):
         raise found.lacking("opens")
     return found.inside
@@ -183,7 +186,7 @@ def key_of(text: str, task: Task, model: Given | None = None, way: Way = PLAIN) 
     Raises:
         ArtifactError: The folder cannot be read.
     """
-    return f"{_content_of(text, task, model)}{way.mark}{_called(task)}"
+    return f"{content_of(text, task, model)}{way.mark}{_called(task)}"
 
 
 def _called(task: Task) -> str:
@@ -195,7 +198,17 @@ def _called(task: Task) -> str:
     return f"-{hashlib.sha256(repr(known).encode()).hexdigest()[:8]}" if any(known) else ""
 
 
-def _content_of(text: str, task: Task, model: Given | None) -> str:
+def content_of(text: str, task: Task, model: Given | None) -> str:
+    """Return the key of what a model holds, however it is asked and whatever data's outputs are called.
+
+    Args:
+        text: What opens it; empty for one that lives in this process.
+        task: Gives the examples whose answers stand for a model that shows nothing that it holds.
+        model: What was opened; not needed of a folder.
+
+    Raises:
+        ArtifactError: The folder cannot be read.
+    """
     if is_folder(text):
         return _key_of_folder(Path(text))
     assert model is not None

@@ -8,13 +8,17 @@ from dataclasses import dataclass, replace
 from whatelse import items, recipe, registry
 from whatelse.auditing.questions import Measurement
 from whatelse.auditing.roles import ZERO, Actor, Role
+from whatelse.engines import Resources
 from whatelse.items import Control, Item
+from whatelse.models import placed
+from whatelse.models.preparation import Way
 from whatelse.recipe import Recipe
 from whatelse.store.folder import key
 from whatelse.study.cells import cell, effects
-from whatelse.study.jobs import Cell, Data, Effects, Job, Link, Made, Net, Plan
+from whatelse.study.jobs import Cell, Data, Effects, Handed, Job, Link, Made, Net, Plan
 from whatelse.study.spec import CandidateSpec, Study, TaskSpec, template
 
+ACCELERATED = Resources(gpus=0.25)
 # Seeds of shadow models lie far from those of baselines.
 _SHADOW = 20_000
 
@@ -30,23 +34,58 @@ class _Subject:
     again: int = 0
 
 
-def plan(study: Study, tasks: Mapping[str, str], named: Mapping[str, str] | None = None) -> Plan:
+def plan(
+    study: Study,
+    tasks: Mapping[str, str],
+    named: Mapping[str, str] | None = None,
+    learned: Mapping[str, str] | None = None,
+    given: Mapping[str, Origin] | None = None,
+) -> Plan:
     """Return the work of a study.
 
     Args:
         study: A checked study.
         tasks: Key of every task, by name.
         named: Key of what each task's groups and columns are called, by name: measurements depend on it, models not.
+        learned: Key of what methods see of each task, by name, where that is not the task.
+        given: Where the model lies that all start from, by the name of the task; nothing where it is a network of ours.
     """
     jobs: list[Job] = []
     for name, spec in study.tasks.items():
         subjects = _subjects(study, spec)
         data = data_of(study, name, tasks[name], (named or {}).get(name, ""))
-        shadows = list(_shadow_jobs(study, data, subjects))
+        begin = _Begin((learned or tasks)[name], (given or {}).get(name))
+        shadows = list(_shadow_jobs(study, data, subjects, begin))
         jobs += shadows
         for seed in study.seeds:
-            jobs += _audit_jobs(study, data, subjects, seed, shadows)
+            jobs += _audit_jobs(study, data, subjects, seed, shadows, begin)
     return Plan(tuple(jobs), tuple(_effects(study, jobs)))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A model that is there before a study.
+
+    Attributes:
+        handed: Where it lies.
+        content: Key of what it holds, whatever data it is asked.
+    """
+
+    handed: Handed
+    content: str
+
+
+@dataclass(frozen=True)
+class _Begin:
+    """What models of a task are made of.
+
+    Attributes:
+        learned: Key of what methods see.
+        origin: The model that all start from; None where it is a network of ours.
+    """
+
+    learned: str
+    origin: Origin | None = None
 
 
 def net_of(study: Study) -> Net:
@@ -55,7 +94,7 @@ def net_of(study: Study) -> Net:
     Args:
         study: A checked study.
     """
-    return Net(study.net.item, items.net(study.net.item).changed(study.net.settings))
+    return Net(study.net.item, items.net(study.net.item).changed(study.net.settings), placed.named(study.device))
 
 
 def data_of(study: Study, task: str, key: str, names: str) -> Data:
@@ -69,6 +108,15 @@ def data_of(study: Study, task: str, key: str, names: str) -> Data:
     """
     spec = study.tasks[task]
     return Data(task, spec.data, items.loader(spec.data).changed(spec.settings), key, names)
+
+
+def resources(made: Made) -> Resources:
+    """Return what a job needs while it runs: of an accelerator a share, as passes are short and others ask meanwhile.
+
+    Args:
+        made: Its model.
+    """
+    return ACCELERATED if made.device else Resources()
 
 
 def pairs(study: Study, measurement: Measurement) -> tuple[tuple[str, str], ...]:
@@ -179,16 +227,32 @@ def _subject(control: Control, name: str, own: Recipe, candidate: str = "") -> _
     return _Subject(name, own, shadows, "", control.whole_seed, control.own_seed, control.again)
 
 
-def _made(study: Study, spec: TaskSpec, steps: Recipe, task: str, seed: int, further: int = 0) -> Made:
-    net = net_of(study)
-    item = items.net(net.item)
-    links = [Link(None, key(f"nets.{net.item}", item.version, dict(net.given), task, *_from(item), seed=seed))]
+def _made(study: Study, spec: TaskSpec, steps: Recipe, begin: _Begin, seed: int, further: int = 0) -> Made:
+    task = begin.learned
+    net, links = _first(study, begin, seed)
     first = recipe.parse(template(spec.baseline, spec))
     for step, own in (*((s, seed) for s in first), *((s, seed + further) for s in steps)):
         method = items.method(step.name)
         inputs = (links[-1].key, task, *_from(method))
         links.append(Link(step, key(step.name, method.version, dict(step.given), *inputs, seed=own)))
-    return Made(net, tuple(links))
+    # Not in what keys are made of: random numbers come of these, and are the same on any device.
+    mark = Way(device=placed.named(study.device)).mark
+    return Made(net, tuple(replace(link, key=f"{link.key}{mark}") for link in links))
+
+
+def _first(study: Study, begin: _Begin, seed: int) -> tuple[Net | Handed, list[Link]]:
+    """Return what a chain starts from, and its first link."""
+    if begin.origin is not None:
+        return begin.origin.handed, [Link(None, begin.origin.content)]
+    net = net_of(study)
+    item = items.net(net.item)
+    named = key(f"nets.{net.item}", item.version, dict(net.given), begin.learned, *_from(item), seed=seed)
+    return net, [Link(None, named)]
+
+
+def _itself(made: Made) -> Made | Handed:
+    """Return the model that is there where a chain does nothing to it."""
+    return made.net if isinstance(made.net, Handed) and len(made.chain) == 1 else made
 
 
 def _from(item: Item) -> tuple[str, ...]:
@@ -196,7 +260,7 @@ def _from(item: Item) -> tuple[str, ...]:
     return (item.origin,) if item.origin else ()
 
 
-def _shadow_jobs(study: Study, data: Data, subjects: list[_Subject]) -> Iterator[Job]:
+def _shadow_jobs(study: Study, data: Data, subjects: list[_Subject], begin: _Begin) -> Iterator[Job]:
     task = data.task
     asked = [m for m in study.measurements if task in m.tasks and needs_references(m)]
     if not asked:
@@ -206,23 +270,26 @@ def _shadow_jobs(study: Study, data: Data, subjects: list[_Subject]) -> Iterator
     kept = {"shadow": 1} | ({"shadow.sensitivity": 2} if any(_needs(m, "sensitivities") for m in asked) else {})
     for k in range(spec.references):
         for subject in (s for s in subjects if s.shadows == s.name):
-            made = _made(study, spec, subject.recipe, f"{data.key}/shadow {k}", _SHADOW + k)
+            made = _made(study, spec, subject.recipe, replace(begin, learned=f"{data.key}/shadow {k}"), _SHADOW + k)
             held = [key(what, v, {}, made.key, data.key, seed=_SHADOW + k) for what, v in kept.items()]
             cells = tuple(Cell(name, "", "", ()) for name in held)
             first = _name(task, f"shadow {k}", "baseline")
             name = _name(task, f"shadow {k}", subject.name)
             needs = () if subject.name == Role.BASELINE else (first,)
-            yield Job(name, data, made, subject.name, _SHADOW + k, 0, made, k, (), (), cells, needs)
+            here = resources(made)
+            yield Job(name, data, made, subject.name, _SHADOW + k, 0, made, k, (), (), cells, needs, resources=here)
 
 
-def _audit_jobs(study: Study, data: Data, subjects: list[_Subject], seed: int, shadows: list[Job]) -> Iterator[Job]:
+def _audit_jobs(
+    study: Study, data: Data, subjects: list[_Subject], seed: int, shadows: list[Job], begin: _Begin
+) -> Iterator[Job]:
     task, spec = data.task, study.tasks[data.task]
     named = {s.name: s for s in subjects}
-    baseline = _made(study, spec, (), data.key, seed)
+    baseline = _itself(_made(study, spec, (), begin, seed))
     for subject in subjects:
         before = named[subject.after].recipe if subject.after else ()
         steps = (*before, *subject.recipe)
-        origin = _made(study, spec, steps, data.key, seed + subject.whole_seed, subject.own_seed)
+        origin = _itself(_made(study, spec, steps, begin, seed + subject.whole_seed, subject.own_seed))
         mine = [j for j in shadows if j.subject == subject.shadows]
         cells = tuple(_cells(study, data, subject, seed, (origin, baseline, mine)))
         needs = [_name(task, f"seed {seed}", n) for n in dict.fromkeys([str(Role.BASELINE), subject.after]) if n]
@@ -241,11 +308,12 @@ def _audit_jobs(study: Study, data: Data, subjects: list[_Subject], seed: int, s
             base_shadows=tuple(c.key for j in shadows if j.subject == "baseline" for c in j.cells),
             cells=cells,
             needs=tuple(n for n in needs if n != _name(task, f"seed {seed}", subject.name)),
+            resources=resources(origin),
         )
 
 
 def _cells(
-    study: Study, data: Data, subject: _Subject, seed: int, made: tuple[Made, Made, list[Job]]
+    study: Study, data: Data, subject: _Subject, seed: int, made: tuple[Made | Handed, Made | Handed, list[Job]]
 ) -> Iterator[Cell]:
     origin, baseline, shadows = made
     for m in study.measurements:

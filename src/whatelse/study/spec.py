@@ -30,10 +30,15 @@ _FORMER = {
 
 @dataclass(frozen=True)
 class Net:
-    """The untrained network that every baseline starts from: ``item`` of ``nets``, with ``settings``."""
+    """What every baseline starts from: the untrained network ``item`` of ``nets``, with ``settings``; or a ``model``.
 
-    item: str
+    A model that is there is named as a user types it; ``$NAME`` stands for what the environment says. It is the
+    baseline of every seed: seeds then tell apart what is random in recipes.
+    """
+
+    item: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class Study:
         measurements: What is measured.
         claims: What is tested.
         draws: Resamples an interval.
+        device: Where networks are trained and compute, as torch names it, such as ``cuda``; empty for the CPU.
         text: The file as it was read.
     """
 
@@ -111,6 +117,7 @@ class Study:
     claims: list[Claim] = field(default_factory=list)
     description: str = ""
     draws: int = 10_000
+    device: str = ""
     text: str = ""
 
 
@@ -256,8 +263,7 @@ def _check(study: Study) -> None:
         raise StudyError(f"study.seeds={study.seeds!r}; at least one seed is needed, none twice")
     if study.draws < 100:
         raise StudyError(f"study.draws={study.draws}; 100 or more are needed")
-    with _at("net"):
-        items.net(study.net.item).configure(study.net.settings)
+    _check_net(study)
     _known("controls", study.controls, [name.replace("_", " ") for name in registry.names("controls")])
     for name in study.controls:
         if items.control(name).recipe == "candidate":
@@ -271,6 +277,27 @@ def _check(study: Study) -> None:
     _check_measurements(study)
     for i, claim in enumerate(study.claims):
         _check_claim(f"claims[{i}]", claim, study)
+
+
+def _check_net(study: Study) -> None:
+    """Check what baselines start from.
+
+    Raises:
+        StudyError: It is both a network and a model, or neither, or a control asks for another one of it.
+    """
+    net = study.net
+    if not net.model:
+        with _at("net"):
+            items.net(net.item).configure(net.settings)
+        return
+    if net.item or net.settings:
+        raise StudyError(f"net: item={net.item!r} and model={net.model!r}; give one of them")
+    for name in study.controls:
+        if items.control(name).whole_seed:
+            raise StudyError(
+                f"controls: {name!r} is a baseline of another seed, and net.model is one model; leave it out, and give "
+                'candidates own_controls = ["recompressed"]'
+            )
 
 
 def _check_own(where: str, names: list[str], study: Study) -> None:

@@ -18,7 +18,7 @@ from whatelse.evidence import shared_pass
 from whatelse.evidence.cache import Evidence
 from whatelse.models import subject
 from whatelse.models.model import Model, Scores
-from whatelse.study import worker
+from whatelse.study import handed, worker
 from whatelse.study.plan import net_of
 from whatelse.study.spec import Study
 from whatelse.tasks.task import Task
@@ -53,6 +53,9 @@ def of_study(study: Study, task: Task) -> Speed:
         study: Gives the network.
         task: Gives the examples.
     """
+    if (origin := worker.begun(study, task)) is not None:
+        model_there = handed.evidence(origin.handed, "baseline", task).subject
+        return of_model(model_there, task, 2)
     model = worker.untrained(net_of(study), task, "speed")
     tokens = task.vocabulary > 0
     with one_thread():

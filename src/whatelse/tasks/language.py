@@ -6,7 +6,7 @@ they are for every other task. What answers reads the passage by a tokenizer of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -48,6 +48,21 @@ class Passage:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """The text that methods look at, which is no example.
+
+    Attributes:
+        texts: Documents.
+        windows: How many windows of it a method sees, at most.
+        tokens: Of a window; 0 for as many as the model reads at once, or 2,048 where that is more.
+    """
+
+    texts: tuple[str, ...] = ()
+    windows: int = 128
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
 class Language:
     """Passages of one form.
 
@@ -55,11 +70,18 @@ class Language:
         form: Out of `FORMS`.
         passages: All of them; inputs are their numbers.
         context: Tokens that a model reads at once at most; 0 for as many as it takes.
+        calibration: What methods look at.
     """
 
     form: str
     passages: tuple[Passage, ...]
     context: int = 0
+    calibration: Calibration = field(default=Calibration(), repr=False)
+
+    @property
+    def content(self) -> str:
+        """All that it holds, as text; what methods look at only where there is some."""
+        return repr(self) + (repr(self.calibration) if self.calibration.texts else "")
 
     def of(self, inputs: torch.Tensor) -> list[Passage]:
         """Return the passages of some inputs.

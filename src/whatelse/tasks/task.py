@@ -237,7 +237,7 @@ class Task:
         if self.sentences:
             digest.update(repr(self.sentences).encode())
         if self.language is not None:
-            digest.update(repr(self.language).encode())
+            digest.update(self.language.content.encode())
         for name in (*SPLITS, *sorted(set(self.splits) - set(SPLITS))):
             split = self.splits[name]
             parts = [split.inputs, split.targets, split.observed, split.masks, split.clusters]
@@ -248,6 +248,14 @@ class Task:
             if split.texts is not None:
                 digest.update(repr(split.texts).encode())
         return digest.hexdigest()[:16]
+
+    @property
+    def learned(self) -> str:
+        """Key of what methods see of it: of passages the text to calibrate on, which no model is asked about."""
+        told = self.language
+        if told is None or not told.calibration.texts:
+            return self.key
+        return hashlib.sha256(f"{told.calibration} {told.context}".encode()).hexdigest()[:16]
 
     @cached_property
     def names(self) -> str:

@@ -3,7 +3,7 @@
 The student is the model's own architecture with every hidden width multiplied by ``width`` and random weights, or
 what the recipe ``student`` makes of the model. It is trained on
 ``mix * T^2 * KL(p_teacher^T || p_student^T) + (1 - mix) * CE(y, p_student)``, with ``p^T = softmax(z / T)``;
-the factor ``T^2`` keeps the two gradients of one size.
+the factor ``T^2`` keeps the two gradients of one size. A language model teaches every token of its windows.
 
 Source:
     Hinton, Vinyals, Dean, Distilling the knowledge in a neural network, 2015, arXiv:1503.02531.
@@ -20,7 +20,7 @@ from whatelse.methods import _common as common
 from whatelse.methods.distill._soft import hinton
 from whatelse.methods.distill._student import student
 from whatelse.tasks.task import Task
-from whatelse.training.loop import Schedule, answers, fit
+from whatelse.training.loop import Schedule, fit, teaching
 
 VERSION, KNOB, TAKES, LEAVES = 1, "width", {"dense", "sparse"}, "dense"
 
@@ -52,10 +52,10 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     """
     small = student(model, config.width, config.student, task, rng)
     inputs, labels = task.train.inputs, task.train.observed
-    taught = answers(model, inputs)
+    taught = teaching(model, inputs)
 
     def loss(logits: Tensor, batch: Tensor) -> Tensor:
-        return hinton(logits, taught[batch], labels[batch], config.temperature, config.mix)
+        return hinton(logits, taught(batch), labels[batch], config.temperature, config.mix)
 
     fit(small, inputs, loss, Schedule(config.epochs, config.rate, config.batch), rng)
     return small

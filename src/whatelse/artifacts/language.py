@@ -1,0 +1,152 @@
+"""A compressed language model as a folder of transformers: float weights, its configuration, its tokenizer.
+
+``from_pretrained`` loads it without this toolkit, and that is how it is proven: a fresh process that knows transformers
+alone must say what was said here, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from whatelse.artifacts.folder import RECORD, write_json
+from whatelse.errors import ArtifactError, TaskError
+from whatelse.modules import windows
+from whatelse.modules.calibration import batches
+from whatelse.modules.decoder import Decoder
+from whatelse.modules.lent import quietly
+from whatelse.tasks.language import DOCUMENTS
+from whatelse.tasks.task import Task
+
+_START = 300.0  # Seconds that a process may take to begin and to answer, on a machine that is busy.
+_RELOAD = """
+import sys
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder, given, said = sys.argv[1:]
+AutoTokenizer.from_pretrained(folder, local_files_only=True)
+model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+with torch.no_grad():
+    found = model(input_ids=load_file(given)["inputs"], use_cache=False)[0]
+save_file({"outputs": found.mT.contiguous()}, said)
+"""
+
+
+def calibrated(task: Task) -> Task:
+    """Return a task of passages with text to calibrate on: its own documents, where no other text is named.
+
+    Args:
+        task: Of passages.
+
+    Raises:
+        TaskError: It names no text, and its passages are no documents.
+    """
+    told = task.language
+    if told is None or told.calibration.texts:
+        return task
+    if told.form != DOCUMENTS:
+        raise TaskError(
+            f"data {task.name}: it holds {told.form}, and methods look at text; give documents as --data, or name them "
+            "by language(path=..., calibration='text.jsonl')"
+        )
+    texts = tuple(passage.continuations[0] for passage in told.passages)
+    return replace(task, language=replace(told, calibration=replace(told.calibration, texts=texts)))
+
+
+def read(model: nn.Module, task: Task, seed: int) -> Task:
+    """Return a task as a model reads it: of passages, windows of text that a seed draws; any other as it is.
+
+    Args:
+        model: Any module.
+        task: Any task.
+        seed: Decides which windows.
+
+    Raises:
+        TaskError: There is no text to calibrate on, or too little.
+    """
+    if not isinstance(model, Decoder):
+        return task
+    return windows.read(model, calibrated(task), torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def perplexity(model: nn.Module, task: Task) -> float:
+    """Return the perplexity a token of a language model on the windows that methods see.
+
+    Args:
+        model: A `Decoder`.
+        task: As `read` returns it.
+    """
+    windows = task.calibration
+    total, at = 0.0, 0
+    for part in batches(model, windows.inputs):
+        followed = windows.targets[at : at + len(part)]
+        total += float(functional.cross_entropy(model(part).float(), followed, reduction="sum"))
+        at += len(part)
+    return math.exp(total / windows.targets.numel())
+
+
+def save(model: nn.Module, folder: str | os.PathLike[str], record: Mapping[str, Any] | None = None) -> None:
+    """Write a language model as transformers has it, and how it was made beside it.
+
+    Args:
+        model: A `Decoder` as its ``plain`` returns it.
+        folder: Made where it does not exist.
+        record: JSON-ready; how the model was made, for a reader.
+
+    Raises:
+        ArtifactError: It is no language model.
+    """
+    if not isinstance(model, Decoder):
+        raise ArtifactError(f"a {type(model).__name__} is no language model, and no folder of transformers")
+    lm: Any = model.lm
+    with quietly():
+        lm.save_pretrained(folder, safe_serialization=True)
+        model.words.tokenizer.save_pretrained(folder)
+    for path in Path(folder).glob("*.safetensors"):  # which only its owner could read
+        shutil.copymode(Path(folder, "config.json"), path)
+    write_json(Path(folder) / RECORD, record or {})
+
+
+def prove(folder: Path, inputs: Tensor, outputs: Tensor) -> None:
+    """Load a folder in a fresh process, without this toolkit, and compare what the model says there, bit for bit.
+
+    Args:
+        folder: What `save` wrote.
+        inputs: Token ids, ``(N, T)``.
+        outputs: What the model in memory returned for them, ``(N, vocabulary, T)``.
+
+    Raises:
+        ArtifactError: The process failed, took too long, or its outputs differ.
+    """
+    given, said = folder / "given.part", folder / "said.part"
+    save_file({"inputs": inputs.contiguous()}, given)
+    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums of floats depend on them
+    command = [sys.executable, "-P", "-c", _RELOAD, str(folder), str(given), str(said)]
+    try:
+        run = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=_START)
+        if run.returncode:
+            reason = (run.stderr.strip().splitlines() or ["no message"])[-1]
+            raise ArtifactError(f"transformers could not load {folder} in a fresh process: {reason}")
+        told = load_file(said)["outputs"]
+    except subprocess.TimeoutExpired as error:
+        raise ArtifactError(f"a fresh process did not answer for {folder} in {_START:.0f} seconds") from error
+    finally:
+        given.unlink(missing_ok=True)
+        said.unlink(missing_ok=True)
+    if not torch.equal(told, outputs):
+        worst = float((told - outputs).abs().max()) if told.shape == outputs.shape else float("nan")
+        raise ArtifactError(f"{folder} reloads as another model: outputs differ by up to {worst:.3g}")
