@@ -132,7 +132,7 @@ def page(kept: dict[str, Any], found: Findings) -> str:
     lines = [
         "# Table 1, the reference",
         "",
-        f"Made by `make reference` (`bench/reference.py`): {kept['seeds']} seeds of the study that `make table` runs "
+        f"Made by `{_command(kept['seeds'])}`: {kept['seeds']} seeds of the study that `make table` runs "
         f"with {len(spec.parse(_text(), 'table1.toml').seeds)}; torch {kept['environment']['torch']}, "
         f"{kept['environment']['platform']}.",
         "",
@@ -185,6 +185,10 @@ def _agreed(first: str, second: str) -> str:
 
 def _text() -> str:
     return resources.files("whatelse.study").joinpath("table1.toml").read_text("utf-8")
+
+
+def _command(seeds: int) -> str:
+    return "make reference" if seeds == SEEDS else f"python bench/reference.py {seeds}"
 
 
 def _counted(verdicts: dict[str, int]) -> str:
