@@ -58,6 +58,16 @@ def read(model, task, seed=0):
     return windows.read(model, task, torch.Generator().manual_seed(seed)).calibration
 
 
+def writes(model, start):
+    """Whether a model that keeps keys and values writes what it says token by token."""
+    slow = start
+    for _ in range(4):
+        slow = torch.cat([slow, model(slow)[:, :, -1].argmax(1, keepdim=True)], 1)
+    how = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
+    told = model.lm.generate(start, attention_mask=torch.ones_like(start), **how)
+    return torch.equal(told, slow[:, : told.shape[1]])
+
+
 @pytest.mark.known_answer
 def test_windows_are_stretches_of_the_text_after_the_token_that_stands_before_it(whole, task):
     tokenizer = whole.words.tokenizer
@@ -122,12 +132,7 @@ def test_what_is_kept_as_data_says_what_was_measured(steps, whole, task, tmp_pat
     artifact.save(back, tmp_path / "m")
     assert torch.equal(artifact.load(tmp_path / "m")(ids), small(ids))
     assert back.words.tokenizer.get_vocab() == whole.words.tokenizer.get_vocab()
-    slow = start = ids[:1, :5].long()
-    for _ in range(4):  # keys and values are kept where the blocks look for them
-        slow = torch.cat([slow, back(slow)[:, :, -1].argmax(1, keepdim=True)], 1)
-    how = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
-    told = back.lm.generate(start, attention_mask=torch.ones_like(start), **how)
-    assert torch.equal(told, slow[:, : told.shape[1]])
+    assert writes(back, ids[:1, :5].long())
 
 
 @pytest.mark.known_answer
@@ -229,6 +234,9 @@ def test_the_blocks_that_turn_what_passes_them_least_go_and_the_rest_is_the_mode
         assert all(torch.equal(one, other) for one, other in pairs)
     named = done(f"prune.depth(layers='{least}')", llama, task)
     assert torch.equal(named(ids), small(ids))
+    later = done("prune.depth(layers='lm.model.layers.0')", llama, task)
+    assert [block.self_attn.layer_idx for block in later.lm.model.layers] == [0, 1]
+    assert writes(later, ids[:1, :5].long())
     with pytest.raises(RecipeError, match="give one of them"):
         done(f"prune.depth(layers='{least}', share=0.5)", llama, task)
     with pytest.raises(RecipeError, match="is none; give more"):
