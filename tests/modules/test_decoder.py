@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from whatelse import opening, recipe
 from whatelse.artifacts import folder as artifact
-from whatelse.errors import ArtifactError, RecipeError, TaskError
+from whatelse.errors import ArtifactError, RecipeError, TaskError, WhatElseError
 from whatelse.modules import codec, windows
 from whatelse.modules.decoder import Decoder
 from whatelse.modules.skip import blocks, influences
@@ -286,6 +286,23 @@ def test_a_student_learns_every_token_of_its_windows(llama, task):
     taught = done(f"distill.logits({student})", llama, task)
     assert far(taught) < 0.7 * far(cut)
     assert len(taught.lm.model.layers) == 2
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ("distill.tree()", "no tree says which token follows"),
+        ("distill.soft_tree()", "no tree says which token follows"),
+        ("decompose.tucker()", "use decompose.svd"),
+        ("prune.obd()", "this Decoder stopped it"),
+        ("train.adversarial()", "its inputs have no bounds"),
+        ("quantize.uniform() > prune.wanda()", "put prune.wanda before"),
+    ],
+)
+def test_a_method_that_cannot_take_a_language_model_says_so_in_one_line(steps, words, llama, task):
+    with pytest.raises(WhatElseError, match=words) as caught:
+        done(steps, llama, task)
+    assert "\n" not in str(caught.value)
 
 
 def test_half_precision_is_computed_in_float32_and_written_as_it_came(tmp_path, task):
