@@ -23,6 +23,7 @@ _WORDS = {
     "references": "shadow models of the same recipe",
     "label noise": "recorded labels that are wrong",
     "choices": "items with choices",
+    "parts": "heads and feed-forward blocks that are told apart",
     "pairs": "pairs of sentences",
 }
 _REFERENCE = re.compile(r"(?<!`)`([a-z_.0-9]+)`(?!`)")

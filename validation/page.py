@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import page_language
 import planted
 import torch
 from peeking import RULES
@@ -62,6 +63,7 @@ def broken(found: dict[str, Rows]) -> list[str]:
         for r in found.get("floors", [])
         if r["verdict"] != "not measurable" or r["gate"] == "GO"
     ]
+    lines += page_language.broken(found.get("language", []))
     lines += _broken_to_few(found.get("few", []))
     lines += [
         f"{told(k, n)} of the searches that open test end in a model that breaks a budget: {world}"
@@ -157,6 +159,7 @@ def write(found: dict[str, dict[str, Any]], root: Path) -> None:
         _head(found, rows),
         _nothing(rows),
         _everything(rows),
+        page_language.section(rows["language"]),
         _few(rows),
         _small(rows),
         _floors(rows),

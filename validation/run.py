@@ -25,8 +25,10 @@ import floors
 import null
 import numpy as np
 import page
+import page_language
 import peeking
 import planted
+import planted_language
 import savings
 import search
 import simulate
@@ -83,6 +85,19 @@ def _replicate(asked: tuple[planted.Harm, float, int]) -> dict[str, Any]:
     return {"harm": harm.name, "size": size, "finder": harm.finder, **planted.replicate(*asked)}
 
 
+def _language(counts: Counts, pool: ProcessPoolExecutor) -> Rows:
+    harms, times = planted_language.HARMS, range(counts.replicates)
+    # A decoder takes longest: every process learns as few of them as may be.
+    every = [(h.name, size, seed) for seed in sorted(times, key=lambda s: s % 2) for h in harms for size in h.sizes]
+    return list(pool.map(_spoken, every, chunksize=max(1, len(every) // (2 * (os.cpu_count() or 1)))))
+
+
+def _spoken(asked: tuple[str, float, int]) -> dict[str, Any]:
+    name, size, seed = asked
+    (harm,) = (h for h in planted_language.HARMS if h.name == name)
+    return {"harm": name, "size": size, "finder": harm.finder, **planted_language.replicate(harm, size, seed)}
+
+
 def _few(counts: Counts, pool: ProcessPoolExecutor) -> Rows:
     return list(pool.map(few.measured, few.rows(counts.replicates, counts.twins), chunksize=8))
 
@@ -118,6 +133,7 @@ STAGES: dict[str, Callable[[Counts, ProcessPoolExecutor], Rows]] = {
     "summaries": _summaries,
     "twins": _twins,
     "planted": _planted,
+    "language": _language,
     "floors": _floors,
     "few": _few,
     "search": _searches,
@@ -129,7 +145,7 @@ def code() -> str:
     """Return a hash of everything that the numbers come from."""
     digest = hashlib.sha256()
     files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "src").rglob("*.toml"), *Path(__file__).parent.glob("*.py")]
-    for file in sorted(f for f in files if f.name not in {"page.py", "run.py"}):
+    for file in sorted(f for f in files if f.name not in {"page.py", "page_language.py", "run.py"}):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -175,6 +191,8 @@ def main() -> None:
     broken = page.broken({name: stage["rows"] for name, stage in found.items()})
     if set(found) == set(STAGES) and not asked.quick:
         page.write(found, ROOT)
+    elif "language" in found and not asked.quick:  # its section stands by itself
+        page_language.renew(found["language"]["rows"], ROOT)
     for line in broken:
         sys.stderr.write(f"broken: {line}\n")
     sys.exit(1 if broken else 0)

@@ -18,7 +18,7 @@ from whatelse.errors import ItemError, nearest, shown
 NEEDS = (
     *("predicts", "differentiates", "opens", "groups", "masks", "references", "label noise", "inputs in bounds"),
     *("images", "tables", "texts", "sentences", "shifted split", "same units", "sensitivities"),
-    *("reads", "writes", "documents", "choices", "pairs"),
+    *("reads", "writes", "parts", "documents", "choices", "pairs"),
 )
 UNITS_OF_ANALYSIS = ("test example", "training example", "record", "batch", "layer", "turn", "example", "image")
 

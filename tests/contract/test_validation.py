@@ -17,8 +17,10 @@ import floors  # noqa: E402
 import null  # noqa: E402
 import numpy as np  # noqa: E402
 import page  # noqa: E402
+import page_language  # noqa: E402
 import peeking  # noqa: E402
 import planted  # noqa: E402
+import planted_language  # noqa: E402
 import search  # noqa: E402
 import simulate  # noqa: E402
 import wald  # noqa: E402
@@ -45,6 +47,18 @@ def test_nothing_is_flagged_where_nothing_happened(monkeypatch):
 def test_the_largest_size_of_every_harm_is_found(harm):
     found = [planted.replicate(harm, harm.sizes[-1], seed) for seed in range(2)]
     assert any(r["found"] for r in found)
+
+
+@pytest.mark.parametrize("harm", planted_language.HARMS, ids=lambda h: h.name)
+def test_the_largest_size_of_every_harm_of_a_language_model_is_found(harm):
+    row = {"harm": harm.name, "size": harm.sizes[-1], **planted_language.replicate(harm, harm.sizes[-1], 0)}
+    assert row["found"], row
+    assert abs(row["effect"]) >= row["detectable"]
+    assert page_language.broken([row]) == []
+    assert page_language.broken([row | {"found": False}] * 25) == [
+        f"{harm.name}: found 0 times of 25 at size {row['size']}"
+    ]
+    assert f"| {harm.name} | {harm.finder} |" in page_language.section([row])
 
 
 @pytest.mark.parametrize("number", range(len(floors.CASES)), ids=lambda n: f"{n} {floors.CASES[n][1]}")

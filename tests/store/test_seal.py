@@ -19,6 +19,8 @@ TENSORS = {
     "empty": {},
     "named like the checksum": {'checksum": "' + "0" * 64: torch.ones(1)},
 }
+BOTH = torch.arange(4.0)
+TENSORS |= {"in one memory": {"before": BOTH, "after": BOTH, "end": BOTH[2:], "turned": BOTH.view(2, 2).T}}
 RECORDS = [{}, {"why": 'ä " \\ \n'}, {"checksum": "0" * 64}, {"a": [1.5, None, {"checksum": "f" * 64}]}]
 
 

@@ -20,7 +20,7 @@ from whatelse.evidence import windows
 from whatelse.evidence.batches import out_of_memory
 from whatelse.evidence.windows import Window
 from whatelse.models.model import Likelihoods, Model, Reads
-from whatelse.tasks.language import DOCUMENTS, Language
+from whatelse.tasks.language import DOCUMENTS, Language, Passage
 
 if TYPE_CHECKING:
     from whatelse.evidence.cache import Evidence
@@ -60,6 +60,25 @@ def of_documents(evidence: Evidence) -> tuple[Language, Reads]:
     if language.form != DOCUMENTS:
         raise NotMeasurableError(f"needs documents; task {evidence.task.name} is of {language.form}")
     return language, model
+
+
+def before(evidence: Evidence) -> Tensor:
+    """Return how many tokens of its document stand before each token of test in its window, ``(T,)`` int64.
+
+    Args:
+        evidence: Of a language model.
+
+    Raises:
+        NotMeasurableError: It does not read, or examples are no documents.
+    """
+    language, model = of_documents(evidence)
+    asked, held = cut(evidence, language, model)
+    found = torch.zeros(len(held["token"]), dtype=torch.int64)
+    for said in (said for window in asked for said in window.said):
+        found[said.place : said.place + len(said.targets)] = torch.arange(said.stop - len(said.targets), said.stop) + 1
+    _, sizes = torch.unique_consecutive(held["document"], return_counts=True)
+    place = torch.cat([torch.arange(size) for size in sizes.tolist()])
+    return torch.minimum(found, place)  # what stands before a document is no token of it
 
 
 def alike(evidence: Evidence) -> None:
@@ -114,8 +133,21 @@ def choices(evidence: Evidence, split: str) -> dict[str, Tensor]:
     Raises:
         NotMeasurableError: It does not read, or it says something that is no number.
     """
+    language, _ = _reading(evidence)
+    return {"logits": weighed(evidence, language.of(evidence.split(split).inputs))}
+
+
+def weighed(evidence: Evidence, passages: Sequence[Passage]) -> Tensor:
+    """Return the log-likelihood of every continuation of some passages, ``(N, continuations)``; minus infinity beyond.
+
+    Args:
+        evidence: Of a language model.
+        passages: Any, of as many continuations as the task's at most.
+
+    Raises:
+        NotMeasurableError: It does not read, or it says something that is no number.
+    """
     language, model = _reading(evidence)
-    passages = language.of(evidence.split(split).inputs)
     longest = language.context or model.longest
     asked: list[Window] = []
     place, owners = 0, list[int]()
@@ -133,7 +165,7 @@ def choices(evidence: Evidence, split: str) -> dict[str, Tensor]:
     scores[there] = 0.0
     kept = _kept(asked, place)
     scores.index_add_(0, torch.tensor(owners, dtype=torch.int64)[kept], -loss["loss"][kept])
-    return {"logits": scores.view(len(passages), width).float()}
+    return scores.view(len(passages), width).float()
 
 
 def _reading(evidence: Evidence) -> tuple[Language, Reads]:
@@ -277,12 +309,17 @@ def _chunk(said: Tensor, targets: Tensor, other: Tensor | None) -> dict[str, Ten
     mine = said.log_softmax(1)
     found = {"loss": -mine.gather(1, targets.to(mine.device)[:, None])[:, 0].double(), "likeliest": said.argmax(1)}
     if other is not None:
-        found["divergence"] = _divergence(other.to(mine.device).log_softmax(1), mine)
+        found["divergence"] = divergence(other.to(mine.device).log_softmax(1), mine)
     return found
 
 
-def _divergence(base: Tensor, mine: Tensor) -> Tensor:
-    """Return ``sum_v p_v (log p_v - log q_v)`` of every row, ``(M,)`` float64; nothing comes of what p rules out."""
+def divergence(base: Tensor, mine: Tensor) -> Tensor:
+    """Return ``sum_v p_v (log p_v - log q_v)`` of every row, ``(M,)`` float64; nothing comes of what p rules out.
+
+    Args:
+        base: ``log p``, ``(M, vocabulary)``.
+        mine: ``log q``, likewise.
+    """
     apart = base - mine
     found: Tensor = torch.linalg.vecdot(base.exp(), apart)
     if not bool(found.isfinite().all()):

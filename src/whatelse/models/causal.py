@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +23,8 @@ from torch import Tensor, nn
 
 from whatelse.errors import ArtifactError, in_short
 from whatelse.layers.compressed import remarks
-from whatelse.models import held
+from whatelse.models import heads, held
+from whatelse.models.heads import Layer, Part
 from whatelse.models.model import Stores, Written
 from whatelse.modules.decoder import Decoder
 from whatelse.modules.lent import copied, quietly, rest
@@ -224,6 +226,33 @@ class Causal:
         """Return what was written, without the token that ends it and all behind."""
         stop = next((at for at, token in enumerate(row) if token in end), len(row))
         return Written(str(self.tokenizer.decode(row[:stop])), stop < len(row), stop)
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """Heads of attention and feed-forward blocks, layer by layer; none where they cannot be told apart."""
+        return heads.parts(self._layers)
+
+    def left_out(self, part: Part) -> AbstractContextManager[None]:
+        """Leave a part out for a while: nothing is added by it.
+
+        Args:
+            part: One of ``parts``.
+        """
+        return heads.left_out(self._layers, part)
+
+    def written(self, tokens: Tensor) -> Iterator[Tensor]:
+        """Yield what every head of every layer adds to the state of each token, ``(heads, B T, width)`` a layer.
+
+        Args:
+            tokens: ``(B, T)``.
+        """
+        with heads.mixing(self._layers) as mixed:
+            self.states(tokens)
+        yield from (heads.written(self._layers, at, one.flatten(0, 1)) for at, one in enumerate(mixed))
+
+    @cached_property
+    def _layers(self) -> tuple[Layer, ...]:
+        return heads.layers(self.model)
 
     @property
     def _place(self) -> torch.device:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from whatelse.errors import NotMeasurableError
+from whatelse.models.heads import Part
 
 
 @runtime_checkable
@@ -102,6 +104,29 @@ class Reads(Protocol):
 
         Args:
             states: Some of what `states` returns, ``(M, width)``.
+        """
+
+
+@runtime_checkable
+class Parted(Protocol):
+    """What shows parts that can be left out one at a time: heads of attention, and feed-forward blocks."""
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """All of them, layer by layer."""
+
+    def left_out(self, part: Part) -> AbstractContextManager[None]:
+        """Leave a part out for a while: nothing is added by it.
+
+        Args:
+            part: One of ``parts``.
+        """
+
+    def written(self, tokens: Tensor) -> Iterator[Tensor]:
+        """Yield what every head of every layer adds to the state of each token, ``(heads, B T, width)`` a layer.
+
+        Args:
+            tokens: ``(B, T)``.
         """
 
 
@@ -230,10 +255,12 @@ PROTOCOLS: Mapping[str, type[Any]] = {
     "likelihoods": Likelihoods,
     "reads": Reads,
     "writes": Writes,
+    "parts": Parted,
 }
 CAPABILITIES = ("predicts", "differentiates", "opens")
 READING = ("reads", "writes")  # those of language models
 _NEEDED = {"predicts": "predicts new inputs", "reads": "reads texts token by token", "writes": "writes texts"}
+_NEEDED["parts"] = "shows its heads and feed-forward blocks"
 
 
 @dataclass(frozen=True, eq=False)

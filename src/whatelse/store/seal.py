@@ -75,7 +75,11 @@ def of_tensors(kind: str, key: str, held: Mapping[str, Tensor], record: Mapping[
         held: What to keep.
         record: JSON-ready data beside it.
     """
-    whole = {n: t.contiguous() for n, t in held.items()}
+    whole, known = dict[str, Tensor](), set[int]()
+    for name, tensor in held.items():  # of two tensors in one memory, such as a model beside itself, each is written
+        place = tensor.untyped_storage().data_ptr()
+        whole[name] = tensor.clone(memory_format=torch.contiguous_format) if place in known else tensor.contiguous()
+        known.add(place)
     return _summed(save_tensors(whole, metadata={"whatelse": _envelope(kind, key, record)}), packed=True)
 
 

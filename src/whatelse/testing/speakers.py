@@ -5,7 +5,8 @@ It reads letters, and expects the next one from a fading memory of those before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from whatelse.evidence.cache import Evidence
 from whatelse.models import take
+from whatelse.models.heads import Part
 from whatelse.models.model import Model, Written
 from whatelse.models.recorded import RecordedScores
 from whatelse.tasks.language import CHOICES, DOCUMENTS, PAIRS, Language, Passage
@@ -20,7 +22,7 @@ from whatelse.tasks.task import SPLITS, Split, Task
 
 LETTERS = " .abcdefghijklmnopqrstuvwxyz"
 _START, _UNKNOWN, _FIRST = 0, 1, 2
-_WIDTH, _LONGEST, _COUNT = 8, 1024, 30
+_WIDTH, _HEADS, _LONGEST, _COUNT = 8, 4, 1024, 30
 _WORDS = ("the", "a", "dog", "cat", "ran", "sat", "home", "she", "he", "saw", "red", "big")
 
 
@@ -39,6 +41,7 @@ class Speaker(nn.Module):
         super().__init__()
         rng = torch.Generator().manual_seed(seed)
         self.longest = longest
+        self._gone: Part | None = None
         for name, shape in (("table", (self.vocabulary, _WIDTH)), ("head", (self.vocabulary, _WIDTH))):
             first = torch.randn(shape, generator=rng)
             held = first + moved * torch.randn(shape, generator=rng)
@@ -71,7 +74,42 @@ class Speaker(nn.Module):
         for at in range(tokens.shape[1]):
             state = state / 2 + vectors[:, at]
             found.append(state)
-        return torch.stack(found, 1)
+        states = torch.stack(found, 1)
+        if self._gone is not None:
+            states = torch.unflatten(states, -1, (_HEADS, -1))
+            states = states.index_fill(-2, torch.tensor(self._gone.head), 0).flatten(-2)
+        return states
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """Pairs of places of a state, as heads of one layer."""
+        return tuple(Part(0, head) for head in range(_HEADS))
+
+    @contextmanager
+    def left_out(self, part: Part) -> Generator[None]:
+        """Leave a pair of places at zero for a while.
+
+        Args:
+            part: One of ``parts``.
+
+        Yields:
+            Nothing; the pair is back at the end.
+        """
+        self._gone = part
+        try:
+            yield
+        finally:
+            self._gone = None
+
+    def written(self, tokens: Tensor) -> Iterator[Tensor]:
+        """Yield what every pair of places adds to the state of each letter, ``(pairs, B T, width)``.
+
+        Args:
+            tokens: ``(B, T)``.
+        """
+        states = self.states(tokens).flatten(0, 1)
+        alone = torch.eye(_HEADS).repeat_interleave(_WIDTH // _HEADS, 1)
+        yield states * alone[:, None]
 
     def said(self, states: Tensor) -> Tensor:
         """Return the log-odds of the next letter, ``(M, vocabulary)``.

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 from whatelse.answer import Answer, Parts
-from whatelse.behaviours.mechanism import _ablate, _heads, _layers
+from whatelse.behaviours.mechanism import _ablate, _heads, _layers, _order
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -108,7 +108,7 @@ def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray
         weights: How often each example stands in each resample, ``(draws, examples)``.
     """
     del config
-    return _spearman(*_means(answer, weights))
+    return _order.spearman(*_means(answer, weights))
 
 
 def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
@@ -124,7 +124,7 @@ def by_part(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
     del config
     before, after = _means(answer, weights)
     layer = np.concatenate([[i] * len(_units(answer, "before", part)) for i, part in enumerate(answer.parts.names)])
-    return np.stack([_spearman(before[:, layer == i], after[:, layer == i]) for i in np.unique(layer)], 1)
+    return np.stack([_order.spearman(before[:, layer == i], after[:, layer == i]) for i in np.unique(layer)], 1)
 
 
 def effort(config: Config, task: Task) -> int:
@@ -168,19 +168,3 @@ def _means(answer: Answer, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     before, after = (answer.table(*columns).astype(np.float64) for columns in sides)
     size = weights.sum(1)[:, None]
     return weights @ before / size, weights @ after / size
-
-
-def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    from scipy.stats import rankdata  # takes a second to import: not for a listing or a finished study
-
-    # Effects of units that do nothing differ by rounding alone: to a millionth of the largest they are ties.
-    a, b = (rankdata(_rounded(effects), axis=1) - (x.shape[1] + 1) / 2 for effects in (x, y))
-    xx, yy = (a * a).sum(1), (b * b).sum(1)
-    r: np.ndarray = np.where(xx > 0, (a * b).sum(1) / np.sqrt(np.where((xx > 0) & (yy > 0), xx * yy, 1)), np.nan)
-    return r
-
-
-def _rounded(effects: np.ndarray) -> np.ndarray:
-    step = 1e-6 * np.abs(effects).max(1, keepdims=True)
-    rounded: np.ndarray = np.round(effects / np.where(step > 0, step, 1))
-    return rounded
