@@ -5,18 +5,24 @@ backward pass, and for none that comes later.
 """
 
 import copy
+import dataclasses
+import runpy
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from whatelse import items, registry, testing
 from whatelse.auditing.questions import default, read_questions
-from whatelse.errors import NotMeasurableError
+from whatelse.errors import MissingHardwareError, NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.models import subject
-from whatelse.study import audit
+from whatelse.modules.device import training_on
+from whatelse.study import audit, run_study, spec
 from whatelse.tasks.language import FORMS
 from whatelse.testing import samples, written
+from whatelse.training import loop
 
 # Wall times do not repeat; and there a pass holds its inputs twice, which is its memory indeed.
 OTHERWISE = {"efficiency.latency", "efficiency.memory"}
@@ -82,3 +88,58 @@ def test_an_audit_there_finds_what_one_here_finds(elsewhere):
     for model, state in zip(models, before, strict=True):
         assert {p.device.type for p in model.parameters()} == {"cpu"}, "the user's own stays where it was"
         assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
+
+
+# All that train; what a soft tree computes with, this device of tests has not.
+TRAINING = sorted(
+    name
+    for name in registry.ours("methods")
+    if "epochs" in {f.name for f in dataclasses.fields(items.method(name).config)} and name != "distill.soft_tree"
+)
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("name", TRAINING)
+def test_every_method_trains_there_as_here(name, elsewhere):
+    method, task, made = items.method(name), testing.images(), []
+    for device in ("", elsewhere):
+        model = testing.models()[0].eval()
+        with training_on(device):
+            try:
+                small = method.compress(model, method.configure({"epochs": 1}), task, written.generator())
+            except MissingHardwareError as error:
+                pytest.skip(str(error))
+        assert {p.device.type for p in [*small.parameters(), *small.buffers()]} == {"cpu"}
+        hooks = sum(len(part._forward_pre_hooks) + len(part._forward_hooks) for part in small.modules())
+        made.append((small(task.test.inputs), hooks))
+    (here, before), (there, after) = made
+    torch.testing.assert_close(there, here, rtol=1e-4, atol=1e-4)
+    assert after == before, "hooks of the visit are gone; layers may have their own"
+
+
+def test_training_there_computes_there(elsewhere):
+    model, seen = testing.models()[0], []
+    task = testing.images()
+    part = next(m for m in model.modules() if isinstance(m, torch.nn.Linear))
+    handle = part.register_forward_hook(lambda *given: seen.append(given[2].device.type))
+    with training_on(elsewhere):
+        loss = loop.hard_labels(task.train.observed)
+        loop.fit(model, task.train.inputs, loss, loop.Schedule(1, 0.01, 32), written.generator())
+    handle.remove()
+    assert set(seen) == {elsewhere}
+
+
+@pytest.mark.known_answer
+def test_a_study_there_finds_what_one_here_finds_and_mixes_no_results(elsewhere, tmp_path):
+    known = runpy.run_path(str(Path(__file__).parents[1] / "study" / "conftest.py"))
+    known["_arrays"](tmp_path / "own.npz")
+    study = spec.parse(known["TINY"].replace("FILE", str(tmp_path / "own.npz")), "tiny.toml")
+    found = [run_study.run_study(replace(study, device=device), tmp_path, on="inline") for device in ("", elsewhere)]
+    assert not found[1].failed
+    models = len(list((tmp_path / "models").iterdir()))
+    pairs = list(zip(*(one.findings for one in found), strict=True))
+    # Networks that hardly learned waver: where a sum is rounded otherwise, an example in 72 may change sides.
+    alike = [there.effect == pytest.approx(here.effect, rel=1e-3, abs=2e-3) for here, there in pairs]
+    assert sum(alike) >= 0.8 * len(alike)
+    run_study.run_study(replace(study, device=elsewhere), tmp_path, on="inline")
+    assert len(list((tmp_path / "models").iterdir())) == models

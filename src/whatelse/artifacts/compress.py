@@ -17,8 +17,10 @@ from whatelse.artifacts import folder as artifact
 from whatelse.artifacts import formats, language
 from whatelse.errors import ArtifactError, RecipeError, StoreError, in_short
 from whatelse.layers.compressed import CompressedLayer, remarks
+from whatelse.models import placed
 from whatelse.modules import codec
 from whatelse.modules.decoder import Decoder
+from whatelse.modules.device import training_on
 from whatelse.modules.lent import quietly, resting
 from whatelse.tasks.task import Task
 
@@ -80,7 +82,12 @@ def as_floats(small: Compressed) -> Compressed:
 
 
 def compress(
-    model: nn.Module, steps: str, task: Task, seed: int = 0, show: Callable[[str], None] = lambda step: None
+    model: nn.Module,
+    steps: str,
+    task: Task,
+    seed: int = 0,
+    show: Callable[[str], None] = lambda step: None,
+    device: str = "",
 ) -> Compressed:
     """Return a model compressed by a recipe; the given model is left as it was.
 
@@ -90,18 +97,23 @@ def compress(
         task: Its train and calibration splits may be read, and nothing else.
         seed: Decides everything random.
         show: Called with every step before it begins.
+        device: Where it is trained, such as ``cuda``, or ``auto`` for what is there; empty for the CPU. The model that
+            comes back is on the CPU.
 
     Raises:
+        TaskError: The device is not there.
         RecipeError: The recipe cannot be read, or a step cannot treat the model, as where it does not answer with class
             scores alone.
     """
+    placed.check(device)
     with resting(model, "the model", task.test.inputs[:1]) as guest:
         check_answers(guest.model, task.test.inputs[:_FIT], "the model")
     done = []
     for number, step in enumerate(recipe.parse(steps)):
         show(str(step))
         started = time.perf_counter()
-        made = recipe.apply(step, model, task, torch.Generator().manual_seed(1000 * seed + number))
+        with training_on(placed.named(device)):
+            made = recipe.apply(step, model, task, torch.Generator().manual_seed(1000 * seed + number))
         done.append(Done(str(step), time.perf_counter() - started, recipe.left_alone(step, model, made)))
         model = made
     return Compressed(model, done, remarks(model))

@@ -10,6 +10,7 @@ from whatelse.cli.files import hand_out, probe, write
 from whatelse.cli.options import (
     KEPT,
     Asked,
+    Device,
     DryRun,
     Files,
     Items,
@@ -80,7 +81,7 @@ def command(
     batch: Annotated[int, typer.Option(min=0, metavar="N", help="Ask N examples at once, as it is served.")] = 0,
     stop: Annotated[bool, typer.Option("--stop", help="Stop costly measurements once their verdict is clear.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Measure models that should not be compared.")] = False,
-    device: Annotated[str, typer.Option(metavar="D", help="Where torch modules compute, such as cuda; or cpu.")] = "",
+    device: Device = "",
     max_memory: Memory = "",
     dry_run: DryRun = False,
     show_examples: ShowExamples = False,

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from whatelse.cli import complete
 from whatelse.cli.files import probe, write
-from whatelse.cli.options import Items, Memory, Quiet, Seed
+from whatelse.cli.options import Device, Items, Memory, Quiet, Seed
 from whatelse.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -24,17 +24,12 @@ Key = Annotated[str, typer.Option("--weights-key", metavar="NAME", help="Which o
 
 _PACKED = "Store a language model in few bits, zeros as such, in a folder that whatelse alone opens."
 _STEPS = "What to do: method(setting=...) > ..."
+Model = Annotated[str,]
 Steps = Annotated[str, typer.Option("--recipe", metavar="RECIPE", help=_STEPS, autocompletion=complete.steps)]
 
 
 def command(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A folder written by compress, one of a language model, file.py:function, or 'cnn()'.",
-        ),
-    ],
+    model: Model,
     steps: Steps,
     data: Annotated[str, typer.Option("--data", metavar="D", help="A file .npz or .safetensors, or a data loader.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to make.")],
@@ -45,6 +40,7 @@ def command(
     pt2: Annotated[bool, typer.Option("--pt2", help="Write model.pt2 too, an exported PyTorch program.")] = False,
     packed: Annotated[bool, typer.Option("--packed", help=_PACKED)] = False,
     json_file: Annotated[str, typer.Option("--json", metavar="FILE", help="Write costs as JSON; - for stdout.")] = "",
+    device: Device = "",
     max_memory: Memory = "",
     quiet: Quiet = False,
     items: Items = None,
@@ -64,7 +60,7 @@ def command(
     compress.check_before(whole, steps, task, also, packed=packed)
     terminal = Console(stderr=True, quiet=quiet)
     with terminal.status("starting") as status:
-        small = compress.compress(whole, steps, task, seed, lambda step: status.update(escape(step)))
+        small = compress.compress(whole, steps, task, seed, lambda step: status.update(escape(step)), device)
         small, form = _formed(small, packed=packed)
         status.update("writing, and proving the copy equal in a fresh process")
         failed = compress.write(small, out, task, steps, seed, also)

@@ -62,6 +62,8 @@ Seeds = Annotated[
     str,
     typer.Option("--seeds", metavar="N", help="Seeds 0 to N - 1, or A-B with both ends, in place of the study's own."),
 ]
+_WHERE = "Where torch modules are trained and compute, such as cuda; auto for what is there; or cpu."
+Device = Annotated[str, typer.Option("--device", metavar="D", help=_WHERE)]
 Full = Annotated[
     bool,
     typer.Option("--full", help="Also what the study marks full, and its full settings; needs whatelse[methods]."),

@@ -20,7 +20,7 @@ def conduct(
     asked: tuple[str, str],
     files: Files,
     results: Path,
-    place: tuple[str, int],
+    place: tuple[str, int, str],
     seeds: str,
     *,
     full: bool,
@@ -33,7 +33,7 @@ def conduct(
         asked: Text of the study, and how messages call it.
         files: Where each surface writes to, by its name.
         results: Folder of the results.
-        place: Name of the engine, and how many jobs at once.
+        place: Name of the engine, how many jobs at once, and the device; empty for the study's own.
         seeds: Those that are asked for in place of the study's own; empty for these.
         full: Also what the study marks full.
         quiet: Show nothing.
@@ -43,7 +43,7 @@ def conduct(
     from whatelse.study.bar import bar
     from whatelse.study.run_study import run_study
 
-    study = _study(asked, seeds, full=full)
+    study = _study(asked, seeds, place[2], full=full)
     run.check_engine(place[0])
     probe(*files.values())
     with bar(quiet=quiet) as (show, announce):
@@ -59,13 +59,13 @@ def conduct(
     hand_out(found, files, quiet=quiet)
 
 
-def foretell(asked: tuple[str, str], results: Path, place: tuple[str, int], seeds: str, *, full: bool) -> None:
+def foretell(asked: tuple[str, str], results: Path, place: tuple[str, int, str], seeds: str, *, full: bool) -> None:
     """Print what a study will cost.
 
     Args:
         asked: Text of the study, and how messages call it.
         results: Folder of the results.
-        place: Name of the engine, and how many jobs at once.
+        place: Name of the engine, how many jobs at once, and the device; empty for the study's own.
         seeds: Those that are asked for in place of the study's own; empty for these.
         full: Also what the study marks full.
     """
@@ -74,11 +74,11 @@ def foretell(asked: tuple[str, str], results: Path, place: tuple[str, int], seed
     from whatelse.study.run_study import dry_run
 
     run.check_engine(place[0])
-    progress.foretell(dry_run(_study(asked, seeds, full=full), results, place[1]))
+    progress.foretell(dry_run(_study(asked, seeds, place[2], full=full), results, place[1]))
 
 
-def _study(asked: tuple[str, str], seeds: str, *, full: bool) -> Study:
-    """Return a study with the seeds that are asked for.
+def _study(asked: tuple[str, str], seeds: str, device: str, *, full: bool) -> Study:
+    """Return a study with the seeds and the device that are asked for.
 
     Raises:
         StudyError: It cannot be read, or the seeds are none.
@@ -86,7 +86,8 @@ def _study(asked: tuple[str, str], seeds: str, *, full: bool) -> Study:
     from whatelse.study import spec
 
     study = spec.parse(*asked, tier="full" if full else "quick")
-    return replace(study, seeds=_seeds(seeds)) if seeds else study
+    study = replace(study, seeds=_seeds(seeds)) if seeds else study
+    return replace(study, device=device) if device else study
 
 
 def _seeds(text: str) -> list[int]:

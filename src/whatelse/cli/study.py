@@ -12,6 +12,7 @@ from whatelse.cli.files import write
 from whatelse.cli.options import (
     KEPT,
     Copy,
+    Device,
     DryRun,
     Files,
     Full,
@@ -46,6 +47,7 @@ def command(
     workers: Workers = 0,
     full: Full = False,
     seeds: Seeds = "",
+    device: Device = "",
     dry_run: DryRun = False,
     show_examples: ShowExamples = False,
     quiet: Quiet = False,
@@ -62,11 +64,19 @@ def command(
     if copy:
         write(copy, text)
         return
+    place = (on, workers, device)
     if dry_run:
-        foretell((text, file), results, (on, workers), seeds, full=full)
+        foretell((text, file), results, place, seeds, full=full)
         return
     stem = Path(file).stem
     usual = {"html": f"{stem}.html", "json": f"{stem}.json"}
     conduct(
-        (text, file), files or usual, results, (on, workers), seeds, full=full, quiet=quiet, show_examples=show_examples
+        (text, file),
+        files or usual,
+        results,
+        place,
+        seeds,
+        full=full,
+        quiet=quiet,
+        show_examples=show_examples,
     )

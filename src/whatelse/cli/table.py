@@ -8,6 +8,7 @@ from whatelse.cli.files import write
 from whatelse.cli.options import (
     KEPT,
     Copy,
+    Device,
     DryRun,
     Files,
     Full,
@@ -34,6 +35,7 @@ def command(
     workers: Workers = 0,
     full: Full = False,
     seeds: Seeds = "",
+    device: Device = "",
     dry_run: DryRun = False,
     show_examples: ShowExamples = False,
     quiet: Quiet = False,
@@ -49,8 +51,8 @@ def command(
     if copy:
         write(copy, text)
         return
-    asked = (text, "table1.toml")
+    asked, place = (text, "table1.toml"), (on, workers, device)
     if dry_run:
-        foretell(asked, results, (on, workers), seeds, full=full)
+        foretell(asked, results, place, seeds, full=full)
     else:
-        conduct(asked, files, results, (on, workers), seeds, full=full, quiet=quiet, show_examples=show_examples)
+        conduct(asked, files, results, place, seeds, full=full, quiet=quiet, show_examples=show_examples)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from whatelse.errors import TaskError, in_short
+from whatelse.modules.device import home as home
 
 
 class Placed(nn.Module):
@@ -35,21 +36,15 @@ class Placed(nn.Module):
         return tree_map(lambda part: home(part) if isinstance(part, Tensor) else part, self.model(x.to(self.device)))
 
 
-def home(x: Tensor) -> Tensor:
-    """Return a tensor in the memory of the CPU; itself where it is there.
-
-    Args:
-        x: Any.
-    """
-    return x.cpu() if x.device.type != "cpu" else x
-
-
 def named(device: str) -> str:
     """Return a device by the name that keys and remarks have: nothing for the CPU.
 
     Args:
-        device: As a user types it.
+        device: As a user types it; ``auto`` for the accelerator that torch sees, where there is one.
     """
+    if device == "auto":
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return "" if found is None else found.type
     return "" if device == "cpu" else device
 
 
@@ -57,13 +52,13 @@ def check(device: str) -> None:
     """Refuse a device that this machine has not.
 
     Args:
-        device: As torch names it, such as ``cuda`` or ``cuda:1``; empty for the CPU.
+        device: As `named` takes it, such as ``cuda``, ``cuda:1`` or ``auto``; empty for the CPU.
 
     Raises:
         TaskError: It has none of that name.
     """
     try:
-        torch.empty(1, device=device or "cpu").cpu()
+        torch.empty(1, device=named(device) or "cpu").cpu()
     except Exception as error:  # of many kinds: no such word, a build without it, no driver, too high a number
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         there = "cpu" if found is None else f"cpu, {found.type}"

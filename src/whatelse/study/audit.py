@@ -18,7 +18,7 @@ from whatelse.auditing.inquiry import Inquiry
 from whatelse.auditing.questions import DATA, Measurement, Questions, about, chosen, fitting
 from whatelse.auditing.roles import Actor, Role
 from whatelse.auditing.verdicts import Compared
-from whatelse.engines import Engine, Resources, processes
+from whatelse.engines import Engine, processes
 from whatelse.errors import StudyError
 from whatelse.findings.exhibits import Exhibit
 from whatelse.findings.record import Candidate, Findings, Timing
@@ -34,13 +34,10 @@ from whatelse.study.estimate import Estimate
 from whatelse.study.handed import HELD
 from whatelse.study.jobs import Cell, Effects, Job, Plan, Watch
 from whatelse.study.meeting import Meeting, Model, meet
-from whatelse.study.plan import pairs
+from whatelse.study.plan import ACCELERATED, pairs
 from whatelse.study.run import Progress
 from whatelse.study.spec import Study
 from whatelse.tasks.task import Task
-
-# Of an accelerator a share: passes are short, and other processes ask it meanwhile.
-_ACCELERATED = Resources(gpus=0.25)
 
 
 def audit(
@@ -306,7 +303,7 @@ class _Asking:
                 drawn_by = (m.label, self.met.data.key, "again")
                 whole[m.label].append(effects(m, DATA, held, pairs, self.asked.draws, drawn_by, "measured again"))
         if self.met.models[Role.BASELINE].way.device:
-            jobs = [replace(job, resources=_ACCELERATED) for job in jobs]
+            jobs = [replace(job, resources=ACCELERATED) for job in jobs]
         return Plan(tuple(jobs), tuple(one for m in self.asked.measurements for one in whole[m.label]))
 
     def exhibits(self, todo: Plan, store: Store) -> tuple[Exhibit, ...]:
@@ -357,7 +354,7 @@ class _Asking:
         name = key("watch", 2, given, self.met.data.key, self.met.data.names, seed=self.seed)
         label = _name("until it is clear", m.label)
         found = Watch(label, name, m.label, DATA, m, self.met.data, models, pairs, family, self.seed)
-        return replace(found, resources=_ACCELERATED) if self.met.models[Role.BASELINE].way.device else found
+        return replace(found, resources=ACCELERATED) if self.met.models[Role.BASELINE].way.device else found
 
     def _pairs(self, m: Measurement) -> tuple[tuple[str, str], ...]:
         return pairs(self.study, m)

@@ -21,6 +21,14 @@ class Link:
     step: Step | None
     key: str
 
+    def drawn_by(self, device: str) -> str:
+        """Return what its random numbers are made of: its key, the same wherever it is trained.
+
+        Args:
+            device: Where that is.
+        """
+        return self.key.removesuffix(Way(device=device).mark)
+
 
 Chain = tuple[Link, ...]
 
@@ -37,10 +45,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Net:
-    """The network that a chain starts from: an item of ``nets`` with those settings that differ from their default."""
+    """The network that a chain starts from: an item of ``nets`` with those settings that differ from their default.
+
+    Attributes:
+        item: Which.
+        given: These settings.
+        device: Where it is trained, and what is made of it computes; empty for the CPU.
+    """
 
     item: str
     given: Given
+    device: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,11 @@ class Made:
     def key(self) -> str:
         """What it is found again by."""
         return self.chain[-1].key
+
+    @property
+    def device(self) -> str:
+        """Where it is trained, and computes."""
+        return self.net.way.device if isinstance(self.net, Handed) else self.net.device
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,17 @@ from dataclasses import dataclass, replace
 from whatelse import items, recipe, registry
 from whatelse.auditing.questions import Measurement
 from whatelse.auditing.roles import ZERO, Actor, Role
+from whatelse.engines import Resources
 from whatelse.items import Control, Item
+from whatelse.models import placed
+from whatelse.models.preparation import Way
 from whatelse.recipe import Recipe
 from whatelse.store.folder import key
 from whatelse.study.cells import cell, effects
 from whatelse.study.jobs import Cell, Data, Effects, Handed, Job, Link, Made, Net, Plan
 from whatelse.study.spec import CandidateSpec, Study, TaskSpec, template
 
+ACCELERATED = Resources(gpus=0.25)
 # Seeds of shadow models lie far from those of baselines.
 _SHADOW = 20_000
 
@@ -90,7 +94,7 @@ def net_of(study: Study) -> Net:
     Args:
         study: A checked study.
     """
-    return Net(study.net.item, items.net(study.net.item).changed(study.net.settings))
+    return Net(study.net.item, items.net(study.net.item).changed(study.net.settings), placed.named(study.device))
 
 
 def data_of(study: Study, task: str, key: str, names: str) -> Data:
@@ -104,6 +108,15 @@ def data_of(study: Study, task: str, key: str, names: str) -> Data:
     """
     spec = study.tasks[task]
     return Data(task, spec.data, items.loader(spec.data).changed(spec.settings), key, names)
+
+
+def resources(made: Made) -> Resources:
+    """Return what a job needs while it runs: of an accelerator a share, as passes are short and others ask meanwhile.
+
+    Args:
+        made: Its model.
+    """
+    return ACCELERATED if made.device else Resources()
 
 
 def pairs(study: Study, measurement: Measurement) -> tuple[tuple[str, str], ...]:
@@ -222,7 +235,9 @@ def _made(study: Study, spec: TaskSpec, steps: Recipe, begin: _Begin, seed: int,
         method = items.method(step.name)
         inputs = (links[-1].key, task, *_from(method))
         links.append(Link(step, key(step.name, method.version, dict(step.given), *inputs, seed=own)))
-    return Made(net, tuple(links))
+    # Not in what keys are made of: random numbers come of these, and are the same on any device.
+    mark = Way(device=placed.named(study.device)).mark
+    return Made(net, tuple(replace(link, key=f"{link.key}{mark}") for link in links))
 
 
 def _first(study: Study, begin: _Begin, seed: int) -> tuple[Net | Handed, list[Link]]:
@@ -261,7 +276,8 @@ def _shadow_jobs(study: Study, data: Data, subjects: list[_Subject], begin: _Beg
             first = _name(task, f"shadow {k}", "baseline")
             name = _name(task, f"shadow {k}", subject.name)
             needs = () if subject.name == Role.BASELINE else (first,)
-            yield Job(name, data, made, subject.name, _SHADOW + k, 0, made, k, (), (), cells, needs)
+            here = resources(made)
+            yield Job(name, data, made, subject.name, _SHADOW + k, 0, made, k, (), (), cells, needs, resources=here)
 
 
 def _audit_jobs(
@@ -292,6 +308,7 @@ def _audit_jobs(
             base_shadows=tuple(c.key for j in shadows if j.subject == "baseline" for c in j.cells),
             cells=cells,
             needs=tuple(n for n in needs if n != _name(task, f"seed {seed}", subject.name)),
+            resources=resources(origin),
         )
 
 

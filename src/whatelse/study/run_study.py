@@ -12,6 +12,7 @@ from whatelse import toml_schema
 from whatelse.engines import Engine, processes
 from whatelse.findings.record import Findings
 from whatelse.findings.views import without_examples
+from whatelse.models import placed
 from whatelse.store.folder import Folder
 from whatelse.store.protocol import Store
 from whatelse.study import account, assemble, estimate, exhibited, run, spec, speed, worker
@@ -117,8 +118,9 @@ def prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]
         results: Folder of the results.
 
     Raises:
-        TaskError: The network cannot take the inputs of a task.
+        TaskError: The network cannot take the inputs of a task, or its device is not there.
     """
+    placed.check(study.device)
     tasks = {name: worker.load_task(study, name) for name in study.tasks}
     begun = {name: worker.begun(study, task) for name, task in tasks.items()}
     given = {name: origin for name, origin in begun.items() if origin is not None}

@@ -101,6 +101,7 @@ class Study:
         measurements: What is measured.
         claims: What is tested.
         draws: Resamples an interval.
+        device: Where networks are trained and compute, as torch names it, such as ``cuda``; empty for the CPU.
         text: The file as it was read.
     """
 
@@ -116,6 +117,7 @@ class Study:
     claims: list[Claim] = field(default_factory=list)
     description: str = ""
     draws: int = 10_000
+    device: str = ""
     text: str = ""
 
 

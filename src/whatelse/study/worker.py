@@ -21,7 +21,9 @@ from whatelse.auditing.roles import Role
 from whatelse.errors import ChangedError, StoreError, StudyError
 from whatelse.evidence.cache import Evidence, References
 from whatelse.layers.compressed import remarks
-from whatelse.models.preparation import PLAIN
+from whatelse.models import placed
+from whatelse.models.preparation import PLAIN, Way
+from whatelse.modules.device import training_on
 from whatelse.registry import Added
 from whatelse.store.folder import KeptEvidence
 from whatelse.store.protocol import Store
@@ -189,7 +191,7 @@ def _make(job: Job, made: Made, task: Task, store: Store, spent: dict[str, float
             model = None
             continue
         before = _model(made, i - 1, task, store) if model is None else model
-        model = _step(link, before, task, store, spent)
+        model = _step(link, before, task, store, spent, made.device)
     return _model(made, len(made.chain) - 1, task, store) if model is None else model
 
 
@@ -199,13 +201,14 @@ def _model(made: Made, at: int, task: Task, store: Store) -> nn.Module:
         return store.load_model(link.key)
     if isinstance(made.net, Handed):
         return handed.module(made.net, Role.BASELINE, task)
-    return untrained(made.net, task, link.key)
+    return untrained(made.net, task, link.drawn_by(made.device))
 
 
-def _step(link: Link, model: nn.Module, task: Task, store: Store, spent: dict[str, float]) -> nn.Module:
+def _step(link: Link, model: nn.Module, task: Task, store: Store, spent: dict[str, float], device: str) -> nn.Module:
     assert link.step is not None
     started = time.perf_counter()
-    made = recipe.apply(link.step, model, task, generator(link.key))
+    with training_on(device):
+        made = recipe.apply(link.step, model, task, generator(link.drawn_by(device)))
     seconds = time.perf_counter() - started
     spent["training" if link.step.name.split(".")[0] in recipe.TRAINING else "compressing"] += seconds
     left = recipe.left_alone(link.step, model, made)
@@ -223,12 +226,15 @@ def begun(study: Study, task: Task) -> Origin | None:
 
     Raises:
         TaskError: It cannot take such inputs.
-        StudyError: The model is named by what the environment does not say.
+        StudyError: The model is named by what the environment does not say, or a device is named too.
         ArtifactError: The model cannot be opened.
     """
     if not study.net.model:
         untrained(net_of(study), task, "check")
         return None
+    if placed.named(study.device):
+        told = "a study of a model that is there computes on the CPU; leave it out"
+        raise StudyError(f"device={study.device!r} with net.model={study.net.model!r}: {told}")
     text = os.path.expandvars(study.net.model)
     if "$" in study.net.model and not os.path.exists(text):
         told = "the environment does not say what stands there" if "$" in text else f"there is no {text}"
@@ -301,7 +307,8 @@ def _keep_shadow(job: Job, missing: Sequence[Cell], seen: Evidence, store: Store
 
 def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Evidence, Evidence]:
     keep = KeptEvidence(store, job.baseline, task.key)
-    own = subject_of(model, job.subject, job.origin.key, task)
+    assert isinstance(job.origin, Made)
+    own = subject_of(model, job.subject, job.origin.key, task, Way(device=job.origin.device))
     if job.shadow is not None:
         mine = Evidence(own, task)
         return mine, mine
@@ -313,7 +320,8 @@ def _evidences(job: Job, model: nn.Module, task: Task, store: Store) -> tuple[Ev
         return Evidence(own, task, reference=base, again=job.again, on=job.on), base
     if store.absent("models", job.baseline):
         raise StudyError("its baseline failed")
-    whole = subject_of(store.load_model(job.baseline), Role.BASELINE, job.baseline, task)
+    way = Way(device=job.origin.device)
+    whole = subject_of(store.load_model(job.baseline), Role.BASELINE, job.baseline, task, way)
     base = Evidence(whole, task, shadows=_shadows(job.base_shadows, store), keep=keep)
     return Evidence(own, task, reference=base, shadows=_shadows(job.shadows, store), again=job.again), base
 
@@ -356,7 +364,8 @@ def watch(what: Watch, store: Store) -> Report:
     for name, origin in what.models:
         base = models.get(Role.BASELINE)
         if isinstance(origin, Made):
-            own = subject_of(_model(origin, len(origin.chain) - 1, task, store), name, origin.key, task)
+            model = _model(origin, len(origin.chain) - 1, task, store)
+            own = subject_of(model, name, origin.key, task, Way(device=origin.device))
             models[name] = Evidence(own, task, reference=base, on=what.on)
             continue
         keep = KeptEvidence(store, origin.key, task.key) if base is None else None

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from whatelse.errors import RecipeError
 from whatelse.modules.calibration import batches, split
+from whatelse.modules.device import visiting
 from whatelse.modules.walk import pruned
 from whatelse.training.rng import fork_rng
 
@@ -79,30 +80,40 @@ def descend(
     """
     if schedule.epochs == 0:
         return
+    with visiting(model), fork_rng(rng):
+        _stepped(model, objective, count, schedule, rng, list(beside), after)
+    model.eval()
+    model.requires_grad_(requires_grad=False)
+
+
+def _stepped(
+    model: nn.Module,
+    objective: Objective,
+    count: int,
+    schedule: Schedule,
+    rng: torch.Generator,
+    beside: list[nn.Parameter],
+    after: Callable[[], None] | None,
+) -> None:
+    """Take all steps, where the model is."""
     model.train()
     model.requires_grad_(requires_grad=True)
     masks = [(p, (p != 0).to(p.dtype)) for p in pruned(model) if bool((p == 0).any())]
-    trained: list[dict[str, Any]] = [
-        {"params": list(model.parameters())},
-        {"params": list(beside), "weight_decay": 0.0},
-    ]
+    trained: list[dict[str, Any]] = [{"params": list(model.parameters())}, {"params": beside, "weight_decay": 0.0}]
     groups = [group for group in trained if group["params"]]
     adam = torch.optim.AdamW(groups, schedule.rate, weight_decay=schedule.decay, fused=True)
     steps = schedule.epochs * len(split(torch.arange(count), schedule.batch))
     cycle = torch.optim.lr_scheduler.OneCycleLR(adam, schedule.rate, total_steps=steps)
-    with fork_rng(rng):
-        for _ in range(schedule.epochs):
-            for batch in split(torch.randperm(count, generator=rng), schedule.batch):
-                adam.zero_grad(set_to_none=True)
-                objective(batch).backward()  # type: ignore[no-untyped-call] # torch's own
-                adam.step()
-                cycle.step()
-                for parameter, mask in masks:
-                    parameter.data.mul_(mask)
-                if after is not None:
-                    after()
-    model.eval()
-    model.requires_grad_(requires_grad=False)
+    for _ in range(schedule.epochs):
+        for batch in split(torch.randperm(count, generator=rng), schedule.batch):
+            adam.zero_grad(set_to_none=True)
+            objective(batch).backward()  # type: ignore[no-untyped-call] # torch's own
+            adam.step()
+            cycle.step()
+            for parameter, mask in masks:
+                parameter.data.mul_(mask)
+            if after is not None:
+                after()
 
 
 @torch.no_grad()
@@ -113,7 +124,8 @@ def answers(model: nn.Module, inputs: Tensor) -> Tensor:
         model: A classifier in evaluation mode.
         inputs: ``(N, ...)``.
     """
-    return torch.cat([model(part) for part in batches(model, inputs, 1024)])
+    with visiting(model):
+        return torch.cat([model(part) for part in batches(model, inputs, 1024)])
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from whatelse.layers.compressed import CompressedLayer
 from whatelse.modules.calibration import batches, split
+from whatelse.modules.device import home
 from whatelse.modules.walk import branches
 
 See = Callable[[Tensor], dict[str, Tensor]]
@@ -140,8 +141,8 @@ def watched(model: nn.Module, names: Sequence[str]) -> Generator[dict[str, Tenso
         def keep(module: nn.Module, given: object, output: Tensor) -> Tensor:
             del module, given
             fresh = torch.is_grad_enabled() and not output.requires_grad
-            seen[name] = output.detach().requires_grad_() if fresh else output
-            return seen[name].clone()
+            seen[name] = home(output.detach().requires_grad_() if fresh else output)
+            return seen[name].to(output.device).clone()
 
         return keep
 
@@ -171,7 +172,7 @@ def up_to(model: nn.Module, name: str, inputs: Tensor) -> Tensor:
 
     def stop(module: nn.Module, given: object, output: Tensor) -> None:
         del module, given
-        seen.append(output)
+        seen.append(home(output))
         raise _ReachedError
 
     handle = model.get_submodule(name).register_forward_hook(stop)

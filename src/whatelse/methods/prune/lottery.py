@@ -22,7 +22,6 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +32,7 @@ from whatelse.errors import RecipeError
 from whatelse.methods import _common as common
 from whatelse.methods.prune._mask import called, geometric, keep, magnitudes, prunable, zero
 from whatelse.methods.train._fresh import drawn_anew
+from whatelse.modules.device import home
 from whatelse.modules.walk import Layer
 from whatelse.settings import param
 from whatelse.tasks.task import Task
@@ -104,12 +104,12 @@ def _first_run(model: nn.Module, config: Config, task: Task, rng: torch.Generato
     Raises:
         RecipeError: The run ends before that step.
     """
-    steps, start = 0, deepcopy(model.state_dict())
+    steps, start = 0, _state(model)
 
     def objective(batch: Tensor) -> Tensor:
         nonlocal steps, start
         if steps == config.rewind:
-            start = deepcopy(model.state_dict())
+            start = _state(model)
         steps += 1
         return functional.cross_entropy(model(task.train.inputs[batch]), task.train.observed[batch])
 
@@ -117,7 +117,11 @@ def _first_run(model: nn.Module, config: Config, task: Task, rng: torch.Generato
     descend(model, objective, len(task.train), schedule, rng)
     if config.rewind > steps:
         raise RecipeError(f"prune.lottery: rewind={config.rewind} is after the end of a run; it has {steps} steps")
-    return deepcopy(model.state_dict()) if config.rewind == steps else start
+    return _state(model) if config.rewind == steps else start
+
+
+def _state(model: nn.Module) -> State:
+    return {name: home(value).clone() for name, value in model.state_dict().items()}
 
 
 def _levels(order: Mapping[str, Layer], config: Config) -> list[dict[str, float]]:
