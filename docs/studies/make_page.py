@@ -89,10 +89,8 @@ def _beyond(found: Findings) -> str:
     labels = [label for label in dict.fromkeys(label for label, _ in held) if label not in _SIZES]
     if any((label, names[0]) not in held for label in _USUAL):
         return ""
-    lines = [
-        "**Damage that perplexity and accuracy do not show.** *Worsened* is beyond the margin, with the interval.",
-        "",
-    ]
+    head = "**Damage that perplexity and accuracy do not show.**"
+    lines = [f"{head} *Worsened* is an interval on the side of harm that reaches beyond the margin.", ""]
     for usual in _USUAL:
         blind = [name for name in names if held[usual, name].verdict != "worsened"]
         lines.append(f"- Where **{usual}** is not worsened ({', '.join(blind) or 'nowhere'}):")
