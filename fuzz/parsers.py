@@ -28,11 +28,13 @@ from whatelse import opening
 from whatelse.errors import WhatElseError
 from whatelse.findings import record
 from whatelse.models import line, preparation, recorded
+from whatelse.tasks import evals
 from whatelse.tasks.task import Split, Task
 
 _ROWS = [f"{20 + i % 50},{'FM'[i % 2]},c{i % 5},{i % 3 % 2}" for i in range(60)]
 _TABLE = "\n".join(["age,sex,city,y", *_ROWS])
 _LINES = "\n".join(json.dumps({"age": 20 + i % 50, "sex": "FM"[i % 2], "y": i % 3 % 2}) for i in range(60))
+_LOG = Path(__file__).parents[1] / "tests" / "subjects" / "evals" / "sums_base.eval"  # as Inspect wrote it
 line._PAUSE = 0.0  # noqa: SLF001 - nobody waits between tries here
 
 
@@ -205,6 +207,7 @@ def doors() -> dict[str, Door]:
         "scores.npz": Door(archive({"test_scores": scores}), _arrays),
         "skops": Door(json.dumps(schema).encode(), _skops),
         "onnx": Door(_onnx(), _model("m.onnx")),
+        "eval": Door(_LOG.read_bytes(), lambda held: evals.read(Path(_file("l.eval", held)))),
     }
 
 

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from whatelse import items, settings
 from whatelse.errors import RecipeError, WhatElseError, cut, in_short, shown
 from whatelse.modules import windows
+from whatelse.modules.decoder import Decoder
 from whatelse.modules.notes import noted
 from whatelse.modules.walk import copied
 from whatelse.tasks.task import Task
@@ -136,6 +137,8 @@ def apply(step: Step, model: nn.Module, task: Task, rng: torch.Generator) -> nn.
     """
     method = items.method(step.name)
     config = method.configure(dict(step.given))
+    if method.leaves == "tree" and isinstance(model, Decoder):
+        raise RecipeError(f"{step.name}: no tree says which token follows; use distill.logits with a student")
     task = windows.read(model, task, rng)
     if step.name.split(".")[0] in TRAINING:
         task.check_training()

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from whatelse import opening, recipe
 from whatelse.artifacts import folder as artifact
-from whatelse.errors import ArtifactError, RecipeError, TaskError
+from whatelse.errors import ArtifactError, RecipeError, TaskError, WhatElseError
 from whatelse.modules import codec, windows
 from whatelse.modules.decoder import Decoder
 from whatelse.modules.skip import blocks, influences
@@ -56,6 +56,16 @@ def done(steps, model, task, seed=0):
 
 def read(model, task, seed=0):
     return windows.read(model, task, torch.Generator().manual_seed(seed)).calibration
+
+
+def writes(model, start):
+    """Whether a model that keeps keys and values writes what it says token by token."""
+    slow = start
+    for _ in range(4):
+        slow = torch.cat([slow, model(slow)[:, :, -1].argmax(1, keepdim=True)], 1)
+    how = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
+    told = model.lm.generate(start, attention_mask=torch.ones_like(start), **how)
+    return torch.equal(told, slow[:, : told.shape[1]])
 
 
 @pytest.mark.known_answer
@@ -122,12 +132,7 @@ def test_what_is_kept_as_data_says_what_was_measured(steps, whole, task, tmp_pat
     artifact.save(back, tmp_path / "m")
     assert torch.equal(artifact.load(tmp_path / "m")(ids), small(ids))
     assert back.words.tokenizer.get_vocab() == whole.words.tokenizer.get_vocab()
-    slow = start = ids[:1, :5].long()
-    for _ in range(4):  # keys and values are kept where the blocks look for them
-        slow = torch.cat([slow, back(slow)[:, :, -1].argmax(1, keepdim=True)], 1)
-    how = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
-    told = back.lm.generate(start, attention_mask=torch.ones_like(start), **how)
-    assert torch.equal(told, slow[:, : told.shape[1]])
+    assert writes(back, ids[:1, :5].long())
 
 
 @pytest.mark.known_answer
@@ -229,6 +234,9 @@ def test_the_blocks_that_turn_what_passes_them_least_go_and_the_rest_is_the_mode
         assert all(torch.equal(one, other) for one, other in pairs)
     named = done(f"prune.depth(layers='{least}')", llama, task)
     assert torch.equal(named(ids), small(ids))
+    later = done("prune.depth(layers='lm.model.layers.0')", llama, task)
+    assert [block.self_attn.layer_idx for block in later.lm.model.layers] == [0, 1]
+    assert writes(later, ids[:1, :5].long())
     with pytest.raises(RecipeError, match="give one of them"):
         done(f"prune.depth(layers='{least}', share=0.5)", llama, task)
     with pytest.raises(RecipeError, match="is none; give more"):
@@ -278,6 +286,23 @@ def test_a_student_learns_every_token_of_its_windows(llama, task):
     taught = done(f"distill.logits({student})", llama, task)
     assert far(taught) < 0.7 * far(cut)
     assert len(taught.lm.model.layers) == 2
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ("distill.tree()", "no tree says which token follows"),
+        ("distill.soft_tree()", "no tree says which token follows"),
+        ("decompose.tucker()", "use decompose.svd"),
+        ("prune.obd()", "this Decoder stopped it"),
+        ("train.adversarial()", "its inputs have no bounds"),
+        ("quantize.uniform() > prune.wanda()", "put prune.wanda before"),
+    ],
+)
+def test_a_method_that_cannot_take_a_language_model_says_so_in_one_line(steps, words, llama, task):
+    with pytest.raises(WhatElseError, match=words) as caught:
+        done(steps, llama, task)
+    assert "\n" not in str(caught.value)
 
 
 def test_half_precision_is_computed_in_float32_and_written_as_it_came(tmp_path, task):

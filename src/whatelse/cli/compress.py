@@ -24,7 +24,8 @@ Key = Annotated[str, typer.Option("--weights-key", metavar="NAME", help="Which o
 
 _PACKED = "Store a language model in few bits, zeros as such, in a folder that whatelse alone opens."
 _STEPS = "What to do: method(setting=...) > ..."
-Model = Annotated[str,]
+_MODEL = "A folder written by compress, one of a language model, file.py:function, or 'cnn()'."
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)]
 Steps = Annotated[str, typer.Option("--recipe", metavar="RECIPE", help=_STEPS, autocompletion=complete.steps)]
 
 

@@ -26,7 +26,7 @@ _MINIMAL = (("sentence_good", "sentence_bad"), ("good", "bad"), ("grammatical", 
 # Columns that may stand beside the text of a document: with any other, the file is a table with a class.
 _BESIDE = {
     *("id", "_id", "url", "title", "source", "meta", "metadata", "timestamp", "date", "author", "doc", "document"),
-    *("cluster", "lang", "language", "group", "split", "topic", "domain", "position", "member"),
+    *("cluster", "lang", "language", "group", "split", "topic", "domain", "position", "member", "harmful"),
 }
 _BLANK = re.compile(r"\n[ \t]*\n\s*")
 Row = Mapping[str, Any]

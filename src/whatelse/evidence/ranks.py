@@ -84,6 +84,30 @@ def usual(evidence: Evidence) -> dict[str, Tensor]:
     return evidence.once("usual tokens of documents", make)
 
 
+def first(evidence: Evidence, some: Sequence[int]) -> Tensor:
+    """Return the log-odds that a model goes on with one of some tokens after every document of test, ``(N,)`` float64.
+
+    Args:
+        evidence: Of a language model.
+        some: The tokens: not all that there are.
+
+    Raises:
+        NotMeasurableError: It does not read, examples are no documents, or it says something that is no number.
+    """
+    language, model = tokens.of_documents(evidence)
+    longest, asked = language.context or model.longest, list[Window]()
+    for row, one in enumerate(language.of(evidence.split("test").inputs)):
+        own = model.cut(one.continuations[0], whole=True)[-longest:] or [model.start]
+        asked.append(Window(tuple(own), (windows.Said(len(own), (0,), row),)))
+    found, ids = torch.zeros(len(asked), dtype=torch.float64), torch.tensor(sorted(some))
+    for mine, _, numbers in tokens.chunks(evidence, model, asked):
+        said = model.said(mine)
+        those, rest = said[:, ids.to(said.device)], said.index_fill(1, ids.to(said.device), -torch.inf)
+        found[numbers] = (those.logsumexp(1) - rest.logsumexp(1)).double().cpu()
+    tokens.check(evidence, found)
+    return found
+
+
 def _ranked(evidence: Evidence, model: Reads, asked: Sequence[Window], count: int) -> dict[str, Tensor]:
     """Return what is said of so many tokens, ``(count,)`` float64 each.
 

@@ -110,13 +110,14 @@ def data_of(study: Study, task: str, key: str, names: str) -> Data:
     return Data(task, spec.data, items.loader(spec.data).changed(spec.settings), key, names)
 
 
-def resources(made: Made) -> Resources:
+def resources(made: Made | Handed) -> Resources:
     """Return what a job needs while it runs: of an accelerator a share, as passes are short and others ask meanwhile.
 
     Args:
         made: Its model.
     """
-    return ACCELERATED if made.device else Resources()
+    device = made.way.device if isinstance(made, Handed) else made.device
+    return ACCELERATED if device else Resources()
 
 
 def pairs(study: Study, measurement: Measurement) -> tuple[tuple[str, str], ...]:

@@ -154,16 +154,16 @@ def task_of(
         passages: What is asked.
         targets: Numbers of the right continuations; the first ones where they are left out.
         context: Tokens that are read at once at most; 0 for as many as a model takes.
-        members: Which of them a model was trained on, as a grouping ``member``; empty for no grouping.
+        members: Which of them are of one side of two groupings, ``member`` and ``harmful``; empty for no grouping.
     """
     count = len(passages)
     right = torch.tensor([*targets] or [0] * count)
     inputs = torch.arange(count).float()[:, None]
-    groups = {"member": torch.tensor(members).long()} if members else {}
+    groups = {name: torch.tensor(members).long() for name in ("member", "harmful")} if members else {}
     split = Split(inputs, right, right, groups, clusters=torch.arange(count))
     classes = max(len(one.continuations) for one in passages)
     language = Language(form, tuple(passages), context)
-    names = {"member": ("no", "yes")} if members else {}
+    names = dict.fromkeys(groups, ("no", "yes"))
     return Task("texts", classes, None, dict.fromkeys(SPLITS, split), names, language=language)
 
 

@@ -106,7 +106,9 @@ def test_identity_is_exactly_nothing(texts, rng):
 
 
 def test_who_is_a_member_must_be_said(texts, pair, rng):
-    with pytest.raises(NotMeasurableError, match=r"needs a grouping 'member' that says who is a member \(--groups\)"):
+    with pytest.raises(NotMeasurableError, match=r"needs a grouping 'member' that says which are member \(--groups\)"):
         membership.measure(pair[0], membership.Config(), rng)
-    with pytest.raises(NotMeasurableError, match="needs members and others; 4 of 4 documents are members"):
+    with pytest.raises(
+        NotMeasurableError, match="needs documents on both sides; 4 of 4 are member: member has no, yes"
+    ):
         membership.measure(evidence(texts, speakers.Speaker(), [True] * 4), membership.Config(), rng)

@@ -44,8 +44,8 @@ import torch
 from torch import Tensor
 
 from whatelse.answer import Answer
+from whatelse.behaviours.language import _sides
 from whatelse.behaviours.membership import _records
-from whatelse.errors import NotMeasurableError
 from whatelse.evidence import ranks, tokens
 from whatelse.evidence.cache import Evidence
 from whatelse.settings import param
@@ -62,7 +62,6 @@ VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
 )
 WORST, BLIND = 1.0, 0.5
 _SIGNALS = ("likelihood", "zlib", "min-k", "min-k++")
-_INSIDE = {"1", "true", "yes", "member"}
 _LEAST = 1e-6  # of a spread: a model that is certain has none
 
 
@@ -88,7 +87,7 @@ def measure(evidence: Evidence, config: Config, rng: torch.Generator) -> Answer:
     """
     del rng
     tokens.alike(evidence)
-    member, squeezed = _members(evidence, config.group), _squeezed(evidence)
+    member, squeezed = _sides.inside(evidence, config.group, "member"), _squeezed(evidence)
     rows, score = _scores(evidence, config, squeezed)
     member = member[rows]
     plain = torch.stack([-squeezed[rows] / _sizes(evidence)[rows], member.double()], 1).numpy()
@@ -136,28 +135,6 @@ def effort(config: Config, task: Task) -> int:
     """
     del config
     return len(task.test)
-
-
-def _members(evidence: Evidence, group: str) -> Tensor:
-    """Return which documents of test are members, ``(N,)`` bool.
-
-    Raises:
-        NotMeasurableError: There is no such grouping, or it has one side alone.
-    """
-    task = evidence.task
-    if group not in task.test.groups:
-        known = ", ".join(task.test.groups) or "none"
-        raise NotMeasurableError(f"needs a grouping {group!r} that says who is a member (--groups); there are: {known}")
-    names = task.group_names[group]
-    inside = torch.tensor([name.strip().lower() in _INSIDE for name in names] or [False])
-    codes = task.test.groups[group]
-    member = inside[codes.clamp(min=0)] & (codes >= 0)
-    if not bool(member.any()) or bool(member.all()):
-        raise NotMeasurableError(
-            f"needs members and others; {int(member.sum())} of {len(member)} documents are members: {group} has "
-            f"{', '.join(names)}, of which 1, true, yes and member are"
-        )
-    return member
 
 
 def _texts(evidence: Evidence) -> list[bytes]:
