@@ -2,7 +2,8 @@
 
     python bench/reference.py [SEEDS [FOLDER [ENGINE]]]
 
-Runs the study of `whatelse table` with SEEDS (64) on ENGINE (processes, or ray), keeps all that is finished in FOLDER
+Runs the study of `whatelse table` with SEEDS (64) on ENGINE (processes, or ray), then the study fashion_mnist with ten
+seeds where its data are there, so that each claim has two tasks. Keeps all that is finished in FOLDER
 (reference-results), so that it can be interrupted and taken up again, and writes docs/studies/table1.md and .json. A
 primary cell is decided if it is improved, unchanged, worsened, or not measurable by nature. Halves are the seeds with
 even and with odd numbers: they share nothing but the data. About half a minute a seed on each of two cores.
@@ -22,6 +23,7 @@ from typing import Any
 # The statistics.py beside this file must not hide Python's own from the libraries.
 sys.path.append(sys.path.pop(0))
 
+from whatelse.errors import TaskError
 from whatelse.findings import phrasing as words
 from whatelse.findings.record import Claim, Finding, Findings
 from whatelse.findings.roles import Role
@@ -32,19 +34,21 @@ from whatelse.study.run_study import run_study
 ROOT = Path(__file__).parents[1]
 PAGE, KEPT, NOTES = (ROOT / "docs/studies" / name for name in ("table1.md", "table1.json", "notes/table1.md"))
 SEEDS, FOLDER, ENGINE = 64, "reference-results", "processes"
+SECOND, FEWER = "fashion_mnist", 10  # the other task, and its seeds
 DECIDED = ("improved", "unchanged", "worsened", "not measurable")
 WANTED = 0.9  # of primary cells that are to be decided
 
 
-def measured(seeds: Sequence[int], folder: Path, engine: str) -> Findings:
-    """Return the findings of the table's study with some seeds; what the folder has is found.
+def measured(seeds: Sequence[int], folder: Path, engine: str, text: str = "") -> Findings:
+    """Return the findings of a study with some seeds; what the folder has is found.
 
     Args:
         seeds: Which.
         folder: Where results are kept.
         engine: Where jobs run.
+        text: The study's file; that of the table where none is given.
     """
-    study = replace(spec.parse(_text(), "table1.toml"), seeds=list(seeds))
+    study = replace(spec.parse(text or _text(), "study.toml"), seeds=list(seeds))
     with bar(quiet=False) as (show, announce):
         return run_study(study, folder, on=engine, show=show, announce=announce)
 
@@ -79,6 +83,25 @@ def told(found: Findings, halves: Sequence[Findings]) -> dict[str, Any]:
     }
 
 
+def elsewhere(found: Findings) -> dict[str, Any]:
+    """Return what is committed of the second task.
+
+    Args:
+        found: Of all its seeds.
+    """
+    (task,) = found.tasks
+    claims = [
+        {"claim": c.claim, "outcome": c.outcome, "settled": c.settled, "said": words.outcome(c), "reason": c.reason}
+        for c in found.claims
+    ]
+    return {
+        "task": task.title,
+        "seeds": len(found.seeds),
+        "claims": claims,
+        "cells": [_cell(f) for f in primary(found)],
+    }
+
+
 def _claim(claim: Claim, halves: Sequence[Claim]) -> dict[str, Any]:
     return {
         "row": claim.row,
@@ -109,7 +132,7 @@ def page(kept: dict[str, Any], found: Findings) -> str:
     lines = [
         "# Table 1, the reference",
         "",
-        f"Made by `make reference` (`bench/reference.py`): {kept['seeds']} seeds of the study that `make table` runs "
+        f"Made by `{_command(kept['seeds'])}`: {kept['seeds']} seeds of the study that `make table` runs "
         f"with {len(spec.parse(_text(), 'table1.toml').seeds)}; torch {kept['environment']['torch']}, "
         f"{kept['environment']['platform']}.",
         "",
@@ -122,14 +145,50 @@ def page(kept: dict[str, Any], found: Findings) -> str:
         sure = "" if one["settled"] is None else f"{one['settled']:.0%}"
         halves = ", ".join(dict.fromkeys(one["halves"]))
         lines.append(f"| {one['claim']} | **{one['said']}** ({one['reason']}) | {sure} | {halves} |")
+    lines += _second(kept)
     lines += ["", "## Every primary cell", "", _legend(), "", _grid(kept, found, rows)]
     if NOTES.is_file():
         lines += ["", "## Read with care", "", NOTES.read_text("utf-8").strip()]
     return "\n".join(lines) + "\n"
 
 
+def _second(kept: dict[str, Any]) -> list[str]:
+    """Return the lines on the second task: each claim's outcome on both."""
+    if not kept.get("second"):
+        return []
+    other = kept["second"]
+    there = {one["claim"]: one for one in other["claims"]}
+    lines = ["", f"## The same claims on {other['task']}", ""]
+    lines += [
+        f"Made by the study `{SECOND}` with {other['seeds']} seeds: real images, other networks, fewer recipes.",
+        "",
+    ]
+    lines += [
+        f"| claim | digits | {other['task']} | the same when seeds are drawn again | |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for one in (one for one in kept["claims"] if one["claim"] in there):
+        second = there[one["claim"]]
+        sure = "" if second["settled"] is None else f"{second['settled']:.0%}"
+        told = _agreed(one["said"], second["said"])
+        lines.append(f"| {one['claim']} | {one['said']} | {second['said']} ({second['reason']}) | {sure} | {told} |")
+    return lines
+
+
+def _agreed(first: str, second: str) -> str:
+    """Return what two tasks together say of a claim."""
+    open_ = {"not settled", "indistinguishable", "not measured"}
+    if {first, second} & open_:
+        return "" if {first, second} <= open_ else "settled on one task only"
+    return "on both" if first == second else "**depends on the task**"
+
+
 def _text() -> str:
     return resources.files("whatelse.study").joinpath("table1.toml").read_text("utf-8")
+
+
+def _command(seeds: int) -> str:
+    return "make reference" if seeds == SEEDS else f"python bench/reference.py {seeds}"
 
 
 def _counted(verdicts: dict[str, int]) -> str:
@@ -188,6 +247,11 @@ def main() -> None:
     found = measured(range(count), folder, engine)
     halves = [measured(range(first, count, 2), folder, engine) for first in (0, 1)]
     kept = told(found, halves)
+    try:
+        other = resources.files("whatelse.studies").joinpath(f"{SECOND}.toml").read_text("utf-8")
+        kept["second"] = elsewhere(measured(range(FEWER), folder, engine, other))
+    except TaskError as error:
+        print(f"left out: {SECOND}: {error}")
     KEPT.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
     PAGE.write_text(page(kept, found), "utf-8")
     print(f"{kept['decided']:.0%} of the primary cells are decided")
