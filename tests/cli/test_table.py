@@ -18,7 +18,7 @@ def test_the_study_of_the_table_is_given_away(tmp_path, whatelse):
 )
 def test_seeds_that_are_asked_for_stand_in_the_place_of_the_studys_own(seeds, expected):
     shipped = resources.files("whatelse.study").joinpath("table1.toml").read_text("utf-8")
-    study = running._study((shipped, "table1.toml"), seeds, full=False)
+    study = running._study((shipped, "table1.toml"), seeds, "", full=False)
     assert study.seeds == expected
 
 
@@ -26,4 +26,10 @@ def test_seeds_that_are_asked_for_stand_in_the_place_of_the_studys_own(seeds, ex
 def test_seeds_that_are_none_are_refused(seeds):
     shipped = resources.files("whatelse.study").joinpath("table1.toml").read_text("utf-8")
     with pytest.raises(StudyError, match="^--seeds '.*'; give how many, 1 to 10,000, or two ends such as 32-63$"):
-        running._study((shipped, "table1.toml"), seeds, full=False)
+        running._study((shipped, "table1.toml"), seeds, "", full=False)
+
+
+def test_a_device_that_is_asked_for_stands_in_the_place_of_the_studys_own():
+    shipped = resources.files("whatelse.study").joinpath("table1.toml").read_text("utf-8")
+    assert not running._study((shipped, "table1.toml"), "", "", full=False).device
+    assert running._study((shipped, "table1.toml"), "3", "cuda", full=False).device == "cuda"

@@ -24,6 +24,7 @@ ANSWERED = {
 REFUSED = (
     r"^needs a model that (predicts new inputs|differentiates|opens); small.npz only has recorded scores of test"
     r"|^needs (documents|documents or questions|choices|pairs); task toy is of images$"
+    r"|^needs a grouping 'harmful' that says which are harmful"
 )
 
 
