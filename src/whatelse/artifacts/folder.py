@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,28 +135,67 @@ def prove(folder: Path, inputs: Tensor, outputs: Tensor) -> None:
     Raises:
         ArtifactError: The process failed, took too long, or its outputs differ.
     """
-    given, said = folder / "given.part", folder / "said.part"
-    save_file({"inputs": inputs.contiguous()}, given)
     limit = limits.current()
     pairs = -(-len(inputs) // 2)  # the limits are those of two examples
     room, seconds = pairs * limit.room(held(folder)), _START + pairs * limit.time(held(folder))
+    program, failed = ("-m", "whatelse.artifacts.reload"), "a fresh process could not load {}"
+    told = afresh(folder, inputs, program, seconds, failed, more=(str(room),), environment=limit.environment())
+    if not torch.equal(told, outputs):
+        far = apart(told, outputs)
+        raise ArtifactError(f"{folder}: the reloaded model is another one, its outputs differ by {far}")
+
+
+def afresh(
+    folder: Path,
+    inputs: Tensor,
+    program: Sequence[str],
+    seconds: float,
+    failed: str,
+    *,
+    more: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Tensor:
+    """Return what a model says when a fresh process loads its folder.
+
+    Args:
+        folder: What was written; two files lie in it meanwhile.
+        inputs: ``(N, ...)``.
+        program: What Python runs; it is told the folder, and the files of inputs and of outputs.
+        seconds: That it may take.
+        failed: What is said where it cannot load the folder, which stands at ``{}``.
+        more: What it is told besides.
+        environment: Its own, besides ours.
+
+    Raises:
+        ArtifactError: The process failed or took too long.
+    """
+    given, said = folder / "given.part", folder / "said.part"
+    save_file({"inputs": inputs.contiguous()}, given)
     # -P: nothing in the current folder is imported. As many threads as here, as sums of floats depend on them.
-    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **limit.environment()}
-    command = [sys.executable, "-P", "-m", "whatelse.artifacts.reload", str(folder), str(given), str(said), str(room)]
+    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **(environment or {})}
+    command = [sys.executable, "-P", *program, str(folder), str(given), str(said), *more]
     try:
         run = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=seconds)
         if run.returncode:
             reason = (run.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ArtifactError(f"a fresh process could not load {folder}: {reason}")
-        told = load_file(said)["outputs"]
+            raise ArtifactError(f"{failed.format(folder)}: {reason}")
+        return load_file(said)["outputs"]
     except subprocess.TimeoutExpired as error:
         raise ArtifactError(f"a fresh process did not answer for {folder} in {seconds:.0f} seconds") from error
     finally:
         given.unlink(missing_ok=True)
         said.unlink(missing_ok=True)
-    if not torch.equal(told, outputs):
-        worst = float((told - outputs).abs().max()) if told.shape == outputs.shape else float("nan")
-        raise ArtifactError(f"{folder}: the reloaded model is another one, its outputs differ by up to {worst:.3g}")
+
+
+def apart(told: Tensor, outputs: Tensor) -> str:
+    """Return how far two outputs are apart at most, in words.
+
+    Args:
+        told: What a fresh process said.
+        outputs: What was said here.
+    """
+    worst = float((told - outputs).abs().max()) if told.shape == outputs.shape else float("nan")
+    return f"up to {worst:.3g}"
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

@@ -9,19 +9,16 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatelse.artifacts.folder import RECORD, write_json
+from whatelse.artifacts.folder import RECORD, afresh, apart, write_json
 from whatelse.errors import ArtifactError, TaskError
 from whatelse.modules import windows
 from whatelse.modules.calibration import batches
@@ -132,21 +129,6 @@ def prove(folder: Path, inputs: Tensor, outputs: Tensor) -> None:
     Raises:
         ArtifactError: The process failed, took too long, or its outputs differ.
     """
-    given, said = folder / "given.part", folder / "said.part"
-    save_file({"inputs": inputs.contiguous()}, given)
-    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums of floats depend on them
-    command = [sys.executable, "-P", "-c", _RELOAD, str(folder), str(given), str(said)]
-    try:
-        run = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=_START)
-        if run.returncode:
-            reason = (run.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ArtifactError(f"transformers could not load {folder} in a fresh process: {reason}")
-        told = load_file(said)["outputs"]
-    except subprocess.TimeoutExpired as error:
-        raise ArtifactError(f"a fresh process did not answer for {folder} in {_START:.0f} seconds") from error
-    finally:
-        given.unlink(missing_ok=True)
-        said.unlink(missing_ok=True)
+    told = afresh(folder, inputs, ("-c", _RELOAD), _START, "transformers could not load {} in a fresh process")
     if not torch.equal(told, outputs):
-        worst = float((told - outputs).abs().max()) if told.shape == outputs.shape else float("nan")
-        raise ArtifactError(f"{folder} reloads as another model: outputs differ by up to {worst:.3g}")
+        raise ArtifactError(f"{folder} reloads as another model: outputs differ by {apart(told, outputs)}")
