@@ -199,19 +199,23 @@ class _Descent:
         return found[int(worst.argmin())], False
 
     def _singles(self, center: Center, around: Configuration) -> list[np.ndarray]:
-        """Return by how much each budget is exceeded after single moves, as predicted, ``(options, budgets)`` each."""
+        """Return by how much each budget is exceeded after single moves, ``(options, budgets)`` each.
+
+        Moves are predicted around the center. Around a kick from it they are taken to move harms by as much: to predict
+        them anew would take longer than all else of a step, and what the program finds is predicted jointly anyway.
+        """
         moves = [
             (axis, option)
             for axis, options in enumerate(self.made)
             for option in range(len(options))
-            if option != around[axis] and options[option]
+            if option != center.at[axis] and options[option]
         ]
-        asked = [_moved(around, axis, option) for axis, option in moves]
-        every = self.surrogate.over(center, [around, *asked])
-        found = [np.tile(every[0], (len(options), 1)) for options in self.made]
-        for (axis, option), row in zip(moves, every[1:], strict=True):
+        asked = [_moved(center.at, axis, option) for axis, option in moves]
+        first, *every, last = self.surrogate.over(center, [center.at, *asked, around])
+        found = [np.tile(first, (len(options), 1)) for options in self.made]
+        for (axis, option), row in zip(moves, every, strict=True):
             found[axis][option] = row
-        return found
+        return [last + (axis - axis[option]) for axis, option in zip(found, around, strict=True)]
 
     def _size(self, at: Configuration) -> float:
         return float(sum(axis[option] for axis, option in zip(self.sizes, at, strict=True)))
