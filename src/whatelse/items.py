@@ -117,6 +117,7 @@ class Method(Item):
         leaves: The state that it leaves; empty where it leaves the one it found.
         compress: From a model, settings, a task and a generator to a new model.
         effort: From settings and a task to its forward-equivalents; None where settings say it.
+        looks: From settings to whether the values of inputs decide anything; None where they always do.
         layerwise: Whether it goes by the weights and inputs of each layer alone, so that it may be applied to one.
     """
 
@@ -125,6 +126,7 @@ class Method(Item):
     leaves: str
     compress: Callable[[nn.Module, Any, Task, torch.Generator], nn.Module]
     effort: Callable[[Any, Task], int] | None
+    looks: Callable[[Any], bool] | None
     layerwise: bool
 
 
@@ -370,6 +372,7 @@ def _method(source: registry.Source) -> Method:
         leaves=parts.need("LEAVES"),
         compress=parts.need("compress"),
         effort=parts.get("effort"),
+        looks=parts.get("looks"),
         layerwise=parts.get("LAYERWISE", default=False),
     )
 

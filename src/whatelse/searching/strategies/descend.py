@@ -95,10 +95,7 @@ class _Descent:
         self.problem, self.config, self.rng = problem, config, rng
         self.sizes = problem.sizes
         moves = sensitivities(problem)
-        rows = problem.task.test.inputs[problem.judge.rows]
-        with torch.no_grad():
-            base = torch.cat([problem.model(x) for x in torch.split(rows, 256)])
-        self.surrogate = Surrogate(moves, problem.judge, base)
+        self.surrogate = Surrogate(moves, problem.judge, problem.judge.ask(problem.model))
         self.made = [_worth(sizes, axis) for sizes, axis in zip(problem.sizes, moves, strict=True)]
         self.centers = [self.surrogate.begin(problem.space.alone)]
         self.asked: dict[Configuration, Center] = {}
