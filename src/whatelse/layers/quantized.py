@@ -217,6 +217,14 @@ class Quantized(CompressedLayer):
             return None
         return linear(self.weight, self.bias)
 
+    def coded(self) -> Quantized | None:
+        """Return itself; None where it rounds its inputs, or is a convolution."""
+        return self if self.activation_bits >= UNROUNDED and self.like == "Linear" else None
+
+    def settle(self) -> None:
+        """Make the dequantized weight from codes and scales as they now are."""
+        self.unfold()
+
     def remark(self) -> str:
         """Say that no integer kernel runs."""
         return "stored packed, computed dequantized"
@@ -308,9 +316,10 @@ class Quantized(CompressedLayer):
         if kind != "onnx":
             return Unpacking(made)
         del made.codes, made.scale, made.zero
-        return Dequantizing(made, self._integers())
+        return Dequantizing(made, self.integers())
 
-    def _integers(self) -> Integers:
+    def integers(self) -> Integers:
+        """Return its codes and scales, one code a byte."""
         codes, block = self._unpacked(), min(self.group, self._fan_in())
         scale = self.scale.squeeze() if self.grid == "tensor" else self.scale
         if self.zero is None:
