@@ -70,8 +70,7 @@ class CompressedLayer(nn.Module):
         """Return the linear layer as integers with scales and nothing else; None where it is no such thing."""
         return None
 
-    @torch.no_grad()
-    def settle(self) -> None:
+    def unfold(self) -> None:
         """Make anew what is derived from its tensors, once these are of another type."""
 
     def drawing(self) -> str:

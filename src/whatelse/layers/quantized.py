@@ -213,17 +213,11 @@ class Quantized(CompressedLayer):
 
     def plain(self) -> nn.Module | None:
         """Return the layer with its dequantized weight; None where it rounds its inputs, or is a convolution."""
-        if self.activation_bits < UNROUNDED or self.like != "Linear":
-            return None
-        return linear(self.weight, self.bias)
+        return None if self.coded() is None else linear(self.weight, self.bias)
 
     def coded(self) -> Quantized | None:
         """Return itself; None where it rounds its inputs, or is a convolution."""
         return self if self.activation_bits >= UNROUNDED and self.like == "Linear" else None
-
-    def settle(self) -> None:
-        """Make the dequantized weight from codes and scales as they now are."""
-        self.unfold()
 
     def remark(self) -> str:
         """Say that no integer kernel runs."""

@@ -247,7 +247,7 @@ def _narrow(lm: Any, dtype: torch.dtype) -> None:  # noqa: ANN401 - of transform
         lm.get_submodule(place)._buffers[last] = tensor  # noqa: SLF001 - torch has no other way
     for part in lm.modules():
         if isinstance(part, CompressedLayer):
-            part.settle()
+            part.unfold()
 
 
 def _unlisted(lm: nn.Module) -> list[str]:
