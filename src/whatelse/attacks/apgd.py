@@ -142,7 +142,7 @@ def climbed(
 
 def _asking(evidence: Evidence, loss: losses.Loss, labels: Tensor, targets: Tensor) -> Ask:
     def ask(at: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        logits = evidence.slopes(at)
+        logits = evidence.slopes(evidence.laid(at))
         evidence.passes.forward += len(at)
         evidence.passes.backward += len(at)
         return loss(matched(evidence, logits), labels[rows], targets[rows]), logits.detach().argmax(1) != labels[rows]

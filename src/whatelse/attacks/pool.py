@@ -340,7 +340,7 @@ def _ranked(evidence: Evidence, inputs: Tensor, labels: Tensor, plan: Plan, most
     for x, y in zip(torch.split(inputs, evidence.batch), torch.split(labels, evidence.batch), strict=True):
         at = x.detach().requires_grad_()
         with torch.enable_grad():
-            logits = evidence.slopes(at)
+            logits = evidence.slopes(evidence.laid(at))
         rivals = _losses.rivals(logits.detach(), y, most)
         leads = _losses.toward(logits, y, rivals)
         slopes = [torch.autograd.grad(lead.sum(), at, retain_graph=True)[0] for lead in leads.unbind(1)]
