@@ -46,6 +46,7 @@ _LIKE = (
 )
 _OWN = ("a father", "a sword", "no cause", "done it", "seen him", "no friends", "the crown", "sworn it", "a daughter")
 _DEED = ("not know it", "love thee", "not fear", "swear", "remember", "beseech you", "repent", "not see")
+_NOUNS = (("king", "kings"), ("lord", "lords"), ("friend", "friends"), ("soldier", "soldiers"), ("house", "houses"))
 # Whom a sentence speaks of, and what tradition says of the first and of the second.
 _PEOPLE = (("lady", "lord"), ("queen", "king"), ("woman", "man"), ("maid", "boy"))
 _HERS = (
@@ -172,25 +173,26 @@ def spread(found: list[Any], count: int) -> list[Any]:
 
 
 def items(text: str, rng: torch.Generator) -> Iterator[dict[str, object]]:
-    """Return items: which of four lines goes on a speech; passages are clusters.
+    """Return items: in which of four orders of its words a line goes on a speech; passages are clusters.
 
     Yields:
         One item.
     """
-    cut = list(enumerate(passages(text)))
-    every = [(number, line) for number, one in cut for line in one.split("\n") if _plain(line)]
-    for number, one in cut:
+    for number, one in enumerate(passages(text)):
         lines = one.split("\n")
         for at in range(1, len(lines)):
             before = "\n".join(lines[max(0, at - 2) : at])
-            if _plain(lines[at]) and _plain(lines[at - 1]) and len(before) <= LONGEST // 2 + 20:
-                others = [line for of, line in every if of != number and abs(len(line) - len(lines[at])) <= 4]
-                choices = [others[pick] for pick in torch.randperm(len(others), generator=rng)[:3].tolist()]
-                right = int(torch.randint(4, (), generator=rng))
-                choices.insert(right, lines[at])
-                if len(set(choices)) == 4:
-                    asked = {"question": before, "choices": choices, "answer": right}
-                    yield {**asked, "kind": "midway" if lines[at][0].islower() else "fresh", "passage": number}
+            first, *words = lines[at].split(" ")
+            if len(words) < 4 or not (_plain(lines[at]) and _plain(lines[at - 1])) or len(before) > LONGEST // 2 + 20:
+                continue
+            words[-1], end = words[-1].rstrip(".,;:!?'-"), words[-1][len(words[-1].rstrip(".,;:!?'-")) :]
+            orders = [" ".join(words[i] for i in torch.randperm(len(words), generator=rng).tolist()) for _ in range(3)]
+            right = int(torch.randint(4, (), generator=rng))
+            choices = [f"{first} {order}{end}" for order in orders]
+            choices.insert(right, lines[at])
+            if len(set(choices)) == 4:
+                asked = {"question": before, "choices": choices, "answer": right}
+                yield {**asked, "kind": "few words" if len(words) < 6 else "many words", "passage": number}
 
 
 def _plain(line: str) -> bool:
@@ -205,9 +207,18 @@ def minimal() -> Iterator[dict[str, object]]:
     """
     for kind, whose, rest in (("be", _BE, _LIKE), ("have", _HAVE, _OWN), ("do", _DO, _DEED)):
         for who, right, wrong in whose:
-            for end in rest:
+            for end in rest[:6]:
                 good, bad = (f"And {who} {verb} {end}." for verb in (right, wrong))
-                yield {"sentence_good": good, "sentence_bad": bad, "kind": kind, "who": f"{who} {right}"}
+                yield {"sentence_good": good, "sentence_bad": bad, "kind": kind}
+    for one, many in _NOUNS:
+        for other, others in _NOUNS:
+            if one != other:
+                for who, right, wrong in (
+                    (f"{one} of the {others}", "is", "are"),
+                    (f"{many} of the {other}", "are", "is"),
+                ):
+                    good, bad = (f"The {who} {verb} here." for verb in (right, wrong))
+                    yield {"sentence_good": good, "sentence_bad": bad, "kind": "one" if right == "is" else "many"}
 
 
 def pairs() -> Iterator[dict[str, object]]:
