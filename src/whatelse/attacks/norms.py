@@ -124,19 +124,21 @@ def _shrunk(move: Tensor, radius: Tensor, low: Tensor, high: Tensor) -> Tensor:
     inside = tights.sum(1) <= budget
     tiny = torch.finfo(move.dtype).tiny
     if not bool(inside.all()):
-        scale, held = torch.ones_like(budget), tight <= 0
+        beyond = length > tight
+        scale, held = torch.ones_like(budget), beyond & (tight <= 0)
         for _ in range(_ROUNDS):
             left = budget - torch.where(held, tights, 0).sum(1)
             free = torch.where(held, 0, lengths).sum(1)
             scale = (left.clamp_(min=0) / free.clamp_(min=tiny)).sqrt_().clamp_(max=1)
-            now = length * scale[:, None] >= tight
+            now = beyond & (length * scale[:, None] >= tight)
             if torch.equal(now, held):
                 break
             held = now
         cut = (move * torch.where(inside, 1, scale).view(-1, *[1] * (len(shape) - 1))).clamp(low, high)
     # What rounding, or a round too few, leaves too long.
     over = cut.flatten(1).norm(dim=1).clamp_(min=tiny)
-    return cut * (radius.flatten() / over).clamp_(max=1).view(-1, *[1] * (len(shape) - 1))
+    shrunk: Tensor = cut * (radius.flatten() / over).clamp_(max=1).view(-1, *[1] * (len(shape) - 1))
+    return shrunk
 
 
 def _each(value: float | Tensor, like: Tensor) -> Tensor:
