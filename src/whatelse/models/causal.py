@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from whatelse.errors import ArtifactError, in_short
 from whatelse.layers.compressed import remarks
-from whatelse.models import heads, held
+from whatelse.models import heads, held, steps
 from whatelse.models.heads import Layer, Part
 from whatelse.models.model import Stores, Written
 from whatelse.models.parted import parted
@@ -266,6 +266,18 @@ class Causal:
             at: Which block, from 0.
         """
         return heads.grafted(heads.stack(self.model)[at], heads.stack(other.model)[at])
+
+    def steps(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the linear layers that are stored in few bits, and the step of every weight, ``(out, in)``."""
+        return steps.steps(self.model)
+
+    def weight(self, name: str) -> Tensor | None:
+        """Return the weight of a linear layer as floats, ``(out, in)``; None where there is none of that name.
+
+        Args:
+            name: Of the layer.
+        """
+        return steps.weight(self.model, name)
 
     def written(self, tokens: Tensor) -> Iterator[Tensor]:
         """Yield what every head of every layer adds to the state of each token, ``(heads, B T, width)`` a layer.
