@@ -42,6 +42,7 @@ bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
 	.venv/bin/python bench/methods.py
 	.venv/bin/python bench/architecture.py
 	.venv/bin/python bench/language.py
+	.venv/bin/python bench/blocks.py
 	.venv/bin/python bench/attacks.py
 	.venv/bin/python bench/shadows.py
 	.venv/bin/python bench/preserve.py

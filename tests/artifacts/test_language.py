@@ -33,29 +33,32 @@ def base(tmp_path_factory):
         return str(models.random(tmp_path_factory.mktemp("base")))
 
 
-def made(base, steps, text, out, *, packed=False, seed=0):
+def made(base, steps, text, out, *, form="floats", seed=0):
     """As the command does it."""
     data = opening.load_task(f"language(path='{text}', document=100, windows=8, window=16)")
     whole = opening.open_module(base, data)
     task = language.read(whole, data, seed)
-    compress.check_before(whole, steps, task, (), packed=packed)
+    compress.check_before(whole, steps, task, (), form)
     small = compress.compress(whole, steps, task, seed)
-    if not packed:
-        small = compress.as_floats(small)
+    if form != "whatelse":
+        small = compress.as_floats(small) if form == "floats" else compress.as_codes(small)
     compress.write(small, out, task, steps, seed)
     return whole, small, task
 
 
 @pytest.mark.parametrize(
-    ("steps", "packed"),
+    ("steps", "form"),
     [
-        ("quantize.gptq(bits=4, activation_bits=32)", False),
-        ("quantize.gptq(bits=4, activation_bits=32)", True),
-        ("prune.structured(ratio=0.5, scope='uniform', round_to=1) > prune.depth(share=0.5)", False),
+        ("quantize.gptq(bits=4, activation_bits=32)", "floats"),
+        ("quantize.gptq(bits=4, activation_bits=32)", "whatelse"),
+        ("quantize.gptq(bits=4, activation_bits=32, grid='group', group=8)", "compressed-tensors"),
+        ("prune.structured(ratio=0.5, scope='uniform', round_to=1) > prune.depth(share=0.5)", "floats"),
     ],
 )
-def test_a_folder_is_the_model_that_was_measured(steps, packed, base, text, tmp_path):
-    whole, small, task = made(base, steps, text, tmp_path / "small", packed=packed)
+def test_a_folder_is_the_model_that_was_measured(steps, form, base, text, tmp_path):
+    if form == "compressed-tensors":
+        pytest.importorskip("compressed_tensors", reason="needs whatelse[compressed-tensors]")
+    whole, small, task = made(base, steps, text, tmp_path / "small", form=form)
     ids = task.calibration.inputs
     reads = opening.open_model(str(tmp_path / "small"), opening.load_task(text))
     said = reads.said(reads.states(ids.long()).flatten(0, 1)).view(*ids.shape, -1)
@@ -64,9 +67,10 @@ def test_a_folder_is_the_model_that_was_measured(steps, packed, base, text, tmp_
     assert reads.cut("the dog", whole=True) == whole.words.tokenizer.encode("the dog")
     record = json.loads((tmp_path / "small" / "recipe.json").read_text())
     assert record["steps"][0]["left_alone"][:1] == ["lm.model.embed_tokens"]
-    assert (tmp_path / "small" / "config.json").exists() != packed
+    assert record["proof"]["fresh process"] == "bit for bit"
+    assert (tmp_path / "small" / "config.json").exists() == (form != "whatelse")
     sizes = {c.name: (c.before, c.after) for c in costs.costs(whole, small.model, task, small.saved)}
-    assert sizes["bytes on disk"][1] < sizes["bytes on disk"][0] or not packed
+    assert sizes["bytes on disk"][1] < sizes["bytes on disk"][0] or form == "floats"
     loss = torch.nn.functional.cross_entropy(small.model(ids), task.calibration.targets)
     assert sizes["perplexity, calibration windows"][1] == pytest.approx(float(loss.exp()), rel=1e-5)
 
@@ -96,8 +100,12 @@ def test_what_cannot_be_compressed_is_one_line(base, text, tmp_path):
     task = language.read(whole, data, 0)
     with pytest.raises(ArtifactError, match="--onnx: a language model is written as a folder"):
         compress.check_before(whole, "prune.magnitude()", task, ("onnx",))
-    with pytest.raises(ArtifactError, match="--packed: only a language model"):
-        compress.check_before(torch.nn.Linear(2, 2), "prune.magnitude()", task, (), packed=True)
+    with pytest.raises(ArtifactError, match="--format whatelse: only a language model"):
+        compress.check_before(torch.nn.Linear(2, 2), "prune.magnitude()", task, (), "whatelse")
+    with pytest.raises(
+        ArtifactError, match="--format gguf: there is no such form; allowed are floats, compressed-tens"
+    ):
+        compress.check_before(whole, "prune.magnitude()", task, (), "gguf")
     small = compress.compress(whole, "quantize.int8()", task)
     with pytest.raises(ArtifactError, match=r"layers.0.self_attn.q_proj is a Kernel that computes with rounded"):
         compress.as_floats(small)

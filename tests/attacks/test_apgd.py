@@ -154,6 +154,31 @@ def _looked(loss, wrong, best):
     return min(31, fell + 6)
 
 
+@pytest.mark.known_answer
+@pytest.mark.parametrize("norm", norms.NORMS)
+def test_when_a_copy_fools_all_of_its_example_leave_and_the_others_go_on(net, norm):
+    """Copies with other starts: each is looked at as often as the first of its example that fools needs, alone."""
+    few = net.task.test.take(torch.arange(12))
+    both = few.join(few)
+    inputs, labels = both.inputs, both.targets
+    budget, rng = attack.Budget(RADII[norm], 10, norm), torch.Generator().manual_seed(1)
+    begin, copies, stays = norms.start(inputs, budget.radius, norm, (0.0, 1.0), rng), torch.arange(24) % 12, {}
+    for together in (None, copies):
+        seen = torch.zeros(24, dtype=torch.long)
+
+        def ask(at, rows, seen=seen):
+            seen[rows] += 1
+            return -log_odds(net.slopes(at), labels[rows]), net.slopes(at).detach().argmax(1) != labels[rows]
+
+        ends = apgd.ascend(ask, inputs, begin, budget, (0.0, 1.0), stop=True, copies=together)
+        stays[together is None] = seen
+        fell = attack.fooled(net, ends.points, labels).view(2, 12).any(0)
+    soonest = stays[True].view(2, 12).amin(0)
+    assert 0 < int(fell.sum()) < 12
+    assert torch.equal(stays[False].view(2, 12), soonest.expand(2, 12))
+    assert bool((stays[True].view(2, 12).amax(0) > soonest).any())
+
+
 def test_small_batches_change_nothing(lines, toy):
     found = []
     for batch in (512, 7):
@@ -208,6 +233,8 @@ def test_losses_are_those_of_the_papers():
     targets = torch.tensor([2, 1])
     assert losses.dlr(logits, labels, labels).tolist() == pytest.approx([3 / 3, -0.5 / 1])
     assert losses.toward(logits, labels, targets).tolist() == pytest.approx([1, -2])
+    mixed = losses.toward_or_dlr(logits, labels, torch.tensor([2, 0]))
+    assert mixed.tolist() == pytest.approx([1, -0.5])
     odds = torch.softmax(logits, 1)[:, 0]
     assert losses.log_odds(logits, labels, labels).tolist() == pytest.approx((-(odds / (1 - odds)).log()).tolist())
     assert losses.rivals(logits, labels, 2).tolist() == [[1, 2], [2, 3]]

@@ -12,15 +12,15 @@ STANDARD = _pool.Plan("linf", RADIUS, 10, 30, 1000, "standard")
 @pytest.mark.known_answer
 def test_each_strength_runs_its_attacks():
     def ranks(plan, classes):
-        return [c.rank if c.way == "toward" else c.way for c in plan.climbs(classes)]
+        return [[c.rank if c.way == "toward" else c.way for c in some] for some in plan.climbs(classes)]
 
-    assert ranks(QUICK, 10) == [0, 1, "ratio", 0, "on"]
-    assert ranks(QUICK, 2) == ranks(STANDARD, 2) == [0, 0, "on"]
-    assert ranks(STANDARD, 3) == [0, 1, "ratio", 0, "on"]
-    assert ranks(STANDARD, 20) == [0, 1, "ratio", 0, 2, "on", 3]
-    # The first climb, two targets, the linearization, and of the nearest the ratio, again, and five steps on.
-    assert QUICK.passes(10) == 3 * 23 + 1 + 5 + 2 * (23 // 2) + (2 * 6 + 2) // 2
-    assert STANDARD.passes(3) == 3 * 23 + 1 + 2 + 2 * (23 // 2) + (2 * 6 + 2) // 2
+    assert ranks(QUICK, 10) == [[0], [1], ["ratio", 0, "on"]]
+    assert ranks(QUICK, 2) == ranks(STANDARD, 2) == [[0], [0, "on"]]
+    assert ranks(STANDARD, 3) == [[0], [1], ["ratio", 0, "on"]]
+    assert ranks(STANDARD, 20) == [[0], [1], ["ratio", 0, 2, "on", 3]]
+    # The first climb, two targets, the linearization, and of the nearest the ratio, again, and on.
+    assert QUICK.passes(10) == 3 * 23 + 1 + 5 + 2 * (23 // 2) + 24 // 2
+    assert STANDARD.passes(3) == 3 * 23 + 1 + 2 + 2 * (23 // 2) + 24 // 2
     assert QUICK.blind_queries() == 30 + 2 * 23
 
 
@@ -61,8 +61,28 @@ def test_the_far_are_left_alone_unless_one_of_the_sample_falls(lines, toy):
         left, sample = _pool._Standing(mine, lines.inputs, lines.labels), torch.zeros(120, dtype=torch.bool)
         if sampled is not None:
             sample[right.nonzero().flatten()[-1]] = True
-        left.attack(lambda rows, x, y: corner[rows], near, sample)
+        left.attack(lambda rows: corner[torch.cat(rows)], [near], [sample])
         assert torch.equal(left.stands, right & ~attacked)
+
+
+@pytest.mark.known_answer
+def test_of_a_round_each_climb_asks_for_its_own_and_what_several_fell_falls_once(lines, toy):
+    mine = toy.evidence_of(lines.linear_of(lines.first), lines.task)
+    right = mine.predictions("test") == lines.labels
+    corner, asked = lines.inputs + lines.worst(lines.first, lines.labels, 50.0), []
+    near, none = [torch.arange(120) < 60, torch.arange(120) < 40], torch.zeros(120, dtype=torch.bool)
+
+    def find(rows):
+        asked.append([some.tolist() for some in rows])
+        return torch.cat([corner[rows[0]], corner[rows[1]] + 1e-3])
+
+    left = _pool._Standing(mine, lines.inputs, lines.labels)
+    left.attack(find, near, [none, none])
+    assert asked == [[(right & some).nonzero().flatten().tolist() for some in near]]
+    assert torch.equal(left.stands, right & ~near[0])
+    rows, points = left.joined()
+    assert sorted(rows.tolist()) == (right & near[0]).nonzero().flatten().tolist()
+    assert torch.allclose(points, corner[rows], atol=2e-3)
 
 
 @pytest.mark.known_answer

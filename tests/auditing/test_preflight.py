@@ -99,6 +99,11 @@ def test_a_model_is_the_same_as_itself(images):
     assert accuracy(right(), images.split("select")) == 1.0
 
 
+def test_a_model_that_no_preparation_could_help_is_asked_about_none(images, monkeypatch):
+    monkeypatch.setattr(preflight, "_prepared", pytest.fail)
+    assert differing(checked(right(), right(), images)) == {}
+
+
 @pytest.mark.parametrize("wrong", ["baseline", "small"])
 def test_classes_in_another_order_are_refused_with_both_sides(images, wrong):
     order = [1, 2, 3, 0]

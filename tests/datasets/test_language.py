@@ -31,6 +31,14 @@ def passages(task):
     return task.language.of(task.test.inputs)
 
 
+def test_what_the_environment_says_may_stand_in_a_path(tmp_path, monkeypatch):
+    (tmp_path / "text.txt").write_text("a dog", "utf-8")
+    monkeypatch.setenv("WHERE", str(tmp_path))
+    assert len(opening.load_task("language(path='$WHERE/text.txt', calibration='${WHERE}/text.txt')").test) == 1
+    with pytest.raises(TaskError, match=r"language, text.txt: .*\$NOWHERE/text.txt|No such file"):
+        opening.load_task("language(path='$NOWHERE/text.txt')")
+
+
 @pytest.mark.known_answer
 def test_documents_of_plain_text_are_paragraphs_joined_until_they_are_long_enough(tmp_path):
     file = tmp_path / "text.txt"

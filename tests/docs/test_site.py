@@ -38,7 +38,7 @@ SHOWN = ("text", "json", "yaml", "toml")
 NEEDS = {
     "models/onnx.md": ("onnx", "onnxruntime", "onnxscript"),
     "models/hugging-face.md": ("transformers", "PIL"),
-    "models/language.md": ("transformers",),
+    "models/language.md": ("compressed_tensors", "transformers"),
     "models/scikit-learn.md": ("skops", "sklearn"),
     "models/openvino.md": ("openvino",),
 }

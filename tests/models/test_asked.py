@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from whatelse.errors import NotMeasurableError, TaskError
 from whatelse.models import subject
-from whatelse.models.asked import asked
+from whatelse.models.asked import asked, channels_last
 
 
 @dataclasses.dataclass
@@ -187,6 +187,28 @@ def test_channels_lie_last_only_where_nothing_differs(way, last, rng):
     assert "differentiates" in found.offers
     # However they come, they are handed over as the model takes them.
     assert torch.allclose(found.model(x.contiguous(memory_format=torch.channels_last)), model(x), atol=1e-6)
+
+
+def test_a_single_channel_lies_last_where_a_convolution_sees_it(rng):
+    x, layer = torch.rand(8, 1, 16, 16, generator=rng), nn.Conv2d(1, 4, 3)
+    laid = channels_last(x)
+    assert torch.equal(laid, x)
+    assert laid.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()  # the same bytes
+    assert not layer(x).is_contiguous(memory_format=torch.channels_last)
+    assert layer(laid).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_single_channel_lies_as_usual_where_the_next_layer_views_it(rng):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), Flat(), nn.Linear(4 * 14 * 14, 2))
+    x = torch.rand(8, 1, 16, 16, generator=rng)
+    found = subject.of(model, "mine", "k", x, torch.Generator().manual_seed(0), classes=2)
+    assert not found.channels_last
+    assert "differentiates" in found.offers
+
+
+class Flat(nn.Module):
+    def forward(self, x):
+        return x.view(len(x), -1)
 
 
 def test_a_model_that_writes_to_its_inputs_is_handed_copies(rng):

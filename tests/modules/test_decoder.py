@@ -263,6 +263,25 @@ def test_heads_and_widths_that_go_are_those_that_would_have_been_zero(llama, tas
     assert torch.equal(fresh(input_ids=given.long(), use_cache=False)[0].mT, small(given))
 
 
+@pytest.mark.known_answer
+def test_layers_that_lie_the_other_way_round_get_narrower_as_their_configuration_says(tmp_path, task):
+    with warnings.catch_warnings(action="ignore"):
+        gpt2 = opening.open_module(str(language.random(tmp_path, "gpt2")), task)
+    given = read(gpt2, task).inputs
+    small = done("prune.structured(ratio=0.5, scope='uniform', round_to=1)", gpt2, task)
+    made = small.plain()
+    assert made.lm.config.n_inner == small.lm.transformer.h[0].mlp.c_fc.weight.shape[0] == 32
+    assert made.lm.transformer.h[0].mlp.c_fc.weight.shape == (16, 32)
+    fresh = transformers.AutoModelForCausalLM.from_config(made.lm.config).eval()
+    fresh.load_state_dict(made.lm.state_dict())
+    assert torch.allclose(fresh(input_ids=given.long(), use_cache=False)[0].mT, small(given), atol=1e-5)
+    uneven = done("prune.structured(ratio=0.3, round_to=1)", gpt2, task)
+    with pytest.raises(
+        ArtifactError, match=r"h.[01].mlp.c_fc is a (Linear|Conv1D) of 16 to \d+, for which a configuration"
+    ):
+        uneven.plain()
+
+
 def test_the_head_is_left_to_itself_and_named(tmp_path, task):
     with warnings.catch_warnings(action="ignore"):
         apart = opening.open_module(str(language.random(tmp_path, tie_word_embeddings=False)), task)

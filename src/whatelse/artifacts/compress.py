@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from whatelse import __version__, items, recipe
 from whatelse.artifacts import folder as artifact
-from whatelse.artifacts import formats, language
+from whatelse.artifacts import formats, language, pack_quantized
 from whatelse.errors import ArtifactError, RecipeError, StoreError, in_short
 from whatelse.layers.compressed import CompressedLayer, remarks
 from whatelse.models import placed
@@ -25,7 +25,12 @@ from whatelse.modules.lent import quietly, resting
 from whatelse.tasks.task import Task
 
 Save = Callable[[nn.Module, Path, Mapping[str, Any]], None]
+AFRESH = "fresh process"  # in the record: how near its outputs were
 _PROBES, _MORE = 64, 1.05
+# How a model can be written, and by what.
+_FORMS: dict[str, Any] = {"whatelse": artifact, "transformers": language, pack_quantized.NAME: pack_quantized}
+# How a user calls the forms of a language model.
+FORMATS = ("floats", pack_quantized.NAME, "whatelse")
 _FIT, _MATRIX = 2, 2  # examples that show what a model answers with; dimensions of class scores
 
 
@@ -52,7 +57,8 @@ class Compressed:
         model: The model, frozen and in evaluation mode.
         steps: What was done, in order.
         remarks: Layers that are computed otherwise than a reader might think, by name.
-        form: How it is written: ``whatelse``, or ``transformers`` for a folder that ``from_pretrained`` loads.
+        form: How it is written: ``whatelse``, or as a folder that ``from_pretrained`` loads, ``transformers`` for
+            floats and ``compressed-tensors`` for few bits.
     """
 
     model: nn.Module
@@ -63,7 +69,8 @@ class Compressed:
     @property
     def saved(self) -> Save:
         """What writes it."""
-        return language.save if self.form == "transformers" else artifact.save
+        save: Save = _FORMS[self.form].save
+        return save
 
 
 def as_floats(small: Compressed) -> Compressed:
@@ -79,6 +86,20 @@ def as_floats(small: Compressed) -> Compressed:
         return small
     made = small.model.plain()
     return Compressed(made, small.steps, remarks(made), "transformers")
+
+
+def as_codes(small: Compressed) -> Compressed:
+    """Return a language model as compressed-tensors has it: codes and scales in the place of linear layers.
+
+    Args:
+        small: What `compress` returned of a language model.
+
+    Raises:
+        ArtifactError: The format has no place for a part, which is named.
+    """
+    assert isinstance(small.model, Decoder)
+    made = pack_quantized.formed(small.model)
+    return Compressed(made, small.steps, remarks(made), pack_quantized.NAME)
 
 
 def compress(
@@ -151,14 +172,14 @@ def write(
         "task": {"name": task.name, "key": task.key},
         "steps": [asdict(done) for done in small.steps],
         "remarks": small.remarks,
-        "proof": {"examples": len(inputs), "fresh process": "bit for bit"},
+        "proof": {"examples": len(inputs)},
     }
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as part:
             aside = Path(part) / "whole"
             small.saved(small.model, aside, record)
-            (language if small.form == "transformers" else artifact).prove(aside, inputs, outputs)
+            record["proof"][AFRESH] = _FORMS[small.form].prove(aside, inputs, outputs)
             for kind in also:
                 path = aside / f"model.{kind}"
                 try:
@@ -220,7 +241,7 @@ def answers(model: nn.Module, inputs: Tensor, name: str) -> Tensor:
     return outputs
 
 
-def check_before(model: nn.Module, steps: str, task: Task, also: tuple[str, ...], *, packed: bool = False) -> None:
+def check_before(model: nn.Module, steps: str, task: Task, also: tuple[str, ...], form: str = "") -> None:
     """Refuse, before any work, what could not be written after it.
 
     Args:
@@ -228,15 +249,19 @@ def check_before(model: nn.Module, steps: str, task: Task, also: tuple[str, ...]
         steps: A recipe.
         task: Gives a few inputs.
         also: The formats of others that are asked for.
-        packed: Whether our own form is asked for.
+        form: Which of `FORMATS` is asked for; empty for what fits.
 
     Raises:
         RecipeError: The recipe cannot be read, or the model does not answer with class scores alone.
         ArtifactError: The model cannot be described, so neither could what is made of it; or it returns NaN.
         MissingExtraError: A package for one of the formats is not installed.
     """
-    if packed and not isinstance(model, Decoder):
-        raise ArtifactError("--packed: only a language model can be written otherwise; leave it out")
+    if form and form not in FORMATS:
+        raise ArtifactError(f"--format {form}: there is no such form; allowed are {', '.join(FORMATS)}")
+    if form and not isinstance(model, Decoder):
+        raise ArtifactError(f"--format {form}: only a language model can be written otherwise; leave it out")
+    if form == pack_quantized.NAME:
+        pack_quantized.check(model)
     check_answers(model, task.calibration.inputs[:_FIT], "the model")
     # A tree has nothing of the model that it was fitted to.
     if not any(items.method(step.name).leaves == "tree" for step in recipe.parse(steps)):

@@ -118,6 +118,7 @@ def climbed(
     *,
     stop: bool = False,
     spare: bool = False,
+    copies: Tensor | None = None,
 ) -> Ends:
     """Return what `climb` does, and how far the border was where each climb ended.
 
@@ -130,19 +131,23 @@ def climbed(
         bounds: Smallest and largest value of an input.
         stop: As of `climb`.
         spare: As of `climb`.
+        copies: As of `ascend`.
     """
     loss, labels, targets = aims
     found, far = torch.empty_like(inputs), torch.zeros(len(inputs))
     for k in range(0, len(inputs), evidence.batch):
         part = slice(k, k + evidence.batch)
         ask = _asking(evidence, loss, labels[part], targets[part])
-        found[part], far[part] = ascend(ask, inputs[part], start[part], budget, bounds, stop=stop, spare=spare)
+        mine = None if copies is None else copies[part]
+        found[part], far[part] = ascend(
+            ask, inputs[part], start[part], budget, bounds, stop=stop, spare=spare, copies=mine
+        )
     return Ends(found, far)
 
 
 def _asking(evidence: Evidence, loss: losses.Loss, labels: Tensor, targets: Tensor) -> Ask:
     def ask(at: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        logits = evidence.slopes(at)
+        logits = evidence.slopes(evidence.laid(at))
         evidence.passes.forward += len(at)
         evidence.passes.backward += len(at)
         return loss(matched(evidence, logits), labels[rows], targets[rows]), logits.detach().argmax(1) != labels[rows]
@@ -234,6 +239,7 @@ def ascend(
     *,
     stop: bool = False,
     spare: bool = False,
+    copies: Tensor | None = None,
 ) -> Ends:
     """Return the points at which the climb found each example most wrong, and how far the border was there.
 
@@ -246,6 +252,7 @@ def ascend(
         stop: Leave an example at the first point that fools.
         spare: Leave an example where further steps hardly help; the loss must be 0 at the border. Else, and without
             ``stop``, all steps are taken.
+        copies: Numbers, ``(m,)``, alike where examples are copies of one: when one that fools leaves, so do all.
     """
     rows = torch.arange(len(clean))
     seen = _look(ask, start, rows)
@@ -268,6 +275,8 @@ def ascend(
                 gone |= on.lost(hope)
                 hope /= 2
         if bool(gone.any()):
+            if copies is not None:
+                gone |= torch.isin(copies[on.rows], copies[on.rows[gone & (on.fallen > 0)]])
             best.leave(on.top.take(gone), on.rows[gone], budget)
             on = on.take(~gone)
             inside = norms.within(clean[on.rows], budget.radius, budget.norm, bounds)

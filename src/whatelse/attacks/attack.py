@@ -122,7 +122,7 @@ def slopes(evidence: Evidence, inputs: Tensor, labels: Tensor, loss: str) -> Ten
     for x, y in zip(torch.split(inputs, evidence.batch), torch.split(labels, evidence.batch), strict=True):
         start = x.detach().requires_grad_()
         with torch.enable_grad():
-            told = _RAISED[loss](evidence.slopes(start), y)
+            told = _RAISED[loss](evidence.slopes(evidence.laid(start)), y)
         (slope,) = torch.autograd.grad(told, start)
         evidence.passes.forward += len(x)
         evidence.passes.backward += len(x)

@@ -228,7 +228,7 @@ def unfound(evidence: Evidence, examples: int, plan: Plan, rng: torch.Generator)
     def ask(at: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         evidence.passes.forward += len(at)
         evidence.passes.backward += len(at)
-        over = (axis[which] * _centered(evidence.slopes(at))).sum(1) - border[which]
+        over = (axis[which] * _centered(evidence.slopes(evidence.laid(at)))).sum(1) - border[which]
         return over, over.detach() > 0
 
     begin = norms.start(clean, plan.radius, plan.norm, bounds, rng)

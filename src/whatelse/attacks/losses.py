@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from whatelse.models import subject
@@ -56,6 +57,17 @@ def toward(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
         targets: Target classes, ``(M,)``, or some of each example, ``(M, k)``.
     """
     return _of(logits, targets) - _of(logits, labels if targets.dim() == 1 else labels[:, None])
+
+
+def toward_or_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Return `toward` of a target, and `dlr` where that is the true class itself, ``(M,)``; of three classes or more.
+
+    Args:
+        logits: Class scores, ``(M, classes)``.
+        labels: True classes, ``(M,)``.
+        targets: Target classes, ``(M,)``.
+    """
+    return torch.where(targets == labels, dlr(logits, labels, targets), toward(logits, labels, targets))
 
 
 def rivals(logits: Tensor, labels: Tensor, most: int) -> Tensor:

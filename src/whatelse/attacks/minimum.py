@@ -224,7 +224,7 @@ def _look(evidence: Evidence, at: Tensor, labels: Tensor, target: Tensor | None)
     """Return the score of the true class above the target's, its slope downwards, and whether the model is wrong."""
     x = at.detach().requires_grad_()
     with torch.enable_grad():
-        logits = evidence.slopes(x)
+        logits = evidence.slopes(evidence.laid(x))
         mine = logits.gather(1, labels[:, None]).squeeze(1)
         if target is None:
             rest = logits.scatter(1, labels[:, None], float("-inf")).amax(1)

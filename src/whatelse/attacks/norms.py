@@ -116,24 +116,29 @@ def _shrunk(move: Tensor, radius: Tensor, low: Tensor, high: Tensor) -> Tensor:
     It is ``clip(s * move)`` with one ``s`` in [0, 1] for each example. From the ``s`` that ignores the bounds upwards:
     what is held at its bound stays there, and the rest may take the length that this has left.
     """
-    room, length, budget = torch.where(move > 0, high, -low).flatten(1), move.abs().flatten(1), (radius**2).flatten()
-    scale = torch.ones_like(budget)
+    cut = move.clamp(low, high)
+    shape, budget = move.shape, radius.flatten().square()
+    # A feature is held at its bound where it would go further: there it takes its share of the budget as it is cut.
+    length, tight = move.flatten(1).abs(), cut.flatten(1).abs()
+    lengths, tights = length.square(), tight.square()
+    inside = tights.sum(1) <= budget
     tiny = torch.finfo(move.dtype).tiny
-    inside = torch.minimum(length, room).square().sum(1) <= budget
-    rooms, lengths = room.square(), length.square()
-    held = torch.zeros_like(room, dtype=torch.bool)
-    for _ in range(_ROUNDS):
-        taken, free = torch.where(held, rooms, 0).sum(1), torch.where(held, 0, lengths).sum(1)
-        scale = ((budget - taken).clamp(min=0) / free.clamp(min=tiny)).sqrt().clamp(max=1)
-        now = length * scale[:, None] >= room
-        if torch.equal(now, held):
-            break
-        held = now
-    scale = torch.where(inside, 1, scale)
-    found = (move * _each(scale, move)).clamp(low, high)
+    if not bool(inside.all()):
+        beyond = length > tight
+        scale, held = torch.ones_like(budget), beyond & (tight <= 0)
+        for _ in range(_ROUNDS):
+            left = budget - torch.where(held, tights, 0).sum(1)
+            free = torch.where(held, 0, lengths).sum(1)
+            scale = (left.clamp_(min=0) / free.clamp_(min=tiny)).sqrt_().clamp_(max=1)
+            now = beyond & (length * scale[:, None] >= tight)
+            if torch.equal(now, held):
+                break
+            held = now
+        cut = (move * torch.where(inside, 1, scale).view(-1, *[1] * (len(shape) - 1))).clamp(low, high)
     # What rounding, or a round too few, leaves too long.
-    over = found.flatten(1).norm(dim=1).clamp(min=tiny)
-    return found * _each((radius.flatten() / over).clamp(max=1), move)
+    over = cut.flatten(1).norm(dim=1).clamp_(min=tiny)
+    shrunk: Tensor = cut * (radius.flatten() / over).clamp_(max=1).view(-1, *[1] * (len(shape) - 1))
+    return shrunk
 
 
 def _each(value: float | Tensor, like: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -28,7 +28,7 @@ from whatelse.attacks import losses as _losses
 from whatelse.evidence.cache import Evidence
 
 # Of the kept points; raised when the same plan would give others.
-_VERSION = 5
+_VERSION = 6
 # Every model of a study is attacked from the same starts: they are drawn for all examples, standing or not.
 _START = 1912
 
@@ -48,23 +48,24 @@ class _Climb(NamedTuple):
     rank: int = 0
 
 
-# One start in ten misses a border that is there: the nearest target has two.
-_CLIMBS = {
+# In rounds: those of one are made at once, each on a copy of its own, and an example leaves with all its copies. One
+# start in ten misses a border that is there: the nearest target has two.
+_CLIMBS: dict[str, tuple[tuple[_Climb, ...], ...]] = {
     "quick": (
-        _Climb("toward", 0.6),
-        _Climb("toward", 0.3, 1),
-        _Climb("ratio", 0.05),
-        _Climb("toward", 0.05),
-        _Climb("on", 0.05),
+        (_Climb("toward", 0.6),),
+        (_Climb("toward", 0.3, 1),),
+        (_Climb("ratio", 0.05), _Climb("toward", 0.05), _Climb("on", 0.05)),
     ),
     "standard": (
-        _Climb("toward", 0.6),
-        _Climb("toward", 0.3, 1),
-        _Climb("ratio", 0.1),
-        _Climb("toward", 0.05),
-        _Climb("toward", 0.25, 2),
-        _Climb("on", 0.05),
-        _Climb("toward", 0.25, 3),
+        (_Climb("toward", 0.6),),
+        (_Climb("toward", 0.3, 1),),
+        (
+            _Climb("ratio", 0.1),
+            _Climb("toward", 0.05),
+            _Climb("toward", 0.25, 2),
+            _Climb("on", 0.05),
+            _Climb("toward", 0.25, 3),
+        ),
     ),
 }
 # Wrong classes whose distance is looked at.
@@ -106,19 +107,16 @@ class Plan:
         """Return the budget of one attack with gradients."""
         return _attack.Budget(self.radius, self.steps, self.norm)
 
-    def climbs(self, classes: int) -> tuple[_Climb, ...]:
-        """Return the further attacks with gradients, in order.
+    def climbs(self, classes: int) -> list[tuple[_Climb, ...]]:
+        """Return the further attacks with gradients, in rounds.
 
         Args:
             classes: Of two classes there is one other, and no ratio.
         """
         most = min(_TARGETS[self.strength], classes - 1)
-        return tuple(c for c in _CLIMBS[self.strength] if c.rank < most and (c.way != "ratio" or classes > 2))
-
-    @property
-    def going_on(self) -> _attack.Budget:
-        """The budget of the climb that goes on where the first attack ended."""
-        return _attack.Budget(self.radius, max(1, self.steps // 2), self.norm)
+        ratio = classes > 2  # noqa: PLR2004 - of two there is none
+        kept = [[c for c in some if c.rank < most and (ratio or c.way != "ratio")] for some in _CLIMBS[self.strength]]
+        return [tuple(some) for some in kept if some]
 
     def passes(self, classes: int) -> int:
         """Return how many examples at most go forward and backward in all attacks with gradients, for each example.
@@ -127,9 +125,9 @@ class Plan:
             classes: Of the task.
         """
         looked = min(_TARGETS[self.strength], classes - 1)
-        on = 2 * (self.going_on.steps + 1) + 2
-        # Those for the nearest alone are counted for half of the examples: never were so many so near.
-        costs = [(on if c.way == "on" else self._climb, c.reach) for c in self.climbs(classes)]
+        # Those for the nearest alone are counted for half of the examples: never were so many so near. One that goes on
+        # looks at where it begins.
+        costs = [(self._climb + (c.way == "on"), c.reach) for some in self.climbs(classes) for c in some]
         return self._climb + 1 + looked + sum(cost // (2 if reach <= _CLOSE else 1) for cost, reach in costs)
 
     @property
@@ -141,8 +139,9 @@ class Plan:
         return self.queries + _BLIND[self.strength] * self._climb
 
 
-# From numbers, inputs and labels of examples to a point near each.
+# From numbers, inputs and labels of examples to a point near each; from their numbers alone, climb by climb.
 Find = Callable[[Tensor, Tensor, Tensor], Tensor]
+Climbing = Callable[[Sequence[Tensor]], Tensor]
 
 
 class Pool(NamedTuple):
@@ -210,20 +209,26 @@ class _Standing:
         self.rows: list[Tensor] = []
         self.points: list[Tensor] = []
 
-    def attack(self, find: Find, near: Tensor, sample: Tensor) -> None:
+    def attack(self, find: Climbing, near: Sequence[Tensor], sample: Sequence[Tensor]) -> None:
         """Strike out those for which points are found that fool the model, whose own answers decide.
 
-        Those that are near are attacked and a sample of the others, and all where one of these falls.
+        Each climb goes for those that are near and a sample of the others, and for all where one of these falls.
 
         Args:
-            find: From numbers, inputs and labels of some that stand to a point near each.
-            near: Which are near, ``(M,)`` bool.
-            sample: Which of the others, ``(M,)`` bool.
+            find: From the numbers of some that stand, for each climb, to a point near each, one climb's after the
+                other's.
+            near: Which are near, for each climb, ``(M,)`` bool.
+            sample: Which of the others, ``(M,)`` bool; none of a climb that is for the near alone.
         """
-        far = self.stands & ~near
-        self._fell((self.stands & (near | sample)).nonzero().flatten(), find)
-        if bool((far & sample & ~self.stands).any()):
-            self._fell((far & ~sample & self.stands).nonzero().flatten(), find)
+        far = [self.stands & ~close for close in near]
+        self._climb(find, [close | some for close, some in zip(near, sample, strict=True)])
+        fell = [bool((beyond & some & ~self.stands).any()) for beyond, some in zip(far, sample, strict=True)]
+        if any(fell):
+            self._climb(find, [b & ~some & bool(some.any()) for b, some in zip(far, sample, strict=True)])
+
+    def _climb(self, find: Climbing, asked: Sequence[Tensor]) -> None:
+        rows = [(self.stands & some).nonzero().flatten() for some in asked]
+        self._fell(torch.cat(rows), lambda *_: find(rows))
 
     def search(self, find: Find, sample: Tensor) -> None:
         """Strike out as `attack` does, the sample and from the nearest on, until of a block none falls.
@@ -243,11 +248,12 @@ class _Standing:
         if not len(rows):
             return False
         found = find(rows, self.inputs[rows], self.labels[rows])
-        hit = _attack.fooled(self.evidence, found, self.labels[rows])
+        hit = _attack.fooled(self.evidence, found, self.labels[rows]).nonzero().flatten()
         self.stands[rows[hit]] = False
-        self.rows.append(rows[hit])
-        self.points.append(found[hit])
-        return bool(hit.any())
+        ways = dict(zip(rows[hit].tolist(), hit.tolist(), strict=True))  # of several copies one tells
+        self.rows.append(torch.tensor(list(ways), dtype=torch.int64))
+        self.points.append(found[list(ways.values())])
+        return bool(ways)
 
     def joined(self) -> tuple[Tensor, Tensor]:
         """Return which examples fell, and the points that felled them."""
@@ -284,15 +290,16 @@ def _climbed(left: _Standing, plan: Plan, points: Tensor, rng: torch.Generator) 
     """Attack what the first attack left, towards the nearest targets first; return a sample of the far, ``(M,)``."""
     ranked = _Ranked(left, plan)
     climbs = plan.climbs(left.evidence.task.classes)
-    near = left.stands & (left.least <= climbs[0].reach)
+    near = left.stands & (left.least <= climbs[0][0].reach)
     near &= ranked.of(near.nonzero().flatten())
     far = left.stands & ~near
     drawn = torch.rand(len(far), generator=rng).masked_fill(~far, -1.0).topk(min(_SAMPLE, len(far))).indices
     sample, none = torch.zeros_like(far), torch.zeros_like(far)
     sample[drawn] = far[drawn]
-    for climb in climbs:
-        find = _finding(left, plan, climb, ranked, points, rng)
-        left.attack(find, near & (left.least <= climb.reach), sample if climb.reach > _CLOSE else none)
+    for some in climbs:
+        find = _finding(left, plan, some, ranked, points, rng)
+        close = [near & (left.least <= climb.reach) for climb in some]
+        left.attack(find, close, [sample if climb.reach > _CLOSE else none for climb in some])
     return sample
 
 
@@ -340,7 +347,7 @@ def _ranked(evidence: Evidence, inputs: Tensor, labels: Tensor, plan: Plan, most
     for x, y in zip(torch.split(inputs, evidence.batch), torch.split(labels, evidence.batch), strict=True):
         at = x.detach().requires_grad_()
         with torch.enable_grad():
-            logits = evidence.slopes(at)
+            logits = evidence.slopes(evidence.laid(at))
         rivals = _losses.rivals(logits.detach(), y, most)
         leads = _losses.toward(logits, y, rivals)
         slopes = [torch.autograd.grad(lead.sum(), at, retain_graph=True)[0] for lead in leads.unbind(1)]
@@ -354,21 +361,35 @@ def _ranked(evidence: Evidence, inputs: Tensor, labels: Tensor, plan: Plan, most
     return (torch.cat(ranked), torch.cat(far)) if ranked else (labels.new_zeros(0, most), inputs.new_zeros(0, most))
 
 
-def _finding(left: _Standing, plan: Plan, climb: _Climb, ranked: _Ranked, points: Tensor, rng: torch.Generator) -> Find:
-    """Return one more attack with gradients, from random starts or from the given points."""
-    evidence, bounds, on = left.evidence, left.evidence.bounds(), climb.way == "on"
-    begin = points if on else norms.start(left.inputs, plan.radius, plan.norm, bounds, rng)
-    budget = plan.going_on if on else plan.gradient_budget()
-    loss = _losses.dlr if climb.way == "ratio" else _losses.toward
+def _finding(
+    left: _Standing, plan: Plan, climbs: Sequence[_Climb], ranked: _Ranked, points: Tensor, rng: torch.Generator
+) -> Climbing:
+    """Return a round of attacks with gradients, from random starts or from the given points."""
+    evidence, bounds = left.evidence, left.evidence.bounds()
+    begins = [
+        points if climb.way == "on" else norms.start(left.inputs, plan.radius, plan.norm, bounds, rng)
+        for climb in climbs
+    ]
+    loss = _losses.toward_or_dlr if any(climb.way == "ratio" for climb in climbs) else _losses.toward
 
-    def find(rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        to, start = y, begin[rows]
-        if on:
-            to = _losses.rivals(evidence.answers(start), y, 1).squeeze(1)
-        elif climb.way == "toward":
-            to = ranked.aims(rows, climb.rank)
-        ends = apgd.climbed(evidence, x, (loss, y, to), budget, start, bounds, stop=True, spare=True)
-        left.least[rows] = torch.minimum(left.least[rows], ends.far)
+    def target(climb: _Climb, rows: Tensor, start: Tensor) -> Tensor:
+        labels = left.labels[rows]
+        if climb.way == "ratio" or not len(rows):
+            return labels
+        if climb.way == "on":
+            return _losses.rivals(evidence.answers(start), labels, 1).squeeze(1)
+        return ranked.aims(rows, climb.rank)
+
+    def find(asked: Sequence[Tensor]) -> Tensor:
+        starts = [begin[rows] for begin, rows in zip(begins, asked, strict=True)]
+        to = torch.cat([target(*one) for one in zip(climbs, asked, starts, strict=True)])
+        rows, start = torch.cat(list(asked)), torch.cat(starts)
+        aims = (loss, left.labels[rows], to)
+        budget, copies = plan.gradient_budget(), rows if len(climbs) > 1 else None
+        ends = apgd.climbed(
+            evidence, left.inputs[rows], aims, budget, start, bounds, stop=True, spare=True, copies=copies
+        )
+        left.least.scatter_reduce_(0, rows, ends.far, "amin")
         return ends.points
 
     return find

@@ -125,20 +125,22 @@ def _bumped(
 ) -> Tensor:
     """Return the points with the length of two random windows in the first, on a bump added to what is there."""
     count, channels, height, width = clean.shape
-    move = best - clean
+    move = (best - clean).flatten(1)
     tall, wide = _sides(height, width, share, _LEAST)
-    first, second = (_window(clean, tall, wide, rng) for _ in range(2))
-    unused = (radius**2 - move.square().sum((1, 2, 3), keepdim=True)).clamp(min=0) / channels
-    held = move[first]
-    move[first] = 0
-    length = (held.square().sum((2, 3), keepdim=True) + move[second].square().sum((2, 3), keepdim=True) + unused).sqrt()
+    shape, within = (count, channels, tall, wide), _within(tuple(clean.shape[1:]), tall, wide)
+    first, second = (_window(clean, tall, wide, rng) + within for _ in range(2))
+    unused = (radius**2 - move.square().sum(1)).clamp_(min=0).view(-1, 1, 1, 1) / channels
+    held = move.gather(1, first).view(shape)
+    move.scatter_(1, first, 0.0)
+    met = move.gather(1, second).view(shape)
+    length = held.square().sum((2, 3), keepdim=True) + met.square().sum((2, 3), keepdim=True) + unused
     bump = _bump(tall, wide).to(clean.dtype)
     if tall == wide and bool(torch.rand(1, generator=rng) < 0.5):
         bump = bump.T
     fresh = bump * _signs((count, channels, 1, 1), clean, rng) + _unit(held)
-    move[second] = 0
-    move[first] = _unit(fresh) * length
-    return norms.project(clean + radius * norms.steepest(move, "l2"), clean, radius, "l2", bounds)
+    move.scatter_(1, second, 0.0).scatter_(1, first, (_unit(fresh) * length.sqrt_()).flatten(1))
+    moved = clean + radius * norms.steepest(move, "l2").view_as(clean)
+    return norms.project(moved, clean, radius, "l2", bounds)
 
 
 def _sides(height: int, width: int, share: float, least: int) -> tuple[int, int]:
@@ -146,12 +148,16 @@ def _sides(height: int, width: int, share: float, least: int) -> tuple[int, int]
     return tall, min(width, max(least, round(share * height * width / tall)))
 
 
-def _window(clean: Tensor, tall: int, wide: int, rng: torch.Generator) -> tuple[Tensor, ...]:
-    """Return indices of one random window an example, all its channels: of shape ``(M, channels, tall, wide)``."""
-    count, channels, height, width = clean.shape
-    rows = _corner(count, height - tall, rng) + torch.arange(tall)[:, None]
-    columns = _corner(count, width - wide, rng) + torch.arange(wide)
-    return torch.arange(count).view(-1, 1, 1, 1), torch.arange(channels).view(-1, 1, 1), rows, columns
+def _window(clean: Tensor, tall: int, wide: int, rng: torch.Generator) -> Tensor:
+    """Return where one random window an example begins, ``(M, 1)``, among its features side by side."""
+    count, _, height, width = clean.shape
+    return (_corner(count, height - tall, rng) * width + _corner(count, width - wide, rng)).view(-1, 1)
+
+
+@cache
+def _within(shape: tuple[int, ...], tall: int, wide: int) -> Tensor:
+    """Return where the features of a window in the first corner lie, in all channels, ``(channels * tall * wide,)``."""
+    return torch.arange(math.prod(shape)).view(shape)[:, :tall, :wide].flatten()
 
 
 @cache

@@ -193,10 +193,12 @@ def _preparation(
     """
     if len(set(targets.tolist())) == 1:  # any preparation under which the one class is named would be taken for it
         return _Reading()
+    plain = logits[0].argmax(1)
+    if _recall(plain, targets) + _GAIN >= 1:  # no other preparation could be better by what must be gained
+        return _Reading()
     scores = {name: told for name, way in ways.items() if (told := _prepared(one, way(inputs))) is not None}
     said = {name: told.argmax(1) for name, told in scores.items()}
     best = _likeliest(scores, targets, logits[1])
-    plain = logits[0].argmax(1)
     if not best or not _better(said[best], plain, targets):
         return _Reading()
     right, other = (float((named == targets).float().mean()) for named in (plain, said[best]))

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 ORDER = 4
 Key = Annotated[str, typer.Option("--weights-key", metavar="NAME", help="Which of several weights in that file.")]
 
-_PACKED = "Store a language model in few bits, zeros as such, in a folder that whatelse alone opens."
+_FORMAT = (
+    "How to write a language model: floats, or compressed-tensors (few bits), which from_pretrained loads; or whatelse "
+    "(few bits, zeros as such). By default floats where they say it all."
+)
 _STEPS = "What to do: method(setting=...) > ..."
 _MODEL = "A folder written by compress, one of a language model, file.py:function, or 'cnn()'."
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)]
@@ -39,7 +42,7 @@ def command(
     seed: Seed = 0,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx too, checked in onnxruntime.")] = False,
     pt2: Annotated[bool, typer.Option("--pt2", help="Write model.pt2 too, an exported PyTorch program.")] = False,
-    packed: Annotated[bool, typer.Option("--packed", help=_PACKED)] = False,
+    form: Annotated[str, typer.Option("--format", metavar="FORM", help=_FORMAT)] = "",
     json_file: Annotated[str, typer.Option("--json", metavar="FILE", help="Write costs as JSON; - for stdout.")] = "",
     device: Device = "",
     max_memory: Memory = "",
@@ -58,17 +61,17 @@ def command(
     task = opening.load_task(data)
     whole = opening.open_module(model, task, _chosen(weights, weights_key))
     task = language.read(whole, task, seed)
-    compress.check_before(whole, steps, task, also, packed=packed)
+    compress.check_before(whole, steps, task, also, form)
     terminal = Console(stderr=True, quiet=quiet)
     with terminal.status("starting") as status:
         small = compress.compress(whole, steps, task, seed, lambda step: status.update(escape(step)), device)
-        small, form = _formed(small, packed=packed)
+        small, remarks = _formed(small, form)
         status.update("writing, and proving the copy equal in a fresh process")
         failed = compress.write(small, out, task, steps, seed, also)
         status.update("measuring both models in turn")
         written, told = costs.files(whole, small.model, out, task, also)
         found = written + costs.costs(whole, small.model, task, small.saved)
-    warned = form + told + costs.warnings_of(found, small.model, task)
+    warned = remarks + told + costs.warnings_of(found, small.model, task)
     record = costs.record(small, found, warned)
     if json_file:
         write(json_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
@@ -80,26 +83,33 @@ def command(
 def _say(record: dict[str, Any], out: str, terminal: Console) -> None:
     """Print what a model costs and where it is, unless nothing is to be printed, and whatever there is to warn of."""
     if out:
+        from whatelse.artifacts.compress import AFRESH
+        from whatelse.artifacts.folder import RECORD
         from whatelse.report.costs import print_costs
 
         print_costs(record, Console())
-        terminal.print(f"written: {out}, reloaded in a fresh process, outputs equal bit for bit", highlight=False)
+        near = json.loads(Path(out, RECORD).read_text("utf-8"))["proof"][AFRESH]
+        terminal.print(f"written: {out}, reloaded in a fresh process, outputs equal {near}", highlight=False)
     for line in record["warnings"]:
         sys.stderr.write(f"warning: {line}\n")
 
 
-def _formed(small: Compressed, *, packed: bool) -> tuple[Compressed, list[str]]:
+def _formed(small: Compressed, form: str) -> tuple[Compressed, list[str]]:
     """Return a model in the form in which it is written, and a line on that where a reader might think otherwise."""
-    from whatelse.artifacts import compress
+    from whatelse.artifacts import compress, pack_quantized
 
-    if packed:
+    if form == "whatelse":
         return small, []
     try:
-        made = compress.as_floats(small)
+        made = compress.as_codes(small) if form == pack_quantized.NAME else compress.as_floats(small)
     except ArtifactError as error:
+        if form:
+            raise
         return small, [f"written as a folder that whatelse alone opens: {error}"]
     if set(made.model.state_dict()) != set(small.model.state_dict()):
-        return made, ["smaller layers are written as whole matrices of floats; --packed keeps them as they are"]
+        return made, [
+            "smaller layers are written as whole matrices of floats; --format whatelse keeps them as they are"
+        ]
     return made, []
 
 

@@ -37,8 +37,9 @@ def shipped(path: str) -> Path:
     """Return the path of a file; of one that comes with the package where ``whatelse/...`` names no other.
 
     Args:
-        path: As a user types it.
+        path: As a user types it; what the environment says may stand in it, as ``$WHATELSE_DATA/...``.
     """
+    path = os.path.expandvars(path)
     if path.startswith("whatelse/") and not os.path.exists(path):
         return Path(str(resources.files("whatelse"))).joinpath(*path.split("/")[1:])
     return Path(path)

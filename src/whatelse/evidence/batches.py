@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from whatelse.models import asked
+
 _LARGE = 16  # pixels along a side
 
 
@@ -18,7 +20,7 @@ def channels_last(x: Tensor) -> Tensor:
     Args:
         x: A batch of inputs.
     """
-    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 and x.shape[-1] >= _LARGE else x
+    return asked.channels_last(x) if x.dim() == 4 and x.shape[-1] >= _LARGE else x
 
 
 def collected(

@@ -165,6 +165,14 @@ class Evidence:
             raise NotMeasurableError(f"needs examples of {name}; task {self.task.name} has none")
         return found
 
+    def laid(self, x: Tensor) -> Tensor:
+        """Return a batch of inputs as it lies best in memory for the model.
+
+        Args:
+            x: ``(M, ...)``.
+        """
+        return channels_last(x) if self.subject.channels_last else x.contiguous()
+
     def bounds(self) -> tuple[float, float]:
         """Return the smallest and the largest value that an input may take.
 
@@ -380,5 +388,4 @@ class Evidence:
             self.batch = size
             self.say(note=f"memory ran out: the batch was halved to {size}")
 
-        lay = channels_last if self.subject.channels_last else Tensor.contiguous
-        return collected(inputs, lambda x, rows: look(lay(x), rows), self.batch, self.subject.least, smaller)
+        return collected(inputs, lambda x, rows: look(self.laid(x), rows), self.batch, self.subject.least, smaller)

@@ -7,9 +7,7 @@ the baseline's pass left: nobody passes twice.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +18,7 @@ from whatelse.evidence import windows
 from whatelse.evidence.batches import out_of_memory
 from whatelse.evidence.windows import Window
 from whatelse.models.model import Likelihoods, Model, Reads
+from whatelse.modules.shelf import shelf
 from whatelse.tasks.language import DOCUMENTS, Language, Passage
 
 if TYPE_CHECKING:
@@ -256,7 +255,7 @@ def _read(
     held: Tensor | None = None
     for mine, targets, numbers in chunks(evidence, model, asked):
         if keep:
-            held = _shelf(count, mine) if held is None else held
+            held = shelf((count, mine.shape[1]), mine.dtype, _LARGE) if held is None else held
             held[numbers] = mine.cpu()
         other = None if before is None else before[1].said(before[0][numbers])
         for name, values in _chunk(model.said(mine), targets, other).items():
@@ -351,13 +350,3 @@ def check(evidence: Evidence, loss: Tensor) -> None:
         what_of = "documents" if isinstance(evidence.subject.source, Likelihoods) else "tokens"
         told = f"{int(wrong.sum())} of {len(loss)} {what_of}"
         raise NotMeasurableError(f"needs a number for all {what_of}; {evidence.subject.name} says {what} of {told}")
-
-
-def _shelf(count: int, like: Tensor) -> Tensor:
-    """Return room for the states of so many tokens: in memory, or in a file without a name where they are many."""
-    shape = (count, like.shape[1])
-    if prod(shape) * like.element_size() < _LARGE:
-        return torch.empty(shape, dtype=like.dtype)
-    with tempfile.NamedTemporaryFile() as file:  # it lives as long as somebody maps it
-        file.truncate(prod(shape) * like.element_size())
-        return torch.from_file(file.name, shared=True, size=prod(shape), dtype=like.dtype).view(shape)

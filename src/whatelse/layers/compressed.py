@@ -66,6 +66,13 @@ class CompressedLayer(nn.Module):
         """Return the layer of torch that computes the same with its weights as floats; None where there is none."""
         return None
 
+    def coded(self) -> CompressedLayer | None:
+        """Return the linear layer as integers with scales and nothing else; None where it is no such thing."""
+        return None
+
+    def unfold(self) -> None:
+        """Make anew what is derived from its tensors, once these are of another type."""
+
     def drawing(self) -> str:
         """Return what a person can read of it, such as a tree with a line a node; nothing for most layers."""
         return ""

@@ -18,6 +18,7 @@ from torch.nn import functional
 from whatelse.errors import ArtifactError, MissingExtraError
 from whatelse.layers.compressed import CompressedLayer, linear
 from whatelse.layers.exported import Dequantizing, Integers
+from whatelse.layers.quantized import UNROUNDED, Quantized
 
 # What each mode computes in; the layer hands its inputs over in this type and returns them in their own.
 _COMPUTED = {
@@ -112,6 +113,18 @@ class Kernel(CompressedLayer):
     def plain(self) -> nn.Module | None:
         """Return the layer with its weight as floats; None where its kernel rounds what enters."""
         return linear(self._weight().dequantize(), self.bias) if self.mode in _FLOATS else None
+
+    def coded(self) -> Quantized | None:
+        """Return the layer as integers with scales; None of every mode but that of eight bits, inputs as they are."""
+        if self.mode != "int8_weight":
+            return None
+        made = Quantized("Linear", self.shape, 8, UNROUNDED, bias=self.bias is not None)
+        with torch.no_grad():
+            made.scale.copy_(self.get_buffer("scale").flatten())
+            if made.bias is not None and self.bias is not None:
+                made.bias.copy_(self.bias)
+            made.take(self.get_buffer("qdata"))
+        return made.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output in the type of its input.

@@ -213,9 +213,11 @@ class Quantized(CompressedLayer):
 
     def plain(self) -> nn.Module | None:
         """Return the layer with its dequantized weight; None where it rounds its inputs, or is a convolution."""
-        if self.activation_bits < UNROUNDED or self.like != "Linear":
-            return None
-        return linear(self.weight, self.bias)
+        return None if self.coded() is None else linear(self.weight, self.bias)
+
+    def coded(self) -> Quantized | None:
+        """Return itself; None where it rounds its inputs, or is a convolution."""
+        return self if self.activation_bits >= UNROUNDED and self.like == "Linear" else None
 
     def remark(self) -> str:
         """Say that no integer kernel runs."""
@@ -308,9 +310,10 @@ class Quantized(CompressedLayer):
         if kind != "onnx":
             return Unpacking(made)
         del made.codes, made.scale, made.zero
-        return Dequantizing(made, self._integers())
+        return Dequantizing(made, self.integers())
 
-    def _integers(self) -> Integers:
+    def integers(self) -> Integers:
+        """Return its codes and scales, one code a byte."""
         codes, block = self._unpacked(), min(self.group, self._fan_in())
         scale = self.scale.squeeze() if self.grid == "tensor" else self.scale
         if self.zero is None:

@@ -230,8 +230,22 @@ def elsewhere(x: Tensor) -> Tensor:
         x: ``(N, ...)``.
     """
     if x.dim() == 4:
-        return x.contiguous(memory_format=torch.channels_last)
+        return channels_last(x)
     return x.transpose(0, -1).contiguous().transpose(0, -1)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return images with their channels last in memory.
+
+    Of a single channel both orders are the same bytes, and torch takes them for the usual one but where the strides say
+    otherwise.
+
+    Args:
+        x: ``(N, channels, height, width)``.
+    """
+    if x.shape[1] == 1:
+        return x.contiguous().squeeze(1).unsqueeze(3).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _traced(model: nn.Module, manner: Manner, batch: Tensor, path: Path) -> Tensor | None:

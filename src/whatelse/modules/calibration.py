@@ -107,6 +107,18 @@ def watch(
 
 
 def _pass(model: nn.Module, layers: Mapping[str, nn.Module], x: Tensor, see: Callable[[str, Tensor], None]) -> None:
+    with hooked(model, watching(layers, see)):
+        model(x)
+
+
+def watching(layers: Mapping[str, nn.Module], see: Callable[[str, Tensor], None]) -> list[RemovableHandle]:
+    """Return hooks that show what enters layers, whoever passes the model.
+
+    Args:
+        layers: The layers to watch, by name.
+        see: Called with a layer's name and what enters it; never with an empty one.
+    """
+
     def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         def show(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             given = (*args, *kwargs.values())[0].detach()
@@ -115,9 +127,7 @@ def _pass(model: nn.Module, layers: Mapping[str, nn.Module], x: Tensor, see: Cal
 
         return show
 
-    hooks = [layer.register_forward_pre_hook(hook(name), with_kwargs=True) for name, layer in layers.items()]
-    with hooked(model, hooks):
-        model(x)
+    return [layer.register_forward_pre_hook(hook(name), with_kwargs=True) for name, layer in layers.items()]
 
 
 @torch.no_grad()
@@ -211,7 +221,11 @@ def _patches(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return grouped.permute(1, 2, 0, 3).flatten(2)
 
 
-def grams(model: nn.Module, layers: Mapping[str, Layer], inputs: Tensor) -> dict[str, Tensor]:
+# Shows what enters layers of a model while inputs pass: `watch`, or what passes them otherwise.
+Watch = Callable[[nn.Module, Mapping[str, nn.Module], Tensor, Callable[[str, Tensor], None]], None]
+
+
+def grams(model: nn.Module, layers: Mapping[str, Layer], inputs: Tensor, watch: Watch = watch) -> dict[str, Tensor]:
     """Return the mean of ``x x^T`` over all places for every layer, ``(groups, fan-in, fan-in)`` float64.
 
     With ``H`` this mean, the mean squared change of a layer's output under a change ``D`` of its weight rows is
@@ -223,6 +237,7 @@ def grams(model: nn.Module, layers: Mapping[str, Layer], inputs: Tensor) -> dict
         model: In evaluation mode.
         layers: The layers, by name.
         inputs: Calibration inputs, ``(N, ...)``.
+        watch: Passes them.
     """
     total: dict[str, Tensor] = {}
     places = dict.fromkeys(layers, 0)
@@ -237,7 +252,7 @@ def grams(model: nn.Module, layers: Mapping[str, Layer], inputs: Tensor) -> dict
     return {name: gram / places[name] for name, gram in total.items()}
 
 
-def energies(model: nn.Module, layers: Mapping[str, Layer], inputs: Tensor) -> dict[str, Tensor]:
+def energies(model: nn.Module, layers: Mapping[str, Layer], inputs: Tensor, watch: Watch = watch) -> dict[str, Tensor]:
     """Return the sum of ``x^2`` over all places for every column of every layer, ``(groups, fan-in)`` float64.
 
     A layer that none of the inputs reaches is not among them.
@@ -246,6 +261,7 @@ def energies(model: nn.Module, layers: Mapping[str, Layer], inputs: Tensor) -> d
         model: In evaluation mode.
         layers: The layers, by name.
         inputs: Calibration inputs, ``(N, ...)``.
+        watch: Passes them.
     """
     total: dict[str, Tensor] = {}
 

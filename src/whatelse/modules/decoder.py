@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from whatelse.errors import ArtifactError, MissingExtraError, in_short
+from whatelse.errors import ArtifactError, in_short
 from whatelse.layers.compressed import CompressedLayer, linear
-from whatelse.modules import walk
+from whatelse.modules import configured, walk
 from whatelse.modules.lent import copied, quietly
 
 KIND = "Decoder"
@@ -79,7 +79,7 @@ class Decoder(walk.Guarded):
             how = str(getattr(method, "value", method))
             raise ArtifactError(f"its weights are stored by {how} already; give the folder of the float model")
         for name, part in list(model.named_modules()):
-            if isinstance(part, _turned()):
+            if isinstance(part, configured.turned()):
                 walk.place(model, name, linear(part.weight.mT.contiguous(), part.bias))
         dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         config.dtype = torch.float32
@@ -105,50 +105,36 @@ class Decoder(walk.Guarded):
         found: nn.Module | None = self.lm.get_output_embeddings()
         return [] if found is None else [found]
 
-    def plain(self) -> Decoder:
+    def plain(self, *, coded: bool = False) -> Decoder:
         """Return a copy whose weights are floats in layers of the model's own classes, in the type that it came in.
 
         What is stored in few bits becomes the numbers that these stand for, a chain of two linear layers their product.
+
+        Args:
+            coded: Leave codes with scales in the place of linear layers, their scales in that type too.
 
         Raises:
             ArtifactError: A part has no such form; it is named.
         """
         made = copied(self)
         assert isinstance(made, Decoder)
-        _refit(made.lm)
-        like = reference(made.lm.config)
-        twins = dict(like.named_modules())
-        for name in _differing(made.lm, like):
-            dense = _dense(made.lm.get_submodule(name), twins.get(name))
+        configured.refit(made.lm)
+        like = configured.reference(made.lm.config)
+        twins, kept = dict(like.named_modules()), set[str]()
+        for name in configured.differing(made.lm, like):
+            part, twin = made.lm.get_submodule(name), twins.get(name)
+            own = configured.coded(name, part, twin) if coded else None
+            kept |= {name} if own is not None else set()
+            dense = own or configured.dense(part, twin)
             if dense is None:
-                raise ArtifactError(_no_floats(name, made.lm.get_submodule(name)))
+                raise ArtifactError(configured.no_place(name, part))
             walk.place(made.lm, name, dense)
-        left = _differing(made.lm, like)
+        left = [name for name in configured.differing(made.lm, like) if name not in kept]
         if left:
-            raise ArtifactError(_no_floats(left[0], made.lm.get_submodule(left[0])))
+            raise ArtifactError(configured.no_place(left[0], made.lm.get_submodule(left[0])))
         if made.dtype != torch.float32:
-            made.lm.to(made.dtype)
-            made.lm.config.dtype = made.dtype
+            _narrow(made.lm, made.dtype)
         return made
-
-
-def reference(config: Any) -> nn.Module:  # noqa: ANN401 - of transformers
-    """Return the model that a configuration builds, its tensors without numbers.
-
-    Args:
-        config: Of transformers.
-
-    Raises:
-        MissingExtraError: transformers is not installed.
-        ArtifactError: It builds none.
-    """
-    transformers = _library()
-    try:
-        with quietly(), torch.device("meta"):
-            made: nn.Module = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except Exception as error:  # whatever a configuration of a stranger raises
-        raise ArtifactError(f"its configuration makes no language model: {in_short(error)}") from error
-    return made
 
 
 def describe(model: Decoder, inner: Callable[[nn.Module], Spec]) -> Spec:
@@ -162,7 +148,7 @@ def describe(model: Decoder, inner: Callable[[nn.Module], Spec]) -> Spec:
         ArtifactError: A part cannot be described.
     """
     lm = model.lm
-    parts = {name: inner(lm.get_submodule(name)) for name in _differing(lm, reference(lm.config))}
+    parts = {name: inner(lm.get_submodule(name)) for name in configured.differing(lm, configured.reference(lm.config))}
     return {
         "kind": KIND,
         "config": json.loads(lm.config.to_json_string(use_diff=False)),
@@ -185,7 +171,7 @@ def build(spec: Spec, parts: Mapping[str, nn.Module]) -> Decoder:
         ArtifactError: The description makes no model, or no tokenizer.
         MissingExtraError: transformers is not installed.
     """
-    transformers = _library()
+    transformers = configured.library()
     try:
         config = transformers.AutoConfig.for_model(**spec["config"])
         generation = transformers.GenerationConfig.from_dict(spec["generation"])
@@ -194,7 +180,7 @@ def build(spec: Spec, parts: Mapping[str, nn.Module]) -> Decoder:
         raise ArtifactError(f"its description makes no language model: {in_short(error)}") from error
     if not isinstance(dtype, torch.dtype):
         raise ArtifactError(f"its description names no type of numbers: {spec['dtype']!r}")
-    lm: Any = reference(config)
+    lm: Any = configured.reference(config)
     lm.generation_config = generation
     for name, part in parts.items():
         walk.swap(lm, name, part)
@@ -210,7 +196,7 @@ def settle(model: Decoder) -> Decoder:
     Args:
         model: Changed in place.
     """
-    for name in _unlisted(reference(model.lm.config)):
+    for name in _unlisted(configured.reference(model.lm.config)):
         place, _, last = name.rpartition(".")
         owner = model.lm.get_submodule(place)
         if last in owner._buffers:
@@ -251,77 +237,17 @@ def shortened(model: Decoder, names: Sequence[str]) -> Decoder:
     return made
 
 
-def _differing(lm: nn.Module, like: nn.Module) -> list[str]:
-    """Return the topmost parts that are not what a configuration builds: of another kind, or of another size."""
-    known = dict(like.named_modules())
-    found: list[str] = []
-    for name, part in lm.named_modules():
-        if any(name.startswith(f"{other}.") for other in found):
-            continue
-        twin = known.get(name)
-        sizes = {n: p.shape for n, p in part.named_parameters(recurse=False)}
-        alike = twin is not None and type(twin) is type(part)
-        if twin is None or not alike or sizes != {n: p.shape for n, p in twin.named_parameters(recurse=False)}:
-            found.append(name)
-    return found
-
-
-def _refit(lm: nn.Module) -> None:
-    """Give a configuration the widths and heads of its model, where all blocks have the same; in place."""
-    config: Any = lm.config
-    known = {name: part for name, part in reference(config).named_modules() if type(part) is nn.Linear}
-    pairs = [(known[name], part) for name, part in lm.named_modules() if name in known and type(part) is nn.Linear]
-    changed: dict[int, set[int]] = {}
-    for old, new in pairs:
-        for was, now in ((old.in_features, new.in_features), (old.out_features, new.out_features)):
-            changed.setdefault(was, set()).add(now)
-    heads = int(config.num_attention_heads)
-    size = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
-    few = int(getattr(config, "num_key_value_heads", None) or heads)
-    for told, was, step in (
-        ("intermediate_size", int(getattr(config, "intermediate_size", None) or 0), 1),
-        ("num_key_value_heads", few * size, size),
-        ("num_attention_heads", heads * size, size),
-    ):
-        widths = changed.get(was, {was}) - ({was} if was == config.hidden_size else set())
-        if len(widths) == 1 and widths != {was}:
-            setattr(config, told, widths.pop() // step)
-            config.head_dim = size
-
-
-def _dense(part: nn.Module, twin: nn.Module | None) -> nn.Module | None:
-    """Return the layer of a twin's kind that computes the same with floats; None where there is none."""
-    chain = list(part) if isinstance(part, nn.Sequential) else [part]
-    floats = [one.plain() if isinstance(one, CompressedLayer) else one for one in chain]
-    layers = [one for one in floats if isinstance(one, nn.Linear)]
-    if len(layers) < len(floats) or not layers or any(one.bias is not None for one in layers[:-1]):
-        return None
-    weight: Tensor = layers[0].weight
-    for one in layers[1:]:
-        weight = one.weight @ weight
-    made = linear(weight, layers[-1].bias)
-    kind = _turned()
-    if not isinstance(twin, kind):
-        return made
-    back: nn.Module = kind(*weight.shape)
-    back.weight, back.bias = nn.Parameter(weight.mT.contiguous(), requires_grad=False), made.bias
-    return back
-
-
-def _turned() -> Any:  # noqa: ANN401 - a class of transformers
-    """Return the kind of linear layer whose weight lies the other way round, ``(in, out)``."""
-    from transformers.pytorch_utils import Conv1D  # noqa: PLC0415 - an extra
-
-    return Conv1D
-
-
-def _no_floats(name: str, part: nn.Module) -> str:
-    what = f"a {type(part).__name__}"
-    if isinstance(part, CompressedLayer):
-        what += " that computes with rounded activations" if part.plain() is None else ""
-    elif isinstance(part, nn.Linear):
-        what += f" of {part.in_features} to {part.out_features}"
-    return f"{name} is {what}, for which a configuration of transformers has no place"
+def _narrow(lm: Any, dtype: torch.dtype) -> None:  # noqa: ANN401 - of transformers
+    """Turn a model into another type in place, but for what it derives: transformers keeps that in float32."""
+    derived = {name: lm.get_buffer(name) for name in _unlisted(lm)}
+    lm.to(dtype)
+    lm.config.dtype = dtype
+    for name, tensor in derived.items():
+        place, _, last = name.rpartition(".")
+        lm.get_submodule(place)._buffers[last] = tensor  # noqa: SLF001 - torch has no other way
+    for part in lm.modules():
+        if isinstance(part, CompressedLayer):
+            part.unfold()
 
 
 def _unlisted(lm: nn.Module) -> list[str]:
@@ -360,7 +286,7 @@ def _read(files: Mapping[str, str]) -> Any:  # noqa: ANN401 - of transformers
     Raises:
         ArtifactError: They make none.
     """
-    transformers = _library()
+    transformers = configured.library()
     try:
         with tempfile.TemporaryDirectory() as folder, quietly():
             for name, text in files.items():
@@ -372,12 +298,3 @@ def _read(files: Mapping[str, str]) -> Any:  # noqa: ANN401 - of transformers
         raise
     except Exception as error:  # whatever a file of a stranger raises
         raise ArtifactError(f"the tokenizer of a saved model cannot be loaded: {in_short(error)}") from error
-
-
-def _library() -> Any:  # noqa: ANN401 - transformers
-    try:
-        with quietly():
-            import transformers  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise MissingExtraError("a language model needs transformers: pip install 'whatelse[transformers]'") from error
-    return transformers

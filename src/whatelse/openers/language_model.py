@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from whatelse import limits
 from whatelse.artifacts import folder
 from whatelse.errors import ArtifactError, MissingExtraError, Told, in_short
 from whatelse.models.causal import Causal
+from whatelse.modules import plain
 from whatelse.modules.lent import quietly, rest
 from whatelse.openers import _language
 from whatelse.tasks.task import Task
@@ -27,6 +30,8 @@ OWN = "has a tokenizer of its own"
 _CONFIG = "config.json"
 _HEADS = ("ForCausalLM", "LMHeadModel")
 _MOST = 2**20  # bytes of a configuration
+_PACKED, _META = "compressed-tensors", "__metadata__"
+_BESIDE = ("weight_scale", "weight_shape", "weight_zero_point")
 _MEND = "save the one it was trained with beside it: tokenizer.save_pretrained(folder)"
 
 
@@ -70,7 +75,35 @@ def open_model(text: str, task: Task, weights: str) -> Causal:
     rest(model)
     if unused := sorted(map(str, info["unexpected_keys"])):
         warnings.warn(f"{text}: its file has {len(unused)} tensors that the model does not use: {unused[0]}", Told, 3)
-    return Causal(text, model, tokenizer)
+    packed = getattr(config, "quantization_config", None) or {}
+    stores = _Packed(text, model) if packed.get("quant_method") == _PACKED else None
+    return Causal(text, model, tokenizer, stores=stores)
+
+
+class _Packed:
+    """What a folder of compressed-tensors stores: bytes of its files, as the model that it makes becomes floats.
+
+    Args:
+        text: The folder.
+        model: Of transformers, which unpacks its weights when it is called first.
+    """
+
+    def __init__(self, text: str, model: nn.Module) -> None:
+        self._text, self._model = text, model
+
+    def stored_bytes(self) -> Sequence[int]:
+        """Return the bytes of every tensor in its files."""
+        found = list[int]()
+        for path in sorted(Path(self._text).glob("*.safetensors")):
+            with path.open("rb") as file:
+                head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            found += [one["data_offsets"][1] - one["data_offsets"][0] for name, one in head.items() if name != _META]
+        return found
+
+    def stored_weights(self) -> Sequence[int]:
+        """Return how many numbers of every parameter are not zero, scales and shapes aside."""
+        own = {id(p): p for name, p in self._model.named_parameters() if not name.endswith(_BESIDE)}
+        return [plain.nonzero(one) for one in own.values()]
 
 
 def _named(text: str) -> list[str]:

@@ -2,14 +2,15 @@
 
 An example of the first ``examples`` of test stands if the model is right on it and at every adversarial point. Attacks
 are run on what the cheaper ones left standing: APGD on the log-odds margin, whose points are kept and shared; APGD
-towards the two classes (*standard*: four) whose borders are nearest in the model's linearization, and towards the
-nearest once more; on the ratio of logits (DLR); on from the first points towards the class that is nearest there; then
-Square, a random search. Each goes for those that are near by two measures: of which a border lies within 1.75 radii of
-the input in the linearization there, and within so many (0.6 down to 0.05) of where an attack ended, in that. The
-others are left out of what follows the first attack, but for a sample of twenty, one of which must not fall; a climb
-ends where it is far from the border for what it gained; Square begins with the nearest, leaves an example that it would
-not fell at half again its speed, and ends when of a block none falls. Gradients go straight through rounding, where the
-model rounds; whether a point fools is asked of the model itself.
+towards the two classes whose borders are nearest in the model's linearization; at once, on copies that leave together,
+towards the nearest once more (*standard*: and towards two further ones), on the ratio of logits (DLR), and on from the
+first points towards the class that is nearest there; then Square, a random search. Each goes for those that are near by
+two measures: of which a border lies within 1.75 radii of the input in the linearization there, and within so many (0.6
+down to 0.05) of where an attack ended, in that. The others are left out of what follows the first attack, but for a
+sample of twenty, one of which must not fall; a climb ends where it is far from the border for what it gained; Square
+begins with the nearest, leaves an example that it would not fell at half again its speed, and ends when of a block none
+falls. Gradients go straight through rounding, where the model rounds; whether a point fools is asked of the model
+itself.
 
 Without a ``radius`` one is chosen at which the baseline has something to lose and something to keep: of the steps
 1/255, 2/255, 4/255 ... of the range of the inputs (down to 1/8 of the first; in L2 1/64, 1/32 ...) the one at which a
@@ -89,7 +90,7 @@ from whatelse.statistics import summaries
 from whatelse.tasks.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
-    9,
+    10,
     "accuracy",
     "higher",
     {"predicts", "inputs in bounds"},

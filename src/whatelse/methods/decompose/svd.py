@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from whatelse.errors import RecipeError
 from whatelse.methods.decompose._parts import chain, rank_of, reached, replaced, spatial, through
 from whatelse.modules.calibration import grams
+from whatelse.modules.stream import Stream
 from whatelse.modules.walk import Layer, copied, layers
 from whatelse.settings import param
 from whatelse.tasks.task import Task
@@ -68,8 +69,11 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         raise RecipeError("decompose.svd: no convolution or linear layer to decompose; decompose before quantizing")
     whole = {n: layer for n, layer in named.items() if isinstance(layer, nn.Linear) or layer.groups == 1}
     whole, few = reached(small, whole, task.calibration.inputs)
-    seen = grams(small, whole, task.calibration.inputs) if config.aware else {}
-    parts = {name: _factored(layer, config, seen.get(name)) for name, layer in whole.items()}
+    parts: dict[str, nn.Module] = {}
+    stream = Stream(small, task.calibration.inputs)
+    for some in stream.groups(whole) if config.aware else [whole]:
+        seen = grams(small, some, task.calibration.inputs, stream.watch) if config.aware else {}
+        parts |= {name: _factored(layer, config, seen.get(name)) for name, layer in some.items()}
     return replaced(small, whole, parts, few, "decompose.svd")
 
 

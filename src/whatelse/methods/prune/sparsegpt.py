@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from whatelse.methods.prune._mask import as_weight, by_channel, called, prunable, two_of_four
 from whatelse.modules.calibration import UNREACHED, grams
 from whatelse.modules.notes import note
+from whatelse.modules.stream import Stream
 from whatelse.modules.walk import copied
 from whatelse.settings import param
 from whatelse.tasks.task import Task
@@ -65,9 +66,10 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     pruned = copied(model)
     inputs = task.calibration.inputs
     found = prunable(pruned, "prune.sparsegpt", config.sparsity, config.pattern)
+    stream = Stream(pruned, inputs)
     left: dict[str, str] = {}
     for name, layer in called(pruned, found, inputs).items():
-        gram = grams(pruned, {name: layer}, inputs).get(name)
+        gram = grams(pruned, {name: layer}, inputs, stream.watch).get(name)
         if gram is None:
             left[name] = UNREACHED
             continue

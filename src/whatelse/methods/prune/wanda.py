@@ -26,6 +26,7 @@ from torch import nn
 from whatelse.methods.prune._mask import called, keep, prunable, zero
 from whatelse.modules.calibration import UNREACHED, energies
 from whatelse.modules.notes import note
+from whatelse.modules.stream import Stream
 from whatelse.modules.walk import copied
 from whatelse.settings import param
 from whatelse.tasks.task import Task
@@ -58,9 +59,10 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     pruned = copied(model)
     inputs = task.calibration.inputs
     found = prunable(pruned, "prune.wanda", config.sparsity, config.pattern)
+    stream = Stream(pruned, inputs)
     left: dict[str, str] = {}
     for name, layer in called(pruned, found, inputs).items():
-        seen = energies(pruned, {name: layer}, inputs)
+        seen = energies(pruned, {name: layer}, inputs, stream.watch)
         if name not in seen:
             left[name] = UNREACHED
             continue

@@ -29,6 +29,7 @@ from whatelse.methods.quantize._calibrated import Widths, bounds, set_bounds, tr
 from whatelse.modules.calibration import UNREACHED, grams
 from whatelse.modules.exchange import exchange, refuse_unused
 from whatelse.modules.notes import note
+from whatelse.modules.stream import Stream
 from whatelse.modules.walk import copied
 from whatelse.settings import param
 from whatelse.tasks.task import Task
@@ -75,9 +76,10 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     layers, few = treatable(small, inputs, "quantize.gptq")
     found = bounds(small, layers, inputs, widths, config.clip)
     parts: dict[str, nn.Module] = {}
+    stream = Stream(small, inputs)
     left: dict[str, str] = {}
     for name, layer in layers.items():
-        gram = grams(small, {name: layer}, inputs).get(name)
+        gram = grams(small, {name: layer}, inputs, stream.watch).get(name)
         if gram is None:
             left[name] = UNREACHED
             continue
