@@ -283,7 +283,8 @@ def loader_of(path: str) -> Loader | None:
         ItemError: Several do.
     """
     ending = Path(path).suffix
-    opens = [n for n in registry.names("datasets") if ending in _suffixes(registry.card("datasets", n))]
+    known = {n: registry.card("datasets", n).constants.get("SUFFIXES", ()) for n in registry.names("datasets")}
+    opens = [n for n, endings in known.items() if isinstance(endings, tuple) and ending in endings]
     if len(opens) > 1:
         calls = " or ".join(f"{name}(path={path!r})" for name in opens)
         raise ItemError(f"{path}: {' and '.join(opens)} open {ending} files; say {calls}")
@@ -315,11 +316,6 @@ def control(name: str) -> Control:
         ItemError: The file lacks a part.
     """
     return _control(registry.find("controls", name.replace(" ", "_")))
-
-
-def _suffixes(card: registry.Card) -> tuple[str, ...]:
-    found = card.constants.get("SUFFIXES", ())
-    return found if isinstance(found, tuple) else ()
 
 
 # What is resolved once goes by where it is written: a file whose text changed is another item.

@@ -125,10 +125,7 @@ def search(
     budget = _budgets(budgets)
     with ExitStack() as stack:
         store = Folder((results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
-        # Held against itself: what an audit would refuse at the end, such as swapped classes, is refused now.
-        pair: dict[str, Model] = {Role.BASELINE: model, NAME: model}
-        met = meet(pair, task, max_memory, store, stack, force=False, inline=engine == "inline")
-        _check_data(met.task)
+        met = _met(model, task, max_memory, store, stack, inline=engine == "inline")
         runner = stack.enter_context(Runner(lambda: run.engine(engine, workers), store))
         questions, size = sized(_questions(asked, met), minimize)
         bench = Bench(met.data, met.models[Role.BASELINE], seed)
@@ -230,17 +227,21 @@ def _check(trials: int, minutes: float, then: str, space: Sequence[str], out: Pa
         compress.check_free(out)
 
 
-def _check_data(task: Task) -> None:
-    """Refuse data of which nothing is held back for choices.
+def _met(model: Model, task: Task | str, memory: str, store: Folder, lent: ExitStack, *, inline: bool) -> Meeting:
+    """Return the baseline after the checklist, with data of which some are held back for choices.
 
     Raises:
-        TaskError: There is no example of select.
+        TaskError: There is no example of select, or the model does not fit the data.
+        ArtifactError: The model cannot be opened.
     """
-    if not len(task.split("select")):
+    # Held against itself: what an audit would refuse at the end, such as swapped classes, is refused now.
+    met = meet({Role.BASELINE: model, NAME: model}, task, memory, store, lent, force=False, inline=inline)
+    if not len(met.task.split("select")):
         raise TaskError(
-            f"data {task.name}: select has no examples, and trials are measured on it; hold some back, as in "
+            f"data {met.task.name}: select has no examples, and trials are measured on it; hold some back, as in "
             "--data \"language(path='F', select=0.4, calibration='G')\""
         )
+    return met
 
 
 def _seen(model: nn.Module, task: Task, seed: int) -> Task:
