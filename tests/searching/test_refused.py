@@ -123,3 +123,10 @@ def test_classes_in_another_order_are_refused_before_work(model, task):
             owners.parse('[[budgets]]\nbehaviour = "generalization.accuracy"\nmost = 0.05\n'),
             trials=2,
         )
+
+
+def test_where_examples_lie_in_clusters_their_number_is_told(model, task):
+    codes = {name: torch.arange(len(split)) // 50 for name, split in task.splits.items()}
+    clustered = replace(task, splits={name: replace(s, clusters=codes[name]) for name, s in task.splits.items()})
+    with pytest.raises(BudgetError, match="500 examples of select in 10 clusters cannot show.*give more clusters"):
+        tried(model, clustered, budgets(accuracy=0.02))
