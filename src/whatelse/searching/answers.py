@@ -73,8 +73,8 @@ class AnswersJudge:
 
     Attributes:
         counts: Of which budgets the bound of no change at all is the least that can be shown, ``(budgets,)``: of shares
-            of examples. Of a loss or of tokens it is that of an event never seen, as large as a whole example, and
-            wider than that of small changes everywhere.
+            of examples that lie in no clusters. Of a loss, or of tokens, it is that of an event never seen, as large
+            as a whole example, and wider than that of small changes everywhere.
     """
 
     of_scores = False
@@ -100,7 +100,8 @@ class AnswersJudge:
         seen = {one.measurement.label for one in self._asked}
         self.seen = np.array([one.question.place.label in seen for one in constraints])
         counted = {one.measurement.label for one in self._asked if _counts(one)}
-        self.counts = np.array([one.question.place.label in counted for one in constraints])
+        alone = base.task.test.clusters is None
+        self.counts = np.array([alone and one.question.place.label in counted for one in constraints])
 
     @torch.no_grad()
     def ask(self, model: nn.Module) -> Tensor:

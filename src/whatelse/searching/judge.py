@@ -81,7 +81,8 @@ class ScoresJudge:
         sizes: Of every constraint how many examples it has on select and in the confirmation.
 
     Attributes:
-        counts: Of which budgets the bound of no change at all is the least that can be shown, ``(budgets,)``.
+        counts: Of which budgets the bound of no change at all is the least that can be shown, ``(budgets,)``; of none
+            where examples lie in clusters: it is that of a whole cluster never seen to change.
     """
 
     of_scores = True
@@ -110,7 +111,7 @@ class ScoresJudge:
         found = {label: self._seen(measurements[label]) for label in labels}
         self._asked = {label: asked for label, asked in found.items() if asked is not None}
         self.seen = np.array([one.question.place.label in self._asked for one in constraints])
-        self.counts = np.ones(len(constraints), dtype=bool)
+        self.counts = np.full(len(constraints), task.test.clusters is None)
 
     @torch.no_grad()
     def ask(self, model: nn.Module) -> Tensor:

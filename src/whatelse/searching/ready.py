@@ -102,12 +102,12 @@ def ready(
     told = held_by.held(held_by.findings(still.contrasts(store)))  # of what is costly nothing: it waits
     confirming = {one.name: one for one in told if one.question.place.label in seen}
     counted = {name for name, counts in zip(judge.names, judge.counts, strict=True) if counts}
-    _refuse_power({name: one for name, one in confirming.items() if name in counted}, task, where)
+    _refuse_power({name: one for name, one in confirming.items() if name in counted}, where)
     known = {one.name: pair for one, pair in zip(held, sizes, strict=True)}
     known |= {
         name: (known[name][0], one.question.n) for name, one in confirming.items() if name in known and one.question.n
     }
-    _refuse_sight([one for one in held if one.name in counted], known, task, where)
+    _refuse_sight([one for one in held if one.name in counted], known, where)
     judge = judging(held, [known[one.name] for one in held])
     constraints = tuple(gauge.constraint(one, confirming.get(one.name), _floor(one)) for one in held)
     return Ready(
@@ -177,7 +177,7 @@ def _refuse_noise(held: Sequence[Held], sizes: Sequence[tuple[int, int]], where:
             )
 
 
-def _refuse_power(confirming: Mapping[str, Held], task: Task, where: str) -> None:
+def _refuse_power(confirming: Mapping[str, Held], where: str) -> None:
     """Refuse budgets that not even a model that changes nothing could be shown to keep on test.
 
     Raises:
@@ -186,10 +186,10 @@ def _refuse_power(confirming: Mapping[str, Held], task: Task, where: str) -> Non
     for name, one in confirming.items():
         if _decides(one) and one.upper > one.question.budget.most:
             need = settles_counted(0, 0, 0, one.question.budget.most)
-            raise BudgetError(_too_few(f"{where}: {name}", one, task, "test", need))
+            raise BudgetError(_too_few(f"{where}: {name}", one, "test", need))
 
 
-def _refuse_sight(held: Sequence[Held], sizes: Mapping[str, tuple[int, int]], task: Task, where: str) -> None:
+def _refuse_sight(held: Sequence[Held], sizes: Mapping[str, tuple[int, int]], where: str) -> None:
     """Refuse budgets of which select has too few examples to aim at the confirmation, whatever changed.
 
     Raises:
@@ -204,23 +204,16 @@ def _refuse_sight(held: Sequence[Held], sizes: Mapping[str, tuple[int, int]], ta
                 (k for k in (n * 2**i for i in range(1, 20)) if gauge.ahead(0, one.upper * n / k, k, many) <= most),
                 None,
             )
-            raise BudgetError(_too_few(f"{where}: {one.name}", one, task, "select", need))
+            raise BudgetError(_too_few(f"{where}: {one.name}", one, "select", need))
 
 
 def _decides(one: Held) -> bool:
     return one.question.tier == "critical" and not one.question.waived
 
 
-def _too_few(where: str, one: Held, task: Task, split: str, need: int | None) -> str:
+def _too_few(where: str, one: Held, split: str, need: int | None) -> str:
     how = "no number of examples is enough" if need is None else f"about {need} are needed"
     most, n = one.question.budget.most, one.question.n
-    clusters = task.split(split).clusters
-    if clusters is not None and n is not None and n == len(clusters):
-        many = len(set(clusters.tolist()))
-        return (
-            f"{where}: {n} examples of {split} in {many} clusters cannot show that a model keeps most={most:g}, not "
-            "even one that changes nothing, whose bound shrinks as clusters become more; raise most, or give more clusters"
-        )
     if n is None:
         return (
             f"{where}: on {split} not even the baseline held against itself is shown to keep most={most:g}, its harm "
