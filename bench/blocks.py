@@ -87,7 +87,7 @@ def child(steps: str, *, whole: bool) -> None:
     seconds, above = time.perf_counter() - began, memory("VmHWM") - before
     digest = hashlib.sha256()
     for name, tensor in sorted(made.state_dict().items()):
-        digest.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
     print(seconds, above / 1000, digest.hexdigest()[:12])
 
 

@@ -1,3 +1,4 @@
+import logging
 import threading
 import warnings
 from copy import deepcopy
@@ -209,3 +210,20 @@ def test_a_lazy_model_is_taken_after_its_first_pass():
     model(torch.ones(2, 4))
     with lent.resting(model, "small", torch.ones(1, 4)) as guest:
         assert guest.model(torch.ones(1, 4)).shape == (1, 3)
+
+
+def test_what_torch_logs_of_other_libraries_is_kept_back_for_a_while_alone():
+    heard, logger = [], logging.getLogger("torch.utils._pytree")
+    handler = logging.Handler()
+    handler.emit = heard.append
+    logger.addHandler(handler)
+    try:
+        with lent.quietly(), lent.quietly():
+            logger.warning("an Enum subclass")
+        with pytest.raises(ValueError, match="x"), lent.quietly():
+            raise ValueError("x")
+        assert heard == []
+        logger.warning("something else")
+        assert [one.getMessage() for one in heard] == ["something else"]
+    finally:
+        logger.removeHandler(handler)

@@ -11,7 +11,6 @@ Source:
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -23,9 +22,10 @@ from torch import Tensor, nn
 
 from whatelse.errors import ArtifactError, in_short
 from whatelse.layers.compressed import remarks
-from whatelse.models import heads, held
+from whatelse.models import heads, held, steps
 from whatelse.models.heads import Layer, Part
 from whatelse.models.model import Stores, Written
+from whatelse.models.parted import parted
 from whatelse.modules.decoder import Decoder
 from whatelse.modules.lent import copied, quietly, rest
 
@@ -80,7 +80,7 @@ class Causal:
         table: Any = model.get_input_embeddings()  # type: ignore[operator] # of transformers
         self.vocabulary = int(config.get_text_config().vocab_size)
         _check_tokens(name, tokenizer, int(table.weight.shape[0]) if hasattr(table, "weight") else self.vocabulary)
-        self._body, self._head = _parted(name, model)
+        self._body, self._head = parted(name, model)
         self._check_parts()
 
     @classmethod
@@ -240,6 +240,45 @@ class Causal:
         """
         return heads.left_out(self._layers, part)
 
+    @property
+    def depth(self) -> int:
+        """How many blocks its states pass, one after the other; 0 where they cannot be told apart."""
+        return len(heads.stack(self.model))
+
+    @property
+    def width(self) -> int:
+        """How many numbers a state has."""
+        return int(self.model.config.get_text_config().hidden_size)  # type: ignore[union-attr,operator] # of transformers
+
+    def attention(self, tokens: Tensor) -> Sequence[Tensor]:
+        """Return where every head looks, ``(B, heads, T, T)`` a layer; nothing where that cannot be seen.
+
+        Args:
+            tokens: ``(B, T)``.
+        """
+        return heads.attention(self.model, self._body, tokens.to(self._place))
+
+    def grafted(self, other: Causal, at: int) -> AbstractContextManager[None]:
+        """Take a block of another model in the place of one's own for a while.
+
+        Args:
+            other: With as many blocks, and states of the same width.
+            at: Which block, from 0.
+        """
+        return heads.grafted(heads.stack(self.model)[at], heads.stack(other.model)[at])
+
+    def steps(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the linear layers that are stored in few bits, and the step of every weight, ``(out, in)``."""
+        return steps.steps(self.model)
+
+    def weight(self, name: str) -> Tensor | None:
+        """Return the weight of a linear layer as floats, ``(out, in)``; None where there is none of that name.
+
+        Args:
+            name: Of the layer.
+        """
+        return steps.weight(self.model, name)
+
     def written(self, tokens: Tensor) -> Iterator[Tensor]:
         """Yield what every head of every layer adds to the state of each token, ``(heads, B T, width)`` a layer.
 
@@ -279,62 +318,6 @@ class Causal:
                 f"{self.name}: its head, handed the states of its body, says otherwise than the model (by {off:.1g} of "
                 "the largest score); only models that score a state by itself are read"
             )
-
-
-class _Made(tuple[Tensor]):
-    """What a body returns, with nothing but states: in any form that models ask for."""
-
-    __slots__ = ()
-
-    @property
-    def last_hidden_state(self) -> Tensor:
-        """The states, ``(1, M, width)``."""
-        return self[0]
-
-    def __getattr__(self, name: str) -> None:
-        """Return None for whatever else some bodies return, such as attentions.
-
-        Raises:
-            AttributeError: It is one of Python's own.
-        """
-        if name.startswith("__"):
-            raise AttributeError(name)
-
-
-class _Stub(nn.Module):
-    """A body that returns the states that it was handed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.states = torch.empty(0)
-
-    def forward(self, *args: object, **options: object) -> _Made:
-        """Return them as bodies of transformers do."""
-        del args, options
-        return _Made((self.states,))
-
-
-class _Head:
-    """A model whose body is a stub: the same head, the same configuration, no copy of a weight."""
-
-    def __init__(self, model: nn.Module, body: str) -> None:
-        self.body = _Stub()
-        self.model = copy.copy(model)
-        self.model._modules = {**model._modules, body: self.body}
-
-
-def _parted(name: str, model: nn.Module) -> tuple[nn.Module, _Head]:
-    """Return the body of a model, and the model with a stub in its place.
-
-    Raises:
-        ArtifactError: It has none by the name that transformers gives it.
-    """
-    called = str(getattr(model, "base_model_prefix", ""))
-    body = model._modules.get(called)
-    if body is None:
-        kind = type(model).__name__
-        raise ArtifactError(f"{name}: a {kind} has no body {called!r} apart from its head, and cannot be read in parts")
-    return body, _Head(model, called)
 
 
 def _longest(config: Any, tokenizer: Any) -> int:  # noqa: ANN401 - of transformers

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from whatelse.modules.lent import quietly
+
 FEED_FORWARD = -1
 _ATTENTION, _OUT = ("attn", "attention"), {"o_proj", "out_proj", "c_proj", "dense", "wo"}
 _BLOCKS = {"mlp", "feed_forward", "ffn", "moe", "block_sparse_moe"}
@@ -60,12 +62,65 @@ def layers(model: nn.Module) -> tuple[Layer, ...]:
     """
     config: Any = model.config
     told = config.get_text_config()
-    count, heads = (int(getattr(told, name, 0) or 0) for name in ("num_hidden_layers", "num_attention_heads"))
-    stacks = (part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
+    heads = int(getattr(told, "num_attention_heads", 0) or 0)
     size = int(getattr(told, "head_dim", 0) or 0) or int(told.hidden_size) // max(1, heads)
-    found = [_layer(one, heads, size) for one in next(stacks, ())] if count and heads else []
+    found = [_layer(one, heads, size) for one in stack(model)] if heads else []
     whole = [one for one in found if one is not None]
     return tuple(whole) if len(whole) == len(found) else ()
+
+
+def stack(model: nn.Module) -> tuple[nn.Module, ...]:
+    """Return the blocks of a decoder, in order; none where it has no list of as many as its configuration says.
+
+    Args:
+        model: Of transformers.
+    """
+    config: Any = model.config
+    count = int(getattr(config.get_text_config(), "num_hidden_layers", 0) or 0)
+    stacks = (part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
+    return tuple(next(stacks, ())) if count else ()
+
+
+@contextmanager
+def grafted(mine: nn.Module, other: nn.Module) -> Generator[None]:
+    """Let a block compute what that of another model computes, for a while.
+
+    Args:
+        mine: The block.
+        other: That of the other model.
+
+    Yields:
+        Nothing; the block is itself again at the end.
+    """
+    vars(mine)["forward"] = other
+    try:
+        yield
+    finally:
+        del vars(mine)["forward"]
+
+
+@torch.no_grad()
+def attention(model: nn.Module, body: nn.Module, tokens: Tensor) -> tuple[Tensor, ...]:
+    """Return where every head looks, ``(B, heads, T, T)`` a layer, rows adding up to 1; nothing where a model hides it.
+
+    Kernels of attention never hold it, so that the plain way is taken for a while.
+
+    Args:
+        model: Of transformers.
+        body: What makes its states.
+        tokens: ``(B, T)``.
+    """
+    config: Any = model.config
+    usual, switch = config._attn_implementation, getattr(model, "set_attn_implementation", None)  # noqa: SLF001 - transformers has no other name for it
+    if switch is None:
+        return ()
+    with quietly():
+        switch("eager")
+        try:
+            found = body(input_ids=tokens, use_cache=False, output_attentions=True).attentions
+        finally:
+            switch(usual)
+    return tuple(one for one in found or () if isinstance(one, Tensor))
 
 
 def _layer(block: nn.Module, heads: int, size: int) -> Layer | None:

@@ -112,6 +112,14 @@ class Parted(Protocol):
     """What shows parts that can be left out one at a time: heads of attention, and feed-forward blocks."""
 
     @property
+    def depth(self) -> int:
+        """How many blocks its states pass, one after the other; 0 where they cannot be told apart."""
+
+    @property
+    def width(self) -> int:
+        """How many numbers a state has."""
+
+    @property
     def parts(self) -> Sequence[Part]:
         """All of them, layer by layer."""
 
@@ -120,6 +128,21 @@ class Parted(Protocol):
 
         Args:
             part: One of ``parts``.
+        """
+
+    def attention(self, tokens: Tensor) -> Sequence[Tensor]:
+        """Return where every head looks, ``(B, heads, T, T)`` a layer; nothing where that cannot be seen.
+
+        Args:
+            tokens: ``(B, T)``.
+        """
+
+    def grafted(self, other: Any, at: int) -> AbstractContextManager[None]:  # noqa: ANN401 - another of its kind
+        """Take a block of another model in the place of one's own for a while.
+
+        Args:
+            other: A model of the same class, with as many blocks, and states of the same width.
+            at: Which block, from 0.
         """
 
     def written(self, tokens: Tensor) -> Iterator[Tensor]:

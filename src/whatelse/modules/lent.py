@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stderr
@@ -16,6 +17,9 @@ from torch.nn.parameter import is_lazy
 
 from whatelse.errors import NotMeasurableError, in_short
 from whatelse.modules.programs import exported
+
+# Warns of what torchao registers, whenever transformers imports it; torch's handlers hold the stream itself.
+_REGISTRY = logging.getLogger("torch.utils._pytree")
 
 
 class Guest(NamedTuple):
@@ -130,8 +134,12 @@ def in_training(model: nn.Module) -> bool:
 @contextmanager
 def quietly() -> Generator[None]:
     """Keep to itself what is printed and warned of where something is only tried: traced graphs print their errors."""
-    with redirect_stderr(StringIO()), warnings.catch_warnings(action="ignore"):
-        yield
+    before, _REGISTRY.disabled = _REGISTRY.disabled, True
+    try:
+        with redirect_stderr(StringIO()), warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        _REGISTRY.disabled = before
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class Speaker(nn.Module):
     def __init__(self, seed: int = 0, moved: float = 0.0, longest: int = _LONGEST) -> None:
         super().__init__()
         rng = torch.Generator().manual_seed(seed)
-        self.longest = longest
+        self.longest, self.moved = longest, moved
         self._gone: Part | None = None
         for name, shape in (("table", (self.vocabulary, _WIDTH)), ("head", (self.vocabulary, _WIDTH))):
             first = torch.randn(shape, generator=rng)
@@ -100,6 +100,56 @@ class Speaker(nn.Module):
             yield
         finally:
             self._gone = None
+
+    @property
+    def depth(self) -> int:
+        """How many blocks it has: one, its table."""
+        return 1
+
+    @property
+    def width(self) -> int:
+        """How many numbers a state has."""
+        return _WIDTH
+
+    def attention(self, tokens: Tensor) -> Sequence[Tensor]:
+        """Return where every pair of places is said to look, ``(B, pairs, T, T)``: no state is made of it.
+
+        The first looks at the letter before, the second at what came after the same letter, or at itself where that is
+        new, the others at what is fading. A model that moved looks about as well, evenly, by half as much as it moved.
+
+        Args:
+            tokens: ``(B, T)``.
+        """
+        wide = tokens.shape[1]
+        far = torch.arange(wide)[:, None] - torch.arange(wide)
+        past = (far >= 0).float()
+        last = (far == 1).float()
+        last[0, 0] = 1.0
+        same = (tokens[:, :, None] == tokens.roll(1, 1)[:, None, :]) & (far >= 0) & (torch.arange(wide) > 0)
+        after = torch.where(same.any(2, keepdim=True), same.float(), torch.eye(wide))
+        fading = past * 0.5 ** far.clamp(min=0)
+        looks = [last.expand_as(after), after, fading.expand_as(after), fading.expand_as(after)]
+        found = torch.stack([one / one.sum(-1, keepdim=True) for one in looks], 1)
+        return [found.lerp(past / past.sum(-1, keepdim=True), min(1.0, self.moved / 2))]
+
+    @contextmanager
+    def grafted(self, other: Speaker, at: int) -> Generator[None]:
+        """Take the vectors of another speaker for a while.
+
+        Args:
+            other: The other.
+            at: Not used: there is one block.
+
+        Yields:
+            Nothing; its own vectors are back at the end.
+        """
+        del at
+        own = self.get_parameter("table")
+        self.register_parameter("table", nn.Parameter(other.get_parameter("table"), requires_grad=False))
+        try:
+            yield
+        finally:
+            self.register_parameter("table", nn.Parameter(own, requires_grad=False))
 
     def written(self, tokens: Tensor) -> Iterator[Tensor]:
         """Yield what every pair of places adds to the state of each letter, ``(pairs, B T, width)``.

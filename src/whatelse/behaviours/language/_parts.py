@@ -62,23 +62,29 @@ def effects(evidence: Evidence, examples: int, most: int, by: str) -> dict[str, 
     every = parts(evidence)
     name = f"effects of parts {VERSION}: {examples} documents, {most} tokens, {by}"
     base = None if evidence.reference is None else effects(evidence.reference, examples, most, by)
-    return evidence.once(name, lambda: _effects(evidence, every, _asked(evidence, examples, most), by, base))
+    return evidence.once(name, lambda: _effects(evidence, every, asked(evidence, examples, most), by, base))
 
 
-def _asked(evidence: Evidence, examples: int, most: int) -> tuple[Tensor, list[Window]]:
-    """Return some documents, and a window of the beginning of each."""
+def asked(evidence: Evidence, examples: int, most: int) -> tuple[Tensor, list[Window]]:
+    """Return some documents, and a window of the beginning of each.
+
+    Args:
+        evidence: Of a language model.
+        examples: Documents, evenly apart, at most.
+        most: Tokens of each, the first ones.
+    """
     language, model = tokens.of_documents(evidence)
     _, held = tokens.cut(evidence, language, model)
     count, longest = len(evidence.split("test")), language.context or model.longest
     each = torch.split(held["token"], torch.bincount(held["document"], minlength=count).tolist())
-    asked, rows, place = list[Window](), list[int](), 0
+    found, rows, place = list[Window](), list[int](), 0
     for row in _layers.spread(count, examples).tolist():
         own = each[row][: min(most, longest)].tolist()
         if own:
-            asked.append(windows.continuation([model.start], own, longest, place))
+            found.append(windows.continuation([model.start], own, longest, place))
             rows.append(row)
             place += len(own)
-    return torch.tensor(rows), asked
+    return torch.tensor(rows), found
 
 
 def _effects(
@@ -88,16 +94,16 @@ def _effects(
     by: str,
     base: dict[str, Tensor] | None,
 ) -> dict[str, Tensor]:
-    rows, asked = some
+    rows, windows_of = some
     source = evidence.subject.source
     assert isinstance(source, Parted)
     assert isinstance(source, Reads)
-    sizes = torch.tensor([len(one.said[0].targets) for one in asked])
-    owners = torch.arange(len(asked)).repeat_interleave(sizes)
+    sizes = torch.tensor([len(one.said[0].targets) for one in windows_of])
+    owners = torch.arange(len(windows_of)).repeat_interleave(sizes)
     count = int(sizes.sum())
     held: Tensor | None = None
     square = 0.0
-    for mine, _, numbers in tokens.chunks(evidence, source, asked):
+    for mine, _, numbers in tokens.chunks(evidence, source, windows_of):
         held = mine.new_empty(count, mine.shape[1]) if held is None else held
         held[numbers.to(mine.device)] = mine
         square += float(_variance(source.said(mine)).sum())
@@ -105,15 +111,15 @@ def _effects(
     spread = (square / count) ** 0.5
     loud = spread if base is None or not base["spread"][0] else float(base["spread"][0])
     scale = spread / loud if loud and spread else 1.0
-    found: dict[str, Tensor] = {"rows": rows, "units": sizes.double(), "spread": torch.full((len(asked),), spread)}
+    found: dict[str, Tensor] = {"rows": rows, "units": sizes.double(), "spread": torch.full((len(windows_of),), spread)}
     for part in every:
         far = torch.zeros(count, dtype=torch.float64)
         with source.left_out(part):
-            for mine, targets, numbers in tokens.chunks(evidence, source, asked):
+            for mine, targets, numbers in tokens.chunks(evidence, source, windows_of):
                 whole = (source.said(held[numbers.to(held.device)]) / scale).log_softmax(1)
                 far[numbers] = _apart(whole, (source.said(mine) / scale).log_softmax(1), targets, by).double().cpu()
         tokens.check(evidence, far)
-        found[str(part)] = torch.zeros(len(asked), dtype=torch.float64).index_add_(0, owners, far)
+        found[str(part)] = torch.zeros(len(windows_of), dtype=torch.float64).index_add_(0, owners, far)
     return found
 
 
@@ -176,8 +182,8 @@ def _written(evidence: Evidence) -> list[Tensor]:
     def make() -> dict[str, Tensor]:
         source = evidence.subject.source
         assert isinstance(source, Parted)
-        _, asked = _asked(evidence, 1, _LOOKED)
-        inputs, found = torch.tensor([asked[0].inputs]), {}
+        _, some = asked(evidence, 1, _LOOKED)
+        inputs, found = torch.tensor([some[0].inputs]), {}
         for layer, each in enumerate(source.written(inputs)):
             draws = torch.Generator().manual_seed(layer)
             way = torch.randn(each.shape[-1], _SKETCH, generator=draws).to(each)

@@ -15,8 +15,8 @@ Cost:
 
 Limits:
     Documents must be longer than ``deep``, and no context reaches farther than a model reads at once. What stands at
-    the beginning of documents is of another kind than what follows, alike for both models: read the change. It says
-    nothing of whether a fact is found again. Both models must cut the documents alike.
+    the beginning of documents is of another kind than what follows, alike for both models: read the change. Whether a
+    fact is found again is another question (`retrieval`). Both models must cut the documents alike.
 
 Source:
     Olsson et al., In-context learning and induction heads, 2022, arXiv:2209.11895 (the loss of a late token less that
