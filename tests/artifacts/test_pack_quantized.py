@@ -167,6 +167,7 @@ def test_it_is_audited_by_what_it_stores(base, data, library, tmp_path):
     small.saved(small.model, tmp_path, {})
     reads = opening.open_model(str(tmp_path), data)
     held = load_file(tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "config.json").stat().st_mode
     assert sum(reads.stored_bytes()) == sum(t.numel() * t.element_size() for t in held.values())
     plain = opening.open_model(str(base), data)
     assert sum(reads.stored_bytes()) < sum(plain.stored_bytes())

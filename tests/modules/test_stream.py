@@ -40,6 +40,13 @@ def whole(request, tmp_path_factory, task):
         return opening.open_module(str(folder), task).eval()
 
 
+@pytest.fixture(autouse=True, params=["one batch", "five batches"])
+def several(request, monkeypatch):
+    """Eleven windows at once, or two by two."""
+    if request.param == "five batches":
+        monkeypatch.setattr(calibration, "_OUTPUT", 1)
+
+
 @pytest.fixture
 def inputs(whole, task):
     from whatelse.artifacts.language import calibrated
@@ -50,6 +57,7 @@ def inputs(whole, task):
 @pytest.mark.known_answer
 def test_what_enters_a_layer_is_what_enters_it_in_a_whole_pass(whole, inputs):
     stream, every = Stream(whole, inputs), layers(whole)
+    assert len(stream._parts) == (5 if calibration._OUTPUT == 1 else 1)
     groups = stream.groups(every)
     assert [name for group in groups for name in group] == list(every)
     assert len(groups) == len([name for name in every if name.endswith(("down_proj", "mlp.c_proj"))])

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from whatelse.artifacts import language
@@ -109,7 +109,8 @@ def save(model: nn.Module, folder: str | os.PathLike[str], record: Mapping[str, 
         written.save_pretrained(folder)
         lm.generation_config.save_pretrained(folder)
         model.words.tokenizer.save_pretrained(folder)
-    save_file(_state(lm, parts), place / MODEL, metadata={"format": "pt"})
+    # In one piece, as save_file would make a file that only its owner reads.
+    (place / MODEL).write_bytes(to_bytes(_state(lm, parts), metadata={"format": "pt"}))
     write_json(place / RECORD, record or {})
 
 

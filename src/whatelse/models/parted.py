@@ -57,6 +57,8 @@ class Head:
 
     def __init__(self, model: nn.Module, body: str) -> None:
         self.body = _Stub()
+        # Some heads ask a part of their body, such as OPT's its decoder: the stub stands for that as well.
+        vars(self.body).update(dict.fromkeys(model.get_submodule(body)._modules, self.body))
         self.model = copy.copy(model)
         self.model._modules = {**model._modules, body: self.body}
 

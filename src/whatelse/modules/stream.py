@@ -2,8 +2,8 @@
 
 Methods that treat layers one after the other, each with what comes out of those treated before, would pass the whole
 model once for every layer. Here the blocks before are done with: what came out of them is kept, and only the block in
-hand is passed, without the blocks behind it and the head. The model itself hands the block whatever else it takes, such
-as masks and rotations: the blocks before stand in their place and hand on what they are given. That what enters each
+hand is passed, without the other blocks and the head. The model itself hands the block whatever else it takes, such as
+masks and rotations: the other blocks stand in their place and hand on what they are given. That what enters each
 block is then what enters it in a whole pass, bit by bit, is tried on a few inputs; a model of which it is not true is
 passed whole.
 
@@ -93,7 +93,7 @@ class Stream:
             start += len(part)
 
     def _entering(self, rows: slice) -> Tensor | None:
-        return None if self._states is None else self._states[rows]
+        return None if self._at == 0 or self._states is None else self._states[rows]
 
     def _leave(self) -> None:
         """Let all inputs through the block in hand; what comes out takes the place of what went in."""
@@ -140,26 +140,22 @@ def _entered(model: nn.Module, names: Sequence[str], inputs: Tensor) -> list[Ten
         for name in names
     ]
     with calibration.hooked(model, handles):
-        model(inputs)
+        _body(model)(input_ids=inputs.long(), use_cache=False)
     return found
 
 
-class _EnoughError(Exception):
-    """The block in hand is passed; nothing behind it is asked."""
-
-
-def _pass(model: nn.Module, names: list[str], at: int, inputs: Tensor, states: Tensor | None) -> Tensor:
-    """Return what comes out of a block.
+def _pass(model: nn.Module, names: Sequence[str], at: int, inputs: Tensor, states: Tensor | None) -> Tensor:
+    """Return what comes out of a block; the others hand on what they are given, and the head is not asked.
 
     Args:
-        model: The model.
+        model: A `Decoder`.
         names: Of its blocks.
         at: Which block.
         inputs: Of the model, ``(n, ...)``.
         states: What enters the block; None where that is what the model makes of the inputs.
 
     Raises:
-        RuntimeError: The model does not call the block.
+        RuntimeError: The model does not call the block, or what it returns does not begin with states.
     """
     found: list[Tensor] = []
 
@@ -173,27 +169,34 @@ def _pass(model: nn.Module, names: list[str], at: int, inputs: Tensor, states: T
 
     def leave(_: nn.Module, __: object, output: Any) -> None:  # noqa: ANN401 - a tensor, or a tuple with one first
         found.append(output if isinstance(output, Tensor) else output[0])
-        raise _EnoughError
 
-    block = model.get_submodule(names[at])
+    block, lm = model.get_submodule(names[at]), _body(model)
     handles = [block.register_forward_pre_hook(enter, with_kwargs=True), block.register_forward_hook(leave)]
-    with calibration.hooked(model, handles), _handing_on([model.get_submodule(name) for name in names[:at]]):
-        try:
-            model(inputs)
-        except _EnoughError:
-            return found[0]
-    raise RuntimeError(f"{names[at]} was not called")
+    others = [model.get_submodule(name) for name in names if name != names[at]]
+    with calibration.hooked(model, handles), _handing_on(others):
+        lm(input_ids=inputs.long(), use_cache=False)
+    if len(found) != 1:
+        raise RuntimeError(f"{names[at]} was called {len(found)} times")
+    return found[0]
+
+
+def _body(model: nn.Module) -> nn.Module:
+    """Return what makes states of tokens; the whole where it is not apart from its head."""
+    assert isinstance(model, Decoder)
+    lm: Any = model.lm
+    body: nn.Module | None = lm._modules.get(lm.base_model_prefix)
+    return model.lm if body is None else body
 
 
 @contextmanager
-def _handing_on(done: list[nn.Module]) -> Generator[None]:
+def _handing_on(others: list[nn.Module]) -> Generator[None]:
     """Let blocks return what they are given, for a while."""
-    for block in done:
+    for block in others:
         vars(block)["forward"] = _first_alone
     try:
         yield
     finally:
-        for block in done:
+        for block in others:
             del vars(block)["forward"]
 
 
