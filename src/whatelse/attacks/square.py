@@ -12,6 +12,7 @@ from __future__ import annotations
 import bisect
 import math
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,22 +54,48 @@ def search(
     best = (_striped if linf else _tiled)(clean, budget.radius, bounds, rng)
     least = _margin(evidence, best.view_as(inputs), labels)
     begun = _margin(evidence, inputs, labels) if stop else least
-    rows, looks = torch.arange(len(inputs)), {budget.steps * tenth // 10: tenth / 10 for tenth in _TENTHS}
+    looks = {budget.steps * tenth // 10: tenth / 10 for tenth in _TENTHS}
+    on = _Search(torch.arange(len(inputs)), best.clone(), clean, labels, least, begun)
+    inside = norms.within(clean, budget.radius, budget.norm, bounds)
     for query in range(budget.steps):
-        rows = rows[least[rows] >= 0] if stop else rows
+        stays = on.least >= 0 if stop else torch.ones_like(on.rows, dtype=torch.bool)
         if stop and query in looks:
-            rows = rows[~_lost(least[rows], begun[rows], looks[query])]
-        if not len(rows):
+            stays &= ~_lost(on.least, on.begun, looks[query])
+        if not bool(stays.all()):
+            best[on.rows] = on.best
+            on = _Search(*(t[stays] for t in on))
+            inside = norms.within(on.clean, budget.radius, budget.norm, bounds)
+        if not len(on.rows):
             break
-        share, centers = _share(query / budget.steps), clean[rows]
-        if linf:
-            tried = _cornered(best[rows], centers, budget.radius, bounds, share, rng)
-        else:
-            tried = _bumped(best[rows], centers, budget.radius, bounds, share, rng)
-        margin = _margin(evidence, tried.view(-1, *inputs.shape[1:]), labels[rows])
-        better = margin < least[rows]
-        best[rows[better]], least[rows[better]] = tried[better], margin[better]
+        share = _share(query / budget.steps)
+        tried = inside((_cornered if linf else _bumped)(on.best, on.clean, budget.radius, share, rng))
+        margin = _margin(evidence, tried.view(-1, *inputs.shape[1:]), on.labels)
+        better = margin < on.least
+        on = on._replace(
+            best=torch.where(better.view(-1, 1, 1, 1), tried, on.best), least=torch.where(better, margin, on.least)
+        )
+    best[on.rows] = on.best
     return best.view_as(inputs)
+
+
+class _Search(NamedTuple):
+    """Where the search for some examples stands.
+
+    Attributes:
+        rows: Their numbers, ``(m,)``.
+        best: The points of the least margin, as images.
+        clean: The inputs, likewise.
+        labels: True classes, ``(m,)``.
+        least: The least margin, ``(m,)``.
+        begun: That at the input, ``(m,)``.
+    """
+
+    rows: Tensor
+    best: Tensor
+    clean: Tensor
+    labels: Tensor
+    least: Tensor
+    begun: Tensor
 
 
 def _margin(evidence: Evidence, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -95,17 +122,15 @@ def _striped(clean: Tensor, radius: float, bounds: norms.Bounds, rng: torch.Gene
     return norms.project(moved, clean, radius, "linf", bounds)
 
 
-def _cornered(
-    best: Tensor, clean: Tensor, radius: float, bounds: norms.Bounds, share: float, rng: torch.Generator
-) -> Tensor:
-    """Return the points with the features of one random window an example in a random corner of the ball."""
+def _cornered(best: Tensor, clean: Tensor, radius: float, share: float, rng: torch.Generator) -> Tensor:
+    """Return points with the features of one random window an example in a corner of the ball, bounds aside."""
     count, channels, height, width = clean.shape
     tall, wide = _sides(height, width, share, 1)
     top, left = _corner(count, height - tall, rng), _corner(count, width - wide, rng)
     rows, columns = torch.arange(height)[:, None], torch.arange(width)
     window = (rows >= top) & (rows < top + tall) & (columns >= left) & (columns < left + wide)
     moved = clean + radius * _signs((count, channels, 1, 1), clean, rng)
-    return norms.project(torch.where(window, moved, best), clean, radius, "linf", bounds)
+    return torch.where(window, moved, best)
 
 
 def _tiled(clean: Tensor, radius: float, bounds: norms.Bounds, rng: torch.Generator) -> Tensor:
@@ -120,10 +145,8 @@ def _tiled(clean: Tensor, radius: float, bounds: norms.Bounds, rng: torch.Genera
     return norms.project(clean + radius * norms.steepest(move, "l2"), clean, radius, "l2", bounds)
 
 
-def _bumped(
-    best: Tensor, clean: Tensor, radius: float, bounds: norms.Bounds, share: float, rng: torch.Generator
-) -> Tensor:
-    """Return the points with the length of two random windows in the first, on a bump added to what is there."""
+def _bumped(best: Tensor, clean: Tensor, radius: float, share: float, rng: torch.Generator) -> Tensor:
+    """Return points with the length of two random windows in the first, on a bump added to what is there."""
     count, channels, height, width = clean.shape
     move = (best - clean).flatten(1)
     tall, wide = _sides(height, width, share, _LEAST)
@@ -139,8 +162,7 @@ def _bumped(
         bump = bump.T
     fresh = bump * _signs((count, channels, 1, 1), clean, rng) + _unit(held)
     move.scatter_(1, second, 0.0).scatter_(1, first, (_unit(fresh) * length.sqrt_()).flatten(1))
-    moved = clean + radius * norms.steepest(move, "l2").view_as(clean)
-    return norms.project(moved, clean, radius, "l2", bounds)
+    return clean + radius * norms.steepest(move, "l2").view_as(clean)
 
 
 def _sides(height: int, width: int, share: float, least: int) -> tuple[int, int]:
