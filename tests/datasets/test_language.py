@@ -35,8 +35,14 @@ def test_what_the_environment_says_may_stand_in_a_path(tmp_path, monkeypatch):
     (tmp_path / "text.txt").write_text("a dog", "utf-8")
     monkeypatch.setenv("WHERE", str(tmp_path))
     assert len(opening.load_task("language(path='$WHERE/text.txt', calibration='${WHERE}/text.txt')").test) == 1
-    with pytest.raises(TaskError, match=r"language, text.txt: .*\$NOWHERE/text.txt|No such file"):
+    with pytest.raises(
+        TaskError, match=r"path='\$NOWHERE/text.txt': the environment does not say what stands there; set"
+    ):
         opening.load_task("language(path='$NOWHERE/text.txt')")
+    with pytest.raises(
+        TaskError, match=r"path='\$WHERE/none.txt': there is no .*/none.txt; set the variable to the fold"
+    ):
+        opening.load_task("language(path='$WHERE/none.txt')")
 
 
 @pytest.mark.known_answer

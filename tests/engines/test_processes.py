@@ -6,6 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
+from whatelse import engines
 from whatelse.engines import Resources
 from whatelse.errors import MissingExtraError, StudyError
 from whatelse.store.folder import Folder
@@ -29,6 +30,18 @@ def test_a_job_that_needs_more_than_a_process_has_is_refused():
     with pytest.raises(StudyError, match="a job needs 4 cores; --on processes has 1 for each job"):
         engine.submit(abs, -3, needs=Resources(cpus=4))
     engine.close()
+
+
+def test_what_memory_is_free_is_that_of_the_machine_and_of_its_container(monkeypatch):
+    files = {"/proc/meminfo": ["MemTotal:  8000 kB", "MemAvailable:  5000 kB"]}
+    monkeypatch.setattr(engines, "_lines", lambda path: files.get(path, []))
+    assert engines.free() == 5000 * 1024
+    files |= {"/sys/fs/cgroup/memory.max": ["max"], "/sys/fs/cgroup/memory.current": ["1024"]}
+    assert engines.free() == 5000 * 1024
+    files["/sys/fs/cgroup/memory.max"] = ["4096"]
+    assert engines.free() == 3072
+    files.clear()
+    assert engines.free() == engines.memory()
 
 
 def test_an_unknown_engine_is_refused_and_a_former_name_is_led_to_the_new_one():

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from whatelse import recipe
+from whatelse import engines, recipe
 from whatelse.store.folder import Folder
 from whatelse.study import estimate, plan, run, run_study, spec, speed, worker
 
@@ -135,6 +135,35 @@ def test_the_line_says_how_much_and_how_long():
     assert short.endswith("about 7 s on 1 worker")
     assert str(replace(found, memory=3 * 2**29)).endswith("about 4 min on 2 workers of 1.5 GiB each")
     assert "about 2.5 h" in str(replace(found, seconds=9000.0))
+    fewer = replace(found, memory=3 * 2**29, asked=8)
+    assert str(fewer).endswith("on 2 workers of 1.5 GiB each, not 8: there is no memory for more")
+
+
+@pytest.mark.parametrize(("free", "taken"), [(0, 8), (10 * 2**30, 8), (7 * 2**30 - 1, 6), (2**29, 1)])
+def test_as_many_workers_as_memory_carries(small, tmp_path, free, taken):
+    study, todo, store, tasks = prepared(small, tmp_path)
+    each = speed.Speed(1e-6, 1e-6, 2**30)
+    found = estimate.estimate(todo, store, tasks, 8, lambda _: each, free)
+    assert (found.workers, found.asked, found.memory) == (taken, 8, 2**30)
+    assert estimate.estimate(todo, store, tasks, 8, lambda _: replace(each, memory=0), free).workers == 8
+
+
+def test_a_study_takes_fewer_workers_and_says_so_beforehand(small, tmp_path, monkeypatch):
+    begun, heard = [], []
+
+    def engine(name, workers, former=run.engine):
+        begun.append((name, workers))
+        return former("inline", 1)
+
+    monkeypatch.setattr(run, "engine", engine)
+    monkeypatch.setattr(speed, "of_study", lambda *_: speed.Speed(1e-6, 1e-6, 2**30))
+    monkeypatch.setattr(engines, "free", lambda: 3 * 2**30)
+    study = replace(spec.parse(small, "small"), seeds=[0])
+    run_study.run_study(study, tmp_path / "one", workers=8, announce=heard.append)
+    run_study.run_study(study, tmp_path / "other", workers=8, on="inline", announce=heard.append)
+    assert begun == [("processes", 3), ("inline", 8)]
+    assert (heard[0].workers, heard[0].asked) == (3, 8)
+    assert "on 3 workers of 1.0 GiB each, not 8" in str(heard[0])
 
 
 def test_a_study_says_it_once_before_it_starts_and_nothing_when_all_is_done(small, tmp_path, inline, monkeypatch):

@@ -143,6 +143,8 @@ def test_a_graft_is_the_baseline_with_that_block_in_it(tmp_path, kind):
         weights.add_(0.1 * torch.randn(weights.shape, generator=rng))
     task, config = speakers.documents(TEXTS), graft.Config(examples=3, tokens=60)
     base = speakers.evidence_of(causal(model, "baseline"), task, name="baseline")
+    own = graft.compare(base, base, config, torch.Generator())
+    assert not own.matrix()[:, : len(own.parts.names)].any(), "a model in itself is itself"
     mine = speakers.evidence_of(causal(other), task, reference=base)
     answer = graft.compare(base, mine, config, torch.Generator())
     assert not answer["layer 0"].any(), "that block is the baseline's own"

@@ -38,8 +38,14 @@ def shipped(path: str) -> Path:
 
     Args:
         path: As a user types it; what the environment says may stand in it, as ``$WHATELSE_DATA/...``.
+
+    Raises:
+        TaskError: The environment does not say it, or there is no such file.
     """
-    path = os.path.expandvars(path)
+    asked, path = path, os.path.expandvars(path)
+    if "$" in asked and not os.path.exists(path):
+        told = "the environment does not say what stands there" if "$" in path else f"there is no {path}"
+        raise TaskError(f"path={asked!r}: {told}; set the variable to the folder that holds it")
     if path.startswith("whatelse/") and not os.path.exists(path):
         return Path(str(resources.files("whatelse"))).joinpath(*path.split("/")[1:])
     return Path(path)

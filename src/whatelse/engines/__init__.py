@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from whatelse.errors import StudyError
@@ -82,3 +83,23 @@ def memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return sys.maxsize
+
+
+def free() -> int:
+    """Return how many bytes of memory processes may still take here; all there is where the system does not say.
+
+    In a container, its limit counts too.
+    """
+    told = {line.split(":")[0]: line.split()[1] for line in _lines("/proc/meminfo")}
+    left = int(told["MemAvailable"]) * 1024 if "MemAvailable" in told else memory()
+    limit, taken = (_lines(f"/sys/fs/cgroup/memory.{what}") for what in ("max", "current"))
+    if limit and taken and limit[0].isdigit():
+        left = min(left, max(0, int(limit[0]) - int(taken[0])))
+    return left
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:  # only Linux has such files, and not everywhere all of them
+        return []

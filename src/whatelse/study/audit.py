@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from whatelse import items
+from whatelse import engines, items
 from whatelse.auditing.ask import clustered
 from whatelse.auditing.assemble import Circumstances, Costs, assemble, costs
 from whatelse.auditing.effects import Contrast
@@ -85,7 +85,8 @@ def audit(
         results: Folder where finished cells are kept and found again; None keeps nothing.
         on: Where jobs run, an engine of ``whatelse list engines``; empty chooses ``inline`` for objects, and for texts
             ``processes``, unless all is done in this one before others would have started.
-        workers: How many jobs at once; 0 for as many as cores.
+        workers: How many jobs at once; 0 for as many as cores. Processes on this machine are fewer where its memory
+            carries no more.
         max_memory: What opening a file may take, such as ``8G``; empty for the usual.
         batch: How many examples every model is asked at once, for models whose answers depend on their neighbours;
             0 for as many as suit it, and for such models one.
@@ -115,14 +116,15 @@ def audit(
             show, announce = stack.enter_context(bar.bar(quiet=False))
 
         def start() -> Engine:
-            told = _estimate(asking, todo, store, workers or processes.cores()) if held.open else None
-            alone = told is not None and not workers and (asking.reads or told.small)
+            here = held.place == "processes"  # workers of this machine, whose memory they share
+            told = _estimate(asking, todo, store, workers or processes.cores(), engines.free()) if here else None
+            alone = told is not None and held.open and not workers and (asking.reads or told.small)
             if alone:
                 asking.met.lend()
                 stack.enter_context(nullcontext() if asking.reads else speed.one_thread())
-            place = run.engine("inline" if alone else held.place, workers)
+            place = run.engine("inline" if alone else held.place, workers if told is None else told.workers)
             if announce is not None:
-                announce(told or _estimate(asking, todo, store, place.slots))
+                announce(told or _estimate(asking, todo, store, place.slots, 0))
             return place
 
         went = run.run(todo, store, start, show or _silent)
@@ -182,7 +184,7 @@ def dry_run(
         baseline, candidates, task, controls or {}, results, on, max_memory, batch, prepare or {}, placed.named(device)
     )
     with held.planned(asked, seed, remeasure, stop=stop, force=force) as (asking, todo, store):
-        return _estimate(asking, todo, store, workers or processes.cores())
+        return _estimate(asking, todo, store, workers or processes.cores(), engines.free())
 
 
 @dataclass(frozen=True)
@@ -259,10 +261,10 @@ class _Held:
             yield asking, asking.plan(), store
 
 
-def _estimate(asking: _Asking, todo: Plan, store: Store, workers: int) -> Estimate:
+def _estimate(asking: _Asking, todo: Plan, store: Store, workers: int, free: int) -> Estimate:
     met, at_once = asking.met, min(HELD, len(asking.met.models))
     return estimate.estimate(
-        todo, store, {DATA: met.task}, workers, lambda _: speed.of_model(met.baseline(), met.task, at_once)
+        todo, store, {DATA: met.task}, workers, lambda _: speed.of_model(met.baseline(), met.task, at_once), free
     )
 
 

@@ -54,10 +54,11 @@ class Estimate:
             one, so that a step of training is three.
         measuring: Those of all measurements that are not done, at the most: attacks stop when they have succeeded.
         seconds: About how long it will take, from the speed of the untrained network on this machine just now.
-        workers: How many jobs run at once.
+        workers: How many jobs run at once: those asked for, or as many as memory carries.
         costs: What the passes are for, the largest first.
         memory: About how many bytes each worker will take; 0 where that is not known.
         alone: About how long it would take in a process that runs already, one job after the other.
+        asked: How many workers were asked for.
     """
 
     left: int
@@ -69,6 +70,7 @@ class Estimate:
     costs: tuple[Cost, ...]
     memory: int = 0
     alone: float = 0.0
+    asked: int = 0
 
     @property
     def small(self) -> bool:
@@ -83,12 +85,16 @@ class Estimate:
         memory = f" of {self.memory / 2**30:.1f} GiB{' each' * (self.workers != 1)}" if self.memory else ""
         return (
             f"to do: {self.left} of {self.total} jobs, {passes} ({parts}), about {_duration(self.seconds)} on "
-            f"{workers}{memory}"
+            f"{workers}{memory}{self._fewer()}"
         )
+
+    def _fewer(self) -> str:
+        told = f", not {self.asked}: there is no memory for more"
+        return told if self.asked > self.workers else ""
 
 
 def estimate(
-    plan: Plan, store: Store, tasks: Mapping[str, Task], workers: int, speed: Callable[[str], Speed]
+    plan: Plan, store: Store, tasks: Mapping[str, Task], workers: int, speed: Callable[[str], Speed], free: int = 0
 ) -> Estimate:
     """Return what the missing work of a plan will cost.
 
@@ -96,8 +102,10 @@ def estimate(
         plan: The work.
         store: Where finished work is found.
         tasks: By name.
-        workers: How many jobs run at once.
+        workers: How many jobs are to run at once.
         speed: Of a task's models, on this machine just now; asked where work on it is missing.
+        free: Bytes that the workers may take together: fewer are taken where they would need more, one at the least. 0
+            where that is not known.
     """
     jobs, effects = missing(plan, store)
     members = {name: worker.shadow_task(tasks[name], 0) for name in {j.task for j in jobs if j.shadow is not None}}
@@ -128,18 +136,25 @@ def estimate(
         costs["measuring", watch.label] += passes
         spent[watch.name] = _TAKEN * passes * speeds[watch.task].measured
     analysis = _analysis(effects, tasks)
+    memory, fit = _carried(workers, [one.memory for one in speeds.values()], free)
     listed = [Cost(kind, name, passes) for (kind, name), passes in costs.most_common() if passes]
-    total = {kind: sum(c.passes for c in listed if c.kind == kind) for kind in ("training", "measuring")}
     return Estimate(
         left=len(jobs) + len(effects),
         total=size(plan),
-        seconds=_wall([*jobs, *watched], spent, analysis, workers) if jobs or effects else 0.0,
-        workers=workers,
+        seconds=_wall([*jobs, *watched], spent, analysis, fit) if jobs or effects else 0.0,
+        workers=fit,
+        asked=workers,
         costs=tuple(listed),
         alone=sum(spent.values()) + analysis,
-        memory=max((one.memory for one in speeds.values()), default=0),
-        **total,
+        memory=memory,
+        **{kind: sum(c.passes for c in listed if c.kind == kind) for kind in ("training", "measuring")},
     )
+
+
+def _carried(workers: int, each: Sequence[int], free: int) -> tuple[int, int]:
+    """Return the bytes that a worker takes at the most, and how many workers the free ones carry."""
+    memory = max(each, default=0)
+    return memory, min(workers, max(1, free // memory)) if free and memory else workers
 
 
 def training(step: Step, task: Task) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from whatelse import toml_schema
+from whatelse import engines, toml_schema
 from whatelse.engines import Engine, processes
 from whatelse.findings.record import Findings
 from whatelse.findings.views import without_examples
@@ -40,7 +40,8 @@ def run_study(
         study: A checked study.
         results: Folder of the results.
         on: Where jobs run, an engine of ``whatelse list engines``.
-        workers: How many jobs at once; 0 for as many as cores.
+        workers: How many jobs at once; 0 for as many as cores. Processes on this machine are fewer where its memory
+            carries no more.
         show: Called whenever a job starts or ends.
         announce: Called once with what the work will cost, before it starts; not where everything is done.
         show_examples: Also examples in what stands beside the numbers: rows of people, shown only on request.
@@ -56,11 +57,11 @@ def run_study(
     store, tasks, todo = prepared(study, results)
 
     def start() -> Engine:
-        place = run.engine(on, workers)
+        here = on == "processes"  # workers of this machine, whose memory they share
+        told = _estimate(study, store, tasks, todo, workers or processes.cores()) if here else None
+        place = run.engine(on, workers if told is None else told.workers)
         if announce is not None:
-            announce(
-                estimate.estimate(todo, store, tasks, place.slots, lambda name: speed.of_study(study, tasks[name]))
-            )
+            announce(told or _estimate(study, store, tasks, todo, place.slots, free=0))
         return place
 
     progress = run.run(todo, store, start, show or _silent)
@@ -106,8 +107,7 @@ def dry_run(study: Study, results: Path, workers: int = 0) -> Estimate:
     """
     study = settled(study)
     store, tasks, todo = prepared(study, results)
-    slots = workers or processes.cores()
-    return estimate.estimate(todo, store, tasks, slots, lambda name: speed.of_study(study, tasks[name]))
+    return _estimate(study, store, tasks, todo, workers or processes.cores())
 
 
 def prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]:
@@ -129,6 +129,13 @@ def prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]
     )
     work = plan(study, keys, names, learned, given)
     return Folder(results.resolve()), tasks, work  # workers may stand in another folder
+
+
+def _estimate(
+    study: Study, store: Store, tasks: dict[str, Task], todo: Plan, workers: int, free: int | None = None
+) -> Estimate:
+    free = engines.free() if free is None else free
+    return estimate.estimate(todo, store, tasks, workers, lambda name: speed.of_study(study, tasks[name]), free)
 
 
 def _silent(progress: Progress) -> None:
