@@ -39,7 +39,7 @@ def examples(count=60):
 class Judge:
     """One budget that scores tell: a tenth of accuracy may go."""
 
-    names, seen, of_scores = ("accuracy",), np.array([True]), True
+    names, seen, of_scores, differentiates = ("accuracy",), np.array([True]), True, True
 
     def __init__(self, task, before):
         self.inputs = task.test.inputs

@@ -1,6 +1,7 @@
 """Searches on language models: what they answer is predicted, measured, confirmed and written."""
 
 import importlib.util
+import json
 import random
 import warnings
 from dataclasses import replace
@@ -148,6 +149,23 @@ def test_predictions_are_near_what_is_measured(found):
 def test_other_strategies_search_as_well_and_alike_each_time(files):
     one, two = (searched(files, strategy="random", trials=2).record for _ in range(2))
     assert [(t.recipe, t.harm) for t in one.trials] == [(t.recipe, t.harm) for t in two.trials]
+
+
+def test_of_choices_it_is_predicted_how_likely_each_is(files):
+    draw = random.Random(1)
+    rows = []
+    for at in range(300):
+        choices = [" ".join(draw.choices(TEXT.split(), k=3)) for _ in range(2 + at % 2)]
+        rows.append({"question": " ".join(draw.choices(TEXT.split(), k=3)), "choices": choices, "answer": at % 2})
+    path = files / "items.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    items = f"language(path='{path}', select=0.5, calibration='{files / 'seen.jsonl'}', windows=8, window=16)"
+    budgets = 'title = "c"\n[[budgets]]\nlabel = "negative log-likelihood of the right choice"\nmost = 0.3\n'
+    record = searched(files, data=items, budgets=budgets, trials=5).record
+    assert all(not t.why and t.share < 1 for t in record.trials)
+    assert record.winner
+    remark = next(one for one in record.remarks if one.startswith("median error"))
+    assert float(remark.rpartition(" ")[2]) < 0.3
 
 
 @pytest.mark.parametrize("strategy", ["evolve", "reinforce"])

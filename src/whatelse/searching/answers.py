@@ -26,12 +26,13 @@ from whatelse.models.causal import Causal
 from whatelse.models.model import Model
 from whatelse.modules.decoder import Decoder
 from whatelse.searching.gauge import Held
-from whatelse.searching.judge import Sums, exceeded
+from whatelse.searching.judge import ScoresJudge, Sums, exceeded
 from whatelse.store.protocol import Store
 from whatelse.study.analysis import outcome_of
 from whatelse.study.jobs import Job
 from whatelse.tasks.task import Task
 
+_NEVER = -1e4  # log-likelihood of a choice that is not there
 _DRAWS = 100  # resamples that a predicted standard error is of
 _CHARACTERS = 20_000  # of passages that are looked at, about: every option of every layer reads them
 
@@ -77,7 +78,7 @@ class AnswersJudge:
             as a whole example, and wider than that of small changes everywhere.
     """
 
-    of_scores = False
+    of_scores = differentiates = False
 
     def __init__(
         self,
@@ -110,9 +111,7 @@ class AnswersJudge:
         Args:
             model: A `Decoder`.
         """
-        assert isinstance(model, Decoder)
-        source = Causal.of("an option", model, "predicted")
-        mine = Evidence(Model("an option", source, "predicted", stores=source), self._task)
+        mine = _evidence(model, self._task)
         mine.reference = self._base
         return self._row([self._answer(one.measurement, mine, self._base) for one in self._asked])
 
@@ -196,6 +195,66 @@ def _counts(asked: _Asked) -> bool:
     whole = np.ones((1, len(values)))
     said = [float(asked.item.summarise(asked.answer.over(v), asked.config, whole)[0]) for v in (values, more)]
     return bool(np.isclose(said[1] - said[0], 1 / len(values)))
+
+
+class ChoicesJudge(ScoresJudge):
+    """Tells from how likely a language model finds each choice by how much budgets are exceeded.
+
+    Choices are the classes, and their log-likelihoods the scores: whether the right one is chosen is no sum of what
+    layers change, and by how much it is likelier than others nearly is.
+
+    Args:
+        constraints: As of `ScoresJudge`.
+        measurements: Likewise.
+        task: Likewise; of choices or pairs.
+        baseline: Log-likelihoods of the baseline, ``(N, choices)``; minus infinity where there are fewer.
+        rows: Likewise.
+        sizes: Likewise.
+    """
+
+    differentiates = False
+
+    def __init__(
+        self,
+        constraints: Sequence[Held],
+        measurements: Mapping[str, Measurement],
+        task: Task,
+        baseline: Tensor,
+        rows: Tensor,
+        sizes: Sequence[tuple[int, int]],
+    ) -> None:
+        super().__init__(constraints, measurements, task, _finite(baseline), rows, sizes)
+        self._passages = _cut(task, rows)
+
+    @torch.no_grad()
+    def ask(self, model: nn.Module) -> Tensor:
+        """Return how likely a language model finds each choice of the judge's examples, ``(n, choices)``.
+
+        Args:
+            model: A `Decoder`.
+        """
+        return _finite(_evidence(model, self._passages).logits())
+
+    def kept(self, job: Job, store: Store) -> Tensor | None:
+        """Return what `ask` does of a model that a job measured; None where it failed.
+
+        Args:
+            job: Of a trial.
+            store: Where results are kept.
+        """
+        found = super().kept(job, store)
+        return None if found is None else _finite(found)
+
+
+def _finite(scores: Tensor) -> Tensor:
+    """Return scores with no chance in the place of choices that are not there, so that they can be subtracted."""
+    return scores.clamp(min=_NEVER)
+
+
+def _evidence(model: nn.Module, task: Task) -> Evidence:
+    assert isinstance(model, Decoder)
+    source = Causal.of("an option", model, "predicted")
+    return Evidence(Model("an option", source, "predicted", stores=source), task)
 
 
 def looked_at(task: Task, order: Tensor) -> Tensor:

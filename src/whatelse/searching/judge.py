@@ -85,7 +85,7 @@ class ScoresJudge:
             where examples lie in clusters: it is that of a whole cluster never seen to change.
     """
 
-    of_scores = True
+    of_scores = differentiates = True
 
     def __init__(
         self,
@@ -315,7 +315,8 @@ def _evidence(name: str, scores: Sequence[Tensor], task: Task) -> Evidence:
 def _bare(task: Task, rows: Tensor) -> Task:
     """Return the examples without their inputs: scores stand for what a model says of them."""
     whole = task.test.take(rows)
-    bare = Split(torch.zeros(len(rows), 1), whole.targets, whole.observed, whole.groups)
+    inputs = torch.zeros(len(rows), 1) if task.language is None else whole.inputs  # of which choices are checked
+    bare = Split(inputs, whole.targets, whole.observed, whole.groups)
     return replace(task, splits=dict.fromkeys(SPLITS, bare), bounds=None, features=(), units=(), vocabulary=0, words=())
 
 

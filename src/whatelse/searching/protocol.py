@@ -47,14 +47,16 @@ class Judge(Protocol):
         names: Of all budgets, as in `Score.over`.
         rows: Which examples of select it looks at, ``(n,)``.
         seen: Of which budgets it can tell, ``(budgets,)`` bool; attacks and gradients are not seen in scores.
-        of_scores: Whether it looks at class scores, ``(n, classes)``, which have gradients; else at what behaviors
-            answer of every example, all numbers in a row, as of a language model.
+        of_scores: Whether it looks at class scores, ``(n, classes)``; else at what behaviors answer of every example,
+            all numbers in a row, as of a language model that reads documents.
+        differentiates: Whether gradients tell how a layer moves them, as of a module that takes the examples.
     """
 
     names: tuple[str, ...]
     rows: Tensor
     seen: np.ndarray
     of_scores: bool
+    differentiates: bool
 
     def ask(self, model: nn.Module) -> Tensor:
         """Return what a model says on its examples, in the form that `over` takes.
@@ -107,10 +109,10 @@ def refuse_answers(problem: Problem, strategy: str) -> None:
     Raises:
         SettingError: There are none.
     """
-    if not problem.judge.of_scores:
+    if not problem.judge.differentiates:
         raise SettingError(
-            f"--strategy {strategy}: it goes by class scores, and a language model has none; use descend, optuna, "
-            "uniform or random"
+            f"--strategy {strategy}: it asks modules for class scores, and a language model has none; use descend, "
+            "optuna, uniform or random"
         )
 
 

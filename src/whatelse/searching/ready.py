@@ -15,13 +15,14 @@ from whatelse.evidence.cache import Evidence
 from whatelse.findings.searched import Constraint
 from whatelse.gate.budgets import Budgets
 from whatelse.searching import gauge
-from whatelse.searching.answers import AnswersJudge, looked_at
+from whatelse.searching.answers import AnswersJudge, ChoicesJudge, looked_at
 from whatelse.searching.gauge import Gauge, Held
 from whatelse.searching.judge import ScoresJudge
 from whatelse.searching.runner import Runner
 from whatelse.searching.trial import Bench
 from whatelse.statistics.power import settles_counted
 from whatelse.study.meeting import Meeting
+from whatelse.tasks.language import CHOICES, PAIRS
 from whatelse.tasks.task import Task
 
 DRAWS = 500  # resamples of a look at select
@@ -119,11 +120,13 @@ def _judging(met: Meeting, labels: Mapping[str, Measurement], seed: int) -> Call
     """Return what makes a judge of constraints and of how many examples each has."""
     on_select = met.task.on("select")
     order = torch.randperm(len(on_select.test), generator=torch.Generator().manual_seed(seed))[:_ROWS]
-    if on_select.language is not None:
-        base, rows = Evidence(met.baseline(), on_select), looked_at(on_select, order)
+    rows = order.sort().values if on_select.language is None else looked_at(on_select, order)
+    if on_select.language is not None and on_select.modality not in {CHOICES, PAIRS}:
+        base = Evidence(met.baseline(), on_select)
         return lambda held, sizes: AnswersJudge(held, labels, base, rows, sizes, seed)
-    rows, scores = order.sort().values, Evidence(met.baseline(), met.task, on="select").logits()
-    return lambda held, sizes: ScoresJudge(held, labels, on_select, scores, rows, sizes)
+    kind = ScoresJudge if on_select.language is None else ChoicesJudge
+    scores = Evidence(met.baseline(), met.task, on="select").logits()
+    return lambda held, sizes: kind(held, labels, on_select, scores, rows, sizes)
 
 
 def watching(known: Ready, task: Task, *, stop: bool) -> Ready:

@@ -50,7 +50,7 @@ def sensitivities(problem: Problem) -> list[list[Tensor | None]]:
     base = problem.judge.ask(model)
     found: list[list[Tensor | None]] = [[torch.zeros_like(base)] for _ in problem.space.axes]
     layered = [at for at, axis in enumerate(problem.space.axes) if axis.kind == LAYER]
-    if layered and problem.judge.of_scores:
+    if layered and problem.judge.differentiates:
         inputs = problem.task.test.inputs[problem.judge.rows]
         for at, moved in zip(layered, _linear(problem, model, layered, inputs), strict=True):
             found[at] += moved

@@ -44,7 +44,7 @@ class SampleJudge:
         targets: The true classes, ``(n,)``.
     """
 
-    of_scores = True
+    of_scores = differentiates = True
 
     def __init__(self, before: Tensor, inputs: Tensor, targets: Tensor) -> None:
         self.before, self.inputs, self.targets = before, inputs, targets
