@@ -148,7 +148,7 @@ def _looked(loss, wrong, best):
     hope = 0.4
     for k in (k for k in sorted(apgd._checkpoints(30)) if k < min(fell, 31)):
         missing, gained = -best[k], best[k] - loss[0]
-        if gained > 0.05 * missing and missing > hope * gained:
+        if k >= 8 and gained > 0.05 * missing and missing > hope * gained:
             return k + 1
         hope /= 2
     return min(31, fell + 6)
@@ -197,7 +197,7 @@ def test_points_are_made_once(lines, toy):
         spent = mine.passes.backward
         assert torch.equal(points, attack.points(mine, attack.Budget(RADIUS, 9, norm), 50)[0])
         assert mine.passes.backward == spent
-    assert set(mine.once("apgd 4 l2 radius=0.3 steps=9 examples=50", dict)) == {"points", "fooled", "far"}
+    assert set(mine.once("apgd 5 l2 radius=0.3 steps=9 examples=50", dict)) == {"points", "fooled", "far"}
 
 
 @pytest.mark.known_answer
