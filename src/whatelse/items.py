@@ -117,6 +117,7 @@ class Method(Item):
         leaves: The state that it leaves; empty where it leaves the one it found.
         compress: From a model, settings, a task and a generator to a new model.
         effort: From settings and a task to its forward-equivalents; None where settings say it.
+        looks: From settings to whether the values of inputs decide anything; None where they always do.
         layerwise: Whether it goes by the weights and inputs of each layer alone, so that it may be applied to one.
     """
 
@@ -125,6 +126,7 @@ class Method(Item):
     leaves: str
     compress: Callable[[nn.Module, Any, Task, torch.Generator], nn.Module]
     effort: Callable[[Any, Task], int] | None
+    looks: Callable[[Any], bool] | None
     layerwise: bool
 
 
@@ -281,7 +283,8 @@ def loader_of(path: str) -> Loader | None:
         ItemError: Several do.
     """
     ending = Path(path).suffix
-    opens = [n for n in registry.names("datasets") if ending in _suffixes(registry.card("datasets", n))]
+    known = {n: registry.card("datasets", n).constants.get("SUFFIXES", ()) for n in registry.names("datasets")}
+    opens = [n for n, endings in known.items() if isinstance(endings, tuple) and ending in endings]
     if len(opens) > 1:
         calls = " or ".join(f"{name}(path={path!r})" for name in opens)
         raise ItemError(f"{path}: {' and '.join(opens)} open {ending} files; say {calls}")
@@ -313,11 +316,6 @@ def control(name: str) -> Control:
         ItemError: The file lacks a part.
     """
     return _control(registry.find("controls", name.replace(" ", "_")))
-
-
-def _suffixes(card: registry.Card) -> tuple[str, ...]:
-    found = card.constants.get("SUFFIXES", ())
-    return found if isinstance(found, tuple) else ()
 
 
 # What is resolved once goes by where it is written: a file whose text changed is another item.
@@ -370,6 +368,7 @@ def _method(source: registry.Source) -> Method:
         leaves=parts.need("LEAVES"),
         compress=parts.need("compress"),
         effort=parts.get("effort"),
+        looks=parts.get("looks"),
         layerwise=parts.get("LAYERWISE", default=False),
     )
 

@@ -67,6 +67,7 @@ FUNCTIONS = {
     "by_part": ("answer", "config", "weights"),
     "outcomes": ("answer", "config"),
     "effort": ("config", "task"),
+    "looks": ("config",),
     "compress": ("model", "config", "task", "rng"),
     "build": ("config", "shape", "classes", "rng"),
     "load": ("config",),

@@ -123,3 +123,10 @@ def test_classes_in_another_order_are_refused_before_work(model, task):
             owners.parse('[[budgets]]\nbehaviour = "generalization.accuracy"\nmost = 0.05\n'),
             trials=2,
         )
+
+
+def test_where_examples_lie_in_clusters_the_bound_of_no_change_refuses_nothing(model, task):
+    """It is that of a whole cluster that never changed: a few changes, spread over all, may be shown to be few."""
+    codes = {name: torch.arange(len(split)) // 50 for name, split in task.splits.items()}
+    clustered = replace(task, splits={name: replace(s, clusters=codes[name]) for name, s in task.splits.items()})
+    assert tried(model, clustered, budgets(accuracy=0.03)).record.trials

@@ -23,7 +23,8 @@ def problem_of(model, names, task, scale=0.1):
                 p += scale * torch.randn(p.shape, generator=rng)
         parts[at, 1] = moved.requires_grad_(requires_grad=False)
         axes.append(Axis("layer", name, ("", "quantize.uniform()")))
-    judge = SimpleNamespace(rows=torch.arange(len(task.test)), names=(), seen=np.ones(0, bool))
+    ask = lambda net: run(net, task)  # noqa: E731 - a judge of nothing
+    judge = SimpleNamespace(rows=torch.arange(len(task.test)), names=(), seen=np.ones(0, bool), of_scores=True, ask=ask)
     sizes = [np.array([0.0, -0.1])] * len(axes)
     return Problem(Space(tuple(axes)), model.eval(), task, judge, lambda _: 1.0, parts, sizes, 0)
 

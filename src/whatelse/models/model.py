@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -321,7 +322,7 @@ class Model:
         """What is asked by way of the protocols."""
         return self.model
 
-    @property
+    @cached_property
     def offers(self) -> frozenset[str]:
         """What it offers, out of `PROTOCOLS`."""
         return frozenset(word for word, kind in PROTOCOLS.items() if isinstance(self.source, kind)) - self.without

@@ -21,13 +21,14 @@ from whatelse.artifacts import compress
 from whatelse.auditing.ask import generator
 from whatelse.auditing.questions import Questions, default, fitting, read_questions, settled
 from whatelse.auditing.roles import Role
-from whatelse.errors import SettingError
+from whatelse.errors import SettingError, TaskError
 from whatelse.findings.consistent import check_search
 from whatelse.findings.record import Findings
 from whatelse.findings.searched import Searched
 from whatelse.gate import budgets as owners
 from whatelse.gate.budgets import Budgets
 from whatelse.items import Strategy
+from whatelse.modules import windows
 from whatelse.searching import layered, spaces
 from whatelse.searching.ending import Ending, write
 from whatelse.searching.made_small import cost, module, sized
@@ -124,9 +125,7 @@ def search(
     budget = _budgets(budgets)
     with ExitStack() as stack:
         store = Folder((results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
-        # Held against itself: what an audit would refuse at the end, such as swapped classes, is refused now.
-        pair: dict[str, Model] = {Role.BASELINE: model, NAME: model}
-        met = meet(pair, task, max_memory, store, stack, force=False, inline=engine == "inline")
+        met = _met(model, task, max_memory, store, stack, inline=engine == "inline")
         runner = stack.enter_context(Runner(lambda: run.engine(engine, workers), store))
         questions, size = sized(_questions(asked, met), minimize)
         bench = Bench(met.data, met.models[Role.BASELINE], seed)
@@ -139,7 +138,7 @@ def search(
         if winner is None:
             return Found(told, None, None)
         place = out or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "winner"
-        write(winner, told, place, met.task, bench, store)
+        write(winner, told, place, _seen(winner, met.task, seed), bench, store)
         going.tell("auditing")
         runner.end()
         how: dict[str, Any] = {"seed": seed, "results": store.root, "on": engine, "workers": workers}
@@ -163,7 +162,8 @@ class _Going:
         """Return what is searched."""
         met, whole = self.met, module(self.met)
         measured = partial(cost, self.known.size.item, met.task)
-        space, parts, sizes = spaces.space_of(whole, met.task, wanted, choices, then, measured, self.seed)
+        seen = _seen(whole, met.task, self.seed)
+        space, parts, sizes = spaces.space_of(whole, seen, wanted, choices, then, measured, self.seed)
         on_select = met.task.on("select")
         return Problem(space, whole, on_select, self.known.judge, measured, parts, sizes, self.state.total)
 
@@ -227,6 +227,28 @@ def _check(trials: int, minutes: float, then: str, space: Sequence[str], out: Pa
         compress.check_free(out)
 
 
+def _met(model: Model, task: Task | str, memory: str, store: Folder, lent: ExitStack, *, inline: bool) -> Meeting:
+    """Return the baseline after the checklist, with data of which some are held back for choices.
+
+    Raises:
+        TaskError: There is no example of select, or the model does not fit the data.
+        ArtifactError: The model cannot be opened.
+    """
+    # Held against itself: what an audit would refuse at the end, such as swapped classes, is refused now.
+    met = meet({Role.BASELINE: model, NAME: model}, task, memory, store, lent, force=False, inline=inline)
+    if not len(met.task.split("select")):
+        raise TaskError(
+            f"data {met.task.name}: select has no examples, and trials are measured on it; hold some back, as in "
+            "--data \"language(path='F', select=0.4, calibration='G')\""
+        )
+    return met
+
+
+def _seen(model: nn.Module, task: Task, seed: int) -> Task:
+    """Return a task as methods see it: of passages, windows of the text to calibrate on."""
+    return windows.read(model, task, generator("search", "windows", str(seed)))
+
+
 def _proposing(text: str) -> tuple[Strategy, dict[str, Any], str]:
     """Return a strategy with its settings, checked, and how a record calls it.
 
@@ -253,7 +275,7 @@ def _title(read: Budgets, where: str) -> str:
 
 
 def _questions(asked: Questions | None, met: Meeting) -> Questions:
-    every = settled(asked) if asked is not None else read_questions(default())
+    every = settled(asked) if asked is not None else read_questions(default(met.task.modality))
     return fitting(every, met.offers)[0]
 
 

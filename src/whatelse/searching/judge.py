@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from whatelse import items
 from whatelse.answer import Answer
@@ -16,12 +16,15 @@ from whatelse.auditing.questions import Measurement
 from whatelse.auditing.roles import Role
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
+from whatelse.gate.match import Question
 from whatelse.items import Behaviour
 from whatelse.models.model import Model
 from whatelse.models.recorded import RecordedScores
 from whatelse.searching.gauge import REACHED, Held, over
 from whatelse.searching.means import Means
 from whatelse.searching.trial import NAME
+from whatelse.store.protocol import Store
+from whatelse.study.jobs import Job
 from whatelse.tasks.task import SPLITS, Split, Task
 
 _DRAWS = 8  # resamples that a predicted standard error is of, where a number is no mean
@@ -30,7 +33,10 @@ _AT_ONCE = 2**23  # class scores that are asked at once
 # for which they are others than those by which it was chosen.
 _OTHERS, _FRESH = 600, 3_600
 _KNOWN = 16  # numbers of models whose examples, below each other, are kept
+_BATCH = 256
 _ALIKE = 5  # examples of a kind, from which on changes are exchanged among these alone
+
+Sums = tuple[np.ndarray, np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,12 @@ class _Asked:
     means: Means | None
     averaged: Mapping[int, tuple[int, ...]]
     drawn: tuple[int, ...]
-    base: tuple[np.ndarray, np.ndarray | None] | None
+    base: Sums | None
     names: tuple[str, ...]
 
 
 class ScoresJudge:
-    """Tells from scores by how much budgets are exceeded, as `whatelse.searching.protocol.Judge`.
+    """Tells from class scores by how much budgets are exceeded, as `whatelse.searching.protocol.Judge`.
 
     A behavior is taken as it is: it is asked of scores that stand below each other, as of one model on as many times
     the examples, and its answer is cut into that of each model. One that does not answer so, row by row, is not seen:
@@ -73,7 +79,13 @@ class ScoresJudge:
         baseline: Class scores of the baseline on these examples, ``(N, classes)``.
         rows: Which of the examples are looked at, ``(n,)``.
         sizes: Of every constraint how many examples it has on select and in the confirmation.
+
+    Attributes:
+        counts: Of which budgets the bound of no change at all is the least that can be shown, ``(budgets,)``; of none
+            where examples lie in clusters: it is that of a whole cluster never seen to change.
     """
+
+    of_scores = True
 
     def __init__(
         self,
@@ -87,6 +99,7 @@ class ScoresJudge:
         self.names = tuple(one.name for one in constraints)
         self.rows, self._held, self._sizes = rows, constraints, sizes
         self._stands_for = len(task.test) / len(rows)
+        self._inputs = task.test.inputs[rows]
         self._plain, self._base = _bare(task, rows), baseline[rows]
         self._swaps, self._fresh = (
             _swaps(self._plain, self._base, many, at) for at, many in enumerate((_OTHERS, _FRESH))
@@ -98,6 +111,28 @@ class ScoresJudge:
         found = {label: self._seen(measurements[label]) for label in labels}
         self._asked = {label: asked for label, asked in found.items() if asked is not None}
         self.seen = np.array([one.question.place.label in self._asked for one in constraints])
+        self.counts = np.full(len(constraints), task.test.clusters is None)
+
+    @torch.no_grad()
+    def ask(self, model: nn.Module) -> Tensor:
+        """Return class scores of a model on the judge's examples, ``(n, classes)``.
+
+        Args:
+            model: Any module that answers like the baseline.
+        """
+        return torch.cat([model(x) for x in torch.split(self._inputs, _BATCH)])
+
+    def kept(self, job: Job, store: Store) -> Tensor | None:
+        """Return the class scores of a model that a job measured, ``(n, classes)``; None where it failed.
+
+        Args:
+            job: Of a trial.
+            store: Where results are kept.
+        """
+        if not store.has("values", job.scores):
+            return None
+        found: Tensor = store.load("values", job.scores)[0]["logits"][self.rows]
+        return found
 
     def over(self, scores: Sequence[Tensor]) -> np.ndarray:
         """Return by how much each budget would be exceeded, ``(M, budgets)``, NaN where it cannot tell.
@@ -137,7 +172,7 @@ class ScoresJudge:
             answer = self._answer(asked.item, asked.config, asked.measurement, pair)
             assert answer is not None
             if asked.means is not None and asked.averaged:
-                signs = np.array([self._sign(k) for k in asked.averaged])
+                signs = np.array([sign(self._held[k].question) for k in asked.averaged])
                 parts = list(asked.averaged.values())
                 harms = asked.means.harms(answer, len(scores), parts, signs, self._stands_for)
                 for at, k in enumerate(asked.averaged):
@@ -150,29 +185,10 @@ class ScoresJudge:
                     found[at, k] = self._exceeded(k, asked, sums)
         return found, shift, weight
 
-    def _sign(self, k: int) -> int:
-        """Return 1 where more is worse of a constraint, and -1 where less is."""
-        question = self._held[k].question
-        finding = question.finding
-        assert finding is not None
-        parts = finding.parts
-        better = (parts.better if question.group and parts is not None else "") or finding.better
-        return 1 if better == "lower" else -1
-
-    def _exceeded(self, k: int, asked: _Asked, sums: tuple[np.ndarray, np.ndarray | None]) -> float:
+    def _exceeded(self, k: int, asked: _Asked, sums: Sums) -> float:
         assert asked.base is not None
         question = self._held[k].question
-        if question.group:
-            at = asked.names.index(question.group)
-            assert sums[1] is not None
-            assert asked.base[1] is not None
-            moved = sums[1][:, at] - asked.base[1][:, at]
-        else:
-            moved = sums[0] - asked.base[0]
-        harm = self._sign(k) * moved
-        se = float(np.nanstd(harm[1:])) / self._stands_for**0.5
-        told: float = over(question, float(harm[0]), float(harm[0]) + REACHED * se, *self._sizes[k])
-        return told
+        return exceeded(question, asked.names, asked.base, sums, self._stands_for, self._sizes[k])
 
     def _seen(self, m: Measurement) -> _Asked | None:
         """Return how a measurement is asked of scores; None where it does not answer from them row by row."""
@@ -245,12 +261,50 @@ class ScoresJudge:
         n = len(self.rows)
         return answer.over(answer.matrix()[at * times * n : (at * times + 1) * n])
 
-    def _sums(
-        self, item: Behaviour, config: object, answer: Answer, at: int = 0, times: int = 1
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def _sums(self, item: Behaviour, config: object, answer: Answer, at: int = 0, times: int = 1) -> Sums:
         mine = self._cut(answer, at, times)
         parts = None if item.by_part is None else item.by_part(mine, config, self._weights)
         return item.summarise(mine, config, self._weights), parts
+
+
+def sign(question: Question) -> int:
+    """Return 1 where more is worse of what a budget is on, and -1 where less is.
+
+    Args:
+        question: The budget as it is asked.
+    """
+    finding = question.finding
+    assert finding is not None
+    parts = finding.parts
+    better = (parts.better if question.group and parts is not None else "") or finding.better
+    return 1 if better == "lower" else -1
+
+
+def exceeded(
+    question: Question, names: Sequence[str], base: Sums, sums: Sums, stands_for: float, sizes: tuple[int, int]
+) -> float:
+    """Return by how much a budget is exceeded by a number that is drawn again.
+
+    Args:
+        question: The budget as it is asked.
+        names: Of the parts.
+        base: What the baseline sums to on the examples, then on resamples of them, ``(1 + draws,)``; and its parts,
+            ``(1 + draws, parts)``, where there are such.
+        sums: What the model sums to.
+        stands_for: How many examples one of these stands for.
+        sizes: How many examples there are on select and in the confirmation.
+    """
+    if question.group:
+        at = names.index(question.group)
+        assert sums[1] is not None
+        assert base[1] is not None
+        moved = sums[1][:, at] - base[1][:, at]
+    else:
+        moved = sums[0] - base[0]
+    harm = sign(question) * moved
+    se = float(np.nanstd(harm[1:])) / stands_for**0.5
+    told: float = over(question, float(harm[0]), float(harm[0]) + REACHED * se, *sizes)
+    return told
 
 
 def _evidence(name: str, scores: Sequence[Tensor], task: Task) -> Evidence:

@@ -44,7 +44,7 @@ def layers_of(
     """
     texts = _read(choices)
     names, _ = calibration.reach(model, layers(model), task.calibration.inputs)
-    whole = cost(model)
+    whole, at_hand = cost(model), copied(model)
     found: dict[str, list[tuple[float, str, nn.Module]]] = {name: [] for name in names}
     last = ""
     for text in texts:
@@ -54,7 +54,9 @@ def layers_of(
             last = str(error)
             continue
         for name, part in made.items():
-            size = cost(place(copied(model), name, part))
+            before = at_hand.get_submodule(name)
+            size = cost(place(at_hand, name, part))
+            place(at_hand, name, before)
             if size < whole:
                 found[name].append((size, text, part))
     laid = [

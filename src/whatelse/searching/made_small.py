@@ -12,7 +12,10 @@ from whatelse import items
 from whatelse.auditing.questions import DATA, Measurement, Questions
 from whatelse.errors import NotMeasurableError, SettingError, TaskError, nearest
 from whatelse.evidence.cache import Evidence
+from whatelse.models.causal import Causal
+from whatelse.models.model import Model
 from whatelse.models.subject import Subject
+from whatelse.modules.decoder import Decoder
 from whatelse.study.meeting import Meeting
 from whatelse.tasks.task import Task
 
@@ -52,13 +55,19 @@ def cost(item: str, task: Task, model: nn.Module) -> float:
     """
     behaviour = items.behaviour(item)
     config = behaviour.configure({})
-    subject = Subject("a model", model, "cost", without=frozenset({"differentiates"}))
-    evidence = Evidence(subject, task, on="select")
+    evidence = Evidence(_subject(model), task, on="select")
     try:
         answer = behaviour.answer(evidence, evidence, config, torch.Generator().manual_seed(0))
     except NotMeasurableError as error:
         raise TaskError(f"--minimize {item.rpartition('.')[2]}: {error}; minimize something else") from error
     return float(behaviour.summarise(answer, config, np.ones((1, len(answer))))[0])
+
+
+def _subject(model: nn.Module) -> Model:
+    if isinstance(model, Decoder):
+        source = Causal.of("a model", model, "cost")
+        return Model("a model", source, "cost", stores=source)
+    return Subject("a model", model, "cost", without=frozenset({"differentiates"}))
 
 
 def module(met: Meeting) -> nn.Module:
@@ -71,6 +80,8 @@ def module(met: Meeting) -> nn.Module:
         TaskError: It is none.
     """
     found = met.baseline()
+    if isinstance(found.source, Causal):
+        return found.source.decoder()
     if not isinstance(found, Subject):
         raise TaskError(
             "MODEL is no torch module, and only such can be compressed; give one that whatelse compress takes"

@@ -93,26 +93,28 @@ class Program:
 
         Only what costs less than the limit is among them.
         """
-        size, harm = np.array([sum(self.size[place] for place in self._places(self.center))]), self.at[None]
-        shaken = size
+        size = np.array([sum(self.size[place] for place in self._places(self.center))])
+        shaken, moves = size, []
         for axis, some in zip(axes, options, strict=True):
             places = self.starts[axis] + np.array(some)
             own = self.starts[axis] + self.center[axis]
             size = np.add.outer(size, self.size[places] - self.size[own]).ravel()
             shaken = np.add.outer(shaken, self.shaken[places] - self.shaken[own]).ravel()
-            harm = (harm[:, None] + self.moved[places][None] - self.moved[own]).reshape(-1, len(self.at))
-        excess = np.maximum(harm - tight, 0).max(1)
-        objective = np.where(size < most, shaken + _WEIGHT * excess, np.inf)
+            moves.append(self.moved[places] - self.moved[own])
+        # Harms are looked at where the size alone does not rule a configuration out: most are.
+        left = np.flatnonzero((size < most) & (shaken < limit))
+        chosen = np.unravel_index(left, [len(some) for some in options])
+        harm = self.at + sum(moved[at] for moved, at in zip(moves, chosen, strict=True))
+        objective = shaken[left] + _WEIGHT * np.maximum(harm - tight, 0).max(1)
         best = np.flatnonzero(objective < limit)
         if len(best) > count:
             best = best[np.argsort(objective[best], kind="stable")[:count]]
-        shape = [len(some) for some in options]
         found = []
         for at in best:
-            chosen = list(self.center)
-            for axis, some, option in zip(axes, options, np.unravel_index(int(at), shape), strict=True):
-                chosen[axis] = some[int(option)]
-            found.append((float(objective[at]), tuple(chosen)))
+            one = list(self.center)
+            for axis, some, option in zip(axes, options, chosen, strict=True):
+                one[axis] = some[int(option[at])]
+            found.append((float(objective[at]), tuple(one)))
         return objective[best], found
 
     def _solved(

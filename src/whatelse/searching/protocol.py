@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor, nn
 
+from whatelse.errors import SettingError
 from whatelse.searching.space import Configuration, Space
 from whatelse.tasks.task import Task
 
@@ -22,7 +23,7 @@ class Score:
         value: What is to be made small, as a share of the baseline's; infinite where the recipe failed.
         over: For every budget by how much it is exceeded, as a share of it; zero or less is inside. It is aimed at the
             confirmation: with what sampling may add there. A costly one may be missing where a cheap one is exceeded.
-        scores: Class scores on the examples of `Judge.rows`, ``(n, classes)``; None where the recipe failed.
+        scores: What `Judge.ask` returns of it; None where the recipe failed.
         why: What went wrong where the recipe failed.
         spread: For every budget how far what a confirmation shows strays from what is expected: one standard error.
     """
@@ -40,23 +41,33 @@ class Score:
 
 
 class Judge(Protocol):
-    """Tells from class scores alone by how much budgets are exceeded.
+    """Tells by how much budgets are exceeded from what models say: class scores, or answers of behaviors.
 
     Attributes:
         names: Of all budgets, as in `Score.over`.
         rows: Which examples of select it looks at, ``(n,)``.
         seen: Of which budgets it can tell, ``(budgets,)`` bool; attacks and gradients are not seen in scores.
+        of_scores: Whether it looks at class scores, ``(n, classes)``, which have gradients; else at what behaviors
+            answer of every example, all numbers in a row, as of a language model.
     """
 
     names: tuple[str, ...]
     rows: Tensor
     seen: np.ndarray
+    of_scores: bool
+
+    def ask(self, model: nn.Module) -> Tensor:
+        """Return what a model says on its examples, in the form that `over` takes.
+
+        Args:
+            model: Any module that answers like the baseline.
+        """
 
     def over(self, scores: Sequence[Tensor]) -> np.ndarray:
         """Return by how much each budget would be exceeded, ``(M, budgets)``, NaN where it cannot tell.
 
         Args:
-            scores: Class scores of M models on its examples, ``(n, classes)`` each.
+            scores: What M models say on its examples.
         """
 
 
@@ -84,6 +95,23 @@ class Problem:
     parts: Mapping[tuple[int, int], nn.Module]
     sizes: Sequence[np.ndarray]
     trials: int
+
+
+def refuse_answers(problem: Problem, strategy: str) -> None:
+    """Refuse a problem without class scores, for a strategy whose rewards or harms are of such.
+
+    Args:
+        problem: Any.
+        strategy: How messages call what asks.
+
+    Raises:
+        SettingError: There are none.
+    """
+    if not problem.judge.of_scores:
+        raise SettingError(
+            f"--strategy {strategy}: it goes by class scores, and a language model has none; use descend, optuna, "
+            "uniform or random"
+        )
 
 
 class Search(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,6 +15,7 @@ from whatelse.evidence.cache import Evidence
 from whatelse.findings.searched import Constraint
 from whatelse.gate.budgets import Budgets
 from whatelse.searching import gauge
+from whatelse.searching.answers import AnswersJudge, looked_at
 from whatelse.searching.gauge import Gauge, Held
 from whatelse.searching.judge import ScoresJudge
 from whatelse.searching.runner import Runner
@@ -25,6 +26,9 @@ from whatelse.tasks.task import Task
 
 DRAWS = 500  # resamples of a look at select
 _ROWS = 1_200  # examples of select that predictions are judged on
+
+Judge = ScoresJudge | AnswersJudge
+Sizes = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Ready:
     size: Measurement
     constraints: tuple[Constraint, ...]
     sizes: dict[str, tuple[int, int]]
-    judge: ScoresJudge
+    judge: Judge
     watched: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -89,27 +93,37 @@ def ready(
     sizes = [(one.question.n or n, many if (one.question.n or n) == n else (one.question.n or many)) for one in held]
     _refuse_noise(held, sizes, where)
     labels = {m.label: m for m in wanted}
-    on_select = task.on("select")
-    rows = torch.randperm(n, generator=torch.Generator().manual_seed(bench.seed))[:_ROWS].sort().values
-    base = Evidence(met.baseline(), task, on="select").logits()
-    judge = ScoresJudge(held, labels, on_select, base, rows, sizes)
+    judging = _judging(met, labels, bench.seed)
+    judge = judging(held, sizes)
     seen = {one.question.place.label for one, sees in zip(held, judge.seen, strict=True) if sees}
     cheap = [m for m in wanted if m.label in seen]
     still = bench.attempt(bench.baseline, cheap, "test", DRAWS)
     runner.run([bench.of_baseline(cheap, "test"), still])
     told = held_by.held(held_by.findings(still.contrasts(store)))  # of what is costly nothing: it waits
     confirming = {one.name: one for one in told if one.question.place.label in seen}
-    _refuse_power(confirming, where)
+    counted = {name for name, counts in zip(judge.names, judge.counts, strict=True) if counts}
+    _refuse_power({name: one for name, one in confirming.items() if name in counted}, where)
     known = {one.name: pair for one, pair in zip(held, sizes, strict=True)}
     known |= {
         name: (known[name][0], one.question.n) for name, one in confirming.items() if name in known and one.question.n
     }
-    _refuse_sight(held, [known[one.name] for one in held], where)
-    judge = ScoresJudge(held, labels, on_select, base, rows, [known[one.name] for one in held])
+    _refuse_sight([one for one in held if one.name in counted], known, where)
+    judge = judging(held, [known[one.name] for one in held])
     constraints = tuple(gauge.constraint(one, confirming.get(one.name), _floor(one)) for one in held)
     return Ready(
         held_by, (*cheap, size), tuple(m for m in wanted if m.label not in seen), size, constraints, known, judge
     )
+
+
+def _judging(met: Meeting, labels: Mapping[str, Measurement], seed: int) -> Callable[[Sequence[Held], Sizes], Judge]:
+    """Return what makes a judge of constraints and of how many examples each has."""
+    on_select = met.task.on("select")
+    order = torch.randperm(len(on_select.test), generator=torch.Generator().manual_seed(seed))[:_ROWS]
+    if on_select.language is not None:
+        base, rows = Evidence(met.baseline(), on_select), looked_at(on_select, order)
+        return lambda held, sizes: AnswersJudge(held, labels, base, rows, sizes, seed)
+    rows, scores = order.sort().values, Evidence(met.baseline(), met.task, on="select").logits()
+    return lambda held, sizes: ScoresJudge(held, labels, on_select, scores, rows, sizes)
 
 
 def watching(known: Ready, task: Task, *, stop: bool) -> Ready:
@@ -175,13 +189,14 @@ def _refuse_power(confirming: Mapping[str, Held], where: str) -> None:
             raise BudgetError(_too_few(f"{where}: {name}", one, "test", need))
 
 
-def _refuse_sight(held: Sequence[Held], sizes: Sequence[tuple[int, int]], where: str) -> None:
+def _refuse_sight(held: Sequence[Held], sizes: Mapping[str, tuple[int, int]], where: str) -> None:
     """Refuse budgets of which select has too few examples to aim at the confirmation, whatever changed.
 
     Raises:
         BudgetError: There is one.
     """
-    for one, (n, many) in zip(held, sizes, strict=True):
+    for one in held:
+        n, many = sizes[one.name]
         if _decides(one) and one.value == 0 and gauge.over(one.question, 0.0, one.upper, n, many) > 0:
             most = one.question.budget.most
             # The bound of n examples without a change shrinks as 1 / n.

@@ -5,7 +5,9 @@ Replacing a layer by another part moves its output by ``dy``; to first order tha
 inputs kept and one backward for each class give ``dz/dy`` of all layers; each part then costs its own forward alone.
 What several replaced layers do together is taken as the sum. For a linear network, and for its last layer, that is
 exact but for the products of changes. Of many classes the gradients of the likeliest ones alone are taken, and the
-others do not move. Axes of other kinds are run: their options one at a time, exactly.
+others do not move. Axes of other kinds are run: their options one at a time, exactly. So are the
+options of layers where what budgets are of is no class score, as of a language model: no gradient tells its divergence,
+which is zero and flat there. Of these only such are run as no smaller one outdoes in what the layer itself returns.
 
 Source:
     First-order sensitivity as in LeCun et al., Optimal brain damage, NeurIPS 1989, of outputs instead of the loss.
@@ -13,25 +15,28 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from whatelse import recipe
 from whatelse.errors import RecipeError, SettingError
-from whatelse.modules.calibration import hooked
+from whatelse.modules import windows
+from whatelse.modules.calibration import hooked, watch
 from whatelse.modules.lent import copied
+from whatelse.modules.walk import place
 from whatelse.searching.protocol import Problem
 from whatelse.searching.space import LAYER
 
 _CLASSES = 16  # the likeliest, of which gradients are taken
+_FEW = 8  # windows of text by which options of a layer are told apart before they are run
 _VALUES = 2**24  # gradients of layer outputs that are held at once
 
 
 @torch.no_grad()
 def sensitivities(problem: Problem) -> list[list[Tensor | None]]:
-    """Return by how much every option of every axis moves class scores on the judge's examples, ``(n, classes)`` each.
+    """Return by how much every option of every axis moves what the model says on the judge's examples.
 
     None stands for an option that cannot be made alone.
 
@@ -41,21 +46,62 @@ def sensitivities(problem: Problem) -> list[list[Tensor | None]]:
     Raises:
         SettingError: The model's scores have no gradient at a layer's output.
     """
-    inputs = problem.task.test.inputs[problem.judge.rows]
     model = copied(problem.model).eval().requires_grad_(requires_grad=False)
-    base = torch.cat([model(x) for x in torch.split(inputs, 256)])
+    base = problem.judge.ask(model)
     found: list[list[Tensor | None]] = [[torch.zeros_like(base)] for _ in problem.space.axes]
     layered = [at for at, axis in enumerate(problem.space.axes) if axis.kind == LAYER]
-    for at, moved in zip(layered, _linear(problem, model, layered, inputs) if layered else (), strict=True):
-        found[at] += moved
+    if layered and problem.judge.of_scores:
+        inputs = problem.task.test.inputs[problem.judge.rows]
+        for at, moved in zip(layered, _linear(problem, model, layered, inputs), strict=True):
+            found[at] += moved
+    elif layered:
+        far = _outputs_moved(problem, model, layered)
+        for at in layered:
+            for option in range(1, len(problem.space.axes[at].options)):
+                said = _placed(problem, model, at, option) if _is_worth(problem, far, at, option) else None
+                found[at].append(None if said is None else said - base)
     for at, axis in enumerate(problem.space.axes):
         for option in range(1, len(axis.options)) if axis.kind != LAYER else ():
-            scores = _run(problem, at, option, inputs)
-            found[at].append(None if scores is None else scores - base)
+            said = _run(problem, at, option)
+            found[at].append(None if said is None else said - base)
     return found
 
 
-def _run(problem: Problem, axis: int, option: int, inputs: Tensor) -> Tensor | None:
+def _outputs_moved(problem: Problem, model: nn.Module, layered: Sequence[int]) -> dict[tuple[int, int], float]:
+    """Return how far every option of every layer moves the layer's own output, squared, on a few inputs."""
+    named = {problem.space.axes[at].name: at for at in layered}
+    far = dict.fromkeys(problem.parts, 0.0)
+    task = windows.read(model, problem.task, torch.Generator().manual_seed(0))
+
+    def see(name: str, x: Tensor) -> None:
+        layer, at = model.get_submodule(name), named[name]
+        with torch.no_grad():
+            said = layer.forward(x)  # without its hooks, one of which shows this
+            for option in range(1, len(problem.space.axes[at].options)):
+                far[at, option] += float((problem.parts[at, option](x) - said).square().sum())
+
+    watch(model, {name: model.get_submodule(name) for name in named}, task.calibration.inputs[:_FEW], see)
+    return far
+
+
+def _is_worth(problem: Problem, far: Mapping[tuple[int, int], float], at: int, option: int) -> bool:
+    """Return whether no other option of a layer is as small and moves its output less: only such are run."""
+    sizes, mine = problem.sizes[at], far[at, option]
+    others = [other for other in range(1, len(sizes)) if other != option and sizes[other] <= sizes[option]]
+    return all(far[at, other] > mine or (far[at, other] == mine and other > option) for other in others)
+
+
+def _placed(problem: Problem, model: nn.Module, axis: int, option: int) -> Tensor:
+    """Return what a model says with another part in place of one layer; it is left as it was."""
+    name = problem.space.axes[axis].name
+    before = model.get_submodule(name)
+    try:
+        return problem.judge.ask(place(model, name, problem.parts[axis, option]))
+    finally:
+        place(model, name, before)
+
+
+def _run(problem: Problem, axis: int, option: int) -> Tensor | None:
     chosen = list(problem.space.alone)
     chosen[axis] = option
     model = problem.model
@@ -65,7 +111,7 @@ def _run(problem: Problem, axis: int, option: int, inputs: Tensor) -> Tensor | N
                 model = recipe.apply(step, model, problem.task, torch.Generator().manual_seed(0))
     except RecipeError:
         return None
-    return torch.cat([model(x) for x in torch.split(inputs, 256)])
+    return problem.judge.ask(model)
 
 
 def _linear(problem: Problem, model: nn.Module, layered: Sequence[int], inputs: Tensor) -> list[list[Tensor]]:

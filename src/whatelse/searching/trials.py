@@ -120,7 +120,8 @@ class Loop:
 
     def _begin(self, number: int, chosen: Configuration) -> Asked:
         steps = self.problem.space.recipe(chosen)
-        cheap = self.bench.attempt(self.bench.made(steps), self.ready.cheap, "select", DRAWS, scores=True)
+        scores = self.ready.judge.of_scores
+        cheap = self.bench.attempt(self.bench.made(steps), self.ready.cheap, "select", DRAWS, scores=scores)
         return Asked(number, chosen, cheap, self.runner.submit([cheap]))
 
     def _end(self, asked: Asked) -> None:
@@ -140,12 +141,10 @@ class Loop:
         self._tell(asked, contrasts, measured, scores, seconds, failed)
 
     def _scores(self, asked: Asked, contrasts: Mapping[str, Sequence[Contrast]]) -> Tensor | None:
-        """Return a trial's class scores on the judge's examples; None where it failed."""
-        store, key = self.runner.store, asked.cheap.job.scores
-        if not math.isfinite(self._value(contrasts)[1]) or not store.has("values", key):
+        """Return what a trial says on the judge's examples; None where it failed."""
+        if not math.isfinite(self._value(contrasts)[1]):
             return None
-        found: Tensor = store.load("values", key)[0]["logits"][self.problem.judge.rows]
-        return found
+        return self.ready.judge.kept(asked.cheap.job, self.runner.store)
 
     def _measured(
         self, asked: Sequence[Measurement], contrasts: Mapping[str, Sequence[Contrast]], scores: Tensor | None

@@ -31,7 +31,7 @@ def its_parts_are_in_order(case: Case) -> None:
     Args:
         case: The method.
     """
-    written.in_order(case, "compress", ("effort",))
+    written.in_order(case, "compress", ("effort", "looks"))
 
 
 def it_names_its_knob_and_its_place_in_a_recipe(case: Case) -> None:
@@ -151,6 +151,22 @@ def what_goes_by_layers_goes_by_one_alone(case: Case) -> None:
     case.demand(took, "it takes neither a convolution nor a linear layer; LAYERWISE must be False")
 
 
+def what_does_not_look_makes_the_same_of_other_inputs(case: Case) -> None:
+    """Demand of a method whose ``looks`` says that inputs decide nothing that other inputs change nothing.
+
+    Args:
+        case: The method.
+    """
+    item = _item(case)
+    if item.looks is None or item.looks(item.configure(_given(case, 1))):
+        return
+    task = samples.images()
+    others = samples.split_of(task.train.inputs.flip(0) * 0.5, task.train.targets)
+    one, two = _made(case, task), _made(case, task.with_train(others, others))
+    same = _equal(one, two, task.train.inputs)
+    case.demand(same, "looks says that inputs decide nothing, and with others it makes another model")
+
+
 CHECKS = (
     written.it_says_what_it_is_and_where_it_comes_from,
     written.its_settings_are_declared,
@@ -162,6 +178,7 @@ CHECKS = (
     its_model_can_be_kept,
     it_trains_about_as_long_as_is_said,
     what_goes_by_layers_goes_by_one_alone,
+    what_does_not_look_makes_the_same_of_other_inputs,
 )
 
 

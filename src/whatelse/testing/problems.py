@@ -40,14 +40,27 @@ class SampleJudge:
 
     Args:
         before: Scores of the baseline on all of select, ``(n, classes)``.
+        inputs: The examples, ``(n, ...)``.
         targets: The true classes, ``(n,)``.
     """
 
-    def __init__(self, before: Tensor, targets: Tensor) -> None:
-        self.before, self.targets = before, targets
+    of_scores = True
+
+    def __init__(self, before: Tensor, inputs: Tensor, targets: Tensor) -> None:
+        self.before, self.inputs, self.targets = before, inputs, targets
         self.names = tuple(_MOST)
         self.rows = torch.arange(len(targets))
         self.seen = np.array([name != "steadiness" for name in self.names])
+
+    @torch.no_grad()
+    def ask(self, model: nn.Module) -> Tensor:
+        """Return class scores of a model, ``(n, classes)``.
+
+        Args:
+            model: Any classifier.
+        """
+        said: Tensor = model(self.inputs)
+        return said
 
     def over(self, scores: Sequence[Tensor]) -> np.ndarray:
         """Return by how much each budget is exceeded, as a share of it, ``(M, budgets)``.
@@ -80,7 +93,7 @@ def problem(space: Space = LAYERS) -> Problem:
         sizes.append(np.array([_bytes(one) for one in made]) / _bytes(model) - 1)
         if axis.kind == LAYER:
             parts |= {(at, option): one.get_submodule(axis.name) for option, one in enumerate(made) if option}
-    judge = SampleJudge(model(test.inputs), test.targets)
+    judge = SampleJudge(model(test.inputs), test.inputs, test.targets)
     return Problem(space, model, task, judge, _bytes, parts, sizes, _TRIALS)
 
 

@@ -77,6 +77,15 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     return replaced(small, whole, parts, few, "decompose.svd")
 
 
+def looks(config: Config) -> bool:
+    """Return whether the values of inputs decide anything of what it makes.
+
+    Args:
+        config: Whether it is aware of them.
+    """
+    return config.aware
+
+
 def _factored(layer: Layer, config: Config, gram: Tensor | None) -> nn.Module:
     kind = torch.promote_types(layer.weight.dtype, torch.float32)  # no half precision has singular values
     matrix = layer.weight.flatten(1).to(kind)

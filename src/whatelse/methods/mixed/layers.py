@@ -69,9 +69,12 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
         lost = next(name for name in named if name not in order)
         raise RecipeError(f"mixed.layers: no calibration input reaches {lost!r}; leave it out, or give other data")
     made: dict[str, nn.Module] = {}
-    for names in _in_turn(small, named, task.calibration.inputs):
-        for name, inputs in _inputs(small, {n: named[n] for n in names}, task.calibration.inputs).items():
-            made[name] = _treated(name, named[name], asked[name], inputs, rng)
+    # Where values of inputs decide nothing, those that reach the layer at all are enough.
+    for looks, shown in ((True, task.calibration.inputs), (False, few)):
+        mine = {name: part for name, part in named.items() if _looks(asked[name]) is looks}
+        for names in _in_turn(small, mine, shown) if mine else ():
+            for name, inputs in _inputs(small, {n: mine[n] for n in names}, shown).items():
+                made[name] = _treated(name, mine[name], asked[name], inputs, rng)
     small = exchange(small, made, few)
     refuse_unused(small, made, "mixed.layers")
     return small
@@ -94,6 +97,15 @@ def _check(steps: Recipe, task: Task) -> None:
                 f"mixed.layers: {step} does not go by a layer's weights and inputs alone; put it before or after, "
                 "for the whole model"
             )
+
+
+def _looks(steps: Recipe) -> bool:
+    """Return whether a recipe goes by the values of its layer's inputs."""
+    for step in steps:
+        method = items.method(step.name)
+        if method.looks is None or method.looks(method.configure(dict(step.given))):
+            return True
+    return False
 
 
 def _in_turn(model: nn.Module, named: Mapping[str, nn.Module], inputs: Tensor) -> list[list[str]]:

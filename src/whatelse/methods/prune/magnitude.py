@@ -87,3 +87,13 @@ def effort(config: Config, task: Task) -> int:
     """
     rounds = config.rounds if config.schedule == "gradual" else 0
     return 3 * rounds * config.epochs * len(task.train)
+
+
+def looks(config: Config) -> bool:
+    """Return whether the values of inputs decide anything of what it makes.
+
+    Args:
+        config: Not used.
+    """
+    del config
+    return False

@@ -61,10 +61,23 @@ def compress(model: nn.Module, config: Config, task: Task, rng: torch.Generator)
     """
     del rng
     small, inputs = copied(model), task.calibration.inputs
-    widths = Widths(config.bits, config.activation_bits, config.grid, config.group, config.symmetric)
+    widths = _widths(config)
     layers, few = treatable(small, inputs, "quantize.uniform")
     found = bounds(small, layers, inputs, widths, config.clip)
     parts = {name: widths.of(layer) for name, layer in layers.items()}
     for name, tight in parts.items():
         set_bounds(tight, found.get(name))
     return stored(small, parts, few, "quantize.uniform")
+
+
+def looks(config: Config) -> bool:
+    """Return whether the values of inputs decide anything of what it makes.
+
+    Args:
+        config: Whether activations are rounded, too.
+    """
+    return _widths(config).rounds_inputs
+
+
+def _widths(config: Config) -> Widths:
+    return Widths(config.bits, config.activation_bits, config.grid, config.group, config.symmetric)

@@ -95,10 +95,7 @@ class _Descent:
         self.problem, self.config, self.rng = problem, config, rng
         self.sizes = problem.sizes
         moves = sensitivities(problem)
-        rows = problem.task.test.inputs[problem.judge.rows]
-        with torch.no_grad():
-            base = torch.cat([problem.model(x) for x in torch.split(rows, 256)])
-        self.surrogate = Surrogate(moves, problem.judge, base)
+        self.surrogate = Surrogate(moves, problem.judge, problem.judge.ask(problem.model))
         self.made = [_worth(sizes, axis) for sizes, axis in zip(problem.sizes, moves, strict=True)]
         self.centers = [self.surrogate.begin(problem.space.alone)]
         self.asked: dict[Configuration, Center] = {}
@@ -199,19 +196,23 @@ class _Descent:
         return found[int(worst.argmin())], False
 
     def _singles(self, center: Center, around: Configuration) -> list[np.ndarray]:
-        """Return by how much each budget is exceeded after single moves, as predicted, ``(options, budgets)`` each."""
+        """Return by how much each budget is exceeded after single moves, ``(options, budgets)`` each.
+
+        Moves are predicted around the center. Around a kick from it they are taken to move harms by as much: to predict
+        them anew would take longer than all else of a step, and what the program finds is predicted jointly anyway.
+        """
         moves = [
             (axis, option)
             for axis, options in enumerate(self.made)
             for option in range(len(options))
-            if option != around[axis] and options[option]
+            if option != center.at[axis] and options[option]
         ]
-        asked = [_moved(around, axis, option) for axis, option in moves]
-        every = self.surrogate.over(center, [around, *asked])
-        found = [np.tile(every[0], (len(options), 1)) for options in self.made]
-        for (axis, option), row in zip(moves, every[1:], strict=True):
+        asked = [_moved(center.at, axis, option) for axis, option in moves]
+        first, *every, last = self.surrogate.over(center, [center.at, *asked, around])
+        found = [np.tile(first, (len(options), 1)) for options in self.made]
+        for (axis, option), row in zip(moves, every, strict=True):
             found[axis][option] = row
-        return found
+        return [last + (axis - axis[option]) for axis, option in zip(found, around, strict=True)]
 
     def _size(self, at: Configuration) -> float:
         return float(sum(axis[option] for axis, option in zip(self.sizes, at, strict=True)))

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from whatelse import recipe
 from whatelse.errors import RecipeError
-from whatelse.searching.protocol import Problem, Score, Search
+from whatelse.searching.protocol import Problem, Score, Search, refuse_answers
 from whatelse.searching.selection import protected
 from whatelse.searching.space import WHOLE, Axis, Configuration
 from whatelse.searching.supernet import Supernet
@@ -67,7 +67,11 @@ def start(problem: Problem, config: Config, rng: torch.Generator) -> Search:
         problem: Gives space, model, task, judge and what is to be made small.
         config: How many, how long.
         rng: Source of everything random.
+
+    Raises:
+        SettingError: The model has no class scores.
     """
+    refuse_answers(problem, "evolve")
     return _Evolution(problem, config, rng)
 
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from whatelse.searching.protocol import Problem, Score, Search
+from whatelse.searching.protocol import Problem, Score, Search, refuse_answers
 from whatelse.searching.space import DEPTH, KINDS, Axis, Configuration
 from whatelse.settings import param
 from whatelse.training.initialize import initialize
@@ -59,7 +59,11 @@ def start(problem: Problem, config: Config, rng: torch.Generator) -> Search:
         problem: Gives space, model, and the examples that accuracy is of.
         config: How long the first stage is, and how policies learn.
         rng: Source of the policies' weights and of what they draw.
+
+    Raises:
+        SettingError: The model has no class scores.
     """
+    refuse_answers(problem, "reinforce")
     return _Learning(problem, config, rng)
 
 
