@@ -119,7 +119,7 @@ def test_who_stops_early_stops_at_the_first_point_that_fools_and_saves_passes(ne
 @pytest.mark.parametrize("norm", norms.NORMS)
 def test_who_spares_takes_five_steps_more_and_gives_up_what_is_far(net, norm):
     inputs, labels = net.task.test.inputs, net.task.test.targets
-    budget, looks = attack.Budget(RADII[norm], 30, norm), {}
+    budget, looks = attack.Budget(RADII[norm], 20, norm), {}
     for spare in (False, True):
         seen = []
 
@@ -142,16 +142,32 @@ def test_who_spares_takes_five_steps_more_and_gives_up_what_is_far(net, norm):
     assert len(set(stays.tolist())) > 2
 
 
+@pytest.mark.known_answer
+@pytest.mark.parametrize(("steps", "looks"), [(20, 10), (100, 23)])
+def test_who_is_without_hope_is_given_up_at_the_first_checkpoint_from_the_eighth_step_on(steps, looks):
+    """The loss is linear, -10 at the start and -9.1 where it is largest, after one step: checkpoints 5, 9 and 22."""
+    seen = []
+
+    def ask(at, rows):
+        seen.append(len(rows))
+        loss = at.sum(1) - 10
+        return loss, loss.detach() > 0
+
+    clean = torch.zeros(1, 1)
+    apgd.ascend(ask, clean, clean, attack.Budget(0.9, steps), (-1.0, 1.0), spare=True)
+    assert seen == [1] * looks
+
+
 def _looked(loss, wrong, best):
     """Return at how many points of the way that all steps take an example is looked at, by the definition."""
     fell = int(wrong.float().argmax()) if bool(wrong.any()) else 99
     hope = 0.4
-    for k in (k for k in sorted(apgd._checkpoints(30)) if k < min(fell, 31)):
+    for k in (k for k in sorted(apgd._checkpoints(20)) if k < min(fell, 21)):
         missing, gained = -best[k], best[k] - loss[0]
-        if gained > 0.05 * missing and missing > hope * gained:
+        if k >= 8 and gained > 0.05 * missing and missing > hope * gained:
             return k + 1
         hope /= 2
-    return min(31, fell + 6)
+    return min(21, fell + 6)
 
 
 @pytest.mark.known_answer
@@ -197,7 +213,7 @@ def test_points_are_made_once(lines, toy):
         spent = mine.passes.backward
         assert torch.equal(points, attack.points(mine, attack.Budget(RADIUS, 9, norm), 50)[0])
         assert mine.passes.backward == spent
-    assert set(mine.once("apgd 4 l2 radius=0.3 steps=9 examples=50", dict)) == {"points", "fooled", "far"}
+    assert set(mine.once("apgd 5 l2 radius=0.3 steps=9 examples=50", dict)) == {"points", "fooled", "far"}
 
 
 @pytest.mark.known_answer

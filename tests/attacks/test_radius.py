@@ -188,7 +188,7 @@ def test_the_items_use_it_and_an_explicit_one_stays(toy, rng, norm):
             f"{radius * (i + 1) / 2:.3g}" for i in range(6)
         )
         transfer.compare(mine, mine, transfer.Config(least=1), rng)
-        assert any(name.startswith(f"apgd 4 linf radius={radius} ") for name in mine._held)
+        assert any(name.startswith(f"apgd 5 linf radius={radius} ") for name in mine._held)
 
 
 def test_the_choice_is_made_once_and_costs_what_it_says(toy, rng):

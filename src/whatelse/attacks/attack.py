@@ -25,7 +25,7 @@ from whatelse.evidence.cache import Evidence
 from whatelse.models.subject import log_odds
 
 # Of the kept points; raised when the same budget would give others.
-_VERSION = 4
+_VERSION = 5
 # What is raised of scores as they are, in single precision.
 _RAISED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross-entropy": lambda scores, labels: functional.cross_entropy(scores, labels, reduction="sum"),

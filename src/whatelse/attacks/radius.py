@@ -25,7 +25,7 @@ from whatelse.tasks.task import Task
 
 EXAMPLES, STEPS = 100, 20
 # Of what is kept; raised when the same question would find another radius.
-_VERSION = 2
+_VERSION = 3
 _START = 2026
 # Of a model without gradients: what a quick attack asks of it, since a radius at which a weaker search leaves half is
 # one at which that leaves nothing.

@@ -42,7 +42,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
-    4,
+    5,
     "accuracy",
     "higher",
     {"predicts", "differentiates", "inputs in bounds"},

@@ -46,7 +46,7 @@ from whatelse.settings import param
 from whatelse.tasks.task import Task
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS, PARTS = (
-    5,
+    6,
     "share of attacks",
     "lower",
     {"predicts", "differentiates", "inputs in bounds"},
