@@ -8,7 +8,7 @@ import pytest
 
 from whatelse import hub
 
-hf = pytest.importorskip("huggingface_hub", reason="needs whatelse[transformers]")
+constants = pytest.importorskip("huggingface_hub.constants", reason="needs whatelse[transformers]")
 
 
 @pytest.fixture
@@ -29,31 +29,31 @@ def server():
 
 
 def test_where_nothing_answers_only_what_was_fetched_is_looked_at(monkeypatch):
-    monkeypatch.setattr(hf.constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(hf.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
     def looked():
         with hub.reached():
-            assert hf.constants.HF_HUB_OFFLINE
+            assert constants.HF_HUB_OFFLINE
             if "datasets.config" in sys.modules:
                 assert sys.modules["datasets.config"].HF_HUB_OFFLINE
             raise KeyError
 
     with pytest.raises(KeyError):
         looked()
-    assert not hf.constants.HF_HUB_OFFLINE
+    assert not constants.HF_HUB_OFFLINE
 
 
 def test_where_anything_answers_nothing_is_switched(monkeypatch, server):
-    monkeypatch.setattr(hf.constants, "ENDPOINT", server)
-    monkeypatch.setattr(hf.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", server)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with hub.reached():
-        assert not hf.constants.HF_HUB_OFFLINE
+        assert not constants.HF_HUB_OFFLINE
 
 
 def test_who_is_offline_by_choice_stays_so(monkeypatch, server):
-    monkeypatch.setattr(hf.constants, "ENDPOINT", server)
-    monkeypatch.setattr(hf.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "ENDPOINT", server)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with hub.reached():
-        assert hf.constants.HF_HUB_OFFLINE
-    assert hf.constants.HF_HUB_OFFLINE
+        assert constants.HF_HUB_OFFLINE
+    assert constants.HF_HUB_OFFLINE
