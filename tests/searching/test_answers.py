@@ -151,6 +151,15 @@ def test_other_strategies_search_as_well_and_alike_each_time(files):
     assert [(t.recipe, t.harm) for t in one.trials] == [(t.recipe, t.harm) for t in two.trials]
 
 
+def test_blocks_of_a_language_model_may_go(files):
+    loose = BUDGETS.replace("most = 0.05", "most = 3")
+    record = searched(files, space=["depth"], then="train.finetune(epochs=1, batch=4)", trials=2, budgets=loose).record
+    blocks = ["lm.model.layers.0", "lm.model.layers.1"]
+    gone = {f"prune.depth(layers='{names}')" for names in (*blocks, "; ".join(blocks))}
+    assert {t.recipe.partition(" >")[0] for t in record.trials} <= gone
+    assert not any(t.why for t in record.trials)
+
+
 def test_of_choices_it_is_predicted_how_likely_each_is(files):
     draw = random.Random(1)
     rows = []

@@ -28,11 +28,14 @@ _FEW = 4  # examples on which graphs are looked at
 def skippable(model: nn.Module, inputs: Tensor) -> list[str]:
     """Return the layers and blocks with weights that can be left out one by one, in the order of the model.
 
+    Of a language model these are the blocks that its configuration counts: no other one is one less of anything.
+
     Args:
         model: In evaluation mode; not changed.
         inputs: Some inputs, ``(N, ...)``.
     """
     names = [n for n, part in model.named_modules() if n and next(part.parameters(), None) is not None]
+    names = blocks(model) if isinstance(model, Decoder) else names
     return [name for name in names if not isinstance(_left_out(model, name, inputs), str)]
 
 
