@@ -136,7 +136,7 @@ def test_a_search_confirms_and_writes_a_model_whose_audit_agrees(found):
     assert best.share < 0.9  # most of so small a model is its table of tokens, which nothing treats
     assert set(best.harm) == {"negative log-likelihood a byte", "KL divergence a token"}
     assert (place / "model.safetensors").exists()
-    told = {f.label: f for f in small.findings.findings if f.subject == "winner"}
+    told = {f.label: f for f in small.findings.findings if f.candidate == "winner"}
     confirmed = next(f.harm["KL divergence a token"] for f in record.finalists if f.trial == record.winner)
     assert told["KL divergence a token"].effect == pytest.approx(confirmed, abs=1e-6)
 

@@ -16,10 +16,13 @@ Source:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+from whatelse import hub
 from whatelse.datasets import _bounds, _examples, _groups, _pictures, _read, _sentences, _tabular
 from whatelse.datasets._column import Column
 from whatelse.errors import MissingExtraError, TaskError, in_short, nearest
@@ -122,7 +125,8 @@ def _fetched(path: str, where: str) -> dict[str, Any]:
     place, _, config = path.removeprefix(_START).partition(":")
     datasets.disable_progress_bars()
     try:
-        return dict(datasets.load_dataset(place, config or None))
+        with nullcontext() if os.path.isdir(place) else hub.reached():
+            return dict(datasets.load_dataset(place, config or None))
     except Exception as error:  # no network, no such set, a damaged copy: errors of many kinds
         raise TaskError(
             f"data {where}: cannot be reached, or is not there ({in_short(error, 160)}); fetch it where there is a "

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from whatelse import limits
+from whatelse import hub, limits
 from whatelse.artifacts import folder
 from whatelse.errors import ArtifactError, MissingExtraError, TaskError, Told, in_short
 from whatelse.models import fit, held, sentences
@@ -113,7 +114,7 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
 
 def _loaded(text: str, kind: Any, place: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 - classes of transformers
     try:
-        with quietly():
+        with quietly(), nullcontext() if options["local_files_only"] else hub.reached():
             return kind.from_pretrained(place, **options)
     except Exception as error:  # whatever a file of a stranger, or the way to the hub, raises
         what = kind.__name__.removeprefix("Auto")

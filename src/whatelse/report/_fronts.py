@@ -17,7 +17,7 @@ from whatelse.findings import search_words
 from whatelse.findings.searched import Constraint, Finalist, Searched, Trial
 from whatelse.report._svg import Axis, line, path, text
 
-WIDTH, HEIGHT, _LEFT, _RIGHT, _TOP, _FOOT = 292, 214, 42, 10, 8, 178
+WIDTH, HEIGHT, _LEFT, _RIGHT, _TOP, _FOOT = 300, 214, 50, 10, 8, 178
 _FAR, _KNEE, _SHARE = 3, 1.5, 0.68  # budgets to reach for a knee, where that is, and the height above it
 _STEPS = (1, 1.5, 2, 3, 5, 7)
 _CLASSES = {"GO": "go", "NO-GO": "no", "INCONCLUSIVE": "open"}

@@ -258,17 +258,18 @@ def passes(n: int, most: float) -> float | None:
     return float(betaincinv(worst + 1, n - worst, 0.2)) if worst < n else 1.0
 
 
-def constraint(one: Held, confirming: Held | None, floor: float | None) -> Constraint:
+def constraint(one: Held, confirming: Held | None, floor: float | None, *, counts: bool) -> Constraint:
     """Return what the record says of a constraint.
 
     Args:
         one: Held against the baseline itself on select.
         confirming: The same on test; None where it was not asked there.
         floor: The harm that measuring again shows.
+        counts: Whether it is a share of examples, whose bounds are those of counts.
     """
     q = one.question
     many = None if confirming is None else confirming.question.n
-    counted = q.harm is not None and q.harm.lost is not None
+    counted = counts and q.harm is not None and q.harm.lost is not None
     return Constraint(
         one.name,
         q.place.label,

@@ -110,7 +110,9 @@ def ready(
     }
     _refuse_sight([one for one in held if one.name in counted], known, where)
     judge = judging(held, [known[one.name] for one in held])
-    constraints = tuple(gauge.constraint(one, confirming.get(one.name), _floor(one)) for one in held)
+    constraints = tuple(
+        gauge.constraint(one, confirming.get(one.name), _floor(one), counts=one.name in counted) for one in held
+    )
     return Ready(
         held_by, (*cheap, size), tuple(m for m in wanted if m.label not in seen), size, constraints, known, judge
     )

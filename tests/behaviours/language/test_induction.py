@@ -70,3 +70,18 @@ def test_what_a_baseline_does_not_have_is_not_measurable(texts, rng):
     short = speakers.evidence_of(speakers.Speaker(longest=8), task, name="short")
     with pytest.raises(NotMeasurableError, match="needs room for 9 tokens; short reads 8"):
         induction.compare(short, short, CONFIG, rng)
+
+
+def test_every_row_is_of_its_own_text(texts, rng):
+    class Uneven(speakers.Speaker):
+        def attention(self, tokens):
+            share = tokens[:, 1].double() / 100
+            return tuple(seen * share[:, None, None, None] for seen in super().attention(tokens))
+
+    uneven, config = speakers.evidence_of(Uneven(), speakers.documents(texts)), induction.Config(least=0.01, texts=6)
+    state = rng.get_state()
+    first = induction._drawn(uneven, config, rng)[:, 1].double() / 100
+    rng.set_state(state)
+    answer = induction.compare(uneven, uneven, config, rng)
+    assert len(set(first.tolist())) > 1
+    assert answer["before layer 0 head 1"] == pytest.approx(first.numpy(), rel=1e-6)
