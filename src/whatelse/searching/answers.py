@@ -22,11 +22,9 @@ from whatelse.auditing.questions import Measurement
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence.cache import Evidence
 from whatelse.items import Behaviour
-from whatelse.models.causal import Causal
-from whatelse.models.model import Model
-from whatelse.modules.decoder import Decoder
 from whatelse.searching.gauge import Held
 from whatelse.searching.judge import ScoresJudge, Sums, exceeded
+from whatelse.searching.made_small import at_hand
 from whatelse.store.protocol import Store
 from whatelse.study.analysis import outcome_of
 from whatelse.study.jobs import Job
@@ -111,7 +109,7 @@ class AnswersJudge:
         Args:
             model: A `Decoder`.
         """
-        mine = _evidence(model, self._task)
+        mine = Evidence(at_hand(model), self._task)
         mine.reference = self._base
         return self._row([self._answer(one.measurement, mine, self._base) for one in self._asked])
 
@@ -233,7 +231,7 @@ class ChoicesJudge(ScoresJudge):
         Args:
             model: A `Decoder`.
         """
-        return _finite(_evidence(model, self._passages).logits())
+        return _finite(Evidence(at_hand(model), self._passages).logits())
 
     def kept(self, job: Job, store: Store) -> Tensor | None:
         """Return what `ask` does of a model that a job measured; None where it failed.
@@ -249,12 +247,6 @@ class ChoicesJudge(ScoresJudge):
 def _finite(scores: Tensor) -> Tensor:
     """Return scores with no chance in the place of choices that are not there, so that they can be subtracted."""
     return scores.clamp(min=_NEVER)
-
-
-def _evidence(model: nn.Module, task: Task) -> Evidence:
-    assert isinstance(model, Decoder)
-    source = Causal.of("an option", model, "predicted")
-    return Evidence(Model("an option", source, "predicted", stores=source), task)
 
 
 def looked_at(task: Task, order: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def cost(item: str, task: Task, model: nn.Module) -> float:
     """
     behaviour = items.behaviour(item)
     config = behaviour.configure({})
-    evidence = Evidence(_subject(model), task, on="select")
+    evidence = Evidence(at_hand(model), task, on="select")
     try:
         answer = behaviour.answer(evidence, evidence, config, torch.Generator().manual_seed(0))
     except NotMeasurableError as error:
@@ -63,11 +63,16 @@ def cost(item: str, task: Task, model: nn.Module) -> float:
     return float(behaviour.summarise(answer, config, np.ones((1, len(answer))))[0])
 
 
-def _subject(model: nn.Module) -> Model:
+def at_hand(model: nn.Module) -> Model:
+    """Return a module as it is asked, untried: whoever asks made it of one that was tried.
+
+    Args:
+        model: Any module that answers like the baseline.
+    """
     if isinstance(model, Decoder):
-        source = Causal.of("a model", model, "cost")
-        return Model("a model", source, "cost", stores=source)
-    return Subject("a model", model, "cost", without=frozenset({"differentiates"}))
+        source = Causal.of("a model", model, "at hand")
+        return Model("a model", source, "at hand", stores=source)
+    return Subject("a model", model, "at hand", without=frozenset({"differentiates"}))
 
 
 def module(met: Meeting) -> nn.Module:

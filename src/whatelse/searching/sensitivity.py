@@ -15,8 +15,10 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -57,8 +59,9 @@ def sensitivities(problem: Problem) -> list[list[Tensor | None]]:
     elif layered:
         far = _outputs_moved(problem, model, layered)
         for at in layered:
+            tried = worth(problem.sizes[at], far[at])  # only such are run as no smaller one outdoes
             for option in range(1, len(problem.space.axes[at].options)):
-                said = _placed(problem, model, at, option) if _is_worth(problem, far, at, option) else None
+                said = _placed(problem, model, at, option) if tried[option] else None
                 found[at].append(None if said is None else said - base)
     for at, axis in enumerate(problem.space.axes):
         for option in range(1, len(axis.options)) if axis.kind != LAYER else ():
@@ -67,10 +70,24 @@ def sensitivities(problem: Problem) -> list[list[Tensor | None]]:
     return found
 
 
-def _outputs_moved(problem: Problem, model: nn.Module, layered: Sequence[int]) -> dict[tuple[int, int], float]:
+def worth(sizes: np.ndarray, far: Sequence[float]) -> list[bool]:
+    """Return which options of an axis are worth a try: no other is as small and moves less.
+
+    Args:
+        sizes: What each costs, ``(options,)``.
+        far: How far each moves what is looked at; infinite where it cannot be made.
+    """
+    found, least = [False] * len(far), math.inf
+    for at in sorted(range(len(far)), key=lambda at: (sizes[at], far[at])):
+        if far[at] < least:
+            found[at], least = True, far[at]
+    return found
+
+
+def _outputs_moved(problem: Problem, model: nn.Module, layered: Sequence[int]) -> dict[int, list[float]]:
     """Return how far every option of every layer moves the layer's own output, squared, on a few inputs."""
     named = {problem.space.axes[at].name: at for at in layered}
-    far = dict.fromkeys(problem.parts, 0.0)
+    far = {at: [0.0] * len(problem.space.axes[at].options) for at in layered}
     task = windows.read(model, problem.task, torch.Generator().manual_seed(0))
 
     def see(name: str, x: Tensor) -> None:
@@ -78,17 +95,10 @@ def _outputs_moved(problem: Problem, model: nn.Module, layered: Sequence[int]) -
         with torch.no_grad():
             said = layer.forward(x)  # without its hooks, one of which shows this
             for option in range(1, len(problem.space.axes[at].options)):
-                far[at, option] += float((problem.parts[at, option](x) - said).square().sum())
+                far[at][option] += float((problem.parts[at, option](x) - said).square().sum())
 
     watch(model, {name: model.get_submodule(name) for name in named}, task.calibration.inputs[:_FEW], see)
     return far
-
-
-def _is_worth(problem: Problem, far: Mapping[tuple[int, int], float], at: int, option: int) -> bool:
-    """Return whether no other option of a layer is as small and moves its output less: only such are run."""
-    sizes, mine = problem.sizes[at], far[at, option]
-    others = [other for other in range(1, len(sizes)) if other != option and sizes[other] <= sizes[option]]
-    return all(far[at, other] > mine or (far[at, other] == mine and other > option) for other in others)
 
 
 def _placed(problem: Problem, model: nn.Module, axis: int, option: int) -> Tensor:

@@ -35,7 +35,7 @@ from torch import Tensor
 from whatelse.searching.gauge import AIM, STRAYS
 from whatelse.searching.program import Program
 from whatelse.searching.protocol import Problem, Score, Search
-from whatelse.searching.sensitivity import sensitivities
+from whatelse.searching.sensitivity import sensitivities, worth
 from whatelse.searching.space import Configuration
 from whatelse.searching.surrogate import Center, Surrogate, spread
 from whatelse.settings import param
@@ -222,14 +222,8 @@ class _Descent:
 
 
 def _worth(sizes: np.ndarray, moves: Sequence[Tensor | None]) -> list[bool]:
-    """Return which options of an axis are worth a try: no other is as small and moves scores less."""
-    far = [math.inf if move is None else float(move.square().mean()) for move in moves]
-    order = sorted(range(len(far)), key=lambda at: (sizes[at], far[at]))
-    worth, least = [False] * len(far), math.inf
-    for at in order:
-        if far[at] < least:
-            worth[at], least = True, far[at]
-    return worth
+    """Return which options of an axis are worth a try, by how far they move scores."""
+    return worth(sizes, [math.inf if move is None else float(move.square().mean()) for move in moves])
 
 
 def _moved(at: Sequence[int], axis: int, option: int) -> Configuration:
