@@ -1,0 +1,125 @@
+"""Measure what a second worker brings, for worker processes and for Ray, side by side.
+
+    python bench/engines.py [JOBS [REPEATS [RESULTS]]]
+
+JOBS (24) networks are trained and asked, each a job of its own that needs no other, with one worker and with two, in
+turn. Efficiency is the time of one worker over twice the time of two; .9 or more is wanted. Workers have started, and
+have opened the data, before the clock does: that is told beside it. RESULTS is where results go, a folder of its own
+otherwise; an address such as s3://bucket/prefix where what the network costs is to be seen too.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import wait
+
+from whatelse.engines import Engine, Resources
+from whatelse.errors import MissingExtraError
+from whatelse.store import places
+from whatelse.study import plan, run, spec, worker
+from whatelse.study.jobs import Data, Plan
+
+WANTED = 0.9
+TEXT = """
+name = "engines"
+title = "Equal jobs"
+seeds = [0]
+[net]
+item = "cnn"
+settings = { width = 16, hidden = 64 }
+[tasks.clean]
+data = "digits"
+title = "Digits"
+baseline = "train.scratch(epochs={epochs})"
+values = { epochs = 10 }
+references = JOBS
+[controls]
+placebo = "train.finetune()"
+[[candidates]]
+name = "half"
+family = "prune"
+recipe = "prune.magnitude(sparsity=0.5)"
+[[rows]]
+name = "membership"
+title = "Membership"
+[[measurements]]
+row = "membership"
+item = "membership.reference"
+label = "reference"
+tasks = ["clean"]
+margin = 0.02
+primary = true
+"""
+
+
+def jobs(count: int) -> Plan:
+    """Return as many jobs, none of which needs another."""
+    study = spec.parse(TEXT.replace("JOBS", str(count)), "engines")
+    whole = plan.plan(study, {name: worker.load_task(study, name).key for name in study.tasks})
+    return Plan(tuple([job for job in whole.jobs if job.shadow is not None][:count]), ())
+
+
+def ready(data: Data) -> int:
+    """Open the data, and stay so long that every worker gets one such job; return which process this is."""
+    worker.task_of(data)
+    time.sleep(1.0)
+    return os.getpid()
+
+
+def started(name: str, workers: int, data: Data) -> tuple[Engine, float]:
+    """Return an engine whose workers are all up, and the seconds until they were.
+
+    Raises:
+        SystemExit: It has fewer workers.
+    """
+    began = time.perf_counter()
+    engine = run.engine(name, workers)
+    for _ in range(5):
+        asked = [engine.submit(ready, data, needs=Resources()) for _ in range(workers)]
+        wait(asked)
+        if len({one.result() for one in asked}) == workers:
+            return engine, time.perf_counter() - began
+    raise SystemExit(f"{name}: {workers} workers did not start")
+
+
+def timed(name: str, workers: int, todo: Plan, place: str) -> tuple[float, float]:
+    """Return the seconds of all jobs, and those that workers needed to start."""
+    engine, starting = started(name, workers, todo.jobs[0].data)
+    began = time.perf_counter()
+    run.run(todo, places.at(place), lambda: engine, lambda _: None)
+    return time.perf_counter() - began, starting
+
+
+def main(count: int, repeats: int, results: str) -> None:
+    """Print what a second worker brings."""
+    todo = jobs(count)
+    print(f"{len(todo.jobs)} equal jobs, {repeats} times in turn")
+    times: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    for at in range(repeats):
+        for name in ("processes", "ray"):
+            for workers in (1, 2):
+                with tempfile.TemporaryDirectory() as folder:
+                    place = f"{results}/{name}-{workers}-{at}" if results else folder
+                    try:
+                        times.setdefault((name, workers), []).append(timed(name, workers, todo, place))
+                    except MissingExtraError as error:
+                        print(f"{name}: skipped, {error}")
+    for name in dict.fromkeys(name for name, _ in times):
+        one, two = ([seconds for seconds, _ in times[name, workers]] for workers in (1, 2))
+        shares = [first / (2 * second) for first, second in zip(one, two, strict=True)]
+        share = statistics.median(shares)
+        up = statistics.median(starting for _, starting in times[name, 2])
+        print(
+            f"{name:10} 1 worker {statistics.median(one):6.1f} s   2 workers {statistics.median(two):6.1f} s   "
+            f"efficiency {share:.2f} ({min(shares):.2f} to {max(shares):.2f}){'' if share >= WANTED else ' TOO LOW'}   "
+            f"workers up after {up:.1f} s"
+        )
+
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    main(int(given[0]) if given else 24, int(given[1]) if given[1:] else 3, given[2] if given[2:] else "")
