@@ -178,8 +178,8 @@ def ask(budget: Budget, place: Place, findings: Findings, candidate: str) -> Ite
     whole = Question(budget, place)
     if place.absent:
         spoken = next((name for name in budget.instead if any(f.behaviour == name for f in findings.findings)), "")
-        passed = f"{place.absent}; {spoken} speaks in its place" if spoken else place.absent
-        yield replace(whole, passed=passed) if spoken or not budget.demanded else replace(whole, missing=passed)
+        why = f"{place.absent}; {spoken} speaks in its place" if spoken else place.absent
+        yield replace(whole, passed=why) if spoken or not budget.demanded else replace(whole, missing=why)
         return
     found = [f for f in findings.findings if (f.candidate, f.label, f.task) == (candidate, place.label, place.task)]
     found = [f for f in found if (f.control == budget.control if budget.control else f.leading)]
