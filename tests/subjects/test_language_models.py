@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -320,3 +321,17 @@ def test_two_tokenizers_leave_the_byte_as_the_unit(pair, tmp_path):
     for label in ("perplexity a token", "KL divergence a token", "tokens with another one expected"):
         assert said[label].verdict == "not measurable"
         assert "needs the same tokens from both models" in said[label].why
+
+
+def test_a_name_of_the_hub_is_opened_as_its_folder_is_and_refused_in_one_line(pair, tmp_path, monkeypatch):
+    cached = tmp_path / "models--some--one"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("a" * 40)
+    shutil.copytree(pair[1], cached / "snapshots" / ("a" * 40))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    task = speakers.documents(TEXTS)
+    weights = [opened(text, task).model.state_dict() for text in (pair[1], "hf:some/one")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    with pytest.raises(ArtifactError, match=r"^hf:nobody/nothing: it cannot be fetched: [^\n]*$"):
+        opening.open_model("hf:nobody/nothing", task)

@@ -108,7 +108,7 @@ def _script_unnamed() -> Generator[None]:
     without looking at its ``__name__`` first would ask again in every worker.
     """
     main = sys.modules["__main__"]
-    told = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    told: dict[str, Any] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
     vars(main).update(dict.fromkeys(told))
     try:
         yield
