@@ -26,7 +26,7 @@ from whatelse.models import fit, held, sentences
 from whatelse.models.causal import Causal
 from whatelse.models.recorded import RecordedScores
 from whatelse.modules.lent import alike, quietly
-from whatelse.openers import language_model
+from whatelse.openers import _language, language_model
 from whatelse.tasks import language
 from whatelse.tasks.task import Task
 
@@ -148,13 +148,8 @@ def _whole(text: str, kind: Any, place: str, options: dict[str, Any]) -> Any:  #
         ArtifactError: Some are not.
     """
     model, info = _loaded(text, kind, place, {**options, "output_loading_info": True})
-    lacking = sorted({str(name) for kind in ("missing_keys", "mismatched_keys") for name in info[kind]})
-    if lacking:
-        some = ", ".join(lacking[:3])
-        raise ArtifactError(
-            f"{text}: its file has no fitting weights for {some} ({len(lacking)} in all), which would be random; give "
-            "the folder of the model as it was trained, head included"
-        )
+    mend = "; give the folder of the model as it was trained, head included"
+    _language.check_whole(f"{text}: its file has", info, mend)
     return model
 
 
