@@ -335,3 +335,37 @@ def test_a_name_of_the_hub_is_opened_as_its_folder_is_and_refused_in_one_line(pa
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     with pytest.raises(ArtifactError, match=r"^hf:nobody/nothing: it cannot be fetched: [^\n]*$"):
         opening.open_model("hf:nobody/nothing", task)
+
+
+LONG = [(q + " " + TEXTS[0], [" a dog", " the red ball", " She was", " x"]) for q, _ in ITEMS[:2]]
+
+
+@pytest.mark.known_answer
+def test_what_choices_begin_with_is_read_once_and_says_the_same(folder, monkeypatch):
+    task = speakers.task_of("choices", [Passage(q, tuple(c)) for q, c in [*LONG, *ITEMS]], [0] * 6)
+    model = opened(folder, task)
+    assert model.branches
+    asked = []
+    branched, states = model.branched, model.states
+    monkeypatch.setattr(model, "branched", lambda bundle: (asked.append("branched"), branched(bundle))[1])
+    monkeypatch.setattr(model, "states", lambda ids: (asked.append("states"), states(ids))[1])
+    mine = speakers.evidence_of(model, task).logits()
+    assert "branched" in asked
+    asked.clear()
+    model.__dict__["branches"] = False
+    whole = speakers.evidence_of(model, task).logits()
+    assert set(asked) == {"states"}
+    assert torch.allclose(mine, whole, rtol=1e-5, atol=1e-5)
+    assert mine.isfinite().sum() == whole.isfinite().sum()
+
+
+def test_where_memory_runs_out_trunks_are_read_window_by_window(folder, monkeypatch):
+    task = speakers.task_of("choices", [Passage(q, tuple(c)) for q, c in LONG], [0, 1])
+    model = opened(folder, task)
+    want = speakers.evidence_of(model, task).logits()
+
+    def short(bundle):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model, "branched", short)
+    assert torch.allclose(speakers.evidence_of(model, task).logits(), want, rtol=1e-5, atol=1e-5)
