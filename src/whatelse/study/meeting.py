@@ -55,6 +55,10 @@ class Meeting:
     remarks: dict[str, list[str]] = field(default_factory=dict)
     offers: dict[str, list[str]] = field(default_factory=dict)
 
+    def told(self) -> tuple[str, ...]:
+        """Return what whoever waits for the work should know before it starts: a line for every remark on a model."""
+        return tuple(f"{name}: {remark}" for name, remarks in self.remarks.items() for remark in remarks)
+
 
 def meet(
     models: Mapping[str, Model],
