@@ -31,12 +31,18 @@ def overlaps(task: Task, name: str) -> list[Overlap]:
         task: Any task.
         name: How its owner calls it.
     """
-    found = []
+    found, known = [], dict[tuple[str, torch.dtype], list[bytes]]()
+
+    def digests(split: str, kind: torch.dtype) -> list[bytes]:
+        if (split, kind) not in known:
+            known[split, kind] = list(_digests(task.split(split).inputs, kind))
+        return known[split, kind]
+
     for (split, within), means in _LOOKED.items():
         mine, others = task.split(split).inputs, task.split(within).inputs
         kind = _coarser(mine.dtype, others.dtype)
-        seen = set(_digests(others, kind))
-        twice = sum(digest in seen for digest in _digests(mine, kind))
+        seen = set(digests(within, kind))
+        twice = sum(digest in seen for digest in digests(split, kind))
         remark = f"{twice} of {len(mine)} {split} examples stand in {within} too: {means}" if twice else ""
         found.append(Overlap(name, split, within, twice, len(mine), remark))
     return found

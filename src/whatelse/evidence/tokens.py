@@ -16,8 +16,8 @@ from torch import Tensor
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import windows
 from whatelse.evidence.batches import out_of_memory
-from whatelse.evidence.windows import Window
-from whatelse.models.model import Likelihoods, Model, Reads
+from whatelse.evidence.windows import Trunk, Window
+from whatelse.models.model import Branches, Likelihoods, Model, Reads
 from whatelse.modules.shelf import shelf
 from whatelse.tasks.language import DOCUMENTS, Language, Passage
 
@@ -157,7 +157,7 @@ def weighed(evidence: Evidence, passages: Sequence[Passage]) -> Tensor:
                 asked.append(windows.continuation(before, own, longest, place))
             owners += [row * evidence.task.classes + at] * len(own)
             place += len(own)
-    loss, _ = _read(evidence, model, windows.merged(asked), place, None)
+    loss, _ = _read(evidence, model, windows.merged(asked), place, None, shared=True)
     width = evidence.task.classes
     scores = torch.full((len(passages) * width,), -torch.inf, dtype=torch.float64)
     there = [row * width + at for row, one in enumerate(passages) for at in range(len(one.continuations))]
@@ -241,7 +241,14 @@ def _states(evidence: Evidence) -> Tensor:
 
 
 def _read(
-    evidence: Evidence, model: Reads, asked: Sequence[Window], count: int, base: Evidence | None, *, keep: bool = False
+    evidence: Evidence,
+    model: Reads,
+    asked: Sequence[Window],
+    count: int,
+    base: Evidence | None,
+    *,
+    keep: bool = False,
+    shared: bool = False,
 ) -> tuple[dict[str, Tensor], Tensor | None]:
     """Return what is said of so many tokens, and the states, where they are kept.
 
@@ -253,7 +260,7 @@ def _read(
     if before is not None:
         found["divergence"] = torch.zeros(count, dtype=torch.float64)
     held: Tensor | None = None
-    for mine, targets, numbers in chunks(evidence, model, asked):
+    for mine, targets, numbers in chunks(evidence, model, asked, shared=shared):
         if keep:
             held = shelf((count, mine.shape[1]), mine.dtype, _LARGE) if held is None else held
             held[numbers] = mine.cpu()
@@ -264,7 +271,9 @@ def _read(
     return found, held
 
 
-def chunks(evidence: Evidence, model: Reads, asked: Sequence[Window]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def chunks(
+    evidence: Evidence, model: Reads, asked: Sequence[Window], *, shared: bool = False
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield the states from which something is said, ``(M, width)``, what, and their numbers among all, ``(M,)`` each.
 
     As many at once as may have all their log-odds in memory.
@@ -273,14 +282,43 @@ def chunks(evidence: Evidence, model: Reads, asked: Sequence[Window]) -> Iterato
         evidence: Of the model; counts its passes.
         model: The same, as what reads.
         asked: What goes in, and what is said.
+        shared: Whether what windows begin alike with is read once, where the model can: states are the same but for
+            their last digits.
     """
     step = max(windows.ROWS, windows.SAID // (4 * model.vocabulary))
-    for some in windows.batches(asked, windows.TOKENS):
-        states = _bodied(evidence, model, some)
-        at, targets, numbers = windows.saying(some)
-        mine = states.flatten(0, 1)[at.to(states.device)]
+    for states, at, targets, numbers in _passes(evidence, model, asked, shared=shared):
+        mine = states[at.to(states.device)]
         for rows in torch.split(torch.arange(len(numbers)), step):
             yield mine[rows.to(mine.device)], targets[rows], numbers[rows]
+
+
+def _passes(
+    evidence: Evidence, model: Reads, asked: Sequence[Window], *, shared: bool
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Yield states of a batch, ``(S, width)``, and where something is said, what, and its number, ``(M,)`` each.
+
+    Raises:
+        OutOfMemoryError: Memory runs out with a single window.
+        RuntimeError: Whatever else the model raised.
+    """
+    trunks, alone = list[Trunk](), asked
+    if shared and isinstance(model, Branches):
+        trunks, rest = windows.trunks(asked, windows.TOKENS)
+        alone = rest if trunks and model.branches else asked
+    for some in windows.bundles(trunks, windows.TOKENS) if alone is not asked else ():
+        bundle, places = windows.bundled(some)
+        try:
+            begun, gone = model.branched(bundle)  # type: ignore[attr-defined] # it branches
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            yield from _passes(evidence, model, [one for trunk in some for one in trunk.windows], shared=False)
+            continue
+        every = [one for trunk in some for one in trunk.windows]
+        evidence.passes.forward += len(every)
+        yield torch.cat([begun.flatten(0, 1), gone.flatten(0, 1)]), *windows.saying(every, places)
+    for batch in windows.batches(alone, windows.TOKENS):
+        yield _bodied(evidence, model, batch).flatten(0, 1), *windows.saying(batch)
 
 
 def _bodied(evidence: Evidence, model: Reads, some: Sequence[Window]) -> Tensor:

@@ -155,14 +155,20 @@ class _Drawing:
         """Return the counts of so many more resamples, ``(draws, n)``."""
         # A count above 255 of so many draws has no chance: 255 of 300 draws are the same once in 10^500.
         out = np.empty((draws, self.size), np.uint8)
-        for row in out:
-            # Far faster than Generator.multinomial, which draws one binomial for every entry; one row stays in a cache.
-            row[:] = np.bincount(self.picks(), minlength=self.size)
+        step = max(1, _PIECE // self.size)  # a few small resamples are counted together, beside each other
+        beside = np.arange(step)[:, None] * self.size
+        for start in range(0, draws, step):
+            some = out[start : start + step]
+            picks = self.picks(some.size)
+            if step > 1:
+                picks = (picks.reshape(some.shape) + beside[: len(some)]).ravel()
+            # Far faster than Generator.multinomial, which draws one binomial for every entry; a piece stays in a cache.
+            some[:] = np.bincount(picks, minlength=some.size).reshape(some.shape)
         return out if self.unit is None else out[:, self.unit]
 
-    def picks(self) -> np.ndarray:
-        """Return the units of one resample, ``(size,)``."""
-        return self.rng.integers(0, self.size, self.size, np.uint32)
+    def picks(self, count: int) -> np.ndarray:
+        """Return the units of some resamples, one after the other, ``(count,)``."""
+        return self.rng.integers(0, self.size, count, np.uint32)
 
 
 class _Alone(_Drawing):
@@ -178,13 +184,13 @@ class _Alone(_Drawing):
         self.short = (2**32 - self.size) % self.size
         self.left = np.empty(0, np.uint32)
 
-    def picks(self) -> np.ndarray:
-        """Return the units of one resample, ``(size,)``."""
-        found, have = np.empty(self.size, np.int64), 0
-        while have < self.size:
+    def picks(self, count: int) -> np.ndarray:
+        """Return the units of some resamples, one after the other, ``(count,)``."""
+        found, have = np.empty(count, np.int64), 0
+        while have < count:
             if not len(self.left):
-                self.left = self._more(min(self.size - have, _PIECE))
-            some, self.left = self.left[: self.size - have], self.left[self.size - have :]
+                self.left = self._more(min(count - have, _PIECE))
+            some, self.left = self.left[: count - have], self.left[count - have :]
             found[have : have + len(some)] = some
             have += len(some)
         return found
