@@ -47,10 +47,7 @@ _DATA = {
 }
 # Those whose tokenizers take words only so, as examples/pytorch/token-classification of transformers has it.
 _SPACED = {"bloom", "gpt2", "roberta", "deberta"}
-_BESIDE = {
-    "ImageProcessor": "save the one it was trained with beside it: processor.save_pretrained(folder)",
-    "Tokenizer": "save the one it was trained with beside it: tokenizer.save_pretrained(folder)",
-}
+_BESIDE = {"ImageProcessor": "processor", "Tokenizer": "tokenizer"}  # what is saved with a model, as people call it
 _WHOLE = 255  # the brightest pixel, as image processors take it
 _EXACT = 1e-6  # of what goes into the model, relative to the largest: other formulas round otherwise
 _FEW = 4
@@ -144,7 +141,8 @@ def _loaded(text: str, kind: Any, place: str, options: dict[str, Any]) -> Any:  
                 raise ValueError("it knows no words; a tokenizer without files is made so, and all words are unknown")
             return found
     except Exception as error:  # whatever a file of a stranger, or the way to the hub, raises
-        mend = f"; {_BESIDE[what]}" if what in _BESIDE else ""
+        save = "save the one it was trained with beside it"
+        mend = f"; {save}: {_BESIDE[what]}.save_pretrained(folder)" if what in _BESIDE else ""
         raise ArtifactError(f"{text}: its {what} cannot be loaded: {in_short(error, 120)}{mend}") from error
 
 
