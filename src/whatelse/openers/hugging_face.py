@@ -40,13 +40,14 @@ _HEADS = {
     "ForTokenClassification": ("AutoModelForTokenClassification", "words"),
 }
 # What data must be for it, where it is asked of others.
-_DATA = {"words": "; rows with a list of words and a list of tags are needed, such as tokens and ner_tags in .jsonl"}
+_DATA = {
+    "words": "; rows with a list of words and a list of tags are needed, such as tokens and ner_tags in .jsonl",
+    "tokens": "; a column of texts is needed: name it (--text COLUMN)",
+    "images": "; pictures are needed, such as a folder of them",
+}
 # Those whose tokenizers take words only so, as examples/pytorch/token-classification of transformers has it.
 _SPACED = {"bloom", "gpt2", "roberta", "deberta"}
-_BESIDE = {
-    "ImageProcessor": "save the one it was trained with beside it: processor.save_pretrained(folder)",
-    "Tokenizer": "save the one it was trained with beside it: tokenizer.save_pretrained(folder)",
-}
+_BESIDE = {"ImageProcessor": "processor", "Tokenizer": "tokenizer"}  # what is saved with a model, as people call it
 _WHOLE = 255  # the brightest pixel, as image processors take it
 _EXACT = 1e-6  # of what goes into the model, relative to the largest: other formulas round otherwise
 _FEW = 4
@@ -84,7 +85,7 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
         TaskError: The model and the task do not fit each other.
     """
     if weights:
-        raise ArtifactError(f"--weights {weights}: {text} has its own weights; leave one of them out")
+        raise ArtifactError(f"weights {weights}: {text} has its own weights; leave one of them out")
     try:
         with quietly():
             import transformers
@@ -132,12 +133,16 @@ def _fetched(text: str) -> str:
 
 
 def _loaded(text: str, kind: Any, place: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 - classes of transformers
+    what = kind.__name__.removeprefix("Auto")
     try:
         with quietly(), nullcontext() if options["local_files_only"] else hub.reached():
-            return kind.from_pretrained(place, **options)
+            found = kind.from_pretrained(place, **options)
+            if what == "Tokenizer" and set(found.get_vocab().values()) <= set(found.all_special_ids):
+                raise ValueError("it knows no words; a tokenizer without files is made so, and all words are unknown")
+            return found
     except Exception as error:  # whatever a file of a stranger, or the way to the hub, raises
-        what = kind.__name__.removeprefix("Auto")
-        mend = f"; {_BESIDE[what]}" if what in _BESIDE else ""
+        save = "save the one it was trained with beside it"
+        mend = f"; {save}: {_BESIDE[what]}.save_pretrained(folder)" if what in _BESIDE else ""
         raise ArtifactError(f"{text}: its {what} cannot be loaded: {in_short(error, 120)}{mend}") from error
 
 
