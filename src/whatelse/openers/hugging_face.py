@@ -43,7 +43,6 @@ _HEADS = {
 _DATA = {
     "words": "; rows with a list of words and a list of tags are needed, such as tokens and ner_tags in .jsonl",
     "tokens": "; a column of texts is needed: name it (--text COLUMN)",
-    "images": "; pictures are needed, such as a folder of them",
 }
 # Those whose tokenizers take words only so, as examples/pytorch/token-classification of transformers has it.
 _SPACED = {"bloom", "gpt2", "roberta", "deberta"}
