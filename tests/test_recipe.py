@@ -20,7 +20,7 @@ def test_defaults_are_left_out():
     ("text", "error", "message"),
     [
         ("prune.magnitude(", RecipeError, "column"),
-        ("prune.magnitude", RecipeError, "not of the form"),
+        ("prune.magnitude", RecipeError, r"not of the form name\(setting=value\); write prune.magnitude\(\)$"),
         ("prune.magnitude(0.9)", RecipeError, "not of the form"),
         ("prune.magnitude() < train.finetune()", RecipeError, "not of the form"),
         ("prune.magnitude(sparsity=open('x'))", RecipeError, "not a plain value"),

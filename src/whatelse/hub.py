@@ -6,7 +6,7 @@ Without this its libraries try again for half a minute before they say that ther
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +32,22 @@ def reached() -> Generator[None]:
     finally:
         for one, kept in zip(told, before, strict=True):
             one.HF_HUB_OFFLINE = kept
+
+
+def fetched(name: str, patterns: Sequence[str]) -> str:
+    """Return the folder of a repository's files, fetched where they were not before.
+
+    Args:
+        name: Of the repository, ``owner/name``.
+        patterns: Which files, such as ``*.json``; of others nothing is fetched.
+
+    Raises:
+        Exception: Whatever the hub's libraries raise: there is no such repository, or no way to it.
+    """
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    with reached():
+        return str(snapshot_download(name, allow_patterns=list(patterns)))
 
 
 def _answers() -> bool:

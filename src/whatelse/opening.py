@@ -156,9 +156,9 @@ def open_model(text: str, task: Task, weights: str = "") -> Given:
         NotMeasurableError: It has tensors without numbers: lazy layers, or the meta device.
         TaskError: The model and the task do not fit each other.
     """
-    text, beside = _parted(text)
+    text, beside = parted(text)
     if beside and weights:
-        raise ArtifactError(f"--weights {weights}: {text} has weights already, {beside}; leave one of them out")
+        raise ArtifactError(f"weights {weights}: {text} has weights already, {beside}; leave one of them out")
     weights = weights or beside
     every = [opener(name) for name in registry.names("openers")]
     fits = [one for one in every if one.takes(text)]
@@ -176,13 +176,16 @@ def own(text: str) -> str:
     Args:
         text: As `open_model` takes it.
     """
-    text, _ = _parted(text)
+    text, _ = parted(text)
     fits = [one for one in map(opener, registry.names("openers")) if one.takes(text)]
     return fits[0].own if len(fits) == 1 else ""
 
 
-def _parted(text: str) -> tuple[str, str]:
+def parted(text: str) -> tuple[str, str]:
     """Return what names a model, and weights for it where they stand behind an ``@``: a file, or one with a name in it.
+
+    Args:
+        text: As `open_model` takes it.
 
     Raises:
         ArtifactError: There is no such file.

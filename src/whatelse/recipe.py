@@ -245,7 +245,8 @@ def _tree(text: str, where: str) -> ast.expr:
 
 def _call(call: ast.expr, where: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(call, ast.Call) or call.args or any(word.arg is None for word in call.keywords):
-        raise RecipeError(f"{where}: {_source(call)!r} is not of the form name(setting=value)")
+        bare = f"; write {_source(call)}()" if isinstance(call, ast.Name | ast.Attribute) else ""
+        raise RecipeError(f"{where}: {_source(call)!r} is not of the form name(setting=value){bare}")
     given: dict[str, Any] = {}
     for word in call.keywords:
         if word.arg in given:

@@ -271,7 +271,7 @@ def test_weights_that_fit_as_they_are_are_taken_and_those_that_fit_without_a_wra
     both = {taken: STATE, name: prefixed(other, front)}
     # What scripts put in front is a part of its own, as `ema.` is; what wrappers put anywhere is not.
     called = f"{name}.ema" if front == "ema." else name
-    with pytest.warns(UserWarning, match=rf"taken is {taken}; {called} would fit too, --weights .*:{called} takes"):
+    with pytest.warns(UserWarning, match=rf"taken is {taken}; {called} would fit too, .*:{called} takes"):
         assert same(filled(net(), both, tmp_path), STATE)
     assert same(filled(net(), both, tmp_path, f":{called}"), other)
 
@@ -316,3 +316,25 @@ def test_of_names_that_do_not_fit_the_nearest_is_told(tmp_path):
         ArtifactError, match=r"they lack 2\.weight .* no 3\.weight .*; nearest to 2\.weight is 3\.weight"
     ):
         filled(net(), state, tmp_path)
+
+
+def placed():
+    model = net()
+    model.register_buffer("places", torch.arange(6))
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_counters_that_were_halved_with_all_else_are_taken(dtype, tmp_path):
+    """``{name: value.half() for ...}`` is how people store a state dict in half precision, counters and all."""
+    state = {name: value.to(dtype) for name, value in drawn(placed()).items()}
+    state["1.num_batches_tracked"] = torch.tensor(70_000.0, dtype=dtype)  # beyond what half precision counts
+    found = filled(placed(), state, tmp_path)
+    assert same(found, {n: t for n, t in state.items() if "num_batches" not in n})
+    assert found.places.dtype == torch.int64
+
+
+def test_numbers_that_are_not_whole_are_no_places(tmp_path):
+    state = {**drawn(placed()), "places": torch.arange(6) + 0.5}
+    with pytest.raises(ArtifactError, match="places is float32 where the model has int64"):
+        filled(placed(), state, tmp_path)

@@ -283,7 +283,7 @@ MODELS = {
     "net.py:base@empty.pt": "damaged, or holds more than tensors",
     "net.py:base@head.safetensors": "no safetensors file, or a damaged one",
     "text.onnx@other.pt": "has its own weights; leave one of them out",
-    "empty.pt": "name the model that they are of",
+    "empty.pt": "name the function that makes the model that they are of: file.py:function@empty.pt",
     "m.pkl": "reading it would run whatever it says",
     "scores.npz": "",
     "http://host:99999/x": "no address",

@@ -27,7 +27,7 @@ def changed(**given):
         (changed(out=str(Path(__file__).parent)), ("is there already",)),
         (changed(model="torch.nn:Flatten"), ("answers with scores of 64 classes; the data have 10",)),
         ((*COMPRESS, "--weights-key", "ema"), ("--weights-key ema", "give --weights FILE too")),
-        ((*COMPRESS, "--weights", "no.pth", "--weights-key", "ema"), ("--weights no.pth:ema", "No such file")),
+        ((*COMPRESS, "--weights", "no.pth", "--weights-key", "ema"), ("weights no.pth:ema", "No such file")),
         ((*COMPRESS, "--json", "no/where.json"), ("cannot write no/where.json",)),
     ],
 )

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from whatelse import opening
+from whatelse import mapped, opening
+from whatelse.auditing.overlap import overlaps
 from whatelse.datasets import _pictures
 from whatelse.errors import MissingExtraError, TaskError
+from whatelse.tasks.alike import alike
 
 image = pytest.importorskip("PIL.Image")
 
@@ -132,3 +134,19 @@ def test_a_pipe_is_no_image_and_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.png")
     with pytest.raises(TaskError, match="row 1: no image that can be read"):
         _pictures.pixels(tmp_path / "x.png", "row 1", "rgb", 0)
+
+
+def test_many_images_lie_in_a_file_and_are_the_same_data(tmp_path, monkeypatch):
+    """Larger than memory is fine: what is read, its key and what is said of it do not depend on where it lies."""
+    for name, value in (("cat", 0), ("dog", 100)):
+        paint(tmp_path / "pets" / name, 20, value)
+    small = load(tmp_path / "pets", size=8)
+    monkeypatch.setattr(mapped, "LARGE", 2**8)
+    asked = []
+    real = mapped.mmap.mmap
+    monkeypatch.setattr(mapped.mmap, "mmap", lambda file, count: asked.append(count) or real(file, count))
+    large = load(tmp_path / "pets", size=8)
+    assert sum(asked) == sum(4 * large.split(n).inputs.numel() for n in ("train", "select", "test"))
+    assert large.key == small.key
+    assert alike(large) == alike(small)
+    assert overlaps(large, "pets") == overlaps(small, "pets")

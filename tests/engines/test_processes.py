@@ -1,5 +1,7 @@
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
 
@@ -68,3 +70,18 @@ def test_products_of_a_worker_have_one_thread_and_the_environment_stays_the_user
     assert [one.result() for one in told] == ["1", "3"]
     assert "OMP_NUM_THREADS" not in os.environ
     engine.close()
+
+
+@pytest.mark.slow
+def test_a_script_that_does_not_look_at_its_name_first_is_not_run_again_by_its_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from whatelse.engines import Resources\n"
+        "from whatelse.engines.processes import start\n"
+        "engine = start(2)\n"
+        "print('run', [engine.submit(abs, n, needs=Resources()).result() for n in (-3, 4)], __file__ == sys.argv[0])\n"
+        "engine.close()\n"
+    )
+    said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert (said.stdout, said.returncode) == ("run [3, 4] True\n", 0), said.stderr

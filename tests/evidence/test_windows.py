@@ -142,3 +142,80 @@ def test_states_that_are_many_lie_in_a_file_without_a_name_and_say_the_same(monk
     monkeypatch.setattr("tempfile.tempdir", None)
     assert torch.equal(divergence(), plain)
     assert not list(tmp_path.iterdir())
+
+
+def window(*inputs, place=0):
+    return Window(tuple(inputs), (Said(len(inputs), (9,), place),))
+
+
+@pytest.mark.known_answer
+def test_windows_that_begin_alike_are_read_together_where_that_spares_tokens():
+    question, other = range(10, 20), range(30, 36)
+    some = [window(*question, k, k) for k in (1, 2, 3)]
+    pair = [window(*other, 5), window(*other, 6, 7)]
+    far = [window(10, 2, 3, 4, 5), window(60, 61)]
+    trunks, alone = windows.trunks(windows.merged([*far, *some, *pair]), 1000)
+    assert [(one.size, sorted(w.inputs for w in one.windows)) for one in trunks] == [
+        (10, [w.inputs for w in some]),
+        (6, [w.inputs for w in pair]),
+    ]
+    assert sorted(w.inputs for w in alone) == sorted(w.inputs for w in far)
+    assert windows.trunks(windows.merged(some), 30) == ([], windows.merged(some)), "they do not fit in a batch together"
+
+
+@pytest.mark.known_answer
+def test_a_long_beginning_of_all_counts_more_than_a_short_one_of_few():
+    """Twenty tokens before all of four questions: read once for eight windows they spare 140; two by two 4 times 21."""
+    shots = range(100, 120)
+    every = [window(*shots, question, k, 1) for question in (1, 2, 3, 4) for k in (5, 6)]
+    (one,), alone = windows.trunks(windows.merged(every), 1000)
+    assert (one.size, len(one.windows), alone) == (20, 8, [])
+
+
+def upto(row, there=None):
+    """States that are all the tokens up to each place, which is what a state hangs on."""
+    there = torch.ones(len(row), dtype=torch.bool) if there is None else there
+    return [tuple(row[: at + 1][there[: at + 1]].tolist()) for at in range(len(row))]
+
+
+def said_alone(every):
+    """From which tokens every token is said, and which it is, by its number."""
+    return {
+        said.place + i: (one.inputs[: said.stop - len(said.targets) + i + 1], target)
+        for one in every
+        for said in one.said
+        for i, target in enumerate(said.targets)
+    }
+
+
+def said_together(trunks, most):
+    found = {}
+    for some in windows.bundles(trunks, most):
+        bundle, places = windows.bundled(some)
+        read = [one for trunk in some for one in trunk.windows]
+        assert len(some) == 1 or len(read) * (bundle.trunks.shape[1] + bundle.branches.shape[1]) <= most
+        begun = [upto(*one) for one in zip(bundle.trunks, bundle.there, strict=True)]
+        owned = zip(bundle.branches, bundle.owners.tolist(), strict=True)
+        gone = [[begun[at][-1] + one for one in upto(row)] for row, at in owned]
+        states = [one for row in begun + gone for one in row]
+        at, targets, numbers = (one.tolist() for one in windows.saying(read, places))
+        found |= {n: (states[a], t) for a, t, n in zip(at, targets, numbers, strict=True)}
+    return found
+
+
+def questions(rng, count=6):
+    place = 0
+    for question in range(count):
+        begin = [rng.randrange(50) for _ in range(rng.randrange(1, 12))]
+        for _ in range(rng.randrange(1, 5)):
+            own = [rng.randrange(50) for _ in range(rng.randrange(1, 5))]
+            yield windows.continuation([question, *begin], own, 40, place)
+            place += len(own)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_window_is_said_from_where_its_states_stand(seed):
+    every = list(questions(random.Random(seed)))
+    trunks, alone = windows.trunks(windows.merged(every), 64)
+    assert trunks
+    assert said_together(trunks, 64) | said_alone(alone) == said_alone(every)

@@ -1,6 +1,8 @@
+import math
 import re
 import tomllib
 from dataclasses import fields
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,7 @@ def test_the_defaults_are_sound_and_every_one_has_its_reason():
     }
     assert {b.behaviour.partition(".")[0] for b in found.budgets if b.tier != "advisory"} == {
         "generalization", "fairness", "robustness", "membership", "leakage", "attribution", "transparency", "mechanism",
+        "language",
     }  # fmt: skip
 
 
@@ -122,18 +125,21 @@ def test_the_sizes_that_the_defaults_promise():
     assert "3,100 at 5 %" in owners.default()
     assert 0.98**149 < 0.05 < 0.98**148
     assert owners.default().count("149 examples") == 2
+    assert round(0.04 * 2.4864749**2 / 0.02**2, -1) == 620
+    assert "620 pairs of which 4 % turn over" in owners.default()
+    assert round(math.exp(4 * 0.01) - 1, 2) == 0.04
+    assert round(1 - math.exp(-4 * 0.05), 1) == 0.2
 
 
 def test_labels_of_the_default_budgets_are_those_of_the_default_audit():
-    asked = tomllib.loads(default())["measurements"]
+    language = resources.files("whatelse.auditing").joinpath("language.toml").read_text("utf-8")
+    asked = [m for text in (default(), language) for m in tomllib.loads(text)["measurements"]]
     for budget in owners.parse(owners.default()).budgets:
         if budget.label:
-            assert {"item": budget.behaviour, "label": budget.label}.items() <= next(
-                m for m in asked if m["item"] == budget.behaviour
-            ).items()
+            assert (budget.behaviour, budget.label) in {(m["item"], m["label"]) for m in asked}
 
 
-@pytest.mark.parametrize("study", ["table1", "adult", "fashion_mnist", "security"])
+@pytest.mark.parametrize("study", ["table1", "adult", "fashion_mnist", "security", "language", "shakespeare"])
 def test_every_primary_question_of_the_shipped_studies_but_costs_has_a_default(study):
     source = Path(owners.__file__).parents[1]
     file = next(source.glob(f"stud*/{study}.toml"))

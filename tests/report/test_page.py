@@ -13,8 +13,10 @@ from typing import Any, get_args
 import pytest
 
 from whatelse.findings import phrasing as words
+from whatelse.findings.answers import answers
 from whatelse.findings.record import Findings, Verdict, parse
 from whatelse.report import _listing
+from whatelse.report import page as made
 from whatelse.report._grid import arrange
 from whatelse.report.page import render
 from whatelse.report.surfaces import markdown
@@ -334,3 +336,15 @@ def test_what_all_rows_of_a_question_share_is_said_once(findings: Findings) -> N
     assert first[5].startswith("8 shadow models, 600 members (and 1 alike)")
     assert second[5] == "as above"
     assert third[4] == words.sample(other)
+
+
+def test_of_many_models_the_first_screen_shows_those_that_got_worse(document: dict[str, Any]) -> None:
+    """Where some fold away, no reader should have to open a fold to learn that a model lost something."""
+    findings = parse(document)
+    order = [one.candidate for one in made._first_screen(answers(findings))]
+    verdicts = [one.verdict for one in made._first_screen(answers(findings))]
+    assert len(order) > made.SHOWN
+    assert sorted(order) == sorted(one.candidate for one in answers(findings))
+    assert verdicts == sorted(verdicts, key=["worsened", "inconclusive", "unchanged"].index)
+    few = answers(findings)[: made.SHOWN][::-1]
+    assert made._first_screen(few) == few

@@ -4,6 +4,7 @@ import json
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from whatelse.errors import ArtifactError, TaskError, Told
 from whatelse.models import subject, take
 from whatelse.study import handed
 from whatelse.tasks.task import Split, Task
+from whatelse.testing import samples
 
 transformers = pytest.importorskip("transformers", reason="needs whatelse[transformers]")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -374,3 +376,19 @@ def test_a_quantized_folder_answers_as_the_model_that_was_saved(kind, digits, tm
     assert torch.allclose(model(x), want, atol=1e-5)
     held = {type(p).__name__ for p in model.parameters()}
     assert held & {"Int8Tensor", "Int8Params"}
+
+
+def test_a_folder_without_its_tokenizer_is_refused_though_the_library_makes_one_up(tmp_path):
+    """That knows its special tokens alone: every word of every text would be the unknown one."""
+    task, place = texts(), bert(tmp_path / "m")
+    for left in Path(place).glob("*token*"):
+        left.unlink()
+    made_up = transformers.AutoTokenizer.from_pretrained(place)
+    assert set(made_up("good bad")["input_ids"]) <= set(made_up.all_special_ids)
+    with pytest.raises(ArtifactError, match=r"its Tokenizer cannot be loaded: it knows no words; .*save_pretrained"):
+        opened(place, task)
+
+
+def test_data_of_another_kind_say_what_is_needed(tmp_path):
+    with pytest.raises(TaskError, match=r"takes tokens, the data are images; a column of texts .*--text COLUMN"):
+        opened(bert(tmp_path / "m"), samples.images())

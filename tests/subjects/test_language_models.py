@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -320,3 +321,51 @@ def test_two_tokenizers_leave_the_byte_as_the_unit(pair, tmp_path):
     for label in ("perplexity a token", "KL divergence a token", "tokens with another one expected"):
         assert said[label].verdict == "not measurable"
         assert "needs the same tokens from both models" in said[label].why
+
+
+def test_a_name_of_the_hub_is_opened_as_its_folder_is_and_refused_in_one_line(pair, tmp_path, monkeypatch):
+    cached = tmp_path / "models--some--one"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("a" * 40)
+    shutil.copytree(pair[1], cached / "snapshots" / ("a" * 40))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    task = speakers.documents(TEXTS)
+    weights = [opened(text, task).model.state_dict() for text in (pair[1], "hf:some/one")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    with pytest.raises(ArtifactError, match=r"^hf:nobody/nothing: it cannot be fetched: [^\n]*$"):
+        opening.open_model("hf:nobody/nothing", task)
+
+
+LONG = [(q + " " + TEXTS[0], [" a dog", " the red ball", " She was", " x"]) for q, _ in ITEMS[:2]]
+
+
+@pytest.mark.known_answer
+def test_what_choices_begin_with_is_read_once_and_says_the_same(folder, monkeypatch):
+    task = speakers.task_of("choices", [Passage(q, tuple(c)) for q, c in [*LONG, *ITEMS]], [0] * 6)
+    model = opened(folder, task)
+    assert model.branches
+    asked = []
+    branched, states = model.branched, model.states
+    monkeypatch.setattr(model, "branched", lambda bundle: (asked.append("branched"), branched(bundle))[1])
+    monkeypatch.setattr(model, "states", lambda ids: (asked.append("states"), states(ids))[1])
+    mine = speakers.evidence_of(model, task).logits()
+    assert "branched" in asked
+    asked.clear()
+    model.__dict__["branches"] = False
+    whole = speakers.evidence_of(model, task).logits()
+    assert set(asked) == {"states"}
+    assert torch.allclose(mine, whole, rtol=1e-5, atol=1e-5)
+    assert mine.isfinite().sum() == whole.isfinite().sum()
+
+
+def test_where_memory_runs_out_trunks_are_read_window_by_window(folder, monkeypatch):
+    task = speakers.task_of("choices", [Passage(q, tuple(c)) for q, c in LONG], [0, 1])
+    model = opened(folder, task)
+    want = speakers.evidence_of(model, task).logits()
+
+    def short(bundle):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model, "branched", short)
+    assert torch.allclose(speakers.evidence_of(model, task).logits(), want, rtol=1e-5, atol=1e-5)

@@ -9,6 +9,7 @@ import torch
 
 from whatelse import opening, recipe
 from whatelse.artifacts import language as artifact
+from whatelse.models.branching import Bundle
 from whatelse.models.causal import Causal
 from whatelse.modules import calibration
 from whatelse.modules.stream import Stream
@@ -81,3 +82,24 @@ def test_what_is_made_of_them_is_what_transformers_loads(steps, opened, tmp_path
         said = fresh(input_ids=task.calibration.inputs, use_cache=False)[0].mT
     assert torch.equal(said, small(task.calibration.inputs))
     assert not torch.allclose(said, whole(task.calibration.inputs), atol=1e-3)
+
+
+@pytest.mark.known_answer
+def test_a_body_that_keeps_all_it_saw_reads_what_texts_begin_with_once(opened):
+    """Windows of attention forget: such a body is never believed to go on from a trunk."""
+    whole, _ = opened
+    reads = Causal.of("m", whole)
+    assert reads.branches == ("Gemma2" not in type(whole.lm).__name__)
+    if not reads.branches:
+        return
+    rng = torch.Generator().manual_seed(1)
+    ids = torch.randint(len(language.letters()), (2, 20), generator=rng)
+    there = torch.arange(14)[None] >= torch.tensor([[0], [5]])
+    trunks = torch.stack([ids[0, :14], torch.cat([torch.zeros(5, dtype=torch.int64), ids[1, :9]])])
+    branches = torch.stack([ids[0, 14:], ids[1, 9:15], ids[1, 3:9]])
+    begun, gone = reads.branched(Bundle(trunks, there, branches, torch.tensor([0, 1, 1])))
+    texts = [ids[0], ids[1, :15], torch.cat([ids[1, :9], ids[1, 3:9]])]
+    for row, (text, owner, start) in enumerate(zip(texts, (0, 1, 1), (0, 5, 5), strict=True)):
+        want = reads.states(text[None])[0]
+        mine = torch.cat([begun[owner, start:], gone[row]])
+        assert torch.allclose(mine, want, atol=1e-4)

@@ -41,12 +41,12 @@ def rounded(whole, task, steps):
     return recipe.apply(recipe.parse(steps)[0], whole, read(whole, task, 0), torch.Generator())
 
 
-def noted(whole, small):
+def noted(whole, small, word="boundary"):
     asked = speakers.documents(TEXTS)
     base = speakers.evidence_of(Causal.of("b", whole), asked)
     mine = speakers.evidence_of(Causal.of("c", small), asked, reference=base)
     notes = woken.compare(base, mine, woken.Config(), torch.Generator()).notes
-    return next((note for note in notes if "boundary" in note), "")
+    return next((note for note in notes if word in note), "")
 
 
 def counted(whole, bits):
@@ -92,6 +92,40 @@ def test_weights_that_were_pushed_to_the_boundary_are_seen(tmp_path, task):
     name, times = told.rpartition("most in ")[2].split(", ")
     assert name == "model.layers.1.mlp.up_proj"
     assert float(times.removesuffix(" times")) > 7
+
+
+def standing(told):
+    """How many weights stand at the nearest level, of how many, how far the farthest is, and where."""
+    head, tail = told.split("; the farthest is ")
+    held, every = (int(n.replace(",", "")) for n in head.split(" weights ")[0].split(" of "))
+    far, name = tail.split(" steps from it, in ")
+    return held, every, float(far), name
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_what_was_rounded_to_nearest_stands_there_and_what_was_changed_since_is_seen(kind, tmp_path, task):
+    whole = decoder(tmp_path, task, kind)
+    small = rounded(whole, task, "quantize.uniform(bits=4, activation_bits=32)")
+    held, every, far, _ = standing(noted(whole, small, "nearest"))
+    assert held == every == counted(whole, 4)[1]
+    assert 0.49 < far <= 0.5
+    other = {"llama": "model.layers.1.mlp.up_proj", "gpt2": "transformer.h.1.mlp.c_fc"}[kind]
+    weight = whole.lm.get_submodule(other).weight
+    with torch.no_grad():
+        row = weight[0]
+        row[:3] += 5 * row.abs().max() / 7 * torch.tensor([1, -1, 1])
+    held, every, far, name = standing(noted(whole, small, "nearest"))
+    assert (every - held, name) == (3, other)
+    assert 4.4 < far < 5.6
+
+
+def test_errors_that_later_weights_make_up_for_move_some_by_few_steps(tmp_path, task):
+    whole = decoder(tmp_path, task)
+    small = rounded(whole, task, "quantize.gptq(bits=4, activation_bits=32)")
+    held, every, far, _ = standing(noted(whole, small, "nearest"))
+    assert 0.5 < held / every < 1
+    assert far < 5
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ _LOOKED = {
     ("test", "select"): "what is said of test is said of what choices were made on",
     ("select", "train"): "what is chosen on select is chosen on members",
 }
-_ROWS = 4096  # examples that are looked at together
+_PART = 2**22  # numbers that are looked at together
 
 
 def overlaps(task: Task, name: str) -> list[Overlap]:
@@ -55,7 +55,7 @@ def _coarser(one: torch.dtype, two: torch.dtype) -> torch.dtype:
 
 
 def _digests(inputs: Tensor, kind: torch.dtype) -> Iterator[bytes]:
-    for rows in torch.split(inputs, _ROWS) if len(inputs) else ():
+    for rows in torch.split(inputs, max(1, _PART // max(1, inputs[0].numel()))) if len(inputs) else ():
         flat = rows.flatten(1).to(kind) + 0  # zero has one sign
         for row in flat.contiguous().view(torch.uint8).numpy():
             yield hashlib.blake2b(row.tobytes(), digest_size=16).digest()

@@ -18,6 +18,8 @@ def foretell(estimate: Estimate) -> None:
         estimate: Of the work that is left.
     """
     console = Console()
+    for told in estimate.told:
+        console.print(f"checked: {told}", highlight=False, markup=False, soft_wrap=True)
     if not estimate.left:
         console.print(f"nothing to do: all {estimate.total} jobs are done", highlight=False)
         return

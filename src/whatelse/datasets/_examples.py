@@ -1,6 +1,7 @@
 """Examples that are fetched one by one, such as images: each is read once, into the place where it stays.
 
-Inputs are held in memory as float32, and what they will take is held against the limit before the second one is read.
+What they will take is held against the limit before the second one is read. Many or large ones lie in a file
+(`whatelse.mapped`) and take no memory to speak of.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from whatelse import limits
+from whatelse import limits, mapped
 from whatelse.datasets import _bounds, _groups, _table, _tabular
 from whatelse.datasets._column import Column
 from whatelse.errors import TaskError
@@ -99,8 +100,10 @@ def _shape(sources: Mapping[str, Source], rows: Mapping[str, tuple[str, Tensor]]
     count = sum(len(picks) for _, picks in rows.values())
     held = sum(source.held for source in sources.values())
     size = " by ".join(map(str, first.shape))
-    asked = first.element_size() * first.numel() * count
-    limits.check(asked, held, f"data {where}: {count} examples of {size}", TaskError)
+    asked, what = first.element_size() * first.numel() * count, f"data {where}: {count} examples of {size}"
+    if mapped.is_large(asked):
+        limits.check(first.element_size() * first.numel(), held, what, TaskError)
+        mapped.check(asked, what, TaskError)
     return first.new_empty(0, *first.shape)
 
 
@@ -110,7 +113,7 @@ def _stacked(source: Source, picks: Sequence[int], like: Tensor, where: str) -> 
     Raises:
         TaskError: One is of another shape.
     """
-    found = like.new_empty(len(picks), *like.shape[1:])
+    found = mapped.empty((len(picks), *like.shape[1:]), like.dtype, f"data {where}", TaskError)
     for at, pick in enumerate(picks):
         one = source.fetch(pick)
         if one.shape != like.shape[1:]:

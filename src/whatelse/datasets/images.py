@@ -9,7 +9,8 @@ and, if there are such, ``train``, ``validation`` (or ``select``) and ``shifted`
 names the one that verdicts are given on.
 
 Every image becomes ``size`` by ``size`` pixels in [0, 1], scaled without regard to its proportions, or stays as large
-as it is (``size=0``); gray or red, green and blue. All are held in memory, four bytes a number. Groupings: ``class``.
+as it is (``size=0``); gray or red, green and blue. Four bytes a number are kept, those of many images in a file on the
+disk instead of in memory. Groupings: ``class``.
 
 Source:
     The layouts of torchvision's ImageFolder and of imagefolder in Hugging Face's datasets; scaling: Pillow, bilinear

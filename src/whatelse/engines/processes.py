@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -66,15 +67,15 @@ class Processes:
         """Run a function in the next free process.
 
         Args:
-            call: A function that can be imported by its name.
-            args: What it is called with.
+            call: A function that can be imported by its name; not one of the script that runs.
+            args: What it is called with; nothing of that script either.
             needs: What it needs while it runs.
 
         Raises:
             StudyError: It needs more cores than one, more accelerators than there are, or more memory.
         """
         check(needs, Resources(1, _accelerators() if needs.gpus else 0, memory()), "--on processes")
-        with environment(_SETTLED):  # the first calls start the processes
+        with environment(_SETTLED), _script_unnamed():  # the first calls start the processes
             return self._executor.submit(call, *args)
 
     def close(self) -> None:
@@ -101,6 +102,22 @@ def environment(more: Mapping[str, str]) -> Generator[None]:
     finally:
         for name in mine:
             del os.environ[name]
+
+
+@contextmanager
+def _script_unnamed() -> Generator[None]:
+    """Hide which script runs from processes that are started meanwhile.
+
+    They would run it anew, to have what it defines. Jobs need nothing of it, and a script that asks for an audit
+    without looking at its ``__name__`` first would ask again in every worker.
+    """
+    main = sys.modules["__main__"]
+    told: dict[str, Any] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    vars(main).update(dict.fromkeys(told))
+    try:
+        yield
+    finally:
+        vars(main).update(told)
 
 
 def _accelerators() -> int:

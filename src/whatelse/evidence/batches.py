@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from whatelse import mapped
+from whatelse.errors import NotMeasurableError
 from whatelse.models import asked
 
 _LARGE = 16  # pixels along a side
@@ -60,11 +62,18 @@ def collected(
             continue
         for name, part in seen.items():
             if name not in found:
-                found[name] = part.new_empty(len(inputs), *part.shape[1:])
+                found[name] = _room(part, len(inputs), name)
             found[name][rows] = part
             filled[name] = filled.get(name, 0) + len(part)
         start = rows.stop
     return {name: whole for name, whole in found.items() if filled[name] == len(inputs)}
+
+
+def _room(part: Tensor, count: int, name: str) -> Tensor:
+    """Return where what is seen of all inputs comes to stand: large ones do not fit into memory beside others."""
+    if part.device.type != "cpu":
+        return part.new_empty(count, *part.shape[1:])
+    return mapped.empty((count, *part.shape[1:]), part.dtype, f"{name} of {count} examples", NotMeasurableError)
 
 
 def _upto(start: int, count: int, size: int, least: int) -> int:

@@ -10,6 +10,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from whatelse import mapped
 from whatelse.answer import Doubt
 from whatelse.errors import NotMeasurableError
 from whatelse.evidence import activations, gradients, scores, shared_pass, tokens
@@ -30,6 +31,7 @@ from whatelse.tasks.task import Split, Task
 _VALUES = 400_000  # of one batch: with gradients, it holds every layer of a ResNet-20 in about 300 MB
 _NEAR = 100_000  # likewise on this processor: layers of more leave its caches, and take up to twice the time
 _FURTHER = 1_000_003  # lies between the seeds of one measurement and of the next
+_PASS = "pass "  # how the names of what all behaviors share begin
 _NOISE = 2022  # seed of what inputs are moved by, for the sensitivity
 
 
@@ -351,7 +353,8 @@ class Evidence:
                 with self.heard() as said:
                     kept = make()
                 self._told[name] = said
-                if self.keep is not None:
+                # Of many large inputs a pass is made anew by every process: that takes less than to keep it.
+                if self.keep is not None and not (name.startswith(_PASS) and mapped.is_large(_bytes(kept))):
                     self.keep.save(name, kept)
             self._held[name] = kept
         for asking in self._hearing:
@@ -359,10 +362,10 @@ class Evidence:
         return self._held[name]
 
     def _observed(self, split: str) -> dict[str, Tensor]:
-        full = "pass test" if self.on == "test" else f"pass {self.on} in full"
+        full = f"{_PASS}test" if self.on == "test" else f"{_PASS}{self.on} in full"
         if split == "test" or (split == self.on and full in self._held):
             return self._once(full, lambda: self._pass(self.on, gradient="differentiates" in self.subject.offers))
-        return self._once(f"pass {split}", lambda: self._pass(split, gradient=False))
+        return self._once(f"{_PASS}{split}", lambda: self._pass(split, gradient=False))
 
     def _pass(self, split: str, *, gradient: bool) -> dict[str, Tensor]:
         if "reads" in self.subject.offers and self.task.modality in {CHOICES, PAIRS}:
@@ -389,3 +392,7 @@ class Evidence:
             self.say(note=f"memory ran out: the batch was halved to {size}")
 
         return collected(inputs, lambda x, rows: look(self.laid(x), rows), self.batch, self.subject.least, smaller)
+
+
+def _bytes(held: Mapping[str, Tensor]) -> int:
+    return sum(one.nbytes for one in held.values())

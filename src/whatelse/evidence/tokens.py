@@ -7,15 +7,14 @@ the baseline's pass left: nobody passes twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import windows
-from whatelse.evidence.batches import out_of_memory
+from whatelse.evidence import passing, windows
 from whatelse.evidence.windows import Window
 from whatelse.models.model import Likelihoods, Model, Reads
 from whatelse.modules.shelf import shelf
@@ -157,7 +156,7 @@ def weighed(evidence: Evidence, passages: Sequence[Passage]) -> Tensor:
                 asked.append(windows.continuation(before, own, longest, place))
             owners += [row * evidence.task.classes + at] * len(own)
             place += len(own)
-    loss, _ = _read(evidence, model, windows.merged(asked), place, None)
+    loss, _ = _read(evidence, model, windows.merged(asked), place, None, shared=True)
     width = evidence.task.classes
     scores = torch.full((len(passages) * width,), -torch.inf, dtype=torch.float64)
     there = [row * width + at for row, one in enumerate(passages) for at in range(len(one.continuations))]
@@ -241,7 +240,14 @@ def _states(evidence: Evidence) -> Tensor:
 
 
 def _read(
-    evidence: Evidence, model: Reads, asked: Sequence[Window], count: int, base: Evidence | None, *, keep: bool = False
+    evidence: Evidence,
+    model: Reads,
+    asked: Sequence[Window],
+    count: int,
+    base: Evidence | None,
+    *,
+    keep: bool = False,
+    shared: bool = False,
 ) -> tuple[dict[str, Tensor], Tensor | None]:
     """Return what is said of so many tokens, and the states, where they are kept.
 
@@ -253,7 +259,7 @@ def _read(
     if before is not None:
         found["divergence"] = torch.zeros(count, dtype=torch.float64)
     held: Tensor | None = None
-    for mine, targets, numbers in chunks(evidence, model, asked):
+    for mine, targets, numbers in passing.chunks(evidence, model, asked, shared=shared):
         if keep:
             held = shelf((count, mine.shape[1]), mine.dtype, _LARGE) if held is None else held
             held[numbers] = mine.cpu()
@@ -262,45 +268,6 @@ def _read(
             found[name][numbers] = values.cpu()
     check(evidence, found["loss"][_kept(asked, count)])
     return found, held
-
-
-def chunks(evidence: Evidence, model: Reads, asked: Sequence[Window]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield the states from which something is said, ``(M, width)``, what, and their numbers among all, ``(M,)`` each.
-
-    As many at once as may have all their log-odds in memory.
-
-    Args:
-        evidence: Of the model; counts its passes.
-        model: The same, as what reads.
-        asked: What goes in, and what is said.
-    """
-    step = max(windows.ROWS, windows.SAID // (4 * model.vocabulary))
-    for some in windows.batches(asked, windows.TOKENS):
-        states = _bodied(evidence, model, some)
-        at, targets, numbers = windows.saying(some)
-        mine = states.flatten(0, 1)[at.to(states.device)]
-        for rows in torch.split(torch.arange(len(numbers)), step):
-            yield mine[rows.to(mine.device)], targets[rows], numbers[rows]
-
-
-def _bodied(evidence: Evidence, model: Reads, some: Sequence[Window]) -> Tensor:
-    """Return the states of a batch; its halves are asked where memory runs out.
-
-    Raises:
-        OutOfMemoryError: It runs out with a single window.
-        RuntimeError: Whatever else the model raised.
-    """
-    try:
-        found = model.states(windows.padded(some))
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not out_of_memory(error) or len(some) == 1:
-            raise
-        evidence.say(note=f"memory ran out: {len(some)} texts at once were halved")
-        width, half = len(some[0].inputs), len(some) // 2
-        parts = [_bodied(evidence, model, part) for part in (some[:half], some[half:])]
-        return torch.cat([torch.nn.functional.pad(one, (0, 0, 0, width - one.shape[1])) for one in parts])
-    evidence.passes.forward += len(some)
-    return found
 
 
 def _chunk(said: Tensor, targets: Tensor, other: Tensor | None) -> dict[str, Tensor]:

@@ -11,17 +11,21 @@ Source:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from whatelse.models.branching import Bundle
 from whatelse.models.model import Reads
 
 # Tokens of a pass, padding included. Of a chunk, bytes of its log-odds, which stay in a cache, or as many tokens as a
 # product of matrices needs to be fast.
 TOKENS, SAID, ROWS = 4096, 8 * 2**20, 64
+_TRUNK = 64  # windows of a trunk at most
+_SPARED = 0.2  # of the tokens of windows that begin alike: less is not worth a second pass for what follows
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,111 @@ def merged(windows: Sequence[Window]) -> list[Window]:
     return found
 
 
+@dataclass(frozen=True)
+class Trunk:
+    """Windows that begin alike, and go on each in its own way.
+
+    Attributes:
+        size: With how many tokens all begin.
+        windows: Two or more.
+    """
+
+    size: int
+    windows: tuple[Window, ...]
+
+    @property
+    def most(self) -> int:
+        """Tokens of the longest."""
+        return max(len(one.inputs) for one in self.windows)
+
+
+def trunks(windows: Sequence[Window], most: int) -> tuple[list[Trunk], list[Window]]:
+    """Return those windows that are worth reading together up to where they part, and the others.
+
+    Of all ways to cut the windows, sorted, into trunks that fit in a batch, the one that spares most tokens is taken.
+
+    Args:
+        windows: None of which begins another one, as `merged` returns them.
+        most: Tokens of a batch, the trunk counted for every window.
+    """
+    order = sorted(windows, key=lambda window: window.inputs)
+    alike = [_common(one.inputs, two.inputs) for one, two in itertools.pairwise(order)]
+    spared, begins = [0], [0]  # of the first windows, so many; where the last trunk of them begins
+    for end, last in enumerate(order, 1):
+        found, begin, size, longest = spared[-1], end - 1, len(last.inputs), len(last.inputs)
+        for start in range(end - 2, max(-1, end - _TRUNK - 1), -1):
+            size, longest = min(size, alike[start]), max(longest, len(order[start].inputs))
+            if not size or (end - start + 1) * longest > most:
+                break
+            if spared[start] + (end - start - 1) * size > found:
+                found, begin = spared[start] + (end - start - 1) * size, start
+        spared.append(found)
+        begins.append(begin)
+    made, alone, end = list[Trunk](), list[Window](), len(order)
+    while end:
+        start = begins[end]
+        some = order[start:end]
+        size = min(alike[start : end - 1], default=0)
+        if (len(some) - 1) * size > _SPARED * sum(len(one.inputs) for one in some):
+            made.append(Trunk(size, tuple(some)))
+        else:
+            alone += some
+        end = start
+    return made[::-1], alone[::-1]
+
+
+def _common(one: Sequence[int], two: Sequence[int]) -> int:
+    """Return with how many tokens two begin alike."""
+    length = min(len(one), len(two))
+    return next((at for at in range(length) if one[at] != two[at]), length)
+
+
+def bundles(trunks: Sequence[Trunk], most: int) -> Iterator[list[Trunk]]:
+    """Yield trunks that go through a body together: of about one length, so that little is padded.
+
+    Args:
+        trunks: All of them.
+        most: Tokens of a batch, padding included, a trunk counted for every window: so much is remembered.
+    """
+    order = sorted(range(len(trunks)), key=lambda i: (-trunks[i].size, i))
+    some: list[Trunk] = []
+    count = deep = 0
+    for one in (trunks[i] for i in order):
+        deep, count = max(deep, one.most - one.size), count + len(one.windows)
+        if some and count * (some[0].size + deep) > most:
+            yield some
+            some, deep, count = [], one.most - one.size, len(one.windows)
+        some.append(one)
+    if some:
+        yield some
+
+
+def bundled(some: Sequence[Trunk]) -> tuple[Bundle, list[list[int]]]:
+    """Return trunks and branches as a body reads them, and where the state of every token of each window stands.
+
+    Places are those among all states of the trunks, row by row, and then of the branches, likewise.
+
+    Args:
+        some: Of a batch.
+    """
+    wide, count = max(one.size for one in some), sum(len(one.windows) for one in some)
+    deep = max(one.most - one.size for one in some)
+    begun = torch.zeros(len(some), wide, dtype=torch.int64)
+    gone = torch.zeros(count, deep, dtype=torch.int64)
+    there, owners = torch.zeros(len(some), wide, dtype=torch.bool), list[int]()
+    places: list[list[int]] = []
+    for row, trunk in enumerate(some):
+        begun[row, wide - trunk.size :] = torch.tensor(trunk.windows[0].inputs[: trunk.size])
+        there[row, wide - trunk.size :] = True
+        for window in trunk.windows:
+            own = window.inputs[trunk.size :]
+            gone[len(owners), : len(own)] = torch.tensor(own)
+            after = len(some) * wide + len(owners) * deep
+            places.append([*range((row + 1) * wide - trunk.size, (row + 1) * wide), *range(after, after + len(own))])
+            owners.append(row)
+    return Bundle(begun, there, gone, torch.tensor(owners)), places
+
+
 def cut_pair(model: Reads, context: str, text: str) -> tuple[list[int], list[int]]:
     """Return the tokens of a context and of what follows: those of both together, parted where the context's end.
 
@@ -153,15 +262,17 @@ def padded(some: Sequence[Window]) -> Tensor:
     return found
 
 
-def saying(some: Sequence[Window]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return where in a batch something is said, ``(M,)`` in ``B T``, which token, and its number among all.
+def saying(some: Sequence[Window], places: Sequence[Sequence[int]] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where something is said, ``(M,)``, which token, and its number among all.
 
     Args:
         some: The batch.
+        places: Where the state after every token of each window stands; in ``B T``, row by row, without them.
     """
-    width = len(some[0].inputs)
-    every = [(row * width + one.stop, one) for row, window in enumerate(some) for one in window.said]
-    places = [torch.arange(stop - len(one.targets), stop) for stop, one in every]
+    width = len(some[0].inputs) if places is None else 0
+    where = [range(row * width, (row + 1) * width) for row in range(len(some))] if places is None else places
+    every = [(at, one) for at, window in zip(where, some, strict=True) for one in window.said]
+    found = [at[one.stop - len(one.targets) : one.stop] for at, one in every]
     numbers = [torch.arange(one.place, one.place + len(one.targets)) for _, one in every]
     targets = torch.tensor([token for _, one in every for token in one.targets])
-    return torch.cat(places), targets, torch.cat(numbers)
+    return torch.tensor([place for some in found for place in some]), targets, torch.cat(numbers)

@@ -33,6 +33,7 @@ class Budget:
         demanded: Whether it is missing where the file does not have it. One that is not demanded is asked only where
             it is a row's primary measurement, ``label`` names it, or it has ``groups``.
         unless: A behaviour whose parts answer it already: it is asked only where the file does not have these.
+        instead: Behaviours that speak in its place: where the file has one of them, it is not demanded.
         why: The owner's reason.
     """
 
@@ -49,6 +50,7 @@ class Budget:
     demanded: bool = True
     why: str = ""
     unless: str = ""
+    instead: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

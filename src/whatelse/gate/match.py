@@ -95,7 +95,8 @@ def check(budget: Budget, findings: Findings, known: Collection[str], where: str
         BudgetError: A behaviour or a task has a name that nothing has.
     """
     items = {finding.behaviour for finding in findings.findings} | set(known)
-    for key, name in (("behaviour", budget.behaviour), ("unless", budget.unless)):
+    names = ("behaviour", budget.behaviour), ("unless", budget.unless), *(("instead", name) for name in budget.instead)
+    for key, name in names:
         if known and name and name not in items:
             raise BudgetError(f"{where}.{key}: no {name!r}; {nearest(name, items)}")
     tasks = [task.name for task in findings.tasks]
@@ -151,7 +152,7 @@ def _label(budget: Budget, rows: list[Finding], where: str) -> str:
 
 
 def _absent(budget: Budget, rows: list[Finding], findings: Findings) -> str:
-    if not budget.label:
+    if not budget.label or (budget.behaviour and not rows):
         return "measured, but not as a primary question" if rows else "not in the findings"
     labels = {finding.label for finding in rows or findings.findings}
     return f"no measurement of this name; {nearest(budget.label, labels)}" if labels else "not in the findings"
@@ -176,7 +177,9 @@ def ask(budget: Budget, place: Place, findings: Findings, candidate: str) -> Ite
     """
     whole = Question(budget, place)
     if place.absent:
-        yield replace(whole, missing=place.absent) if budget.demanded else replace(whole, passed=place.absent)
+        spoken = next((name for name in budget.instead if any(f.behaviour == name for f in findings.findings)), "")
+        why = f"{place.absent}; {spoken} speaks in its place" if spoken else place.absent
+        yield replace(whole, passed=why) if spoken or not budget.demanded else replace(whole, missing=why)
         return
     found = [f for f in findings.findings if (f.candidate, f.label, f.task) == (candidate, place.label, place.task)]
     found = [f for f in found if (f.control == budget.control if budget.control else f.leading)]

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from whatelse.errors import ArtifactError, in_short
 from whatelse.layers.compressed import remarks
-from whatelse.models import heads, held, steps
+from whatelse.models import branching, heads, held, steps
+from whatelse.models.branching import Bundle
 from whatelse.models.heads import Layer, Part
 from whatelse.models.model import Stores, Written
 from whatelse.models.parted import parted
@@ -174,6 +175,20 @@ class Causal:
         """
         found: Tensor = self._body(input_ids=tokens.to(self._place), use_cache=False)[0]
         return found
+
+    @cached_property
+    def branches(self) -> bool:
+        """Whether texts that begin alike may be read once up to where they part: tried on a probe."""
+        return branching.tried(self._body, self.vocabulary, self.longest, self._place)
+
+    @torch.no_grad()
+    def branched(self, bundle: Bundle) -> tuple[Tensor, Tensor]:
+        """Return the states after the tokens of trunks, ``(B, P, width)``, and of branches, ``(K, T, width)``.
+
+        Args:
+            bundle: Trunks, and what follows them.
+        """
+        return branching.states(self._body, Bundle(*(one.to(self._place) for one in bundle)), self.longest)
 
     @torch.no_grad()
     def said(self, states: Tensor) -> Tensor:

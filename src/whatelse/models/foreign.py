@@ -123,7 +123,7 @@ def without_weights(text: str, weights: str) -> None:
         ArtifactError: Some were.
     """
     if weights:
-        raise ArtifactError(f"--weights {weights}: {text} has its own weights; leave one of them out")
+        raise ArtifactError(f"weights {weights}: {text} has its own weights; leave one of them out")
 
 
 def in_batches(ask: Callable[[Tensor], Tensor], inputs: Tensor, most: int, name: str, *, fixed: bool) -> Tensor:

@@ -25,7 +25,7 @@ def check(text: str, task: Task, weights: str) -> None:
         TaskError: The data are of another kind.
     """
     if weights:
-        raise ArtifactError(f"--weights {weights}: {text} has its own weights; leave one of them out")
+        raise ArtifactError(f"weights {weights}: {text} has its own weights; leave one of them out")
     fit.check_reads(task, text)
 
 

@@ -43,7 +43,7 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | Causal:
         TaskError: The model and the task do not fit each other.
     """
     if weights:
-        raise ArtifactError(f"--weights {weights}: the folder {text} has its own weights; leave one of them out")
+        raise ArtifactError(f"weights {weights}: the folder {text} has its own weights; leave one of them out")
     model = folder.load(text)
     with foretell.foretold(text, folder.held(text), ArtifactError):
         if isinstance(model, Decoder):

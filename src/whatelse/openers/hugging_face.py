@@ -23,9 +23,11 @@ from whatelse import hub, limits
 from whatelse.artifacts import folder
 from whatelse.errors import ArtifactError, MissingExtraError, TaskError, Told, in_short
 from whatelse.models import fit, held, sentences
+from whatelse.models.causal import Causal
 from whatelse.models.recorded import RecordedScores
 from whatelse.modules.lent import alike, quietly
-from whatelse.openers import language_model
+from whatelse.openers import _language, language_model
+from whatelse.tasks import language
 from whatelse.tasks.task import Task
 
 FORM = "a Hugging Face folder, or hf:owner/name"
@@ -38,13 +40,13 @@ _HEADS = {
     "ForTokenClassification": ("AutoModelForTokenClassification", "words"),
 }
 # What data must be for it, where it is asked of others.
-_DATA = {"words": "; rows with a list of words and a list of tags are needed, such as tokens and ner_tags in .jsonl"}
+_DATA = {
+    "words": "; rows with a list of words and a list of tags are needed, such as tokens and ner_tags in .jsonl",
+    "tokens": "; a column of texts is needed: name it (--text COLUMN)",
+}
 # Those whose tokenizers take words only so, as examples/pytorch/token-classification of transformers has it.
 _SPACED = {"bloom", "gpt2", "roberta", "deberta"}
-_BESIDE = {
-    "ImageProcessor": "save the one it was trained with beside it: processor.save_pretrained(folder)",
-    "Tokenizer": "save the one it was trained with beside it: tokenizer.save_pretrained(folder)",
-}
+_BESIDE = {"ImageProcessor": "processor", "Tokenizer": "tokenizer"}  # what is saved with a model, as people call it
 _WHOLE = 255  # the brightest pixel, as image processors take it
 _EXACT = 1e-6  # of what goes into the model, relative to the largest: other formulas round otherwise
 _FEW = 4
@@ -61,8 +63,10 @@ def takes(text: str) -> bool:
     return text.startswith(_HUB) or (here == {"config.json"} and not language_model.takes(text))
 
 
-def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScores:
+def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScores | Causal:
     """Return the classifier, frozen and in evaluation mode, after passing it examples of the task.
+
+    Of data for language models the model of a name on the hub is a causal one, as `language_model` opens it.
 
     Where the data hold texts, and no ids of the model's own tokenizer, every text is answered once through that
     tokenizer, and the scores are returned: what is asked on changed texts is then not measurable. So it is of words.
@@ -80,13 +84,15 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
         TaskError: The model and the task do not fit each other.
     """
     if weights:
-        raise ArtifactError(f"--weights {weights}: {text} has its own weights; leave one of them out")
+        raise ArtifactError(f"weights {weights}: {text} has its own weights; leave one of them out")
     try:
         with quietly():
             import transformers
     except ImportError as error:
         raise MissingExtraError(f"{text} needs transformers: pip install 'whatelse[transformers]'") from error
     place, local = text.removeprefix(_HUB), not text.startswith(_HUB)
+    if not local and task.modality in language.FORMS:
+        return language_model.open_model(_fetched(text), task, weights)
     options = {"trust_remote_code": False, "local_files_only": local}
     config = _loaded(text, transformers.AutoConfig, place, options)
     auto, asked = _head(text, config)
@@ -112,13 +118,30 @@ def open_model(text: str, task: Task, weights: str) -> nn.Module | RecordedScore
     return fit.at_rest(made, task, text)
 
 
+def _fetched(text: str) -> str:
+    """Return the folder of a language model of the hub.
+
+    Raises:
+        ArtifactError: There is none, or no way to it.
+    """
+    try:
+        with quietly():
+            return hub.fetched(text.removeprefix(_HUB), language_model.FILES)
+    except Exception as error:  # whatever the way to the hub raises
+        raise ArtifactError(f"{text}: it cannot be fetched: {in_short(error, 120)}") from error
+
+
 def _loaded(text: str, kind: Any, place: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 - classes of transformers
+    what = kind.__name__.removeprefix("Auto")
     try:
         with quietly(), nullcontext() if options["local_files_only"] else hub.reached():
-            return kind.from_pretrained(place, **options)
+            found = kind.from_pretrained(place, **options)
+            if what == "Tokenizer" and set(found.get_vocab().values()) <= set(found.all_special_ids):
+                raise ValueError("it knows no words; a tokenizer without files is made so, and all words are unknown")
+            return found
     except Exception as error:  # whatever a file of a stranger, or the way to the hub, raises
-        what = kind.__name__.removeprefix("Auto")
-        mend = f"; {_BESIDE[what]}" if what in _BESIDE else ""
+        save = "save the one it was trained with beside it"
+        mend = f"; {save}: {_BESIDE[what]}.save_pretrained(folder)" if what in _BESIDE else ""
         raise ArtifactError(f"{text}: its {what} cannot be loaded: {in_short(error, 120)}{mend}") from error
 
 
@@ -129,13 +152,8 @@ def _whole(text: str, kind: Any, place: str, options: dict[str, Any]) -> Any:  #
         ArtifactError: Some are not.
     """
     model, info = _loaded(text, kind, place, {**options, "output_loading_info": True})
-    lacking = sorted({str(name) for kind in ("missing_keys", "mismatched_keys") for name in info[kind]})
-    if lacking:
-        some = ", ".join(lacking[:3])
-        raise ArtifactError(
-            f"{text}: its file has no fitting weights for {some} ({len(lacking)} in all), which would be random; give "
-            "the folder of the model as it was trained, head included"
-        )
+    mend = "; give the folder of the model as it was trained, head included"
+    _language.check_whole(f"{text}: its file has", info, mend)
     return model
 
 

@@ -52,7 +52,7 @@ def open_model(text: str, task: Task, weights: str) -> RecordedScores:
         MissingExtraError: It is packed by zstandard, which is not installed.
     """
     if weights:
-        raise ArtifactError(f"--weights {weights}: {text} holds answers and takes no weights; leave one of them out")
+        raise ArtifactError(f"weights {weights}: {text} holds answers and takes no weights; leave one of them out")
     if task.language is None or task.language.form != GRADED:
         raise TaskError(
             f"task {task.name} and model do not fit: {text} is a log of Inspect, the data are {task.modality}; say "

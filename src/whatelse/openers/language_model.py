@@ -28,6 +28,8 @@ from whatelse.tasks.task import Task
 FORM = "a Hugging Face folder of a causal language model"
 OWN = "has a tokenizer of its own"
 _CONFIG = "config.json"
+# What of a repository is one: its configuration, weights and tokenizer.
+FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 _HEADS = ("ForCausalLM", "LMHeadModel")
 _MOST = 2**20  # bytes of a configuration
 _PACKED, _META = "compressed-tensors", "__metadata__"

@@ -39,7 +39,7 @@ def open_model(text: str, task: Task, weights: str) -> Causal:
         TaskError: The data are nothing that a language model reads.
     """
     if weights:
-        raise ArtifactError(f"--weights {weights}: {text} has its own weights; leave one of them out")
+        raise ArtifactError(f"weights {weights}: {text} has its own weights; leave one of them out")
     if task.language is None:
         raise TaskError(
             f"task {task.name} and model do not fit: {text} reads texts, the data are {task.modality}; documents "

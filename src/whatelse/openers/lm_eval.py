@@ -94,7 +94,7 @@ def open_model(text: str, task: Task, weights: str) -> RecordedScores | Recorded
         TaskError: It cannot be read, or is of other questions.
     """
     if weights:
-        raise ArtifactError(f"--weights {weights}: {text} holds answers and takes no weights; leave one of them out")
+        raise ArtifactError(f"weights {weights}: {text} holds answers and takes no weights; leave one of them out")
     if task.language is None or task.language.form not in {CHOICES, DOCUMENTS}:
         raise TaskError(
             f"task {task.name} and model do not fit: {text} is a log of lm-eval, the data are {task.modality}; say "

@@ -43,7 +43,7 @@ def open_model(text: str, task: Task, weights: str) -> NoReturn:
     kind, load = _kind(text)
     if not load:
         raise ArtifactError(
-            f"{text}: {kind}; name the model that they are of, file.py:function, and them by --weights {text}"
+            f"{text}: {kind}; name the function that makes the model that they are of: file.py:function@{text}"
         )
     raise ArtifactError(
         f"{text}: {kind}, which is code, and no code in a file is run; where you trust it, name net.py:model, of a "

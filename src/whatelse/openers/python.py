@@ -12,7 +12,7 @@ from whatelse.errors import ArtifactError
 from whatelse.models import fit
 from whatelse.tasks.task import Task
 
-FORM = "file.py:function or package.module:name (with --weights for a checkpoint)"
+FORM = "file.py:function or package.module:name (with @run.pth behind it for a checkpoint)"
 
 
 def takes(text: str) -> bool:

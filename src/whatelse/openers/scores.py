@@ -35,5 +35,5 @@ def open_model(text: str, task: Task, weights: str) -> RecordedScores:
         TaskError: The file cannot be read, or holds no scores of these examples.
     """
     if weights:
-        raise ArtifactError(f"--weights {weights}: {text} holds scores and takes no weights; leave one of them out")
+        raise ArtifactError(f"weights {weights}: {text} holds scores and takes no weights; leave one of them out")
     return of_file(text, task)

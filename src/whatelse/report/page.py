@@ -6,15 +6,19 @@ Nothing in it is loaded from anywhere; a content security policy inside the file
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from whatelse.findings import checks
 from whatelse.findings import phrasing as words
-from whatelse.findings.answers import answers
+from whatelse.findings.answers import Answer, answers
 from whatelse.findings.record import Candidate, Findings, Timing
 from whatelse.findings.roles import Role
 from whatelse.report import _templates as templates
 from whatelse.report._grid import arrange
 from whatelse.report._sections import CONTROL_MEANING, sections
+
+SHOWN = 3  # models that the first screen has room for
+_WEIGHS = ("worsened", "inconclusive", "unchanged")
 
 
 def render(findings: Findings, made_from: str = "") -> str:
@@ -34,7 +38,8 @@ def render(findings: Findings, made_from: str = "") -> str:
         grid=grid,
         sections=sections(findings, grid),
         outcomes=_outcomes(findings),
-        answers=answers(findings),
+        answers=_first_screen(answers(findings)),
+        most=SHOWN,
         audited=bool(findings.comparability.pairs),
         checked=checks.counted(findings.comparability),
         models=_models(findings),
@@ -88,3 +93,10 @@ def _timing(timing: Timing) -> list[tuple[str, str]]:
     told = [(name, words.lasted(seconds)) for name, seconds in spent if seconds is not None]
     again = timing.damaged_and_made_again
     return told if again is None else [*told, ("Damaged and made again", words.count(again))]
+
+
+def _first_screen(found: Sequence[Answer]) -> Sequence[Answer]:
+    """Return the answers in their order; where some fold away, those on models that got worse stand before them."""
+    if len(found) <= SHOWN:
+        return found
+    return sorted(found, key=lambda one: _WEIGHS.index(one.verdict))

@@ -83,7 +83,7 @@ class Runner:
         if self._place is not None:
             self._place.close()
             self._place = None
-            self._marked.close()
+        self._marked.close()
 
     def __enter__(self) -> Runner:
         return self
@@ -91,6 +91,5 @@ class Runner:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind is not None and self._place is not None:
             self._place.stop()  # in the middle of what runs
-            self._marked.close()
-        else:
-            self.end()
+            self._place = None
+        self.end()

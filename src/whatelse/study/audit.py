@@ -265,9 +265,10 @@ class _Held:
 
 def _estimate(asking: _Asking, todo: Plan, store: Store, workers: int, free: int) -> Estimate:
     met, at_once = asking.met, min(HELD, len(asking.met.models))
-    return estimate.estimate(
+    found = estimate.estimate(
         todo, store, {DATA: met.task}, workers, lambda _: speed.of_model(met.baseline(), met.task, at_once), free
     )
+    return replace(found, told=met.told())
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ def bar(*, quiet: bool) -> Generator[tuple[Callable[[State], None], Callable[[Es
 
         def announce(estimate: Estimate) -> None:
             line = f"{estimate}; Ctrl-C keeps what is finished"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            for one in (*(f"checked: {told}" for told in estimate.told), line):
+                console.print(one, highlight=False, markup=False, soft_wrap=True)
 
         yield show, announce

@@ -59,6 +59,7 @@ class Estimate:
         memory: About how many bytes each worker will take; 0 where that is not known.
         alone: About how long it would take in a process that runs already, one job after the other.
         asked: How many workers were asked for.
+        told: What was found before the work starts and its owner must know of: models that differ otherwise, and why.
     """
 
     left: int
@@ -71,6 +72,7 @@ class Estimate:
     memory: int = 0
     alone: float = 0.0
     asked: int = 0
+    told: tuple[str, ...] = ()
 
     @property
     def small(self) -> bool:
@@ -147,6 +149,7 @@ def estimate(
         costs=tuple(listed),
         alone=sum(spent.values()) + analysis,
         memory=memory,
+        told=(),
         **{kind: sum(c.passes for c in listed if c.kind == kind) for kind in ("training", "measuring")},
     )
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 import secrets
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +25,7 @@ from whatelse.models.model import Elsewhere, Model, Opens
 from whatelse.models.preparation import PLAIN, Way, before, behind
 from whatelse.models.subject import Subject
 from whatelse.models.take import Given
+from whatelse.study import sources
 from whatelse.study.jobs import Handed
 from whatelse.tasks.task import Task
 
@@ -174,8 +174,8 @@ def is_folder(text: str) -> bool:
 def key_of(text: str, task: Task, model: Given | None = None, way: Way = PLAIN) -> str:
     """Return the key of a model: of a folder, the SHA-256 of its files; of anything else, of what the model holds.
 
-    Of Python that is the code of its classes too. What a module in memory does is not told by what it holds: each is
-    its own, and is measured anew at every call. So is what answers from elsewhere, which may change unseen.
+    Of Python that is what its code does too (`sources`). What a module in memory does is not told by what it holds:
+    each is its own, and is measured anew at every call. So is what answers from elsewhere, which may change unseen.
 
     Args:
         text: What opens it; empty for one that lives in this process.
@@ -217,18 +217,10 @@ def content_of(text: str, task: Task, model: Given | None) -> str:
         return f"{content}-{secrets.token_hex(8)}"
     if not isinstance(model, (nn.Module, Opens)):
         return content
-    return f"{content}-{_code_of(model)}" if text else f"{content}-{secrets.token_hex(8)}"
-
-
-def _code_of(model: nn.Module | Opens) -> str:
-    """Return the SHA-256 of the code of all classes that a module is made of, those of torch aside."""
+    if not text:
+        return f"{content}-{secrets.token_hex(8)}"
     whole = model if isinstance(model, nn.Module) else model.module
-    kinds = {type(part) for part in whole.modules() if not type(part).__module__.startswith("torch.")}
-    digest = hashlib.sha256()
-    for kind in sorted(kinds, key=lambda kind: f"{kind.__module__}.{kind.__qualname__}"):
-        with suppress(OSError, TypeError):  # one made where no file is
-            digest.update(inspect.getsource(kind).encode())
-    return digest.hexdigest()[:16]
+    return f"{content}-{sources.code_of(whole, opening.parted(text)[0])}"
 
 
 def _key_of_folder(folder: Path) -> str:

@@ -55,6 +55,10 @@ class Meeting:
     remarks: dict[str, list[str]] = field(default_factory=dict)
     offers: dict[str, list[str]] = field(default_factory=dict)
 
+    def told(self) -> tuple[str, ...]:
+        """Return what whoever waits for the work should know before it starts: a line for every remark on a model."""
+        return tuple(f"{name}: {remark}" for name, remarks in self.remarks.items() for remark in remarks)
+
 
 def meet(
     models: Mapping[str, Model],
@@ -174,7 +178,7 @@ def _compare(met: Meeting, name: str, guests: _Guests, store: Store, *, force: b
     """Return the checklist of a model and the baseline, and the key that it is found by."""
     base = met.models[Role.BASELINE]
     # By name too: remarks call a model by it, and a candidate may hold the very same as the baseline.
-    kept = key("preflight", 5, {"force": force, "name": name}, base.key, met.models[name].key, met.data.key, seed=0)
+    kept = key("preflight", 6, {"force": force, "name": name}, base.key, met.models[name].key, met.data.key, seed=0)
     if store.has("effects", kept):
         return kept, store.load_record("effects", kept)
     checks, told = _checked(name, guests, force=force)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from whatelse.tasks.task import SPLITS, Split, Task
 
@@ -96,22 +97,42 @@ def _near(task: Task, beside: str, equal: NDArray[np.bool_]) -> tuple[int, int, 
     if not len(other) or not test.inputs.is_floating_point() or task.sentences or task.language:
         return 0, 0, 0
     mine = np.flatnonzero(~equal)[:_LOOKED]
-    known = other.inputs[:_AGAINST].flatten(1).float()
-    scale = known.std(0, correction=0)
-    known = known[:, scale > 0] / scale[scale > 0]
-    asked = test.inputs[torch.from_numpy(mine)].flatten(1).float()[:, scale > 0] / scale[scale > 0]
-    apart = math.sqrt(2 * known.shape[1])  # every column has variance 1
+    known = other.inputs[:_AGAINST].flatten(1)
+    scale = _spread(known)
+    apart = math.sqrt(2 * int((scale > 0).sum()))  # every column has variance 1
     close = apart * (NEAR_IN_TABLES if task.modality == "table" else NEAR)
     if not len(mine) or not apart:
         return 0, len(mine), len(known)
-    short, long = asked, known
-    if known.shape[1] > _WIDE:
+    asked, turn = test.inputs.flatten(1), None
+    if int((scale > 0).sum()) > _WIDE:
         rng = torch.Generator().manual_seed(0)
-        turn = torch.randn(known.shape[1], _WIDE, generator=rng) / math.sqrt(_WIDE)
-        short, long = asked @ turn, known @ turn
+        turn = torch.randn(int((scale > 0).sum()), _WIDE, generator=rng) / math.sqrt(_WIDE)
+    long = torch.cat([_scaled(part, scale, turn) for part in torch.split(known, _rows(known))])
     found = 0
-    for part, whole in zip(torch.split(short, 100), torch.split(asked, 100), strict=True):
-        nearest = torch.cdist(part, long).topk(min(_KEPT, len(long)), largest=False).indices
-        distance = (known[nearest] - whole[:, None]).norm(dim=2).amin(1)
+    for rows in torch.split(torch.from_numpy(mine), min(100, max(1, _rows(known) // _KEPT))):
+        nearest = torch.cdist(_scaled(asked[rows], scale, turn), long).topk(min(_KEPT, len(long)), largest=False)
+        whole, near = _scaled(asked[rows], scale), _scaled(known[nearest.indices.flatten()], scale)
+        distance = (near.view(*nearest.indices.shape, -1) - whole[:, None]).norm(dim=2).amin(1)
         found += int((distance <= close).sum())
     return found, len(mine), len(known)
+
+
+def _rows(inputs: Tensor) -> int:
+    """Return how many rows are looked at together, a few copies of which take little memory."""
+    return max(1, _PART // max(1, inputs.shape[1]))
+
+
+def _spread(inputs: Tensor) -> Tensor:
+    """Return the standard deviation of every column, ``(D,)``, in two passes over parts; exactly 0 of a constant."""
+    mean, square = (torch.zeros(inputs.shape[1], dtype=torch.float64) for _ in range(2))
+    for part in torch.split(inputs, _rows(inputs)):
+        mean += (part - inputs[0]).sum(0, dtype=torch.float64) / len(inputs)
+    for part in torch.split(inputs, _rows(inputs)):
+        square += (part - inputs[0] - mean).square().sum(0) / len(inputs)
+    return square.sqrt().float()
+
+
+def _scaled(inputs: Tensor, scale: Tensor, turn: Tensor | None = None) -> Tensor:
+    """Return rows with every column that varies divided by its deviation, and projected where that is asked for."""
+    found = inputs.float()[:, scale > 0] / scale[scale > 0]
+    return found if turn is None else found @ turn

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from whatelse.tasks.language import Language
 
 SPLITS = ("train", "calibration", "select", "test")
 _WHOLE = (torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
+_PART = 2**22  # Numbers that are looked at together.
 _GROUPS = 1_000_000  # More are no groups but values, and tables of them would fill the memory.
 
 
@@ -244,7 +246,7 @@ class Task:
             for part in [*parts, *(split.groups[g] for g in sorted(split.groups))]:
                 if part is not None:
                     digest.update(str(tuple(part.shape)).encode())
-                    digest.update(part.contiguous().numpy().tobytes())
+                    digest.update(part.contiguous().flatten().numpy().view(np.uint8).data)  # no copy of it
             if split.texts is not None:
                 digest.update(repr(split.texts).encode())
         return digest.hexdigest()[:16]
@@ -312,8 +314,9 @@ def _check_inputs(where: str, split: Split, *, empty: bool) -> None:
         kind = str(split.inputs.dtype).removeprefix("torch.")
         allowed = "floating-point numbers are needed, pixels divided by 255, or token ids as int64"
         raise TaskError(f"{where}: inputs are {kind}; {allowed}")
-    for start in range(0, len(split.inputs), 4096):  # a mask of all inputs at once would be a quarter of them
-        bad = ~split.inputs[start : start + 4096].flatten(1).isfinite().all(1)
+    step = max(1, _PART // max(1, split.inputs[:1].numel()))  # what is looked at is copied
+    for start in range(0, len(split.inputs), step):
+        bad = ~split.inputs[start : start + step].flatten(1).isfinite().all(1)
         if bool(bad.any()):
             row = start + int(bad.nonzero()[0])
             raise TaskError(f"{where}: inputs of row {row} hold NaN or infinity; fill or drop them")

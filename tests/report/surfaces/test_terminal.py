@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from whatelse.findings import phrasing as words
 from whatelse.findings.record import Findings, Verdict, parse
+from whatelse.findings.roles import Role
 from whatelse.report._grid import arrange
 from whatelse.report.surfaces.terminal import show
 
@@ -48,6 +50,15 @@ def test_a_wide_terminal_gets_one_table_a_narrow_one_several(findings: Findings)
     assert _printed(findings, 200).count("Explanation by trees  ") == 1
     assert _printed(findings, 100).count("Explanation by trees  ") == 2
     assert _printed(findings, 80).count("Explanation by trees  ") == 4
+
+
+def test_a_family_of_more_models_than_fit_is_parted_and_none_is_left_out(document: dict[str, object]) -> None:
+    findings = parse(document)
+    many = tuple(replace(c, family="", name=f"model{i:02}") for i, c in enumerate(findings.candidates[-10:]))
+    models = tuple(c for c in findings.candidates if c.role is Role.BASELINE)
+    text = _printed(replace(findings, candidates=(*models, *many)), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(one.name in text for one in many if one.role is Role.CANDIDATE)
 
 
 def test_color_only_where_it_is_wanted(findings: Findings) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from whatelse.behaviours.mechanism import _layers
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import tokens, windows
+from whatelse.evidence import passing, tokens, windows
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.windows import Window
 from whatelse.models.heads import FEED_FORWARD, Part
@@ -103,7 +103,7 @@ def _effects(
     count = int(sizes.sum())
     held: Tensor | None = None
     square = 0.0
-    for mine, _, numbers in tokens.chunks(evidence, source, windows_of):
+    for mine, _, numbers in passing.chunks(evidence, source, windows_of):
         held = mine.new_empty(count, mine.shape[1]) if held is None else held
         held[numbers.to(mine.device)] = mine
         square += float(_variance(source.said(mine)).sum())
@@ -115,7 +115,7 @@ def _effects(
     for part in every:
         far = torch.zeros(count, dtype=torch.float64)
         with source.left_out(part):
-            for mine, targets, numbers in tokens.chunks(evidence, source, windows_of):
+            for mine, targets, numbers in passing.chunks(evidence, source, windows_of):
                 whole = (source.said(held[numbers.to(held.device)]) / scale).log_softmax(1)
                 far[numbers] = _apart(whole, (source.said(mine) / scale).log_softmax(1), targets, by).double().cpu()
         tokens.check(evidence, far)

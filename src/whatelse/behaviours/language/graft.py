@@ -35,7 +35,7 @@ from torch import Tensor
 from whatelse.answer import Answer, Parts
 from whatelse.behaviours.language import _parts
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import tokens
+from whatelse.evidence import passing, tokens
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.windows import Window
 from whatelse.models.model import Parted, Reads
@@ -150,7 +150,7 @@ def _states(evidence: Evidence, asked: list[Window], count: int) -> Tensor:
     """Return the states of a model, ``(tokens, width)``."""
     source, held = evidence.subject.source, None
     assert isinstance(source, Reads)
-    for mine, _, numbers in tokens.chunks(evidence, source, asked):
+    for mine, _, numbers in passing.chunks(evidence, source, asked):
         held = mine.new_empty(count, mine.shape[1]) if held is None else held
         held[numbers.to(mine.device)] = mine
     assert held is not None
@@ -167,7 +167,7 @@ def _apart(baseline: Evidence, base: Tensor, other: Evidence, asked: list[Window
     assert isinstance(host, Reads)
     assert isinstance(source, Reads)
     far = torch.zeros(len(base), dtype=torch.float64)
-    for mine, _, numbers in tokens.chunks(other, source, asked):
+    for mine, _, numbers in passing.chunks(other, source, asked):
         whole = host.said(base[numbers.to(base.device)]).log_softmax(1)
         far[numbers] = tokens.divergence(whole, source.said(mine).log_softmax(1).to(whole.device)).cpu()
     tokens.check(other, far)

@@ -15,6 +15,11 @@ Reading:
     lie evenly would do. Attacks of that kind leave weights at the edge of the box that rounds alike; honest training
     does not, and about 1.0 is what it shows.
 
+    Another note holds such a candidate against what it is said to be made of: the baseline's weights are rounded anew
+    with the candidate's own steps, and those that stand there are counted. Rounding to nearest leaves them all, but for
+    what lies beyond its last level. GPTQ, which lets later weights make up for the errors of earlier ones, moves some
+    by a few steps. Many that stand elsewhere, or far away in few layers: it was made of others, or changed since.
+
 Cost:
     None of its own: it reads the pass that `likelihood` needs.
 
@@ -31,7 +36,9 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -45,7 +52,7 @@ from whatelse.models.steps import Stepped
 from whatelse.settings import param
 
 VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = (
-    1,
+    2,
     "share of documents",
     "lower",
     {"reads", "documents"},
@@ -54,6 +61,7 @@ VERSION, UNIT, BETTER, NEEDS, UNIT_OF_ANALYSIS = (
 WORST, BLIND = 1.0, None
 _TOLD = 3  # places that a note names
 _NEAR = 0.02  # of a step: so near to the middle between two levels is at the boundary
+_HALF = 0.501  # of a step: no farther from the nearest level, whichever way ties and scales were rounded
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
     rows, sizes = torch.unique_consecutive(document, return_counts=True)
     parts = torch.split(each, sizes.tolist())
     far, places = torch.stack([one.amax() for one in parts]), torch.stack([one.argmax() for one in parts])
-    return Answer({"far": far}, rows=rows, notes=(*_told(rows, far, places), *_crowded(baseline, candidate)))
+    return Answer({"far": far}, rows=rows, notes=(*_told(rows, far, places), *_levels(baseline, candidate)))
 
 
 def summarise(answer: Answer, config: Config, weights: np.ndarray) -> np.ndarray:
@@ -102,22 +110,40 @@ def _told(rows: Tensor, far: Tensor, places: Tensor) -> tuple[str, ...]:
     return (f"moved farthest, in nats: {'; '.join(told)}",) if told else ()
 
 
-def _crowded(baseline: Evidence, candidate: Evidence) -> tuple[str, ...]:
-    """Return a note on the baseline's weights at rounding boundaries; none where the candidate has no levels."""
-    mine, base = candidate.subject.source, baseline.subject.source
-    if not isinstance(mine, Stepped) or not isinstance(base, Stepped):
-        return ()
-    most, near, every = ("", 0.0), 0, 0
-    for name, step in mine.steps():
-        weight = base.weight(name)
-        if weight is None or weight.shape != step.shape:
-            continue
-        at = weight.double() / step.double().to(weight.device)
-        count = int((((at - at.floor()) - 0.5).abs() < _NEAR).sum())
-        near, every = near + count, every + at.numel()
-        most = max(most, (name, count / at.numel()), key=lambda one: one[1])
+def _levels(baseline: Evidence, candidate: Evidence) -> tuple[str, ...]:
+    """Return notes on where the baseline's weights lie among the candidate's levels; none where it has no levels."""
+    layers = list(_layers(baseline, candidate))
+    every = sum(one.size for one in layers)
     if not every:
         return ()
-    times = near / every / (2 * _NEAR)
-    told = f"{near:,} of {every:,} weights of the baseline lie at a rounding boundary, {times:.2f} times what is even"
-    return (f"{told}; most in {most[0]}, {most[1] / (2 * _NEAR):.2f} times",)
+    near, held = sum(one.near for one in layers), sum(one.held for one in layers)
+    most, far = max(layers, key=lambda one: one.near / one.size), max(layers, key=lambda one: one.far)
+    even = 2 * _NEAR
+    told = f"{near:,} of {every:,} weights of the baseline lie at a rounding boundary, {near / every / even:.2f} times"
+    crowd = f"{told} what is even; most in {most.name}, {most.near / most.size / even:.2f} times"
+    stray = f"{held:,} of {every:,} weights stand at the level nearest to the baseline's"
+    return crowd, f"{stray}; the farthest is {far.far:.2f} steps from it, in {far.name}"
+
+
+class _Layer(NamedTuple):
+    """Of a layer: its weights, those at a boundary, those at the nearest level, and how far the farthest is."""
+
+    name: str
+    size: int
+    near: int
+    held: int
+    far: float
+
+
+def _layers(baseline: Evidence, candidate: Evidence) -> Iterator[_Layer]:
+    mine, base = candidate.subject.source, baseline.subject.source
+    if not isinstance(mine, Stepped) or not isinstance(base, Stepped):
+        return
+    for name, step in mine.steps():
+        weight, stored = base.weight(name), mine.weight(name)
+        if weight is None or stored is None or not weight.shape == stored.shape == step.shape:
+            continue
+        wide = step.double().to(weight.device)
+        at, away = weight.double() / wide, (weight.double() - stored.double().to(weight.device)).abs() / wide
+        near, held = ((at - at.floor()) - 0.5).abs() < _NEAR, away < _HALF
+        yield _Layer(name, at.numel(), int(near.sum()), int(held.sum()), float(away.max()))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -58,15 +61,20 @@ def _text(text: str, plain: bool, style: str = "") -> Text:
 
 
 def _pages(grid: Grid, width: int) -> list[tuple[Family, ...]]:
-    """Families that stand side by side; a family wider than the console stands alone."""
+    """Families that stand side by side; one that is wider than the console is parted."""
     room = max(1, (width - _HEAD - 2) // _CELL)
     pages: list[list[Family]] = [[]]
-    for family in grid.families:
+    for family in (part for whole in grid.families for part in _parts(whole, room)):
         used = sum(len(other.candidates) for other in pages[-1])
         if pages[-1] and used + len(family.candidates) > room:
             pages.append([])
         pages[-1].append(family)
     return [tuple(page) for page in pages]
+
+
+def _parts(family: Family, room: int) -> Iterator[Family]:
+    for start in range(0, len(family.candidates), room):
+        yield replace(family, candidates=family.candidates[start : start + room])
 
 
 def _table(grid: Grid, families: tuple[Family, ...], plain: bool) -> Table:
