@@ -18,7 +18,7 @@ from whatelse import items, limits, opening, recipe
 from whatelse.artifacts import formats
 from whatelse.errors import ArtifactError, NotMeasurableError, TaskError
 from whatelse.evidence.cache import Evidence
-from whatelse.models import take
+from whatelse.models import onnx_work, take
 from whatelse.models.preparation import Preparation, Way
 from whatelse.study import handed
 from whatelse.tasks.task import SPLITS, Split, Task
@@ -82,6 +82,14 @@ def test_onnx_multiplies_what_the_module_does_that_it_was_made_of(folder, digits
     """Codes of any kind take the place of numbers, and nothing of the arithmetic changes."""
     want = 64 * 10 if name in {"unsigned.onnx", "nbits.onnx"} else multiplied(net, digits)
     assert multiplied(opening.open_model(str(folder / name), digits), digits) == want
+
+
+def test_a_file_too_large_to_be_looked_into_is_not_loaded(folder, digits, monkeypatch):
+    given = opening.open_model(str(folder / "external.onnx"), digits)
+    monkeypatch.setattr(onnx_work, "_LARGEST", 1000)
+    monkeypatch.setattr(onnx, "load", lambda *_: pytest.fail("it was loaded"))
+    with pytest.raises(NotMeasurableError, match=r"needs a file of less than 2 GiB .*; external.onnx holds more"):
+        given.multiplied()
 
 
 @pytest.mark.known_answer

@@ -40,7 +40,7 @@ class OnnxScores:
     """
 
     def __init__(self, path: Path, task: Task) -> None:
-        self._name, self._classes, self._path = path.name, task.classes, path
+        self._name, self._classes = path.name, task.classes
         self._example = task.test.inputs[:1]
         self._stored = onnx_stored.read(path)
         foreign.check(path, sum(self._stored.sizes), self._stored.files[1:])
@@ -98,7 +98,7 @@ class OnnxScores:
         count = self._fixed or 1
         x = self._example.expand(count, *self._example.shape[1:])
         given = {name: _handed(x, kind, what, self._name) for name, kind, what in self._inputs}
-        return onnx_work.counted(self._path, given, count, self._name)
+        return onnx_work.counted(self._stored.files, given, count, self._name)
 
     def _remarks(self, version: str) -> list[str]:
         told = [f"{self._name} is run by onnxruntime {version} on one thread, and only predicts"]

@@ -58,11 +58,11 @@ class Works(Protocol):
         """
 
 
-def counted(path: Path, given: Mapping[str, Any], examples: int, name: str) -> list[int]:
+def counted(files: Sequence[Path], given: Mapping[str, Any], examples: int, name: str) -> list[int]:
     """Return the multiply-accumulates of every matrix product and convolution of a file, for one example.
 
     Args:
-        path: The file.
+        files: The file, then those that hold its external data.
         given: Its inputs.
         examples: How many these are.
         name: How messages call it.
@@ -73,7 +73,9 @@ def counted(path: Path, given: Mapping[str, Any], examples: int, name: str) -> l
     import onnx  # noqa: PLC0415 - an extra
     from onnx import inliner  # noqa: PLC0415 - an extra
 
-    model = onnx.load(path)
+    if sum(path.stat().st_size for path in files) > _LARGEST:
+        raise NotMeasurableError(f"needs a file of less than 2 GiB to look into; {name} holds more")
+    model = onnx.load(files[0])
     model = inliner.inline_local_functions(model) if model.functions else model
     graph = model.graph
     _check(graph, name)
@@ -115,12 +117,10 @@ def _sizes(model: Any, names: list[str], given: Mapping[str, Any], name: str) ->
     """Return the shape of every tensor of some names in one pass.
 
     Raises:
-        NotMeasurableError: The file is too large to be handed over, or onnxruntime shows them not.
+        NotMeasurableError: Onnxruntime does not show them.
     """
     import onnxruntime  # noqa: PLC0415 - an extra
 
-    if model.ByteSize() > _LARGEST:
-        raise NotMeasurableError(f"needs a file of less than 2 GiB to look into; {name} holds more")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
