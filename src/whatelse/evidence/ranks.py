@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import tokens, windows
+from whatelse.evidence import passing, tokens, windows
 from whatelse.evidence.windows import Window
 from whatelse.models.model import Reads
 
@@ -100,7 +100,7 @@ def first(evidence: Evidence, some: Sequence[int]) -> Tensor:
         own = model.cut(one.continuations[0], whole=True)[-longest:] or [model.start]
         asked.append(Window(tuple(own), (windows.Said(len(own), (0,), row),)))
     found, ids = torch.zeros(len(asked), dtype=torch.float64), torch.tensor(sorted(some))
-    for mine, _, numbers in tokens.chunks(evidence, model, asked):
+    for mine, _, numbers in passing.chunks(evidence, model, asked):
         said = model.said(mine)
         those, rest = said[:, ids.to(said.device)], said.index_fill(1, ids.to(said.device), -torch.inf)
         found[numbers] = (those.logsumexp(1) - rest.logsumexp(1)).double().cpu()
@@ -115,7 +115,7 @@ def _ranked(evidence: Evidence, model: Reads, asked: Sequence[Window], count: in
         NotMeasurableError: Something is no number.
     """
     found = {name: torch.zeros(count, dtype=torch.float64) for name in (*_COLUMNS, "likeliest")}
-    for mine, targets, numbers in tokens.chunks(evidence, model, asked):
+    for mine, targets, numbers in passing.chunks(evidence, model, asked):
         said = model.said(mine)
         for name, values in _places(said, targets.to(said.device)).items():
             found[name][numbers] = values.double().cpu()

@@ -153,7 +153,7 @@ def trunks(windows: Sequence[Window], most: int) -> tuple[list[Trunk], list[Wind
         else:
             alone += some
         end = start
-    return made[::-1], alone
+    return made[::-1], alone[::-1]
 
 
 def _common(one: Sequence[int], two: Sequence[int]) -> int:

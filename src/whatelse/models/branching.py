@@ -8,7 +8,7 @@ believed: some keep a part of what they saw alone, others round what they hand o
 from __future__ import annotations
 
 import inspect
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,22 @@ class Bundle(NamedTuple):
     there: Tensor
     branches: Tensor
     owners: Tensor
+
+
+@runtime_checkable
+class Branches(Protocol):
+    """What reads the trunk of texts that begin alike once."""
+
+    @property
+    def branches(self) -> bool:
+        """Whether it does: tried, and the same as reading every text."""
+
+    def branched(self, bundle: Bundle) -> tuple[Tensor, Tensor]:
+        """Return the states after the tokens of trunks, ``(B, P, width)``, and of branches, ``(K, T, width)``.
+
+        Args:
+            bundle: Trunks, and what follows them.
+        """
 
 
 def states(body: nn.Module, bundle: Bundle, longest: int) -> tuple[Tensor, Tensor]:

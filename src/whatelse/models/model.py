@@ -11,7 +11,6 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from whatelse.errors import NotMeasurableError
-from whatelse.models.branching import Bundle
 from whatelse.models.heads import Part
 
 
@@ -106,22 +105,6 @@ class Reads(Protocol):
 
         Args:
             states: Some of what `states` returns, ``(M, width)``.
-        """
-
-
-@runtime_checkable
-class Branches(Protocol):
-    """What reads the trunk of texts that begin alike once."""
-
-    @property
-    def branches(self) -> bool:
-        """Whether it does: tried, and the same as reading every text."""
-
-    def branched(self, bundle: Bundle) -> tuple[Tensor, Tensor]:
-        """Return the states after the tokens of trunks, ``(B, P, width)``, and of branches, ``(K, T, width)``.
-
-        Args:
-            bundle: Trunks, and what follows them.
         """
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from whatelse.behaviours.mechanism import _layers
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import tokens, windows
+from whatelse.evidence import passing, tokens, windows
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.windows import Window
 from whatelse.models.heads import FEED_FORWARD, Part
@@ -87,6 +87,23 @@ def asked(evidence: Evidence, examples: int, most: int) -> tuple[Tensor, list[Wi
     return torch.tensor(rows), found
 
 
+def states(evidence: Evidence, asked: Sequence[Window]) -> Tensor:
+    """Return the state from which each token of some windows is said, ``(tokens, width)``, where the model computes.
+
+    Args:
+        evidence: Of a language model.
+        asked: What `asked` returned.
+    """
+    source, held = evidence.subject.source, None
+    assert isinstance(source, Reads)
+    count = sum(len(said.targets) for one in asked for said in one.said)
+    for mine, _, numbers in passing.chunks(evidence, source, asked):
+        held = mine.new_empty(count, mine.shape[1]) if held is None else held
+        held[numbers.to(mine.device)] = mine
+    assert held is not None
+    return held
+
+
 def _effects(
     evidence: Evidence,
     every: Sequence[Part],
@@ -103,7 +120,7 @@ def _effects(
     count = int(sizes.sum())
     held: Tensor | None = None
     square = 0.0
-    for mine, _, numbers in tokens.chunks(evidence, source, windows_of):
+    for mine, _, numbers in passing.chunks(evidence, source, windows_of):
         held = mine.new_empty(count, mine.shape[1]) if held is None else held
         held[numbers.to(mine.device)] = mine
         square += float(_variance(source.said(mine)).sum())
@@ -115,7 +132,7 @@ def _effects(
     for part in every:
         far = torch.zeros(count, dtype=torch.float64)
         with source.left_out(part):
-            for mine, targets, numbers in tokens.chunks(evidence, source, windows_of):
+            for mine, targets, numbers in passing.chunks(evidence, source, windows_of):
                 whole = (source.said(held[numbers.to(held.device)]) / scale).log_softmax(1)
                 far[numbers] = _apart(whole, (source.said(mine) / scale).log_softmax(1), targets, by).double().cpu()
         tokens.check(evidence, far)

@@ -35,7 +35,7 @@ from torch import Tensor
 from whatelse.answer import Answer, Parts
 from whatelse.behaviours.language import _parts
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import tokens
+from whatelse.evidence import passing, tokens
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.windows import Window
 from whatelse.models.model import Parted, Reads
@@ -85,7 +85,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         )
     rows, asked = _parts.asked(baseline, config.examples, config.tokens)
     units = torch.tensor([len(one.said[0].targets) for one in asked])
-    base = _states(baseline, asked, int(units.sum()))
+    base = _parts.states(baseline, asked)
     columns: dict[str, Tensor] = {}
     for at in range(host.depth):
         with host.grafted(guest, at):
@@ -146,17 +146,6 @@ def _blocks(evidence: Evidence) -> Parted:
     return source
 
 
-def _states(evidence: Evidence, asked: list[Window], count: int) -> Tensor:
-    """Return the states of a model, ``(tokens, width)``."""
-    source, held = evidence.subject.source, None
-    assert isinstance(source, Reads)
-    for mine, _, numbers in tokens.chunks(evidence, source, asked):
-        held = mine.new_empty(count, mine.shape[1]) if held is None else held
-        held[numbers.to(mine.device)] = mine
-    assert held is not None
-    return held
-
-
 def _apart(baseline: Evidence, base: Tensor, other: Evidence, asked: list[Window], units: Tensor) -> Tensor:
     """Return how far a model as it now is is from the whole baseline on each document, in nats, ``(M,)``.
 
@@ -167,7 +156,7 @@ def _apart(baseline: Evidence, base: Tensor, other: Evidence, asked: list[Window
     assert isinstance(host, Reads)
     assert isinstance(source, Reads)
     far = torch.zeros(len(base), dtype=torch.float64)
-    for mine, _, numbers in tokens.chunks(other, source, asked):
+    for mine, _, numbers in passing.chunks(other, source, asked):
         whole = host.said(base[numbers.to(base.device)]).log_softmax(1)
         far[numbers] = tokens.divergence(whole, source.said(mine).log_softmax(1).to(whole.device)).cpu()
     tokens.check(other, far)

@@ -35,7 +35,7 @@ from torch import Tensor
 from whatelse.answer import Answer, Parts
 from whatelse.behaviours.mechanism import _layers
 from whatelse.errors import NotMeasurableError
-from whatelse.evidence import tokens, windows
+from whatelse.evidence import passing, tokens, windows
 from whatelse.evidence.cache import Evidence
 from whatelse.evidence.windows import Window
 from whatelse.models.model import Reads
@@ -172,7 +172,7 @@ def _losses(evidence: Evidence, model: Reads, asked: list[Window], count: int) -
         NotMeasurableError: It is no number.
     """
     each = torch.zeros(count, dtype=torch.float64)
-    for mine, targets, numbers in tokens.chunks(evidence, model, asked):
+    for mine, targets, numbers in passing.chunks(evidence, model, asked):
         said = model.said(mine).log_softmax(1)
         each[numbers] = -said.gather(1, targets.to(said.device)[:, None])[:, 0].double().cpu()
     tokens.check(evidence, each)
