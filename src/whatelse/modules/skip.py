@@ -162,7 +162,7 @@ def _handed(output: object) -> object:
 
 
 def _first_alone(model: nn.Module, name: str, few: Tensor) -> bool:
-    """Return whether of the tuples that the calls of a part return the first alone is taken: attentions, say, are not."""
+    """Return whether of the tuples that the calls of a part return only the first is taken, and no attentions, say."""
     part, parts = model.get_submodule(name), list(batches(model, few))
     said = [model(x) for x in parts]
 
