@@ -90,6 +90,21 @@ def test_a_setting_that_is_read_from_a_file_counts(task, tmp_path):
     assert key("net.py:told", task) != before
 
 
+def test_a_buffer_that_no_state_dict_has_counts(task, tmp_path):
+    (tmp_path / "mask.py").write_text(
+        "import torch\nfrom torch import nn\nclass Masked(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.layer = nn.Linear(4, 3)\n"
+        "        self.register_buffer('mask', torch.load('mask.pt'), persistent=False)\n"
+        "    def forward(self, x): return self.layer(x * self.mask)\n"
+        "def made():\n    torch.manual_seed(0)\n    return Masked()\n"
+    )
+    keys = []
+    for mask in ([1.0, 1, 1, 1], [1.0, 0, 1, 1], [1.0, 1, 1, 1]):
+        torch.save(torch.tensor(mask), "mask.pt")
+        keys.append(key("mask.py:made", task))
+    assert keys[0] == keys[2] != keys[1]
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_programs_that_hold_their_weights_as_constants_are_told_apart(task, tmp_path):
     (tmp_path / "program.py").write_text("import torch\ndef load(): return torch.jit.load('frozen.pt')\n")

@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+import warnings
 import zipfile
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from whatelse import items, limits, opening, recipe
 from whatelse.artifacts import formats
 from whatelse.errors import ArtifactError, NotMeasurableError, TaskError
 from whatelse.evidence.cache import Evidence
-from whatelse.models import take
+from whatelse.models import onnx_work, take
 from whatelse.models.preparation import Preparation, Way
 from whatelse.study import handed
 from whatelse.tasks.task import SPLITS, Split, Task
@@ -66,6 +67,74 @@ def test_onnx_counts_the_bytes_that_are_stored(folder, digits, name):
     assert sum(taken(folder / name, digits).stores.stored_bytes()) == sum(
         a.nbytes for a in arrays(folder / name).values()
     )
+
+
+def multiplied(given, task):
+    item = items.behaviour("efficiency.macs")
+    model = take.take(given, "m", "m", task, torch.Generator().manual_seed(0))
+    evidence = Evidence(model, task)
+    return int(item.answer(evidence, evidence, item.config(), torch.Generator())["macs"].sum())
+
+
+@pytest.mark.known_answer
+@pytest.mark.parametrize("name", ["float.onnx", "external.onnx", "fixed.onnx", "soft.onnx", *QUANTIZED])
+def test_onnx_multiplies_what_the_module_does_that_it_was_made_of(folder, digits, net, name):
+    """Codes of any kind take the place of numbers, and nothing of the arithmetic changes."""
+    want = 64 * 10 if name in {"unsigned.onnx", "nbits.onnx"} else multiplied(net, digits)
+    assert multiplied(opening.open_model(str(folder / name), digits), digits) == want
+
+
+def test_a_file_too_large_to_be_looked_into_is_not_loaded(folder, digits, monkeypatch):
+    given = opening.open_model(str(folder / "external.onnx"), digits)
+    monkeypatch.setattr(onnx_work, "_LARGEST", 1000)
+    monkeypatch.setattr(onnx, "load", lambda *_: pytest.fail("it was loaded"))
+    with pytest.raises(NotMeasurableError, match=r"needs a file of less than 2 GiB .*; external.onnx holds more"):
+        given.multiplied()
+
+
+@pytest.mark.known_answer
+def test_convolutions_of_every_form_multiply_as_torch_says(tmp_path):
+    class Forms(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.grouped = torch.nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=2)
+            self.turned = torch.nn.ConvTranspose2d(8, 6, 2, stride=2, groups=2)
+            self.mixed = torch.nn.Linear(6, 5)
+            self.head = torch.nn.Linear(5 * 64, 3)
+
+        def forward(self, x):
+            x = self.mixed(self.turned(self.grouped(x).relu()).permute(0, 2, 3, 1))
+            return self.head((x @ x.transpose(-1, -2).softmax(-1) @ x).flatten(1))
+
+    rng = torch.Generator().manual_seed(0)
+    split = Split(torch.rand(40, 4, 8, 8, generator=rng), *[torch.arange(40) % 3] * 2)
+    task = Task("forms", 3, (0.0, 1.0), dict.fromkeys(SPLITS, split))
+    net = Forms().eval()
+    with warnings.catch_warnings(action="ignore"):
+        torch.onnx.export(
+            net, (split.inputs[:1],), tmp_path / "m.onnx", dynamo=True, external_data=False, verbose=False
+        )
+    assert multiplied(opening.open_model(str(tmp_path / "m.onnx"), task), task) == multiplied(net, task)
+
+
+def test_arithmetic_that_is_not_known_is_not_measurable(folder, digits, tmp_path):
+    model = onnx.load(folder / "float.onnx")
+    last = model.graph.output[0].name
+    for node in model.graph.node:
+        node.output[:] = ["scores" if name == last else name for name in node.output]
+    model.graph.node.append(onnx.helper.make_node("Einsum", ["scores"], [last], equation="ij->ij"))
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(NotMeasurableError, match="needs operations whose arithmetic is known; m.onnx runs Einsum"):
+        multiplied(opening.open_model(str(tmp_path / "m.onnx"), digits), digits)
+    model.graph.node.pop()
+    gain = onnx.numpy_helper.from_array(np.linspace(1, 2, 10, dtype=np.float32), "gain")
+    model.graph.initializer.append(gain)
+    model.graph.node.append(onnx.helper.make_node("Mul", ["scores", "gain"], ["gained"]))
+    model.graph.node.append(onnx.helper.make_node("ReduceSum", ["gained"], ["summed"], keepdims=1))
+    model.graph.node.append(onnx.helper.make_node("Sub", ["scores", "summed"], [last]))
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(NotMeasurableError, match="runs Mul, then ReduceSum"):
+        multiplied(opening.open_model(str(tmp_path / "m.onnx"), digits), digits)
 
 
 @pytest.mark.known_answer
@@ -262,10 +331,9 @@ def test_damaged_and_incomplete_openvino_is_one_line(folder, digits, tmp_path):
 
 def test_arithmetic_of_other_runtimes_is_not_measurable_and_never_zero(folder, digits):
     macs = items.behaviour("efficiency.macs")
-    for name in ("float.onnx", "dynamic.onnx", "float.xml"):
-        evidence = Evidence(taken(folder / name, digits), digits)
-        with pytest.raises(NotMeasurableError, match="needs a model that opens"):
-            macs.answer(evidence, evidence, macs.configure({}), torch.Generator())
+    evidence = Evidence(taken(folder / "float.xml", digits), digits)
+    with pytest.raises(NotMeasurableError, match="needs a model that opens"):
+        macs.answer(evidence, evidence, macs.configure({}), torch.Generator())
 
 
 def test_bytes_and_parameters_are_those_that_are_stored(folder, digits):

@@ -32,12 +32,22 @@ KINDS = {
 }
 
 
+# Blocks that return a tuple, with or without attentions in it.
+TUPLES = {
+    "Bloom": {"hidden_size": 32, "n_layer": 3, "n_head": 4, "seq_length": 64},
+    "Falcon": {**SIZE, "num_kv_heads": 4},
+}
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def opened(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
+    return built(request.param, KINDS[request.param], tmp_path_factory.mktemp(request.param))
+
+
+def built(kind, options, folder):
     (folder / "text.txt").write_text(TEXT, "utf-8")
     with warnings.catch_warnings(action="ignore"):
-        config = getattr(transformers, f"{request.param}Config")(**language.SIZE, **KINDS[request.param])
+        config = getattr(transformers, f"{kind}Config")(**language.SIZE, **options)
         model = transformers.AutoModelForCausalLM.from_config(config).eval()
         rng = torch.Generator().manual_seed(0)
         with torch.no_grad():
@@ -70,7 +80,10 @@ def test_body_and_head_are_the_model_and_blocks_are_passed_one_by_one(opened):
 
 @pytest.mark.parametrize(
     "steps",
-    ["quantize.gptq(bits=4, activation_bits=32)", "prune.structured(ratio=0.5, scope='uniform', round_to=4)"],
+    [
+        "quantize.gptq(bits=4, activation_bits=32)",
+        "prune.structured(ratio=0.5, scope='uniform', round_to=4)",
+    ],
 )
 def test_what_is_made_of_them_is_what_transformers_loads(steps, opened, tmp_path):
     whole, data = opened
@@ -82,6 +95,19 @@ def test_what_is_made_of_them_is_what_transformers_loads(steps, opened, tmp_path
         said = fresh(input_ids=task.calibration.inputs, use_cache=False)[0].mT
     assert torch.equal(said, small(task.calibration.inputs))
     assert not torch.allclose(said, whole(task.calibration.inputs), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *TUPLES])
+def test_blocks_that_turn_little_go_whatever_they_return(kind, tmp_path):
+    whole, data = built(kind, {**KINDS, **TUPLES}[kind], tmp_path)
+    task = artifact.read(whole, data, 0)
+    small = recipe.apply(recipe.parse("prune.depth(share=0.34)")[0], whole, task, torch.Generator()).plain()
+    assert small.lm.config.num_hidden_layers == 2
+    artifact.save(small, tmp_path / "small")
+    with warnings.catch_warnings(action="ignore"), torch.no_grad():
+        fresh = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "small").eval()
+        said = fresh(input_ids=task.calibration.inputs, use_cache=False)[0].mT
+    assert torch.equal(said, small(task.calibration.inputs))
 
 
 @pytest.mark.known_answer

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from whatelse.errors import ArtifactError, MissingExtraError, TaskError, in_short
-from whatelse.models import foreign, onnx_stored
+from whatelse.models import foreign, onnx_stored, onnx_work
 from whatelse.tasks.task import Task
 
 _TYPES = {
@@ -41,6 +41,7 @@ class OnnxScores:
 
     def __init__(self, path: Path, task: Task) -> None:
         self._name, self._classes = path.name, task.classes
+        self._example = task.test.inputs[:1]
         self._stored = onnx_stored.read(path)
         foreign.check(path, sum(self._stored.sizes), self._stored.files[1:])
         self.key = foreign.key_of("onnx", self._stored.files)
@@ -87,6 +88,17 @@ class OnnxScores:
             NotMeasurableError: It cannot be told what its weights are.
         """
         return self._stored.counted(self._name)
+
+    def multiplied(self) -> Sequence[int]:
+        """Return the multiply-accumulates of every matrix product and convolution, for one example.
+
+        Raises:
+            NotMeasurableError: The file runs an operation of which that is not known.
+        """
+        count = self._fixed or 1
+        x = self._example.expand(count, *self._example.shape[1:])
+        given = {name: _handed(x, kind, what, self._name) for name, kind, what in self._inputs}
+        return onnx_work.counted(self._stored.files, given, count, self._name)
 
     def _remarks(self, version: str) -> list[str]:
         told = [f"{self._name} is run by onnxruntime {version} on one thread, and only predicts"]

@@ -20,6 +20,7 @@ from torch.nn import functional
 from whatelse import limits
 from whatelse.errors import TaskError, nearest
 from whatelse.models.model import Bounded, Elsewhere, Keyed, Mixes, Opens, Remarked, Scores, Stores
+from whatelse.models.onnx_work import Works
 from whatelse.tasks.task import Split, Task
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ _TELLS: Mapping[type[Any], tuple[str, ...]] = {
     Bounded: ("most",),
     Elsewhere: ("is_still",),
     Stores: ("stored_bytes", "stored_weights"),
+    Works: ("multiplied",),
 }
 
 

@@ -117,7 +117,7 @@ def influences(model: nn.Module, names: Sequence[str], inputs: Tensor) -> dict[s
 
     def hook(name: str) -> Any:  # noqa: ANN401 - as torch has it
         def see(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
-            given = (*args, *kwargs.values())[0]
+            given, output = (*args, *kwargs.values())[0], _handed(output)
             if isinstance(output, Tensor) and isinstance(given, Tensor) and output.shape == given.shape:
                 along = 1 if output.dim() == _IMAGES else -1
                 cosines = functional.cosine_similarity(given.double(), output.double(), dim=along)
@@ -140,22 +140,56 @@ def _left_out(model: nn.Module, name: str, inputs: Tensor) -> nn.Module | str:
     if not calls:
         small = copied(model)
         return _bridged(small, name, inputs[:_FEW]) if isinstance(small, fx.GraphModule) else "no input reaches it"
-    for given, output in calls:
+    beside = {len(output) for _, output in calls if isinstance(output, tuple)}
+    for given, made in calls:
+        output = _handed(made)
         shapes = [str(tuple(x.shape[1:])) if isinstance(x, Tensor) else type(x).__name__ for x in (given[0], output)]
         if shapes[0] != shapes[1] or not isinstance(output, Tensor) or given[0].dtype != output.dtype:
             return f"it makes {shapes[1]} of {shapes[0]}"
     alone = all(len(given) == 1 for given, _ in calls)
-    part = nn.Identity() if alone else _First()
+    if len({type(output) for _, output in calls}) > 1 or len(beside) > 1:
+        return "its calls return now one thing and now several"
+    if beside and not _first_alone(model, name, inputs[:_FEW]):
+        return "the model takes more of what its calls return than the first"
+    part = nn.Identity() if alone and not beside else _First(max(beside, default=0))
     small = exchange(copied(model), {name: part}, inputs)
     return small if part in set(small.modules()) else "the model takes more of it than what its calls return"
 
 
-class _First(nn.Module):
-    """Returns the first of what it is given."""
+def _handed(output: object) -> object:
+    """Return what a call hands on: of a tuple the first."""
+    return output[0] if isinstance(output, tuple) and output else output
 
-    def forward(self, x: Tensor, *rest: object, **also: object) -> Tensor:
+
+def _first_alone(model: nn.Module, name: str, few: Tensor) -> bool:
+    """Return whether of the tuples that the calls of a part return only the first is taken, and no attentions, say."""
+    part, parts = model.get_submodule(name), list(batches(model, few))
+    said = [model(x) for x in parts]
+
+    def bare(_: nn.Module, __: object, output: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (output[0], *[None] * (len(output) - 1))
+
+    try:
+        with hooked(model, [part.register_forward_hook(bare)]):
+            return all(same(model(x), wanted) for x, wanted in zip(parts, said, strict=True))
+    except Exception:  # noqa: BLE001 - whatever a model's own forward raises where something is missing
+        return False
+
+
+class _First(nn.Module):
+    """Returns the first of what it is given; at the head of a tuple of nothing else, where the call returned one.
+
+    Args:
+        count: Length of that tuple; 0 for none.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x: Tensor, *rest: object, **also: object) -> Tensor | tuple[Tensor | None, ...]:
         del rest, also
-        return x
+        return (x, *[None] * (self.count - 1)) if self.count else x
 
 
 def _calls(model: nn.Module, name: str, inputs: Tensor) -> list[tuple[tuple[Any, ...], Any]]:
@@ -174,6 +208,8 @@ def _calls(model: nn.Module, name: str, inputs: Tensor) -> list[tuple[tuple[Any,
 
 
 def _shape(output: object) -> object:
+    if isinstance(output, tuple):
+        return tuple(map(_shape, output))
     return output.to("meta") if isinstance(output, Tensor) else output
 
 

@@ -45,6 +45,10 @@ def code_of(model: nn.Module, text: str) -> str:
     files: set[str] = set()
     for name, part in model.named_modules():
         digest.update(f"{name} {_held(part)}".encode())
+        for buffer, held in part.named_buffers(recurse=False):
+            if buffer in part._non_persistent_buffers_set and held.layout is torch.strided:  # noqa: SLF001 - no other way
+                raw = held.detach().cpu().flatten().contiguous().view(torch.uint8).numpy()
+                digest.update(f"{buffer} {held.dtype}".encode() + raw.tobytes())
         if isinstance(part, torch.jit.ScriptModule):
             for one in _program(part) if not name else ():
                 digest.update(one)
@@ -69,7 +73,8 @@ def _program(part: torch.jit.ScriptModule) -> Iterator[bytes]:
 def _held(part: nn.Module) -> str:
     """Return the plain values that a module holds under names that are not its own business."""
     named = {n: v for n, v in vars(part).items() if not n.startswith("_") and n not in _ASIDE and _is_plain(v)}
-    return repr(sorted(named.items()))
+    # Digits that another number of threads may move, of what a forward wrote down, are left out.
+    return repr(sorted((n, f"{v:.6g}" if isinstance(v, float) else v) for n, v in named.items()))
 
 
 def _is_plain(value: object) -> bool:

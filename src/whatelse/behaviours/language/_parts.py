@@ -87,6 +87,23 @@ def asked(evidence: Evidence, examples: int, most: int) -> tuple[Tensor, list[Wi
     return torch.tensor(rows), found
 
 
+def states(evidence: Evidence, asked: Sequence[Window]) -> Tensor:
+    """Return the state from which each token of some windows is said, ``(tokens, width)``, where the model computes.
+
+    Args:
+        evidence: Of a language model.
+        asked: What `asked` returned.
+    """
+    source, held = evidence.subject.source, None
+    assert isinstance(source, Reads)
+    count = sum(len(said.targets) for one in asked for said in one.said)
+    for mine, _, numbers in passing.chunks(evidence, source, asked):
+        held = mine.new_empty(count, mine.shape[1]) if held is None else held
+        held[numbers.to(mine.device)] = mine
+    assert held is not None
+    return held
+
+
 def _effects(
     evidence: Evidence,
     every: Sequence[Part],

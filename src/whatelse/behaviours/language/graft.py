@@ -85,7 +85,7 @@ def compare(baseline: Evidence, candidate: Evidence, config: Config, rng: torch.
         )
     rows, asked = _parts.asked(baseline, config.examples, config.tokens)
     units = torch.tensor([len(one.said[0].targets) for one in asked])
-    base = _states(baseline, asked, int(units.sum()))
+    base = _parts.states(baseline, asked)
     columns: dict[str, Tensor] = {}
     for at in range(host.depth):
         with host.grafted(guest, at):
@@ -144,17 +144,6 @@ def _blocks(evidence: Evidence) -> Parted:
     if not source.depth:
         raise NotMeasurableError(f"needs blocks that are told apart; {evidence.subject.name} calls them otherwise")
     return source
-
-
-def _states(evidence: Evidence, asked: list[Window], count: int) -> Tensor:
-    """Return the states of a model, ``(tokens, width)``."""
-    source, held = evidence.subject.source, None
-    assert isinstance(source, Reads)
-    for mine, _, numbers in passing.chunks(evidence, source, asked):
-        held = mine.new_empty(count, mine.shape[1]) if held is None else held
-        held[numbers.to(mine.device)] = mine
-    assert held is not None
-    return held
 
 
 def _apart(baseline: Evidence, base: Tensor, other: Evidence, asked: list[Window], units: Tensor) -> Tensor:
