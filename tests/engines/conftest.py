@@ -6,10 +6,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.store.conftest import buckets
 from tests.study.conftest import arrays, inline, small, tiny
 
-__all__ = ["arrays", "buckets", "inline", "raylets", "small", "tiny"]
+__all__ = ["arrays", "inline", "raylets", "small", "tiny"]
 # Two nodes, the second of which has a GPU as far as Ray knows; it goes away, or all do, as a line says.
 CLUSTER = """
 import sys

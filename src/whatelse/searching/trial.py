@@ -15,6 +15,7 @@ from whatelse.engines import Resources
 from whatelse.items import method
 from whatelse.recipe import Recipe
 from whatelse.registry import Added
+from whatelse.store import places
 from whatelse.store.folder import key
 from whatelse.store.protocol import Store
 from whatelse.study import cells, worker
@@ -195,7 +196,7 @@ def work_on(attempts: Sequence[Attempt], store: Store, mark: str, added: Sequenc
         StoreError: Results cannot be read or written, or are not kept where this process looks.
         StudyError: The data or the baseline are not those that the work was planned for.
     """
-    worker.see(store, mark)
+    places.see(store, mark)
     for one in added:
         registry.add(one.path, one.origin)
     report, whole = Report(""), 0.0

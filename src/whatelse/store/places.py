@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from whatelse.errors import StoreError
@@ -36,3 +38,22 @@ def at(place: str | Path) -> Store:
         raise StoreError(f"--results {text}: no bucket is named; give {url}//BUCKET/PREFIX")
     check(url)
     return Bucket(url)
+
+
+@lru_cache(maxsize=8)
+def see(store: Store, mark: str) -> None:
+    """Refuse to work where results are kept elsewhere: nothing that others finish would be found here.
+
+    Args:
+        store: Where results are kept.
+        mark: That whoever planned left there.
+
+    Raises:
+        StoreError: This process looks at another place, or cannot look.
+    """
+    if not store.sees(mark):
+        raise StoreError(
+            f"a worker on {platform.node()} does not see the results in {store.where()}: all of them need a place that "
+            "they reach, --results s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, or a folder that every machine mounts at "
+            "the same path; what is finished is kept"
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from whatelse.models import placed
 from whatelse.models.preparation import PLAIN, Way
 from whatelse.modules.device import training_on
 from whatelse.registry import Added
+from whatelse.store import places
 from whatelse.store.folder import KeptEvidence
 from whatelse.store.protocol import Store
 from whatelse.study import handed
@@ -63,7 +63,7 @@ def work_on(work: Work, store: Store, mark: str, added: Sequence[Added] = ()) ->
         ItemError: A file of the user's changed since the work was planned.
         StudyError: The data, or a model that was handed over, are not those that the work was planned for.
     """
-    see(store, mark)
+    places.see(store, mark)
     for one in added:
         registry.add(one.path, one.origin)
     if isinstance(work, Job):
@@ -73,25 +73,6 @@ def work_on(work: Work, store: Store, mark: str, added: Sequence[Added] = ()) ->
     started = time.perf_counter()
     failed = analyze(together([work]) if isinstance(work, Effects) else work, store)
     return Report(work.name, analyzing=time.perf_counter() - started, failed=failed)
-
-
-@lru_cache(maxsize=8)
-def see(store: Store, mark: str) -> None:
-    """Refuse to work where results are kept elsewhere: nothing that others finish would be found here.
-
-    Args:
-        store: Where results are kept.
-        mark: That whoever planned left there.
-
-    Raises:
-        StoreError: This process looks at another place, or cannot look.
-    """
-    if not store.sees(mark):
-        raise StoreError(
-            f"a worker on {platform.node()} does not see the results in {store.where()}: all of them need a place that "
-            "they reach, --results s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, or a folder that every machine mounts at "
-            "the same path; what is finished is kept"
-        )
 
 
 def load_task(study: Study, name: str) -> Task:
