@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Processes with one thread each: two threads in one process can be far slower than one on a busy machine.
 export OMP_NUM_THREADS = 1
 
-.PHONY: help table full reference test lint fast mutants validate bench fuzz docs site picture clean
+.PHONY: help table full reference test lint fast mutants cluster validate bench fuzz docs site picture clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -29,12 +29,17 @@ lint: .venv/ready-dev  ## check style and types only
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+cluster: .venv/ready-dev  ## install Ray and run the tests that need it: two nodes on this machine, results on an S3 server of it
+	.venv/bin/python -m pip install -q -c constraints.txt -e '.[ray]'
+	.venv/bin/python -m pytest -n 0 tests/engines tests/contract -k "ray"
+
 validate: .venv/ready-dev  ## measure whether verdicts can be trusted, in half an hour; write docs/validation.md
 	.venv/bin/python validation/run.py
 
 bench: .venv/ready-dev  ## measure speed; prints ratios taken side by side
 	.venv/bin/python bench/resampling.py
 	.venv/bin/python bench/table.py
+	.venv/bin/python bench/engines.py
 	.venv/bin/python bench/audit.py
 	.venv/bin/python bench/evidence.py
 	.venv/bin/python bench/memory.py

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.serving import buckets
 from whatelse import items, registry
 from whatelse.evidence.cache import Evidence, References
 from whatelse.models import subject
 from whatelse.tasks.task import Split, Task
+
+__all__ = ["buckets"]
 
 
 @pytest.fixture(autouse=True)

@@ -9,15 +9,8 @@ import pytest
 
 from whatelse import engines
 from whatelse.engines import Resources
-from whatelse.errors import MissingExtraError, StudyError
-from whatelse.store.folder import Folder
-from whatelse.study import plan, run, spec, worker
-
-
-def test_without_ray_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"--on ray needs Ray: pip install 'whatelse\[ray\]'"):
-        run.engine("ray", 1)
+from whatelse.errors import StudyError
+from whatelse.study import run
 
 
 def test_as_many_workers_as_asked_for():
@@ -67,21 +60,6 @@ def test_stopping_ends_the_workers_and_no_other_process():
     other.kill()
     other.join()
     other.close()
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # Ray's own, about its next release
-def test_ray_gives_the_same_numbers(small, tmp_path, inline):
-    pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    study = spec.parse(small, "small")
-    todo = plan.plan(study, {n: worker.load_task(study, n).key for n in study.tasks})
-    found = []
-    for name, start in (("ray", lambda: run.engine("ray", 2)), ("inline", lambda: inline)):
-        store = Folder(tmp_path / name)
-        run.run(todo, store, start, lambda _: None)
-        found.append([store.load_record("effects", e.key)["effects"] for e in todo.effects])
-    assert [e["candidate"] for e in found[0][0]] == [e["candidate"] for e in found[1][0]]
-    assert found[0][0][0]["effect"] == pytest.approx(found[1][0][0]["effect"], abs=0.02)
 
 
 def test_products_of_a_worker_have_one_thread_and_the_environment_stays_the_users(monkeypatch):

@@ -249,8 +249,8 @@ def test_killed_again_and_again_a_study_ends_as_if_nothing_had_been(tiny, tmp_pa
     cut, quiet = (record.load(tmp_path / f"{name}.json") for name in ("cut", "quiet"))
     assert without_times(cut) == without_times(quiet)
     kept = [{p.relative_to(r) for p in files(r)} for r in (tmp_path / "cut", tmp_path / "quiet")]
-    halves = {p for p in kept[0] if ".part" in p.name}
-    assert halves, "kills before the move leave files that nothing believes"
+    halves = {p for p in kept[0] if ".part" in p.name or p.name.startswith(".run-")}
+    assert halves, "kills leave files that nothing believes, and marks of their runs"
     assert kept[0] - halves == kept[1]
 
 

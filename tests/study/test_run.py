@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from whatelse import items, registry
 from whatelse.auditing.ask import Failed
 from whatelse.auditing.effects import Moved, of_kept
+from whatelse.engines.inline import Inline
 from whatelse.errors import StoreError, StudyError, TaskError
 from whatelse.findings import codec, record
 from whatelse.statistics import seeds
@@ -203,3 +205,42 @@ def test_shadows_see_each_record_in_half_of_the_pairs(small):
     pool = torch.cat([task.train.inputs, task.test.inputs[:600]])
     assert torch.equal(shadow.train.inputs, pool[inside[1]])
     assert torch.equal(shadow.test.inputs, task.test.inputs)
+
+
+class Broken(Inline):
+    """Some jobs never get as far as their cells, as where a machine is out of memory."""
+
+    def submit(self, call, /, *args, needs):
+        if args[0].name in self.lost:
+            future = Future()
+            future.set_exception(RuntimeError("the machine\nhas no memory left"))
+            return future
+        return super().submit(call, *args, needs=needs)
+
+
+def test_a_job_that_an_engine_could_not_do_is_named_in_the_findings_and_tried_again(small, tmp_path):
+    engine, study = Broken(), spec.parse(small, "small")
+    engine.lost = {"clean · seed 1 · half"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "engine", lambda *_: engine)
+        found = run_study.run_study(study, tmp_path, on="inline")
+    assert [(one.cell, one.error) for one in found.failed] == [
+        ("clean · seed 1 · half · accuracy", "RuntimeError: the machine has no memory left")
+    ]
+    assert not run_study.run_study(study, tmp_path, on="inline").failed
+
+
+def test_an_analysis_that_an_engine_could_not_do_is_told(small, tmp_path):
+    engine, remarks = Broken(), []
+    study, todo, store = prepared(small, tmp_path)
+    engine.lost = {effects.name for effects in todo.effects}
+    run.run(todo, store, lambda: engine, lambda state: remarks.extend(state.remarks))
+    assert f"{todo.effects[0].name} failed: RuntimeError: the machine has no memory left" in remarks
+
+
+def test_a_worker_that_sees_another_folder_refuses_before_it_works(small, tmp_path):
+    study, todo, store = prepared(small, tmp_path)
+    store.prepare()
+    with pytest.raises(StoreError, match="does not see the results in .*: all of them need a place that they reach"):
+        worker.work_on(todo.jobs[0], store, "no such mark")
+    assert not list(tmp_path.rglob("*.safetensors"))

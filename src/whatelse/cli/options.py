@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +19,7 @@ Told = Mapping[str, str | int]
 Asked = Mapping[str, list[str]]
 # Where each surface that was asked for writes to, by its name.
 Files = Mapping[str, str]
-KEPT = Path("whatelse-results")
+KEPT = "whatelse-results"
 
 
 def _hold(context: typer.Context, given: str) -> str:
@@ -45,9 +44,8 @@ Items = Annotated[
         callback=_take_up,
     ),
 ]
-Results = Annotated[
-    Path, typer.Option("--results", metavar="DIR", help="Where finished cells are kept and found again.")
-]
+_KEEPS = "Where finished cells are kept and found again: a folder, or s3://BUCKET/PREFIX, gs://... for many machines."
+Results = Annotated[str, typer.Option("--results", metavar="DIR", help=_KEEPS)]
 On = Annotated[
     str,
     typer.Option(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whatelse.cli.files import hand_out, probe
@@ -19,7 +18,7 @@ _MOST = 10_000
 def conduct(
     asked: tuple[str, str],
     files: Files,
-    results: Path,
+    results: str,
     place: tuple[str, int, str],
     seeds: str,
     *,
@@ -32,7 +31,7 @@ def conduct(
     Args:
         asked: Text of the study, and how messages call it.
         files: Where each surface writes to, by its name.
-        results: Folder of the results.
+        results: Folder or address of the results.
         place: Name of the engine, how many jobs at once, and the device; empty for the study's own.
         seeds: Those that are asked for in place of the study's own; empty for these.
         full: Also what the study marks full.
@@ -59,12 +58,12 @@ def conduct(
     hand_out(found, files, quiet=quiet)
 
 
-def foretell(asked: tuple[str, str], results: Path, place: tuple[str, int, str], seeds: str, *, full: bool) -> None:
+def foretell(asked: tuple[str, str], results: str, place: tuple[str, int, str], seeds: str, *, full: bool) -> None:
     """Print what a study will cost.
 
     Args:
         asked: Text of the study, and how messages call it.
-        results: Folder of the results.
+        results: Folder or address of the results.
         place: Name of the engine, how many jobs at once, and the device; empty for the study's own.
         seeds: Those that are asked for in place of the study's own; empty for these.
         full: Also what the study marks full.
@@ -74,7 +73,7 @@ def foretell(asked: tuple[str, str], results: Path, place: tuple[str, int, str],
     from whatelse.study.run_study import dry_run
 
     run.check_engine(place[0])
-    progress.foretell(dry_run(_study(asked, seeds, place[2], full=full), results, place[1]))
+    progress.foretell(dry_run(_study(asked, seeds, place[2], full=full), results, place[1], place[0]))
 
 
 def _study(asked: tuple[str, str], seeds: str, device: str, *, full: bool) -> Study:

@@ -75,7 +75,7 @@ class Processes:
             StudyError: It needs more cores than one, more accelerators than there are, or more memory.
         """
         check(needs, Resources(1, _accelerators() if needs.gpus else 0, memory()), "--on processes")
-        with _environment(_SETTLED), _script_unnamed():  # the first calls start the processes
+        with environment(_SETTLED), _script_unnamed():  # the first calls start the processes
             return self._executor.submit(call, *args)
 
     def close(self) -> None:
@@ -89,8 +89,12 @@ class Processes:
 
 
 @contextmanager
-def _environment(more: Mapping[str, str]) -> Generator[None]:
-    """Set what is not set, for processes that are started meanwhile."""
+def environment(more: Mapping[str, str]) -> Generator[None]:
+    """Set what is not set, for what is started meanwhile.
+
+    Args:
+        more: Variables of the environment.
+    """
     mine = {name: value for name, value in more.items() if name not in os.environ}
     os.environ.update(mine)
     try:

@@ -48,15 +48,21 @@ def named(device: str) -> str:
     return "" if device == "cpu" else device
 
 
-def check(device: str) -> None:
-    """Refuse a device that this machine has not.
+def check(device: str, *, elsewhere: bool = False) -> None:
+    """Refuse a device that this machine has not; or one that says nothing, or too much, of machines elsewhere.
 
     Args:
         device: As `named` takes it, such as ``cuda``, ``cuda:1`` or ``auto``; empty for the CPU.
+        elsewhere: Whether work is done on other machines, whichever of them has such a device.
 
     Raises:
         TaskError: It has none of that name.
     """
+    if elsewhere:
+        if device == "auto" or ":" in device:
+            told = "machines of a cluster differ; name a kind alone, such as cuda, which is used where there is one"
+            raise TaskError(f"--device {device}: {told}; or cpu")
+        return
     try:
         torch.empty(1, device=named(device) or "cpu").cpu()
     except Exception as error:  # of many kinds: no such word, a build without it, no driver, too high a number

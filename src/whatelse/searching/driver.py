@@ -37,7 +37,8 @@ from whatelse.searching.ready import Ready, ready, watching
 from whatelse.searching.runner import Runner
 from whatelse.searching.trial import NAME, Bench
 from whatelse.searching.trials import Loop, State
-from whatelse.store.folder import Folder
+from whatelse.store import places
+from whatelse.store.protocol import Store
 from whatelse.study import run
 from whatelse.study.audit import audit
 from whatelse.study.meeting import Meeting, Model, meet
@@ -75,7 +76,7 @@ def search(
     stop: bool = False,
     seed: int = 0,
     out: Path | None = None,
-    results: Path | None = None,
+    results: str | Path | None = None,
     on: str = "",
     workers: int = 0,
     max_memory: str = "",
@@ -104,7 +105,7 @@ def search(
             intervals of the others are wider, since they hold at every look; not with clusters, or budgets by groups.
         seed: Decides everything random.
         out: Folder to write the winner to; None writes none.
-        results: Folder where trials are kept and found again; None keeps nothing.
+        results: Folder or address where trials are kept and found again; None keeps nothing.
         on: Where jobs run, an engine of ``whatelse list engines``; empty chooses ``processes`` for texts and
             ``inline`` for objects.
         workers: How many jobs at once; 0 for as many as cores.
@@ -124,7 +125,8 @@ def search(
     run.check_engine(engine)
     budget = _budgets(budgets)
     with ExitStack() as stack:
-        store = Folder((results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
+        kept = results or stack.enter_context(tempfile.TemporaryDirectory())
+        store = places.at(kept)
         met = _met(model, task, max_memory, store, stack, inline=engine == "inline")
         runner = stack.enter_context(Runner(lambda: run.engine(engine, workers), store))
         questions, size = sized(_questions(asked, met), minimize)
@@ -141,7 +143,7 @@ def search(
         write(winner, told, place, _seen(winner, met.task, seed), bench, store)
         going.tell("auditing")
         runner.end()
-        how: dict[str, Any] = {"seed": seed, "results": store.root, "on": engine, "workers": workers}
+        how: dict[str, Any] = {"seed": seed, "results": kept, "on": engine, "workers": workers}
         found = audit(model, {"winner": str(place)}, task, questions, max_memory=max_memory, **how)
         return Found(replace(told, folder="" if out is None else str(out)), winner, found)
 
@@ -227,7 +229,7 @@ def _check(trials: int, minutes: float, then: str, space: Sequence[str], out: Pa
         compress.check_free(out)
 
 
-def _met(model: Model, task: Task | str, memory: str, store: Folder, lent: ExitStack, *, inline: bool) -> Meeting:
+def _met(model: Model, task: Task | str, memory: str, store: Store, lent: ExitStack, *, inline: bool) -> Meeting:
     """Return the baseline after the checklist, with data of which some are held back for choices.
 
     Raises:

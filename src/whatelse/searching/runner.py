@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future
+from contextlib import ExitStack
 
 from whatelse import registry
 from whatelse.engines import Engine, Resources
@@ -23,6 +24,7 @@ class Runner:
     def __init__(self, start: Callable[[], Engine], store: Store) -> None:
         self._start, self.store = start, store
         self._place: Engine | None = None
+        self._mark, self._marked = "", ExitStack()
         self.seconds = {"making": 0.0, "measuring": 0.0}
 
     def submit(self, attempts: Sequence[Attempt]) -> Future[Spent]:
@@ -40,8 +42,10 @@ class Runner:
             return done
         if self._place is None:
             self.store.prepare()
+            self._mark = self._marked.enter_context(self.store.marked())
             self._place = self._start()
-        return self._place.submit(work_on, list(attempts), self.store, registry.added(), needs=Resources())
+        needs = Resources()
+        return self._place.submit(work_on, list(attempts), self.store, self._mark, registry.added(), needs=needs)
 
     def result(self, future: Future[Spent]) -> Spent:
         """Wait for attempts, and return what they took.
@@ -79,6 +83,7 @@ class Runner:
         if self._place is not None:
             self._place.close()
             self._place = None
+        self._marked.close()
 
     def __enter__(self) -> Runner:
         return self
@@ -86,5 +91,5 @@ class Runner:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind is not None and self._place is not None:
             self._place.stop()  # in the middle of what runs
-        else:
-            self.end()
+            self._place = None
+        self.end()

@@ -15,6 +15,7 @@ from whatelse.engines import Resources
 from whatelse.items import method
 from whatelse.recipe import Recipe
 from whatelse.registry import Added
+from whatelse.store import places
 from whatelse.store.folder import key
 from whatelse.store.protocol import Store
 from whatelse.study import cells, worker
@@ -182,18 +183,20 @@ class Spent:
     seconds: float
 
 
-def work_on(attempts: Sequence[Attempt], store: Store, added: Sequence[Added] = ()) -> Spent:
+def work_on(attempts: Sequence[Attempt], store: Store, mark: str, added: Sequence[Added] = ()) -> Spent:
     """Do attempts that go together, one after the other: jobs, then the effects that rest on them.
 
     Args:
         attempts: What to do.
         store: Where results are kept.
+        mark: By which this process knows that it sees the store of whoever planned.
         added: Items of the user's own files, which another process does not know yet.
 
     Raises:
-        StoreError: Results cannot be read or written.
+        StoreError: Results cannot be read or written, or are not kept where this process looks.
         StudyError: The data or the baseline are not those that the work was planned for.
     """
+    places.see(store, mark)
     for one in added:
         registry.add(one.path, one.origin)
     report, whole = Report(""), 0.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -11,13 +12,16 @@ from whatelse.store.seal import Origin
 
 
 class Store(Protocol):
-    """Where results are kept and found again; a folder is one, `whatelse.store.folder.Folder`.
+    """Where results are kept and found again: a folder, `whatelse.store.folder.Folder`, or a place that has an address.
 
     It is sent to workers with every job, so that it must survive that.
 
     Attributes:
         damaged: What was found damaged, by name, and why.
     """
+
+    def __hash__(self) -> int:
+        """Return the same number for the same place."""
 
     @property
     def damaged(self) -> dict[str, str]:
@@ -26,11 +30,20 @@ class Store(Protocol):
     def fresh(self) -> Store:
         """Return the same results, with nothing remembered of what was found damaged."""
 
+    def where(self, file: str = "") -> str:
+        """Return how messages call the store, or a file in it."""
+
     def former(self) -> bool:
         """Return whether it holds results of a layout that is read no more."""
 
     def has(self, kind: str, name: str) -> bool:
         """Say whether a result is there and whole; one that is damaged is not, and is remembered."""
+
+    def whole(self, wanted: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return which of some results are there and whole; damaged ones are remembered."""
+
+    def near(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Have some results at hand that are read next, one after the other."""
 
     def absent(self, kind: str, name: str) -> bool:
         """Say whether there is nothing of a result, whole or damaged."""
@@ -60,4 +73,10 @@ class Store(Protocol):
         """Remove a result, if it is there."""
 
     def prepare(self) -> None:
-        """See that results can be written, and clear away what killed processes left half-written."""
+        """See that results can be written, and clear away what killed processes left behind."""
+
+    def marked(self) -> AbstractContextManager[str]:
+        """Leave a mark while a run goes on, by which a worker knows that it sees the same store and no namesake."""
+
+    def sees(self, mark: str) -> bool:
+        """Say whether a mark is here."""

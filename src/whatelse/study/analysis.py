@@ -25,6 +25,7 @@ def analyze(work: Analysis, store: Store) -> tuple[tuple[str, str], ...]:
     Raises:
         StoreError: Results cannot be read or written.
     """
+    store.near(("values", key) for one in work.effects for _, keys in one.cells for key in keys)
     first = work.effects[0]
     pool = Pool(first.draws, np.random.default_rng(number(("resamples", *first.resampled_by))))
     failed: list[tuple[str, str]] = []

@@ -24,7 +24,8 @@ from whatelse.findings.exhibits import Exhibit
 from whatelse.findings.record import Candidate, Findings, Timing
 from whatelse.models import placed
 from whatelse.models.preparation import NOTHING, Preparation, Way
-from whatelse.store.folder import Folder, key
+from whatelse.store import places
+from whatelse.store.folder import key
 from whatelse.store.protocol import Store
 from whatelse.study import account, bar, estimate, exhibited, run, speed
 from whatelse.study.as_study import study_of
@@ -51,7 +52,7 @@ def audit(
     remeasure: int = 0,
     stop: bool = False,
     force: bool = False,
-    results: Path | None = None,
+    results: str | Path | None = None,
     on: str = "",
     workers: int = 0,
     max_memory: str = "",
@@ -82,7 +83,8 @@ def audit(
         stop: True ends a ``costly`` measurement once its verdict is clear; a task with clusters, and models with a
             declared ``batch``, are measured whole.
         force: True measures models that should not be compared, and states why they should not.
-        results: Folder where finished cells are kept and found again; None keeps nothing.
+        results: Folder, or address such as ``s3://bucket/prefix``, where finished cells are kept and found again; None
+            keeps nothing.
         on: Where jobs run, an engine of ``whatelse list engines``; empty chooses ``inline`` for objects, and for texts
             ``processes``, unless all is done in this one before others would have started.
         workers: How many jobs at once; 0 for as many as cores. Processes on this machine are fewer where its memory
@@ -146,7 +148,7 @@ def dry_run(
     remeasure: int = 0,
     stop: bool = False,
     force: bool = False,
-    results: Path | None = None,
+    results: str | Path | None = None,
     on: str = "",
     workers: int = 0,
     max_memory: str = "",
@@ -195,7 +197,7 @@ class _Held:
     candidates: Mapping[str, Model]
     task: Task | str
     controls: Mapping[str, Model]
-    results: Path | None
+    results: str | Path | None
     on: str
     max_memory: str
     batch: int
@@ -250,7 +252,7 @@ class _Held:
         placed.check(self.device)
         run.check_engine(self.place)
         with ExitStack() as stack:
-            store = Folder((self.results or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve())
+            store = places.at(self.results or stack.enter_context(tempfile.TemporaryDirectory()))
             inline = self.place == "inline"
             meeting = partial(meet, self.models, self.task, self.max_memory, store, stack, ways=ways)
             met = meeting(force=force, inline=inline)

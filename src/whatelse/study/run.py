@@ -6,11 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
-from functools import cache
 
 from whatelse import registry
 from whatelse.engines import Engine
-from whatelse.errors import StudyError, WhatElseError, nearest
+from whatelse.errors import StudyError, WhatElseError, in_short, nearest
 from whatelse.store.protocol import Store
 from whatelse.study import worker
 from whatelse.study.jobs import Analysis, Effects, Job, Plan, Watch, Work, together
@@ -69,6 +68,19 @@ def check_engine(name: str) -> None:
         raise StudyError(f"--on {name!r}: no such engine; {nearest(_FORMER.get(name, name), known)}")
 
 
+def elsewhere(name: str) -> bool:
+    """Return whether an engine runs jobs on other machines too: its file says ``ELSEWHERE = True``.
+
+    Args:
+        name: One of ``whatelse list engines``.
+
+    Raises:
+        StudyError: There is no such engine.
+    """
+    check_engine(name)
+    return bool(getattr(registry.load("engines", name), "ELSEWHERE", False))
+
+
 def size(plan: Plan) -> int:
     """Return how many jobs and effects a plan has; jobs that nothing is asked of are left out, as they are never done.
 
@@ -88,11 +100,16 @@ def missing(plan: Plan, store: Store) -> tuple[list[Job], list[Effects | Watch]]
         plan: All work.
         store: Where finished work is found.
     """
-    whole = cache(store.has)
-    jobs = [j for j in plan.jobs if j.cells and not all([whole(*kept) for kept in j.kept()])]
+    whole = store.whole(_kept(plan))
+    jobs = [j for j in plan.jobs if j.cells and not whole.issuperset(j.kept())]
     redo = {j.name for j in jobs}
-    effects = [e for e in plan.effects if not whole("effects", e.key) or redo & set(e.needs)]
+    effects = [e for e in plan.effects if ("effects", e.key) not in whole or redo & set(e.needs)]
     return jobs, effects
+
+
+def _kept(plan: Plan) -> list[tuple[str, str]]:
+    of_jobs = [pair for job in plan.jobs if job.cells for pair in job.kept()]
+    return [*of_jobs, *(pair for one in plan.effects for pair in one.kept())]
 
 
 def told(damaged: Mapping[str, str]) -> list[str]:
@@ -126,8 +143,9 @@ def run(plan: Plan, store: Store, start: Callable[[], Engine], show: Callable[[P
         StoreError: Results cannot be written; what is finished is kept.
         StudyError: A worker process died, or data changed on disk after the work was planned.
     """
+    former = [_FORMER_RESULTS] if store.former() else []  # refuses what is of a layout unknown here
     jobs, effects = missing(plan, store)
-    progress = Progress(size(plan), remarks=[*told(store.damaged), *([_FORMER_RESULTS] if store.former() else [])])
+    progress = Progress(size(plan), remarks=[*told(store.damaged), *former])
     progress.done = progress.total - len(jobs) - len(effects)
     show(progress)
     if not jobs and not effects:
@@ -135,7 +153,8 @@ def run(plan: Plan, store: Store, start: Callable[[], Engine], show: Callable[[P
     place = start()
     try:
         store.prepare()
-        _drain(place, _waiting([*jobs, *_shared(effects)]), store, progress, show)
+        with store.marked() as mark:
+            _drain(place, _waiting([*jobs, *_shared(effects)]), (store, mark), progress, show)
     except BrokenExecutor as error:
         raise StudyError(
             "a worker process died, perhaps for want of memory; finished cells are kept: run again with fewer --workers"
@@ -144,6 +163,7 @@ def run(plan: Plan, store: Store, start: Callable[[], Engine], show: Callable[[P
         place.stop()
         raise
     place.close()
+    store.near(_kept(plan))
     return progress
 
 
@@ -164,7 +184,7 @@ def _waiting(work_left: Iterable[Work]) -> dict[str, tuple[Work, set[str]]]:
 def _drain(
     place: Engine,
     waiting: dict[str, tuple[Work, set[str]]],
-    store: Store,
+    kept_in: tuple[Store, str],
     progress: Progress,
     show: Callable[[Progress], None],
 ) -> None:
@@ -175,14 +195,14 @@ def _drain(
         while ready and len(running) <= place.slots:
             name = ready.pop(0)
             left = waiting[name][0]
-            running[place.submit(worker.work_on, left, store, registry.added(), needs=left.resources)] = name
+            running[place.submit(worker.work_on, left, *kept_in, registry.added(), needs=left.resources)] = name
         progress.running = list(running.values())
         show(progress)
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in ended:
             name = running.pop(future)
-            _note(progress, _result(future, name), store)
             work = waiting[name][0]
+            _note(progress, _result(future, work, kept_in[0]), work, kept_in[0])
             progress.done += len(work.effects) if isinstance(work, Analysis) else 1
             freed = _free(waiting, name)
             ready = sorted([*ready, *freed], key=list(waiting).index)
@@ -190,20 +210,27 @@ def _drain(
     show(progress)
 
 
-def _note(progress: Progress, report: Report, store: Store) -> None:
+def _note(progress: Progress, report: Report, work: Work, store: Store) -> None:
     progress.reports.append(report)
+    if not isinstance(work, Job):  # failed cells are kept, and findings name them
+        progress.remarks += [f"{name} failed: {why}" for name, why in report.failed]
     news = {name: why for name, why in report.damaged if name not in store.damaged}
     store.damaged.update(news)
     progress.remarks += told(news)
 
 
-def _result(future: Future[Report], name: str) -> Report:
+def _result(future: Future[Report], work: Work, store: Store) -> Report:
     try:
         return future.result()
     except (WhatElseError, BrokenExecutor):
         raise
-    except Exception as error:  # a summary that raised: named, and the rest goes on
-        return Report(name, failed=((name, f"{type(error).__name__}: {error}"),))
+    except Exception as error:  # a summary that raised, a machine that is out of memory: named, and the rest goes on
+        why = f"{type(error).__name__}: {in_short(error)}"
+        for cell in work.cells if isinstance(work, Job) else ():
+            if store.absent("values", cell.key):
+                record = {"cell": work.name, "label": cell.label, "error": why, "trace": ""}
+                store.save_record("failed", cell.key, record)
+        return Report(work.name, failed=((work.name, why),))
 
 
 def _free(waiting: dict[str, tuple[Work, set[str]]], ended: str) -> list[str]:

@@ -13,7 +13,7 @@ from whatelse.engines import Engine, processes
 from whatelse.findings.record import Findings
 from whatelse.findings.views import without_examples
 from whatelse.models import placed
-from whatelse.store.folder import Folder
+from whatelse.store import places
 from whatelse.store.protocol import Store
 from whatelse.study import account, assemble, estimate, exhibited, run, spec, speed, worker
 from whatelse.study.estimate import Estimate
@@ -26,7 +26,7 @@ from whatelse.tasks.task import Task
 
 def run_study(
     study: Study,
-    results: Path,
+    results: str | Path,
     *,
     on: str = "processes",
     workers: int = 0,
@@ -38,7 +38,7 @@ def run_study(
 
     Args:
         study: A checked study.
-        results: Folder of the results.
+        results: Folder of the results, or an address such as ``s3://bucket/prefix``.
         on: Where jobs run, an engine of ``whatelse list engines``.
         workers: How many jobs at once; 0 for as many as cores. Processes on this machine are fewer where its memory
             carries no more.
@@ -54,7 +54,7 @@ def run_study(
     """
     started = time.perf_counter()
     study = settled(study)
-    store, tasks, todo = prepared(study, results)
+    store, tasks, todo = prepared(study, results, elsewhere=run.elsewhere(on))
 
     def start() -> Engine:
         here = on == "processes"  # workers of this machine, whose memory they share
@@ -93,34 +93,36 @@ def settled(study: Study) -> Study:
     return spec.parse(f"{toml_schema.CHANGED}\n{text}", f"study {study.name!r}, changed in memory")
 
 
-def dry_run(study: Study, results: Path, workers: int = 0) -> Estimate:
+def dry_run(study: Study, results: str | Path, workers: int = 0, on: str = "processes") -> Estimate:
     """Return what the work of a study that is left will cost, without doing any of it.
 
     Args:
         study: A checked study.
-        results: Folder of the results.
+        results: Folder of the results, or an address such as ``s3://bucket/prefix``.
         workers: How many jobs at once; 0 for as many as cores.
+        on: Where jobs would run.
 
     Raises:
         TaskError: The network cannot take the inputs of a task.
         StoreError: Results cannot be read.
     """
     study = settled(study)
-    store, tasks, todo = prepared(study, results)
+    store, tasks, todo = prepared(study, results, elsewhere=run.elsewhere(on))
     return _estimate(study, store, tasks, todo, workers or processes.cores())
 
 
-def prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]:
+def prepared(study: Study, results: str | Path, *, elsewhere: bool = False) -> tuple[Store, dict[str, Task], Plan]:
     """Return where the results of a study are or will be, its tasks, and all its work.
 
     Args:
         study: A checked study.
-        results: Folder of the results.
+        results: Folder of the results, or an address such as ``s3://bucket/prefix``.
+        elsewhere: Whether it is done on other machines.
 
     Raises:
         TaskError: The network cannot take the inputs of a task, or its device is not there.
     """
-    placed.check(study.device)
+    placed.check(study.device, elsewhere=elsewhere)
     tasks = {name: worker.load_task(study, name) for name in study.tasks}
     begun = {name: worker.begun(study, task) for name, task in tasks.items()}
     given = {name: origin for name, origin in begun.items() if origin is not None}
@@ -128,7 +130,7 @@ def prepared(study: Study, results: Path) -> tuple[Store, dict[str, Task], Plan]
         {name: getattr(task, what) for name, task in tasks.items()} for what in ("key", "names", "learned")
     )
     work = plan(study, keys, names, learned, given)
-    return Folder(results.resolve()), tasks, work  # workers may stand in another folder
+    return places.at(results), tasks, work
 
 
 def _estimate(

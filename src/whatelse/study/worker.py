@@ -25,6 +25,7 @@ from whatelse.models import placed
 from whatelse.models.preparation import PLAIN, Way
 from whatelse.modules.device import training_on
 from whatelse.registry import Added
+from whatelse.store import places
 from whatelse.store.folder import KeptEvidence
 from whatelse.store.protocol import Store
 from whatelse.study import handed
@@ -48,19 +49,21 @@ class Report:
     damaged: tuple[tuple[str, str], ...] = ()
 
 
-def work_on(work: Work, store: Store, added: Sequence[Added] = ()) -> Report:
+def work_on(work: Work, store: Store, mark: str, added: Sequence[Added] = ()) -> Report:
     """Do whatever a plan asks for.
 
     Args:
         work: What to do.
         store: Where results are kept.
+        mark: By which this process knows that it sees the store of whoever planned.
         added: Items of the user's own files, which another process does not know yet.
 
     Raises:
-        StoreError: Results cannot be read or written.
+        StoreError: Results cannot be read or written, or are not kept where this process looks.
         ItemError: A file of the user's changed since the work was planned.
         StudyError: The data, or a model that was handed over, are not those that the work was planned for.
     """
+    places.see(store, mark)
     for one in added:
         registry.add(one.path, one.origin)
     if isinstance(work, Job):
