@@ -179,7 +179,7 @@ def _images(place: Path) -> object:
 
     for name in "ab":
         (place / name).mkdir(parents=True)
-        for number in range(400):
+        for number in range(40):  # a third of a gigabyte once they are large: into a file
             Image.new("L", (1, 1)).save(place / name / f"{number}.png")
         os.mkfifo(place / name / "pipe.png")
     return opening.load_task(f'images(path="{place}", size=1024)')

@@ -123,6 +123,7 @@ class Biased(Causal):
     """A decoder that leans to the pronoun of prejudice where somebody said something."""
 
     push: Tensor | None = None  # not yet, while body and head are tried apart
+    branches = False  # it leans by what stands before, across any place where texts part
 
     def __init__(self, model: nn.Module, lean: float) -> None:
         super().__init__("biased", model, speech.tokenizer())
